@@ -1,0 +1,208 @@
+#!/usr/bin/env bash
+# A real Slurm with several pretended nodes on this one host, for the tests: no systemd, loopback only,
+# everything in one private folder outside the checkout.
+#
+#   slurm.sh install              install the packages that are missing (apt; needs root)
+#   slurm.sh start [NODES]        start munge, the controller and NODES node daemons (4), wait until all are idle
+#   slurm.sh env                  print what to export: eval "$(tests/clusters/slurm.sh env)"
+#   slurm.sh status               exit 0 when the controller answers
+#   slurm.sh kill-node n2         kill -9 one node daemon (its tasks live on, as on a node that lost its daemon)
+#   slurm.sh start-node n2        start it again
+#   slurm.sh stop                 stop all daemons, keep the folder
+#   slurm.sh clean                stop, then remove the folder
+#
+# Environment: TWISTER2_SLURM_HOME  the folder (default: ${TMPDIR:-/tmp}/twister2-slurm)
+#              TWISTER2_SLURM_CPUS, TWISTER2_SLURM_MEM  what each node pretends to have (8 CPUs, 8000 MB)
+set -euo pipefail
+
+home=${TWISTER2_SLURM_HOME:-${TMPDIR:-/tmp}/twister2-slurm}
+cpus=${TWISTER2_SLURM_CPUS:-8}
+mem=${TWISTER2_SLURM_MEM:-8000}
+export SLURM_CONF=$home/slurm.conf
+PATH=$PATH:/usr/sbin:/sbin
+
+say() { printf 'slurm.sh: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+alive() { [ -s "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
+
+# wait_for SECONDS COMMAND...: 0 as soon as the command succeeds, 1 when the time is over
+wait_for() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    [ "$SECONDS" -lt "$end" ] || return 1
+    sleep 0.1
+  done
+}
+
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+
+packages=(slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2)
+
+install_packages() {
+  local missing=() package
+  for package in "${packages[@]}"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  done
+  [ ${#missing[@]} -gt 0 ] || { say "all packages are installed"; return; }
+  [ "$(id -u)" = 0 ] || die "not installed: ${missing[*]}; run as root: apt-get install --no-install-recommends ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  # The packages would start daemons of their own where an init system runs; ours are the only ones wanted.
+  local policy=/usr/sbin/policy-rc.d made=
+  if [ ! -e "$policy" ]; then printf '#!/bin/sh\nexit 101\n' >"$policy"; chmod 755 "$policy"; made=1; fi
+  local rc=0
+  { apt-get -o DPkg::Lock::Timeout=300 update -q && apt-get -o DPkg::Lock::Timeout=300 install -y -q \
+    --no-install-recommends "${missing[@]}"; } >&2 </dev/null || rc=$?
+  [ -z "$made" ] || rm -f "$policy"
+  return "$rc"
+}
+
+# Ports: a block of 40 that is free now, remembered in the folder so that a restarted daemon finds the others.
+port_base() {
+  if [ ! -s "$home/ports" ]; then
+    local base
+    for base in $(seq 16800 40 17760); do
+      listens "$base" || listens $((base + 1)) || { echo "$base" >"$home/ports"; break; }
+    done
+  fi
+  [ -s "$home/ports" ] || die "no free block of ports between 16800 and 17800"
+  cat "$home/ports"
+}
+
+write_conf() { # NODES
+  local nodes=$1 base host
+  base=$(port_base)
+  host=$(hostname -s)
+  # TmpFS per node: the PMIx plugins of several pretended nodes would fight over one folder in /tmp.
+  # config_overrides: a node may claim more CPUs and memory than the host has.
+  # NoInAddrAny: without it the daemons listen on every address of the host.
+  # DefMemPerCPU: without it one job takes all memory of a node and nothing else fits beside it.
+  cat >"$SLURM_CONF" <<CONF
+ClusterName=twister2
+SlurmctldHost=$host(127.0.0.1)
+SlurmctldPort=$base
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+AuthType=auth/munge
+AuthInfo=socket=$home/munge/socket
+SlurmUser=$(id -un)
+SlurmdUser=$(id -un)
+StateSaveLocation=$home/state
+SlurmdSpoolDir=$home/spool/%n
+TmpFS=$home/tmp/%n
+SlurmctldPidFile=$home/run/slurmctld.pid
+SlurmdPidFile=$home/run/slurmd-%n.pid
+SlurmctldLogFile=$home/log/slurmctld.log
+SlurmdLogFile=$home/log/slurmd-%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+SwitchType=switch/none
+ReturnToService=2
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+DefMemPerCPU=500
+SchedulerType=sched/backfill
+SchedulerParameters=bf_interval=2,sched_interval=2,batch_sched_delay=0
+SlurmctldTimeout=10
+SlurmdTimeout=10
+SlurmdParameters=config_overrides
+KillWait=2
+BatchStartTimeout=10
+MinJobAge=3600
+JobRequeue=1
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=5
+AccountingStorageType=accounting_storage/none
+JobCompType=jobcomp/none
+NodeName=n[1-$nodes] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((base + 1))-$((base + nodes))] CPUs=$cpus RealMemory=$mem State=UNKNOWN
+PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+CONF
+}
+
+start_munge() {
+  alive "$home/munge/pid" && return
+  rm -f "$home/munge/socket" "$home/munge/socket.lock"
+  [ -s "$home/munge/key" ] || (umask 077 && head -c 1024 /dev/urandom >"$home/munge/key")
+  # --force: munged warns about every folder above the socket that others may write, such as /tmp
+  munged --force --key-file="$home/munge/key" --socket="$home/munge/socket" --pid-file="$home/munge/pid" \
+    --log-file="$home/munge/log" --seed-file="$home/munge/seed" >>"$home/log/munged.out" 2>&1
+}
+
+start_node() { # NODE
+  mkdir -p "$home/spool/$1" "$home/tmp/$1"
+  alive "$home/run/slurmd-$1.pid" || slurmd -N "$1" -f "$SLURM_CONF"
+}
+
+idle_nodes() { sinfo -h -N -t idle,mixed,allocated -o %N 2>/dev/null | sort -u | wc -l; }
+all_idle() { [ "$(idle_nodes)" = "$1" ]; }
+
+start() { # NODES
+  local nodes=$1 tool i
+  for tool in munged slurmctld slurmd sinfo; do
+    command -v "$tool" >/dev/null || die "$tool is not installed; run: $0 install"
+  done
+  [ ${#home} -le 80 ] || die "TWISTER2_SLURM_HOME is longer than the 80 characters a socket path leaves room for: $home"
+  [ "$nodes" -ge 1 ] && [ "$nodes" -le 32 ] || die "NODES must be 1 to 32, not $nodes"
+  mkdir -p "$home"/{state,spool,tmp,log,run,munge}
+  chmod 755 "$home" "$home/munge" # munged refuses a socket folder that others may not enter
+  if alive "$home/run/slurmctld.pid"; then
+    say "already running in $home"
+  else
+    write_conf "$nodes"
+    start_munge
+    slurmctld -f "$SLURM_CONF"
+  fi
+  nodes=$(grep -c . < <(scontrol show hostnames "$(sed -n 's/^NodeName=\(\S*\) .*/\1/p' "$SLURM_CONF")"))
+  for i in $(seq 1 "$nodes"); do start_node "n$i"; done
+  wait_for 60 all_idle "$nodes" || { sinfo -N -l >&2 || true; die "only $(idle_nodes) of $nodes nodes came up in 60 s; logs: $home/log"; }
+  say "$nodes nodes are up; to use them: eval \"\$($0 env)\""
+}
+
+# Ends the processes named by the pid files: TERM, 15 s later KILL.
+end() {
+  local file pid pids=()
+  for file in "$@"; do
+    if alive "$file"; then
+      pid=$(cat "$file")
+      kill "$pid" 2>/dev/null || true
+      pids+=("$pid")
+    fi
+  done
+  for pid in "${pids[@]}"; do
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    wait_for 15 sh -c '! kill -0 "$1" 2>/dev/null' sh "$pid" || kill -9 "$pid" 2>/dev/null || true
+  done
+  rm -f "$@"
+}
+
+no_jobs() { [ -z "$(squeue -h -t running,completing -o %i)" ]; }
+
+stop() {
+  [ -d "$home" ] || return 0
+  if alive "$home/run/slurmctld.pid"; then
+    scancel --quiet --user="$(id -un)" 2>/dev/null || true
+    wait_for 15 no_jobs || say "jobs are still there after 15 s: $(squeue -h -o %i | tr '\n' ' ')"
+  fi
+  # Nodes first: a controller told to stop while nodes still register waits for them.
+  end "$home"/run/slurmd-*.pid
+  end "$home/run/slurmctld.pid"
+  end "$home/munge/pid"
+  rm -f "$home/ports" # found anew at the next start: somebody else may sit there by then
+}
+
+case ${1:-} in
+  install) install_packages ;;
+  start) start "${2:-4}" ;;
+  env) printf 'export SLURM_CONF=%q\n' "$SLURM_CONF" ;;
+  status) scontrol ping && sinfo -N -l ;;
+  kill-node)
+    file=$home/run/slurmd-${2:?which node}.pid
+    alive "$file" || die "no daemon of node $2 runs in $home"
+    kill -9 "$(cat "$file")"
+    rm -f "$file"
+    ;;
+  start-node) start_node "${2:?which node}" ;;
+  stop) stop ;;
+  clean) stop; rm -rf -- "$home" ;;
+  *) sed -n '2,/^set -/p' "$0" | sed -n 's/^# \{0,1\}//p' >&2; exit 2 ;;
+esac

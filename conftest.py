@@ -1,0 +1,54 @@
+"""Servers that tests need: a test marked ``needs_<server>`` is skipped, with the reason, when that server is absent.
+
+With ``TWISTER2_REQUIRE_SERVERS=1`` (CI installs every server) an absent server is a failure instead.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+REQUIRE = "TWISTER2_REQUIRE_SERVERS"
+PROBE_TIMEOUT_S = 15
+
+
+def _run(command: list[str]) -> str:
+    """Return why ``command`` does not succeed, empty when it does."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"{command[0]} gave no answer within {PROBE_TIMEOUT_S} s"
+    last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
+    return "" if done.returncode == 0 else f"{os.path.basename(command[0])}: {last}"
+
+
+def _slurm() -> str:
+    if not shutil.which("sinfo"):
+        return "Slurm is not installed (tests/clusters/slurm.sh install && tests/clusters/slurm.sh start)"
+    problem = _run(["scontrol", "ping"]) or _run(["sinfo", "--noheader"])
+    return problem and f"no Slurm answers: {problem} (tests/clusters/slurm.sh start; eval its env)"
+
+
+def _mpi() -> str:
+    return _run([sys.executable, "-c", "from mpi4py import MPI; assert MPI.COMM_WORLD.Get_size() == 1"])
+
+
+PROBES = {"needs_slurm": _slurm, "needs_mpi": _mpi}
+
+
+@functools.cache
+def _why_absent(marker: str) -> str:
+    return PROBES[marker]()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in PROBES:
+        if item.get_closest_marker(marker) and (why := _why_absent(marker)):
+            if os.environ.get(REQUIRE, "") not in ("", "0"):
+                pytest.fail(f"{REQUIRE} is set and {marker}: {why}", pytrace=False)
+            pytest.skip(why)

@@ -1,0 +1,37 @@
+"""``make demo``: count the words of the Python standard library's sources with several worker processes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import sysconfig
+from pathlib import Path
+
+NOT_THE_LIBRARY = {"site-packages", "dist-packages", "__pycache__"}
+
+
+def library_globs(library: Path) -> list[str]:
+    """Return globs that cover every ``.py`` file of the standard library at ``library`` and nothing installed."""
+    folders = sorted(path for path in library.iterdir() if path.is_dir() and path.name not in NOT_THE_LIBRARY)
+    with_sources = [folder for folder in folders if any(folder.rglob("*.py"))]
+    return [f"{library}/*.py", *(f"{folder}/**/*.py" for folder in with_sources)]
+
+
+def main() -> None:
+    """Replace this process by ``twister2 submit``, after showing the command."""
+    root = Path(__file__).resolve().parent.parent
+    workers = min(4, max(2, os.cpu_count() or 2))
+    command = [
+        str(Path(sys.executable).parent / "twister2"),
+        *("submit", "standalone", "--workers", str(workers), "-o", "data.file.on_decode_error=skip"),
+        str(root / "examples" / "wordcount.py"),
+    ]
+    result = ["--top", "20", "--output", str(root / "demo-output")]
+    globs = library_globs(Path(sysconfig.get_path("stdlib")))
+    print(f"$ {shlex.join(command)} '{globs[0]}' ... {shlex.join(result)}", flush=True)
+    os.execv(command[0], [*command, *globs, *result])
+
+
+if __name__ == "__main__":
+    main()

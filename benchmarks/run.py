@@ -43,7 +43,7 @@ def measure(contestant: Contestant, *, size: str, workers: int, limit_s: float) 
         "exit_code": outcome.exit_code,
         "wall_s": round(outcome.wall_s, 4),
         "cpu_s": round(outcome.cpu_s, 3),
-        "peak_pss_mb": round(outcome.peak_pss_bytes / 1e6, 1),
+        "peak_pss_mb": None if outcome.peak_pss_bytes is None else round(outcome.peak_pss_bytes / 1e6, 1),
         "processes": outcome.processes,
         "left_behind": outcome.left_behind,
     }
@@ -71,8 +71,11 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result lines")
     args = parser.parse_args()
 
-    contestants = of_workload(args.workload, [name for name in args.systems.split(",") if name])
-    versions = {contestant.system: contestant.versions() for contestant in contestants}
+    try:
+        contestants = of_workload(args.workload, [name for name in args.systems.split(",") if name])
+        versions = {contestant.system: contestant.versions() for contestant in contestants}
+    except FileNotFoundError as error:
+        parser.error(str(error))
     common = {
         "session": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "workload": args.workload,
@@ -102,7 +105,7 @@ def main() -> int:
             with (args.results / f"{args.workload}.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
             shown = ("wall_s", "ready_s", "job_s", "cpu_s", "peak_pss_mb", "left_behind", "busy_before")
-            figures = "  ".join(f"{key} {line[key]}" for key in shown if key in line)
+            figures = "  ".join(f"{key} {line[key]}" for key in shown if line.get(key) is not None)
             print(f"[{number}] {name}: {figures}  {'ok' if result['ok'] else result['problem']}", flush=True)
     return 1 if failures else 0
 

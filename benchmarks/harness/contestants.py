@@ -4,8 +4,9 @@ A contestant is one script, ``workloads/<workload>/<system>.py``. A comment near
 
     # benchmark: venv=mpich launch=mpiexec packages=mpi4py,mpich
 
-``venv`` is the virtual environment it runs in, ``launch`` how (``python``, the default, or ``mpiexec``), ``packages``
-the distributions whose versions are recorded. A script must not be named like a package that it imports.
+``venv`` is the virtual environment it runs in, ``launch`` how (``python``, the default, ``mpiexec`` or ``submit``: by
+``twister2 submit``), ``packages`` the distributions whose versions are recorded. A script must not be named like a
+package that it imports.
 """
 
 from __future__ import annotations
@@ -55,9 +56,11 @@ class Contestant:
 
     def command(self, *, size: str, workers: int, spawned: float) -> list[str]:
         """The words to start it with; ``spawned`` is the present reading of the monotonic clock."""
+        bin_, count = str(self._bin), str(workers)
         starts = {
-            "python": [str(self._bin / "python")],
-            "mpiexec": [str(self._bin / "mpiexec"), "-n", str(workers), str(self._bin / "python")],
+            "python": [f"{bin_}/python"],
+            "mpiexec": [f"{bin_}/mpiexec", "-n", count, f"{bin_}/python"],
+            "submit": [f"{bin_}/twister2", "submit", "standalone", "-o", f"job.workers={count}"],
         }
         settings = {"size": size, "workers": workers, "data": DATA, "spawned": spawned}
         return [*starts[self.launch], str(self.script), *(f"{key}={value}" for key, value in settings.items())]
@@ -74,8 +77,15 @@ class Contestant:
         }
 
     def versions(self) -> dict[str, str]:
-        """Of Python and of the packages named; raises CalledProcessError when one is not installed."""
-        words = [str(self._bin / "python"), "-c", _VERSIONS, *self.packages]
+        """Of Python and of the packages named.
+
+        :raises FileNotFoundError: the virtual environment has not been made.
+        :raises subprocess.CalledProcessError: a package is not installed in it.
+        """
+        python = self._bin / "python"
+        if not python.exists():
+            raise FileNotFoundError(f"{self.system} wants the virtual environment: sh setup_venvs.sh {self.venv}")
+        words = [str(python), "-c", _VERSIONS, *self.packages]
         found: dict[str, str] = json.loads(subprocess.run(words, check=True, capture_output=True, timeout=60).stdout)
         return found
 
@@ -98,7 +108,13 @@ def read(script: Path) -> Contestant:
 
 
 def of_workload(workload: str, systems: list[str]) -> list[Contestant]:
-    """The named contestants of a workload in the order given; without names all of them, in alphabetical order."""
+    """The named contestants of a workload in the order given; without names all of them, in alphabetical order.
+
+    :raises FileNotFoundError: there is none of that name.
+    """
     folder = ROOT / "workloads" / workload
     names = systems or sorted(path.stem for path in folder.glob("*.py"))
+    missing = [name for name in names if not (folder / f"{name}.py").exists()]
+    if missing:
+        raise FileNotFoundError(f"{workload} has no contestant {', '.join(missing)}")
     return [read(folder / f"{name}.py") for name in names]

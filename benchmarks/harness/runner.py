@@ -15,18 +15,23 @@ from dataclasses import dataclass
 from harness.process_tree import PeakMemory, descendants
 
 _PR_SET_CHILD_SUBREAPER = 36
+_MIN_SAMPLES = 5
 _LEAVE_S = 0.5
 """How long processes may take to vanish after the command itself has ended; what is left then is counted and killed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one command did; ``exit_code`` is None when it exceeded its time limit and was killed."""
+    """What one command did.
+
+    ``exit_code`` is None when it exceeded its time limit and was killed; ``peak_pss_bytes`` is None when it was over
+    too soon to say.
+    """
 
     exit_code: int | None
     wall_s: float
     cpu_s: float
-    peak_pss_bytes: int
+    peak_pss_bytes: int | None
     processes: int
     left_behind: int
     stdout: str
@@ -56,14 +61,14 @@ def run_command(command: Sequence[str], *, env: Mapping[str, str], limit_s: floa
             process.kill()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        left_behind, orphans_cpu_s = _clear_away()
+        left_behind, orphans_cpu_s = clear_away()
         out.seek(0)
         err.seek(0)
         return Outcome(
             exit_code=process.returncode if ended else None,
             wall_s=wall_s,
             cpu_s=usage.ru_utime + usage.ru_stime + orphans_cpu_s,
-            peak_pss_bytes=memory.peak_bytes,
+            peak_pss_bytes=memory.peak_bytes if memory.samples >= _MIN_SAMPLES else None,
             processes=memory.processes,
             left_behind=left_behind,
             stdout=out.read().decode(errors="replace"),
@@ -79,8 +84,8 @@ def _await_exit(pid: int, limit_s: float) -> bool:
         os.close(descriptor)
 
 
-def _clear_away() -> tuple[int, float]:
-    """Wait for the orphans of a command that has ended, kill those that stay; how many, and all orphans' CPU time."""
+def clear_away() -> tuple[int, float]:
+    """Wait for the orphans of commands that have ended, kill those that stay; how many, and all orphans' CPU time."""
     left: set[int] = set()
     cpu_s = 0.0
     kill_at = time.monotonic() + _LEAVE_S

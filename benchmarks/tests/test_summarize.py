@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from typing import Any
+
+import summarize
+from harness.contestants import ROOT, read
+from harness.workloads import WORKLOADS
+
+
+def line(system: str, number: int, job_s: float, **other: Any) -> dict[str, Any]:
+    return {
+        "session": "2",
+        "size": "small",
+        "workers": 2,
+        "machine": {"cores": "2"},
+        "system": system,
+        "round": number,
+        "about": f"what {system} is",
+        "versions": {"python": "3"},
+        "busy_before": 0.1,
+        "left_behind": 0,
+        "ok": True,
+        "job_s": job_s,
+        **other,
+    }
+
+
+def test_ratios_are_paired_within_rounds() -> None:
+    lines = [line("ref", 0, 1.0), line("a", 0, 2.0), line("ref", 1, 10.0), line("a", 1, 30.0), line("a", 2, 5.0)]
+    assert summarize.ratios(lines, "job_s", "ref") == {"ref": [1.0, 1.0], "a": [2.0, 3.0]}
+
+
+def test_only_the_last_session_counts() -> None:
+    lines = [line("a", 0, 1.0, session="1"), line("a", 0, 2.0), line("a", 0, 3.0, session="0")]
+    assert [each["job_s"] for each in summarize.last_session(lines)] == [2.0]
+
+
+def test_wrong_answers_are_shown_and_not_measured() -> None:
+    reference = WORKLOADS["kmeans"].reference
+    lines = [line(reference, 0, 1.0), line("never", 0, 0.001, ok=False), line("once", 0, 9.0, ok=False)]
+    lines += [line(reference, 1, 1.0), line("once", 1, 2.0)]
+    rows = summarize.table(lines, WORKLOADS["kmeans"])[2:]
+    assert [row.split(" | ")[0] for row in rows] == [f"| {reference}", "| once", "| never"]
+    assert rows[1].startswith("| once | 1/2 | 2.00 s | 2.00 s | 2.00 s | 2.00 (2.00 to 2.00) |")
+    assert rows[2].startswith("| never | 0/1 | - |")
+
+
+def test_every_contestant_describes_itself_and_every_reference_exists() -> None:
+    scripts = sorted(ROOT.glob("workloads/*/*.py"))
+    found = {(contestant.workload, contestant.system) for contestant in map(read, scripts)}
+    assert len(found) == len(scripts)
+    assert {(name, workload.reference) for name, workload in WORKLOADS.items()} <= found
+    for contestant in map(read, scripts):
+        assert (ROOT / "requirements" / f"{contestant.venv}.txt").exists()
+        assert contestant.command(size="small", workers=2, spawned=0.0)[-4:-2] == ["size=small", "workers=2"]
+
+
+def test_checks_refuse_wrong_answers(monkeypatch: Any) -> None:
+    expected = {"startup": 42, "wordcount": {"top": [["a", 2]], "total": 3}, "kmeans": [[0.0, 1.0], [2.0, 3.0]]}
+    monkeypatch.setattr("harness.workloads._expected", lambda workload, size: expected[workload])
+    wrong = {
+        "startup": [41, None],
+        "wordcount": [{"top": [["a", 2]], "total": 4}, {"total": 3}],
+        "kmeans": [[[0.0, 1.0], [2.0, 3.1]], [[0.0, 1.0]], [[0.0], [2.0]]],
+    }
+    for name, workload in WORKLOADS.items():
+        assert workload.check(expected[name], "small") == ""
+        assert all(workload.check(answer, "small") for answer in wrong[name])

@@ -66,7 +66,10 @@ class Contestant:
         return [*starts[self.launch], str(self.script), *(f"{key}={value}" for key, value in settings.items())]
 
     def environment(self) -> dict[str, str]:
-        """The runner's environment, with the contestant's programs first on the path and one thread for each BLAS."""
+        """The runner's, with the contestant's programs first on the path and one thread for each BLAS.
+
+        Job records go to the temporary folder, not among those of the user.
+        """
         return {
             **os.environ,
             "PATH": f"{self._bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
@@ -74,6 +77,7 @@ class Contestant:
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
             "SPARK_LOCAL_IP": "127.0.0.1",
+            "TWISTER2__JOB__STATE_DIR": str(_TEMPORARY / "bench-state"),
         }
 
     def versions(self) -> dict[str, str]:

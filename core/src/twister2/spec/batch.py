@@ -1,0 +1,77 @@
+"""What flows: batches. Their three forms, how many records one has, and how to walk over one.
+
+A batch is a ``list`` of Python objects, a numpy array whose first axis counts records, or an Arrow record batch. A
+lazy sequence of records that defines ``__t2_records__`` (a list-like view, e.g. the lines of a text block) counts as
+the first form. Nothing here imports numpy or pyarrow: the forms are recognised by what they offer.
+
+**Ownership.** A batch given to an edge belongs to the system: arrays are read-only from then on, lists must not be
+changed. A received batch may be a *lease* on a transport's buffer: read-only, given back when its last view dies.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence, Sized
+from typing import Any, TypeAlias
+
+Batch: TypeAlias = Any
+"""A batch in one of the three forms (no common base class exists)."""
+
+Buffer: TypeAlias = "bytes | bytearray | memoryview"
+"""Anything with the buffer protocol that is contiguous."""
+
+
+def is_arrow(batch: Batch) -> bool:
+    """Whether ``batch`` is an Arrow record batch or table."""
+    pyarrow = sys.modules.get("pyarrow")
+    return pyarrow is not None and isinstance(batch, (pyarrow.RecordBatch, pyarrow.Table))
+
+
+def is_array(batch: Batch) -> bool:
+    """Whether ``batch`` is a numpy array."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(batch, numpy.ndarray)
+
+
+def n_records(batch: Batch) -> int:
+    """Number of records in a batch: list length, first axis, or rows."""
+    if is_arrow(batch):
+        return int(batch.num_rows)
+    if not isinstance(batch, Sized):
+        raise TypeError(f"a batch is a list, a numpy array or an Arrow record batch, not {type(batch).__name__}")
+    return len(batch)
+
+
+def records(batch: Batch) -> Iterable[Any]:
+    """The records of a batch as Python objects: rows of an array, ``dict`` rows of an Arrow batch, items of a list."""
+    if is_arrow(batch):
+        return batch.to_pylist()  # type: ignore[no-any-return]
+    return batch  # type: ignore[no-any-return]
+
+
+def n_bytes(batch: Batch) -> int:
+    """Size of a batch in bytes: exact for arrays and Arrow, estimated from a sample of at most 32 records for lists."""
+    if is_arrow(batch) or is_array(batch):
+        return int(batch.nbytes)
+    size = getattr(batch, "nbytes", None)
+    if isinstance(size, int):
+        return size
+    if not isinstance(batch, Sequence) or not batch:
+        return sys.getsizeof(batch)
+    step = max(1, len(batch) // 32)
+    sample = batch[::step]
+    return sys.getsizeof(batch) + len(batch) * sum(_object_bytes(item) for item in sample) // len(sample)
+
+
+def _object_bytes(item: Any, depth: int = 2) -> int:
+    size = sys.getsizeof(item)
+    if depth and isinstance(item, (tuple, list)):
+        size += sum(_object_bytes(part, depth - 1) for part in item[:8])
+    return size
+
+
+def freeze(batch: Batch) -> Batch:
+    """Make an array read-only (in place) because it now belongs to the system; other forms are returned as they are."""
+    if is_array(batch) and batch.flags.writeable:
+        batch.flags.writeable = False
+    return batch

@@ -1,0 +1,210 @@
+"""Kind ``comm``: a transport moves messages between the workers of one attempt.
+
+It knows ranks and frames, nothing of tasks, channels or credits: the worker's network module multiplexes those over it.
+Everything is non-blocking and called by one thread, the one that runs the step; a transport may own helper threads, but
+must not call back. One transport object lives for one attempt.
+
+Order of calls: ``open`` (make sockets, join the world; the address returned is published to all workers), ``connect``
+(all addresses), then ``isend`` / ``receive`` / ``progress`` in any order, ``close``. Message order between two ranks
+is kept; a message is delivered exactly once or :class:`~twister2.spec.errors.NetworkError` is raised for that peer.
+
+Thought through against MPI (no dynamic peers, native collectives, the GIL held in init until the last rank arrives,
+progress only inside calls, messages beyond 2 GiB) and TCP (connections that break and come back, back-pressure by
+refusal: a slow reader stops its own writers only).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import attrs
+
+from twister2.spec.batch import Buffer
+from twister2.spec.environment import NodeFacts
+from twister2.spec.plugin import PluginSpec, Probe, hookspec
+
+Address = Mapping[str, Any]
+"""How a rank can be reached by this transport: JSON types, made by ``open``, read by ``connect``."""
+
+
+@attrs.frozen
+class TransportContext:
+    """What a transport is made for.
+
+    :ivar rank: worker id; :ivar size: number of workers; :ivar attempt: messages of other attempts must be refused.
+    :ivar node: facts of this node, for choosing addresses. :ivar runtime_dir: a private folder (0700, short path) on
+        this host, the same for all workers of the job on this host, removed with the job.
+    :ivar curve_public, curve_secret: this worker's own CURVE pair (Z85 text), made for the attempt.
+    :ivar peer_keys: public key of each rank: the only ones a data socket may accept. Filled before ``connect``.
+    :ivar aborted: cheap flag to poll inside loops that take longer than 10 ms.
+    :ivar session: random text, equal on all workers of the attempt, for names of segments, queues, in-process
+        endpoints.
+    """
+
+    job_id: str
+    attempt: int
+    rank: int
+    size: int
+    node: NodeFacts
+    runtime_dir: str
+    session: str
+    curve_public: str
+    curve_secret: str = attrs.field(repr=False)
+    peer_keys: Mapping[int, str]
+    aborted: Callable[[], bool]
+
+
+@attrs.frozen
+class TransportFacts:
+    """What a transport declares; matched with the resource manager's offers at submit.
+
+    :ivar worlds: process worlds it can live in (any one of them), empty when it needs none. ``"pmi1"`` is served by the
+        supervisors themselves where the manager does not.
+    :ivar same_process: reaches threads of the same process only; :ivar same_host: reaches processes of one host only.
+    :ivar crosses_processes: reaches other processes at all.
+    :ivar reconnects: survives a broken connection. :ivar encrypts: data is encrypted between hosts.
+    :ivar native: names of native collectives (``"barrier"``, ``"broadcast"``, ``"reduce"``, ``"allreduce"``,
+        ``"allgather"``, ``"alltoallv"``...) that :meth:`Transport.native` offers.
+    :ivar copies_on_send: frames may be changed by the caller as soon as ``isend`` returns.
+    :ivar max_message: largest message in bytes, 0 for unlimited.
+    """
+
+    worlds: tuple[str, ...] = ()
+    same_process: bool = False
+    same_host: bool = False
+    crosses_processes: bool = True
+    reconnects: bool = False
+    encrypts: bool = False
+    native: frozenset[str] = frozenset()
+    copies_on_send: bool = False
+    max_message: int = 0
+
+
+class Send(ABC):
+    """A message on its way out."""
+
+    @property
+    @abstractmethod
+    def done(self) -> bool:
+        """Whether the transport no longer needs the frames. Says nothing about arrival."""
+
+
+@attrs.frozen
+class Received:
+    """A message that came in.
+
+    :ivar peer: rank of the sender. :ivar frames: the frames as sent, read-only. Each is a *lease*: the transport may
+        reuse the memory once its last view has died; a consumer that keeps data for long copies it.
+    """
+
+    peer: int
+    frames: tuple[memoryview, ...]
+
+
+class NativeRequest(ABC):
+    """A native collective under way."""
+
+    @abstractmethod
+    def test(self) -> bool:
+        """Progress it; whether it is complete. Never blocks."""
+
+
+class NativeCollectives(ABC):
+    """Collectives of the transport itself, on contiguous numpy buffers, all non-blocking.
+
+    They carry no header: the network module sends the step's fingerprint beside the call and checks it. A request that
+    is dropped incomplete makes the transport unusable (the attempt is over then anyway).
+    """
+
+    @abstractmethod
+    def start(
+        self, operation: str, send: Any, receive: Any, *, op: str = "", root: int = 0, members: Sequence[int] = ()
+    ) -> NativeRequest:
+        """Begin ``operation`` (a name of :attr:`TransportFacts.native`).
+
+        :param send: numpy array (or ``(array, counts)`` for the v-forms), unchanged until complete.
+        :param receive: numpy array to fill, of the size the operation needs.
+        :param op: ``sum``, ``prod``, ``min``, ``max``... for reductions.
+        :param members: ranks of the group, all when empty.
+        :raises CapabilityError: unknown operation, dtype or op.
+        """
+
+
+class Transport(ABC):
+    """The backend."""
+
+    facts: ClassVar[TransportFacts]
+
+    @abstractmethod
+    def open(self) -> Address:
+        """Get ready to be reached; bind first, then give the address. May block until all ranks of a world arrive (the
+        supervisor beats meanwhile).
+
+        :raises NetworkError: cannot bind; the world has another size than the job (names the option to mend it).
+        """
+
+    @abstractmethod
+    def connect(self, peers: Mapping[int, Address]) -> None:
+        """Learn the addresses of all ranks (this one included). Returns at once; connections are made meanwhile."""
+
+    @abstractmethod
+    def reaches(self, peer: int) -> bool | None:
+        """Whether a peer can be reached: a *probe* (for shared memory: a nonce read from it), not a guess. None: not
+        known yet, call :meth:`progress` and ask again. Always settles within 5 s."""
+
+    @abstractmethod
+    def isend(self, peer: int, frames: Sequence[Buffer]) -> Send | None:
+        """Hand over a message of one or more frames (each 0 bytes or more) for ``peer`` (not this rank).
+
+        :returns: None when it was refused because too much is under way to that peer: nothing was taken; progress and
+            try again. The frames must stay unchanged until the result is ``done``.
+        :raises NetworkError: the peer cannot be reached any more.
+        """
+
+    @abstractmethod
+    def receive(self) -> Received | None:
+        """The next message that is complete, from any peer; fair between peers. None when there is none."""
+
+    @abstractmethod
+    def progress(self) -> bool:
+        """Move what can be moved; returns whether anything did. At most 1 ms when idle."""
+
+    @abstractmethod
+    def wait_fd(self) -> int | None:
+        """A descriptor that polls readable when ``receive`` or ``progress`` may have something, or None: callers then
+        spin with growing sleeps up to 1 ms. Level- or edge-triggered: callers always drain before they sleep."""
+
+    def native(self) -> NativeCollectives | None:
+        """Native collectives over all ranks, or None."""
+        return None
+
+    def mpi_communicator(self) -> Any:
+        """The ``mpi4py`` communicator with rank = worker id; only a transport on MPI has one (None elsewhere)."""
+        return None
+
+    @abstractmethod
+    def close(self, *, aborted: bool = False, deadline_s: float = 2.0) -> None:
+        """Flush what was sent (unless ``aborted``), within the deadline, then release everything: sockets, files,
+        segments, threads. Idempotent; releases even when it raises. Never waits for a dead peer."""
+
+
+class CommSpec(PluginSpec):
+    """Base of every ``twister2.comm`` plugin."""
+
+    kind: ClassVar[str] = "comm"
+    facts: ClassVar[TransportFacts]
+    """Declared on the plugin class too, so that needs can be matched without importing the backend."""
+
+    @hookspec(firstresult=True)
+    def comm_create(self, config: Any, context: TransportContext) -> Transport | None:
+        """Build the transport. Called in the user process's main thread, after the worker id is known."""
+
+    @hookspec(firstresult=True)
+    def comm_probe(self, config: Any) -> Probe | None:
+        """Whether the libraries it needs are there; must not initialise them (no ``MPI_Init``). Optional."""
+
+
+HeaderFormat = Literal["twister2-1"]
+"""Version of the message header the network module puts in front of the frames."""

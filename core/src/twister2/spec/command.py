@@ -1,0 +1,33 @@
+"""Kind ``command``: a subcommand ``twister2 <name>``. Loaded only when its name is typed."""
+
+from __future__ import annotations
+
+import argparse
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from twister2.spec.plugin import PluginSpec, hookspec
+
+
+class Command(ABC):
+    """The backend of a subcommand."""
+
+    @abstractmethod
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add arguments to the parser made for this command."""
+
+    @abstractmethod
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Do it; returns the exit code. A Twister2Error is shown to the user, other exceptions are bugs."""
+
+
+class CommandSpec(PluginSpec):
+    """Base of every ``twister2.command`` plugin."""
+
+    kind: ClassVar[str] = "command"
+    summary: ClassVar[str]
+    """One line for ``twister2 --help``."""
+
+    @hookspec(firstresult=True)
+    def command_create(self, config: Any) -> Command | None:
+        """Build the command."""

@@ -1,0 +1,186 @@
+"""Kind ``data``: data sources and sinks by URI scheme and format.
+
+Reading has two phases. ``plan`` runs on *one* worker, and its result is broadcast: it looks at the outside (file lists,
+partitions, statistics) and cuts the input into *splits*, plain data each of which one task reads. ``open`` runs where
+the split is read and gives a :class:`Reader`, which is polled and never blocks long.
+
+Thought through against a Kafka partition (unbounded; position and restore; a transactional sink) and a 1 TB Parquet
+folder (thousands of splits with preferred hosts; columns and row groups pruned at plan time).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import attrs
+
+from twister2.spec.batch import Batch
+from twister2.spec.plugin import PluginSpec, hookspec
+from twister2.spec.tasks import EndOfData
+
+
+@attrs.frozen
+class ReadRequest:
+    """What is to be read.
+
+    :ivar uris: paths, globs or URIs, as given. :ivar format: ``"text"``, ``"csv"``, ``"parquet"``..., of the backend's
+        formats.
+    :ivar columns: wanted columns, None for all. :ivar predicate: ``[(column, "==", value), ...]`` (all must hold) that
+        a backend may use to skip whole splits; readers need not filter by it.
+    :ivar options: of the format, checked by the backend.
+    """
+
+    uris: tuple[str, ...]
+    format: str
+    columns: tuple[str, ...] | None = None
+    predicate: tuple[tuple[str, str, Any], ...] = ()
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Split:
+    """One piece of the input, plain data.
+
+    :ivar label: for people, e.g. ``"a.txt [0, 67108864)"``. :ivar spec: what the reader needs (JSON types).
+    :ivar n_bytes: size if known, else 0; tasks get splits so that their sums are close. :ivar hosts: where it is near.
+    """
+
+    label: str
+    spec: Mapping[str, Any]
+    n_bytes: int = 0
+    hosts: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class ReadPlan:
+    """The result of planning.
+
+    :ivar splits: in input order. :ivar bounded: whether it ends. :ivar schema: of columnar formats, for checks and
+        ``explain``; None for lists of objects. :ivar skipped: inputs left out, with the reason, in words.
+    """
+
+    splits: tuple[Split, ...]
+    bounded: bool = True
+    schema: str | None = None
+    skipped: tuple[str, ...] = ()
+
+
+class Reader(ABC):
+    """Reads splits, one after another. Used by one task; called by the thread that runs the step."""
+
+    @abstractmethod
+    def poll(self) -> Batch | None | EndOfData:
+        """The next batch, None for nothing right now, END after the last split. Bounded work per call (about
+        ``batch_bytes`` or one message fetch).
+
+        :raises DataError: names file, offset or row, and what is wrong.
+        """
+
+    def position(self) -> Any:
+        """Where reading would go on: JSON-able; covers everything returned by ``poll`` so far."""
+        raise TypeError(f"{type(self).__name__} has no position")
+
+    def restore(self, position: Any) -> None:
+        """Go on from a position, before the first ``poll``."""
+        raise TypeError(f"{type(self).__name__} has no position")
+
+    def counters(self) -> Mapping[str, float]:
+        """``bytes``, ``records``, ``skipped_files``... read so far."""
+        return {}
+
+    def skipped(self) -> Sequence[str]:
+        """Inputs left out while reading (options such as ``on_decode_error=skip``), in words, so that they can be
+        named."""
+        return ()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release files and connections. Idempotent."""
+
+
+@attrs.frozen
+class WriteRequest:
+    """What is to be written.
+
+    :ivar uri: folder, file or topic. :ivar format: of the backend's formats.
+    :ivar task, n_tasks: which part this is. :ivar attempt: names temporary output; leftovers of older ones are removed.
+    :ivar key: ``"job/step/sink"``: a commit with the same key and checkpoint happens once.
+    """
+
+    uri: str
+    format: str
+    task: int
+    n_tasks: int
+    attempt: int
+    key: str
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+class Writer(ABC):
+    """Writes one task's part in two phases. Used by one task."""
+
+    @abstractmethod
+    def write(self, batch: Batch) -> None:
+        """Take a batch.
+
+        :raises DataAccessError: disk full, no permission; nothing that was committed before is harmed.
+        :raises DataFormatError: the batch does not fit the format or the schema of the batches before.
+        """
+
+    @abstractmethod
+    def prepare(self, checkpoint: int) -> list[Any]:
+        """Make everything written so far durable but invisible; returns JSON-able committables."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Remove what was written and not prepared. Idempotent."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release resources. Idempotent."""
+
+
+class DataBackend(ABC):
+    """The backend."""
+
+    formats: ClassVar[tuple[str, ...]]
+    schemes: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def plan(self, request: ReadRequest, n_tasks: int) -> ReadPlan:
+        """Look at the outside and cut the input into splits for about ``n_tasks`` readers. Runs on one worker.
+
+        :raises DataNotFoundError: a path does not exist, a glob matches nothing. All such paths are named at once.
+        :raises DataFormatError: files of a columnar input have different schemas; names both.
+        """
+
+    @abstractmethod
+    def open(self, request: ReadRequest, splits: Sequence[Split]) -> Reader:
+        """Open a reader over these splits, in order. Must be cheap: opening files is for the first ``poll``."""
+
+    @abstractmethod
+    def create_writer(self, request: WriteRequest) -> Writer:
+        """Open a writer for one task.
+
+        :raises DataAccessError: the target cannot be written, or exists and ``overwrite`` is not set.
+        """
+
+    @abstractmethod
+    def commit(self, request: WriteRequest, committables: Sequence[Any]) -> None:
+        """Make prepared parts of all tasks visible. Runs on one worker; may be repeated with the same arguments after a
+        crash and must then change nothing. No rename is assumed of the store."""
+
+
+class DataSpec(PluginSpec):
+    """Base of every ``twister2.data`` plugin."""
+
+    kind: ClassVar[str] = "data"
+    formats: ClassVar[tuple[str, ...]]
+    schemes: ClassVar[tuple[str, ...]]
+    """Formats and URI schemes (``""`` is a plain path), so that one can be chosen without importing the backend."""
+
+    @hookspec(firstresult=True)
+    def data_create(self, config: Any) -> DataBackend | None:
+        """Build the backend."""

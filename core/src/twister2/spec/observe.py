@@ -1,0 +1,86 @@
+"""Kind ``observe``: life-cycle observers, any number at once.
+
+An observer is called where it says (:attr:`ObserveSpec.where`): in the client (a progress display) or in the job master
+(a metrics endpoint). Calls come from one thread, in order; they must return within 50 ms and must not raise: an
+observer that raises is disabled and reported, the job goes on. Return values are ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import attrs
+
+from twister2.spec.environment import WorkerEvent
+from twister2.spec.plugin import PluginSpec, hookspec
+
+
+@attrs.frozen
+class JobFacts:
+    """What is known of a job when it starts."""
+
+    job_id: str
+    name: str
+    n_workers: int
+    rm: str
+    program: str
+
+
+@attrs.frozen
+class Progress:
+    """Progress and counters of one worker, sent at most a few times a second.
+
+    :ivar step: what the worker is doing now (``"run word-count"``), empty between steps.
+    :ivar done: units done, in ``unit``; :ivar total: all there is, or None when unknown.
+    :ivar counters: per vertex or edge: records, bytes, busy_s, waiting_s, blocked_s.
+    :ivar memory: resident bytes of the user process.
+    """
+
+    worker_id: int
+    attempt: int
+    step: str
+    done: float
+    total: float | None
+    unit: str
+    counters: Mapping[str, Mapping[str, float]]
+    memory: int
+
+
+class ObserveSpec(PluginSpec):
+    """Base of every ``twister2.observe`` plugin. Implement the hooks you need."""
+
+    kind: ClassVar[str] = "observe"
+    where: ClassVar[Literal["client", "master"]] = "client"
+
+    @hookspec
+    def observe_start(self, config: Any, job: JobFacts) -> None:
+        """The observer is selected and the job is about to be submitted."""
+
+    @hookspec
+    def job_state(self, job_id: str, state: str, reason: str) -> None:
+        """The job changed its state (:class:`twister2.spec.rm.JobState` value), with the reason in plain words."""
+
+    @hookspec
+    def attempt_started(self, job_id: str, attempt: int, n_workers: int) -> None:
+        """All workers of an attempt have joined."""
+
+    @hookspec
+    def worker_event(self, job_id: str, event: WorkerEvent) -> None:
+        """A worker joined, was lost, restarted, or the job was scaled."""
+
+    @hookspec
+    def progress(self, job_id: str, progress: Progress) -> None:
+        """A worker reports how far it is."""
+
+    @hookspec
+    def checkpoint_committed(self, job_id: str, number: int) -> None:
+        """A checkpoint is complete."""
+
+    @hookspec
+    def output(self, job_id: str, worker_id: int, stream: str, text: str) -> None:
+        """Before a line of a worker (stdout, stderr, log) is shown: a display can step aside."""
+
+    @hookspec
+    def job_ended(self, job_id: str, state: str, reason: str, seconds: float) -> None:
+        """The last call."""

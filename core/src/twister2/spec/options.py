@@ -1,0 +1,44 @@
+"""How a plugin declares its options: one frozen attrs class, each field made by :func:`option`.
+
+The class is the schema, the defaults, the help and the units. From it the core derives TOML keys, environment
+variables, ``-o`` settings, help pages and the reference documentation. Allowed field types are few on purpose:
+``bool``, ``int``, ``float``, ``str``, ``pathlib.Path``, ``Literal[...]``, an ``Enum``, ``X | None``, ``list[X]``,
+``tuple[X, ...]``, ``dict[str, X]`` and another class of options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import attrs
+
+T = TypeVar("T")
+
+HELP = "twister2.help"
+UNIT = "twister2.unit"
+WAS = "twister2.was"
+
+
+def option(
+    default: T,
+    help: str,  # noqa: A002 - the field's standard name
+    *,
+    unit: str | None = None,
+    validator: Callable[[Any, Any, Any], Any] | list[Callable[[Any, Any, Any], Any]] | None = None,
+    was: str | None = None,
+) -> T:
+    """Declare one option.
+
+    :param default: the value without configuration; a list, tuple, dict or options class is copied for each use.
+    :param help: one sentence for help page and documentation; required.
+    :param unit: unit of a number (``"s"``, ``"bytes"``, ``"MiB"``...; ``"1"`` for a bare count). Numbers must have one.
+    :param validator: attrs validators; their message becomes part of the error text.
+    :param was: an earlier name of the option, still accepted with a warning.
+    """
+    metadata = {HELP: help, UNIT: unit, WAS: was}
+    value: Any = default
+    if isinstance(default, (list, dict, set)):
+        value = attrs.Factory(lambda: type(default)(default))
+    field: Any = attrs.field(default=value, validator=validator, metadata=metadata)
+    return field  # type: ignore[no-any-return]

@@ -1,0 +1,101 @@
+"""Value types of a plan: what task schedulers read and write and executors carry out.
+
+A *task graph* (``twister2.graph``) has vertices and edges; after rewriting, a *logical plan* lists every task; the
+scheduler adds a placement; the *plan* is the same on every worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import attrs
+
+from twister2.spec.environment import WorkerInfo
+from twister2.spec.tasks import Task
+
+
+@attrs.frozen
+class VertexPlan:
+    """One vertex with all its tasks.
+
+    :ivar make: ``make(index) -> Task``, called on the worker that holds the task.
+    :ivar kind: source, compute or sink.
+    :ivar parallelism: number of tasks. :ivar cpus, memory_mb: per task, for schedulers that fit.
+    :ivar hosts: preferred hosts per task index (from source splits); may be empty.
+    :ivar options: plain data for the task's context and for constraints.
+    :ivar shows: what ``explain()`` prints for it (the fused steps).
+    """
+
+    name: str
+    kind: Literal["source", "compute", "sink"]
+    parallelism: int
+    make: Callable[[int], Task] = attrs.field(repr=False, eq=False)
+    cpus: float = 1.0
+    memory_mb: int = 0
+    hosts: Mapping[int, tuple[str, ...]] = attrs.field(factory=dict)
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+    shows: str = ""
+
+
+@attrs.frozen
+class EdgePlan:
+    """One edge.
+
+    :ivar number: index of the edge in the plan, equal on all workers.
+    :ivar name: how tasks call it; :ivar source, target: vertex names.
+    :ivar operator: ``"<ops plugin>.<operator>"``, e.g. ``"net.keyed_reduce"``.
+    :ivar options: the operator's options (functions included).
+    """
+
+    number: int
+    name: str
+    source: str
+    target: str
+    operator: str
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Placement:
+    """Where each task runs: ``workers[vertex][task index]`` is a worker id."""
+
+    workers: Mapping[str, tuple[int, ...]]
+
+
+@attrs.frozen
+class Plan:
+    """Everything an executor needs. The same on every worker.
+
+    :ivar vertices: in topological order. :ivar edges: by number. :ivar fingerprint: hash of the shape, for the step.
+    """
+
+    name: str
+    mode: Literal["batch", "stream"]
+    vertices: tuple[VertexPlan, ...]
+    edges: tuple[EdgePlan, ...]
+    placement: Placement
+    workers: tuple[WorkerInfo, ...]
+    fingerprint: str
+
+    def vertex(self, name: str) -> VertexPlan:
+        """The vertex of that name; KeyError when there is none."""
+        for vertex in self.vertices:
+            if vertex.name == name:
+                return vertex
+        raise KeyError(name)
+
+    def tasks_on(self, worker_id: int) -> list[tuple[VertexPlan, int]]:
+        """The tasks of one worker as (vertex, index), in topological order."""
+        return [
+            (vertex, index)
+            for vertex in self.vertices
+            for index, worker in enumerate(self.placement.workers[vertex.name])
+            if worker == worker_id
+        ]
+
+    def inputs(self, vertex: str) -> list[EdgePlan]:
+        return [edge for edge in self.edges if edge.target == vertex]
+
+    def outputs(self, vertex: str) -> list[EdgePlan]:
+        return [edge for edge in self.edges if edge.source == vertex]

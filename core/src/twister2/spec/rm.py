@@ -1,0 +1,312 @@
+"""Kind ``rm``: a resource manager allocates, starts, watches, stops and cleans the processes of a job.
+
+Who calls what. The **client** calls ``render``, ``probe``, ``submit``, ``open_channel`` and, from any shell and long
+after the submitting process has gone, ``find``, ``state``, ``logs``, ``kill`` and ``clean``. The **job master** makes
+its own backend and calls ``publish``, ``start_attempt``, ``stop_attempt``, ``resize``, ``state`` and ``clean``. One
+thread at a time calls a backend; no call blocks longer than ``RmContext.call_timeout_s`` but ``logs`` with ``follow``.
+
+What it starts are N copies of *one* command (``twister2.worker``, a supervisor): arguments, environment and secrets are
+the same for all copies, as Kubernetes, Nomad and Slurm want it. A copy learns its slot from what the manager gives it
+(``SlotSource``). Copies may come late, twice, or never; the master sorts that out by (attempt, slot). All workers and
+the master (unless it lives in the client) are asked for at once, so that they are not scheduled hours apart.
+
+Thought through against Kubernetes (no shared files, the same Secret for all copies, pods that never start, a client
+behind NAT that nobody can dial, the master scheduled with its workers) and Slurm (allocation is not step, walltime,
+requeue, no growing).
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Literal
+
+import attrs
+
+from twister2.spec.plugin import PluginSpec, Probe, hookspec
+
+
+class JobState(enum.Enum):
+    """State of a job as users see it. The last three are final."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    RESTARTING = "restarting"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    KILLED = "killed"
+    UNKNOWN = "unknown"
+    """The manager knows nothing of it (any more)."""
+
+    @property
+    def final(self) -> bool:
+        return self in (JobState.COMPLETED, JobState.FAILED, JobState.KILLED)
+
+
+@attrs.frozen
+class JobStatus:
+    """What the resource manager knows.
+
+    :ivar reason: in plain words, with the manager's own reason in parentheses: ``"waits for free nodes (Resources)"``.
+    :ivar slots: state per slot where the manager knows it, e.g. ``{3: "exited 137 (out of memory)"}``.
+    """
+
+    state: JobState
+    reason: str = ""
+    slots: Mapping[int, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class ResourceGroup:
+    """Equal workers. Slots are numbered through the groups in order, from 0.
+
+    :ivar cpus: CPUs per worker (fractions allowed where the manager can).
+    :ivar memory_mb: MiB per worker, 0 for the manager's default. :ivar disk_mb: MiB of scratch. :ivar gpus: GPUs.
+    """
+
+    name: str
+    count: int
+    cpus: float = 1.0
+    memory_mb: int = 0
+    disk_mb: int = 0
+    gpus: int = 0
+
+
+@attrs.frozen
+class SlotSource:
+    """How a copy finds its slot: ``base + int(os.environ[variable])``."""
+
+    variable: str
+    base: int = 0
+
+
+@attrs.frozen
+class Allocation:
+    """What the client asks for: everything a job needs to run, at once.
+
+    :ivar job_id: unique id, ``[a-z0-9-]{1,50}``, fit for labels and names. :ivar name: the user's name, any text.
+    :ivar groups: the workers. :ivar master: resources of the master in the allocation, None when it lives in the
+        client.
+    :ivar worker_command: arguments of a supervisor; :ivar master_command: of a master. The same for all copies; the
+        manager puts its own wrapper before them. Nothing in them is secret.
+    :ivar environment: for all copies. Nothing in it is secret.
+    :ivar ticket: bytes every worker needs (addresses of the master as far as known, its public key, the join key).
+        *Secret*: it travels by the safest means there is, never in a command line, a plain environment or a log. The
+        manager tells copies by ``TWISTER2_TICKET`` where it lies (a path they can read; it may change in place).
+    :ivar master_ticket: likewise for the master only (its secret key); told by ``TWISTER2_MASTER_TICKET``.
+    :ivar world: the process world the transports require (``"pmi2"``, ``"mpiexec"``...), None when they require none or
+        the supervisors serve it.
+    :ivar walltime_s: seconds, 0 for the manager's default.
+    :ivar oversubscribe: start more workers than fit.
+    :ivar in_process: for a manager that offers ``in_process`` only: runs the worker of a slot in the calling thread.
+    :ivar folder: the job's folder in the user's state folder on the submitting host (0700).
+    """
+
+    job_id: str
+    name: str
+    groups: tuple[ResourceGroup, ...]
+    worker_command: tuple[str, ...]
+    master_command: tuple[str, ...]
+    environment: Mapping[str, str]
+    ticket: bytes = attrs.field(repr=False)
+    master_ticket: bytes = attrs.field(repr=False)
+    folder: str
+    master: ResourceGroup | None = None
+    world: str | None = None
+    walltime_s: int = 0
+    oversubscribe: bool = False
+    in_process: Callable[[int], None] | None = attrs.field(default=None, repr=False)
+
+    @property
+    def n_workers(self) -> int:
+        return sum(group.count for group in self.groups)
+
+
+@attrs.frozen
+class JobHandle:
+    """Names an allocation: plain data, stored in the job record, enough for any shell to find the job again.
+
+    :ivar rm: name of the plugin; :ivar job_id: ours; :ivar native_id: the manager's (Slurm job id, Kubernetes uid...).
+    :ivar facts: whatever else the plugin needs (JSON types, nothing secret).
+    """
+
+    rm: str
+    job_id: str
+    native_id: str
+    facts: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class LogChunk:
+    """A piece of what a copy wrote outside the control channel (start-up errors above all)."""
+
+    slot: int
+    stream: Literal["stdout", "stderr", "manager"]
+    text: str
+
+
+@attrs.frozen
+class ResourceOffers:
+    """What a manager declares about itself; matched with the needs of the other plugins at submit, before anything
+    starts.
+
+    Closed by default: what is not set is not promised, and the conformance suite holds a plugin to what it sets.
+
+    :ivar worlds: process worlds it provides (``pmi1``, ``pmi2``, ``pmix``, ``mpiexec``).
+    :ivar supervised: workers are processes under supervisors (their death is seen, output is captured, they restart).
+    :ivar in_process: workers are threads of the calling process.
+    :ivar master_in_client: workers can reach a master in the client's process.
+    :ivar master_in_allocation: it can start the master with the workers.
+    :ivar restarts_slots: ``start_attempt`` can start single slots again (else all or none).
+    :ivar resizes: the allocation can grow or shrink.
+    :ivar outlives_client: the job goes on when the client has gone.
+    :ivar shared_files: which of ``"package"``, ``"state"``, ``"output"`` all copies and the client see as the same
+        files.
+    :ivar same_host: all copies run on the client's host.
+    :ivar limits: resources it enforces: ``cpus``, ``memory``, ``disk``, ``walltime``.
+    :ivar why: for closed points, the reason in one sentence, by name.
+    """
+
+    worlds: frozenset[str] = frozenset()
+    supervised: bool = False
+    in_process: bool = False
+    master_in_client: bool = False
+    master_in_allocation: bool = False
+    restarts_slots: bool = False
+    resizes: bool = False
+    outlives_client: bool = False
+    shared_files: frozenset[str] = frozenset()
+    same_host: bool = False
+    limits: frozenset[str] = frozenset()
+    why: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class RmContext:
+    """What a backend is made for.
+
+    :ivar state_dir: the user's state folder; a plugin may keep files below ``<state_dir>/rm-<name>/``.
+    :ivar call_timeout_s: deadline in seconds for any single call to the manager.
+    """
+
+    state_dir: str
+    call_timeout_s: float = 30.0
+
+
+class ResourceManager(ABC):
+    """The backend. Made in the client and again in the master; keeps nothing that a new one could not find again.
+
+    Every method raises only :class:`~twister2.spec.errors.ResourceError` and its subclasses for what the outside does.
+    """
+
+    offers: ResourceOffers
+
+    @abstractmethod
+    def render(self, allocation: Allocation) -> str:
+        """The exact script, manifest or commands that ``submit`` would use, secrets left out: the text of
+        ``--dry-run``."""
+
+    @abstractmethod
+    def submit(self, allocation: Allocation) -> JobHandle:
+        """Ask for the allocation and return as soon as the manager has accepted it (it may be queued for hours).
+
+        Nothing stays behind when it raises.
+
+        :raises SubmissionRefusedError: with the manager's reason in plain words.
+        :raises ResourcesExceededError: more than can ever be had.
+        :raises MissingToolError: a program is absent.
+        """
+
+    @abstractmethod
+    def find(self, job_id: str) -> JobHandle | None:
+        """Find a job by our id without a job record; None when the manager does not know it."""
+
+    @abstractmethod
+    def state(self, handle: JobHandle) -> JobStatus:
+        """What the manager knows now; an unknown or long finished job is UNKNOWN, not an error. May answer from a cache
+        at most 1 s old. A manager that is down raises ResourceError; callers go on and ask again."""
+
+    @abstractmethod
+    def publish(self, handle: JobHandle, ticket: bytes) -> None:
+        """Replace the ticket where it lies, atomically: copies that wait for addresses or for the next attempt's key
+        poll it.
+
+        Called by the master once it listens, and at every attempt; by the client when the master lives there.
+        """
+
+    @abstractmethod
+    def start_attempt(self, handle: JobHandle, attempt: int, slots: Sequence[int], world: str | None = None) -> None:
+        """Start supervisors for these slots again (all slots when the world must be fresh). Returns when asked for.
+
+        Called for slots without a supervisor only, after ``publish`` of the attempt's ticket. The first attempt is
+        started by ``submit``.
+
+        :raises CapabilityError: single slots, and ``restarts_slots`` is closed.
+        """
+
+    @abstractmethod
+    def stop_attempt(self, handle: JobHandle, slots: Sequence[int], grace_s: float) -> None:
+        """End the copies of these slots and their descendants: TERM, after ``grace_s`` seconds KILL. Idempotent."""
+
+    @abstractmethod
+    def resize(self, handle: JobHandle, n_workers: int) -> None:
+        """Make the allocation hold ``n_workers`` slots; returns when asked for. New slots get the highest numbers, and
+        the highest go first.
+
+        :raises CapabilityError: ``resizes`` is closed.
+        """
+
+    @abstractmethod
+    def logs(self, handle: JobHandle, *, slot: int | None = None, follow: bool = False) -> Iterator[LogChunk]:
+        """What the copies (and the manager itself) wrote outside the control channel, oldest first; ends with the
+        job."""
+
+    @abstractmethod
+    def open_channel(self, handle: JobHandle) -> AbstractContextManager[Sequence[str]]:
+        """Addresses (``tcp://host:port`` or ``ipc://path``) at which *this* process can reach a master in the
+        allocation, for as long as the context is open: directly, or through a port-forward made here.
+
+        :raises ResourceError: the master has no address yet or cannot be reached; callers try again until their
+            deadline.
+        """
+
+    @abstractmethod
+    def kill(self, handle: JobHandle, grace_s: float) -> None:
+        """End the job for good: every process of it (user sub-processes included) is gone when it returns. Idempotent;
+        an unknown or finished job is no error. Works from any shell of the user.
+
+        :raises ResourceError: not allowed, or the manager cannot be reached.
+        """
+
+    @abstractmethod
+    def clean(self, handle: JobHandle) -> list[str]:
+        """Remove everything the job left with the manager (objects, secrets, files outside ``allocation.folder``).
+
+        Idempotent. Returns what could not be removed, in words.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release connections and helpers of this backend object; the job goes on. Idempotent."""
+
+
+class ResourceManagerSpec(PluginSpec):
+    """Base of every ``twister2.rm`` plugin."""
+
+    kind: ClassVar[str] = "rm"
+    slot_source: ClassVar[SlotSource] = SlotSource("TWISTER2_SLOT")
+    """Where copies find their slot."""
+
+    @hookspec(firstresult=True)
+    def rm_create(self, config: Any, context: RmContext) -> ResourceManager | None:
+        """Build the backend. Must not contact the manager: that is for the first call.
+
+        :raises MissingToolError: a program or Python module it needs is absent.
+        """
+
+    @hookspec(firstresult=True)
+    def rm_probe(self, config: Any) -> Probe | None:
+        """Whether this manager can be used from here; reads only, within 2 s. Optional."""

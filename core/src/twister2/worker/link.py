@@ -1,0 +1,67 @@
+"""The user process's line to its supervisor (or, with threads, straight to the master): aborts, steps, exchanges.
+
+Everything a worker says that is not data goes over this line. It is cheap to ask for an abort (a flag in shared memory)
+and cheap to enter a step (a write to shared memory that the supervisor reads when it beats), so that loops send nothing.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from twister2.spec.errors import Twister2Error
+from twister2.spec.network import Fingerprint, Group
+
+
+class Link(ABC):
+    """One per attempt and worker. Used by the user process's main thread, ``post`` by any thread."""
+
+    worker_id: int
+    attempt: int
+
+    @property
+    @abstractmethod
+    def aborted(self) -> bool:
+        """Whether the attempt was aborted; a memory read, to be polled freely."""
+
+    @abstractmethod
+    def raise_if_aborted(self) -> None:
+        """Raise the abort's cause: StepAbortedError, StepMismatchError, DeadlineError... on every call after an abort."""
+
+    @abstractmethod
+    def fileno(self) -> int:
+        """A descriptor that polls readable when the supervisor has said something."""
+
+    @abstractmethod
+    def poll(self, timeout_s: float = 0.0) -> bool:
+        """Take in what the supervisor said; returns whether anything came. Sets :attr:`aborted`."""
+
+    @abstractmethod
+    def enter_step(self, group: Group, number: int, fingerprint: Fingerprint) -> None:
+        """Note that this worker is in a step. The master compares the notes of a group's members on every beat."""
+
+    @abstractmethod
+    def leave_step(self, group: Group, number: int) -> None:
+        """The step ended normally here."""
+
+    @abstractmethod
+    def waiting(self, what: str) -> None:
+        """Note what is waited for (empty: nothing), for ``twister2 status``."""
+
+    @abstractmethod
+    def post(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Send a message to the master: ``progress``, ``log``, ``mismatch``..."""
+
+    @abstractmethod
+    def exchange(self, kind: str, name: str, value: Any, deadline_s: float | None) -> list[Any]:
+        """Barrier with a small JSON-able value through the master: returns everybody's, by worker id.
+
+        :param kind: ``"barrier"``, ``"exchange"``, ``"network"``, ``"commit"``: a namespace for ``name``.
+        :raises DeadlineError: names the workers that did not come.
+        :raises StepAbortedError: see :meth:`raise_if_aborted`.
+        """
+
+    @abstractmethod
+    def fail(self, error: Twister2Error) -> None:
+        """Report this worker's failure: the master aborts the attempt on all others. First cause wins."""

@@ -36,6 +36,7 @@ REQUIRED_PACKAGES = {
 }
 """Packages that a distribution, once its folder exists, must name among its dependencies."""
 
+MADE_FOLDERS = {"dist", "demo-output", "_build", "__pycache__"}
 PINNED_FILES = ("constraints.txt", "requirements-dev.txt")
 
 _HOME_PATH = re.compile(r"(?<![\w.~/-])/(?:(?:home|Users)/[A-Za-z]|root/)")
@@ -247,7 +248,7 @@ def _tracked_text(root: Path) -> Iterator[str]:
 
 
 def _files(root: Path) -> list[Path]:
-    """Return what git tracks or would track; every file when this is no checkout."""
+    """Return what git tracks or would track; outside a checkout every file that no tool made."""
     listed = subprocess.run(
         ["git", "-C", str(root), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         capture_output=True,
@@ -256,4 +257,9 @@ def _files(root: Path) -> list[Path]:
     )
     if listed.returncode == 0 and (root / ".git").exists():
         return [root / name for name in sorted(set(listed.stdout.decode().split("\0"))) if name]
-    return sorted(path for path in root.rglob("*") if path.is_file())
+    found = sorted(path for path in root.rglob("*") if path.is_file())
+    return [path for path in found if not _made_by_tools(path.relative_to(root))]
+
+
+def _made_by_tools(path: Path) -> bool:
+    return any(part in MADE_FOLDERS or (part.startswith(".") and part != ".ci") for part in path.parts[:-1])

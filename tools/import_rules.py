@@ -44,7 +44,7 @@ def _existing_layers(core: Distribution) -> list[str]:
 
 
 def _is_module(core: Distribution, name: str) -> bool:
-    return (core.package / name).is_dir() or (core.package / f"{name}.py").is_file()
+    return (core.package / name / "__init__.py").is_file() or (core.package / f"{name}.py").is_file()
 
 
 def _hidden_from(core: Distribution, public: tuple[str, ...]) -> list[str]:

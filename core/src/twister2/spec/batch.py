@@ -4,6 +4,10 @@ A batch is a ``list`` of Python objects, a numpy array whose first axis counts r
 lazy sequence of records that defines ``__t2_records__`` (a list-like view, e.g. the lines of a text block) counts as
 the first form. Nothing here imports numpy or pyarrow: the forms are recognised by what they offer.
 
+**Lazy sequences.** The class sets ``__t2_records__`` to the type of its records and is an immutable, picklable
+``Sequence``; an attribute ``nbytes`` gives its size. One whose records are lines may also have ``text_block``: see
+:func:`text_block`.
+
 **Ownership.** A batch given to an edge belongs to the system: arrays are read-only from then on, lists must not be
 changed. A received batch may be a *lease* on a transport's buffer: read-only, given back when its last view dies.
 """
@@ -68,6 +72,18 @@ def _object_bytes(item: Any, depth: int = 2) -> int:
     if depth and isinstance(item, (tuple, list)):
         size += sum(_object_bytes(part, depth - 1) for part in item[:8])
     return size
+
+
+def text_block(batch: Batch) -> str | None:
+    r"""The text of a lazy batch of lines that has not been split yet; None for every other batch.
+
+    The records are exactly ``text.split("\n")``, so a function to which the ends of lines are white space like any
+    other (``str.split``) gives the same answer for the whole text at once.
+    """
+    if not hasattr(type(batch), "__t2_records__"):
+        return None
+    text = getattr(batch, "text_block", None)
+    return text if isinstance(text, str) else None
 
 
 def freeze(batch: Batch) -> Batch:

@@ -1,0 +1,55 @@
+"""Frames as they are handed over: by reference when nobody can change them, copied once when somebody could."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from twister2.spec.batch import Buffer
+
+_MAX_OWNERS = 16
+_EMPTY = memoryview(b"")
+
+
+def take(frame: Buffer) -> memoryview:
+    """Return a flat read-only view of ``frame`` whose contents can never change.
+
+    :raises TypeError: not a contiguous buffer.
+    """
+    if type(frame) is bytes:
+        return memoryview(frame)
+    view = memoryview(frame)
+    if view.nbytes == 0:
+        return _EMPTY
+    if not view.c_contiguous:
+        raise TypeError("a frame must be a C-contiguous buffer")
+    if view.readonly and _immutable(view.obj):
+        return view.cast("B")
+    return memoryview(bytes(view))
+
+
+def _immutable(owner: Any) -> bool:
+    """Whether no reference to the memory behind ``owner`` allows writing.
+
+    A read-only array may be a view of a writable one, so all owners up to the first are looked at. Arrow's buffers
+    say themselves whether they are mutable. Whatever is unknown counts as mutable.
+    """
+    numpy = sys.modules.get("numpy")
+    pyarrow = sys.modules.get("pyarrow")
+    for _ in range(_MAX_OWNERS):
+        if isinstance(owner, bytes):
+            return True
+        if isinstance(owner, memoryview):
+            if not owner.readonly:
+                return False
+            owner = owner.obj
+        elif numpy is not None and isinstance(owner, numpy.ndarray):
+            if owner.flags.writeable:
+                return False
+            if owner.base is None:
+                return True
+            owner = owner.base
+        else:
+            return pyarrow is not None and isinstance(owner, pyarrow.Buffer) and not owner.is_mutable
+    return False

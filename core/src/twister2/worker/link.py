@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+from twister2.spec.environment import WorkerEvent
 from twister2.spec.errors import Twister2Error
 from twister2.spec.network import Fingerprint, Group
 
@@ -38,6 +39,10 @@ class Link(ABC):
         """Take in what the supervisor said; returns whether anything came. Sets :attr:`aborted`."""
 
     @abstractmethod
+    def next_step(self, group: int) -> int:
+        """Number of the group's next step, from 1. All collective actions of a group draw from this one sequence."""
+
+    @abstractmethod
     def enter_step(self, group: Group, number: int, fingerprint: Fingerprint) -> None:
         """Note that this worker is in a step. The master compares the notes of a group's members on every beat."""
 
@@ -50,7 +55,7 @@ class Link(ABC):
         """Note what is waited for (empty: nothing), for ``twister2 status``."""
 
     @abstractmethod
-    def post(self, kind: str, body: Mapping[str, Any]) -> None:
+    def post(self, kind: str, body: Mapping[str, Any], blob: bytes = b"") -> None:
         """Send a message to the master: ``progress``, ``log``, ``mismatch``..."""
 
     @abstractmethod
@@ -61,6 +66,17 @@ class Link(ABC):
         :raises DeadlineError: names the workers that did not come.
         :raises StepAbortedError: see :meth:`raise_if_aborted`.
         """
+
+    @abstractmethod
+    def request(self, kind: str, body: Mapping[str, Any], blob: bytes = b"") -> bytes | None:
+        """Ask the master for something (``state_get``, ``state_put``) and wait for the answer.
+
+        :raises Twister2Error: the master's own error.
+        """
+
+    @abstractmethod
+    def take_events(self) -> list[WorkerEvent]:
+        """Events about workers since the last call."""
 
     @abstractmethod
     def fail(self, error: Twister2Error) -> None:

@@ -1,0 +1,203 @@
+"""The authenticated channel: CurveZMQ sockets, the master listening, everybody else dialling out.
+
+The master's socket accepts any CURVE client that knows its public key (which only the job's tickets have); what a peer may
+say is decided by the proof in its first message. A dialler tries all addresses of the master at once and keeps the first
+that answers.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import zmq
+
+from twister2.control import messages
+from twister2.control.messages import Message
+from twister2.control.ticket import curve_pair
+from twister2.spec.errors import MasterLostError, NetworkError
+
+HIGH_WATER = 100_000
+
+
+def _socket(context: zmq.Context[Any], kind: int) -> zmq.Socket[bytes]:
+    sock = context.socket(kind)
+    sock.linger = 0
+    sock.sndhwm = sock.rcvhwm = HIGH_WATER
+    sock.ipv6 = True
+    return sock
+
+
+class Listener:
+    """The master's end."""
+
+    def __init__(self, listen: Sequence[str], public: str, secret: str) -> None:
+        """Bind all addresses; ``tcp://*`` takes a free port.
+
+        :raises NetworkError: an address cannot be bound.
+        """
+        self._context: zmq.Context[Any] = zmq.Context(io_threads=1)
+        self._socket = _socket(self._context, zmq.ROUTER)
+        self._socket.curve_server = True
+        self._socket.curve_publickey = public.encode()
+        self._socket.curve_secretkey = secret.encode()
+        self.addresses: tuple[str, ...] = ()
+        try:
+            self.addresses = tuple(address for wanted in listen for address in self._bind(wanted))
+        except zmq.ZMQError as error:
+            self.close()
+            raise NetworkError(
+                f"the job master cannot listen on {', '.join(listen)}",
+                why=str(error),
+                remedy="free the port, or choose another address with job.network.interface",
+            ) from error
+
+    def _bind(self, wanted: str) -> list[str]:
+        if wanted.startswith("ipc://"):
+            path = wanted.removeprefix("ipc://")
+            if os.path.exists(path):
+                os.unlink(path)
+            self._socket.bind(wanted)
+            os.chmod(path, 0o600)
+            return [wanted]
+        if wanted.endswith("://*"):
+            port = self._socket.bind_to_random_port(wanted)
+            return [f"tcp://{_bracket(host)}:{port}" for host in local_addresses()]
+        self._socket.bind(wanted)
+        return [self._socket.last_endpoint.decode().rstrip("\0")]
+
+    def fileno(self) -> int:
+        return int(self._socket.fd)
+
+    def send(self, peer: bytes, kind: str, body: dict[str, Any], blobs: Sequence[bytes] = ()) -> None:
+        """Queue a message for a peer; silently dropped when the peer is gone."""
+        self._socket.send_multipart([peer, *messages.encode(kind, body, blobs)], copy=True)
+
+    def receive(self, timeout_s: float) -> tuple[bytes, Message] | None:
+        """The next message, or None when none comes in time. Messages that cannot be read are dropped."""
+        if not self._socket.poll(max(0, int(timeout_s * 1000))):
+            return None
+        frames = self._socket.recv_multipart()
+        try:
+            return frames[0], messages.decode(frames[1:])
+        except NetworkError:
+            return None
+
+    def close(self, linger_s: float = 0.0) -> None:
+        self._socket.close(linger=int(linger_s * 1000))
+        self._context.term()
+
+
+class Dialer:
+    """The end of a worker's supervisor or of a client."""
+
+    def __init__(self, addresses: Sequence[str], master_public: str, *, deadline_s: float) -> None:
+        """Connect to the first of the addresses that answers.
+
+        :raises MasterLostError: none answered within ``deadline_s`` seconds.
+        """
+        self._context: zmq.Context[Any] = zmq.Context(io_threads=1)
+        self._public, self._secret = curve_pair()
+        self._master_public = master_public
+        sockets = [self._connect(address) for address in addresses]
+        self.address, self._socket = addresses[0], sockets[0]
+        try:
+            if len(sockets) > 1:
+                self.address, self._socket = self._race(addresses, sockets, deadline_s)
+        except MasterLostError:
+            for sock in sockets:
+                sock.close(linger=0)
+            self._context.term()
+            raise
+
+    def _connect(self, address: str) -> zmq.Socket[bytes]:
+        sock = _socket(self._context, zmq.DEALER)
+        sock.curve_serverkey = self._master_public.encode()
+        sock.curve_publickey = self._public.encode()
+        sock.curve_secretkey = self._secret.encode()
+        sock.reconnect_ivl = 20
+        sock.reconnect_ivl_max = 1000
+        sock.connect(address)
+        return sock
+
+    @staticmethod
+    def _race(
+        addresses: Sequence[str], sockets: Sequence[zmq.Socket[bytes]], deadline_s: float
+    ) -> tuple[str, zmq.Socket[bytes]]:
+        poller = zmq.Poller()
+        for sock in sockets:
+            sock.send_multipart(messages.encode("knock", {}))
+            poller.register(sock, zmq.POLLIN)
+        ready = dict(poller.poll(int(deadline_s * 1000)))
+        for address, sock in zip(addresses, sockets, strict=True):
+            if sock in ready:
+                sock.recv_multipart()
+                for other in sockets:
+                    if other is not sock:
+                        other.close(linger=0)
+                return address, sock
+        raise MasterLostError(
+            f"none of the job master's addresses answered within {deadline_s:.0f} s",
+            why="tried " + ", ".join(addresses),
+            remedy="check that this host can reach the master's (firewall, network interface: job.network.interface)",
+            where=socket.gethostname(),
+        )
+
+    @property
+    def socket(self) -> zmq.Socket[bytes]:
+        return self._socket
+
+    def send(self, kind: str, body: dict[str, Any], blobs: Sequence[bytes] = ()) -> None:
+        """Queue a message for the master; kept while the connection is broken."""
+        self._socket.send_multipart(messages.encode(kind, body, blobs), copy=True)
+
+    def receive(self, timeout_s: float) -> Message | None:
+        """The next message, or None when none comes in time."""
+        if not self._socket.poll(max(0, int(timeout_s * 1000))):
+            return None
+        return messages.decode(self._socket.recv_multipart())
+
+    def request(self, kind: str, body: dict[str, Any], answers: Sequence[str], deadline_s: float) -> Message:
+        """Send a message and wait for one of these kinds of answer; other messages are dropped.
+
+        :raises MasterLostError: no answer in time.
+        """
+        self.send(kind, body)
+        end = time.monotonic() + deadline_s
+        while (left := end - time.monotonic()) > 0:
+            message = self.receive(left)
+            if message is not None and message.kind in answers:
+                return message
+        raise MasterLostError(
+            f"the job master did not answer '{kind}' within {deadline_s:.0f} s",
+            why=f"nothing came from {self.address}",
+            remedy="see 'twister2 status' and the job's log; 'twister2 kill' works without the master",
+        )
+
+    def close(self, linger_s: float = 0.0) -> None:
+        self._socket.close(linger=int(linger_s * 1000))
+        self._context.term()
+
+
+def _bracket(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def local_addresses() -> list[str]:
+    """Addresses of this host that others may dial, loopback last. Names are not resolved over the network."""
+    import ipaddress
+
+    found: list[str] = []
+    try:
+        with open("/proc/net/fib_trie", encoding="ascii") as file:
+            lines = file.read().splitlines()
+        for line, following in zip(lines, lines[1:], strict=False):
+            if "/32 host LOCAL" in following and "|--" in line:
+                found.append(line.split("|--")[1].strip())
+    except OSError:
+        found.append(socket.gethostbyname(socket.gethostname()))
+    unique = list(dict.fromkeys(found)) or ["127.0.0.1"]
+    return sorted(unique, key=lambda text: ipaddress.ip_address(text).is_loopback)

@@ -1,0 +1,52 @@
+"""Control messages: a kind, a body of plain data, and binary attachments. Encoded as JSON and raw frames; nothing on this
+road is ever unpickled by the master."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from twister2.spec.errors import NetworkError
+
+LIMIT = 1 << 26
+"""Longest JSON body accepted, in bytes."""
+
+
+@attrs.frozen
+class Message:
+    """One control message.
+
+    :ivar kind: what it is, e.g. ``"hello"``. :ivar body: JSON types. :ivar blobs: attachments (package chunks, results).
+    """
+
+    kind: str
+    body: Mapping[str, Any]
+    blobs: tuple[bytes, ...] = ()
+
+
+def encode(kind: str, body: Mapping[str, Any], blobs: Sequence[bytes] = ()) -> list[bytes]:
+    """The frames of a message."""
+    return [json.dumps([kind, body], separators=(",", ":")).encode(), *blobs]
+
+
+def decode(frames: Sequence[bytes]) -> Message:
+    """The message of these frames.
+
+    :raises NetworkError: the frames are no message (foreign, truncated, too long).
+    """
+    try:
+        if not frames or len(frames[0]) > LIMIT:
+            raise ValueError("no frame, or a body that is too long")
+        kind, body = json.loads(frames[0])
+        if not isinstance(kind, str) or not isinstance(body, dict):
+            raise ValueError("not [kind, body]")
+    except ValueError as error:
+        raise NetworkError(
+            "a control message could not be read",
+            why=str(error),
+            remedy="check that only processes of this job reach the job master's port",
+        ) from error
+    return Message(kind, body, tuple(bytes(frame) for frame in frames[1:]))

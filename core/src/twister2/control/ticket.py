@@ -1,0 +1,136 @@
+"""The keys of a job and the tickets that carry them to its processes.
+
+The client makes everything before anything starts: the master's CURVE pair, the key by which clients of the job prove
+themselves, and the first attempt's join key. Workers get the *ticket*; the master gets the *master ticket*, which also
+has its secret key.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import secrets
+import time
+from typing import Any
+
+import attrs
+
+from twister2.spec.errors import DeadlineError, JobFailedError
+
+
+@attrs.frozen
+class Ticket:
+    """What a worker needs to reach and prove itself to the master.
+
+    :ivar addresses: ``ipc://`` and ``tcp://`` addresses of the master; empty until it listens.
+    :ivar master_public: the master's CURVE key (Z85). :ivar join_key: good once per (attempt, slot).
+    """
+
+    job_id: str
+    attempt: int
+    addresses: tuple[str, ...]
+    master_public: str
+    join_key: str = attrs.field(repr=False)
+
+    def encode(self) -> bytes:
+        return json.dumps(attrs.asdict(self)).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Ticket:
+        values = json.loads(data)
+        return cls(**{**values, "addresses": tuple(values["addresses"])})
+
+
+def new_key() -> str:
+    """A random secret of 256 bits as text."""
+    return secrets.token_hex(32)
+
+
+def curve_pair() -> tuple[str, str]:
+    """A new CURVE key pair ``(public, secret)`` as Z85 text."""
+    import zmq
+
+    public, secret = zmq.curve_keypair()
+    return public.decode(), secret.decode()
+
+
+def wait_for_ticket(path: str, *, older_than: int, deadline_s: float) -> Ticket:
+    """Read the ticket where it lies until it has addresses and an attempt number above ``older_than``.
+
+    :raises DeadlineError: the master did not publish its addresses in time.
+    """
+    end = time.monotonic() + deadline_s
+    pause = 0.005
+    why = "no ticket yet"
+    while True:
+        try:
+            ticket = Ticket.decode(pathlib.Path(path).read_bytes())
+            if ticket.addresses and ticket.attempt > older_than:
+                return ticket
+            why = "the ticket has no address of the job master yet" if not ticket.addresses else "no newer attempt yet"
+        except FileNotFoundError:
+            why = "the ticket is not there"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            why = f"the ticket cannot be read: {error}"
+        if time.monotonic() > end:
+            raise DeadlineError(
+                f"worker waited {deadline_s:.0f} s for the job master",
+                why=why,
+                remedy="see the job master's log; raise job.start_deadline_s when the cluster is slow to start it",
+                where=path,
+            )
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.5)
+
+
+@attrs.frozen
+class MasterTicket:
+    """What the master needs and nobody else may have.
+
+    :ivar folder: the job's folder where the master runs. :ivar resolved: the configuration as plain data.
+    :ivar pins: pinned plugins as plain data. :ivar allocation: what was asked for, as plain data (no secrets).
+    :ivar handle: the allocation's handle once the client has it, else it comes with the first ``attach``.
+    :ivar listen: addresses to bind: ``ipc://path`` or ``tcp://*``. :ivar in_client: whether it is a child of the client.
+    """
+
+    job_id: str
+    name: str
+    folder: str
+    runtime_dir: str
+    listen: tuple[str, ...]
+    in_client: bool
+    detached: bool
+    master_public: str
+    master_secret: str = attrs.field(repr=False)
+    client_key: str = attrs.field(repr=False)
+    join_key: str = attrs.field(repr=False)
+    resolved: dict[str, Any]
+    pins: dict[str, Any]
+    n_workers: int
+    world: str | None
+    manifest: dict[str, Any]
+
+    def encode(self) -> bytes:
+        return json.dumps(attrs.asdict(self)).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> MasterTicket:
+        values = json.loads(data)
+        return cls(**{**values, "listen": tuple(values["listen"])})
+
+
+def write_private(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file only its owner can read, atomically."""
+    temporary = f"{os.fspath(path)}.{os.getpid()}.new"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise JobFailedError(
+            f"cannot write {os.fspath(path)}",
+            why=str(error),
+            remedy="free space, or set job.state_dir to another folder",
+        ) from error

@@ -1,0 +1,293 @@
+"""The :class:`WorkerEnvironment` of a user process (and of a worker thread)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+
+import attrs
+
+from twister2.config import Resolved
+from twister2.control.package import Manifest
+from twister2.host import PluginHost
+from twister2.host.pinning import Pins
+from twister2.spec.comm import Transport, TransportContext
+from twister2.spec.environment import (
+    NodeFacts,
+    StateVariable,
+    Volumes,
+    WorkerController,
+    WorkerEnvironment,
+    WorkerInfo,
+)
+from twister2.spec.errors import CapabilityError
+from twister2.spec.executor import ExecutorContext
+from twister2.spec.memory import MemoryService
+from twister2.spec.network import Group, Network
+from twister2.spec.state import StateContext
+from twister2.worker.controller import Controller
+from twister2.worker.link import Link
+from twister2.worker.logs import LinkHandler
+from twister2.worker.variables import Variables
+
+if TYPE_CHECKING:
+    from twister2.graph import Graph, Outputs
+    from twister2.worker.execute import GraphRunner
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Start:
+    """What the master says when all workers of an attempt have joined.
+
+    :ivar session: random text of the attempt. :ivar keys: public CURVE key by worker id; :ivar curve: this worker's pair.
+    :ivar checkpoint: number of the committed checkpoint to restore, 0 for none. :ivar state_root: the state folder.
+    """
+
+    job_id: str
+    job_name: str
+    attempt: int
+    workers: tuple[WorkerInfo, ...]
+    session: str
+    keys: Mapping[int, str]
+    curve: tuple[str, str]
+    checkpoint: int
+    state_root: str
+    state_shared: bool
+    runtime_dir: str
+    volatile: str
+    persistent: str
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Start:
+        workers = tuple(
+            WorkerInfo(
+                **{**worker, "node": NodeFacts(**{**worker["node"], "addresses": tuple(worker["node"]["addresses"])})}
+            )
+            for worker in data["workers"]
+        )
+        keys = {int(worker): key for worker, key in data["keys"].items()}
+        return cls(**{**data, "workers": workers, "keys": keys, "curve": tuple(data["curve"])})
+
+
+class Environment(WorkerEnvironment):
+    """Made by the core for each attempt; loads plugins when they are first used."""
+
+    def __init__(self, link: Link, start: Start, manifest: Manifest) -> None:
+        self.worker_id, self.attempt = link.worker_id, link.attempt
+        self.n_workers = len(start.workers)
+        self.job_id, self.job_name = start.job_id, start.job_name
+        self.args = list(manifest.args)
+        self.config = manifest.resolved
+        self._link, self._start, self._manifest = link, start, manifest
+        self._host: PluginHost | None = None
+        self._resolved: Resolved | None = None
+        self._backends: dict[tuple[str, str], Any] = {}
+        self._network: Network | None = None
+        self._memory: MemoryService | None = None
+        self._runner: GraphRunner | None = None
+        self._transports: list[tuple[str, Transport]] = []
+        self._on_close: list[Callable[[], None]] = []
+        self._last_progress = 0.0
+        self._controller = Controller(link, start.workers, manifest.resolved["job"]["barrier_deadline_s"] or None)
+        self._variables = Variables(self)
+        self.log = logging.getLogger("twister2.program")
+        self.log.setLevel(str(manifest.resolved["job"]["log_level"]).upper())
+        self.log.handlers = [LinkHandler(link)]
+        self.log.propagate = False
+
+    @property
+    def resolved(self) -> Resolved:
+        """The configuration, with the options of plugins."""
+        if self._resolved is None:
+            self._resolved = Resolved.from_dict(self._manifest.resolved, self.host)
+        return self._resolved
+
+    @property
+    def host(self) -> PluginHost:
+        """The plugin host, which loads what the submitting side pinned."""
+        if self._host is None:
+            self._host = PluginHost.from_pins(Pins.from_dict(self._manifest.pins))
+        return self._host
+
+    @property
+    def link(self) -> Link:
+        return self._link
+
+    @property
+    def start(self) -> Start:
+        return self._start
+
+    @property
+    def controller(self) -> WorkerController:
+        return self._controller
+
+    @property
+    def node(self) -> NodeFacts:
+        return self._start.workers[self.worker_id].node
+
+    @property
+    def volumes(self) -> Volumes:
+        persistent, volatile = pathlib.Path(self._start.persistent), pathlib.Path(self._start.volatile)
+        volatile.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._start.persistent:
+            persistent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Volumes(persistent if self._start.persistent else None, volatile)
+
+    @property
+    def threads(self) -> int:
+        """Threads for blocking functions: configured, or as many as the worker has CPUs."""
+        job = self.resolved.job
+        return job.threads or max(1, int(self._start.workers[self.worker_id].cpus))
+
+    @property
+    def memory(self) -> MemoryService:
+        if self._memory is None:
+            from twister2.worker.memory import Memory
+            from twister2.worker.processes import resident_bytes
+
+            limit = self._start.workers[self.worker_id].memory_mb << 20
+            self._memory = Memory(limit, min(resident_bytes(os.getpid()), limit // 2))
+        return self._memory
+
+    @property
+    def network(self) -> Network:
+        if self._network is None:
+            from twister2.worker.network import form_network
+
+            self._link.raise_if_aborted()
+            self._transports = [(name, self._transport(name)) for name in self.resolved.job.comm]
+            self._network = form_network(self._link, self._transports, self._start.workers, self.resolved.job.network)
+        return self._network
+
+    def _transport(self, name: str) -> Transport:
+        start = self._start
+        context = TransportContext(
+            job_id=self.job_id,
+            attempt=self.attempt,
+            rank=self.worker_id,
+            size=self.n_workers,
+            node=self.node,
+            runtime_dir=start.runtime_dir,
+            session=start.session,
+            curve_public=start.curve[0],
+            curve_secret=start.curve[1],
+            peer_keys=start.keys,
+            aborted=lambda: self._link.aborted,
+        )
+        return cast("Transport", self.host.create("comm", name, self.resolved.plugin("comm", name), context=context))
+
+    @property
+    def mpi(self) -> Any:
+        network = self.network
+        for _, transport in self._transports:
+            communicator = transport.mpi_communicator()
+            if communicator is not None:
+                return communicator
+        raise CapabilityError(
+            "this job has no MPI communicator",
+            why=f"it runs over {', '.join(self.resolved.job.comm)} ({network.world.size} workers)",
+            remedy='set job.comm = ["mpi"] and install twister2-comm-mpi',
+        )
+
+    def barrier(self, name: str = "", deadline_s: float | None = None) -> None:
+        self._controller.barrier(name, deadline_s)
+
+    def run(self, graph: Graph) -> Outputs:
+        if self._runner is None:
+            from twister2.worker.execute import GraphRunner
+
+            self._runner = GraphRunner(self)
+        return self._runner.run(graph)
+
+    def backend(self, kind: str, name: str | None = None) -> Any:
+        name = name or self._only(kind)
+        key = (kind, name)
+        if key not in self._backends:
+            self._backends[key] = self.host.create(
+                kind, name, self.resolved.plugin(kind, name), **self._context_of(kind)
+            )
+        return self._backends[key]
+
+    def _only(self, kind: str) -> str:
+        selected = getattr(self.resolved.job, kind)
+        names = (selected,) if isinstance(selected, str) else tuple(selected)
+        if len(names) != 1:
+            raise CapabilityError(
+                f"{len(names)} {kind} plugins are selected, name one",
+                why=f"selected are: {', '.join(names) or 'none'}",
+                remedy=f"call env.backend({kind!r}, NAME)",
+            )
+        return names[0]
+
+    def _context_of(self, kind: str) -> dict[str, Any]:
+        if kind == "state":
+            return {"context": StateContext(root=self._start.state_root)}
+        if kind == "exec":
+            return {
+                "context": ExecutorContext(
+                    worker_id=self.worker_id,
+                    n_workers=self.n_workers,
+                    attempt=self.attempt,
+                    job_id=self.job_id,
+                    threads=self.threads,
+                    network=self.network,
+                    memory=self.memory,
+                    log=self.log,
+                    operators=lambda name: self.backend("ops", name),
+                    backend=self.backend,
+                    report=lambda counters: self.report(counters),
+                )
+            }
+        return {}
+
+    def report(self, counters: Mapping[str, Mapping[str, float]], step: str = "") -> None:
+        """Send the counters of a running step to observers."""
+        self._post_progress({"step": step, "counters": {name: dict(values) for name, values in counters.items()}})
+
+    def state(
+        self, name: str, default: T, scope: Literal["replicated", "keyed", "worker"] = "replicated"
+    ) -> StateVariable[T]:
+        return self._variables.declare(name, default, scope)
+
+    def commit(self) -> int:
+        return self._variables.commit()
+
+    def progress(self, done: float, total: float | None = None, unit: str = "") -> None:
+        now = time.monotonic()
+        if now - self._last_progress >= 0.2 or (total is not None and done >= total):
+            self._last_progress = now
+            self._post_progress({"done": done, "total": total, "unit": unit})
+
+    def _post_progress(self, body: Mapping[str, Any]) -> None:
+        from twister2.worker.processes import resident_bytes
+
+        self._link.post("progress", {"memory": resident_bytes(os.getpid()), **body})
+
+    def on_close(self, action: Callable[[], None]) -> None:
+        self._on_close.append(action)
+
+    def group(self, members: Sequence[int]) -> Group:
+        color = "members" if self.worker_id in members else None
+        return self.network.split(color) or Group(-1, tuple(members))
+
+    def close(self, *, aborted: bool) -> None:
+        """Run the registered actions, close backends, then the network."""
+        for action in reversed(self._on_close):
+            try:
+                action()
+            except Exception as error:
+                self.log.error("closing: %s: %s", type(error).__name__, error)
+        self._on_close.clear()
+        for backend in reversed(list(self._backends.values())):
+            if hasattr(backend, "close"):
+                backend.close()
+        self._backends.clear()
+        for _, transport in self._transports:
+            transport.close(aborted=aborted)
+        self._transports = []

@@ -1,0 +1,97 @@
+"""The fork server: a process without threads, zmq or MPI, from which every attempt's user process is forked.
+
+The supervisor forks it before it loads zmq. It does nothing but fork on demand, reap, and report how children ended; it
+dies with its supervisor, and its children die with it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+from typing import NoReturn
+
+from twister2.worker.pipe import Pipe
+from twister2.worker.processes import close_other_descriptors, die_with_parent, reap
+
+N_DESCRIPTORS = 4
+"""Sent with every fork request: link, board, stdout, stderr (and the PMI socket as a fifth, when there is one)."""
+
+
+class ForkServer:
+    """The supervisor's handle of its fork server."""
+
+    def __init__(self) -> None:
+        ours, theirs = Pipe.pair()
+        supervisor = os.getpid()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            ours.close()
+            _serve(theirs, supervisor)
+        theirs.close()
+        self.pipe = Pipe(ours)
+
+    def fork(self, job: dict[str, object], descriptors: list[int]) -> None:
+        """Ask for a user process; ``("forked", {"pid"})`` and later ``("ended", {"pid", "code"})`` come over ``pipe``."""
+        self.pipe.send("fork", job, descriptors=descriptors)
+
+
+def _serve(sock: socket.socket, supervisor: int) -> NoReturn:
+    """The fork server's life. ``code`` in its reports is as in ``Popen.returncode``: negative for a signal."""
+    die_with_parent(supervisor)
+    close_other_descriptors({sock.fileno()})
+    os.setpgid(0, 0)
+    pipe = Pipe(sock)
+    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    me = os.getpid()
+    while not pipe.closed:
+        frame = pipe.receive()
+        if frame is not None and frame[0] == "fork":
+            descriptors = pipe.take_descriptors()
+            pid = os.fork()
+            if pid == 0:
+                signal.set_wakeup_fd(-1)
+                _become_user_process(frame[1], descriptors, me)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            pipe.send("forked", {"pid": pid})
+            continue
+        for pid, status in reap():
+            pipe.send("ended", {"pid": pid, "code": os.waitstatus_to_exitcode(status)})
+        if not pipe.closed:
+            select.select([pipe.fileno(), wake_read], [], [], 5.0)
+            while True:
+                try:
+                    if not os.read(wake_read, 512):
+                        break
+                except BlockingIOError:
+                    break
+    os._exit(0)
+
+
+def _become_user_process(job: dict[str, object], descriptors: list[int], parent: int) -> NoReturn:
+    """Turn a fresh fork into the user process: own session, own standard streams, then the program."""
+    die_with_parent(parent)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setsid()
+    link, board, out, err, *pmi = descriptors
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (out, 1), (err, 2)):
+        os.dup2(source, target)
+        os.close(source)
+    close_other_descriptors({link, board, *pmi})
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - the standard streams live as long as the process
+    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    from twister2.worker.user import main
+
+    main(socket.socket(fileno=link), board, pmi[0] if pmi else None, job)
+    os._exit(0)

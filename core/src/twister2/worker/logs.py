@@ -1,0 +1,21 @@
+"""Log records of a worker, sent over its link."""
+
+from __future__ import annotations
+
+import logging
+
+from twister2.worker.link import Link
+
+
+class LinkHandler(logging.Handler):
+    """Sends records as plain data: level, logger, text."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__()
+        self._link = link
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + (self.formatter or logging.Formatter()).formatException(record.exc_info)
+        self._link.post("log", {"level": record.levelname, "logger": record.name, "text": text, "time": record.created})

@@ -1,0 +1,113 @@
+"""Small pieces of Linux that supervisors need: death signals, sub-reaping, process trees, file descriptors."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import time
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent(parent: int, signal_number: int = signal.SIGKILL) -> None:
+    """Get ``signal_number`` when the parent process ends; end now if it already has."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent ends, so that they can be found and ended."""
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def descendants(root: int) -> list[int]:
+    """Process ids below ``root``, parents first."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{entry}/stat", "rb") as file:
+                parent = int(file.read().rsplit(b")", 1)[1].split()[1])
+                children.setdefault(parent, []).append(int(entry))
+    found: list[int] = []
+    todo = [root]
+    while todo:
+        for child in children.get(todo.pop(), []):
+            found.append(child)
+            todo.append(child)
+    return found
+
+
+def end_process(pid: int, signal_number: int) -> None:
+    """Signal a process that may already be gone."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal_number)
+
+
+def end_descendants(root: int, grace_s: float) -> None:
+    """End everything below ``root``: TERM, then, after ``grace_s`` seconds, KILL until nothing is left.
+
+    Zombies of direct children are reaped.
+    """
+    deadline = time.monotonic() + grace_s
+    told: set[int] = set()
+    hard = time.monotonic() + grace_s + 5.0
+    while time.monotonic() < hard:
+        reap()
+        alive = descendants(root)
+        if not alive:
+            return
+        number = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
+        for pid in alive:
+            if number == signal.SIGKILL or pid not in told:
+                end_process(pid, number)
+                told.add(pid)
+        time.sleep(0.01)
+
+
+def reap() -> list[tuple[int, int]]:
+    """Collect ended direct children: pairs of pid and wait status."""
+    ended = []
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            ended.append((pid, status))
+    return ended
+
+
+def close_other_descriptors(keep: set[int]) -> None:
+    """Close all descriptors but 0, 1, 2 and ``keep``: a forked user process must hold nobody else's sockets."""
+    low = 3
+    for descriptor in sorted(keep):
+        if descriptor >= low:
+            os.closerange(low, descriptor)
+            low = descriptor + 1
+    os.closerange(low, 65536)
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident size of a process, 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def describe_exit(code: int) -> str:
+    """An exit code as Python's ``Popen.returncode`` has it (negative: signal) in words."""
+    if code >= 0:
+        also = f" (the shell's code for signal {code - 128})" if 128 < code < 160 else ""
+        return f"exit code {code}{also}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    hint = ", the kernel's out-of-memory killer or 'kill -9'" if -code == signal.SIGKILL else ""
+    return f"signal {name}{hint}"

@@ -1,0 +1,128 @@
+"""Finding the user's function: importing the program, and turning what it raises into an error for people."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import pathlib
+import pickle
+import sys
+import traceback
+import types
+from collections.abc import Callable
+from typing import Any
+
+from twister2.control.package import Manifest
+from twister2.spec.errors import PackageError, PluginMismatchError, Twister2Error, UserCodeError
+
+MAIN = "__mp_main__"
+"""Name under which workers import a program file, so that a ``__main__`` guard keeps its code from running."""
+
+_OUR_CODE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def check_python(manifest: Manifest) -> None:
+    """Compare the Python minor version with the submitting side's.
+
+    :raises PluginMismatchError: they differ.
+    """
+    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    if here != manifest.python:
+        raise PluginMismatchError(
+            f"this worker runs Python {here}, the job was submitted with Python {manifest.python}",
+            why="functions and results cannot be exchanged between different minor versions",
+            remedy="give the workers the same Python version as the submitting side",
+            where=f"{os.uname().nodename}, {sys.executable}",
+        )
+
+
+def load(manifest: Manifest, folder: pathlib.Path) -> Callable[..., Any]:
+    """Import the program and return its function.
+
+    :raises PackageError: no such module or function.
+    :raises UserCodeError: the program raised while it was imported.
+    """
+    program = manifest.program
+    if os.path.isdir(manifest.folder):
+        os.chdir(manifest.folder)
+    sys.argv = [str(program.get("original") or program.get("module") or "twister2"), *manifest.args]
+    sys.path.insert(0, str(folder))
+    try:
+        if program["kind"] == "pickle":
+            return _loaded_pickle(folder / program["path"])
+        if program["kind"] == "file":
+            module = _import_file(folder / program["path"], program["original"])
+        else:
+            module = importlib.import_module(program["module"])
+    except Twister2Error:
+        raise
+    except BaseException as error:  # the user's own code may raise anything, SystemExit included
+        raise user_error(error, "importing the program") from error
+    return _lookup(module, program["function"])
+
+
+def _loaded_pickle(path: pathlib.Path) -> Callable[..., Any]:
+    function: Callable[..., Any] = pickle.loads(path.read_bytes())  # noqa: S301 - it comes from the authenticated client
+    return function
+
+
+def _import_file(path: pathlib.Path, original: str) -> types.ModuleType:
+    """Import a program file as :data:`MAIN`; tracebacks show where the user keeps it."""
+    module = types.ModuleType(MAIN)
+    module.__file__ = original
+    module.__dict__["__twister2_program__"] = True
+    sys.modules[MAIN] = module
+    code = compile(path.read_bytes(), original, "exec", dont_inherit=True)
+    exec(code, module.__dict__)  # noqa: S102 - running the user's program is what a worker is for
+    return module
+
+
+def _lookup(module: types.ModuleType, name: str) -> Callable[..., Any]:
+    target: Any = module
+    for part in name.split("."):
+        target = getattr(target, part, None)
+    if not callable(target):
+        functions = sorted(
+            key
+            for key, value in vars(module).items()
+            if isinstance(value, types.FunctionType) and value.__module__ == module.__name__
+        )
+        raise PackageError(
+            f"the program has no function {name!r}",
+            why=f"its functions are: {', '.join(functions) or 'none'}",
+            remedy="name one with PROGRAM:FUNCTION, or define 'def main(env): ...'",
+            where=str(getattr(module, "__file__", module.__name__)),
+        )
+    function: Callable[..., Any] = target
+    return function
+
+
+def user_error(error: BaseException, doing: str, **details: Any) -> Twister2Error:
+    """The error for people: a UserCodeError with the user's traceback, or the error itself when it is one of ours."""
+    if isinstance(error, Twister2Error):
+        return error
+    text = format_user_traceback(error)
+    where = _innermost(error)
+    return UserCodeError(
+        f"{type(error).__name__}: {error}" if str(error) else type(error).__name__,
+        why=f"the program raised it while {doing}",
+        remedy="see the traceback below; the job is not restarted for an error of the program",
+        where=where,
+        details={"traceback": text, "type": type(error).__name__, **details},
+    )
+
+
+def format_user_traceback(error: BaseException) -> str:
+    """The traceback without this system's own leading frames."""
+    shown = traceback.TracebackException.from_exception(error, capture_locals=False)
+    frames = list(shown.stack)
+    while frames and frames[0].filename.startswith(_OUR_CODE):
+        frames.pop(0)
+    shown.stack = traceback.StackSummary.from_list(frames)
+    return "".join(shown.format()).rstrip()
+
+
+def _innermost(error: BaseException) -> str:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OUR_CODE)]
+    return f"{frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""

@@ -1,0 +1,119 @@
+"""The user process: load the program, wait for the start of the attempt, call the function, hand back its result."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import pathlib
+import pickle
+import socket
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from twister2.control.package import MANIFEST, Manifest
+from twister2.spec.errors import ResultError, Twister2Error, WorkerExitedError
+from twister2.worker.board import StepBoard
+from twister2.worker.environment import Environment, Start
+from twister2.worker.pipe import Pipe
+from twister2.worker.program import check_python, load, user_error
+from twister2.worker.userlink import ProcessLink
+
+
+def main(sock: socket.socket, board: int, pmi: int | None, job: Mapping[str, Any]) -> None:
+    """Live one attempt, then end the process (never returns to the fork server's code)."""
+    link = ProcessLink(Pipe(sock), StepBoard(board), job["worker_id"], job["attempt"])
+    if pmi is not None:
+        os.environ.update(job["pmi"], PMI_FD=str(pmi))
+    code = 1
+    try:
+        code = _live(link, job)
+    except BaseException as error:  # whatever it is, the job must hear of it
+        _fail(link, error)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _live(link: ProcessLink, job: Mapping[str, Any]) -> int:
+    folder = pathlib.Path(job["package"])
+    manifest = Manifest.decode((folder / MANIFEST).read_bytes())
+    try:
+        check_python(manifest)
+        function = load(manifest, folder)
+    except Twister2Error as error:
+        link.fail(error)
+        return 1
+    link.post("loaded", {})
+    start = _wait_for_start(link)
+    if start is None:
+        return 1
+    environment = Environment(link, Start.from_json(start), manifest)
+    try:
+        result = function(environment)
+        if link.aborted:
+            link.raise_if_aborted()
+        environment.close(aborted=False)
+        _return(link, result, manifest, environment)
+        code = 0
+    except BaseException as error:
+        _fail(link, error)
+        environment.close(aborted=True)
+        code = 1
+    atexit._run_exitfuncs()
+    return code
+
+
+def _wait_for_start(link: ProcessLink) -> dict[str, Any] | None:
+    while not link.closed and not link.aborted:
+        frame = link.receive(5.0)
+        if frame is not None and frame[0] == "start":
+            return frame[1]
+    return None
+
+
+def _return(link: ProcessLink, result: Any, manifest: Manifest, environment: Environment) -> None:
+    blob = b""
+    if manifest.want_results:
+        blob = _pickled(result, environment)
+    link.post("returned", {}, blob)
+
+
+def _pickled(result: Any, environment: Environment) -> bytes:
+    limit = environment.resolved.job.result_limit_mb
+    try:
+        blob = pickle.dumps(result, protocol=5)
+    except Exception as first:
+        import cloudpickle
+
+        try:
+            blob = cloudpickle.dumps(result, protocol=5)
+        except Exception:
+            raise ResultError(
+                f"worker {environment.worker_id}'s result of type {type(result).__name__} cannot be returned",
+                why=f"it cannot be pickled: {first}",
+                remedy="return plain data, numpy arrays or objects of importable classes; keep open files and sockets out",
+            ) from first
+    if len(blob) > limit << 20:
+        raise ResultError(
+            f"worker {environment.worker_id}'s result is {len(blob) / (1 << 20):.1f} MiB",
+            why=f"run() returns at most {limit} MiB per worker",
+            remedy="write it to a file or return a summary; raise job.result_limit_mb if it is meant",
+        )
+    return blob
+
+
+def _fail(link: ProcessLink, error: BaseException) -> None:
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+        if code == 0 and not link.aborted:
+            link.post("returned", {}, pickle.dumps(None))
+            return
+        error = WorkerExitedError(
+            f"worker {link.worker_id} called sys.exit({error.code!r})",
+            why="the program ended this worker with an error code",
+            remedy="raise an exception that says what is wrong, or return",
+            details={"code": code},
+        )
+    link.fail(user_error(error, "running", worker=link.worker_id))

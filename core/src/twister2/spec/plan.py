@@ -25,6 +25,7 @@ class VertexPlan:
     :ivar hosts: preferred hosts per task index (from source splits); may be empty.
     :ivar options: plain data for the task's context and for constraints.
     :ivar shows: what ``explain()`` prints for it (the fused steps).
+    :ivar two_phase: a sink whose tasks take part in prepare and commit at the end of a run.
     """
 
     name: str
@@ -36,6 +37,7 @@ class VertexPlan:
     hosts: Mapping[int, tuple[str, ...]] = attrs.field(factory=dict)
     options: Mapping[str, Any] = attrs.field(factory=dict)
     shows: str = ""
+    two_phase: bool = True
 
 
 @attrs.frozen

@@ -78,6 +78,13 @@ class Task(ABC):
     def restore(self, state: bytes) -> None:
         """Take back what :meth:`snapshot` gave, after ``open``."""
 
+    def counters(self) -> Mapping[str, float]:
+        """Counters of its own (``bytes`` read from a file, ``skipped_files``...) that replace or join the executor's.
+
+        Called a few times a second, between two other calls.
+        """
+        return {}
+
 
 class Source(Task):
     """A task without inputs. Polled; must not block longer than a few milliseconds."""

@@ -1,0 +1,12 @@
+"""Task graphs: build one with :class:`Graph`, execute it with ``env.run(graph)``.
+
+Public to programming interfaces and programs. ``twister2.graph.runtime`` is for executors.
+"""
+
+from __future__ import annotations
+
+from twister2.graph.catalog import Catalog
+from twister2.graph.model import Edge, Graph, Outputs, Vertex
+from twister2.graph.records import walking
+
+__all__ = ["Catalog", "Edge", "Graph", "Outputs", "Vertex", "walking"]

@@ -1,0 +1,87 @@
+"""From a graph to a plan: validate, decide parallelism, rewrite, place, number the edges."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from twister2.graph.fingerprint import graph_fingerprint
+from twister2.graph.logical import LogicalPlan, LogicalVertex, logical_plan
+from twister2.graph.rewrite import Applied, rewrite
+from twister2.spec.errors import GraphError
+from twister2.spec.plan import EdgePlan, Placement, Plan, VertexPlan
+from twister2.spec.sched import ScheduleRequest, TaskScheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from twister2.graph.catalog import Catalog
+    from twister2.graph.model import Graph
+    from twister2.spec.environment import WorkerInfo
+
+
+@attrs.frozen
+class Compiled:
+    """A plan and how it came about.
+
+    :ivar applied: what rewriting rules changed. :ivar scheduler: why the tasks lie where they do, one line.
+    """
+
+    plan: Plan
+    applied: tuple[Applied, ...]
+    scheduler: str
+
+
+def compile_graph(
+    graph: Graph,
+    *,
+    workers: Sequence[WorkerInfo],
+    scheduler: TaskScheduler,
+    catalog: Catalog,
+    planned: Mapping[str, Any] | None = None,
+) -> Compiled:
+    """Compile ``graph`` for these workers. Pure: every worker gets the same plan.
+
+    :param planned: results of the planners by vertex; None plans without them (for ``explain``: such a plan cannot
+        be run when a source has a planner).
+    :raises GraphError: the graph is not valid, or cannot be placed.
+    """
+    graph.validate(catalog)
+    logical, applied = rewrite(logical_plan(graph, len(workers), catalog, planned), catalog, graph.without_rules)
+    vertices = tuple(_vertex_plan(vertex) for vertex in logical.vertices)
+    edges = tuple(
+        EdgePlan(number, edge.name, edge.source, edge.target, edge.operator, edge.options)
+        for number, edge in enumerate(logical.edges)
+    )
+    request = ScheduleRequest(vertices, edges, tuple(workers), logical.fixed, dict(graph.constraints))
+    placement = scheduler.schedule(request)
+    _check_placement(placement, logical, len(workers))
+    plan = Plan(graph.name, graph.mode, vertices, edges, placement, tuple(workers), graph_fingerprint(graph))
+    return Compiled(plan, tuple(applied), scheduler.explain(request))
+
+
+def _vertex_plan(vertex: LogicalVertex) -> VertexPlan:
+    return VertexPlan(
+        name=vertex.name,
+        kind=vertex.kind,
+        parallelism=vertex.parallelism,
+        make=vertex.make,
+        cpus=vertex.cpus,
+        memory_mb=vertex.memory_mb,
+        hosts=vertex.hosts,
+        options=vertex.options,
+        shows=vertex.shows,
+        two_phase=vertex.two_phase,
+    )
+
+
+def _check_placement(placement: Placement, logical: LogicalPlan, n_workers: int) -> None:
+    for vertex in logical.vertices:
+        workers = placement.workers.get(vertex.name, ())
+        if len(workers) != vertex.parallelism or any(not 0 <= worker < n_workers for worker in workers):
+            raise GraphError(
+                f"the task scheduler placed {vertex.name!r} on workers {list(workers)!r}",
+                why=f"{vertex.parallelism} tasks must each lie on one of the workers 0 to {n_workers - 1}",
+                remedy="use another task scheduler (job.sched), and report this to its authors",
+            )

@@ -1,0 +1,45 @@
+"""Fingerprints of graphs: a hash of the shape that is equal in every process that builds the same graph.
+
+Names, kinds, parallelism, operators, names of options, and the qualified names and first lines of functions count.
+Numbers and data given as options do not: they may be read from what a worker computed.
+"""
+
+from __future__ import annotations
+
+import functools
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from twister2.graph.model import Graph
+
+
+def graph_fingerprint(graph: Graph) -> str:
+    """16 hexadecimal digits for the shape of ``graph``."""
+    parts = [f"graph {graph.name} {graph.mode}", *sorted(graph.without_rules)]
+    for vertex in graph.vertices.values():
+        described = f"{vertex.name} {vertex.kind} {vertex.parallelism} {describe(vertex.make)}"
+        parts.append(f"vertex {described} {describe(vertex.planner)} {_options(vertex.options)}")
+    for edge in graph.edges:
+        parts.append(f"edge {edge.name} {edge.source} {edge.target} {edge.operator} {_options(edge.options)}")
+    parts.extend(f"fixed {name} {workers}" for name, workers in sorted(graph.fixed.items()))
+    return blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def describe(value: Any) -> str:
+    """A stable name of a value: of a function where it is defined, of text itself, of anything else its type."""
+    if value is None or isinstance(value, (bool, str)):
+        return repr(value)
+    if isinstance(value, functools.partial):
+        return f"partial({describe(value.func)})"
+    if callable(value):
+        name = getattr(value, "__qualname__", None) or type(value).__qualname__
+        code = getattr(value, "__code__", None)
+        return f"{name}:{code.co_firstlineno}" if code is not None else str(name)
+    return type(value).__qualname__
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return ",".join(f"{key}={describe(options[key])}" for key in sorted(options))

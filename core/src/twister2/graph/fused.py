@@ -1,0 +1,132 @@
+"""A chain of narrow computes as one task: a batch runs through all of them without leaving the call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from twister2.graph.records import note_vertex
+from twister2.spec.batch import Batch, n_records
+from twister2.spec.errors import GraphError
+from twister2.spec.tasks import Compute, Emit, Task, TaskContext
+
+
+@attrs.frozen
+class FusedFactory:
+    """``make(index)`` of a fused vertex.
+
+    :ivar names: the computes, first to last. :ivar edges: names of the edges between them, one less.
+    """
+
+    names: tuple[str, ...]
+    edges: tuple[str, ...]
+    makes: tuple[Callable[[int], Task], ...]
+
+    def __call__(self, index: int) -> FusedCompute:
+        computes = []
+        for name, make in zip(self.names, self.makes, strict=True):
+            task = make(index)
+            if not isinstance(task, Compute):
+                raise GraphError(
+                    f"the factory of compute {name!r} gave {type(task).__name__}",
+                    why="a compute vertex is made of twister2.spec.tasks.Compute objects",
+                    remedy="let make(index) return a Compute",
+                )
+            computes.append(task)
+        return FusedCompute(self.names, self.edges, computes)
+
+
+class FusedCompute(Compute):
+    """Runs computes one inside another; an error names the one that raised."""
+
+    narrow = True
+
+    def __init__(self, names: tuple[str, ...], edges: tuple[str, ...], computes: list[Compute]) -> None:
+        self.names = names
+        self.computes = computes
+        self.blocking = any(getattr(compute, "blocking", False) for compute in computes)
+        self.releases_gil = any(getattr(compute, "releases_gil", False) for compute in computes)
+        self._edges = edges
+        self._handled = [0] * len(computes)
+        self._last: Emit | None = None
+        self._emits = [self._emit_into(position) for position in range(1, len(computes))]
+        self._opened = 0
+
+    def _emit_into(self, position: int) -> Emit:
+        inner = self._edges[position - 1]
+
+        def emit(batch: Batch, edge: str | None = None) -> None:
+            if edge is not None and edge != inner:
+                raise GraphError(
+                    f"compute {self.names[position - 1]!r} emits to an edge {edge!r}, which it does not have",
+                    why=f"its only edge is {inner!r}",
+                    remedy="emit to an edge that starts at this vertex",
+                )
+            self._call(position, batch, inner)
+
+        return emit
+
+    def _call(self, position: int, batch: Batch, edge: str) -> None:
+        try:
+            self.computes[position].process(batch, self._emit_of(position), edge)
+        except Exception as error:
+            note_vertex(error, self.names[position], self._handled[position])
+            raise
+        self._handled[position] += n_records(batch)
+
+    def _emit_of(self, position: int) -> Emit:
+        if position < len(self._emits):
+            return self._emits[position]
+        if self._last is None:
+            raise RuntimeError("a fused compute emits while no batch is handled")
+        return self._last
+
+    def open(self, context: TaskContext) -> None:
+        """Open all parts, each with its own name."""
+        for name, compute in zip(self.names, self.computes, strict=True):
+            try:
+                compute.open(attrs.evolve(context, vertex=name))
+            except Exception as error:
+                note_vertex(error, name, 0)
+                raise
+            self._opened += 1
+
+    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
+        """Run the batch through all parts."""
+        self._last = emit
+        self._call(0, batch, edge)
+
+    def watermark(self, value: int, emit: Emit) -> None:
+        """Tell every part, first to last."""
+        self._last = emit
+        for position, compute in enumerate(self.computes):
+            compute.watermark(value, self._emit_of(position))
+
+    def timer(self, now_ns: int, emit: Emit) -> int | None:
+        """Ask every part; the earliest next time."""
+        self._last = emit
+        times = [compute.timer(now_ns, self._emit_of(k)) for k, compute in enumerate(self.computes)]
+        return min((time for time in times if time is not None), default=None)
+
+    def finish(self, emit: Emit) -> None:
+        """Finish first to last: what a part emits at its end still runs through those behind it."""
+        self._last = emit
+        for position, compute in enumerate(self.computes):
+            try:
+                compute.finish(self._emit_of(position))
+            except Exception as error:
+                note_vertex(error, self.names[position], self._handled[position])
+                raise
+
+    def close(self) -> None:
+        """Close the parts that were opened, last first; the first error is raised when all are closed."""
+        failure: Exception | None = None
+        while self._opened:
+            self._opened -= 1
+            try:
+                self.computes[self._opened].close()
+            except Exception as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure

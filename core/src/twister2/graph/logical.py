@@ -1,0 +1,172 @@
+"""The logical plan: what rewriting rules read and give back. Vertices in topological order, parallelism decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from twister2.graph.model import Kind
+from twister2.graph.validate import order
+from twister2.spec.errors import GraphError
+from twister2.spec.tasks import Task
+
+if TYPE_CHECKING:
+    from twister2.graph.catalog import Catalog
+    from twister2.graph.model import Edge, Graph, Vertex
+
+
+@attrs.frozen
+class LogicalVertex:
+    """A vertex with its parallelism decided and its planner's result bound.
+
+    :ivar parts: names of the graph's vertices it stands for; more than one once it is fused.
+    """
+
+    name: str
+    kind: Kind
+    make: Callable[[int], Task] = attrs.field(repr=False, eq=False)
+    parallelism: int
+    cpus: float
+    memory_mb: int
+    hosts: Mapping[int, tuple[str, ...]]
+    options: Mapping[str, Any]
+    shows: str
+    narrow: bool
+    two_phase: bool
+    parts: tuple[str, ...]
+
+
+@attrs.frozen
+class LogicalEdge:
+    """An edge between logical vertices."""
+
+    name: str
+    source: str
+    target: str
+    operator: str
+    options: Mapping[str, Any]
+
+
+@attrs.frozen
+class LogicalPlan:
+    """A graph on its way to a plan. Rules take one and give one; nothing in it is ever changed in place."""
+
+    vertices: tuple[LogicalVertex, ...]
+    edges: tuple[LogicalEdge, ...]
+    fixed: Mapping[str, tuple[int, ...]]
+
+    def vertex(self, name: str) -> LogicalVertex:
+        """The vertex of that name; KeyError when there is none."""
+        for vertex in self.vertices:
+            if vertex.name == name:
+                return vertex
+        raise KeyError(name)
+
+    def inputs(self, vertex: str) -> list[LogicalEdge]:
+        """The edges into a vertex."""
+        return [edge for edge in self.edges if edge.target == vertex]
+
+    def outputs(self, vertex: str) -> list[LogicalEdge]:
+        """The edges out of a vertex."""
+        return [edge for edge in self.edges if edge.source == vertex]
+
+
+def logical_plan(
+    graph: Graph, n_workers: int, catalog: Catalog, planned: Mapping[str, Any] | None = None
+) -> LogicalPlan:
+    """The logical plan of a valid graph on ``n_workers`` workers.
+
+    :param planned: results of the planners by vertex; None leaves planners' sources without hosts (for ``explain``).
+    :raises GraphError: two parallelisms do not fit the operator between them.
+    """
+    parallelism: dict[str, int] = {}
+    vertices = []
+    for vertex in order(graph):
+        number = vertex.parallelism or _default_parallelism(graph, vertex, parallelism, n_workers, catalog)
+        parallelism[vertex.name] = number
+        vertices.append(_logical(vertex, number, planned))
+    for edge in graph.edges:
+        _check_shape(graph, edge, parallelism, catalog)
+    edges = tuple(LogicalEdge(e.name, e.source, e.target, e.operator, dict(e.options)) for e in graph.edges)
+    return LogicalPlan(tuple(vertices), edges, dict(graph.fixed))
+
+
+def _default_parallelism(
+    graph: Graph, vertex: Vertex, known: Mapping[str, int], n_workers: int, catalog: Catalog
+) -> int:
+    if vertex.name in graph.fixed:
+        return len(graph.fixed[vertex.name])
+    if vertex.kind == "source":
+        return n_workers
+    numbers = []
+    for edge in graph.inputs(vertex.name):
+        info = catalog.info(edge.operator)
+        numbers.append(1 if info is not None and info.shape == "many_to_one" else known[edge.source])
+    return max(numbers)
+
+
+def _logical(vertex: Vertex, parallelism: int, planned: Mapping[str, Any] | None) -> LogicalVertex:
+    make: Callable[[int], Task] = vertex.make
+    hosts: Mapping[int, tuple[str, ...]] = {}
+    if vertex.planner is not None and planned is not None:
+        value = planned[vertex.name]
+        make = _Planned(vertex.make, value)
+        hosts = _hosts(vertex, value, parallelism)
+    return LogicalVertex(
+        name=vertex.name,
+        kind=vertex.kind,
+        make=make,
+        parallelism=parallelism,
+        cpus=vertex.cpus,
+        memory_mb=vertex.memory_mb,
+        hosts=hosts,
+        options=vertex.options,
+        shows=vertex.shows or vertex.name,
+        narrow=vertex.narrow,
+        two_phase=vertex.two_phase,
+        parts=(vertex.name,),
+    )
+
+
+@attrs.frozen
+class _Planned:
+    """``make(index)`` of a source whose planner has given its result."""
+
+    make: Callable[[int, Any], Task]
+    planned: Any
+
+    def __call__(self, index: int) -> Task:
+        return self.make(index, self.planned)
+
+
+def _hosts(vertex: Vertex, planned: Any, parallelism: int) -> Mapping[int, tuple[str, ...]]:
+    hosts = getattr(planned, "hosts", None)
+    if callable(hosts):
+        hosts = hosts(parallelism)
+    if hosts is None:
+        return {}
+    if not isinstance(hosts, Mapping):
+        raise GraphError(
+            f"what the planner of {vertex.name!r} gave has hosts of type {type(hosts).__name__}",
+            why="preferred hosts are a mapping from task index to host names",
+            remedy="give a dict[int, tuple[str, ...]], or a function of the parallelism that returns one",
+        )
+    return {int(index): _names(names) for index, names in hosts.items()}
+
+
+def _names(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _check_shape(graph: Graph, edge: Edge, parallelism: Mapping[str, int], catalog: Catalog) -> None:
+    info = catalog.info(edge.operator)
+    before, after = parallelism[edge.source], parallelism[edge.target]
+    if info is not None and info.shape == "one_to_one" and before != after:
+        raise GraphError(
+            f"edge {edge.name!r} joins {before} tasks of {edge.source!r} to {after} of {edge.target!r} one to one",
+            why=f"operator {edge.operator!r} sends task k to task k, so both sides need the same parallelism",
+            remedy="make the parallelisms equal, or use an operator that spreads records, such as net.partition",
+            where=f"graph {graph.name!r}",
+        )

@@ -1,0 +1,347 @@
+"""The task graph: sources, computes and sinks, joined by named edges that carry a communication operator.
+
+Every worker builds the same graph and gives it to ``env.run``. A graph is cheap to build, says at once what is wrong
+with a single call, and checks the whole in :meth:`Graph.validate`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import attrs
+
+from twister2.spec.errors import GraphError
+from twister2.spec.tasks import Sink, Task
+
+if TYPE_CHECKING:
+    from twister2.graph.catalog import Catalog
+    from twister2.spec.environment import WorkerEnvironment
+
+Kind: TypeAlias = Literal["source", "compute", "sink"]
+Mode: TypeAlias = Literal["batch", "stream"]
+
+Outputs: TypeAlias = Mapping[str, list[Any]]
+"""What a run left on this worker: sink name -> what each of its local tasks kept, in order of task index."""
+
+
+@attrs.frozen(eq=False)
+class Vertex:
+    """One vertex of a graph.
+
+    :ivar make: ``make(index) -> Task``, or ``make(index, planned) -> Source`` for a source with a planner.
+    :ivar parallelism: number of tasks. None: for a source one per worker; else the largest of its inputs, or 1 behind
+        an operator that brings everything to one task.
+    :ivar planner: ``planner() -> planned``, called on one worker when the graph is planned; every worker gets the
+        result. A result with ``hosts`` (a mapping task index -> host names, or a function of the parallelism that
+        returns one) tells task schedulers where the data is.
+    :ivar cpus, memory_mb: per task, for task schedulers that fit.
+    :ivar options: plain data for the tasks' context and for constraints.
+    :ivar shows: what ``explain()`` prints for it.
+    :ivar narrow: each batch is handled by itself, so that it may be joined with its neighbours (rule ``fuse``).
+    :ivar two_phase: a sink whose tasks take part in the two-phase commit at the end of a run.
+    """
+
+    name: str
+    kind: Kind
+    make: Callable[..., Task] = attrs.field(repr=False)
+    parallelism: int | None
+    planner: Callable[[], Any] | None = attrs.field(default=None, repr=False)
+    cpus: float = 1.0
+    memory_mb: int = 0
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+    shows: str = ""
+    narrow: bool = False
+    two_phase: bool = False
+
+
+@attrs.frozen(eq=False)
+class Edge:
+    """One edge of a graph.
+
+    :ivar name: how tasks call it, unique among the edges of its source and of its target.
+    :ivar operator: ``"<ops plugin>.<operator>"``.
+    """
+
+    name: str
+    source: str
+    target: str
+    operator: str
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+class Graph:
+    """A task graph under construction.
+
+    :param name: for people and for progress displays.
+    :param mode: ``"batch"`` (everything ends) or ``"stream"``.
+    :param constraints: for the task scheduler, e.g. ``{"max_tasks_per_worker": 4}``.
+    :param without_rules: names of rewriting rules that must not be applied to this graph.
+    """
+
+    def __init__(
+        self,
+        name: str = "",
+        mode: Mode = "batch",
+        *,
+        constraints: Mapping[str, Any] | None = None,
+        without_rules: Iterable[str] = (),
+    ) -> None:
+        if mode not in ("batch", "stream"):
+            raise GraphError(
+                f"graph {name!r} has mode {mode!r}",
+                why="a graph is either bounded (batch) or endless (stream)",
+                remedy='use mode="batch" or mode="stream"',
+            )
+        self.name = name
+        self.mode: Mode = mode
+        self.constraints: dict[str, Any] = dict(constraints or {})
+        self.without_rules = frozenset(without_rules)
+        self.vertices: dict[str, Vertex] = {}
+        self.edges: list[Edge] = []
+        self.fixed: dict[str, tuple[int, ...]] = {}
+        self.version = 0
+        """Grows with every change, so that a plan made earlier is known to be stale."""
+
+    def __repr__(self) -> str:
+        return f"<Graph {self.name!r}: {len(self.vertices)} vertices, {len(self.edges)} edges>"
+
+    # -- building ------------------------------------------------------------------------------------------------------
+
+    def add_source(
+        self,
+        name: str,
+        make: Callable[..., Task],
+        parallelism: int | None = None,
+        *,
+        planner: Callable[[], Any] | None = None,
+        cpus: float = 1.0,
+        memory_mb: int = 0,
+        options: Mapping[str, Any] | None = None,
+        shows: str = "",
+    ) -> Vertex:
+        """Add a vertex without inputs: ``make(index)``, with a planner ``make(index, planned)``, gives its tasks.
+
+        :raises GraphError: the name is taken, or a value makes no sense.
+        """
+        vertex = Vertex(name, "source", make, parallelism, planner, cpus, memory_mb, dict(options or {}), shows)
+        return self._add(vertex)
+
+    def add_compute(
+        self,
+        name: str,
+        make: Callable[[int], Task],
+        parallelism: int | None = None,
+        *,
+        cpus: float = 1.0,
+        memory_mb: int = 0,
+        options: Mapping[str, Any] | None = None,
+        shows: str = "",
+        narrow: bool | None = None,
+    ) -> Vertex:
+        """Add a vertex with inputs and outputs: ``make(index)`` gives its tasks.
+
+        :param narrow: whether each batch is handled by itself; None: what the class (or the function) ``make`` declares
+            in its attribute ``narrow``.
+        :raises GraphError: the name is taken, or a value makes no sense.
+        """
+        if narrow is None:
+            narrow = bool(getattr(declarer(make), "narrow", False))
+        vertex = Vertex(name, "compute", make, parallelism, None, cpus, memory_mb, dict(options or {}), shows, narrow)
+        return self._add(vertex)
+
+    def add_sink(
+        self,
+        name: str,
+        make: Callable[[int], Task],
+        parallelism: int | None = None,
+        *,
+        cpus: float = 1.0,
+        memory_mb: int = 0,
+        options: Mapping[str, Any] | None = None,
+        shows: str = "",
+        two_phase: bool | None = None,
+    ) -> Vertex:
+        """Add a vertex without outputs: ``make(index)`` gives its tasks.
+
+        :param two_phase: whether the run ends with prepare and commit of this sink. None: what the class (or function)
+            ``make`` declares in its attribute ``two_phase``; else a class that overrides neither ``prepare`` nor
+            ``commit`` needs none, and anything else has it.
+        :raises GraphError: the name is taken, or a value makes no sense.
+        """
+        if two_phase is None:
+            two_phase = _declares_two_phase(make)
+        vertex = Vertex(
+            name, "sink", make, parallelism, None, cpus, memory_mb, dict(options or {}), shows, two_phase=two_phase
+        )
+        return self._add(vertex)
+
+    def connect(
+        self,
+        source: str | Vertex,
+        target: str | Vertex,
+        operator: str = "net.direct",
+        name: str | None = None,
+        **options: Any,
+    ) -> Edge:
+        """Join two vertices by an operator; ``options`` are the operator's.
+
+        :param name: how tasks call the edge; ``"source->target"`` when None.
+        :raises GraphError: an unknown vertex, a self loop, an edge out of a sink or into a source, or a name that its
+            source or target already uses.
+        """
+        first, last = self.vertex(source), self.vertex(target)
+        where = f"graph {self.name!r}, edge {name or f'{first.name}->{last.name}'!r}"
+        if first is last:
+            raise GraphError(
+                f"vertex {first.name!r} is connected to itself",
+                why="a task graph has no cycles; a loop is a loop in the worker program around env.run",
+                remedy="add another vertex, or run the graph in a Python loop",
+                where=where,
+            )
+        if first.kind == "sink":
+            raise GraphError(
+                f"sink {first.name!r} has an output", why="nothing leaves a sink", remedy="use add_compute", where=where
+            )
+        if last.kind == "source":
+            raise GraphError(
+                f"source {last.name!r} has an input",
+                why="nothing enters a source",
+                remedy="use add_compute",
+                where=where,
+            )
+        if "." not in operator.strip("."):
+            raise GraphError(
+                f"operator {operator!r} does not name its plugin",
+                why="an operator is called '<ops plugin>.<operator>'",
+                remedy=f"write 'net.{operator.strip('.')}' or the name of another ops plugin in front",
+                where=where,
+            )
+        edge = Edge(self._edge_name(first, last, name), first.name, last.name, operator, options)
+        self.edges.append(edge)
+        self.version += 1
+        return edge
+
+    def place(self, vertex: str | Vertex, workers: Sequence[int]) -> None:
+        """Fix the workers of a vertex's tasks: task ``i`` runs on worker id ``workers[i]``."""
+        self.fixed[self.vertex(vertex).name] = tuple(workers)
+        self.version += 1
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def vertex(self, name: str | Vertex) -> Vertex:
+        """The vertex of that name.
+
+        :raises GraphError: there is none; names those there are.
+        """
+        if isinstance(name, Vertex):
+            if self.vertices.get(name.name) is name:
+                return name
+            name = name.name
+        try:
+            return self.vertices[name]
+        except KeyError:
+            raise GraphError(
+                f"graph {self.name!r} has no vertex {name!r}",
+                why=f"its vertices are: {', '.join(map(repr, self.vertices)) or 'none'}",
+                remedy="add the vertex before connecting it, or correct the name",
+            ) from None
+
+    def inputs(self, vertex: str) -> list[Edge]:
+        """The edges into a vertex, in the order they were made."""
+        return [edge for edge in self.edges if edge.target == vertex]
+
+    def outputs(self, vertex: str) -> list[Edge]:
+        """The edges out of a vertex, in the order they were made."""
+        return [edge for edge in self.edges if edge.source == vertex]
+
+    def validate(self, catalog: Catalog | None = None) -> None:
+        """Check the whole graph.
+
+        :param catalog: what is known of operators; without one their options are not checked.
+        :raises GraphError: names the vertex or edge and what is wrong with it.
+        """
+        from twister2.graph.validate import validate
+
+        validate(self, catalog)
+
+    def fingerprint(self) -> str:
+        """A hash of the graph's shape: equal in every process that builds the same graph."""
+        from twister2.graph.fingerprint import graph_fingerprint
+
+        return graph_fingerprint(self)
+
+    def explain(self, env: WorkerEnvironment | None = None) -> str:
+        """The graph as text for a terminal; with ``env`` the plan it leads to there: rules, tasks and workers."""
+        from twister2.graph.explain import explain
+
+        return explain(self, env)
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _add(self, vertex: Vertex) -> Vertex:
+        where = f"graph {self.name!r}, vertex {vertex.name!r}"
+        if not vertex.name:
+            raise GraphError("a vertex has no name", why="tasks are known by it", remedy="give it one", where=where)
+        if vertex.name in self.vertices:
+            raise GraphError(
+                f"two vertices are called {vertex.name!r}",
+                why="plans, outputs and messages know a vertex by its name",
+                remedy="give one of them another name",
+                where=where,
+            )
+        number = vertex.parallelism
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+            raise GraphError(
+                f"vertex {vertex.name!r} has parallelism {number!r}",
+                why="the parallelism is the number of tasks: a whole number, 1 or more",
+                remedy="give a positive number, or None for the default",
+                where=where,
+            )
+        for label, factory in (("make", vertex.make), ("planner", vertex.planner)):
+            if not callable(factory) and not (label == "planner" and factory is None):
+                raise GraphError(
+                    f"{label} of vertex {vertex.name!r} is {type(factory).__name__}, not a function",
+                    why="tasks are made on the worker that runs them",
+                    remedy="give a function or class, e.g. lambda index: MyTask()",
+                    where=where,
+                )
+        self.vertices[vertex.name] = vertex
+        self.version += 1
+        return vertex
+
+    def _edge_name(self, source: Vertex, target: Vertex, name: str | None) -> str:
+        taken = {edge.name for edge in self.edges if edge.source == source.name or edge.target == target.name}
+        if name is not None:
+            if name in taken:
+                raise GraphError(
+                    f"two edges of {source.name!r} or {target.name!r} are called {name!r}",
+                    why="a task tells its edges apart by their names",
+                    remedy="give one of them another name",
+                    where=f"graph {self.name!r}",
+                )
+            return name
+        plain = candidate = f"{source.name}->{target.name}"
+        number = 2
+        while candidate in taken:
+            candidate = f"{plain} #{number}"
+            number += 1
+        return candidate
+
+
+def declarer(make: Callable[..., Any]) -> Any:
+    """What carries the declarations (class attributes) of the tasks that ``make`` gives: inside of a partial."""
+    while isinstance(make, functools.partial):
+        make = make.func
+    return make
+
+
+def _declares_two_phase(make: Callable[..., Any]) -> bool:
+    maker = declarer(make)
+    declared = getattr(maker, "two_phase", None)
+    if declared is not None:
+        return bool(declared)
+    if isinstance(maker, type) and issubclass(maker, Sink):
+        return maker.prepare is not Sink.prepare or maker.commit is not Sink.commit
+    return True

@@ -1,0 +1,196 @@
+"""The launcher: a small process that forks the copies of the worker command and writes down how they end.
+
+Run by :data:`COMMAND` and importing next to nothing: its start-up time is part of every job's. The environment it is
+started with is the copies'. It is single-threaded, ends when its last copy has ended, and takes no commands: who wants
+a slot again starts another launcher, who wants a copy gone signals it.
+
+The worker command ``python -m twister2.worker`` is imported once here and forked: N copies cost one start-up and share
+their memory. Any other command is executed.
+
+Nothing a copy started outlives the launcher: copies are told when it dies (PR_SET_PDEATHSIG), processes that lost their
+parent become its children (PR_SET_CHILD_SUBREAPER), and it kills what is left of a copy's session when the copy ends,
+and everything that is left when the last one has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any, NoReturn
+
+from twister2_rm_standalone import procfs
+
+COMMAND = (
+    "import sys; sys.path = [p for p in sys.path if p]; "
+    "from twister2_rm_standalone.launcher import main; sys.exit(main(sys.argv[1]))"
+)
+"""What ``python -c`` is given: cheaper than ``-m``, compiled once, and deaf to modules in the current folder."""
+
+PR_SET_PDEATHSIG = 1
+PR_SET_NAME = 15
+PR_SET_CHILD_SUBREAPER = 36
+
+FORKED_MODULE = "twister2.worker"
+SUPERVISOR = "twister2.worker.supervisor"
+TICK_S = 2.0
+"""How often the sizes of the log files and the walltime are looked at."""
+
+WALLTIME_GRACE_S = 3.0
+
+
+def main(path: str) -> int:
+    """Start what the file at ``path`` asks for, wait for the end of it, keep the journal."""
+    with open(path, encoding="utf-8") as file:
+        order = json.load(file)
+    os.unlink(path)
+    try:
+        os.chdir(order["cwd"])
+    except OSError:
+        os.chdir(order["logs"])
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    return Launcher(order, libc).run()
+
+
+class Launcher:
+    """One order: some slots of a job, each a copy of the command."""
+
+    def __init__(self, order: dict[str, Any], libc: Any) -> None:
+        self.order, self.libc = order, libc
+        self.copies: dict[int, int] = {}
+        self.signals = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
+        self.journal = os.open(order["journal"], os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+
+    def run(self) -> int:
+        command = self.order["command"]
+        forked = command == [sys.executable, "-m", FORKED_MODULE]
+        supervisor = importlib.import_module(SUPERVISOR) if forked else None
+        signal.pthread_sigmask(signal.SIG_BLOCK, self.signals)
+        gc.freeze()
+        lines = []
+        for slot in self.order["slots"]:
+            if self._killed():
+                break
+            pid = os.fork()
+            if pid == 0:
+                self._become_copy(slot)
+                if supervisor is None:
+                    execute(command)
+                sys.argv = [command[0], *command[3:]]
+                sys.exit(supervisor.main())
+            self.copies[pid] = slot
+            lines.append(f"start {slot} {pid} {procfs.start_of(pid)}\n")
+        self._write("".join(lines))
+        while self.copies:
+            self._wait()
+        self._end_strays()
+        return 0
+
+    def _become_copy(self, slot: int) -> None:
+        parent = os.getppid()
+        os.setsid()
+        self.libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        self.libc.prctl(PR_SET_NAME, f"t2-slot-{slot}".encode(), 0, 0, 0)
+        if os.getppid() != parent:  # the launcher died before it could be watched
+            os._exit(1)
+        log = os.open(log_path(self.order["logs"], slot), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.close(log)
+        os.close(self.journal)
+        os.environ["TWISTER2_SLOT"] = str(slot)
+        self.copies.clear()
+        gc.unfreeze()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self.signals)
+
+    def _killed(self) -> bool:
+        return os.path.exists(self.order["killed"])
+
+    def _write(self, text: str) -> None:
+        if text:
+            os.write(self.journal, text.encode())
+
+    def _wait(self) -> None:
+        received = signal.sigtimedwait(self.signals, TICK_S)
+        if received is not None and received.si_signo != signal.SIGCHLD:
+            self._signal_copies(signal.SIGTERM)
+        deadline = self.order["deadline"]
+        if deadline and time.time() > deadline:
+            self._write(f"walltime {int(time.time())}\n")
+            self._signal_copies(signal.SIGTERM if time.time() < deadline + WALLTIME_GRACE_S else signal.SIGKILL)
+        if received is None:
+            for slot in self.copies.values():
+                cut(log_path(self.order["logs"], slot), self.order["log_limit"])
+        self._reap()
+
+    def _signal_copies(self, number: int) -> None:
+        for pid in self.copies:
+            with contextlib.suppress(ProcessLookupError):  # ended just now; reaped next
+                os.killpg(pid, number)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                # the id stays taken while what is left of the session is ended
+                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if info is None:
+                return
+            slot = self.copies.pop(info.si_pid, None)
+            if slot is not None:
+                for process in procfs.processes():
+                    if process.session == info.si_pid:
+                        process.signal(signal.SIGKILL)
+            os.waitpid(info.si_pid, 0)
+            if slot is not None:
+                code = info.si_status if info.si_code == os.CLD_EXITED else 128 + info.si_status
+                self._write(f"end {slot} {info.si_pid} {code}\n")
+
+    def _end_strays(self) -> None:
+        """Kill what the copies left behind; whoever loses its parent by that becomes a child and is next."""
+        me = os.getpid()
+        while True:
+            for process in procfs.processes():
+                if process.parent == me:
+                    process.signal(signal.SIGKILL)
+            try:
+                os.waitpid(-1, 0)
+            except ChildProcessError:
+                return
+
+
+def log_path(folder: str, slot: int) -> str:
+    """The file with what the copies of a slot wrote outside the control channel."""
+    return os.path.join(folder, f"slot-{slot}.log")
+
+
+def cut(path: str, limit: int) -> None:
+    """Keep the last quarter of a log file that has grown past its limit (bytes); writers append, so they go on."""
+    try:
+        if os.stat(path).st_size <= limit:
+            return
+        with open(path, "r+b", buffering=0) as file:
+            file.seek(-(limit // 4), os.SEEK_END)
+            tail = file.read()
+            file.truncate(0)
+        with open(path, "ab", buffering=0) as file:
+            file.write(b"[earlier output was cut off]\n" + tail)
+    except OSError:
+        return  # a log that cannot be cut must not end the job
+
+
+def execute(command: list[str]) -> NoReturn:
+    """Become the command; 127 with a line in the log when it cannot be."""
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        os.write(2, f"cannot start {command[0]!r}: {error.strerror}\n".encode())
+        os._exit(127)

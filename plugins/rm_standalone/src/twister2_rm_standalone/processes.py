@@ -1,0 +1,412 @@
+"""The backend for ``workers_as = "processes"``."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twister2.spec.errors import (
+    CapabilityError,
+    JobNotFoundError,
+    ResourceError,
+    SubmissionRefusedError,
+)
+from twister2.spec.rm import (
+    Allocation,
+    JobHandle,
+    JobState,
+    JobStatus,
+    LogChunk,
+    ResourceGroup,
+    ResourceManager,
+    ResourceOffers,
+    RmContext,
+)
+from twister2_rm_standalone import launcher, procfs
+from twister2_rm_standalone.capacity import check_fit
+from twister2_rm_standalone.folder import Copy, Journal, RmFolder
+from twister2_rm_standalone.logs import read_logs
+from twister2_rm_standalone.sweep import end, job_members, slot_members
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from twister2_rm_standalone.config import StandaloneConfig
+
+NAME = "standalone"
+PRIVATE = ("TWISTER2_SLOT", "TWISTER2_TICKET", "TWISTER2_MASTER_TICKET", procfs.JOB_MARKER, procfs.MASTER_MARKER)
+"""Variables of a surrounding job that the copies of this one must not inherit."""
+
+OFFERS = ResourceOffers(
+    supervised=True,
+    master_in_client=True,
+    restarts_slots=True,
+    resizes=True,
+    outlives_client=True,
+    shared_files=frozenset({"package", "state", "output"}),
+    same_host=True,
+    limits=frozenset({"walltime"}),
+    why={
+        "worlds": "there is no process manager on this machine to provide one; the supervisors serve PMI-1 themselves",
+        "in_process": "workers are processes; set rm.standalone.workers_as = 'threads' for threads",
+        "master_in_allocation": "the client is on the same machine, so the master runs beside it",
+        "limits": "plain processes are not confined: limits on CPUs, memory and disk are not enforced by this manager",
+    },
+)
+
+
+class ProcessManager(ResourceManager):
+    """Workers are processes of this machine, started by launchers (:mod:`twister2_rm_standalone.launcher`)."""
+
+    offers = OFFERS
+
+    def __init__(self, config: StandaloneConfig, context: RmContext) -> None:
+        self._config, self._context = config, context
+        self._spawned: set[int] = set()
+
+    # -- submit --------------------------------------------------------------------------------------------------------
+
+    def render(self, allocation: Allocation) -> str:
+        groups = ", ".join(f"{group.count} x {group.name} ({group.cpus:g} CPUs)" for group in allocation.groups)
+        lines = [
+            f"# job {allocation.job_id} ({allocation.name}): {groups}",
+            f"# {allocation.n_workers} copies, TWISTER2_SLOT=0..{allocation.n_workers - 1}, on {os.uname().nodename}",
+            *(f"export {key}={shlex.quote(value)}" for key, value in sorted(self._variables(allocation).items())),
+            shlex.join(allocation.worker_command),
+        ]
+        return "\n".join(lines) + "\n"
+
+    def submit(self, allocation: Allocation) -> JobHandle:
+        self._refuse(allocation)
+        warnings = check_fit(allocation.groups, self._config.worker_min_mb, allocation.oversubscribe)
+        folder = self._folder(allocation.job_id)
+        folder.create()
+        try:
+            Path(allocation.folder, "slots").mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.write("ticket", allocation.ticket)
+            job = {
+                "command": [*allocation.worker_command],
+                "environment": self._variables(allocation),
+                "cwd": os.getcwd(),
+                "logs": str(Path(allocation.folder, "slots").absolute()),
+                "name": allocation.name,
+                "groups": [[g.name, g.count, g.cpus, g.memory_mb, g.disk_mb, g.gpus] for g in allocation.groups],
+                "deadline": time.time() + allocation.walltime_s if allocation.walltime_s else 0,
+                "n_workers": allocation.n_workers,
+                "place": procfs.place(),
+                "warnings": warnings,
+            }
+            folder.write_json("allocation.json", job)
+            self._launch(folder, job, range(allocation.n_workers))
+        except OSError as error:
+            folder.remove()
+            raise SubmissionRefusedError(
+                f"job {allocation.job_id} could not be started",
+                why=f"{error.strerror or error} ({error.filename or sys.executable})",
+                remedy="check permissions and space of the state folder (job.state_dir) and limits on processes",
+            ) from error
+        except BaseException:
+            folder.remove()
+            raise
+        return self._handle(folder, job)
+
+    def _refuse(self, allocation: Allocation) -> None:
+        problem = ""
+        if allocation.world is not None:
+            problem, remedy = f"no {allocation.world} world is provided here: {OFFERS.why['worlds']}", "use comm_tcp"
+        elif allocation.master is not None:
+            problem, remedy = OFFERS.why["master_in_allocation"], "set job.master = 'client'"
+        elif allocation.n_workers < 1:
+            problem, remedy = "it asks for no worker", "ask for at least one"
+        else:
+            return
+        raise SubmissionRefusedError(
+            f"rm standalone does not take job {allocation.job_id}", why=problem, remedy=remedy, where="rm.standalone"
+        )
+
+    def _variables(self, allocation: Allocation) -> dict[str, str]:
+        return {
+            **allocation.environment,
+            procfs.JOB_MARKER: allocation.job_id,
+            "TWISTER2_TICKET": str(self._folder(allocation.job_id).ticket),
+        }
+
+    def _launch(self, folder: RmFolder, job: Mapping[str, Any], slots: Sequence[int]) -> None:
+        order = {
+            "command": job["command"],
+            "cwd": job["cwd"],
+            "logs": job["logs"],
+            "slots": [*slots],
+            "journal": str(folder.journal),
+            "killed": str(folder.killed),
+            "deadline": job["deadline"],
+            "log_limit": self._config.log_limit_kb << 10,
+        }
+        path = folder.write_json(f"order-{os.getpid()}-{time.monotonic_ns()}.json", order)
+        inherited = {key: value for key, value in os.environ.items() if key not in PRIVATE}
+        log = os.path.join(job["logs"], "launcher.log")
+        # no shell, no terminal, no inherited descriptor; its own session, so that no Ctrl-C reaches it
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-c", launcher.COMMAND, str(path)],
+            {**inherited, **job["environment"]},
+            setsid=True,
+            setsigmask=(),
+            setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD),
+            file_actions=(
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ),
+        )
+        self._spawned.add(pid)
+        folder.note(f"launcher {pid} {procfs.start_of(pid)}")
+
+    def _handle(self, folder: RmFolder, job: Mapping[str, Any]) -> JobHandle:
+        launchers = folder.read_journal().launchers
+        return JobHandle(
+            NAME,
+            folder.job_id,
+            str(launchers[0][0]) if launchers else "",
+            {
+                "logs": job["logs"],
+                "place": job["place"],
+                "warnings": job["warnings"],
+                "n_workers": job["n_workers"],
+                "launchers": [[*each] for each in launchers],
+            },
+        )
+
+    # -- look ----------------------------------------------------------------------------------------------------------
+
+    def find(self, job_id: str) -> JobHandle | None:
+        folder = self._folder(job_id)
+        job = folder.read_json("allocation.json")
+        return None if job is None else self._handle(folder, job)
+
+    def state(self, handle: JobHandle) -> JobStatus:
+        self._reap()
+        folder = self._folder(handle.job_id)
+        job = folder.read_json("allocation.json")
+        if job is None:
+            return JobStatus(JobState.UNKNOWN, "this machine knows no such job (any more)")
+        elsewhere = _elsewhere(job["place"])
+        if elsewhere:
+            return JobStatus(JobState.UNKNOWN, elsewhere)
+        journal = folder.read_journal()
+        running = {slot for slot, copy in journal.copies.items() if _runs(copy)}
+        slots = {slot: _words(copy, slot in running) for slot, copy in sorted(journal.copies.items())}
+        bad = {slot: text for slot, text in slots.items() if slot not in running and text != "exited 0"}
+        listed = ", ".join(f"slot {slot} {text}" for slot, text in [*bad.items()][:3])
+        listed += f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        if running:
+            gone = f"{len(running)} of {job['n_workers']} workers run" + (f"; {listed}" if bad else "")
+            return JobStatus(JobState.RUNNING, gone if len(running) < job["n_workers"] else "", slots)
+        if folder.killed.exists():
+            return JobStatus(JobState.KILLED, "it was killed", slots)
+        if journal.walltime:
+            return JobStatus(JobState.FAILED, "the walltime was reached", slots)
+        if any(procfs.alive(pid, start) for pid, start in journal.launchers):
+            # between two lines of the journal, or on the way to the first
+            return JobStatus(JobState.STARTING, "the workers are being started", slots)
+        if bad or not slots:
+            return JobStatus(JobState.FAILED, listed or f"nothing could be started: {_tail(job['logs'])}", slots)
+        return JobStatus(JobState.COMPLETED, "", slots)
+
+    def logs(self, handle: JobHandle, *, slot: int | None = None, follow: bool = False) -> Iterator[LogChunk]:
+        def ended() -> bool:
+            state = self.state(handle).state
+            return state.final or state is JobState.UNKNOWN
+
+        return read_logs(Path(handle.facts["logs"]), slot, follow, ended)
+
+    def open_channel(self, handle: JobHandle) -> AbstractContextManager[Sequence[str]]:
+        raise ResourceError(
+            f"job {handle.job_id} has no master in its allocation",
+            why=OFFERS.why["master_in_allocation"],
+            remedy="reach the master at the address in the job record",
+        )
+
+    # -- attempts ------------------------------------------------------------------------------------------------------
+
+    def publish(self, handle: JobHandle, ticket: bytes) -> None:
+        self._folder(handle.job_id).write("ticket", ticket)
+
+    def start_attempt(self, handle: JobHandle, attempt: int, slots: Sequence[int], world: str | None = None) -> None:
+        if world is not None:
+            raise CapabilityError(
+                f"rm standalone provides no {world} world",
+                why=OFFERS.why["worlds"],
+                remedy="use a transport that needs none from the manager",
+            )
+        folder, job = self._known(handle)
+        if folder.killed.exists():
+            raise ResourceError(
+                f"job {handle.job_id} was killed", why="nothing of it is started again", remedy="submit it anew"
+            )
+        unknown = [slot for slot in slots if not 0 <= slot < job["n_workers"]]
+        if unknown:
+            raise ResourceError(
+                f"job {handle.job_id} has no slot {unknown[0]}",
+                why=f"its slots are 0 to {job['n_workers'] - 1}",
+                remedy="resize the allocation first",
+            )
+        copies = folder.read_journal().copies
+        missing = [slot for slot in slots if slot not in copies or not _runs(copies[slot])]
+        if missing:
+            self._guarded(handle, lambda: self._launch(folder, job, missing))
+
+    def stop_attempt(self, handle: JobHandle, slots: Sequence[int], grace_s: float) -> None:
+        folder, _ = self._known(handle)
+        copies = [copy for slot, copy in folder.read_journal().copies.items() if slot in slots and _runs(copy)]
+
+        def members() -> list[procfs.Process]:
+            everyone = [*procfs.processes()]
+            found: dict[int, procfs.Process] = {}
+            for copy in copies:
+                for process in slot_members(handle.job_id, copy.slot, copy.pid, everyone):
+                    found[process.pid] = process
+            return [*found.values()]
+
+        if copies:
+            end(
+                members,
+                [copy.pid for copy in copies],
+                grace_s,
+                self._context.call_timeout_s,
+                f"slots {', '.join(str(copy.slot) for copy in copies)} of job {handle.job_id}",
+            )
+        self._reap()
+
+    def resize(self, handle: JobHandle, n_workers: int) -> None:
+        folder, job = self._known(handle)
+        before = job["n_workers"]
+        if n_workers < 1:
+            raise ResourceError(
+                f"job {handle.job_id} cannot have {n_workers} workers", why="one is the least", remedy="kill the job"
+            )
+        if n_workers > before:
+            last = ResourceGroup(*job["groups"][-1])
+            more = [ResourceGroup(last.name, n_workers - before, last.cpus, last.memory_mb)]
+            check_fit(more, self._config.worker_min_mb, oversubscribe=False)
+        folder.write_json("allocation.json", {**job, "n_workers": n_workers})
+        if n_workers > before:
+            self.start_attempt(handle, 0, range(before, n_workers))
+        else:
+            self.stop_attempt(handle, range(n_workers, before), grace_s=3.0)
+
+    # -- end -----------------------------------------------------------------------------------------------------------
+
+    def kill(self, handle: JobHandle, grace_s: float) -> None:
+        folder = self._folder(handle.job_id)
+        job = folder.read_json("allocation.json")
+        place = job["place"] if job else handle.facts.get("place")
+        if place and (elsewhere := _elsewhere(place)):
+            if place["host"] == os.uname().nodename and place["boot"] != procfs.place()["boot"]:
+                return  # the machine was started anew since: nothing of it can be left
+            raise ResourceError(
+                f"job {handle.job_id} cannot be killed from here", why=elsewhere, remedy="kill it where it runs"
+            )
+        if job is not None and not _over(folder.read_journal()):
+            folder.write("killed", str(time.time()).encode())
+        known = [(int(pid), int(start)) for pid, start in handle.facts.get("launchers", ())]
+
+        def members() -> list[procfs.Process]:
+            self._reap()
+            # read again each time: the master may have started a launcher just before it saw the mark
+            return job_members(handle.job_id, {*known, *folder.read_journal().launchers})
+
+        leaders = {copy.pid for copy in folder.read_journal().copies.values() if _runs(copy)}
+        end(members, leaders, grace_s, self._context.call_timeout_s, f"job {handle.job_id}")
+        self._reap()
+
+    def clean(self, handle: JobHandle) -> list[str]:
+        self._reap()
+        return self._folder(handle.job_id).remove()
+
+    def close(self) -> None:
+        self._reap()
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _folder(self, job_id: str) -> RmFolder:
+        return RmFolder(self._context.state_dir, job_id)
+
+    def _known(self, handle: JobHandle) -> tuple[RmFolder, dict[str, Any]]:
+        folder = self._folder(handle.job_id)
+        job = folder.read_json("allocation.json")
+        if job is None:
+            raise JobNotFoundError(
+                f"job {handle.job_id} is not known on this machine",
+                why=f"{folder.path} does not exist",
+                remedy="it was cleaned away, or belongs to another state folder (job.state_dir)",
+            )
+        return folder, job
+
+    def _guarded(self, handle: JobHandle, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except OSError as error:
+            raise ResourceError(
+                f"workers of job {handle.job_id} could not be started",
+                why=f"{error.strerror or error} ({error.filename or sys.executable})",
+                remedy="check limits on processes, and space and permissions of the state folder (job.state_dir)",
+            ) from error
+
+    def _reap(self) -> None:
+        """Take leave of ended launchers that this process started, so that no zombies stay."""
+        for pid in [*self._spawned]:
+            try:
+                if os.waitpid(pid, os.WNOHANG)[0]:
+                    self._spawned.discard(pid)
+            except ChildProcessError:
+                self._spawned.discard(pid)
+
+
+def _runs(copy: Copy) -> bool:
+    return copy.code is None and procfs.alive(copy.pid, copy.start)
+
+
+def _over(journal: Journal) -> bool:
+    return not any(_runs(copy) for copy in journal.copies.values()) and not any(
+        procfs.alive(pid, start) for pid, start in journal.launchers
+    )
+
+
+def _words(copy: Copy, running: bool) -> str:
+    if running:
+        return "running"
+    if copy.code is None:
+        return "ended unseen (its launcher was killed)"
+    if copy.code > 128:
+        try:
+            return f"exited {copy.code} ({signal.Signals(copy.code - 128).name})"
+        except ValueError:
+            pass
+    return f"exited {copy.code}"
+
+
+def _elsewhere(place: Mapping[str, str]) -> str:
+    """Why processes of that place cannot be seen from here; empty when they can."""
+    here = procfs.place()
+    if place["host"] != here["host"]:
+        return f"it runs on host {place['host']}, this is {here['host']}"
+    if place["boot"] != here["boot"]:
+        return f"{here['host']} was started anew since"
+    if place["namespace"] != here["namespace"]:
+        return "it runs in another container of this host"
+    return ""
+
+
+def _tail(logs: str) -> str:
+    try:
+        lines = Path(logs, "launcher.log").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        lines = []
+    return lines[-1] if lines else "the launcher ended without a word"

@@ -1,0 +1,3 @@
+"""State store plugin ``file``: objects as files of a folder."""
+
+from __future__ import annotations

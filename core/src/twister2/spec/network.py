@@ -9,7 +9,7 @@ the thread that runs the step.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import attrs
@@ -121,8 +121,12 @@ class Port(ABC):
         """Whether a batch would be accepted now."""
 
     @abstractmethod
-    def receive(self, target: int | None = None) -> Delivery | None:
-        """The next message for a local target (any local one when None), or None. Grants credit back to its sender."""
+    def receive(self, target: int | None = None, skip: Container[int] = ()) -> Delivery | None:
+        """The next message for a local target (any local one when None), or None. Grants credit back to its sender.
+
+        :param skip: source tasks whose messages stay where they are, without credit: their channel has brought a
+            barrier and waits for the others.
+        """
 
     @abstractmethod
     def close(self) -> None:

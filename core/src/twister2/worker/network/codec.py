@@ -1,0 +1,267 @@
+"""Batches to frames and back.
+
+Numpy arrays travel as their raw memory with a few bytes of dtype and shape. Everything else goes by pickle protocol 5,
+whose large buffers (arrays inside lists, the buffers of Arrow batches) travel beside the pickle without a copy; types
+given to :func:`register_serializer` are written by their own serialiser wherever they occur. What is decoded are
+read-only views of the received frames.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import pickle
+import sys
+import traceback
+from collections import ChainMap
+from typing import TYPE_CHECKING, Any
+
+from twister2.spec.batch import Buffer, freeze, is_array, is_arrow
+from twister2.spec.errors import NetworkError, SerializationError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twister2.spec.network import Codec
+
+NOTHING, ARRAY, PICKLE = 0, 1, 2
+"""How a value is encoded; travels in the header."""
+
+MIN_BUFFER = 16 * 1024
+"""Buffers inside objects that are smaller than this stay in the pickle: a frame of their own would cost more."""
+
+MAX_BUFFERS = 1000
+"""More large buffers than this in one value go into the pickle after all: transports pay per frame."""
+
+Encoded = tuple[int, bytes, list[Buffer], int]
+"""Kind of encoding, description, buffers, bytes in the buffers."""
+
+_EMPTY: Encoded = (NOTHING, b"", [], 0)
+_registered: dict[type, Codec] = {}
+_by_name: dict[str, Codec] = {}
+_reducers: dict[type, Callable[[Any], Any]] = {}
+_array_heads: dict[Any, bytes] = {}
+
+
+def register_serializer(kind: type, codec: Codec) -> None:
+    """Write values of ``kind`` with ``codec`` wherever they occur in a batch.
+
+    Call it on every worker, at import of the module that defines the type.
+
+    :raises UsageError: ``kind`` is no type, or ``codec`` has no ``encode`` and ``decode``.
+    """
+    usable: object = kind  # callers need not check types
+    if not isinstance(usable, type) or not (hasattr(codec, "encode") and hasattr(codec, "decode")):
+        raise UsageError(
+            "register_serializer needs a type and a codec",
+            why=f"got {kind!r} and {type(codec).__name__}",
+            remedy="pass the class of the values and an object with encode(value) and decode(buffers)",
+        )
+    name = _name_of(kind)
+    _registered[kind] = codec
+    _by_name[name] = codec
+
+    def reduce(value: Any) -> Any:
+        return _rebuild, (name, *[pickle.PickleBuffer(part) for part in codec.encode(value)])
+
+    _reducers[kind] = reduce
+
+
+def _name_of(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _rebuild(name: str, *buffers: Any) -> Any:
+    codec = _by_name.get(name)
+    if codec is None:
+        raise SerializationError(
+            f"a value of type {name} came in, and no serialiser for it is registered here",
+            why="register_serializer was called on the sending worker, not on this one",
+            remedy="call twister2.register_serializer at import of the module that defines the type",
+        )
+    return codec.decode([memoryview(part).toreadonly() for part in buffers])
+
+
+def encode(value: Any) -> Encoded:
+    """A value as buffers that share its memory where they can.
+
+    :raises SerializationError: it cannot be pickled; names the first record that cannot.
+    """
+    if value is None:
+        return _EMPTY
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and type(value) is numpy.ndarray and numpy.ndarray not in _registered:
+        encoded = _encode_array(value)
+        if encoded is not None:
+            return encoded
+    elif is_arrow(value):
+        value = _compact(value)
+    return _encode_object(value)
+
+
+def _encode_array(array: Any) -> Encoded | None:
+    dtype = array.dtype
+    head = _array_heads.get(dtype)
+    if head is None:
+        plain = not dtype.hasobject and dtype.names is None and dtype.subdtype is None
+        head = dtype.str.encode("ascii") if plain and dtype.kind in "biufcSUMm" else b""
+        _array_heads[dtype] = head
+    if not head:
+        return None
+    flags = array.flags
+    if not flags.c_contiguous:
+        array = array.copy(order="C")
+    size = array.nbytes
+    # datetime64 and unicode arrays do not export the buffer protocol: look at their bytes
+    data = memoryview(array.reshape(-1).view("u1")) if size else b""
+    return ARRAY, head + repr(array.shape).encode("ascii"), [data], size
+
+
+def _compact(batch: Any) -> Any:
+    """A slice of an Arrow batch keeps the whole buffers alive and would send them: copy what is seen of it."""
+    if batch.get_total_buffer_size() <= batch.nbytes + batch.nbytes // 8 + 4096:
+        return batch
+    import pyarrow
+
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write(batch)
+    table = pyarrow.ipc.open_stream(sink.getvalue()).read_all()
+    if isinstance(batch, pyarrow.Table):
+        return table
+    batches = table.combine_chunks().to_batches()
+    return batches[0] if batches else batch.slice(0, 0)
+
+
+def _encode_object(value: Any) -> Encoded:
+    buffers: list[Buffer] = []
+    size = 0
+
+    def keep(buffer: pickle.PickleBuffer) -> bool:
+        nonlocal size
+        try:
+            view = buffer.raw()
+        except BufferError:  # not contiguous in any order
+            return True
+        if view.nbytes < MIN_BUFFER or len(buffers) >= MAX_BUFFERS:
+            return True
+        buffers.append(view)
+        size += view.nbytes
+        return False
+
+    try:
+        data = _dump(value, keep)
+    except RecursionError as error:
+        raise _not_serializable(value, error) from error
+    except Exception as first:
+        buffers.clear()
+        size = 0
+        try:
+            data = _dump_by_value(value, keep)
+        except Exception:
+            raise _not_serializable(value, first) from first
+    return PICKLE, b"", [data, *buffers], size + len(data)
+
+
+def _dump(value: Any, keep: Callable[[pickle.PickleBuffer], Any]) -> bytes | memoryview:
+    if not _registered:
+        return pickle.dumps(value, 5, buffer_callback=keep)
+    out = io.BytesIO()
+    pickler = pickle.Pickler(out, 5, buffer_callback=keep)
+    pickler.dispatch_table = ChainMap(_reducers, copyreg.dispatch_table)  # type: ignore[arg-type]
+    pickler.dump(value)
+    return out.getbuffer()
+
+
+def _dump_by_value(value: Any, keep: Callable[[pickle.PickleBuffer], Any]) -> bytes:
+    """Functions and classes of a notebook or of ``__main__`` have no module to be found in: cloudpickle sends them."""
+    import cloudpickle
+
+    return cloudpickle.dumps(value, 5, buffer_callback=keep)  # type: ignore[no-any-return]
+
+
+def _not_serializable(value: Any, cause: BaseException) -> SerializationError:
+    where, record = "", value
+    if isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            try:
+                _dump(item, lambda _: True)
+            except Exception:
+                where, record = f"record {index} of a batch of {len(value)}", item
+                break
+    return SerializationError(
+        f"a value of type {_name_of(type(record))} cannot be sent to another worker",
+        why=f"{type(cause).__name__}: {cause}",
+        remedy="send plain data (numbers, text, tuples, arrays), or call twister2.register_serializer(type, codec)",
+        where=f"{where}: {short(record)}" if where else short(record),
+        details={"traceback": "".join(traceback.format_exception(cause))},
+    )
+
+
+def decode(kind: int, head: bytes, buffers: Sequence[memoryview]) -> Any:
+    """The value again; arrays are read-only views of the buffers.
+
+    :raises NetworkError: the bytes are not what :func:`encode` made.
+    :raises SerializationError: the bytes are whole, but the value cannot be rebuilt here (a module is missing...).
+    """
+    if kind == NOTHING:
+        return None
+    if kind == ARRAY and len(buffers) == 1:
+        return _decode_array(head, buffers[0])
+    if kind != PICKLE or not buffers:
+        raise _damaged(f"encoding {kind} with {len(buffers)} buffers is not known")
+    try:
+        return pickle.loads(buffers[0], buffers=buffers[1:])
+    except SerializationError:
+        raise
+    except Exception as error:
+        raise SerializationError(
+            "a value that another worker sent cannot be rebuilt here",
+            why=f"{type(error).__name__}: {error}",
+            remedy="check that the modules of its classes can be imported on every worker, in the same version",
+            details={"traceback": traceback.format_exc()},
+        ) from error
+
+
+def _decode_array(head: bytes, data: memoryview) -> Any:
+    import numpy
+
+    try:
+        name, _, rest = head.partition(b"(")
+        shape = tuple(int(part) for part in rest[:-1].split(b",") if part)
+        array = numpy.frombuffer(data, dtype=name.decode("ascii")) if data.nbytes else numpy.empty(0, name.decode())
+        if not array.flags.aligned:
+            array = array.copy()
+        return freeze(array.reshape(shape))
+    except (ValueError, TypeError, UnicodeDecodeError) as error:
+        raise _damaged(str(error)) from error
+
+
+def _damaged(why: str) -> NetworkError:
+    return NetworkError(
+        "a message that came in is damaged",
+        why=why,
+        remedy="check that all workers run the same version; if they do, the network or the memory is at fault",
+    )
+
+
+def own(value: Any) -> Any:
+    """Make a batch belong to the system: its memory can no longer be changed through names the caller has.
+
+    An array becomes read-only in place; a writable view of somebody's array is copied, because its base could still
+    be written through.
+    """
+    if "numpy" not in sys.modules or not is_array(value) or not value.flags.writeable:
+        return value
+    if value.base is not None:
+        value = value.copy()
+    return freeze(value)
+
+
+def short(value: Any, limit: int = 120) -> str:
+    """``repr`` of a value, cut; never raises."""
+    try:
+        text = repr(value)
+    except Exception as error:
+        text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,0 +1,431 @@
+"""The network of one worker: steps, ports, progress and waiting, over the transports that were chosen per peer."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+from twister2.spec.channel import HeaderKind
+from twister2.spec.errors import DeadlineError, NetworkError, StepAbortedError, Twister2Error
+from twister2.spec.network import Group, Network, Port, Step
+from twister2.worker.network import objects
+from twister2.worker.network.ports import ChannelPort
+from twister2.worker.network.steps import NumberedStep, caller_line, fingerprint_of, mismatch
+from twister2.worker.network.wire import Message, pack, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from twister2.config.job import NetworkConfig
+    from twister2.spec.batch import Buffer
+    from twister2.spec.comm import Transport
+    from twister2.spec.memory import MemoryService, Reservation
+    from twister2.worker.link import Link
+    from twister2.worker.network.codec import Encoded
+
+_CREDIT = int(HeaderKind.CREDIT)
+_ABORT = int(HeaderKind.ABORT)
+_NOTHING: Encoded = (0, b"", [], 0)
+_BURST = 64
+"""Messages taken from one transport before the next one has its turn."""
+_HOLD_STEP = 1 << 20
+"""Bytes by which what waits to be received may change before the memory service is told."""
+_FIRST_OWN_GROUP = 1 << 31
+"""Groups made without communication have numbers from here."""
+
+
+class WorkerNetwork(Network):
+    """See :class:`twister2.spec.network.Network`. Not thread-safe: one thread runs the steps."""
+
+    def __init__(
+        self,
+        link: Link,
+        size: int,
+        routes: Mapping[int, Transport],
+        transports: Sequence[Transport],
+        config: NetworkConfig,
+        memory: MemoryService | None = None,
+    ) -> None:
+        self.worker_id = link.worker_id
+        self.attempt = link.attempt
+        self.world = Group(0, tuple(range(size)))
+        self.link = link
+        self.window_messages = config.window_messages
+        self.window_bytes = config.window_mb << 20
+        self._spin_s = config.spin_us / 1e6
+        self._transports = tuple(transports)
+        self._routes = dict(routes)
+        self._numbers: dict[int, int] = {}
+        self._groups_made: dict[tuple[int, ...], int] = {}
+        self._next_group = 1
+        self._open: dict[tuple[int, int], NumberedStep] = {}
+        self._future: dict[tuple[int, int], list[Message]] = {}
+        self._outbox: dict[int, deque[tuple[NumberedStep, list[Buffer], bool]]] = {}
+        self._error: Twister2Error | None = None
+        self._poller: select.poll | None = None
+        self._poll_fds: tuple[int | None, ...] = ()
+        self._held = 0
+        self._held_told = 0
+        self._room: Reservation | None = memory.reserve("network: received, not taken yet") if memory else None
+        self.stale_messages = 0
+        """Messages of past steps and attempts that were dropped."""
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+
+    def step(self, kind: str, shape: str = "", *, group: Group | None = None, line: str | None = None) -> NumberedStep:
+        self._check()
+        if group is None:
+            group = self.world
+        if line is None:
+            line = caller_line()
+        number = self.link.next_step(group.number)
+        step = NumberedStep(self, group, number, fingerprint_of(kind, shape, line))
+        self._numbers[group.number] = number + 1
+        key = (group.number, number)
+        self._open[key] = step
+        self.link.enter_step(group, number, step.fingerprint)
+        if self._future:
+            for message in self._future.pop(key, ()):
+                self._deliver(step, message)
+        return step
+
+    def end_step(self, step: NumberedStep) -> None:
+        """The step's body returned: let what was sent leave, then forget the step."""
+        if self._outbox or step.sends:
+            self.wait_until(lambda: self._has_left(step), f"messages of {step!r} to leave this worker")
+        self._forget(step)
+        self.link.leave_step(step.group, step.number)
+
+    def fail_step(self, step: NumberedStep, error: Twister2Error | None) -> None:
+        """The step's body raised: tell the master, once."""
+        self._forget(step)
+        if self._error is None and error is not None:
+            self._error = error
+            if not self.link.aborted:
+                self.link.fail(error)
+
+    def _forget(self, step: NumberedStep) -> None:
+        for port in list(step.ports.values()):
+            port.close()
+        for messages in step.held.values():
+            for message in messages:
+                self.hold(-message.size)
+        step.held.clear()
+        self._open.pop((step.group.number, step.number), None)
+        for queue in self._outbox.values():
+            kept = [entry for entry in queue if entry[0] is not step]
+            queue.clear()
+            queue.extend(kept)
+        self._outbox = {peer: queue for peer, queue in self._outbox.items() if queue}
+
+    def _has_left(self, step: NumberedStep) -> bool:
+        if any(entry[0] is step and entry[2] for queue in self._outbox.values() for entry in queue):
+            return False
+        step.sends = [send for send in step.sends if not send.done]
+        return not step.sends
+
+    def open_port(self, step: Step, edge: int, sources: Sequence[int], targets: Sequence[int]) -> Port:
+        if not isinstance(step, NumberedStep) or (step.group.number, step.number) not in self._open:
+            raise NetworkError(
+                f"a port was opened in a step that is over ({step!r})",
+                why="channels live within one step",
+                remedy="reset the operator with the current step first",
+            )
+        if edge in step.ports or edge in step.closed_edges:
+            raise NetworkError(
+                f"edge {edge} was opened twice in {step!r}",
+                why="the number of an edge is unique within a step",
+                remedy="give every operator of a step an edge number of its own",
+            )
+        port = step.ports[edge] = ChannelPort(self, step, edge, sources, targets)
+        if step.held:
+            for message in step.held.pop(edge, ()):
+                self._to_port(port, message)
+        return port
+
+    # -- sending ---------------------------------------------------------------------------------------------------
+
+    def post(
+        self, step: NumberedStep, peer: int, address: tuple[int, int, int, int, int, int], encoded: Encoded | None
+    ) -> None:
+        """Send one message; it waits here when the transport refuses it.
+
+        :param address: kind, edge, source, target, sequence, n_records. :param encoded: None without a value.
+        """
+        kind, edge, source, target, sequence, n_records = address
+        encoding, head, buffers, size = encoded or _NOTHING
+        story = b""
+        if peer not in step.told:
+            step.told.add(peer)
+            story = step.story
+        group = step.group.number
+        fields = (
+            kind, encoding, self.attempt, group, step.number, step.digest, edge, source, target, sequence, n_records
+        )  # fmt: skip
+        frames = pack(fields, story, head, buffers, size)
+        queue = self._outbox.get(peer)
+        if queue is None:
+            send = self._route(peer).isend(peer, frames)
+            if send is not None:
+                if kind != _CREDIT and not send.done:
+                    step.sends.append(send)
+                return
+            queue = self._outbox[peer] = deque()
+        queue.append((step, frames, kind != _CREDIT))
+
+    def _route(self, peer: int) -> Transport:
+        try:
+            return self._routes[peer]
+        except KeyError:
+            raise NetworkError(
+                f"worker {self.worker_id} has no way to worker {peer}",
+                why="there is no worker of that id in this attempt",
+                remedy="use worker ids from 0 to n_workers - 1",
+            ) from None
+
+    def _flush(self) -> bool:
+        moved = False
+        for peer in list(self._outbox):
+            queue = self._outbox[peer]
+            transport = self._route(peer)
+            while queue:
+                step, frames, counts = queue[0]
+                send = transport.isend(peer, frames)
+                if send is None:
+                    break
+                queue.popleft()
+                moved = True
+                if counts and not send.done:
+                    step.sends.append(send)
+            if not queue:
+                del self._outbox[peer]
+        return moved
+
+    # -- receiving -------------------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        if self.link.aborted:
+            self.link.raise_if_aborted()
+        if self._error is not None:
+            raise self._aborted(self._error)
+
+    def _aborted(self, cause: Twister2Error) -> StepAbortedError:
+        error = StepAbortedError(
+            f"the attempt is over on worker {self.worker_id}: {cause.what}",
+            why=cause.why,
+            remedy=cause.remedy,
+            where=cause.where,
+            details={"cause": cause.to_dict()},
+        )
+        error.__cause__ = cause
+        return error
+
+    def progress(self) -> bool:
+        self._check()
+        moved = False
+        try:
+            for transport in self._transports:
+                if transport.progress():
+                    moved = True
+                for _ in range(_BURST):
+                    received = transport.receive()
+                    if received is None:
+                        break
+                    moved = True
+                    self._dispatch(unpack(received.peer, received.frames))
+            if self._outbox and self._flush():
+                moved = True
+        except Twister2Error as error:
+            self._report(error)
+            raise
+        return moved
+
+    def _report(self, error: Twister2Error) -> None:
+        """What the network itself found wrong is an error of the attempt, whoever catches it here."""
+        if self._error is None and not isinstance(error, StepAbortedError):
+            self._error = error
+            if not self.link.aborted:
+                self.link.fail(error)
+
+    def _dispatch(self, message: Message) -> None:
+        if message.attempt != self.attempt:
+            if message.attempt < self.attempt:
+                self.stale_messages += 1
+                return
+            raise NetworkError(
+                f"worker {message.peer} is in attempt {message.attempt}, this worker in {self.attempt}",
+                why="a worker outlived its attempt",
+                remedy="nothing to do by hand: the job master starts a fresh attempt",
+            )
+        key = (message.group, message.step)
+        step = self._open.get(key)
+        if step is not None:
+            self._deliver(step, message)
+        elif message.step >= self._numbers.get(message.group, 0):
+            self._future.setdefault(key, []).append(message)
+        else:
+            self.stale_messages += 1
+
+    def _deliver(self, step: NumberedStep, message: Message) -> None:
+        if message.fingerprint != step.digest:
+            error = mismatch(self.worker_id, step, message)
+            self._report(error)
+            raise error
+        if message.kind == _ABORT:
+            raise self._aborted(
+                NetworkError(
+                    f"worker {message.peer} gave up step {step.number}", why="it said so", remedy="see its error"
+                )
+            )
+        port = step.ports.get(message.edge)
+        if port is not None:
+            self._to_port(port, message)
+        elif message.edge in step.closed_edges:
+            self.stale_messages += 1
+        else:
+            self.hold(message.size)
+            step.held.setdefault(message.edge, []).append(message)
+
+    def _to_port(self, port: ChannelPort, message: Message) -> None:
+        if message.kind == _CREDIT:
+            port.grant(message)
+        else:
+            port.accept(message)
+
+    def hold(self, size: int) -> None:
+        """Count bytes that have come in and wait to be received (negative: were received)."""
+        self._held += size
+        if self._room is not None and abs(self._held - self._held_told) >= _HOLD_STEP:
+            self._held_told = self._held
+            self._room.resize(max(0, self._held))
+
+    # -- waiting ---------------------------------------------------------------------------------------------------
+
+    def wait(self, timeout_s: float) -> None:
+        self._check()
+        descriptors = (self.link.fileno(), *(transport.wait_fd() for transport in self._transports))
+        if descriptors != self._poll_fds or self._poller is None:
+            self._poller = select.poll()
+            self._poll_fds = descriptors
+            for descriptor in set(descriptors) - {None, -1}:
+                assert descriptor is not None
+                self._poller.register(descriptor, select.POLLIN)
+        if None in descriptors or self._outbox:
+            timeout_s = min(timeout_s, 0.001)
+        self._poller.poll(max(0.0, timeout_s) * 1000)
+        self.link.poll()
+        self._check()
+
+    def wait_until(self, ready: Callable[[], bool], what: str, deadline_s: float | None = None) -> None:
+        if ready():
+            self._check()
+            return
+        clock = time.perf_counter
+        began = clock()
+        spin_until = began + self._spin_s
+        noted = False
+        pause = 0.0005
+        try:
+            while True:
+                if self.progress():
+                    if ready():
+                        return
+                    spin_until = clock() + self._spin_s
+                    pause = 0.0005
+                    continue
+                if ready():
+                    return
+                now = clock()
+                if now < spin_until:
+                    continue
+                left = 1.0
+                if deadline_s is not None:
+                    left = began + deadline_s - now
+                    if left <= 0:
+                        raise DeadlineError(
+                            f"worker {self.worker_id} waited {deadline_s:g} s for {what}",
+                            why="it did not happen in time",
+                            remedy="see the other workers' logs, or give a longer deadline",
+                        )
+                if not noted:
+                    self.link.waiting(what)
+                    noted = True
+                self.wait(min(left, pause))
+                pause = min(1.0, pause * 2)
+        finally:
+            if noted:
+                self.link.waiting("")
+
+    # -- small objects and groups ----------------------------------------------------------------------------------
+
+    def broadcast_object(self, value: Any, root: int = 0, *, group: Group | None = None, what: str = "") -> Any:
+        group = group or self.world
+        with self.step("broadcast_object", f"{what} from {root}", group=group) as step:
+            return objects.broadcast(self, step, value, root, what)
+
+    def exchange_objects(self, value: Any, *, group: Group | None = None, what: str = "") -> list[Any]:
+        group = group or self.world
+        with self.step("exchange_objects", what, group=group) as step:
+            return objects.exchange(self, step, value, what)
+
+    def split(self, color: int | str | None, *, group: Group | None = None) -> Group | None:
+        parent = group or self.world
+        with self.step("split", group=parent) as step:
+            colors = objects.exchange(self, step, (color, self._next_group), "split")
+        first = max(number for _, number in colors)
+        order = sorted({one for one, _ in colors if one is not None}, key=lambda one: (str(type(one)), one))
+        self._next_group = first + len(order)
+        if color is None:
+            return None
+        members = (worker for worker, (one, _) in zip(parent.members, colors, strict=True) if one == color)
+        return Group(first + order.index(color), tuple(sorted(members)))
+
+    def group(self, members: Sequence[int]) -> Group:
+        """The sub-group of these worker ids in this order, made without communication.
+
+        Members that call it equally often with the same ids get the same group.
+        """
+        ids = tuple(members)
+        if not ids or len(set(ids)) != len(ids) or not set(ids) <= set(self.world.members):
+            raise NetworkError(
+                f"{list(ids)} is no group",
+                why="a group is made of different worker ids of this attempt",
+                remedy=f"use ids from 0 to {self.world.size - 1}, each at most once",
+            )
+        if self.worker_id not in ids:
+            raise NetworkError(
+                f"worker {self.worker_id} is not in the group {list(ids)}",
+                why="only members call group()",
+                remedy="call it on the members only, or use split()",
+            )
+        made = self._groups_made[ids] = self._groups_made.get(ids, 0) + 1
+        return Group(_FIRST_OWN_GROUP | crc32(repr((ids, made)).encode()) & (_FIRST_OWN_GROUP - 1), ids)
+
+    # -- transports ------------------------------------------------------------------------------------------------
+
+    def transport_of(self, peer: int) -> Transport:
+        """The transport that leads to a worker (for native collectives and ``env.mpi``)."""
+        return self._route(peer)
+
+    @property
+    def transports(self) -> tuple[Transport, ...]:
+        """The transports in use, in the job's order of preference."""
+        return self._transports
+
+    def close(self, *, aborted: bool = False, deadline_s: float = 2.0) -> None:
+        """Close all transports; the first error is raised after all were closed. Idempotent."""
+        transports, self._transports = self._transports, ()
+        self._routes.clear()
+        if self._room is not None:
+            self._room.release()
+        first: Exception | None = None
+        for transport in transports:
+            try:
+                transport.close(aborted=aborted, deadline_s=deadline_s)
+            except Exception as error:
+                first = first or error
+        if first is not None:
+            raise first

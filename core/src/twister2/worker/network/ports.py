@@ -1,0 +1,290 @@
+"""Ports: the channels of one edge on one worker, with credits per channel.
+
+A sender may have ``window_messages`` batches and about ``window_bytes`` bytes per channel under way; the receiver gives
+credit back as batches are *received* (not as they arrive), in lumps of half a window. Marks pass without credit. On one
+worker batches are handed over without being encoded; only their number is limited.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from twister2.spec.batch import n_records
+from twister2.spec.channel import HeaderKind
+from twister2.spec.errors import NetworkError
+from twister2.spec.network import Delivery, EdgeCounters, Port
+from twister2.worker.network.codec import Encoded, decode, encode, own
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
+    from twister2.worker.network.network import WorkerNetwork
+    from twister2.worker.network.steps import NumberedStep
+    from twister2.worker.network.wire import Message
+
+_DATA = int(HeaderKind.DATA)
+_END = int(HeaderKind.END)
+_CREDIT = int(HeaderKind.CREDIT)
+_KINDS = {int(kind): kind for kind in HeaderKind}
+
+Channel = tuple[int, int]
+"""Source and target task."""
+
+
+class _Out:
+    """The sending end of a channel."""
+
+    __slots__ = ("bytes", "messages", "refused_at", "sequence")
+
+    def __init__(self) -> None:
+        self.sequence = 0
+        self.messages = 0
+        self.bytes = 0
+        self.refused_at = 0.0
+
+
+class _In:
+    """The receiving end of a channel from another worker."""
+
+    __slots__ = ("bytes", "ended", "messages", "sequence")
+
+    def __init__(self) -> None:
+        self.sequence = 0
+        self.messages = 0
+        self.bytes = 0
+        self.ended = False
+
+
+class ChannelPort(Port):
+    """The port of one edge."""
+
+    __slots__ = (
+        "_arrived",
+        "_closed",
+        "_encoded",
+        "_encoded_for",
+        "_encoded_of",
+        "_ins",
+        "_local",
+        "_network",
+        "_outs",
+        "_step",
+        "_window_bytes",
+        "_window_messages",
+        "counters",
+        "edge",
+        "sources",
+        "targets",
+    )
+
+    def __init__(
+        self, network: WorkerNetwork, step: NumberedStep, edge: int, sources: Sequence[int], targets: Sequence[int]
+    ) -> None:
+        self._network = network
+        self._step = step
+        self.edge = edge
+        self.sources = sources
+        self.targets = targets
+        self.counters = EdgeCounters()
+        self._window_messages = network.window_messages
+        self._window_bytes = network.window_bytes
+        self._outs: dict[Channel, _Out] = {}
+        self._ins: dict[Channel, _In] = {}
+        self._local: dict[int, deque[Any]] = {}
+        """By local target: Delivery of this worker or Message of another, in order of arrival."""
+        self._arrived = 0
+        self._encoded_of: Any = None
+        self._encoded: Encoded | None = None
+        self._encoded_for: set[Channel] = set()
+        self._closed = False
+
+    # -- sending ---------------------------------------------------------------------------------------------------
+
+    def can_send(self, source: int, target: int) -> bool:
+        out = self._outs.get((source, target))
+        if out is None:
+            return True
+        return out.messages < self._window_messages and out.bytes < self._window_bytes
+
+    def send(self, source: int, target: int, kind: HeaderKind, value: Any = None) -> bool:
+        network = self._network
+        if self._closed:
+            raise _misuse(f"edge {self.edge} is closed")
+        if self.sources[source] != network.worker_id:
+            raise _misuse(f"source {source} of edge {self.edge} is on worker {self.sources[source]}")
+        channel = (source, target)
+        out = self._outs.get(channel)
+        if out is None:
+            out = self._outs[channel] = _Out()
+        data = kind == _DATA
+        if data:
+            if out.messages >= self._window_messages or out.bytes >= self._window_bytes:
+                if not out.refused_at:
+                    out.refused_at = time.perf_counter()
+                return False
+            if out.refused_at:
+                self.counters.blocked_s += time.perf_counter() - out.refused_at
+                out.refused_at = 0.0
+            value = own(value)
+        count = n_records(value) if data and value is not None else 0
+        peer = self.targets[target]
+        if peer == network.worker_id:
+            if data:
+                out.messages += 1
+            self._arrive(target, Delivery(source, target, kind, value, count))
+            size = 0
+        else:
+            encoded = self._encode(channel, value) if data else encode(value)
+            size = encoded[3]
+            out.sequence += 1
+            if data:
+                out.messages += 1
+                out.bytes += size
+            network.post(self._step, peer, (int(kind), self.edge, source, target, out.sequence, count), encoded)
+        counters = self.counters
+        counters.messages_sent += 1
+        counters.records_sent += count
+        counters.bytes_sent += size
+        return True
+
+    def _encode(self, channel: Channel, value: Any) -> Encoded:
+        """Encode a batch, once when the same one goes to several targets in a row."""
+        if value is not self._encoded_of or channel in self._encoded_for or self._encoded is None:
+            self._encoded_for.clear()
+            self._encoded_of, self._encoded = value, encode(value)
+        self._encoded_for.add(channel)
+        return self._encoded
+
+    def grant(self, message: Message) -> None:
+        """Credit came back for one of our channels (messages in ``sequence``, bytes in ``n_records``)."""
+        out = self._outs.get((message.source, message.target))
+        if out is not None:
+            out.messages -= message.sequence
+            out.bytes -= message.n_records
+
+    def forget_encoded(self) -> None:
+        """Drop the encoding kept for a batch that goes to several workers."""
+        self._encoded_of = self._encoded = None
+
+    # -- receiving -------------------------------------------------------------------------------------------------
+
+    def accept(self, message: Message) -> None:
+        """A message of this edge came in."""
+        target, source = message.target, message.source
+        if target >= len(self.targets) or source >= len(self.sources):
+            raise _foreign(message, f"edge {self.edge} has no channel {source} -> {target}")
+        if self.targets[target] != self._network.worker_id or self.sources[source] != message.peer:
+            raise _foreign(message, f"channel {source} -> {target} does not lead from that worker to this one")
+        channel = (source, target)
+        end = self._ins.get(channel)
+        if end is None:
+            end = self._ins[channel] = _In()
+        if message.sequence != end.sequence + 1:
+            what = "was lost" if message.sequence > end.sequence + 1 else "came twice"
+            raise _foreign(
+                message,
+                f"message {message.sequence} came after {end.sequence} on channel {source} -> {target}: one {what}",
+            )
+        end.sequence = message.sequence
+        if message.kind == _END:
+            end.ended = True
+        self._network.hold(message.size)
+        self._arrive(target, message)
+
+    def _arrive(self, target: int, what: Any) -> None:
+        queue = self._local.get(target)
+        if queue is None:
+            queue = self._local[target] = deque()
+        queue.append(what)
+        self._arrived += 1
+
+    @property
+    def waiting(self) -> int:
+        """Messages that have arrived and were not received."""
+        return self._arrived
+
+    def receive(self, target: int | None = None, skip: Container[int] = ()) -> Delivery | None:
+        if not self._arrived:
+            return None
+        if target is None:
+            for one, queue in self._local.items():
+                if queue:
+                    found = self._take(one, skip)
+                    if found is not None:
+                        return found
+            return None
+        return self._take(target, skip)
+
+    def _take(self, target: int, skip: Container[int]) -> Delivery | None:
+        queue = self._local.get(target)
+        if not queue:
+            return None
+        if skip == ():
+            found = queue.popleft()
+        else:
+            index = next((index for index, waiting in enumerate(queue) if waiting.source not in skip), -1)
+            if index < 0:
+                return None
+            found = queue[index]
+            del queue[index]
+        self._arrived -= 1
+        counters = self.counters
+        counters.messages_received += 1
+        if type(found) is Delivery:
+            if found.kind == _DATA:
+                self._outs[(found.source, target)].messages -= 1
+            counters.records_received += found.n_records
+            return found
+        self._network.hold(-found.size)
+        if found.kind == _DATA:
+            self._give_back(found)
+        counters.records_received += found.n_records
+        counters.bytes_received += found.size
+        value = decode(found.encoding, found.head, found.buffers)
+        return Delivery(found.source, target, _KINDS[found.kind], value, found.n_records)
+
+    def _give_back(self, message: Message) -> None:
+        channel = (message.source, message.target)
+        end = self._ins[channel]
+        end.messages += 1
+        end.bytes += message.size
+        if end.ended:
+            return  # nothing more will come: its sender needs no credit
+        if end.messages * 2 >= self._window_messages or end.bytes * 2 >= self._window_bytes:
+            self._network.post(
+                self._step,
+                message.peer,
+                (_CREDIT, self.edge, message.source, message.target, end.messages, end.bytes),
+                None,
+            )
+            end.messages = end.bytes = 0
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        for queue in self._local.values():
+            for waiting in queue:
+                if type(waiting) is not Delivery:
+                    self._network.hold(-waiting.size)
+        self._local.clear()
+        self._arrived = 0
+        self.forget_encoded()
+        step = self._step
+        step.ports.pop(self.edge, None)
+        step.closed_edges.add(self.edge)
+
+
+def _misuse(why: str) -> NetworkError:
+    return NetworkError("a port was used wrongly", why=why, remedy="this is a bug of the operator: report it")
+
+
+def _foreign(message: Message, why: str) -> NetworkError:
+    return NetworkError(
+        f"a message from worker {message.peer} does not belong where it came",
+        why=why,
+        remedy="this is a bug of the transport or of an operator: report it, and try another transport",
+        details={"peer": message.peer, "step": message.step, "edge": message.edge},
+    )

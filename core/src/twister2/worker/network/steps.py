@@ -1,0 +1,133 @@
+"""Numbered steps: who is in which, what they do, and where in the user's program they were called."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from twister2.spec.errors import StepAbortedError, StepMismatchError, Twister2Error, UserCodeError
+from twister2.spec.network import Fingerprint, Group, Step
+
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+
+    from twister2.worker.network.network import WorkerNetwork
+    from twister2.worker.network.ports import ChannelPort
+    from twister2.worker.network.wire import Message
+
+_OURS = ("twister2.", "twister2_")
+_lines: dict[tuple[Any, int], str] = {}
+_known: dict[tuple[str, str, str], tuple[Fingerprint, int, bytes]] = {}
+_MANY = 10_000
+
+
+def caller_line(depth: int = 2) -> str:
+    """``file.py:123`` of the first frame outside this system's packages; empty when there is none."""
+    frame: FrameType | None = sys._getframe(depth)
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if not (name.startswith(_OURS) or name in ("twister2", "contextlib")):
+            key = (frame.f_code, frame.f_lineno)
+            line = _lines.get(key)
+            if line is None:
+                if len(_lines) > _MANY:
+                    _lines.clear()
+                line = _lines[key] = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+            return line
+        frame = frame.f_back
+    return ""
+
+
+def fingerprint_of(kind: str, shape: str, line: str) -> tuple[Fingerprint, int, bytes]:
+    """The fingerprint, its 64-bit hash (kind and shape only), and its description as it travels."""
+    key = (kind, shape, line)
+    known = _known.get(key)
+    if known is None:
+        if len(_known) > _MANY:
+            _known.clear()
+        digest = blake2b(f"{kind}\0{shape}".encode(), digest_size=8).digest()
+        story = "\0".join((kind, shape[:500], line)).encode("utf-8", "replace")
+        known = _known[key] = (Fingerprint(kind, shape, line), int.from_bytes(digest, "little"), story)
+    return known
+
+
+class NumberedStep(Step):
+    """A step that is open on this worker."""
+
+    __slots__ = (
+        "closed_edges",
+        "digest",
+        "fingerprint",
+        "group",
+        "held",
+        "network",
+        "number",
+        "ports",
+        "sends",
+        "story",
+        "told",
+    )
+
+    def __init__(
+        self, network: WorkerNetwork, group: Group, number: int, known: tuple[Fingerprint, int, bytes]
+    ) -> None:
+        self.network = network
+        self.group = group
+        self.number = number
+        self.fingerprint, self.digest, self.story = known
+        self.ports: dict[int, ChannelPort] = {}
+        self.closed_edges: set[int] = set()
+        self.told: set[int] = set()
+        """Workers that have the step's description from this one."""
+        self.held: dict[int, list[Message]] = {}
+        """Messages for ports that are not open yet, by edge."""
+        self.sends: list[Any] = []
+        """Messages whose frames a transport still needs."""
+
+    def __enter__(self) -> Step:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        error = exc[1]
+        if error is None:
+            self.network.end_step(self)
+        else:
+            self.network.fail_step(self, as_failure(error, self))
+
+    def __repr__(self) -> str:
+        return f"<step {self.number} of group {self.group.number}: {self.fingerprint.kind} {self.fingerprint.shape}>"
+
+
+def as_failure(error: object, step: Step) -> Twister2Error | None:
+    """What to tell the master about an exception that left a step; None when it comes from the master itself."""
+    if isinstance(error, StepAbortedError):
+        return None
+    if isinstance(error, Twister2Error):
+        return error
+    assert isinstance(error, BaseException)
+    trace: TracebackType | None = error.__traceback__
+    return UserCodeError(
+        f"{type(error).__name__} in step {step.number} ({step.fingerprint.kind})",
+        why=str(error) or type(error).__name__,
+        remedy="see the traceback",
+        where=step.fingerprint.line,
+        details={"traceback": "".join(traceback.format_exception(type(error), error, trace))},
+    )
+
+
+def mismatch(me: int, step: NumberedStep, message: Message) -> StepMismatchError:
+    """The error for a member that does something else under the same step number; names both lines."""
+    kind, _, rest = message.story.decode("utf-8", "replace").partition("\0")
+    shape, _, line = rest.partition("\0")
+    mine = step.fingerprint
+    theirs = f"{kind} {shape}".strip() or "something else"
+    return StepMismatchError(
+        f"workers {me} and {message.peer} do different things in step {step.number} of group {step.group.number}",
+        why=f"worker {me} is in '{f'{mine.kind} {mine.shape}'.strip()}' ({mine.line or 'unknown line'}), "
+        f"worker {message.peer} in '{theirs}' ({line or 'unknown line'})",
+        remedy="let all workers make the same collective calls in the same order, with the same shapes",
+        where=mine.line,
+        details={"lines": {str(me): mine.line, str(message.peer): line}},
+    )

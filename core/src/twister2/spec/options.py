@@ -18,6 +18,7 @@ T = TypeVar("T")
 HELP = "twister2.help"
 UNIT = "twister2.unit"
 WAS = "twister2.was"
+SECRET = "twister2.secret"
 
 
 def option(
@@ -27,6 +28,7 @@ def option(
     unit: str | None = None,
     validator: Callable[[Any, Any, Any], Any] | list[Callable[[Any, Any, Any], Any]] | None = None,
     was: str | None = None,
+    secret: bool = False,
 ) -> T:
     """Declare one option.
 
@@ -35,10 +37,11 @@ def option(
     :param unit: unit of a number (``"s"``, ``"bytes"``, ``"MiB"``...; ``"1"`` for a bare count). Numbers must have one.
     :param validator: attrs validators; their message becomes part of the error text.
     :param was: an earlier name of the option, still accepted with a warning.
+    :param secret: the value is shown nowhere: not in the object's text, not by ``config show``.
     """
-    metadata = {HELP: help, UNIT: unit, WAS: was}
+    metadata = {HELP: help, UNIT: unit, WAS: was, SECRET: secret}
     value: Any = default
     if isinstance(default, (list, dict, set)):
         value = attrs.Factory(lambda: type(default)(default))
-    field: Any = attrs.field(default=value, validator=validator, metadata=metadata)
+    field: Any = attrs.field(default=value, validator=validator, metadata=metadata, repr=not secret)
     return field  # type: ignore[no-any-return]

@@ -1,0 +1,253 @@
+"""Put the layers together, check everything, and say all that is wrong at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import attrs
+
+from twister2.config.job import JobConfig
+from twister2.config.layers import (
+    Problem,
+    config_files,
+    read_environment,
+    read_file,
+    read_overrides,
+    read_settings,
+)
+from twister2.config.structure import Report, did_you_mean, structure, unstructure
+from twister2.config.tree import Leaf, Node, Tree, from_data, merge, origin_of
+from twister2.spec.errors import ConfigError, PluginError
+from twister2.spec.options import SECRET
+from twister2.spec.plugin import KINDS
+
+HIDDEN = "***"
+
+
+class PluginSource(Protocol):
+    """What configuration needs of the plugin host."""
+
+    def discover(self, kind: str) -> Sequence[Any]:
+        """Installed plugins of a kind: objects with a ``name``."""
+
+    def load(self, kind: str, name: str) -> Any:
+        """A loaded plugin: an object with a ``config_class``."""
+
+    def missing_requirements(self, requirements: Sequence[str]) -> list[str]:
+        """Requirements that are not met, one sentence each."""
+
+
+@attrs.frozen
+class Resolved:
+    """The configuration of a job: checked options of the job and of every selected plugin.
+
+    :ivar job: options of ``[job]``. :ivar profile: name of the profile, None without one.
+    :ivar origins: dotted key -> where its value comes from. :ivar warnings: what was accepted, but should be changed.
+    """
+
+    job: JobConfig
+    profile: str | None
+    origins: Mapping[str, str]
+    warnings: tuple[str, ...]
+    _tree: Tree = attrs.field(repr=False)
+    _host: PluginSource = attrs.field(repr=False)
+    _plugins: dict[tuple[str, str], Any] = attrs.field(factory=dict, repr=False, eq=False)
+
+    def plugin(self, kind: str, name: str) -> Any:
+        """The checked options of a plugin: an object of its ``config_class``.
+
+        :raises ConfigError: its table has problems (only for plugins that are not selected: those of selected ones
+            were checked before). :raises PluginError: as the host does.
+        """
+        if (kind, name) not in self._plugins:
+            report = Report()
+            options = _structure_plugin(self._tree, kind, name, self._host, report)
+            if report.problems:
+                raise config_error(report.problems)
+            self._plugins[kind, name] = options
+        return self._plugins[kind, name]
+
+    def selection(self) -> list[tuple[str, str]]:
+        """The (kind, name) of every selected plugin."""
+        return selected(self.job)
+
+    def tables(self, *, hide_secrets: bool = False) -> dict[str, Any]:
+        """All options as nested plain data: ``tables()["job"]["workers"]``, ``tables()["rm"]["slurm"]``."""
+        data: dict[str, Any] = {"job": _plain(self.job, hide_secrets)}
+        for kind, name in self.selection():
+            data.setdefault(kind, {})[name] = _plain(self.plugin(kind, name), hide_secrets)
+        return data
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able data for the job package, secrets included; :meth:`from_dict` is the inverse."""
+        return {"profile": self.profile, "tables": self.tables(), "origins": dict(self.origins)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], host: PluginSource) -> Resolved:
+        """Rebuild it where the layers are not: on a worker, in the master. A plugin is loaded at its first use.
+
+        :raises ConfigError: the data does not fit this version's options.
+        """
+        report = Report()
+        tree = from_data(data["tables"], "job package")
+        job = structure(JobConfig, tree.get("job", {}), "job", report)
+        if report.problems:
+            raise config_error(report.problems)
+        return cls(job, data["profile"], dict(data["origins"]), (), tree, host)
+
+
+def _plain(options: Any, hide_secrets: bool) -> dict[str, Any]:
+    data: dict[str, Any] = unstructure(options)
+    if hide_secrets:
+        for field in attrs.fields(type(options)):
+            value = getattr(options, field.name)
+            if attrs.has(type(value)):
+                data[field.name] = _plain(value, hide_secrets)
+            elif field.metadata.get(SECRET) and value:
+                data[field.name] = HIDDEN
+    return data
+
+
+def selected(job: JobConfig) -> list[tuple[str, str]]:
+    """The (kind, name) of every plugin a job selects, without repetition."""
+    pairs: list[tuple[str, str]] = []
+    for kind in KINDS.values():
+        if kind.selected == "one":
+            pairs.append((kind.name, getattr(job, kind.name)))
+        elif kind.selected == "many":
+            pairs.extend((kind.name, name) for name in getattr(job, kind.name))
+    return list(dict.fromkeys(pairs))
+
+
+def resolve(
+    *,
+    host: PluginSource,
+    profile: str | None = None,
+    files: Sequence[str | os.PathLike[str]] | None = None,
+    environ: Mapping[str, str] | None = None,
+    settings: Sequence[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+) -> Resolved:
+    """Resolve the configuration of a job from all layers.
+
+    :param host: knows the installed plugins. :param profile: a ``[profile.<name>]`` table, or the name of an installed
+        resource manager. :param files: TOML files in place of the nearest ``twister2.toml``, later ones win.
+    :param environ: the environment, this process's when None. :param settings: ``"rm.slurm.partition=debug"``...
+    :param overrides: nested keyword values of a program, ``{"job": {"workers": 4}}``; None in it means not given.
+    :raises ConfigError: everything that is wrong, at once (``details["problems"]``).
+    :raises PluginError: nothing else is wrong, but one selected plugin cannot be loaded.
+    """
+    environ = os.environ if environ is None else environ
+    report = Report()
+    tree: Tree = {}
+    for path in config_files(environ, files):
+        layer, problems = read_file(path)
+        tree = merge(tree, layer)
+        report.problems += problems
+    tree = _with_profile(tree, profile, host, report)
+    tree = merge(tree, read_environment(environ))
+    layer, problems = read_settings(settings)
+    report.problems += problems
+    tree = merge(merge(tree, layer), read_overrides(overrides or {}))
+    return _checked(tree, profile, host, report)
+
+
+def _with_profile(tree: Tree, profile: str | None, host: PluginSource, report: Report) -> Tree:
+    """Take the profiles out of the tree and lay the chosen one over the rest."""
+    tree = dict(tree)
+    profiles = tree.pop("profile", {})
+    if isinstance(profiles, Leaf):
+        report.problem("profile", "must be a table of profiles", profiles.origin)
+        profiles = {}
+    if profile is None:
+        return tree
+    chosen = profiles.get(profile)
+    if isinstance(chosen, Leaf):
+        report.problem(f"profile.{profile}", "must be a table", chosen.origin)
+        return tree
+    managers = sorted({record.name for record in host.discover("rm")})
+    if chosen is None and profile not in managers:
+        hint = did_you_mean(profile, [*profiles, *managers])
+        report.problem(
+            "",
+            f"there is no profile {profile!r}{hint} (profiles: {', '.join(sorted(profiles)) or 'none'}; "
+            f"installed resource managers: {', '.join(managers) or 'none'})",
+            "profile",
+        )
+        return tree
+    if profile in managers:
+        # The name of a resource manager chooses it, unless a table of that name chooses another.
+        tree = merge(tree, from_data({"job": {"rm": profile}}, f"profile {profile}"))
+    return merge(tree, _renamed_origins(chosen or {}, profile))
+
+
+def _renamed_origins(node: Node, profile: str) -> Any:
+    if isinstance(node, Leaf):
+        return attrs.evolve(node, origin=f"profile {profile}, {node.origin}")
+    return {key: _renamed_origins(child, profile) for key, child in node.items()}
+
+
+def _checked(tree: Tree, profile: str | None, host: PluginSource, report: Report) -> Resolved:
+    for key in [key for key in tree if key != "job" and key not in KINDS]:
+        hint = did_you_mean(key, ["job", "profile", *KINDS])
+        report.problem(key, f"unknown table{hint}", origin_of(tree[key]))
+    job = structure(JobConfig, tree.get("job", {}), "job", report)
+    wrong = {problem.path for problem in report.problems}
+    plugins: dict[tuple[str, str], Any] = {}
+    errors: list[tuple[PluginError, str, str]] = []
+    chosen = [pair for pair in selected(job) if f"job.{pair[0]}" not in wrong]
+    for kind, name in chosen:
+        try:
+            plugins[kind, name] = _structure_plugin(tree, kind, name, host, report)
+        except PluginError as error:
+            errors.append((error, f"job.{kind}", report.origins.get(f"job.{kind}", "default")))
+    _check_other_tables(tree, set(chosen), host, report)
+    for sentence in host.missing_requirements(job.requires):
+        report.problem("job.requires", sentence, report.origins["job.requires"])
+    if len(errors) == 1 and not report.problems:
+        failure, path, origin = errors[0]
+        failure.where = f"{path} [{origin}]; {failure.where}"
+        raise failure
+    if errors or report.problems:
+        problems = report.problems + [Problem(path, f"{e.what}; {e.why}", origin) for e, path, origin in errors]
+        raise config_error(problems) from (errors[0][0] if errors else None)
+    return Resolved(job, profile, report.origins, tuple(report.warnings), tree, host, plugins)
+
+
+def _structure_plugin(tree: Tree, kind: str, name: str, host: PluginSource, report: Report) -> Any:
+    options = host.load(kind, name).config_class
+    table = tree.get(kind, {})
+    return structure(options, table.get(name, {}) if isinstance(table, dict) else {}, f"{kind}.{name}", report)
+
+
+def _check_other_tables(tree: Tree, chosen: set[tuple[str, str]], host: PluginSource, report: Report) -> None:
+    """Tables of plugins that are installed but not selected are left alone; tables of unknown ones are mistakes."""
+    for kind, table in tree.items():
+        if kind not in KINDS:
+            continue
+        if isinstance(table, Leaf):
+            report.problem(kind, f"must hold one table per plugin, e.g. [{kind}.<name>]", table.origin)
+            continue
+        others = [name for name in table if (kind, name) not in chosen]
+        if not others:
+            continue
+        known = {record.name for record in host.discover(kind)} | {name for of, name in chosen if of == kind}
+        for name in others:
+            if name not in known:
+                hint = did_you_mean(name, known)
+                installed = f" (installed: {', '.join(sorted(known)) or 'none'})"
+                report.problem(f"{kind}.{name}", f"no such {kind} plugin{hint}{installed}", origin_of(table[name]))
+
+
+def config_error(problems: Sequence[Problem]) -> ConfigError:
+    """One error that says everything."""
+    lines = [str(problem) for problem in problems]
+    return ConfigError(
+        "the configuration has a problem" if len(lines) == 1 else f"the configuration has {len(lines)} problems",
+        why="\n           ".join(lines),
+        remedy="correct it; `twister2 config show --origin` shows where values come from, "
+        "`twister2 plugins show KIND NAME` what a plugin's options mean",
+        details={"problems": lines},
+    )

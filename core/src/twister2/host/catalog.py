@@ -1,0 +1,90 @@
+"""Which plugins are installed, read from the metadata of distributions. Nothing is imported, nothing is cached on disk.
+
+``importlib.metadata`` is imported at the first scan. A scan reads all groups at once, because a client asks for several
+kinds; :meth:`Catalog.refresh` forgets it, for notebooks that install plugins while they run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twister2.host.installed import normalised, split_requirement
+from twister2.host.records import PluginRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.metadata import Distribution
+
+PREFIX = "twister2."
+CORE = "twister2-core"
+
+
+class Catalog:
+    """The installed plugins of this interpreter."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, list[PluginRecord]] | None = None
+
+    def records(self, kind: str) -> Sequence[PluginRecord]:
+        """All entry points of a kind by name; a name provided twice is there twice."""
+        if self._records is None:
+            self._records = _scan()
+        return self._records.get(kind, [])
+
+    def refresh(self) -> None:
+        """Forget what was read: the next question scans again."""
+        self._records = None
+
+
+class FixedCatalog(Catalog):
+    """A catalogue of given records: a job's pins, or plugins of a test that are not installed."""
+
+    def __init__(self, records: Sequence[PluginRecord]) -> None:
+        super().__init__()
+        self._fixed = sorted(records)
+
+    def records(self, kind: str) -> Sequence[PluginRecord]:
+        """The given records of a kind."""
+        return [record for record in self._fixed if record.kind == kind]
+
+
+def _scan() -> dict[str, list[PluginRecord]]:
+    import importlib
+    import importlib.metadata
+
+    importlib.invalidate_caches()  # what was installed a moment ago is seen, too
+    found: dict[str, set[PluginRecord]] = {}
+    seen: set[str] = set()
+    for distribution in importlib.metadata.distributions():
+        entry_points = [each for each in distribution.entry_points if each.group.startswith(PREFIX)]
+        if not entry_points:
+            continue
+        name, version = _identity(distribution)
+        # The first on sys.path hides later ones of the same name, as it does for imports.
+        if name and normalised(name) in seen:
+            continue
+        seen.add(normalised(name))
+        requires = _core_requirement(distribution.requires or [])
+        for entry_point in entry_points:
+            kind = entry_point.group.removeprefix(PREFIX)
+            record = PluginRecord(kind, entry_point.name, entry_point.value, name, version, requires)
+            found.setdefault(kind, set()).add(record)
+    return {kind: sorted(records) for kind, records in found.items()}
+
+
+def _identity(distribution: Distribution) -> tuple[str, str]:
+    """Name and version; empty where the metadata of a half-removed distribution lacks them."""
+    metadata = distribution.metadata
+    name, version = (str(metadata[key]) if key in metadata else "" for key in ("Name", "Version"))
+    return name, version
+
+
+def _core_requirement(requirements: Sequence[str]) -> str:
+    for requirement in requirements:
+        try:
+            name, clauses = split_requirement(requirement)
+        except ValueError:
+            continue
+        if normalised(name) == CORE:
+            return clauses
+    return ""

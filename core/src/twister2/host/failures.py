@@ -1,0 +1,155 @@
+"""The texts of the host's errors: what is installed here, the nearest name, the exact command that mends it."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import twister2
+from twister2.host.checks import nearest
+from twister2.host.records import Pins, PluginRecord, distribution_name
+from twister2.spec.errors import (
+    PluginBrokenError,
+    PluginConflictError,
+    PluginHookError,
+    PluginIncompleteError,
+    PluginMismatchError,
+    PluginNotFoundError,
+)
+from twister2.spec.plugin import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def here() -> str:
+    """Where this process looks for plugins: host and interpreter."""
+    return f"host {socket.gethostname()}, interpreter {sys.executable}"
+
+
+def install_command(requirement: str) -> str:
+    """The exact command that installs a distribution into this interpreter."""
+    return f"{sys.executable} -m pip install {requirement}"
+
+
+def not_found(kind: str, name: str, installed: Sequence[PluginRecord], *, pinned: bool) -> PluginNotFoundError:
+    """Nothing provides the name."""
+    names = sorted({record.name for record in installed})
+    if pinned:
+        return PluginNotFoundError(
+            f"{kind} plugin {name!r} is not among the plugins of this job",
+            where=here(),
+            why=f"chosen at submit were: {', '.join(names) or 'none'}",
+            remedy=f"choose it when the job is submitted: -o job.{kind}={name}",
+        )
+    near = nearest(name, names)
+    why = f"installed here are: {', '.join(names)}" if names else f"no {kind} plugin is installed here"
+    install = install_command(distribution_name(kind, name))
+    return PluginNotFoundError(
+        f"no {kind} plugin ({KINDS[kind].summary}) is called {name!r}",
+        where=here(),
+        why=f"{why}; the nearest name is {near!r}" if near else why,
+        remedy=f"use {near!r}, or install the plugin: {install}" if near else install,
+        details={"kind": kind, "name": name, "installed": names, "nearest": near, "install": install},
+    )
+
+
+def conflict(found: Sequence[PluginRecord]) -> PluginConflictError:
+    """Two distributions provide the same name."""
+    first = found[0]
+    providers = " and ".join(f"{record.provider} ({record.target})" for record in found)
+    names = " or ".join(sorted({record.distribution or record.target for record in found}))
+    return PluginConflictError(
+        f"{first.kind} plugin {first.name!r} is provided {'twice' if len(found) == 2 else f'{len(found)} times'}: "
+        f"{providers}",
+        where=here(),
+        why="a name of a kind belongs to one distribution, and none is preferred",
+        remedy=f"uninstall one of {names}, or have its author rename the entry point",
+        details={"providers": [record.to_dict() for record in found]},
+    )
+
+
+def broken(record: PluginRecord, error: BaseException) -> PluginBrokenError:
+    """Importing the plugin failed."""
+    again = f"--upgrade --force-reinstall {record.distribution}" if record.distribution else record.target
+    if isinstance(error, ModuleNotFoundError) and error.name and not record.target.startswith(error.name):
+        remedy = f"install what provides the module {error.name!r} into this interpreter, or: {install_command(again)}"
+    else:
+        remedy = f"repair it: {install_command(again)}"
+    return PluginBrokenError(
+        f"{record.label} failed to import: {type(error).__name__}: {error}",
+        where=f"{record.target}; {here()}",
+        why="it is installed, but its module cannot be imported; no other plugin is affected",
+        remedy=remedy,
+    )
+
+
+def factory_raised(record: PluginRecord, hook: str, expected: type, error: BaseException) -> Exception:
+    """A factory hook raised: an abstract class is incomplete, everything else is broken."""
+    if isinstance(error, TypeError) and "abstract method" in str(error):
+        return PluginIncompleteError(
+            f"{record.label}: {hook} returns a backend with missing methods: {error}",
+            where=record.target,
+            why=f"every abstract method of {expected.__module__}.{expected.__qualname__} must be implemented",
+            remedy="implement them; twister2.spec says when each is called and what it may raise",
+        )
+    if isinstance(error, ImportError):
+        failure = broken(record, error)
+        failure.why = f"{hook} imports its backend, and that failed"
+        return failure
+    return PluginBrokenError(
+        f"{record.label}: {hook} raised {type(error).__name__}: {error}",
+        where=f"{record.target}; {here()}",
+        why="making the backend failed with an error that is not one of this system's",
+        remedy="check the plugin's options (twister2 config show), or report it to the plugin's author",
+    )
+
+
+def refused_by_pluggy(record: PluginRecord, error: Exception) -> PluginHookError:
+    """Pluggy found what the checks before it did not."""
+    return PluginHookError(
+        f"{record.label} cannot be registered: {' '.join(str(error).split())}",
+        where=record.target,
+        why=f"its hooks do not fit those of {record.kind}",
+        remedy=f"compare them with {KINDS[record.kind].spec}",
+    )
+
+
+def mismatch(thing: str, pinned: str, found: str) -> PluginMismatchError:
+    """A worker has another version than the submitting side."""
+    return PluginMismatchError(
+        f"{thing} is {found} here, but {pinned} where the job was submitted",
+        where=here(),
+        why="all processes of a job must run the same versions",
+        remedy=f"make them equal, e.g. {install_command(f'{thing}=={pinned}')}"
+        if thing != "Python"
+        else f"use Python {pinned} on this host, or submit with Python {found}",
+        details={"thing": thing, "pinned": pinned, "found": found},
+    )
+
+
+def check_core(pins: Pins) -> None:
+    """Compare the core's version with the pinned one.
+
+    :raises PluginMismatchError: they differ.
+    """
+    if pins.core != twister2.__version__:
+        raise mismatch("twister2-core", pins.core, twister2.__version__)
+
+
+def check_version(record: PluginRecord, found: str | None) -> None:
+    """Compare a distribution's version on a worker with the pinned one.
+
+    :raises PluginNotFoundError: it is not installed here. :raises PluginMismatchError: it differs.
+    """
+    if found is None:
+        raise PluginNotFoundError(
+            f"{record.label} is not installed on this worker",
+            where=here(),
+            why="the submitting side has it; every host of a job needs the job's plugins",
+            remedy=install_command(f"{record.distribution}=={record.version}"),
+            details={"pinned": record.version, "found": None},
+        )
+    if found != record.version:
+        raise mismatch(record.distribution, record.version, found)

@@ -1,0 +1,114 @@
+"""Which addresses a worker publishes, and which of a peer's addresses are worth dialling."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+from twister2.spec.errors import NetworkError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from twister2.spec.comm import TransportContext
+
+    from .config import TcpConfig
+
+Target = str | tuple[str, int]
+"""A Unix socket's path, or IP address and port."""
+
+LOOPBACK = "127.0.0.1"
+_MAX_PATH = 107  # sun_path of Linux, without the final zero
+
+
+def endpoint(target: Target) -> str:
+    """A target as zmq writes it."""
+    if isinstance(target, str):
+        return f"ipc://{target}"
+    host, port = target
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an IP address never leaves the host."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def socket_path(context: TransportContext) -> str:
+    """Path of this worker's Unix socket; its name contains the session, so that finding it proves belonging to it.
+
+    :raises NetworkError: the folder is open to others, or the path is too long for a socket.
+    """
+    folder = os.stat(context.runtime_dir)
+    if not stat.S_ISDIR(folder.st_mode) or folder.st_uid != os.geteuid() or folder.st_mode & 0o077:
+        raise NetworkError(
+            f"the job's folder for sockets, {context.runtime_dir}, is not private",
+            why=f"its mode is {stat.S_IMODE(folder.st_mode):o} and its owner is user {folder.st_uid}",
+            remedy='give it mode 700 and this user, or set comm.tcp.same_host = "tcp"',
+        )
+    path = os.path.join(context.runtime_dir, f"t{context.attempt}-{context.rank}-{context.session[:16]}")
+    if len(os.fsencode(path)) > _MAX_PATH:
+        raise NetworkError(
+            f"the path {path} is too long for a socket",
+            why=f"the system allows {_MAX_PATH} bytes",
+            remedy='use a shorter folder for temporary files (TMPDIR), or set comm.tcp.same_host = "tcp"',
+        )
+    return path
+
+
+def listen_addresses(config: TcpConfig, context: TransportContext) -> list[str]:
+    """IP addresses to publish; none when TCP is not needed because nobody else could dial them.
+
+    :raises NetworkError: the interface is not known, or not allowed.
+    """
+    node = context.node
+    if config.interface:
+        wanted = node.interfaces.get(config.interface, config.interface)
+        if wanted not in node.addresses and wanted not in node.interfaces.values() and not is_loopback(wanted):
+            known = ", ".join(f"{name} ({address})" for name, address in node.interfaces.items()) or "none"
+            raise NetworkError(
+                f"comm.tcp.interface = {config.interface!r} is no network interface of {node.host}",
+                why=f"its interfaces are: {known}",
+                remedy="name one of them or one of its addresses, or leave the option out",
+            )
+        found = [wanted]
+    else:
+        found = [address for address in node.addresses if not is_loopback(address)]
+    if config.plain:
+        if config.interface and not is_loopback(found[0]):
+            raise NetworkError(
+                f"comm.tcp.plain refuses the address {found[0]}",
+                why="plain TCP is neither encrypted nor authenticated, so it is for loopback only",
+                remedy="set comm.tcp.plain = false",
+            )
+        found = [LOOPBACK]
+    elif not found and config.same_host == "tcp":
+        found = [LOOPBACK]
+    local_only = all(map(is_loopback, found))
+    return [] if local_only and config.same_host == "ipc" else found
+
+
+def targets(config: TcpConfig, context: TransportContext, peer: int, address: Mapping[str, Any]) -> list[Target]:
+    """Where a peer may listen, best first: its Unix socket when this process can see it, else its TCP addresses.
+
+    :raises NetworkError: plain TCP, and the peer is not on loopback.
+    """
+    found: list[Target] = []
+    path, boot = str(address.get("ipc", "")), str(address.get("boot", ""))
+    same_kernel = not boot or not context.node.boot_id or boot == context.node.boot_id
+    if path and same_kernel and config.same_host == "ipc" and os.path.exists(path):
+        found.append(path)
+    for host in address.get("tcp", ()):
+        if config.plain and not is_loopback(host):
+            raise NetworkError(
+                f"comm.tcp.plain refuses worker {peer} at {host}",
+                why="plain TCP is neither encrypted nor authenticated, so it is for loopback only",
+                remedy="set comm.tcp.plain = false",
+            )
+        found.append((str(host), int(address["port"])))
+    return found

@@ -1,0 +1,119 @@
+"""Finding the address at which a peer can be reached, and proving it by a completed handshake."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from .address import Target, endpoint
+from .knock import Knock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Socket = zmq.Socket[bytes]
+
+SETTLE_S = 4.5
+_GOOD = zmq.EVENT_HANDSHAKE_SUCCEEDED
+_BAD = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+
+
+class Dial:
+    """Knocks at all targets at once, takes the first that answers, and waits for the handshake with it.
+
+    A target whose handshake fails (somebody else's port, an unknown key) is left out and the others are tried. Settles
+    within :data:`SETTLE_S` seconds.
+    """
+
+    def __init__(self, targets: Sequence[Target], make_socket: Callable[[Target], Socket]) -> None:
+        self._make_socket = make_socket
+        self._left = list(targets)
+        self._knocks: list[Knock] = []
+        self._socket: Socket | None = None
+        self._monitor: zmq.Socket[bytes] | None = None
+        self._deadline = time.monotonic() + SETTLE_S
+        self.target: Target | None = None
+        self.problem = "" if targets else "it has published no address that this host could dial"
+        self._knock()
+
+    @property
+    def failed(self) -> bool:
+        """Whether no target is left, or time is over; :attr:`problem` then says why."""
+        return self._socket is None and not self._knocks
+
+    def poll(self) -> Socket | None:
+        """The connected socket once there is one; ask again until then or until :attr:`failed`."""
+        if self._socket is None:
+            self._race()
+        if self._socket is not None and self._monitor is not None:
+            while self._monitor.poll(0):
+                event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
+                if event & _GOOD:
+                    self._stop_monitor()
+                    socket, self._socket = self._socket, None
+                    return socket
+                if event & _BAD:
+                    self.problem = f"{endpoint(self._drop())} did not accept this worker's key, or is no worker's"
+                    self._knock()
+                    return None
+        if time.monotonic() > self._deadline and not self.failed:
+            self.problem = f"no answer within {SETTLE_S} s from {', '.join(map(endpoint, self._left))}"
+            self.close()
+        return None
+
+    def close(self) -> None:
+        """Give up: release everything."""
+        for knock in self._knocks:
+            knock.close()
+        self._knocks = []
+        if self._socket is not None:
+            self._stop_monitor()
+            self._socket.close(linger=0)
+            self._socket = None
+
+    def _knock(self) -> None:
+        self._knocks = [Knock(target) for target in self._left]
+
+    def _race(self) -> None:
+        for knock in list(self._knocks):
+            answer = knock.poll()
+            if answer and isinstance(knock.target, str) and not knock.same_user():
+                answer, self.problem = False, f"the socket {knock.target} belongs to another user"
+            elif answer is False:
+                self.problem = f"nobody listens at {endpoint(knock.target)}"
+            if answer is False:
+                knock.close()
+                self._knocks.remove(knock)
+                self._left.remove(knock.target)
+            elif answer and (isinstance(knock.target, str) or self._only_tcp()):
+                self.target = knock.target
+                self._connect(knock.target)
+                return
+
+    def _stop_monitor(self) -> None:
+        if self._socket is not None and self._monitor is not None:
+            self._socket.disable_monitor()
+            self._monitor.close(linger=0)
+            self._monitor = None
+
+    def _only_tcp(self) -> bool:
+        # a Unix socket is asked first: its answer is immediate
+        return not any(isinstance(knock.target, str) for knock in self._knocks)
+
+    def _connect(self, target: Target) -> None:
+        for knock in self._knocks:
+            knock.close()
+        self._knocks = []
+        self._socket = self._make_socket(target)
+        self._monitor = self._socket.get_monitor_socket(_GOOD | _BAD)
+        self._socket.connect(endpoint(target))
+
+    def _drop(self) -> Target:
+        assert self.target is not None
+        target, self.target = self.target, None
+        self._left.remove(target)
+        self.close()
+        return target

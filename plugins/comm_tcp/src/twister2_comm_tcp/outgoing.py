@@ -1,0 +1,196 @@
+"""The way out to one peer: its socket, the numbers of its messages, and the window that bounds what is under way."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import zmq
+
+from twister2.spec.comm import Send
+from twister2.spec.errors import NetworkError
+
+from .knock import Knock
+from .wire import Head, Kind, flat, pack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twister2.spec.batch import Buffer
+
+    from .config import TcpConfig
+    from .dial import Dial
+
+    Socket = zmq.Socket[bytes]
+
+SYNC_S = 1.0
+"""How long a message may stay unacknowledged before the reader is asked whether it lacks one."""
+CHECK_S = 1.0
+"""How often a peer that accepts nothing is asked whether it still listens."""
+
+
+class _Sent(Send):
+    """A message whose frames were copied."""
+
+    @property
+    def done(self) -> bool:
+        return True
+
+
+class _Tracked(Send):
+    """A message with frames that zmq sends from the caller's memory."""
+
+    def __init__(self, trackers: list[zmq.MessageTracker]) -> None:
+        self._trackers = trackers
+
+    @property
+    def done(self) -> bool:
+        while self._trackers and self._trackers[-1].done:
+            self._trackers.pop()
+        return not self._trackers
+
+
+_SENT = _Sent()
+
+
+class Outgoing:
+    """Messages to one peer. ``head`` makes a header: kind and sequence, with what this rank has read from the peer."""
+
+    def __init__(self, peer: int, config: TcpConfig, dial: Dial, head: Callable[[Kind, int, int], Head]) -> None:
+        self._peer, self._config, self._dial, self._head = peer, config, dial, head
+        self._socket: Socket | None = None
+        self._sequence = self._acked_messages = 0
+        self._bytes = self._acked_bytes = 0
+        self._oldest = 0.0  # when the first message that is not acknowledged was sent, or the reader was asked last
+        self._untold: dict[Kind, None] = {}
+        self._knock: Knock | None = None
+        self._checked = 0.0
+        self.ended = ""
+
+    @property
+    def reaches(self) -> bool | None:
+        """Whether the handshake with the peer was completed; None while it is not known."""
+        if self._socket is not None:
+            return True
+        return False if self._dial.failed else None
+
+    @property
+    def flushed(self) -> bool:
+        """Whether the peer has read all that was sent."""
+        return self._sequence == self._acked_messages
+
+    def send(self, frames: Sequence[Buffer]) -> Send | None:
+        """Hand over a message, or refuse it.
+
+        :raises NetworkError: the peer is gone or was never reached.
+        """
+        if self.ended or self._socket is None:
+            self._raise_if_gone()
+            return None
+        if (
+            self._bytes - self._acked_bytes >= self._config.window_bytes
+            or self._sequence - self._acked_messages >= self._config.window_messages
+        ):
+            self._check()
+            return None
+        views = [flat(frame) for frame in frames]
+        parts = pack(self._head(Kind.DATA, self._peer, self._sequence + 1), views, self._config.zero_copy_bytes)
+        if self.flushed:
+            self._oldest = time.monotonic()
+        self._sequence += 1
+        self._bytes += sum(map(len, views))
+        if len(parts) == 1:
+            self._socket.send(parts[0], zmq.NOBLOCK)
+            return _SENT
+        self._socket.send(parts[0], zmq.NOBLOCK | zmq.SNDMORE)
+        trackers = []
+        for number, part in enumerate(parts[1:], 2):
+            more = zmq.SNDMORE if number < len(parts) else 0
+            tracker = self._socket.send(part, zmq.NOBLOCK | more, copy=False, track=True)
+            if not tracker.done:
+                trackers.append(tracker)
+        return _Tracked(trackers) if trackers else _SENT
+
+    def tell(self, kind: Kind) -> None:
+        """Send a message without frames; as soon as the peer is reached, if it is not yet."""
+        if self._socket is None:
+            self._untold[kind] = None
+        elif not self.ended:
+            self._socket.send(pack(self._head(kind, self._peer, self._sequence), (), 1)[0], zmq.NOBLOCK)
+
+    def acknowledged(self, messages: int, n_bytes: int) -> None:
+        """The peer has read this much, in all."""
+        if messages > self._acked_messages:
+            self._acked_messages, self._acked_bytes = messages, n_bytes
+            self._oldest = time.monotonic()
+
+    def progress(self) -> bool:
+        """Go on dialling; returns whether something changed."""
+        if self._socket is not None or self._dial.failed:
+            return False
+        self._socket = self._dial.poll()
+        if self._socket is not None:
+            for kind in self._untold:
+                self.tell(kind)
+        return self._socket is not None or self._dial.failed
+
+    def sync(self, now: float) -> None:
+        """Ask the reader whether it lacks a message, when one is unacknowledged for long."""
+        if not self.flushed and now - self._oldest > SYNC_S:
+            self._oldest = now
+            self.tell(Kind.SYNC)
+
+    def farewell(self) -> Send:
+        """Say that nothing follows; done when this was taken by the sending thread, with everything before it.
+
+        That thread may still hold up to a batch of bytes that it has encoded, but not yet written. It encodes nothing
+        more before they are written, so that a second farewell, said after the first is done, proves that they are.
+        """
+        if self._socket is None or self.unheard():
+            return _SENT
+        part = pack(self._head(Kind.BYE, self._peer, self._sequence), (), 1)[0]
+        return _Tracked([self._socket.send(part, zmq.NOBLOCK, copy=False, track=True)])
+
+    def unheard(self) -> bool:
+        """Whether it is certain that nobody listens any more."""
+        if self.ended or self._dial.target is None:
+            return True
+        knock = Knock(self._dial.target)
+        knock.poll()
+        refused = knock.refused
+        knock.close()
+        return refused
+
+    def close(self) -> None:
+        """Release the socket; what has not left the process is dropped."""
+        self._dial.close()
+        if self._knock is not None:
+            self._knock.close()
+            self._knock = None
+        if self._socket is not None:
+            self._socket.close(linger=0)
+            self._socket = None
+
+    def _check(self) -> None:
+        now = time.monotonic()
+        if self._knock is not None:
+            if self._knock.poll() is None:
+                return
+            if self._knock.refused:
+                self.ended = "nobody listens at its address any more"
+            self._knock.close()
+            self._knock = None
+            self._raise_if_gone()
+        elif now - self._checked > CHECK_S and self._dial.target is not None:
+            if self._checked:
+                self._knock = Knock(self._dial.target)
+            self._checked = now
+
+    def _raise_if_gone(self) -> None:
+        why = self.ended or (self._dial.problem if self._dial.failed and self._socket is None else "")
+        if why:
+            raise NetworkError(
+                f"worker {self._peer} cannot be reached any more",
+                why=why,
+                remedy="see why that worker ended (twister2 logs), and whether a firewall is between the hosts",
+            )

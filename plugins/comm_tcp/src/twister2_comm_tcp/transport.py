@@ -1,0 +1,318 @@
+"""The backend: one socket (two between hosts) for all that comes in, one per peer for what goes out.
+
+Every way out starts with a PUSH socket that dials the peer's PULL socket. libzmq moves the data in its own thread; the
+transport is called by one thread. What is under way to a peer is bounded by a window in bytes and messages: the reader
+tells how much it has read in the headers of its own messages, or in messages of their own when it has nothing to send.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import select
+import time
+from typing import TYPE_CHECKING, ClassVar
+
+import zmq
+
+from twister2.spec.comm import Received, Send, Transport, TransportFacts
+from twister2.spec.errors import NetworkError
+
+from .address import Target, endpoint, is_loopback, listen_addresses, socket_path, targets
+from .dial import Dial
+from .incoming import Incoming
+from .outgoing import Outgoing
+from .plugin import FACTS
+from .wire import Head, Kind, MalformedError, read_head, session_id, unpack
+from .zap import KeyGuard
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from twister2.spec.batch import Buffer
+    from twister2.spec.comm import Address, TransportContext
+
+    from .config import TcpConfig
+
+    Socket = zmq.Socket[bytes]
+
+_DRAIN = 128
+"""Messages taken in by one call of progress, so that it stays short."""
+_TICK_S = 0.25
+_LOOK_S = 0.02
+"""How often a close that waits for a peer looks whether the peer still listens."""
+
+
+class TcpTransport(Transport):
+    """Messages over Unix and TCP sockets. Read :attr:`dropped` for the number of messages that were not for us."""
+
+    facts: ClassVar[TransportFacts] = FACTS
+
+    def __init__(self, config: TcpConfig, context: TransportContext) -> None:
+        self._config, self._context = config, context
+        self._session = session_id(context.job_id, context.session)
+        self._zmq: zmq.Context[Socket] | None = None
+        self._guard: KeyGuard | None = None
+        self._pulls: list[Socket] = []
+        self._path = ""
+        self._epoll: select.epoll | None = None
+        self._addresses: dict[int, Address] = {}
+        self._out: dict[int, Outgoing] = {}
+        self._dialling: set[int] = set()
+        self._in: dict[int, Incoming] = {}
+        self._turns: collections.deque[int] = collections.deque()
+        self._tick = 0.0
+        self.dropped = 0
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    def open(self) -> Address:
+        context, config = self._context, self._config
+        addresses = listen_addresses(config, context)
+        self._path = socket_path(context) if config.same_host == "ipc" else ""
+        self._zmq = zmq.Context(io_threads=1)
+        self._zmq.set(zmq.MAX_SOCKETS, 1024 + 4 * context.size)
+        self._epoll = select.epoll()
+        port = 0
+        try:
+            if self._path:
+                pull = self._pull(addresses)
+                pull.set(zmq.IPC_FILTER_UID, os.geteuid())
+                self._bind(pull, endpoint(self._path))
+            if addresses:
+                pull = self._pull(addresses)
+                if not config.plain:
+                    self._guard = KeyGuard(self._zmq)
+                    pull.curve_server = True
+                    pull.curve_secretkey = context.curve_secret.encode()
+                port = self._bind_tcp(pull, addresses)
+        except BaseException:
+            self.close(aborted=True)
+            raise
+        return {"boot": context.node.boot_id, "ipc": self._path, "tcp": addresses, "port": port}
+
+    def connect(self, peers: Mapping[int, Address]) -> None:
+        self._addresses = dict(peers)
+        if self._guard is not None:
+            self._guard.allow(self._context.peer_keys.values())
+
+    def close(self, *, aborted: bool = False, deadline_s: float = 2.0) -> None:
+        context, self._zmq = self._zmq, None
+        if context is None:
+            return
+        try:
+            if not aborted:
+                self._flush(time.monotonic() + deadline_s)
+        finally:
+            for out in self._out.values():
+                out.close()
+            for pull in self._pulls:
+                pull.close(linger=0)
+            if self._guard is not None:
+                self._guard.stop()
+            context.term()
+            if self._guard is not None:
+                self._guard.join(1.0)
+            if self._epoll is not None:
+                self._epoll.close()
+            self._pulls, self._out, self._in = [], {}, {}
+            self._turns.clear()
+            if self._path:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._path)
+
+    # -- messages ------------------------------------------------------------------------------------------------------
+
+    def reaches(self, peer: int) -> bool | None:
+        out = self._outgoing(peer)
+        out.progress()
+        return out.reaches
+
+    def isend(self, peer: int, frames: Sequence[Buffer]) -> Send | None:
+        out = self._out.get(peer) or self._outgoing(peer)
+        send = out.send(frames)
+        if send is None:
+            self.progress()
+        return send
+
+    def receive(self) -> Received | None:
+        while not self._turns:
+            if not self._take_in(1):
+                return None
+        peer = self._turns.popleft()
+        queue = self._in[peer]
+        frames = queue.get()
+        if queue:
+            self._turns.append(peer)
+        if queue.worth_telling:
+            self._outgoing(peer).tell(Kind.ACK)
+        return Received(peer, frames)
+
+    def progress(self) -> bool:
+        moved = self._take_in(_DRAIN)
+        if self._dialling:
+            for peer in list(self._dialling):
+                if self._out[peer].progress():
+                    moved = True
+                    self._dialling.discard(peer)
+        now = time.monotonic()
+        if now - self._tick > _TICK_S:
+            self._tick = now
+            for out in self._out.values():
+                out.sync(now)
+        return moved
+
+    def wait_fd(self) -> int | None:
+        return None if self._epoll is None else self._epoll.fileno()
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _flush(self, deadline: float) -> None:
+        for _ in ("taken", "written"):  # see Outgoing.farewell
+            under_way = [(out, out.farewell()) for out in self._out.values()]
+            look = 0.0
+            while under_way := [(out, send) for out, send in under_way if not send.done]:
+                now = time.monotonic()
+                if now > deadline:
+                    return
+                if now > look:
+                    under_way = [(out, send) for out, send in under_way if not out.unheard()]
+                    look = now + _LOOK_S
+                time.sleep(0.0002)
+
+    def _running(self) -> zmq.Context[Socket]:
+        if self._zmq is None:
+            raise NetworkError(
+                f"the transport of worker {self._context.rank} is closed",
+                why="it was used before open or after close",
+                remedy="open a transport for each attempt, and use it only until close",
+            )
+        return self._zmq
+
+    def _pull(self, addresses: Sequence[str]) -> Socket:
+        assert self._epoll is not None
+        pull = self._running().socket(zmq.PULL)
+        self._pulls.append(pull)
+        pull.rcvhwm = 0  # the senders' windows bound what can come
+        pull.linger = 0
+        pull.ipv6 = any(":" in address for address in addresses)
+        self._epoll.register(pull.FD, select.EPOLLIN)
+        return pull
+
+    def _push(self, peer: int, target: Target) -> Socket:
+        push = self._running().socket(zmq.PUSH)
+        push.sndhwm = 0  # the window bounds what goes out
+        push.linger = 0
+        push.reconnect_ivl = 20
+        push.reconnect_ivl_max = 1000
+        push.copy_threshold = 0
+        if not isinstance(target, str):
+            push.ipv6 = ":" in target[0]
+            if not self._config.plain:
+                push.curve_publickey = self._context.curve_public.encode()
+                push.curve_secretkey = self._context.curve_secret.encode()
+                push.curve_serverkey = self._key_of(peer)
+        return push
+
+    def _key_of(self, peer: int) -> bytes:
+        key = self._context.peer_keys.get(peer)
+        if key is None:
+            raise NetworkError(
+                f"worker {self._context.rank} has no key of worker {peer}",
+                why="the table of keys names other workers",
+                remedy="report it: every worker of an attempt gets the keys of all",
+            )
+        return key.encode()
+
+    def _bind(self, socket: Socket, where: str) -> None:
+        try:
+            socket.bind(where)
+        except zmq.ZMQError as error:
+            raise NetworkError(
+                f"worker {self._context.rank} cannot listen at {where} on {self._context.node.host}",
+                why=str(error),
+                remedy="set comm.tcp.port = 0 to let the system choose, or comm.tcp.interface to an interface it has",
+            ) from error
+
+    def _bind_tcp(self, socket: Socket, addresses: Sequence[str]) -> int:
+        wanted = self._config.port + self._context.rank if self._config.port else 0
+        alone = self._config.interface or all(map(is_loopback, addresses))
+        where = endpoint((addresses[0], wanted)) if alone else f"tcp://*:{wanted or '*'}"
+        self._bind(socket, where)
+        return int(str(socket.get_string(zmq.LAST_ENDPOINT)).rpartition(":")[2])
+
+    def _outgoing(self, peer: int) -> Outgoing:
+        out = self._out.get(peer)
+        if out is None:
+            self._running()
+            where = targets(self._config, self._context, peer, self._addresses.get(peer, {}))
+            dial = Dial(where, lambda target: self._push(peer, target))
+            out = self._out[peer] = Outgoing(peer, self._config, dial, self._head)
+            self._dialling.add(peer)
+        return out
+
+    def _incoming(self, peer: int) -> Incoming:
+        queue = self._in.get(peer)
+        if queue is None:
+            queue = self._in[peer] = Incoming(peer, self._config)
+        return queue
+
+    def _head(self, kind: Kind, peer: int, sequence: int) -> Head:
+        context = self._context
+        messages, n_bytes = self._in[peer].told() if peer in self._in else (0, 0)
+        return Head(kind, context.attempt, context.rank, self._session, sequence, messages, n_bytes)
+
+    def _take_in(self, limit: int) -> bool:
+        self._running()
+        moved = False
+        for pull in self._pulls:
+            for _ in range(limit):
+                if not pull.EVENTS & zmq.POLLIN:
+                    break
+                self._take(pull)
+                moved = True
+        return moved
+
+    def _take(self, pull: Socket) -> None:
+        first: bytes = pull.recv(zmq.NOBLOCK)
+        parts: list[memoryview] = []
+        while pull.RCVMORE:
+            parts.append(pull.recv(zmq.NOBLOCK, copy=False).buffer.toreadonly())
+        try:
+            head = read_head(first)
+        except MalformedError:
+            self.dropped += 1
+            return
+        if head.attempt != self._context.attempt or head.session != self._session:
+            # a process of an earlier attempt that woke up must not be able to harm this one
+            self.dropped += 1
+            return
+        try:
+            self._accept(head, unpack(head, first, parts))
+        except MalformedError as error:
+            raise NetworkError(
+                f"a message from worker {head.rank} is damaged",
+                why=str(error),
+                remedy="start the job again; see that all workers have the same version of twister2-comm-tcp",
+            ) from error
+
+    def _accept(self, head: Head, frames: tuple[memoryview, ...]) -> None:
+        peer = head.rank
+        if peer >= self._context.size:
+            raise MalformedError(f"there is no worker {peer}")
+        out = self._out.get(peer)
+        if out is not None:
+            out.acknowledged(head.acked_messages, head.acked_bytes)
+        queue = self._incoming(peer)
+        if head.kind == Kind.DATA:
+            if not queue.put(head.sequence, frames):
+                self.dropped += 1
+            elif len(queue) == 1:
+                self._turns.append(peer)
+            return
+        queue.check(head.sequence)
+        if head.kind == Kind.SYNC:
+            self._outgoing(peer).tell(Kind.ACK)
+        elif head.kind == Kind.BYE and out is not None:
+            out.ended = "it has closed its transport"

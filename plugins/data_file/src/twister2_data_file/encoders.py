@@ -1,0 +1,113 @@
+"""The formats as written: text, CSV, Parquet."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import IO, TYPE_CHECKING, Any
+
+from twister2.spec.batch import Batch, records, text_block
+from twister2_data_file.tables import TableMaker
+from twister2_data_file.writing import Encoder
+
+if TYPE_CHECKING:
+    from twister2_data_file.options import CsvWriteOptions, ParquetWriteOptions
+
+
+class TextEncoder(Encoder):
+    """One line per record: the record itself when it is a string, ``str(record)`` otherwise."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def write(self, batch: Batch) -> None:
+        """Append lines."""
+        text = text_block(batch)
+        if text is None:
+            text = "\n".join(map(str, records(batch)))
+        self._file.write(text.encode("utf-8", "surrogatepass"))
+        self._file.write(b"\n")
+
+    def finish(self) -> None:
+        """Text has no end."""
+
+    def discard(self) -> None:
+        """Nothing is held."""
+
+
+class CsvEncoder(Encoder):
+    r"""CSV with strings in quotes, rows ended by ``\n``."""
+
+    def __init__(self, file: IO[bytes], options: CsvWriteOptions, where: str) -> None:
+        self._file = file
+        self._options = options
+        self._maker = TableMaker(options.column_names, options.column_types, where)
+        self._begun = False
+
+    def write(self, batch: Batch) -> None:
+        """Append rows."""
+        self._append(self._maker.table(batch))
+
+    def finish(self) -> None:
+        """Write the header if there was no row."""
+        if not self._begun and self._maker.schema.names:
+            self._append(self._maker.schema.empty_table())
+
+    def discard(self) -> None:
+        """Nothing is held."""
+
+    def _append(self, table: Any) -> None:
+        from pyarrow import BufferOutputStream, csv
+
+        options = csv.WriteOptions(
+            include_header=self._options.header and not self._begun, delimiter=self._options.delimiter
+        )
+        sink = BufferOutputStream()
+        csv.write_csv(table, sink, options)
+        self._file.write(sink.getvalue())
+        self._begun = True
+
+
+class ParquetEncoder(Encoder):
+    """Parquet, one row group per ``row_group_rows`` rows."""
+
+    def __init__(self, file: IO[bytes], options: ParquetWriteOptions, where: str) -> None:
+        self._file = file
+        self._options = options
+        self._maker = TableMaker(options.column_names, options.column_types, where)
+        self._writer: Any = None
+        self._held: list[Any] = []
+        self._n_held = 0
+
+    def write(self, batch: Batch) -> None:
+        """Take rows; write row groups that are full."""
+        table = self._maker.table(batch)
+        self._held.append(table)
+        self._n_held += table.num_rows
+        if self._n_held >= self._options.row_group_rows:
+            self._flush()
+
+    def finish(self) -> None:
+        """Write the last row group and the footer."""
+        self._flush()
+        self._open().close()
+
+    def discard(self) -> None:
+        """Close pyarrow's writer, which otherwise would write its footer when it is collected."""
+        if self._writer is not None:
+            with contextlib.suppress(Exception):
+                self._writer.close()
+
+    def _open(self) -> Any:
+        from pyarrow import parquet
+
+        if self._writer is None:
+            self._writer = parquet.ParquetWriter(self._file, self._maker.schema, compression=self._options.compression)
+        return self._writer
+
+    def _flush(self) -> None:
+        import pyarrow
+
+        if self._held:
+            table = pyarrow.concat_tables(self._held)
+            self._held, self._n_held = [], 0
+            self._open().write_table(table, row_group_size=self._options.row_group_rows)

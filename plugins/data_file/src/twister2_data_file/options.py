@@ -1,0 +1,138 @@
+"""Options of one read or write, checked: unknown names, wrong values; all problems at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+from attrs.validators import and_, deep_iterable, deep_mapping, ge, gt, in_, instance_of, le, max_len, min_len, optional
+
+from twister2.spec.errors import UsageError
+
+if TYPE_CHECKING:
+    from twister2_data_file.config import FileConfig
+
+T = TypeVar("T")
+MIB = 1 << 20
+
+_Check = Callable[[Any, Any, Any], Any]
+_FLAG: _Check = instance_of(bool)
+_ONE_CHAR: _Check = and_(instance_of(str), min_len(1), max_len(1))
+_NAMES: _Check = optional(deep_iterable(instance_of(str), instance_of((list, tuple))))
+_TYPES: _Check = deep_mapping(instance_of(str), instance_of(str), instance_of(dict))
+_SIZE: list[_Check] = [instance_of((int, float)), gt(0)]
+_COUNT: list[_Check] = [instance_of(int), gt(0)]
+_BLOCK: list[_Check] = [instance_of(int), ge(1), le(1 << 20)]
+
+
+@attrs.frozen(kw_only=True)
+class TextReadOptions:
+    """Options of reading ``text``."""
+
+    on_decode_error: str = attrs.field(validator=in_(("error", "skip", "replace")))
+    split_mb: float = attrs.field(validator=_SIZE)
+    block_kb: int = attrs.field(validator=_BLOCK)
+
+
+@attrs.frozen(kw_only=True)
+class CsvReadOptions:
+    """Options of reading ``csv``.
+
+    :ivar header: whether the first row names the columns. :ivar column_names: names instead of those.
+    :ivar column_types: Arrow type names by column (``"int64"``, ``"double"``, ``"string"``, ``"date32"``...); types of
+        the others are guessed from the head of the first file and then hold for all of them.
+    :ivar newlines_in_values: False promises that no quoted value holds a newline, so that files may be cut.
+    """
+
+    split_mb: float = attrs.field(validator=_SIZE)
+    block_kb: int = attrs.field(validator=_BLOCK)
+    header: bool = attrs.field(default=True, validator=_FLAG)
+    column_names: tuple[str, ...] | None = attrs.field(default=None, validator=_NAMES)
+    column_types: Mapping[str, str] = attrs.field(factory=dict, validator=_TYPES)
+    delimiter: str = attrs.field(default=",", validator=_ONE_CHAR)
+    quote_char: str = attrs.field(default='"', validator=_ONE_CHAR)
+    newlines_in_values: bool = attrs.field(default=True, validator=_FLAG)
+
+
+@attrs.frozen(kw_only=True)
+class ParquetReadOptions:
+    """Options of reading ``parquet``."""
+
+    split_mb: float = attrs.field(validator=_SIZE)
+    batch_rows: int = attrs.field(validator=_COUNT)
+
+
+@attrs.frozen(kw_only=True)
+class TextWriteOptions:
+    """Options of writing ``text``.
+
+    :ivar overwrite: replace output that is there. :ivar single_file: the URI is one file, not a folder of parts.
+    """
+
+    overwrite: bool = attrs.field(default=False, validator=_FLAG)
+    single_file: bool = attrs.field(default=False, validator=_FLAG)
+
+
+@attrs.frozen(kw_only=True)
+class TableWriteOptions(TextWriteOptions):
+    """Options of writing columns.
+
+    :ivar column_names: names of the columns of tuples, scalars and arrays (``c0``, ``c1``... without).
+    :ivar column_types: Arrow type names by column; without, the first batch decides.
+    """
+
+    column_names: tuple[str, ...] | None = attrs.field(default=None, validator=_NAMES)
+    column_types: Mapping[str, str] = attrs.field(factory=dict, validator=_TYPES)
+
+
+@attrs.frozen(kw_only=True)
+class CsvWriteOptions(TableWriteOptions):
+    """Options of writing ``csv``."""
+
+    header: bool = attrs.field(default=True, validator=_FLAG)
+    delimiter: str = attrs.field(default=",", validator=_ONE_CHAR)
+
+
+@attrs.frozen(kw_only=True)
+class ParquetWriteOptions(TableWriteOptions):
+    """Options of writing ``parquet``.
+
+    :ivar row_group_rows: rows of one row group, the smallest piece that can be read alone.
+    """
+
+    compression: str = attrs.field(default="snappy", validator=in_(("none", "snappy", "gzip", "zstd", "lz4", "brotli")))
+    row_group_rows: int = attrs.field(default=262_144, validator=_COUNT)
+
+
+def checked(cls: type[T], given: Mapping[str, Any], what: str, config: FileConfig | None = None) -> T:
+    """Build ``cls`` from ``given``, with defaults of the same names from ``config``.
+
+    :param what: ``"reading text"``, for the error text.
+    :raises UsageError: unknown names and wrong values, all at once.
+    """
+    fields = {field.name: field for field in attrs.fields(cls)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {name: getattr(config, name) for name in fields if hasattr(config, name)}
+    problems = []
+    for name, value in given.items():
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, 1)
+            problems.append(f"{name}: no such option" + (f"; did you mean {near[0]!r}?" if near else ""))
+            continue
+        field = fields[name]
+        try:
+            if field.validator is not None:
+                field.validator(None, field, value)
+        except (TypeError, ValueError) as error:
+            problems.append(f"{name}: {error.args[0] if error.args else error} (given: {value!r})")
+        else:
+            values[name] = tuple(value) if isinstance(value, list) else value
+    if problems:
+        raise UsageError(
+            f"options of {what}: {'; '.join(problems)}",
+            why=f"the options are: {', '.join(fields)}",
+            remedy="correct them",
+            details={"problems": problems},
+        )
+    return cls(**values)

@@ -1,0 +1,171 @@
+"""Reading Parquet: planned by row groups, schemas compared, row groups pruned by their statistics."""
+
+from __future__ import annotations
+
+import operator
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
+
+from twister2.spec.data import ReadPlan, ReadRequest, Split
+from twister2.spec.errors import DataFormatError, UsageError
+from twister2_data_file.arrow_types import difference
+from twister2_data_file.inputs import split_size
+from twister2_data_file.problems import not_the_format, reading
+from twister2_data_file.reading import Piece, SplitReader
+from twister2_data_file.stores import FoundFile, store_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping, Sequence
+
+    from twister2_data_file.options import ParquetReadOptions
+
+_MAY_HOLD: Mapping[str, Callable[[Any, Any, Any], bool]] = {
+    "==": lambda low, high, value: low <= value <= high,
+    "!=": lambda _low, _high, _value: True,  # bounds may be truncated, and NaN is in no statistics
+    "<": lambda low, _, value: operator.lt(low, value),
+    "<=": lambda low, _, value: operator.le(low, value),
+    ">": lambda _, high, value: operator.gt(high, value),
+    ">=": lambda _, high, value: operator.ge(high, value),
+    "in": lambda low, high, values: any(low <= value <= high for value in values),
+}
+"""Whether a row group with values in ``[low, high]`` may hold a row for which the comparison is true."""
+
+
+def plan_parquet(
+    request: ReadRequest, files: Sequence[FoundFile], n_tasks: int, options: ParquetReadOptions
+) -> ReadPlan:
+    """Splits of consecutive row groups.
+
+    :raises DataFormatError: a file is not Parquet, lacks a wanted column, or two files have different schemas.
+    """
+    for _, comparison, _ in request.predicate:
+        if comparison not in _MAY_HOLD:
+            raise UsageError(
+                f"predicate: no comparison {comparison!r}",
+                why=f"those that can be used are {', '.join(_MAY_HOLD)}",
+                remedy="use one of them, or filter the records",
+            )
+    size = split_size(files, n_tasks, options.split_mb)
+    splits: list[Split] = []
+    first: tuple[str, Any] | None = None
+    for file in files:
+        with reading(file.path), _parquet(file.path), store_of(file.path)[0].open(file.path) as source:
+            metadata, schema = _footer(source)
+        schema = _wanted(schema, request, file.path)
+        if first is None:
+            first = file.path, schema
+        elif (differs := difference(first[1], schema)) is not None:
+            raise DataFormatError(
+                f"{first[0]} and {file.path} have different schemas: {differs}",
+                why="all files of one input must have the same fields of the same types",
+                remedy="read them apart, or read only columns that agree",
+                details={"paths": [first[0], file.path]},
+            )
+        groups = [number for number in range(metadata.num_row_groups) if _may_match(metadata, number, request)]
+        splits += _cut(file.path, metadata, groups, size)
+    return ReadPlan(tuple(splits), schema=None if first is None else _told(first[1]))
+
+
+class ParquetReader(SplitReader):
+    """Arrow record batches of the wanted columns."""
+
+    def __init__(self, request: ReadRequest, splits: Sequence[Split], options: ParquetReadOptions) -> None:
+        super().__init__(splits)
+        self._columns = list(request.columns) if request.columns is not None else None
+        self._rows = options.batch_rows
+
+    def read_split(self, split: Split, mark: Any) -> Generator[Piece | None, None, None]:
+        """Batches of a split; a mark is ``[place in the row groups, batches of it]``."""
+        from pyarrow import parquet
+
+        path, groups = split.spec["path"], split.spec["groups"]
+        place, done = mark or (0, 0)
+        with reading(path), _parquet(path), store_of(path)[0].open(path) as source:
+            file = parquet.ParquetFile(source)
+            for at in range(int(place), len(groups)):
+                batches = file.iter_batches(self._rows, [groups[at]], columns=self._columns, use_threads=False)
+                for number, batch in enumerate(batches):
+                    if number >= done and batch.num_rows:
+                        yield Piece(batch, batch.num_rows, batch.nbytes, [at, number + 1])
+                done = 0
+
+
+def _footer(source: IO[bytes]) -> tuple[Any, Any]:
+    from pyarrow import parquet
+
+    file = parquet.ParquetFile(source)
+    return file.metadata, file.schema_arrow
+
+
+@contextmanager
+def _parquet(path: str) -> Generator[None, None, None]:
+    import pyarrow
+
+    try:
+        yield
+    except pyarrow.ArrowException as error:
+        raise _not_parquet(path, error) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise _not_parquet(path, error) from error  # pyarrow reports damaged pages as errors without a number
+
+
+def _not_parquet(path: str, error: Exception) -> DataFormatError:
+    return not_the_format(path, "not a whole Parquet file", str(error), "get the file again, or leave it out")
+
+
+def _wanted(schema: Any, request: ReadRequest, path: str) -> Any:
+    import pyarrow
+
+    named = [*(request.columns or ()), *(column for column, _, _ in request.predicate)]
+    missing = [name for name in named if name not in schema.names]
+    if missing:
+        raise not_the_format(
+            path, f"has no column {missing[0]!r}", f"its columns are {schema.names}", "name columns that are there"
+        )
+    return schema if request.columns is None else pyarrow.schema([schema.field(name) for name in request.columns])
+
+
+def _told(schema: Any) -> str:
+    return ", ".join(f"{field.name}: {field.type}" for field in schema)
+
+
+def _may_match(metadata: Any, number: int, request: ReadRequest) -> bool:
+    group = metadata.row_group(number)
+    if group.num_rows == 0:
+        return False
+    columns = {group.column(index).path_in_schema: group.column(index) for index in range(group.num_columns)}
+    for name, comparison, value in request.predicate:
+        statistics = columns[name].statistics if name in columns else None
+        if statistics is None or not statistics.has_min_max:
+            continue
+        try:
+            if not _MAY_HOLD[comparison](statistics.min, statistics.max, value):
+                return False
+        except TypeError:
+            continue  # a value of another kind: the statistics say nothing about it
+    return True
+
+
+def _cut(path: str, metadata: Any, groups: Sequence[int], size: int) -> list[Split]:
+    splits: list[Split] = []
+    run: list[int] = []
+    total = 0
+    for number in groups:
+        n_bytes = _packed_size(metadata.row_group(number))
+        if run and (total + n_bytes > size or number != run[-1] + 1):
+            splits.append(_split(path, run, total))
+            run, total = [], 0
+        run.append(number)
+        total += n_bytes
+    return [*splits, _split(path, run, total)] if run else splits
+
+
+def _split(path: str, groups: Sequence[int], n_bytes: int) -> Split:
+    label = f"{path} row groups {groups[0]} to {groups[-1]}"
+    return Split(label, {"path": path, "groups": list(groups)}, n_bytes)
+
+
+def _packed_size(group: Any) -> int:
+    return sum(int(group.column(index).total_compressed_size) for index in range(group.num_columns))

@@ -1,0 +1,97 @@
+"""Errors of this plugin, made from what the operating system and pyarrow raise."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twister2.spec.errors import DataAccessError, DataError, DataFormatError, DataNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+MOST_NAMED = 20
+"""How many paths one error text lists; ``details`` has all."""
+
+
+def named(items: Iterable[str]) -> str:
+    """Join for a sentence, cut after :data:`MOST_NAMED`."""
+    every = list(items)
+    rest = len(every) - MOST_NAMED
+    return ", ".join(every[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def not_found(problems: Iterable[tuple[str, str]]) -> DataNotFoundError:
+    """All inputs that are missing: ``(path, reason)``."""
+    every = list(problems)
+    return DataNotFoundError(
+        f"no such input: {named(path for path, _ in every)}",
+        why=named(f"{path}: {reason}" for path, reason in every),
+        remedy="check the spelling, and that the path exists on the host that reads it",
+        details={"paths": [path for path, _ in every]},
+    )
+
+
+def unreadable(problems: Iterable[tuple[str, str]]) -> DataAccessError:
+    """All inputs that exist but cannot be read: ``(path, reason)``."""
+    every = list(problems)
+    return DataAccessError(
+        f"cannot read {named(path for path, _ in every)}",
+        why=named(f"{path}: {reason}" for path, reason in every),
+        remedy="give the user who runs the workers the right to read them, or leave them out",
+        details={"paths": [path for path, _ in every]},
+    )
+
+
+def not_the_format(path: str, what: str, why: str, remedy: str, where: str = "") -> DataFormatError:
+    """A file that does not hold what it should."""
+    return DataFormatError(f"{path}: {what}", why=why, remedy=remedy, where=where, details={"path": path})
+
+
+def free_space(path: str) -> str:
+    """Free space of the file system that holds ``path`` or its nearest existing parent, in words."""
+    folder = Path(path).absolute()
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return "the free space is not known"
+    return f"{usage.free:,} of {usage.total:,} bytes are free there"
+
+
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Turn an error of the operating system into one that names ``path``."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise not_found([(path, "it was there when the input was listed" if error.errno else str(error))]) from error
+    except DataError:
+        raise
+    except OSError as error:
+        raise unreadable([(path, error.strerror or str(error))]) from error
+
+
+@contextmanager
+def writing(path: str) -> Iterator[None]:
+    """Turn an error of the operating system into one that names ``path`` and, when it is full, the free space."""
+    try:
+        yield
+    except DataError:
+        raise
+    except OSError as error:
+        full = error.errno in _NO_SPACE
+        raise DataAccessError(
+            f"cannot write {path}: {error.strerror or error}",
+            why=f"the disk or a quota is full: {free_space(path)}" if full else (error.strerror or str(error)),
+            remedy="make room or write elsewhere; what was committed before is unharmed"
+            if full
+            else "write to a folder that this user may write to",
+            where=path,
+            details={"path": path, "errno": error.errno},
+        ) from error

@@ -1,0 +1,270 @@
+"""Where files lie: on this machine's file systems, or in a store that fsspec knows. One small interface for both."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import IO, Any
+
+import attrs
+
+from twister2.spec.errors import DataAccessError, DataNotFoundError
+
+BOOKKEEPING = frozenset({"_SUCCESS", "_temporary", "_metadata", "_common_metadata"})
+"""Names that systems writing folders of parts use for themselves."""
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a folder or a glob leaves out this file or folder unless it is named itself."""
+    return name.startswith(".") or name in BOOKKEEPING
+
+
+@attrs.frozen
+class FoundFile:
+    """A file of the input. ``path`` identifies it on every worker; ``size`` in bytes."""
+
+    path: str
+    size: int
+
+
+class Store(ABC):
+    """What this plugin needs of a place for files. Paths are those that :func:`store_of` and the methods gave.
+
+    Errors are those of the operating system (:class:`OSError`); callers know which path the user named.
+    """
+
+    @abstractmethod
+    def match(self, path: str) -> list[FoundFile]:
+        """Files that ``path`` names: itself, all in it when it is a folder (recursively), or matches of a glob.
+
+        Sorted; hidden ones left out.
+
+        :raises DataNotFoundError: nothing there; ``why`` says what was looked for.
+        :raises DataAccessError: a file is there that this user may not read.
+        """
+
+    @abstractmethod
+    def open(self, path: str) -> IO[bytes]:
+        """Open for reading, seekable."""
+
+    @abstractmethod
+    def create(self, path: str) -> IO[bytes]:
+        """Create or truncate for writing, with the folders above it."""
+
+    @abstractmethod
+    def sync(self, file: IO[bytes]) -> None:
+        """Make what was written durable, before the file is closed."""
+
+    @abstractmethod
+    def size(self, path: str) -> int | None:
+        """Size of a file, None when there is none."""
+
+    @abstractmethod
+    def names(self, folder: str) -> list[str]:
+        """Sorted names in a folder; empty when there is no such folder."""
+
+    @abstractmethod
+    def replace(self, source: str, target: str) -> None:
+        """Put a file in the place of another, or of none: at once on local file systems, by a copy elsewhere."""
+
+    @abstractmethod
+    def remove(self, path: str) -> None:
+        """Remove a file if it is there."""
+
+    @abstractmethod
+    def remove_folder(self, path: str) -> None:
+        """Remove a folder if it is there and empty."""
+
+    @abstractmethod
+    def sync_folder(self, path: str) -> None:
+        """Make renames within a folder durable."""
+
+
+class LocalStore(Store):
+    """File systems of this machine; paths are absolute."""
+
+    def match(self, path: str) -> list[FoundFile]:
+        given = Path(path)
+        if given.is_dir():
+            found = self._walk(path)
+            if not found and "_SUCCESS" not in self.names(path):
+                raise _nothing(path, "the folder holds no files (hidden ones do not count)")
+        elif given.exists() or given.is_symlink():
+            found = [path]
+        elif glob.has_magic(path):
+            matches = sorted(glob.glob(path, recursive=True))
+            found = [each for each in matches if not os.path.isdir(each) and os.path.basename(each) not in BOOKKEEPING]
+            if not found:
+                folders = "the pattern matches only folders; append /** for the files in them"
+                raise _nothing(path, folders if matches else "the pattern matches no file")
+        else:
+            raise _nothing(path, _first_missing(given))
+        return [self._found(each) for each in found]
+
+    def _walk(self, folder: str) -> list[str]:
+        found = []
+        for parent, folders, files in os.walk(folder, onerror=_reraise):
+            folders[:] = sorted(name for name in folders if not is_hidden(name))
+            found += [os.path.join(parent, name) for name in files if not is_hidden(name)]
+        return sorted(found)
+
+    def _found(self, path: str) -> FoundFile:
+        if not os.path.exists(path):
+            raise _nothing(path, "a symbolic link to nothing")
+        if not os.path.isfile(path):
+            raise _refused(path, "not a regular file")
+        if not os.access(path, os.R_OK):
+            raise _refused(path, "this user may not read it")
+        return FoundFile(path, os.path.getsize(path))
+
+    def open(self, path: str) -> IO[bytes]:
+        return open(path, "rb", buffering=0)
+
+    def create(self, path: str) -> IO[bytes]:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return open(path, "wb", buffering=1 << 18)
+
+    def sync(self, file: IO[bytes]) -> None:
+        file.flush()
+        os.fsync(file.fileno())
+
+    def size(self, path: str) -> int | None:
+        try:
+            found = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def names(self, folder: str) -> list[str]:
+        try:
+            return sorted(os.listdir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def replace(self, source: str, target: str) -> None:
+        os.replace(source, target)
+
+    def remove(self, path: str) -> None:
+        Path(path).unlink(missing_ok=True)
+
+    def remove_folder(self, path: str) -> None:
+        try:
+            os.rmdir(path)
+        except OSError:
+            return  # not there, or somebody else's files are in it
+
+    def sync_folder(self, path: str) -> None:
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+class RemoteStore(Store):
+    """A file system of fsspec; paths keep their scheme."""
+
+    def __init__(self, uri: str) -> None:
+        import fsspec
+
+        try:
+            self._fs, _ = fsspec.core.url_to_fs(uri)
+        except (ImportError, ValueError) as error:
+            raise DataAccessError(
+                f"cannot reach {uri}",
+                why=str(error),
+                remedy="install the package that fsspec needs for this scheme, on every worker",
+                where=uri,
+            ) from error
+
+    def match(self, path: str) -> list[FoundFile]:
+        inner = self._fs._strip_protocol(path)
+        if self._fs.isfile(inner):
+            return [self._found(self._fs.info(inner))]
+        if self._fs.isdir(inner):
+            matches: dict[str, Any] = self._fs.find(inner, detail=True)
+            root = len(inner.rstrip("/")) + 1
+            shown = {name: info for name, info in matches.items() if not any(map(is_hidden, name[root:].split("/")))}
+            if not shown and f"{inner.rstrip('/')}/_SUCCESS" not in matches:
+                raise _nothing(path, "the folder holds no files (hidden ones do not count)")
+        elif glob.has_magic(path):
+            found = self._fs.glob(inner, detail=True)
+            shown = {
+                name: info
+                for name, info in found.items()
+                if info.get("type") != "directory" and not is_hidden(name.rsplit("/", 1)[-1])
+            }
+            if not shown:
+                raise _nothing(path, "the pattern matches no file")
+        else:
+            raise _nothing(path, "there is no such file or folder in that store")
+        return [self._found(shown[name]) for name in sorted(shown)]
+
+    def _found(self, info: dict[str, Any]) -> FoundFile:
+        return FoundFile(self._fs.unstrip_protocol(info["name"]), int(info.get("size") or 0))
+
+    def open(self, path: str) -> IO[bytes]:
+        return self._fs.open(path, "rb")  # type: ignore[no-any-return]
+
+    def create(self, path: str) -> IO[bytes]:
+        self._fs.makedirs(self._fs._parent(path), exist_ok=True)
+        return self._fs.open(path, "wb")  # type: ignore[no-any-return]
+
+    def sync(self, file: IO[bytes]) -> None:
+        """Nothing: stores keep an object when it is closed, and only then."""
+
+    def size(self, path: str) -> int | None:
+        return int(self._fs.info(path)["size"] or 0) if self._fs.isfile(path) else None
+
+    def names(self, folder: str) -> list[str]:
+        if not self._fs.isdir(folder):
+            return []
+        return sorted(str(each).rstrip("/").rsplit("/", 1)[-1] for each in self._fs.ls(folder, detail=False))
+
+    def replace(self, source: str, target: str) -> None:
+        self._fs.copy(source, target)
+        self._fs.rm_file(source)
+
+    def remove(self, path: str) -> None:
+        if self._fs.isfile(path):
+            self._fs.rm_file(path)
+
+    def remove_folder(self, path: str) -> None:
+        if self._fs.isdir(path) and not self._fs.ls(path, detail=False):
+            self._fs.rmdir(path)
+
+    def sync_folder(self, path: str) -> None:
+        """Nothing: stores have no folders to sync."""
+
+
+def store_of(uri: str) -> tuple[Store, str]:
+    """The store that holds ``uri``, and the path to use with it."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return LocalStore(), os.path.abspath(os.path.expanduser(uri))
+    if scheme == "file":
+        return LocalStore(), os.path.abspath("/" + rest.removeprefix("localhost").lstrip("/"))
+    return RemoteStore(uri), uri.rstrip("/")
+
+
+def _nothing(path: str, why: str) -> DataNotFoundError:
+    return DataNotFoundError(f"no such input: {path}", why=why, remedy="check the spelling", where=path)
+
+
+def _refused(path: str, why: str) -> DataAccessError:
+    return DataAccessError(f"cannot read {path}", why=why, remedy="leave it out, or make it readable", where=path)
+
+
+def _first_missing(path: Path) -> str:
+    """Which part of a path is the first that does not exist."""
+    missing = path
+    while not missing.parent.exists():
+        missing = missing.parent
+    return "there is no such file or folder" if missing == path else f"there is no folder {missing}"
+
+
+def _reraise(error: OSError) -> None:
+    raise error

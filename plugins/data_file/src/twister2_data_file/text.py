@@ -1,0 +1,205 @@
+"""Reading text: blocks cut at the last newline, decoded at once."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import zlib
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from twister2_data_file.inputs import is_gzip
+from twister2_data_file.lines import TextLines
+from twister2_data_file.problems import not_the_format, reading
+from twister2_data_file.reading import Piece, SplitReader
+from twister2_data_file.stores import store_of
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from twister2.spec.data import Split
+    from twister2.spec.errors import DataFormatError
+    from twister2.spec.tasks import EndOfData
+    from twister2_data_file.options import TextReadOptions
+
+BLOCKS_PER_POLL = 32
+"""Blocks of a line without end that are read before the caller gets a breath."""
+
+
+class TextReader(SplitReader):
+    r"""Lines of UTF-8 text as :class:`TextLines`; small files share a batch.
+
+    A line ends with ``\n`` or ``\r\n`` or with the file, and belongs to the split in which its first byte lies.
+    """
+
+    def __init__(self, splits: Sequence[Split], options: TextReadOptions) -> None:
+        super().__init__(splits)
+        self._block = options.block_kb * 1024
+        self._on_error = options.on_decode_error
+
+    def poll(self) -> TextLines | EndOfData | None:
+        """The next block of lines."""
+        texts: list[str] = []
+        size = 0
+        while size < self._block:
+            piece = self.advance()
+            if not isinstance(piece, Piece):
+                if not texts:
+                    return piece
+                break
+            texts.append(piece.data)
+            size += piece.n_bytes
+        return TextLines(texts[0] if len(texts) == 1 else "\n".join(texts), size)
+
+    def read_split(self, split: Split, mark: Any) -> Generator[Piece | None, None, None]:
+        """Texts of whole lines without the last newline; a mark is a byte offset, in gzip after unpacking."""
+        path = split.spec["path"]
+        start, end = int(split.spec["start"]), split.spec["end"]
+        with reading(path), _unpacking(path), open_bytes(path) as file:
+            if mark is not None:
+                start = int(mark)
+            elif self._on_error == "skip" and (yield from self._is_damaged(file, path)):
+                return
+            elif start > 0:
+                start = next_line(file, start, end, self._block)
+            file.seek(start)
+            for block in blocks(file, start, end, self._block):
+                if block is None:
+                    yield None
+                    continue
+                offset, data = block
+                text = self._decode(data, path, offset)
+                if text is not None:
+                    yield Piece(text, text.count("\n") + 1, len(data), offset + len(data))
+
+    def _decode(self, data: bytes, path: str, offset: int) -> str | None:
+        """The lines of a block, normalised; None when it holds only a byte order mark."""
+        body = data.removeprefix(codecs.BOM_UTF8) if offset == 0 else data
+        if not body:
+            return None
+        try:
+            text = body.decode("utf-8", "replace" if self._on_error == "replace" else "strict")
+        except UnicodeDecodeError as error:
+            at = offset + len(data) - len(body) + error.start
+            raise _not_utf8(path, at, body[error.start], error.reason) from error
+        if "\r" in text:
+            text = text.replace("\r\n", "\n")
+        return text.removesuffix("\n")
+
+    def _is_damaged(self, file: IO[bytes], path: str) -> Generator[None, None, bool]:
+        """Whether a file is not UTF-8 throughout; looked at as a whole before any of it is given out."""
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        done, reads = 0, 0
+        while True:
+            data = file.read(self._block)
+            pending = len(decoder.getstate()[0])
+            try:
+                decoder.decode(data, final=not data)
+            except UnicodeDecodeError as error:
+                at = done - pending + error.start
+                self.skip_file(f"{path}: not UTF-8 ({error.reason} at byte {at})")
+                return True
+            if not data:
+                return False
+            done += len(data)
+            reads += 1
+            if reads % BLOCKS_PER_POLL == 0:
+                yield None
+
+
+def open_bytes(path: str) -> IO[bytes]:
+    """Open a file for reading, unpacked when it is gzip."""
+    store, _ = store_of(path)
+    file = store.open(path)
+    return cast("IO[bytes]", _Gzip(file)) if is_gzip(path) else file
+
+
+class _Gzip(gzip.GzipFile):
+    """A gzip file that closes what it reads from."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        super().__init__(fileobj=raw, mode="rb")
+        self._raw = raw
+
+    def close(self) -> None:
+        """Close both."""
+        try:
+            super().close()
+        finally:
+            raw = getattr(self, "_raw", None)
+            if raw is not None:
+                raw.close()
+
+
+@contextmanager
+def _unpacking(path: str) -> Generator[None, None, None]:
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise broken_gzip(path, error) from error
+
+
+def broken_gzip(path: str, error: BaseException) -> DataFormatError:
+    """The error for an archive that is cut off or damaged."""
+    what = "the gzip archive is cut off" if isinstance(error, EOFError) else "not a whole gzip archive"
+    return not_the_format(path, what, str(error), "get the file again, or leave it out; `gzip -t` tests an archive")
+
+
+def _not_utf8(path: str, offset: int, byte: int, reason: str) -> DataFormatError:
+    error = not_the_format(
+        path,
+        f"not UTF-8 at byte {offset} (0x{byte:02x})",
+        reason,
+        'convert the file, or set data.file.on_decode_error = "skip" (leaves out the file) or "replace"',
+        where=f"{path}, byte {offset}",
+    )
+    error.details["offset"] = offset
+    return error
+
+
+def next_line(file: IO[bytes], start: int, end: int | None, block: int) -> int:
+    """Offset of the first line that begins at ``start`` or later; ``end`` when none begins before it."""
+    offset = start - 1
+    file.seek(offset)
+    while end is None or offset < end:
+        data = file.read(min(block, 1 << 16))
+        at = data.find(b"\n")
+        if at >= 0:
+            return offset + at + 1
+        if not data:
+            break
+        offset += len(data)
+    return offset if end is None else end
+
+
+def blocks(file: IO[bytes], start: int, end: int | None, size: int) -> Generator[tuple[int, bytes] | None, None, None]:
+    """Blocks of whole lines that begin in ``[start, end)``, each with its offset.
+
+    The last line of a split is read to its end, wherever that is. None comes now and then within a line that is longer
+    than many blocks.
+    """
+    held: list[bytes] = []  # the beginning of a line whose end has not been read, from offset `start`
+    n_held, reads = 0, 0
+    while end is None or start < end:
+        want = size if end is None else max(1, min(size, end - start - n_held))
+        beyond = end is not None and start + n_held >= end
+        data = file.read(1 << 16 if beyond else want)
+        if not data:
+            if held:
+                yield start, b"".join(held)
+            return
+        # Within the split a block ends with its last line; what lies beyond only finishes the line begun before.
+        at = data.find(b"\n") if beyond else data.rfind(b"\n")
+        if at < 0:
+            held.append(data)
+            n_held += len(data)
+            reads += 1
+            if reads % BLOCKS_PER_POLL == 0:
+                yield None
+            continue
+        held.append(data[: at + 1])
+        block = b"".join(held) if len(held) > 1 else held[0]
+        rest = data[at + 1 :]
+        yield start, block
+        start += len(block)
+        held, n_held = ([rest], len(rest)) if rest else ([], 0)

@@ -197,7 +197,7 @@ class TcpTransport(Transport):
         pull.rcvhwm = 0  # the senders' windows bound what can come
         pull.linger = 0
         pull.ipv6 = any(":" in address for address in addresses)
-        self._epoll.register(pull.FD, select.EPOLLIN)
+        self._epoll.register(int(pull.get(zmq.FD)), select.EPOLLIN)
         return pull
 
     def _push(self, peer: int, target: Target) -> Socket:
@@ -268,7 +268,7 @@ class TcpTransport(Transport):
         moved = False
         for pull in self._pulls:
             for _ in range(limit):
-                if not pull.EVENTS & zmq.POLLIN:
+                if not int(pull.get(zmq.EVENTS)) & zmq.POLLIN:
                     break
                 self._take(pull)
                 moved = True
@@ -277,7 +277,7 @@ class TcpTransport(Transport):
     def _take(self, pull: Socket) -> None:
         first: bytes = pull.recv(zmq.NOBLOCK)
         parts: list[memoryview] = []
-        while pull.RCVMORE:
+        while pull.get(zmq.RCVMORE):
             parts.append(pull.recv(zmq.NOBLOCK, copy=False).buffer.toreadonly())
         try:
             head = read_head(first)

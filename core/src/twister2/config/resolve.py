@@ -139,8 +139,34 @@ def resolve(
     :raises ConfigError: everything that is wrong, at once (``details["problems"]``).
     :raises PluginError: nothing else is wrong, but one selected plugin cannot be loaded.
     """
-    environ = os.environ if environ is None else environ
     report = Report()
+    tree = _read_layers(host, profile, files, os.environ if environ is None else environ, settings, report)
+    return _checked(merge(tree, read_overrides(overrides or {})), profile, host, report)
+
+
+def resolve_plugin(
+    kind: str, name: str, *, host: PluginSource, environ: Mapping[str, str] | None = None, settings: Sequence[str] = ()
+) -> Any:
+    """The options of one plugin from all layers, for what runs outside a job (subcommands).
+
+    :raises ConfigError: its table, or a file, has problems. :raises PluginError: as the host does.
+    """
+    report = Report()
+    tree = _read_layers(host, None, None, os.environ if environ is None else environ, settings, report)
+    options = _structure_plugin(tree, kind, name, host, report)
+    if report.problems:
+        raise config_error(report.problems)
+    return options
+
+
+def _read_layers(
+    host: PluginSource,
+    profile: str | None,
+    files: Sequence[str | os.PathLike[str]] | None,
+    environ: Mapping[str, str],
+    settings: Sequence[str],
+    report: Report,
+) -> Tree:
     tree: Tree = {}
     for path in config_files(environ, files):
         layer, problems = read_file(path)
@@ -150,8 +176,7 @@ def resolve(
     tree = merge(tree, read_environment(environ))
     layer, problems = read_settings(settings)
     report.problems += problems
-    tree = merge(merge(tree, layer), read_overrides(overrides or {}))
-    return _checked(tree, profile, host, report)
+    return merge(tree, layer)
 
 
 def _with_profile(tree: Tree, profile: str | None, host: PluginSource, report: Report) -> Tree:

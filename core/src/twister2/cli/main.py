@@ -1,0 +1,219 @@
+"""Entry point of the ``twister2`` command: find the subcommand, import it alone, turn errors into exit codes.
+
+A subcommand is a module with ``configure(parser)`` and ``run(arguments) -> int``. To add one, write the module and name
+it in :data:`COMMANDS`. Plugins add subcommands in the entry-point group ``twister2.command``; they are looked for only
+when a name is typed that is not in the table.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_NOT_FOUND = 3
+EXIT_RESOURCES = 4
+EXIT_KILLED = 5
+EXIT_BUG = 70
+EXIT_INTERRUPTED = 130
+EXIT_PIPE = 141
+
+EXIT_CODES = {
+    EXIT_OK: "done; the job completed",
+    EXIT_FAILED: "the job, or what was asked for, failed",
+    EXIT_USAGE: "command line, configuration or a plugin is wrong",
+    EXIT_NOT_FOUND: "no such job",
+    EXIT_RESOURCES: "the resource manager refused or failed",
+    EXIT_KILLED: "the job was killed",
+    EXIT_BUG: "a mistake in Twister2 itself; the traceback was saved",
+    EXIT_INTERRUPTED: "interrupted (Ctrl-C)",
+}
+
+
+class Entry(NamedTuple):
+    """One subcommand: module and one line for the help page."""
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "submit": Entry("twister2.cli.submit", "run a program on N workers"),
+    "list": Entry("twister2.cli.list", "list your jobs"),
+    "status": Entry("twister2.cli.status", "show the state of a job, with the reason"),
+    "logs": Entry("twister2.cli.logs", "show what a job's workers wrote"),
+    "wait": Entry("twister2.cli.wait", "wait for the end of a job"),
+    "kill": Entry("twister2.cli.kill", "end a job, from any shell"),
+    "clean": Entry("twister2.cli.clean", "remove records and logs of ended jobs"),
+    "plugins": Entry("twister2.cli.plugins", "list, check and describe plugins; start a new one"),
+    "config": Entry("twister2.cli.config", "show the configuration and where it comes from"),
+    "version": Entry("twister2.cli.version", "show versions"),
+}
+
+
+class Subcommand(Protocol):
+    """What a module of :data:`COMMANDS` offers."""
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Add arguments."""
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Do it; returns the exit code."""
+
+
+def help_text() -> str:
+    """The text of ``twister2 --help``."""
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {entry.summary}" for name, entry in COMMANDS.items())
+    codes = "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
+    return (
+        "usage: twister2 COMMAND [arguments]\n"
+        "       twister2 COMMAND --help\n\n"
+        "Batch, streaming and iterative data analysis by N equal worker processes.\n\n"
+        f"commands:\n{commands}\n\n"
+        "Plugins add further commands: twister2 plugins list command\n\n"
+        f"exit codes:\n{codes}\n\n"
+        "environment:\n"
+        "  TWISTER2__TABLE__KEY=VALUE  an option, e.g. TWISTER2__JOB__WORKERS=4\n"
+        "  TWISTER2_SITE_CONFIG=FILE   the site's configuration in place of /etc/twister2/config.toml\n"
+        "  TWISTER2_DEBUG=1            show tracebacks\n"
+        "  TWISTER2_TRACE_HOOKS=1      print every call of a plugin's hook\n"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code. Never shows a traceback, but with ``TWISTER2_DEBUG=1``."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        if words[1:2] and words[0] == "help":
+            words = [words[1], "--help"]
+        else:
+            print(help_text(), end="", file=sys.stdout if words else sys.stderr)
+            return EXIT_OK if words else EXIT_USAGE
+    if words[0] == "--version":
+        words[0] = "version"
+    try:
+        code = _run(words[0], words[1:])
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone (`twister2 list | head`); Python must not complain at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
+    except Exception as error:
+        return _report(error)
+
+
+def _run(name: str, words: list[str]) -> int:
+    subcommand, summary = _find(name)
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog=f"twister2 {name}",
+        description=summary,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    subcommand.configure(parser)
+    return int(subcommand.run(parser.parse_args(words)) or 0)
+
+
+def _find(name: str) -> tuple[Subcommand, str]:
+    entry = COMMANDS.get(name)
+    if entry is not None:
+        module: Any = importlib.import_module(entry.module)
+        return module, f"{entry.summary[0].upper()}{entry.summary[1:]}."
+    return _find_plugin(name)
+
+
+def _find_plugin(name: str) -> tuple[Subcommand, str]:
+    """A subcommand of a plugin.
+
+    :raises UsageError: there is none of that name; names the nearest.
+    """
+    from twister2.host import PluginHost
+    from twister2.spec.errors import UsageError
+
+    host = PluginHost()
+    installed = [record.name for record in host.discover("command")]
+    if name not in installed:
+        from twister2.host.checks import nearest
+
+        known = [*COMMANDS, *installed]
+        near = nearest(name, known)
+        raise UsageError(
+            f"there is no command {name!r}" if not name.startswith("-") else f"{name!r} is not an option of twister2",
+            why=f"commands are {', '.join(known)}",
+            remedy=f"twister2 {near}" if near else "twister2 --help",
+        )
+    from twister2.config.resolve import resolve_plugin
+
+    loaded = host.load("command", name)
+    command: Subcommand = host.create("command", name, resolve_plugin("command", name, host=host))
+    return command, getattr(loaded.plugin, "summary", "")
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code that belongs to an error."""
+    from twister2.spec import errors
+
+    for classes, code in (
+        ((errors.PluginError, errors.ConfigError, errors.UsageError), EXIT_USAGE),
+        ((errors.JobNotFoundError,), EXIT_NOT_FOUND),
+        ((errors.ResourceError,), EXIT_RESOURCES),
+        ((errors.JobKilledError,), EXIT_KILLED),
+        ((errors.Twister2Error,), EXIT_FAILED),
+    ):
+        if isinstance(error, classes):
+            return code
+    return EXIT_BUG
+
+
+def _report(error: Exception) -> int:
+    """Show an error; returns the exit code."""
+    debug = os.environ.get("TWISTER2_DEBUG", "") not in ("", "0")
+    code = exit_code(error)
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    elif code != EXIT_BUG:
+        print(error, file=sys.stderr)
+        remote = getattr(error, "details", {}).get("traceback")
+        if isinstance(remote, str) and remote.strip():
+            print(f"\n{remote.rstrip()}", file=sys.stderr)
+    else:
+        print(
+            f"twister2 failed by a mistake of its own: {type(error).__name__}: {error}\n"
+            f"  try:     report it, with the traceback in {_save_traceback(error)}",
+            file=sys.stderr,
+        )
+    return code
+
+
+def _save_traceback(error: Exception) -> str:
+    import tempfile
+    import traceback
+
+    try:
+        handle, path = tempfile.mkstemp(prefix="twister2-", suffix=".traceback")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.writelines(traceback.format_exception(error))
+    except OSError as failure:
+        return f"(it could not be saved: {failure}; set TWISTER2_DEBUG=1)"
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

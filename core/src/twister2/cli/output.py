@@ -1,0 +1,53 @@
+"""What subcommands print: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+
+def print_json(data: Any) -> None:
+    """Print JSON with sorted keys, one document."""
+    import json
+
+    json.dump(data, sys.stdout, indent=2, sort_keys=True, default=str)
+    sys.stdout.write("\n")
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], empty: str = "none") -> None:
+    """Print columns as wide as their longest cell; ``empty`` when there are no rows."""
+    if not rows:
+        print(empty)
+        return
+    cells = [list(headers), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--config`` and ``-o``, which every command that reads the configuration has."""
+    parser.add_argument(
+        "--config",
+        action="append",
+        metavar="FILE",
+        help="read this TOML file in place of the nearest twister2.toml; repeatable, later ones win",
+    )
+    parser.add_argument(
+        "-o",
+        "--option",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set one option, e.g. job.workers=4; repeatable (twister2 plugins show KIND NAME lists a plugin's)",
+    )

@@ -17,7 +17,8 @@ LAYERS = ("cli", "client", "master", "worker", "graph | control", "host", "confi
 
 PUBLIC_TO_PLUGINS = ("spec",)
 PUBLIC_TO_API_PLUGINS = ("spec", "graph")
-API_GROUPS = ("twister2.api", "twister2.command")
+API_GROUPS = ("twister2.api", "twister2.command", "twister2.exec")
+"""Groups whose plugins build graphs, or (executors) run them with ``twister2.graph.runtime``."""
 
 
 def core_packages() -> list[str]:

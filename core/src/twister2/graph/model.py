@@ -291,7 +291,7 @@ class Graph:
                 remedy="give one of them another name",
                 where=where,
             )
-        number = vertex.parallelism
+        number: Any = vertex.parallelism
         if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
             raise GraphError(
                 f"vertex {vertex.name!r} has parallelism {number!r}",

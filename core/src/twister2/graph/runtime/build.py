@@ -1,0 +1,132 @@
+"""Making what one worker needs for a run: its ends of the operators, and a runner for each of its tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twister2.graph.runtime.consumers import ComputeRunner, Input, SinkRunner
+from twister2.graph.runtime.failure import TaskPlace, task_failure
+from twister2.graph.runtime.runner import Output, TaskRunner
+from twister2.graph.runtime.sources import SourceRunner
+from twister2.spec.errors import GraphError
+from twister2.spec.ops import Operator, OperatorContext
+from twister2.spec.tasks import Compute, Sink, Source, Task, TaskContext
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from twister2.graph.runtime.pool import Pool
+    from twister2.spec.executor import ExecutorContext
+    from twister2.spec.network import Step
+    from twister2.spec.plan import Plan, VertexPlan
+
+_BASES: Mapping[str, type[Task]] = {"source": Source, "compute": Compute, "sink": Sink}
+
+
+def make_operators(plan: Plan, context: ExecutorContext, step: Step) -> dict[int, Operator]:
+    """This worker's end of every edge, by edge number; also of edges without a local task: operators are collective."""
+    operators: dict[int, Operator] = {}
+    try:
+        for edge in plan.edges:
+            plugin, _, name = edge.operator.partition(".")
+            operators[edge.number] = context.operators(plugin).create(
+                OperatorContext(
+                    name=name,
+                    edge=edge.number,
+                    label=edge.name,
+                    sources=plan.placement.workers[edge.source],
+                    targets=plan.placement.workers[edge.target],
+                    options=edge.options,
+                    mode=plan.mode,
+                    step=step,
+                    network=context.network,
+                    memory=context.memory,
+                )
+            )
+    except BaseException:
+        for operator in operators.values():
+            operator.close()
+        raise
+    return operators
+
+
+def make_runners(
+    plan: Plan, context: ExecutorContext, operators: Mapping[int, Operator], step: Step, pool: Pool | None
+) -> list[TaskRunner]:
+    """A runner for each task of this worker, in topological order; their tasks are made, not opened.
+
+    :raises UserCodeError: a factory raised. :raises GraphError: it gave something that is no task of that kind.
+    """
+    runners = []
+    for vertex, index in plan.tasks_on(context.worker_id):
+        place = TaskPlace(vertex.name, index, vertex.parallelism, context.worker_id, step.number)
+        task = _make_task(vertex, index, place)
+        outputs = [Output(edge.name, operators[edge.number], index) for edge in plan.outputs(vertex.name)]
+        inputs = [Input(edge.name, operators[edge.number], index) for edge in plan.inputs(vertex.name)]
+        runners.append(_runner(task, vertex, place, inputs, outputs, pool))
+    return runners
+
+
+def _make_task(vertex: VertexPlan, index: int, place: TaskPlace) -> Task:
+    try:
+        task = vertex.make(index)
+    except Exception as error:
+        failure = task_failure(error, place, "factory")
+        if failure is error:
+            raise
+        raise failure from error
+    base = _BASES[vertex.kind]
+    if not isinstance(task, base):
+        raise GraphError(
+            f"the factory of {vertex.kind} {vertex.name!r} gave {type(task).__name__}",
+            why=f"a {vertex.kind} vertex is made of twister2.spec.tasks.{base.__name__} objects",
+            remedy=f"let make(index) return a {base.__name__}",
+        )
+    return task
+
+
+def _runner(
+    task: Task,
+    vertex: VertexPlan,
+    place: TaskPlace,
+    inputs: list[Input],
+    outputs: list[Output],
+    pool: Pool | None,
+) -> TaskRunner:
+    elsewhere = pool if is_offloaded(task, vertex) else None
+    if isinstance(task, Source):
+        return SourceRunner(task, place, outputs, elsewhere)
+    if isinstance(task, Compute):
+        return ComputeRunner(task, place, inputs, outputs, elsewhere)
+    assert isinstance(task, Sink)
+    return SinkRunner(task, place, inputs, outputs, elsewhere)
+
+
+def is_offloaded(task: Task, vertex: VertexPlan) -> bool:
+    """Whether a task's functions belong into a pool of threads: they block, or they release the GIL.
+
+    Declared by the task's attribute ``blocking`` or ``releases_gil``, or by the vertex's option of that name.
+    """
+    return any(getattr(task, name, False) or vertex.options.get(name) for name in ("blocking", "releases_gil"))
+
+
+def task_context(
+    runner: TaskRunner, vertex: VertexPlan, context: ExecutorContext, step: Step, checkpoint: int
+) -> TaskContext:
+    """Where a task finds itself."""
+    values: dict[str, Any] = {
+        "vertex": vertex.name,
+        "index": runner.place.index,
+        "parallelism": vertex.parallelism,
+        "worker_id": context.worker_id,
+        "n_workers": context.n_workers,
+        "attempt": context.attempt,
+        "job_id": context.job_id,
+        "step": step.number,
+        "options": vertex.options,
+        "memory": context.memory,
+        "log": context.log,
+        "backend": context.backend,
+        "checkpoint": checkpoint,
+    }
+    return TaskContext(**values)

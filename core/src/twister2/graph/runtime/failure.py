@@ -1,0 +1,111 @@
+"""From an exception of user code to an error that says whose function failed, on which record."""
+
+from __future__ import annotations
+
+import itertools
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from twister2.graph.records import Place, place_of, shorten
+from twister2.spec.batch import Batch, records
+from twister2.spec.errors import StepAbortedError, Twister2Error, UserCodeError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_OURS = ("twister2.", "twister2_")
+
+
+@attrs.frozen
+class TaskPlace:
+    """Where a task is: for error texts."""
+
+    vertex: str
+    index: int
+    parallelism: int
+    worker_id: int
+    step: int
+
+
+def task_failure(
+    error: Exception, task: TaskPlace, doing: str, *, batch: Batch = None, before: int = 0, edge: str = ""
+) -> Twister2Error:
+    """The error to raise for what a task raised; ``error`` itself, with the place added, when it is one of ours.
+
+    :param doing: the method that raised, e.g. ``"process"``.
+    :param batch: the batch it was called with, None for none. :param before: records the task had handled before.
+    """
+    place = place_of(error) or Place()
+    vertex = place.vertex or task.vertex
+    where = f"vertex {vertex!r}, task {task.index} of {task.parallelism}, worker {task.worker_id}"
+    details: dict[str, Any] = {
+        "vertex": vertex,
+        "task": task.index,
+        "parallelism": task.parallelism,
+        "worker": task.worker_id,
+        "step": task.step,
+    }
+    if isinstance(error, StepAbortedError):
+        return error
+    if isinstance(error, Twister2Error):
+        error.where = f"{error.where}, {where}" if error.where else where
+        error.details = {**details, **error.details}
+        return error
+    record = _record(place, before, batch)
+    trace = user_traceback(error)
+    line = _line(trace)
+    details |= {"edge": edge, "method": doing, "type": type(error).__qualname__, **record}
+    details["traceback"] = user_traceback_text(error)
+    which = f" at {record['at']}" if "at" in record else ""
+    return UserCodeError(
+        f"{vertex!r} failed{which}: {type(error).__name__}: {error}".rstrip(": "),
+        why=f"its {doing}() raised {type(error).__name__}" + (f" in {line}" if line else ""),
+        remedy="see the traceback; run the same with job.exec=inline to step through it in pdb",
+        where=where,
+        details=details,
+    )
+
+
+def _record(place: Place, before: int, batch: Batch) -> dict[str, Any]:
+    if place.index >= 0:
+        number = (place.before if place.before >= 0 else before) + place.index + 1
+        return {"record": number, "record_value": place.record, "at": f"record {number:,} ({place.record})"}
+    if batch is None or place.vertex:
+        return {}
+    try:
+        first = [shorten(record, 80) for record in itertools.islice(iter(records(batch)), 3)]
+    except Exception:
+        return {}  # what came is no batch: the error itself says so
+    return {
+        "batch_begins_at": before + 1,
+        "first_records": first,
+        "at": f"the batch that begins at record {before + 1:,} ({', '.join(first)}...)",
+    }
+
+
+def user_traceback_text(error: BaseException) -> str:
+    """The traceback as text, causes included, without this system's own leading frames."""
+    return "".join(traceback.format_exception(type(error), error, user_traceback(error))).rstrip()
+
+
+def user_traceback(error: BaseException) -> TracebackType | None:
+    """The traceback without this system's own leading frames; whole when there are no others."""
+    trace = error.__traceback__
+    while trace is not None and _is_ours(trace):
+        trace = trace.tb_next
+    return trace or error.__traceback__
+
+
+def _is_ours(trace: TracebackType) -> bool:
+    return str(trace.tb_frame.f_globals.get("__name__", "")).startswith(_OURS)
+
+
+def _line(trace: TracebackType | None) -> str:
+    found = ""
+    while trace is not None:
+        if not _is_ours(trace):
+            found = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found

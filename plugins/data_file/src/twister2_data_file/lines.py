@@ -13,16 +13,16 @@ class TextLines(Sequence[str]):
     to whoever can do without the lines.
 
     :param text: lines joined by ``"\n"``, without one after the last line. The empty text is one empty line.
-    :param nbytes: size of the encoded text.
+    :param nbytes: size of the encoded text. :param count: number of lines if known, else they are counted on demand.
     """
 
     __slots__ = ("_count", "_lines", "nbytes", "text_block")
     __t2_records__: ClassVar[type] = str
 
-    def __init__(self, text: str, nbytes: int) -> None:
+    def __init__(self, text: str, nbytes: int, count: int = -1) -> None:
         self.text_block = text
         self.nbytes = nbytes
-        self._count = -1
+        self._count = count
         self._lines: list[str] | None = None
 
     @property
@@ -55,7 +55,7 @@ class TextLines(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]  # as a list
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TextLines, (self.text_block, self.nbytes)
+        return TextLines, (self.text_block, self.nbytes, self._count)
 
     def __repr__(self) -> str:
         return f"<TextLines of {len(self)} lines, {self.nbytes} bytes>"

@@ -40,7 +40,7 @@ class TextReader(SplitReader):
     def poll(self) -> TextLines | EndOfData | None:
         """The next block of lines."""
         texts: list[str] = []
-        size = 0
+        size = count = 0
         while size < self._block:
             piece = self.advance()
             if not isinstance(piece, Piece):
@@ -49,7 +49,8 @@ class TextReader(SplitReader):
                 break
             texts.append(piece.data)
             size += piece.n_bytes
-        return TextLines(texts[0] if len(texts) == 1 else "\n".join(texts), size)
+            count += piece.n_records
+        return TextLines(texts[0] if len(texts) == 1 else "\n".join(texts), size, count)
 
     def read_split(self, split: Split, mark: Any) -> Generator[Piece | None, None, None]:
         """Texts of whole lines without the last newline; a mark is a byte offset, in gzip after unpacking."""
@@ -70,7 +71,8 @@ class TextReader(SplitReader):
                 offset, data = block
                 text = self._decode(data, path, offset)
                 if text is not None:
-                    yield Piece(text, text.count("\n") + 1, len(data), offset + len(data))
+                    n_lines = data.count(b"\n") + (not data.endswith(b"\n"))
+                    yield Piece(text, n_lines, len(data), offset + len(data))
 
     def _decode(self, data: bytes, path: str, offset: int) -> str | None:
         """The lines of a block, normalised; None when it holds only a byte order mark."""

@@ -1,0 +1,98 @@
+"""Joining and leaving the MPI world. MPI can be initialised once in the life of a process, by its main thread."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import mpi4py
+
+# Nothing is initialised by an import, nor finalized by the interpreter's end: after an abort that would hang.
+mpi4py.rc.initialize = False
+mpi4py.rc.finalize = False
+
+from twister2.spec.errors import NetworkError  # noqa: E402 - mpi4py reads its settings when MPI is imported
+
+from .plugin import REMEDY  # noqa: E402
+from .wire import world_id  # noqa: E402
+
+try:
+    from mpi4py import MPI
+except (ImportError, RuntimeError) as error:
+    raise NetworkError("the MPI library cannot be loaded", why=str(error), remedy=REMEDY) from error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twister2.spec.comm import TransportContext
+
+__all__ = ["MPI", "World"]
+
+_LEVELS = {"funneled": MPI.THREAD_FUNNELED, "serialized": MPI.THREAD_SERIALIZED, "multiple": MPI.THREAD_MULTIPLE}
+
+
+class World:
+    """The world of one attempt: a communicator for the transport and one for the program.
+
+    :ivar data: carries the transport's messages. :ivar user: ``env.mpi``. In both the rank is the worker id.
+    """
+
+    def __init__(self, context: TransportContext, thread_level: str) -> None:
+        """Initialise MPI; blocks until all ranks arrive.
+
+        :raises NetworkError: wrong size, thread level or attempt; MPI was finalized in this process before.
+        """
+        self._init(_LEVELS[thread_level], thread_level)
+        size = MPI.COMM_WORLD.Get_size()
+        if size != context.size:
+            raise NetworkError(
+                f"the MPI world has {size} process{'es' * (size != 1)}, the job has {context.size} workers",
+                why="the processes were not started as one world"
+                + (": each one is alone, so the launcher speaks another PMI than the MPI library" * (size == 1)),
+                remedy="under Slurm set rm.slurm.mpi to a value that `srun --mpi=list` shows and the MPI library "
+                "speaks (pmi2 for MPICH, pmix for Open MPI); elsewhere start the workers with this library's mpiexec",
+                where=f"worker {context.rank} on {context.node.host}, {MPI.Get_library_version().splitlines()[0]}",
+            )
+        # the order of ranks in a split is that of the keys
+        self.user = MPI.COMM_WORLD.Split(0, context.rank)
+        self.data = self.user.Dup()
+        ids = self.data.allgather((context.rank, world_id(context.job_id, context.session, context.attempt)))
+        expected = [(rank, ids[self.data.Get_rank()][1]) for rank in range(size)]
+        if ids != expected or self.data.Get_rank() != context.rank:
+            raise NetworkError(
+                "the processes of the MPI world do not belong together",
+                why=f"worker ids and attempts are {[rank for rank, _ in ids]}, {len({id_ for _, id_ in ids})} attempts",
+                remedy="start every attempt with processes of its own",
+            )
+
+    def leave(self, deadline: float, progress: Callable[[], object]) -> bool:
+        """Finalize together with all others; False, and nothing was done, when they did not come in time.
+
+        :param progress: called while waiting, so that what others still send is taken from them.
+        """
+        request = self.data.Ibarrier()
+        while not request.Test():
+            if time.monotonic() > deadline:
+                return False
+            progress()
+            time.sleep(0.0002)
+        self.data.Free()
+        self.user.Free()
+        MPI.Finalize()
+        return True
+
+    @staticmethod
+    def _init(level: int, name: str) -> None:
+        if MPI.Is_finalized():
+            raise NetworkError(
+                "MPI was finalized in this process",
+                why="it can be initialised once in the life of a process",
+                remedy="start every attempt with processes of its own, and do not call MPI.Finalize in the program",
+            )
+        provided: int = MPI.Query_thread() if MPI.Is_initialized() else MPI.Init_thread(level)
+        if provided < level:
+            raise NetworkError(
+                f"the MPI library does not offer the thread level {name}",
+                why=f"it gave level {provided} where {level} was asked",
+                remedy="use a library that is built with threads, or set comm.mpi.thread_level lower",
+            )

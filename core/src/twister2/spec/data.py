@@ -70,31 +70,21 @@ class ReadPlan:
 def assign_splits(splits: Sequence[Split], n_tasks: int) -> tuple[tuple[Split, ...], ...]:
     """Deal splits to tasks: task ``i`` gets the ``i``-th run of consecutive splits, so input order is kept.
 
-    The largest sum of ``n_bytes`` (a split of unknown size counts as one byte) is as small as consecutive runs allow.
-    A pure function of its arguments: every worker that computes it gets the same answer.
+    Cut by ``n_bytes`` (a split of unknown size counts as one byte): no task's sum exceeds an even share by more than
+    one split. A pure function of its arguments: every worker that computes it gets the same answer.
 
-    :param n_tasks: 1 or more; tasks get nothing when there are fewer splits than tasks.
+    :param n_tasks: 1 or more; some tasks get nothing when there are fewer splits than tasks.
     """
     if n_tasks < 1:
         raise ValueError(f"n_tasks must be at least 1, got {n_tasks}")
     sizes = [max(1, split.n_bytes) for split in splits]
-    low, high = max([*sizes, -(-sum(sizes) // n_tasks)], default=0), sum(sizes)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if len(_runs(sizes, middle)) <= n_tasks else (middle + 1, high)
-    runs = _runs(sizes, low)
-    return tuple(tuple(splits[start:end]) for start, end in runs) + ((),) * (n_tasks - len(runs))
-
-
-def _runs(sizes: Sequence[int], limit: int) -> list[tuple[int, int]]:
-    """Cut into as few consecutive runs as sums of at most ``limit`` allow."""
-    runs, start, total = [], 0, 0
-    for index, size in enumerate(sizes):
-        if total + size > limit and index > start:
-            runs.append((start, index))
-            start, total = index, 0
-        total += size
-    return [*runs, (start, len(sizes))] if sizes else runs
+    runs: list[list[Split]] = [[] for _ in range(n_tasks)]
+    total, before = sum(sizes), 0
+    for split, size in zip(splits, sizes, strict=True):
+        # A split goes to the task in whose even share its middle lies.
+        runs[(2 * before + size) * n_tasks // (2 * total)].append(split)
+        before += size
+    return tuple(map(tuple, runs))
 
 
 class Reader(ABC):

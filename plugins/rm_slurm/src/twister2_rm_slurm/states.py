@@ -1,0 +1,229 @@
+"""States and reasons of Slurm in plain words."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import attrs
+
+from twister2.spec.rm import JobState, JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+COMMENT = "twister2:"
+FIELDS = "%i|%T|%r|%k"
+"""What squeue is asked for; the comment comes last because it may hold anything."""
+
+STATES: Mapping[str, tuple[JobState, str]] = {
+    "PENDING": (JobState.QUEUED, "waits in the queue"),
+    "CONFIGURING": (JobState.STARTING, "nodes are being prepared"),
+    "RUNNING": (JobState.RUNNING, ""),
+    "COMPLETING": (JobState.RUNNING, "is ending; the last processes are being cleared away"),
+    "STAGE_OUT": (JobState.RUNNING, "is ending; files are being copied out"),
+    "SIGNALING": (JobState.RUNNING, "is being signalled"),
+    "RESIZING": (JobState.RUNNING, "its size is being changed"),
+    "SUSPENDED": (JobState.RUNNING, "suspended by an administrator or by a job of higher priority"),
+    "STOPPED": (JobState.RUNNING, "stopped by a signal"),
+    "REQUEUED": (JobState.RESTARTING, "put back into the queue"),
+    "REQUEUE_FED": (JobState.RESTARTING, "put back into the queue"),
+    "REQUEUE_HOLD": (JobState.RESTARTING, "put back into the queue and held"),
+    "RESV_DEL_HOLD": (JobState.QUEUED, "held: its reservation was deleted"),
+    "SPECIAL_EXIT": (JobState.RESTARTING, "put back into the queue and held after a special exit code"),
+    "COMPLETED": (JobState.COMPLETED, ""),
+    "FAILED": (JobState.FAILED, "failed"),
+    "BOOT_FAIL": (JobState.FAILED, "a node did not boot"),
+    "NODE_FAIL": (JobState.FAILED, "a node failed"),
+    "LAUNCH_FAILED": (JobState.FAILED, "Slurm could not launch it"),
+    "RECONFIG_FAIL": (JobState.FAILED, "nodes could not be configured"),
+    "OUT_OF_MEMORY": (JobState.FAILED, "used more memory than it asked for; raise job.memory_mb"),
+    "REVOKED": (JobState.FAILED, "taken over by another cluster of the federation"),
+    "DEADLINE": (JobState.KILLED, "could not be done before its deadline"),
+    "TIMEOUT": (JobState.KILLED, "reached its time limit; raise job.walltime_s"),
+    "PREEMPTED": (JobState.KILLED, "made way for a job of higher priority"),
+    "CANCELLED": (JobState.KILLED, "was cancelled"),
+}
+
+REASONS: Mapping[str, str] = {
+    "Resources": "waits for free nodes",
+    "Priority": "waits behind jobs of higher priority",
+    "Dependency": "waits for another job",
+    "DependencyNeverSatisfied": "waits for a job that can no longer end as asked; it will never start",
+    "BeginTime": "waits for its earliest start time",
+    "JobHeldUser": "held by the user; 'scontrol release' lets it go",
+    "JobHeldAdmin": "held by an administrator",
+    "Licenses": "waits for licences",
+    "PartitionDown": "its partition is closed",
+    "PartitionInactive": "its partition is not active",
+    "PartitionNodeLimit": "asks for more or fewer nodes than its partition has or allows; it may never start",
+    "PartitionConfig": "asks for more than its partition has or allows; it may never start",
+    "PartitionTimeLimit": "asks for more time than its partition allows (job.walltime_s); it may never start",
+    "BadConstraints": "no node has what it asks for; it may never start",
+    "ReqNodeNotAvail": "a node it needs is down or reserved",
+    "NodeDown": "a node it needs is down",
+    "Reservation": "waits for its reservation",
+    "AccountNotAllowed": "the account may not use this partition",
+    "QOSNotAllowed": "the quality of service may not use this partition",
+    "InvalidAccount": "the account is not valid",
+    "InvalidQOS": "the quality of service is not valid",
+    "JobLaunchFailure": "Slurm could not launch it",
+    "NonZeroExitCode": "its script ended with an exit code other than 0",
+    "OutOfMemory": "used more memory than it asked for",
+    "TimeLimit": "reached its time limit",
+    "Prolog": "nodes are being prepared",
+    "Cleaning": "nodes are being cleared of its last run",
+    "RaisedSignal": "its script was ended by a signal",
+    "SystemFailure": "Slurm itself failed",
+}
+LIMITS = re.compile(r"^(Assoc|QOS|Max|Grp)\w*$")
+NO_REASON = ("", "None", "(null)", "N/A")
+UNWRITABLE = 53
+"""Exit code by which Slurm says that it could not open the job's output files."""
+
+
+@attrs.frozen
+class Row:
+    """What Slurm says of one job.
+
+    :ivar comment: what we wrote there, None when another job took no comment.
+    :ivar exit_code: exit code and signal of the script, None while unknown.
+    """
+
+    native_id: str
+    state: str
+    reason: str = ""
+    comment: str = ""
+    exit_code: tuple[int, int] | None = None
+
+    @property
+    def alive(self) -> bool:
+        return not job_state(self.state).final
+
+    def job(self) -> tuple[str, str] | None:
+        """Our job id and folder, None for a job that is not ours."""
+        if not self.comment.startswith(COMMENT):
+            return None
+        job_id, _, folder = self.comment.removeprefix(COMMENT).partition(" ")
+        return job_id, folder
+
+
+def comment(job_id: str, folder: str) -> str:
+    """The comment by which any shell finds the job again."""
+    return f"{COMMENT}{job_id} {folder}"
+
+
+def job_state(state: str) -> JobState:
+    """Our state for a word of Slurm's such as ``PENDING`` or ``CANCELLED by 1000``."""
+    return STATES.get(state.split(" ")[0].rstrip("+"), (JobState.UNKNOWN, ""))[0]
+
+
+def parse_squeue(text: str) -> list[Row]:
+    """The rows of ``squeue -h -o FIELDS``."""
+    rows = []
+    for line in text.splitlines():
+        parts = line.split("|", 3)
+        if len(parts) == 4 and parts[0].strip():
+            native_id, state, reason, note = parts
+            rows.append(Row(native_id.strip(), state.strip(), reason.strip(), "" if note == "(null)" else note))
+    return rows
+
+
+def _pair(text: str) -> tuple[int, int] | None:
+    code, _, number = text.partition(":")
+    return (int(code), int(number)) if code.isdigit() and number.isdigit() else None
+
+
+def parse_scontrol(text: str) -> Row | None:
+    """The row of ``scontrol show job -o``. Values may hold spaces, so that only single words are read."""
+    words = dict(re.findall(r"(?:^|\s)(JobId|JobState|Reason|ExitCode)=(\S+)", text))
+    if "JobId" not in words or "JobState" not in words:
+        return None
+    return Row(words["JobId"], words["JobState"], words.get("Reason", ""), exit_code=_pair(words.get("ExitCode", "")))
+
+
+def parse_sacct(text: str, native_id: str) -> Row | None:
+    """The row of ``sacct -X -n -P -o State,ExitCode``: the job's last run."""
+    lines = [line for line in text.splitlines() if "|" in line]
+    if not lines:
+        return None
+    state, code = lines[-1].split("|", 1)
+    return Row(native_id, state.strip(), exit_code=_pair(code.strip()))
+
+
+def describe(row: Row) -> str:
+    """Why the job is in its state, in plain words with Slurm's reason in parentheses."""
+    word = row.state.split(" ")[0].rstrip("+")
+    state, text = STATES.get(word, (JobState.UNKNOWN, f"Slurm calls its state {row.state}"))
+    reason = "" if row.reason in NO_REASON else row.reason
+    key = re.split(r"[,:( ]", reason, maxsplit=1)[0]
+    if key in REASONS and state in (JobState.QUEUED, JobState.FAILED):
+        text = REASONS[key]
+    elif LIMITS.match(key) and state is JobState.QUEUED:
+        text = "a limit of the account, user or quality of service is reached"
+    if state is JobState.FAILED and row.exit_code is not None:
+        text = _exit(row.exit_code, text)
+    if not text:
+        return ""
+    own = reason or (word if state.final or state is JobState.UNKNOWN else "")
+    return f"{text} ({own})" if own else text
+
+
+def _exit(exit_code: tuple[int, int], text: str) -> str:
+    code, number = exit_code
+    if (code, number) == (0, UNWRITABLE):
+        return (
+            "the node could not write the job's folder: it must lie on a file system that nodes and this host share"
+            " (job.state_dir)"
+        )
+    if code:
+        return f"its script ended with exit code {code}"
+    return f"its script was ended by signal {number}" if number else text
+
+
+TASKS = re.compile(r"^srun: error: \S+: tasks? \[?([\d,\-]+)\]?: (.+)$", re.MULTILINE)
+EXITED = re.compile(r"^Exited with exit code (\d+)$")
+
+
+def expand(ranges: str) -> list[int]:
+    """``"0-2,5"`` as ``[0, 1, 2, 5]``."""
+    numbers: list[int] = []
+    for part in ranges.split(","):
+        first, _, last = part.partition("-")
+        numbers.extend(range(int(first), int(last or first) + 1))
+    return numbers
+
+
+def compress(numbers: Iterable[int]) -> str:
+    """``[0, 1, 2, 5]`` as ``"0-2,5"``; the order is kept."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+
+
+def ended_slots(step_log: str, slots: list[int]) -> dict[int, str]:
+    """How copies ended, as the messages of their srun tell.
+
+    :param slots: the slot of each task of the step.
+    """
+    ended: dict[int, str] = {}
+    for tasks, words in TASKS.findall(step_log):
+        exited = EXITED.match(words)
+        text = f"exited {exited.group(1)}" if exited else f"ended: {words.lower()}"
+        if words.lower().startswith("out of memory"):
+            text = "exited 137 (out of memory)"
+        for task in expand(tasks):
+            if task < len(slots):
+                ended[slots[task]] = text
+    return ended
+
+
+def status(row: Row | None, slots: Mapping[int, str]) -> JobStatus:
+    """What callers of ``state`` get."""
+    if row is None:
+        return JobStatus(JobState.UNKNOWN, "Slurm knows no such job (any more)", dict(slots))
+    return JobStatus(job_state(row.state), describe(row), dict(slots))

@@ -206,7 +206,7 @@ def check_backend(record: PluginRecord, hook: str, expected: type, returned: obj
     """
     if isinstance(returned, expected):
         return
-    got = "None" if returned is None else f"a {type(returned).__name__}"
+    got = "None" if returned is None else f"a {type(returned).__name__} object"
     lacking = sorted(name for name in getattr(expected, "__abstractmethods__", ()) if not hasattr(returned, name))
     why = f"it lacks {', '.join(lacking)}" if lacking and returned is not None else f"{hook} must return one"
     raise PluginIncompleteError(

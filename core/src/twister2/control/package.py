@@ -78,8 +78,10 @@ def unpack(package: bytes, folder: pathlib.Path) -> Manifest:
     try:
         with tarfile.open(fileobj=io.BytesIO(package)) as archive:
             members = {member.name: member for member in archive.getmembers()}
-            manifest = Manifest.decode(_read(archive, members[MANIFEST]))
+            described = _read(archive, members[MANIFEST])
+            manifest = Manifest.decode(described)
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (folder / MANIFEST).write_bytes(described)
             for name, expected in manifest.files.items():
                 _write(folder, name, _read(archive, members[name]), expected)
     except (tarfile.TarError, KeyError, ValueError, TypeError, OSError) as error:

@@ -88,10 +88,12 @@ def wait_for_ticket(path: str, *, older_than: int, deadline_s: float) -> Ticket:
 class MasterTicket:
     """What the master needs and nobody else may have.
 
-    :ivar folder: the job's folder where the master runs. :ivar resolved: the configuration as plain data.
-    :ivar pins: pinned plugins as plain data. :ivar allocation: what was asked for, as plain data (no secrets).
-    :ivar handle: the allocation's handle once the client has it, else it comes with the first ``attach``.
+    :ivar folder: the job's folder where the master runs. :ivar runtime_dir: the job's short-lived folder there.
     :ivar listen: addresses to bind: ``ipc://path`` or ``tcp://*``. :ivar in_client: whether it is a child of the client.
+    :ivar detached: whether the job goes on when the client has gone.
+    :ivar resolved: the configuration, :ivar pins: pinned plugins, :ivar groups: resource groups, as plain data.
+    :ivar handle: the allocation's handle when it was known in time.
+    :ivar world: process world to start; :ivar serve_pmi: the supervisors serve PMI-1 instead.
     """
 
     job_id: str
@@ -107,9 +109,10 @@ class MasterTicket:
     join_key: str = attrs.field(repr=False)
     resolved: dict[str, Any]
     pins: dict[str, Any]
-    n_workers: int
-    world: str | None
-    manifest: dict[str, Any]
+    groups: list[dict[str, Any]]
+    world: str | None = None
+    serve_pmi: bool = False
+    handle: dict[str, Any] | None = None
 
     def encode(self) -> bytes:
         return json.dumps(attrs.asdict(self)).encode()

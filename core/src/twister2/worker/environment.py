@@ -13,8 +13,7 @@ import attrs
 
 from twister2.config import Resolved
 from twister2.control.package import Manifest
-from twister2.host import PluginHost
-from twister2.host.pinning import Pins
+from twister2.host import Pins, PluginHost
 from twister2.spec.comm import Transport, TransportContext
 from twister2.spec.environment import (
     NodeFacts,
@@ -83,7 +82,7 @@ class Environment(WorkerEnvironment):
         self.n_workers = len(start.workers)
         self.job_id, self.job_name = start.job_id, start.job_name
         self.args = list(manifest.args)
-        self.config = manifest.resolved
+        self.config = manifest.resolved["tables"]
         self._link, self._start, self._manifest = link, start, manifest
         self._host: PluginHost | None = None
         self._resolved: Resolved | None = None
@@ -94,10 +93,10 @@ class Environment(WorkerEnvironment):
         self._transports: list[tuple[str, Transport]] = []
         self._on_close: list[Callable[[], None]] = []
         self._last_progress = 0.0
-        self._controller = Controller(link, start.workers, manifest.resolved["job"]["barrier_deadline_s"] or None)
+        self._controller = Controller(link, start.workers, self.config["job"]["barrier_deadline_s"] or None)
         self._variables = Variables(self)
         self.log = logging.getLogger("twister2.program")
-        self.log.setLevel(str(manifest.resolved["job"]["log_level"]).upper())
+        self.log.setLevel(str(self.config["job"]["log_level"]).upper())
         self.log.handlers = [LinkHandler(link)]
         self.log.propagate = False
 

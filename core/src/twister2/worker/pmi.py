@@ -117,6 +117,10 @@ class PmiService:
             self._theirs.close()
             self._theirs = None
 
+    def use_mapping(self, mapping: str) -> None:
+        """Give :func:`process_mapping` of the attempt once it is known, before the process initialises MPI."""
+        self._known["PMI_process_mapping"] = mapping
+
     @property
     def wants_write(self) -> bool:
         """Whether an answer did not fit into the socket yet; call :meth:`on_writable` when it polls writable."""

@@ -48,17 +48,17 @@ def end_process(pid: int, signal_number: int) -> None:
         os.kill(pid, signal_number)
 
 
-def end_descendants(root: int, grace_s: float) -> None:
-    """End everything below ``root``: TERM, then, after ``grace_s`` seconds, KILL until nothing is left.
+def end_leftovers(root: int, *, keep: set[int], also: int = 0, grace_s: float) -> None:
+    """End what user code left below ``root`` and, if given, process ``also`` with all below it.
 
-    Zombies of direct children are reaped.
+    TERM first, after ``grace_s`` seconds KILL, until nothing is left (at most 5 s more). Processes in ``keep`` stay.
     """
     deadline = time.monotonic() + grace_s
     told: set[int] = set()
-    hard = time.monotonic() + grace_s + 5.0
-    while time.monotonic() < hard:
+    while time.monotonic() < deadline + 5.0:
         reap()
-        alive = descendants(root)
+        alive = [pid for pid in descendants(root) if pid not in keep and not _is_zombie(pid)]
+        alive = [pid for pid in alive if also or not _is_below(pid, keep)]
         if not alive:
             return
         number = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
@@ -66,7 +66,28 @@ def end_descendants(root: int, grace_s: float) -> None:
             if number == signal.SIGKILL or pid not in told:
                 end_process(pid, number)
                 told.add(pid)
-        time.sleep(0.01)
+        time.sleep(0.005)
+
+
+def _stat(pid: int) -> list[bytes]:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rsplit(b")", 1)[1].split()
+    except (OSError, IndexError):
+        return [b"Z", b"0"]
+
+
+def _is_zombie(pid: int) -> bool:
+    return _stat(pid)[0] == b"Z"
+
+
+def _is_below(pid: int, keep: set[int]) -> bool:
+    """Whether a kept process is among the ancestors of ``pid``."""
+    while pid > 1:
+        pid = int(_stat(pid)[1])
+        if pid in keep:
+            return True
+    return False
 
 
 def reap() -> list[tuple[int, int]]:

@@ -119,7 +119,8 @@ def format_user_traceback(error: BaseException) -> str:
     frames = list(shown.stack)
     while frames and frames[0].filename.startswith(_OUR_CODE):
         frames.pop(0)
-    shown.stack = traceback.StackSummary.from_list(frames)
+    if frames:
+        shown.stack = traceback.StackSummary.from_list(frames)
     return "".join(shown.format()).rstrip()
 
 

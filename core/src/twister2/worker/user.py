@@ -16,15 +16,26 @@ from twister2.spec.errors import ResultError, Twister2Error, WorkerExitedError
 from twister2.worker.board import StepBoard
 from twister2.worker.environment import Environment, Start
 from twister2.worker.pipe import Pipe
+from twister2.worker.pmi import environment
 from twister2.worker.program import check_python, load, user_error
 from twister2.worker.userlink import ProcessLink
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
+"""Set to the worker's share of CPUs unless the user has set them: N workers must not start N times all cores' threads."""
 
 
 def main(sock: socket.socket, board: int, pmi: int | None, job: Mapping[str, Any]) -> None:
     """Live one attempt, then end the process (never returns to the fork server's code)."""
     link = ProcessLink(Pipe(sock), StepBoard(board), job["worker_id"], job["attempt"])
     if pmi is not None:
-        os.environ.update(job["pmi"], PMI_FD=str(pmi))
+        changes = environment(job["worker_id"], job["n_workers"], pmi, list(os.environ))
+        for name, value in changes.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+    for name in THREAD_VARIABLES:
+        os.environ.setdefault(name, str(max(1, int(job["cpus"]))))
     code = 1
     try:
         code = _live(link, job)

@@ -1,0 +1,149 @@
+"""From a program and a configuration to an allocation: resolve, match, pack, make keys."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import secrets
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+import twister2
+from twister2.client.packing import Program, extra_files
+from twister2.config import JobConfig, Resolved, resolve
+from twister2.control.folders import job_folder, runtime_folder, state_folder
+from twister2.control.package import Manifest, pack
+from twister2.control.ticket import MasterTicket, Ticket, curve_pair, new_key
+from twister2.host import Pins, PluginHost
+from twister2.host.matching import Match, match
+from twister2.spec.rm import Allocation, ResourceGroup, ResourceManager, RmContext
+
+WORKER_COMMAND = (sys.executable, "-m", "twister2.worker")
+MASTER_COMMAND = (sys.executable, "-m", "twister2.master")
+
+
+@attrs.frozen
+class Prepared:
+    """Everything a submission needs, before anything was started."""
+
+    allocation: Allocation
+    master_ticket: MasterTicket
+    package: bytes
+    manifest: Manifest
+    backend: ResourceManager
+    resolved: Resolved
+    host: PluginHost
+    pins: Pins
+    match: Match
+    folder: pathlib.Path
+    program: Program
+    detached: bool
+
+    @property
+    def job(self) -> JobConfig:
+        return self.resolved.job
+
+
+def configure(
+    profile: str | None,
+    *,
+    files: Sequence[str] | None = None,
+    settings: Sequence[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+) -> tuple[PluginHost, Resolved]:
+    """The plugin host and the resolved configuration of a submission."""
+    host = PluginHost()
+    return host, resolve(host=host, profile=profile, files=files, settings=settings, overrides=overrides)
+
+
+def new_job_id(name: str) -> str:
+    """A unique id of at most 50 characters, fit for labels: the name's letters, the time, four random digits."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:24].strip("-") or "job"
+    return f"{slug}-{time.strftime('%y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def prepare(
+    program: Program, args: Sequence[str], host: PluginHost, resolved: Resolved, *, want_results: bool, detached: bool
+) -> Prepared:
+    """Make package, keys and allocation.
+
+    :raises CapabilityError: the chosen plugins do not fit together. :raises PackageError: see :mod:`packing`.
+    """
+    job = resolved.job
+    name = job.name or pathlib.Path(str(program.spec.get("path", program.label))).stem
+    job_id = new_job_id(name)
+    state = state_folder(job.state_dir)
+    folder = job_folder(state, job_id)
+    backend: ResourceManager = host.create(
+        "rm", job.rm, resolved.plugin("rm", job.rm), context=RmContext(state_dir=str(state))
+    )
+    offers = backend.offers
+    transports = {name: host.load("comm", name).plugin.facts for name in job.comm}
+    fits = match(rm=job.rm, offers=offers, transports=transports, workers=job.workers, master=job.master)
+    pins = host.pin(resolved.selection())
+    in_client = fits.master == "client"
+    local = in_client and offers.same_host
+    data = resolved.to_dict()
+    manifest = Manifest(
+        program=program.spec,
+        args=tuple(args),
+        folder=os.getcwd(),
+        want_results=want_results,
+        python=pins.python,
+        core=twister2.__version__,
+        resolved=data,
+        pins=pins.to_dict(),
+        files={},
+    )
+    package = pack(manifest, {**program.files, **extra_files(job.files, job.package_limit_mb << 20)})
+    runtime = str(runtime_folder(job_id)) if in_client else ""
+    master_public, master_secret = curve_pair()
+    join_key, client_key = new_key(), new_key()
+    listen = (f"ipc://{runtime}/master",) if local else ("tcp://*",)
+    groups = (ResourceGroup("worker", job.workers, job.cpus, job.memory_mb, 0, job.gpus),)
+    ticket = Ticket(job_id, 1, listen if local else (), master_public, join_key)
+    master_ticket = MasterTicket(
+        job_id=job_id,
+        name=name,
+        folder=str(folder),
+        runtime_dir=runtime,
+        listen=listen,
+        in_client=in_client,
+        detached=detached,
+        master_public=master_public,
+        master_secret=master_secret,
+        client_key=client_key,
+        join_key=join_key,
+        resolved=data,
+        pins=manifest.pins,  # type: ignore[arg-type]
+        groups=[attrs.asdict(group) for group in groups],
+        world=fits.world,
+        serve_pmi=fits.supervisors_serve,
+    )
+    slot_source = host.load("rm", job.rm).plugin.slot_source
+    allocation = Allocation(
+        job_id=job_id,
+        name=name,
+        groups=groups,
+        master=None if in_client else ResourceGroup("master", 1),
+        worker_command=WORKER_COMMAND,
+        master_command=MASTER_COMMAND,
+        environment={
+            "TWISTER2_SLOT_FROM": slot_source.variable,
+            "TWISTER2_START_DEADLINE_S": str(job.start_deadline_s),
+        },
+        ticket=ticket.encode(),
+        master_ticket=b"" if in_client else master_ticket.encode(),
+        world=fits.world,
+        walltime_s=job.walltime_s,
+        oversubscribe=job.oversubscribe,
+        folder=str(folder),
+    )
+    return Prepared(
+        allocation, master_ticket, package, manifest, backend, resolved, host, pins, fits, folder, program, detached
+    )

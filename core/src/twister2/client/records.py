@@ -1,0 +1,118 @@
+"""Job records: what any shell of the user needs to find a job again."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import time
+from typing import Any
+
+import attrs
+
+from twister2.control.folders import job_folder
+from twister2.control.ticket import write_private
+from twister2.master.journal import STATE
+from twister2.spec.errors import JobNotFoundError
+from twister2.spec.rm import JobHandle, JobState
+
+RECORD = "record.json"
+
+
+@attrs.frozen
+class JobRecord:
+    """Written once by the client when the manager has accepted the job; 0600.
+
+    :ivar handle: the allocation. :ivar addresses: of the master, if known to the client. :ivar resolved, pins: to make the
+        same resource manager backend again. :ivar started: seconds since the epoch.
+    """
+
+    job_id: str
+    name: str
+    program: str
+    n_workers: int
+    profile: str
+    handle: dict[str, Any]
+    addresses: tuple[str, ...]
+    master_in_client: bool
+    master_public: str
+    client_key: str = attrs.field(repr=False)
+    resolved: dict[str, Any] = attrs.field(repr=False)
+    pins: dict[str, Any] = attrs.field(repr=False)
+    started: float = attrs.field(factory=time.time)
+
+    @property
+    def job_handle(self) -> JobHandle:
+        return JobHandle(**self.handle)
+
+    def write(self, folder: pathlib.Path) -> None:
+        write_private(folder / RECORD, json.dumps(attrs.asdict(self)).encode())
+
+    @classmethod
+    def read(cls, folder: pathlib.Path) -> JobRecord:
+        values = json.loads((folder / RECORD).read_bytes())
+        return cls(**{**values, "addresses": tuple(values["addresses"])})
+
+
+@attrs.frozen
+class JobSummary:
+    """A job of the list: its record and what its folder says of its state."""
+
+    record: JobRecord
+    folder: pathlib.Path
+    state: JobState
+    facts: dict[str, Any]
+
+    @property
+    def reason(self) -> str:
+        return str(self.facts.get("reason", ""))
+
+
+def read_state(folder: pathlib.Path) -> dict[str, Any]:
+    """The state file of a job's folder; empty when there is none yet."""
+    try:
+        data: dict[str, Any] = json.loads((folder / STATE).read_bytes())
+        return data
+    except (OSError, ValueError):
+        return {}
+
+
+def summary(folder: pathlib.Path) -> JobSummary | None:
+    """The job of a folder, or None when it has no readable record."""
+    try:
+        record = JobRecord.read(folder)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    facts = read_state(folder)
+    return JobSummary(record, folder, JobState(facts.get("state", "queued")), facts)
+
+
+def all_jobs(state: pathlib.Path) -> list[JobSummary]:
+    """All jobs of a state folder, oldest first."""
+    jobs = state / "jobs"
+    found = [summary(folder) for folder in jobs.iterdir()] if jobs.is_dir() else []
+    return sorted((job for job in found if job is not None), key=lambda job: job.record.started)
+
+
+def find_job(state: pathlib.Path, text: str) -> JobSummary:
+    """The job with this id, the beginning of an id, or a name (the latest of that name); ``last`` is the latest job.
+
+    :raises JobNotFoundError: none, or several ids begin so.
+    """
+    exact = summary(job_folder(state, text)) if text and "/" not in text else None
+    if exact is not None:
+        return exact
+    jobs = all_jobs(state)
+    if text == "last" and jobs:
+        return jobs[-1]
+    named = [job for job in jobs if job.record.name == text]
+    if named:
+        return named[-1]
+    matching = [job for job in jobs if job.record.job_id.startswith(text)]
+    if len(matching) == 1:
+        return matching[0]
+    why = (
+        "several ids begin so: " + ", ".join(job.record.job_id for job in matching[:5])
+        if matching
+        else f"{len(jobs)} jobs are recorded in {state / 'jobs'}"
+    )
+    raise JobNotFoundError(f"there is no job {text!r}", why=why, remedy="see 'twister2 list --all' for ids and names")

@@ -1,0 +1,9 @@
+"""``python -m twister2.master``: a job master."""
+
+from __future__ import annotations
+
+import sys
+
+from twister2.master.process import main
+
+sys.exit(main())

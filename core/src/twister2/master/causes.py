@@ -1,0 +1,59 @@
+"""Why an attempt ended, in words, and whether another one makes sense."""
+
+from __future__ import annotations
+
+import signal
+
+from twister2.master.slots import Slot
+from twister2.spec.errors import (
+    StepAbortedError,
+    StepMismatchError,
+    Twister2Error,
+    WorkerExitedError,
+    WorkerLostError,
+)
+from twister2.worker.processes import describe_exit
+
+
+def exited(slot: Slot, code: int) -> WorkerExitedError:
+    """The error for a user process that ended without a word."""
+    tail = "\n".join(slot.tail)
+    return WorkerExitedError(
+        f"worker {slot.number} ended by itself with {describe_exit(code)}",
+        why="its process ended without returning from the program's function"
+        + (f"; its last lines:\n{tail}" if tail else " and wrote nothing to stderr"),
+        remedy="look for os._exit, a crash in native code, or too little memory",
+        where=f"worker {slot.number}, host {slot.facts.get('node', {}).get('host', '?')}",
+        details={"worker": slot.number, "code": code, "tail": slot.tail},
+    )
+
+
+def lost(slot: Slot, why: str) -> WorkerLostError:
+    """The error for a supervisor that is gone."""
+    return WorkerLostError(
+        f"worker {slot.number} was lost",
+        why=why,
+        remedy="the job is started again while attempts are left (job.attempts); see the host's own logs",
+        where=f"host {slot.facts.get('node', {}).get('host', '?')}",
+        details={"worker": slot.number},
+    )
+
+
+def retryable(cause: Twister2Error) -> bool:
+    """A lost worker is retried, and so is one that was killed from outside; an error of the program never is."""
+    if isinstance(cause, WorkerLostError):
+        return True
+    code = cause.details.get("code")
+    return isinstance(cause, WorkerExitedError) and code in (-signal.SIGKILL, -signal.SIGTERM)
+
+
+def abort_for_others(cause: Twister2Error, by: int | None) -> Twister2Error:
+    """What the other workers raise: the cause itself when it concerns all of them, else StepAbortedError."""
+    if by is None or isinstance(cause, StepMismatchError):
+        return cause
+    return StepAbortedError(
+        f"the attempt was aborted because of worker {by}",
+        why=cause.what,
+        remedy="see the job's error; nothing is wrong with this worker",
+        details={"worker": by, "cause": cause.code},
+    )

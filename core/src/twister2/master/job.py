@@ -1,0 +1,631 @@
+"""The state machine of a job: takes messages and ticks, posts messages. Knows nothing of sockets or processes."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import attrs
+
+from twister2.config import JobConfig
+from twister2.control.messages import Message
+from twister2.control.package import digest
+from twister2.control.ticket import Ticket, new_key
+from twister2.master.causes import abort_for_others, exited, lost, retryable
+from twister2.master.exchanges import Exchanges
+from twister2.master.journal import Journal
+from twister2.master.slots import Slot
+from twister2.master.steps import find_mismatch
+from twister2.spec.errors import (
+    DeadlineError,
+    JobFailedError,
+    JobKilledError,
+    StateError,
+    StepAbortedError,
+    Twister2Error,
+    from_dict,
+)
+from twister2.spec.rm import JobState, JobStatus, ResourceGroup
+from twister2.spec.state import StateStore
+
+INLINE_PACKAGE = 1 << 20
+"""Packages up to this size, in bytes, travel in the welcome."""
+
+CHUNK = 4 << 20
+BACKLOG = 10_000
+"""Messages kept for the first client that attaches."""
+
+PROGRESS_EVERY_S = 0.1
+
+
+class Post(Protocol):
+    """Sends a message to a peer; never blocks."""
+
+    def __call__(self, peer: bytes, kind: str, body: dict[str, Any], blobs: Sequence[bytes] = ()) -> None: ...
+
+
+class Manager(Protocol):
+    """What the state machine asks of the resource manager; all calls return at once."""
+
+    def publish(self, ticket: Ticket) -> None: ...
+
+    def start_attempt(self, attempt: int, slots: Sequence[int]) -> None: ...
+
+    def restarts(self, slots: Sequence[int]) -> bool: ...
+
+
+@attrs.frozen
+class JobFacts:
+    """What the master knows of its job from the start."""
+
+    job_id: str
+    name: str
+    config: JobConfig
+    groups: tuple[ResourceGroup, ...]
+    master_public: str
+    client_key: str = attrs.field(repr=False)
+    state_root: str = ""
+    state_shared: bool = True
+    serve_pmi: bool = False
+
+    @property
+    def n_workers(self) -> int:
+        return sum(group.count for group in self.groups)
+
+
+class Job:
+    """One job. All methods are called by the master's main thread."""
+
+    def __init__(
+        self,
+        facts: JobFacts,
+        join_key: str,
+        post: Post,
+        manager: Manager,
+        journal: Journal,
+        store: Callable[[], StateStore],
+    ) -> None:
+        self.facts, self._post, self._manager, self._journal, self._store = facts, post, manager, journal, store
+        self.state = JobState.QUEUED
+        self.reason = ""
+        self.attempt = 1
+        self.join_key = join_key
+        self.addresses: tuple[str, ...] = ()
+        self.package = b""
+        self.slots = [Slot(number) for number in range(facts.n_workers)]
+        self.results: dict[int, bytes] = {}
+        self.error: Twister2Error | None = None
+        self.finished = False
+        self._by_peer: dict[bytes, Slot] = {}
+        self._clients: set[bytes] = set()
+        self._backlog: list[tuple[str, dict[str, Any], Sequence[bytes]]] | None = []
+        self._exchanges = Exchanges(facts.n_workers)
+        self._groups: dict[int, frozenset[int]] = {}
+        self._fences: dict[int, dict[str, str]] = {}
+        self._cause: Twister2Error | None = None
+        self._started = self._someone_runs = False
+        self._begun = time.monotonic()
+        self._waiting_since = time.monotonic()
+        self._aborted_at = 0.0
+        self._before_package: list[tuple[bytes, Message]] = []
+        self._progress_sent: dict[int, float] = {}
+        self._checkpoint = 0
+        self._handlers: dict[str, Callable[[Slot, Message], None]] = {
+            "beat": self._on_beat,
+            "output": self._on_output,
+            "log": self._on_log,
+            "progress": self._on_progress,
+            "exchange": self._on_exchange,
+            "request": self._on_request,
+            "committed": self._on_committed,
+            "group": self._on_group,
+            "failed": self._on_failed,
+            "ended": self._on_ended,
+            "fence": self._on_fence,
+        }
+
+    # -- messages ------------------------------------------------------------------------------------------------------
+
+    def receive(self, peer: bytes, message: Message) -> None:
+        """Take a message. What a peer may say depends on how it proved itself."""
+        slot = self._by_peer.get(peer)
+        if message.kind == "knock":
+            self._post(peer, "open", {})
+        elif message.kind == "hello":
+            self._on_hello(peer, message)
+        elif message.kind == "attach":
+            self._on_attach(peer, message)
+        elif slot is not None:
+            self._from_worker(slot, message)
+        elif peer in self._clients:
+            self._from_client(peer, message)
+
+    def _from_worker(self, slot: Slot, message: Message) -> None:
+        if slot.phase == "lost":
+            self._post(slot.peer, "refused", {"text": f"slot {slot.number} was given up as lost", "wait": False})
+            return
+        slot.heard = time.monotonic()
+        if message.kind == "package":
+            offset = int(message.body["offset"])
+            self._post(slot.peer, "chunk", {}, [self.package[offset : offset + CHUNK]])
+        elif message.kind == "bye":
+            if not self.finished:
+                self._lose(slot, "its supervisor said goodbye")
+            slot.phase = "lost"
+        elif message.body.get("attempt") == self.attempt and message.kind in self._handlers:
+            self._handlers[message.kind](slot, message)
+
+    # -- joining -------------------------------------------------------------------------------------------------------
+
+    def _on_hello(self, peer: bytes, message: Message) -> None:
+        if not self.package:
+            self._before_package.append((peer, message))
+            return
+        body = message.body
+        number = body.get("slot")
+        refusal, wait = self._refusal(body)
+        if refusal:
+            self._journal.event("join_refused", slot=number, why=refusal)
+            self._post(peer, "refused", {"text": refusal, "wait": wait})
+            return
+        slot = self.slots[int(body["slot"])]
+        slot.reset()
+        self._by_peer.pop(slot.peer, None)
+        self._by_peer[peer] = slot
+        slot.peer, slot.phase, slot.heard, slot.key = peer, "joined", time.monotonic(), body["key"]
+        slot.facts = dict(body)
+        self._journal.event("worker_joined", worker=slot.number, attempt=self.attempt, host=body["node"]["host"])
+        if self.state is JobState.QUEUED:
+            self._set_state(JobState.STARTING, "workers are joining")
+        self._tell_clients("worker", {"kind": "joined", "worker_id": slot.number, "attempt": self.attempt, "text": ""})
+        self._welcome(slot, "welcome")
+        self._start_if_complete()
+
+    def _refusal(self, body: Mapping[str, Any]) -> tuple[str, bool]:
+        """Why a copy is not let in (empty: it is), and whether it should wait for the next attempt."""
+        number = body.get("slot")
+        if self.finished or self.state.final:
+            return "the job is over", False
+        if not isinstance(number, int) or not 0 <= number < len(self.slots):
+            return f"there is no slot {number}; the job has {len(self.slots)}", False
+        slot = self.slots[number]
+        if slot.phase in ("joined", "ended"):
+            return f"slot {number} is already filled", False
+        if body.get("attempt") != self.attempt or not secrets.compare_digest(str(body.get("join_key")), self.join_key):
+            return f"the join key is not that of attempt {self.attempt}", True
+        if slot.phase == "lost":
+            return f"slot {number} is lost in attempt {self.attempt}; wait for the next one", True
+        return "", False
+
+    def _welcome(self, slot: Slot, kind: str) -> None:
+        config = self.facts.config
+        body = {
+            "job_id": self.facts.job_id,
+            "worker_id": slot.number,
+            "n_workers": len(self.slots),
+            "attempt": self.attempt,
+            "package": digest(self.package),
+            "package_size": len(self.package),
+            "pmi": self.facts.serve_pmi,
+            "cpus": self._group_of(slot).cpus,
+            "heartbeat_s": config.heartbeat_s,
+            "master_lost_s": config.master_lost_s,
+        }
+        inline = [self.package] if len(self.package) <= INLINE_PACKAGE else []
+        self._post(slot.peer, kind, body, inline)
+
+    def _group_of(self, slot: Slot) -> ResourceGroup:
+        return [group for group in self.facts.groups for _ in range(group.count)][slot.number]
+
+    def _start_if_complete(self) -> None:
+        if self._started or any(slot.phase != "joined" for slot in self.slots) or self._cause is not None:
+            return
+        self._started = True
+        start = {
+            "job_id": self.facts.job_id,
+            "job_name": self.facts.name,
+            "attempt": self.attempt,
+            "workers": self._workers(),
+            "session": secrets.token_hex(8),
+            "keys": {str(slot.number): slot.key for slot in self.slots},
+            "checkpoint": self._checkpoint,
+            "state_root": self.facts.state_root,
+            "state_shared": self.facts.state_shared,
+            "persistent": "",
+        }
+        for slot in self.slots:
+            self._post(slot.peer, "start", {"start": start, "attempt": self.attempt})
+        self._journal.event(
+            "attempt_started", attempt=self.attempt, workers=len(self.slots), checkpoint=self._checkpoint
+        )
+        self._set_state(JobState.RUNNING, "")
+        self._tell_clients("attempt", {"attempt": self.attempt, "n_workers": len(self.slots)})
+
+    def _workers(self) -> list[dict[str, Any]]:
+        per_host: dict[str, int] = {}
+        for slot in self.slots:
+            per_host[slot.facts["node"]["host"]] = per_host.get(slot.facts["node"]["host"], 0) + 1
+        workers = []
+        for slot in self.slots:
+            node, group = slot.facts["node"], self._group_of(slot)
+            share = slot.facts["memory_available_mb"] // per_host[node["host"]]
+            workers.append(
+                {
+                    "worker_id": slot.number,
+                    "slot": slot.number,
+                    "node": node,
+                    "group": group.name,
+                    "cpus": group.cpus,
+                    "memory_mb": group.memory_mb or share,
+                    "gpus": group.gpus,
+                }
+            )
+        return workers
+
+    # -- what workers say ----------------------------------------------------------------------------------------------
+
+    def _on_beat(self, slot: Slot, message: Message) -> None:
+        slot.note_steps(message.body["steps"])
+        slot.waits_for, slot.memory = message.body["waits_for"], message.body["memory"]
+        self._post(slot.peer, "ack", {})
+        self._check_steps()
+
+    def _check_steps(self) -> None:
+        if self._started and self._cause is None:
+            error = find_mismatch(self.slots, self._groups)
+            if error is not None:
+                self._abort(error)
+
+    def _on_output(self, slot: Slot, message: Message) -> None:
+        self._journal.output(slot.number, message.body["text"])
+        self._tell_clients("output", {"worker": slot.number, **message.body})
+
+    def _on_log(self, slot: Slot, message: Message) -> None:
+        body = message.body
+        text = f"{time.strftime('%H:%M:%S', time.localtime(body['time']))} {body['level']} worker {slot.number}: {body['text']}\n"
+        self._journal.output(slot.number, text)
+        self._tell_clients("output", {"worker": slot.number, "stream": "log", "text": text})
+
+    def _on_progress(self, slot: Slot, message: Message) -> None:
+        now = time.monotonic()
+        if now - self._progress_sent.get(slot.number, 0.0) >= PROGRESS_EVERY_S or message.body.get("done"):
+            self._progress_sent[slot.number] = now
+            self._tell_clients("progress", {"worker": slot.number, **message.body})
+
+    def _on_exchange(self, slot: Slot, message: Message) -> None:
+        body = message.body
+        values = self._exchanges.add(slot.number, body["kind"], body["name"], body["value"], body["deadline_s"])
+        if values is not None:
+            for each in self.slots:
+                self._post(each.peer, "exchanged", {"kind": body["kind"], "name": body["name"], "values": values})
+
+    def _on_request(self, slot: Slot, message: Message) -> None:
+        """State objects for workers that do not see the store."""
+        request, wanted, body = message.body["request"], message.body["kind"], message.body["body"]
+        answer: dict[str, Any] = {"request": request, "found": True}
+        data: bytes | None = b""
+        try:
+            if not str(body["key"]).startswith(f"checkpoints/{self.facts.job_id}/"):
+                raise StateError(
+                    f"a worker asked for {body['key']}",
+                    why="workers may use the checkpoints of their own job only",
+                    remedy="use another name for the state variable",
+                )
+            if wanted == "state_put":
+                self._store().put(body["key"], message.blobs[0])
+            else:
+                data = self._store().get(body["key"])
+                answer["found"] = data is not None
+        except Twister2Error as error:
+            answer["error"] = error.to_dict()
+        self._post(slot.peer, "reply", answer, [data or b""])
+
+    def _on_committed(self, slot: Slot, message: Message) -> None:
+        self._checkpoint = message.body["checkpoint"]
+        self._journal.event("checkpoint_committed", checkpoint=self._checkpoint)
+        self._tell_clients("checkpoint", {"number": self._checkpoint})
+        old = self._checkpoint - self.facts.config.checkpoint.keep
+        if old > 0:
+            self._store().delete_all(f"checkpoints/{self.facts.job_id}/{old:08d}/")
+
+    def _on_group(self, slot: Slot, message: Message) -> None:
+        self._groups[message.body["number"]] = frozenset(message.body["members"])
+
+    def _on_fence(self, slot: Slot, message: Message) -> None:
+        """A PMI fence: all ranks' key-value pairs go to all."""
+        self._fences[slot.number] = dict(message.body["puts"])
+        if len(self._fences) == len(self.slots):
+            puts = {key: value for each in self._fences.values() for key, value in each.items()}
+            self._fences = {}
+            for each in self.slots:
+                self._post(each.peer, "fenced", {"puts": puts})
+
+    def _on_failed(self, slot: Slot, message: Message) -> None:
+        error = from_dict(message.body["error"])
+        self._journal.event("worker_failed", worker=slot.number, attempt=self.attempt, error=error.to_dict())
+        if self._cause is None and not isinstance(error, StepAbortedError):
+            error.details.setdefault("worker", slot.number)
+            self._abort(error, by=slot.number)
+
+    def _on_ended(self, slot: Slot, message: Message) -> None:
+        body = message.body
+        slot.phase, slot.returned, slot.tail = "ended", body["returned"], body["tail"]
+        slot.note_steps(body["steps"])
+        self._journal.event("worker_ended", worker=slot.number, attempt=self.attempt, code=body["code"])
+        if body["returned"] and self._cause is None:
+            self.results[slot.number] = message.blobs[0] if message.blobs else b""
+        elif not body["failed"] and self._cause is None:
+            self._abort(exited(slot, body["code"]), by=slot.number)
+        self._check_steps()
+        self._finish_attempt_if_over()
+
+    # -- trouble -------------------------------------------------------------------------------------------------------
+
+    def _abort(self, cause: Twister2Error, by: int | None = None) -> None:
+        """The attempt is over: the first cause wins, everybody raises."""
+        if self._cause is not None or self.state.final:
+            return
+        self._cause = cause
+        self._aborted_at = time.monotonic()
+        self._journal.event("abort", attempt=self.attempt, error=cause.to_dict())
+        error = abort_for_others(cause, by)
+        grace_s = self.facts.config.kill_grace_s
+        for slot in self.slots:
+            if slot.phase == "joined":
+                body = {"error": error.to_dict(), "grace_s": grace_s, "attempt": self.attempt}
+                self._post(slot.peer, "abort", body)
+        self._finish_attempt_if_over()
+
+    def _lose(self, slot: Slot, why: str) -> None:
+        if slot.phase in ("lost", "absent"):
+            return
+        slot.phase = "lost"
+        self._journal.event("worker_lost", worker=slot.number, attempt=self.attempt, why=why)
+        event = {"kind": "lost", "worker_id": slot.number, "attempt": self.attempt, "text": why}
+        self._tell_clients("worker", event)
+        self._abort(lost(slot, why), by=slot.number)
+        self._finish_attempt_if_over()
+
+    def rm_status(self, status: JobStatus) -> None:
+        """The resource manager's view; sees ended copies before their silence does."""
+        if self.state.final or self.finished:
+            return
+        for number, text in status.slots.items():
+            if text.startswith("exited") and number < len(self.slots):
+                self._copy_exited(self.slots[number], text)
+        if status.state.final and not self._started:
+            why = status.reason or status.state.value
+            self._fail_now(
+                JobFailedError(
+                    "the job ended before its workers had joined",
+                    why=f"the resource manager says: {why}",
+                    remedy="see 'twister2 logs' for what the workers wrote at their start",
+                )
+            )
+        elif self.state is JobState.QUEUED and status.reason != self.reason:
+            self._set_state(JobState.QUEUED, status.reason)
+
+    def _copy_exited(self, slot: Slot, text: str) -> None:
+        if slot.phase in ("joined", "ended"):
+            self._lose(slot, f"its supervisor {text}")
+        elif slot.phase == "absent" and self._cause is None:
+            self._abort(
+                JobFailedError(
+                    f"worker {slot.number} ended before it could join",
+                    why=f"its supervisor {text}",
+                    remedy="see 'twister2 logs' for what it wrote; check Python and the packages on its host",
+                    details={"worker": slot.number},
+                )
+            )
+            slot.phase = "lost"
+            self._finish_attempt_if_over()
+
+    def tick(self) -> None:
+        """Deadlines: silent supervisors, joins, exchanges, user processes that do not end after an abort."""
+        now, config = time.monotonic(), self.facts.config
+        if self.state.final:
+            return
+        for slot in self.slots:
+            if slot.phase in ("joined", "ended") and now - slot.heard > config.lost_after_s:
+                self._lose(slot, f"its supervisor was silent for {config.lost_after_s:g} s")
+        overdue = self._exchanges.overdue()
+        if overdue is not None:
+            self._abort(overdue)
+        if not self._started and self._cause is None:
+            self._check_join_deadline(now)
+        if self._cause is not None and now - self._aborted_at > config.kill_grace_s + config.lost_after_s + 5.0:
+            for slot in self.slots:
+                if slot.phase == "joined":
+                    self._lose(slot, "its user process did not end after the abort")
+            self._finish_attempt_if_over()
+
+    def _check_join_deadline(self, now: float) -> None:
+        config = self.facts.config
+        limit = config.queue_deadline_s if self.state is JobState.QUEUED else config.start_deadline_s
+        if self.state is JobState.QUEUED and self._someone_runs:
+            limit = config.start_deadline_s
+        if limit and now - self._waiting_since > limit:
+            missing = [str(slot.number) for slot in self.slots if slot.phase == "absent"]
+            self._fail_now(
+                DeadlineError(
+                    f"not all workers joined within {limit:g} s",
+                    why=f"missing are: {', '.join(missing[:20])}{'...' if len(missing) > 20 else ''}"
+                    + (f"; the resource manager says: {self.reason}" if self.reason else ""),
+                    remedy="see 'twister2 logs'; raise job.start_deadline_s (or job.queue_deadline_s) for a slow cluster",
+                )
+            )
+
+    def runs(self) -> None:
+        """The resource manager has started the copies: the start deadline counts from now."""
+        if not self._someone_runs:
+            self._someone_runs, self._waiting_since = True, time.monotonic()
+
+    # -- the end of an attempt -----------------------------------------------------------------------------------------
+
+    def _finish_attempt_if_over(self) -> None:
+        if self.state.final or any(slot.phase == "joined" for slot in self.slots):
+            return
+        if self._cause is None:
+            if all(slot.phase == "ended" and slot.returned for slot in self.slots):
+                self._end(JobState.COMPLETED, None)
+            return
+        lost_slots = [slot.number for slot in self.slots if slot.phase in ("lost", "absent")]
+        last = self.attempt >= self.facts.config.attempts
+        if retryable(self._cause) and not last and self._manager.restarts(lost_slots):
+            self._next_attempt(lost_slots)
+        else:
+            self._end(JobState.FAILED, self._cause)
+
+    def _next_attempt(self, lost_slots: list[int]) -> None:
+        cause = self._cause
+        self.attempt += 1
+        self.join_key = new_key()
+        self._cause, self._started, self.results = None, False, {}
+        self._exchanges, self._groups, self._fences = Exchanges(len(self.slots)), {}, {}
+        self._waiting_since = time.monotonic()
+        why = cause.what if cause else ""
+        self._set_state(JobState.RESTARTING, f"attempt {self.attempt} of {self.facts.config.attempts}: {why}")
+        self._manager.publish(self.ticket())
+        for slot in self.slots:
+            slot.reset()
+            if slot.number in lost_slots:
+                self._by_peer.pop(slot.peer, None)
+                slot.phase = "absent"
+            else:
+                slot.phase, slot.heard = "joined", time.monotonic()
+                self._welcome(slot, "next")
+        if lost_slots:
+            self._manager.start_attempt(self.attempt, lost_slots)
+        self._start_if_complete()
+
+    def ticket(self) -> Ticket:
+        """The ticket of the current attempt."""
+        return Ticket(self.facts.job_id, self.attempt, self.addresses, self.facts.master_public, self.join_key)
+
+    def fail(self, error: Twister2Error) -> None:
+        """The job cannot go on: something outside the workers failed."""
+        if not self.state.final:
+            self._abort(error)
+            self._end(JobState.FAILED, self._cause)
+
+    def _fail_now(self, error: Twister2Error) -> None:
+        self._cause = self._cause or error
+        self._end(JobState.FAILED, self._cause)
+
+    def kill(self, reason: str) -> None:
+        """Somebody wants the job to end."""
+        if not self.state.final:
+            error = JobKilledError("the job was killed", why=reason, remedy="submit it again when it is wanted")
+            if self._cause is None:
+                self._abort_for_kill(error)
+            self._end(JobState.KILLED, error)
+
+    def _abort_for_kill(self, error: Twister2Error) -> None:
+        for slot in self.slots:
+            if slot.phase == "joined":
+                self._post(slot.peer, "abort", {"error": error.to_dict(), "grace_s": 0.5, "attempt": self.attempt})
+
+    def _end(self, state: JobState, error: Twister2Error | None) -> None:
+        self.error = error
+        self._set_state(state, error.what if error else "")
+        seconds = round(time.monotonic() - self._begun, 3)
+        self._journal.event("job_ended", state=state.value, seconds=seconds, error=error.to_dict() if error else None)
+        if self._checkpoint:
+            self._store().delete_all(f"checkpoints/{self.facts.job_id}/")
+        for slot in self.slots:
+            if slot.phase in ("joined", "ended"):
+                self._post(slot.peer, "end", {})
+
+    @property
+    def has_client(self) -> bool:
+        """Whether a client has ever attached."""
+        return self._backlog is None
+
+    @property
+    def all_gone(self) -> bool:
+        """Whether no supervisor is connected any more."""
+        return all(slot.phase in ("lost", "absent") for slot in self.slots)
+
+    def announce_end(self) -> None:
+        """Tell the clients: state, error, results. The last thing the master says."""
+        self.finished = True
+        body = {
+            "state": self.state.value,
+            "error": self.error.to_dict() if self.error else None,
+            "seconds": round(time.monotonic() - self._begun, 3),
+            "attempts": self.attempt,
+            "workers": sorted(self.results),
+        }
+        blobs = [self.results[worker] for worker in sorted(self.results)]
+        self._tell_clients("ended", body, blobs)
+
+    # -- clients -------------------------------------------------------------------------------------------------------
+
+    def _on_attach(self, peer: bytes, message: Message) -> None:
+        if not secrets.compare_digest(str(message.body.get("client_key")), self.facts.client_key):
+            self._journal.event("client_refused")
+            self._post(peer, "refused", {"text": "this client does not have the job's key", "wait": False})
+            return
+        self._clients.add(peer)
+        backlog, self._backlog = self._backlog, None
+        body = {"state": self.state.value, "reason": self.reason, "attempt": self.attempt}
+        self._post(peer, "attached", {**body, "wants_package": not self.package})
+        for kind, told, blobs in backlog or ():
+            self._post(peer, kind, told, blobs)
+
+    def _from_client(self, peer: bytes, message: Message) -> None:
+        if message.kind == "push" and not self.package:
+            self.package = message.blobs[0]
+            waiting, self._before_package = self._before_package, []
+            for worker, hello in waiting:
+                self._on_hello(worker, hello)
+        elif message.kind == "kill":
+            self.kill(str(message.body.get("reason", "")))
+        elif message.kind == "status":
+            self._post(peer, "status", self.status())
+        elif message.kind == "detach":
+            self._clients.discard(peer)
+
+    def status(self) -> dict[str, Any]:
+        """What ``twister2 status`` shows: plain data."""
+        return {
+            "state": self.state.value,
+            "reason": self.reason,
+            "attempt": self.attempt,
+            "seconds": round(time.monotonic() - self._begun, 3),
+            "checkpoint": self._checkpoint,
+            "workers": [
+                {
+                    "worker": slot.number,
+                    "phase": slot.phase,
+                    "host": slot.facts.get("node", {}).get("host", ""),
+                    "step": list(slot.current() or ()),
+                    "waits_for": slot.waits_for,
+                    "memory": slot.memory,
+                    "silent_s": round(time.monotonic() - slot.heard, 1) if slot.heard else None,
+                }
+                for slot in self.slots
+            ],
+        }
+
+    def _tell_clients(self, kind: str, body: dict[str, Any], blobs: Sequence[bytes] = ()) -> None:
+        if self._backlog is not None and len(self._backlog) < BACKLOG:
+            self._backlog.append((kind, body, blobs))
+        for peer in self._clients:
+            self._post(peer, kind, body, blobs)
+
+    def _set_state(self, state: JobState, reason: str) -> None:
+        self.state, self.reason = state, reason
+        self._journal.event("state", state=state.value, reason=reason)
+        facts: dict[str, Any] = {
+            "state": state.value,
+            "reason": reason,
+            "attempt": self.attempt,
+            "updated": time.time(),
+        }
+        if state.final:
+            facts.update(ended=time.time(), error=self.error.to_dict() if self.error else None)
+        self._journal.state(**facts)
+        self._tell_clients("state", {"state": state.value, "reason": reason})

@@ -1,0 +1,48 @@
+"""What a job leaves for people: its event log (JSON lines), its workers' logs, its state. All in the job's folder."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import time
+from typing import IO, Any
+
+from twister2.control.ticket import write_private
+
+EVENTS = "events.jsonl"
+STATE = "state.json"
+
+
+class Journal:
+    """Writer of a job's folder; one per job, in the master (or in the client, when they share no files)."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._folder = folder
+        (folder / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._events = (folder / EVENTS).open("a", encoding="utf-8")
+        self._logs: dict[int, IO[str]] = {}
+        self._state: dict[str, Any] = {}
+
+    def event(self, kind: str, **facts: Any) -> None:
+        """Append an event; ``time`` is seconds since the epoch."""
+        self._events.write(json.dumps({"time": round(time.time(), 3), "event": kind, **facts}) + "\n")
+        self._events.flush()
+
+    def output(self, worker: int, text: str) -> None:
+        """Append to a worker's log."""
+        file = self._logs.get(worker)
+        if file is None:
+            path = self._folder / "logs" / f"worker-{worker}.log"
+            file = self._logs[worker] = path.open("a", encoding="utf-8")
+        file.write(text)
+        file.flush()
+
+    def state(self, **facts: Any) -> None:
+        """Update the state file, atomically."""
+        self._state.update(facts)
+        write_private(self._folder / STATE, json.dumps(self._state).encode())
+
+    def close(self) -> None:
+        for file in (self._events, *self._logs.values()):
+            file.close()
+        self._logs.clear()

@@ -1,0 +1,253 @@
+"""The job master's process: sockets, timers and the resource manager around the state machine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import select
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from twister2.config import Resolved
+from twister2.control.channel import Listener
+from twister2.control.ticket import MasterTicket, Ticket
+from twister2.host import Pins, PluginHost
+from twister2.master.job import Job, JobFacts
+from twister2.master.journal import Journal
+from twister2.master.manager import ManagerThread
+from twister2.spec.errors import Twister2Error
+from twister2.spec.rm import JobHandle, JobStatus, ResourceGroup, ResourceManager, RmContext
+from twister2.spec.state import StateContext, StateStore
+
+POLL_S = 0.1
+STATE_EVERY_S = 1.0
+GOODBYE_S = 2.0
+
+
+class MasterProcess:
+    """Runs one job's master until the job is over."""
+
+    def __init__(self, ticket: MasterTicket, package: bytes, lifeline: int | None) -> None:
+        """
+        :param lifeline: a descriptor whose end of file says that the client has gone; None for a detached master.
+        """
+        self._ticket, self._lifeline = ticket, lifeline
+        host = PluginHost.from_pins(Pins.from_dict(ticket.pins))
+        resolved = Resolved.from_dict(ticket.resolved, host)
+        self._config = resolved.job
+        self._folder = pathlib.Path(ticket.folder)
+        state_root = str(self._folder.parent.parent)
+        self._listener = Listener(ticket.listen, ticket.master_public, ticket.master_secret)
+        rm_name = resolved.job.rm
+        backend: ResourceManager = host.create(
+            "rm", rm_name, resolved.plugin("rm", rm_name), context=RmContext(state_dir=state_root)
+        )
+        self._thread = ManagerThread(backend)
+        self._handle: JobHandle | None = None
+        self._stores: list[StateStore] = []
+
+        def store() -> StateStore:
+            if not self._stores:
+                name = resolved.job.state
+                context = StateContext(root=state_root)
+                self._stores.append(host.create("state", name, resolved.plugin("state", name), context=context))
+            return self._stores[0]
+
+        facts = JobFacts(
+            job_id=ticket.job_id,
+            name=ticket.name,
+            config=resolved.job,
+            groups=tuple(ResourceGroup(**group) for group in ticket.groups),
+            master_public=ticket.master_public,
+            client_key=ticket.client_key,
+            state_root=state_root,
+            state_shared="state" in backend.offers.shared_files,
+            serve_pmi=ticket.serve_pmi,
+        )
+        self._journal = Journal(self._folder)
+        self.job = Job(facts, ticket.join_key, self._listener.send, self, self._journal, store)
+        self.job.package = package
+        self.job.addresses = self._listener.addresses
+        self._asked_state = 0.0
+        self._signalled = False
+        self._line = b""
+
+    # -- what the state machine asks of the resource manager ---------------------------------------------------------------
+
+    def publish(self, ticket: Ticket) -> None:
+        self._call("publish the ticket", lambda rm, handle: rm.publish(handle, ticket.encode()))
+
+    def start_attempt(self, attempt: int, slots: Sequence[int]) -> None:
+        world = self._ticket.world
+        self._call("start workers", lambda rm, handle: rm.start_attempt(handle, attempt, slots, world))
+
+    def restarts(self, slots: Sequence[int]) -> bool:
+        return self._handle is not None and (not slots or self._thread.backend.offers.restarts_slots)
+
+    def _call(self, what: str, function: Any) -> None:
+        handle, backend = self._handle, self._thread.backend
+        if handle is None:
+            return
+
+        def done(_: Any, error: Twister2Error | None) -> None:
+            if error is not None:
+                self._journal.event("rm_error", what=what, error=error.to_dict())
+                self.job.fail(error)
+
+        self._thread.call(lambda: function(backend, handle), done)
+
+    # -- the loop ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve until the job is over and everything it created is gone."""
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._know_handle(self._ticket.handle)
+        if self._handle is None and not self._ticket.in_client:
+            self._thread.call(lambda: self._thread.backend.find(self._ticket.job_id), self._found)
+        try:
+            while not self.job.state.final:
+                self._turn()
+            self._say_goodbye()
+            self._clean()
+            self.job.announce_end()
+        finally:
+            self._listener.close(linger_s=2.0)
+            self._journal.close()
+            for store in self._stores:
+                store.close()
+            self._thread.close()
+
+    def _turn(self) -> None:
+        wait = self._drain()
+        if wait:
+            watched = [self._listener.fileno(), self._thread.fileno()]
+            if self._lifeline is not None:
+                watched.append(self._lifeline)
+            ready = select.select(watched, [], [], POLL_S)[0]
+            if self._lifeline is not None and self._lifeline in ready and not self._client_said_something():
+                self._lifeline = None
+                self.job.kill("the client that the job belongs to has gone")
+        self._thread.deliver()
+        if self._signalled:
+            self.job.kill("the job master was told to end (SIGTERM)")
+        self.job.tick()
+        self._ask_state()
+
+    def _client_said_something(self) -> bool:
+        """The client sends the handle as a line once the manager has accepted the job; the end of file is its end."""
+        assert self._lifeline is not None
+        data = os.read(self._lifeline, 1 << 16)
+        if data:
+            self._line += data
+            if self._line.endswith(b"\n"):
+                self._know_handle(json.loads(self._line))
+        return bool(data)
+
+    def _drain(self) -> bool:
+        """Take all messages that have come; whether to wait for more."""
+        taken = 0
+        while taken < 1000 and (message := self._listener.receive(0)) is not None:
+            self.job.receive(*message)
+            taken += 1
+        return taken < 1000
+
+    def _know_handle(self, data: dict[str, Any] | None) -> None:
+        if data and self._handle is None:
+            self._handle = JobHandle(**data)
+            self.publish(self.job.ticket())
+
+    def _found(self, handle: JobHandle | None, error: Twister2Error | None) -> None:
+        if handle is not None and self._handle is None:
+            self._handle = handle
+            self.publish(self.job.ticket())
+        elif error is not None:
+            self._journal.event("rm_error", what="find the allocation", error=error.to_dict())
+
+    def _ask_state(self) -> None:
+        now = time.monotonic()
+        handle, backend = self._handle, self._thread.backend
+        if handle is None or now - self._asked_state < STATE_EVERY_S:
+            return
+        self._asked_state = now
+
+        def done(status: JobStatus | None, error: Twister2Error | None) -> None:
+            if status is not None:
+                if status.state.value == "running":
+                    self.job.runs()
+                self.job.rm_status(status)
+
+        self._thread.call(lambda: backend.state(handle), done)
+
+    def _on_signal(self, *_: Any) -> None:
+        self._signalled = True
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    def _say_goodbye(self) -> None:
+        until = time.monotonic() + GOODBYE_S
+        while time.monotonic() < until:
+            if self.job.all_gone and (self.job.has_client or self._lifeline is None):
+                return
+            if self._drain():
+                select.select([self._listener.fileno()], [], [], 0.02)
+
+    def _clean(self) -> None:
+        """End and remove everything the job has with the manager, and its folder of sockets on this host."""
+        handle, backend = self._handle, self._thread.backend
+        if handle is not None and self._ticket.in_client:
+            grace_s = 0.2 if self.job.all_gone else self._config.kill_grace_s
+            for what, function in (
+                ("end the processes", lambda: backend.kill(handle, grace_s)),
+                ("clean up", lambda: backend.clean(handle)),
+            ):
+                left: list[Any] = []
+                self._thread.call(function, lambda result, error, left=left: left.append((result, error)))
+                deadline = time.monotonic() + 30.0
+                while not left and time.monotonic() < deadline:
+                    select.select([self._thread.fileno()], [], [], 0.1)
+                    self._thread.deliver()
+                error = left[0][1] if left else None
+                if error is not None:
+                    self._journal.event("rm_error", what=what, error=error.to_dict())
+        with contextlib.suppress(OSError):
+            shutil.rmtree(self._ticket.runtime_dir)
+
+
+def main() -> int:
+    """Run the master of the ticket: on standard input (a child of the client) or at ``TWISTER2_MASTER_TICKET``."""
+    path = os.environ.get("TWISTER2_MASTER_TICKET")
+    try:
+        if path:
+            ticket = MasterTicket.decode(pathlib.Path(path).read_bytes())
+            package = (pathlib.Path(ticket.folder) / "package.tar").read_bytes()
+            MasterProcess(ticket, package, None).run()
+        else:
+            ticket = MasterTicket.decode(_read_exactly(0))
+            MasterProcess(ticket, _read_exactly(0), None if ticket.detached else 0).run()
+    except Twister2Error as error:
+        print(str(error), file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+def _read_exactly(descriptor: int) -> bytes:
+    """One block from the client: 8 bytes of length, then the bytes."""
+    data = bytearray()
+    size = -1
+    while size < 0 or len(data) < size + 8:
+        wanted = 8 - len(data) if size < 0 else size + 8 - len(data)
+        chunk = os.read(descriptor, min(wanted, 1 << 20))
+        if not chunk:
+            raise SystemExit(1)
+        data += chunk
+        if size < 0 and len(data) == 8:
+            size = int.from_bytes(data, "big")
+    return bytes(data[8:])

@@ -1,0 +1,69 @@
+"""Seeing that the members of a group do not do the same thing: other fingerprints, or one has returned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from twister2.master.slots import Slot
+from twister2.spec.errors import StepMismatchError
+
+
+def find_mismatch(slots: Sequence[Slot], groups: Mapping[int, frozenset[int]]) -> StepMismatchError | None:
+    """Compare what the workers noted; worker id = slot number.
+
+    :param groups: members by group number; group 0 (all) need not be in it.
+    """
+    seen: dict[tuple[int, int], tuple[int, tuple[bool, str, str, str]]] = {}
+    for slot in slots:
+        for key, entry in slot.steps.items():
+            first = seen.setdefault(key, (slot.number, entry))
+            if first[1][1:3] != entry[1:3]:
+                return _other_step(key, first[0], first[1], slot.number, entry)
+    for slot in slots:
+        if slot.returned:
+            for other in slots:
+                error = _waits_for_returned(slot, other, groups)
+                if error is not None:
+                    return error
+    return None
+
+
+def _other_step(
+    key: tuple[int, int],
+    one: int,
+    entry: tuple[bool, str, str, str],
+    other: int,
+    other_entry: tuple[bool, str, str, str],
+) -> StepMismatchError:
+    return StepMismatchError(
+        f"workers {one} and {other} are in different collective steps",
+        why=f"step {key[1]}{_of_group(key[0])} is {_text(entry)} on worker {one}, but {_text(other_entry)} on worker {other}",
+        remedy="let all workers take the same branch around collective calls",
+        details={"workers": [one, other], "step": key[1], "group": key[0]},
+    )
+
+
+def _waits_for_returned(gone: Slot, other: Slot, groups: Mapping[int, frozenset[int]]) -> StepMismatchError | None:
+    now = other.current()
+    if other is gone or other.returned or now is None:
+        return None
+    group, step, entry = now
+    members = groups.get(group)
+    if (members is not None and gone.number not in members) or step <= gone.last_step(group):
+        return None
+    return StepMismatchError(
+        f"worker {gone.number} has returned while worker {other.number} waits for it",
+        why=f"worker {other.number} is in step {step}{_of_group(group)}, {_text(entry)}; "
+        f"worker {gone.number} ended after step {gone.last_step(group)}",
+        remedy="let all workers make the same collective calls before they return",
+        details={"workers": [gone.number, other.number], "step": step, "group": group},
+    )
+
+
+def _text(entry: tuple[bool, str, str, str]) -> str:
+    _, kind, shape, line = entry
+    return f"{kind}{f' {shape}' if shape else ''} at {line}"
+
+
+def _of_group(group: int) -> str:
+    return f" of group {group}" if group else ""

@@ -1,0 +1,394 @@
+"""The supervisor: a small process per slot that keeps one worker's user process under watch.
+
+It dials out to the job master, proves itself with the join key, fetches and checks the package, has the user process
+forked, beats, carries output, aborts and exchanges both ways, sees how the user process ends, ends what it left behind,
+and starts the next attempt in place. Its liveness never depends on the user's interpreter.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from twister2.control.folders import runtime_folder
+from twister2.control.package import digest, unpack
+from twister2.control.ticket import Ticket, wait_for_ticket
+from twister2.spec.errors import MasterLostError, PackageError, Twister2Error
+from twister2.worker.board import StepBoard
+from twister2.worker.facts import worker_facts
+from twister2.worker.forkserver import ForkServer
+from twister2.worker.pipe import Pipe, drain
+from twister2.worker.processes import adopt_orphans, end_leftovers, resident_bytes
+
+if TYPE_CHECKING:
+    from twister2.control.channel import Dialer
+    from twister2.control.messages import Message
+    from twister2.worker.pmi import PmiService
+
+TAIL_LINES = 20
+RECENT_STEPS = 8
+FORWARDED_TO_USER = frozenset({"exchanged", "event", "reply"})
+
+
+class UserProcess:
+    """The supervisor's view of the user process of one attempt."""
+
+    def __init__(self, fork_server: ForkServer, job: dict[str, Any], pmi_descriptor: int | None) -> None:
+        ours, theirs = Pipe.pair()
+        self.pipe = Pipe(ours)
+        descriptor = StepBoard.create()
+        self.board = StepBoard(descriptor)
+        self.outputs: dict[int, tuple[str, Any]] = {}
+        given = [theirs.fileno(), descriptor]
+        for stream in ("stdout", "stderr"):
+            read, write = os.pipe2(os.O_CLOEXEC)
+            os.set_blocking(read, False)
+            self.outputs[read] = (stream, codecs.getincrementaldecoder("utf-8")("replace"))
+            given.append(write)
+        if pmi_descriptor is not None:
+            given.append(pmi_descriptor)
+        fork_server.fork(job, given)
+        theirs.close()
+        for number in given[1:]:
+            os.close(number)
+        self.pid = 0
+        self.code: int | None = None
+        self.result: bytes | None = None
+        self.failed = False
+        self.kill_at: float | None = None
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+
+    def close(self) -> None:
+        self.pipe.close()
+        self.board.close()
+        for descriptor in self.outputs:
+            os.close(descriptor)
+        self.outputs.clear()
+
+
+class Supervisor:
+    """One slot's supervisor. ``run`` is its whole life after joining."""
+
+    def __init__(self, slot: int, ticket_path: str, fork_server: ForkServer) -> None:
+        self.slot, self._ticket_path, self._fork_server = slot, ticket_path, fork_server
+        self._dialer: Dialer | None = None
+        self._user: UserProcess | None = None
+        self._welcome: dict[str, Any] = {}
+        self._curve = ("", "")
+        self._pmi: PmiService | None = None
+        self._stop = False
+        self._heard = time.monotonic()
+        self._folder = pathlib.Path()
+
+    # -- joining -------------------------------------------------------------------------------------------------------
+
+    def join(self) -> bool:
+        """Join the attempt of the ticket, waiting for later ones when told so. False: this copy is not needed."""
+        deadline_s = float(os.environ.get("TWISTER2_START_DEADLINE_S", "120"))
+        older_than = 0
+        while True:
+            ticket = wait_for_ticket(self._ticket_path, older_than=older_than, deadline_s=deadline_s)
+            answer = self._hello(ticket, deadline_s)
+            if answer.kind == "welcome":
+                self._welcome = dict(answer.body)
+                self._begin_attempt(answer.blobs)
+                return True
+            print(f"twister2 worker, slot {self.slot}: {answer.body['text']}", file=sys.stderr, flush=True)
+            if not answer.body["wait"]:
+                return False
+            older_than = ticket.attempt
+            assert self._dialer is not None
+            self._dialer.close()
+
+    def _hello(self, ticket: Ticket, deadline_s: float) -> Message:
+        from twister2.control.channel import Dialer
+        from twister2.control.ticket import curve_pair
+
+        self._curve = curve_pair()
+        self._dialer = Dialer(ticket.addresses, ticket.master_public, deadline_s=deadline_s)
+        body = {
+            "slot": self.slot,
+            "attempt": ticket.attempt,
+            "join_key": ticket.join_key,
+            "pid": os.getpid(),
+            "key": self._curve[0],
+            **worker_facts(),
+        }
+        answer = self._dialer.request("hello", body, ("welcome", "refused"), deadline_s)
+        self._heard = time.monotonic()
+        return answer
+
+    # -- attempts ------------------------------------------------------------------------------------------------------
+
+    def _begin_attempt(self, blobs: tuple[bytes, ...]) -> None:
+        """Fetch and unpack the package and have the user process forked."""
+        welcome = self._welcome
+        runtime = runtime_folder(welcome["job_id"])
+        self._folder = runtime / f"s{self.slot}"
+        package = self._folder / f"package-{welcome['package'][:12]}"
+        if not package.exists():
+            data = blobs[0] if blobs else self._fetch(welcome["package_size"])
+            if digest(data) != welcome["package"]:
+                raise PackageError(
+                    "the job package that arrived has a wrong hash",
+                    why=f"expected {welcome['package'][:12]}, got {digest(data)[:12]}",
+                    remedy="submit the job again",
+                    where=os.uname().nodename,
+                )
+            unpack(data, package)
+        job: dict[str, Any] = {
+            "worker_id": welcome["worker_id"],
+            "attempt": welcome["attempt"],
+            "n_workers": welcome["n_workers"],
+            "cpus": welcome["cpus"],
+            "package": str(package),
+        }
+        descriptor = self._serve_pmi() if welcome["pmi"] else None
+        self._user = UserProcess(self._fork_server, job, descriptor)
+        if self._pmi is not None:
+            self._pmi.release_process_fd()
+
+    def _serve_pmi(self) -> int:
+        from twister2.worker.pmi import PmiService
+
+        rank, size, attempt = self._welcome["worker_id"], self._welcome["n_workers"], self._welcome["attempt"]
+        kvsname = f"{self._welcome['job_id']}-{attempt}"
+        self._pmi = PmiService(rank, size, kvsname, lambda puts: self._send("fence", {"puts": puts}))
+        return os.dup(self._pmi.process_fd)
+
+    def _fetch(self, size: int) -> bytes:
+        assert self._dialer is not None
+        data = bytearray()
+        while len(data) < size:
+            answer = self._dialer.request("package", {"offset": len(data)}, ("chunk",), 30.0)
+            data += answer.blobs[0]
+        return bytes(data)
+
+    def _send(self, kind: str, body: dict[str, Any], blobs: tuple[bytes, ...] = ()) -> None:
+        assert self._dialer is not None
+        self._dialer.send(kind, {"attempt": self._welcome["attempt"], **body}, blobs)
+
+    # -- the loop ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Supervise until the master says the job is over, goes away, or a signal comes; returns the exit code."""
+        import zmq
+
+        assert self._dialer is not None
+        heartbeat_s, master_lost_s = self._welcome["heartbeat_s"], self._welcome["master_lost_s"]
+        next_beat = time.monotonic()
+        while not self._stop:
+            now = time.monotonic()
+            if now >= next_beat:
+                self._beat()
+                next_beat = now + heartbeat_s
+            if now - self._heard > master_lost_s:
+                self._lose_master(master_lost_s)
+                return 1
+            poller = zmq.Poller()
+            poller.register(self._dialer.socket, zmq.POLLIN)
+            poller.register(self._fork_server.pipe.fileno(), zmq.POLLIN)
+            user = self._user
+            if user is not None:
+                if not user.pipe.closed:
+                    poller.register(user.pipe.fileno(), zmq.POLLIN)
+                for descriptor in user.outputs:
+                    poller.register(descriptor, zmq.POLLIN)
+            if self._pmi is not None:
+                poller.register(self._pmi.fileno(), zmq.POLLIN)
+            until = next_beat if user is None or user.kill_at is None else min(next_beat, user.kill_at)
+            poller.poll(max(0, int((until - time.monotonic()) * 1000) + 1))
+            self._take_all()
+        self._finish()
+        return 0
+
+    def _take_all(self) -> None:
+        assert self._dialer is not None
+        while (message := self._dialer.receive(0)) is not None:
+            self._heard = time.monotonic()
+            self._from_master(message)
+        user = self._user
+        if user is not None:
+            self._read_outputs(user)
+            while (frame := user.pipe.receive()) is not None:
+                self._from_user(user, *frame)
+            if user.kill_at is not None and time.monotonic() >= user.kill_at:
+                end_leftovers(os.getpid(), keep={self._fork_server.pid}, also=user.pid, grace_s=0.0)
+                user.kill_at = None
+        if self._pmi is not None:
+            self._pmi.on_readable()
+            if self._pmi.wants_write:
+                self._pmi.on_writable()
+        while (frame := self._fork_server.pipe.receive()) is not None:
+            self._from_fork_server(*frame[:2])
+        if self._fork_server.pipe.closed and not self._stop:
+            print(f"twister2 worker, slot {self.slot}: the fork server died", file=sys.stderr, flush=True)
+            os._exit(1)
+
+    def _from_master(self, message: Message) -> None:
+        user, body = self._user, message.body
+        if message.kind in ("refused", "end"):
+            self._stop = True
+        elif message.kind == "next":
+            self._next_attempt(dict(body), message.blobs)
+        elif body.get("attempt", self._welcome["attempt"]) != self._welcome["attempt"] or user is None:
+            return
+        elif message.kind == "start":
+            if self._pmi is not None:
+                from twister2.worker.pmi import process_mapping
+
+                self._pmi.use_mapping(process_mapping([w["node"]["boot_id"] for w in body["start"]["workers"]]))
+            body = {
+                **body["start"],
+                "curve": self._curve,
+                "runtime_dir": str(self._folder.parent),
+                "volatile": str(self._folder / "volatile"),
+            }
+            self._tell_user(user, "start", body)
+        elif message.kind == "abort":
+            user.board.abort()
+            self._tell_user(user, "abort", {"error": body["error"]})
+            user.kill_at = time.monotonic() + body["grace_s"]
+        elif message.kind == "fenced" and self._pmi is not None:
+            self._pmi.fence_done(body["puts"])
+        elif message.kind in FORWARDED_TO_USER:
+            self._tell_user(user, message.kind, dict(body), message.blobs[0] if message.blobs else b"")
+
+    def _tell_user(self, user: UserProcess, kind: str, body: dict[str, Any], blob: bytes = b"") -> None:
+        with contextlib.suppress(OSError):
+            user.pipe.send(kind, body, blob)
+
+    def _from_user(self, user: UserProcess, kind: str, body: dict[str, Any], blob: bytes) -> None:
+        if kind == "returned":
+            user.result = blob
+        elif kind == "failed":
+            user.failed = True
+            self._send("failed", body)
+        else:
+            self._send(kind, body, (blob,) if blob else ())
+
+    def _read_outputs(self, user: UserProcess, *, to_the_end: bool = False) -> None:
+        for descriptor, (stream, decoder) in list(user.outputs.items()):
+            while True:
+                data = drain(descriptor)
+                text = decoder.decode(data or b"", final=data is None)
+                if text:
+                    if stream == "stderr":
+                        user.tail.extend(text.splitlines())
+                    self._send("output", {"stream": stream, "text": text})
+                if data is None:
+                    os.close(descriptor)
+                    del user.outputs[descriptor]
+                if not data or not to_the_end:
+                    break
+
+    def _from_fork_server(self, kind: str, body: dict[str, Any]) -> None:
+        user = self._user
+        if user is None:
+            return
+        if kind == "forked":
+            user.pid = body["pid"]
+        elif kind == "ended" and body["pid"] == user.pid:
+            user.code = body["code"]
+            self._user_ended(user)
+
+    def _user_ended(self, user: UserProcess) -> None:
+        """Everything the user process wrote is read; what it left behind is ended; the master hears how it ended."""
+        end_leftovers(os.getpid(), keep={self._fork_server.pid}, grace_s=0.0)
+        while (frame := user.pipe.receive()) is not None:
+            self._from_user(user, *frame)
+        self._read_outputs(user, to_the_end=True)
+        body = {
+            "code": user.code,
+            "returned": user.result is not None and not user.failed,
+            "failed": user.failed,
+            "tail": list(user.tail),
+            "steps": self._steps(user),
+        }
+        self._send("ended", body, () if user.result is None else (user.result,))
+        user.close()
+        self._user = None
+        if self._pmi is not None:
+            self._pmi.close()
+            self._pmi = None
+
+    def _next_attempt(self, welcome: dict[str, Any], blobs: tuple[bytes, ...]) -> None:
+        if self._user is not None:
+            end_leftovers(os.getpid(), keep={self._fork_server.pid}, also=self._user.pid, grace_s=0.0)
+            self._user.close()
+            self._user = None
+        shutil.rmtree(self._folder / "volatile", ignore_errors=True)
+        self._welcome = welcome
+        self._begin_attempt(blobs)
+
+    def _beat(self) -> None:
+        user = self._user
+        body: dict[str, Any] = {"steps": [], "waits_for": "", "memory": 0}
+        if user is not None:
+            body = {
+                "steps": self._steps(user),
+                "waits_for": user.board.waits_for,
+                "memory": resident_bytes(user.pid) if user.pid else 0,
+            }
+        self._send("beat", body)
+
+    @staticmethod
+    def _steps(user: UserProcess) -> list[list[Any]]:
+        entries = sorted(user.board.entries(), key=lambda entry: entry.step)[-RECENT_STEPS:]
+        return [entry.to_json() for entry in entries]
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    def _lose_master(self, seconds: float) -> None:
+        error = MasterLostError(
+            f"the job master has been silent for {seconds:.0f} s",
+            why="it died, its host did, or the network between is cut",
+            remedy="see the job's log; submit the job again",
+            where=os.uname().nodename,
+        )
+        print(str(error), file=sys.stderr, flush=True)
+        user = self._user
+        if user is not None:
+            user.board.abort()
+            self._tell_user(user, "abort", {"error": error.to_dict()})
+            time.sleep(0.2)
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._user is not None:
+            end_leftovers(os.getpid(), keep={self._fork_server.pid}, also=self._user.pid, grace_s=1.0)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self._folder.parent.rmdir()
+        if self._dialer is not None:
+            self._dialer.send("bye", {"slot": self.slot})
+            self._dialer.close(linger_s=0.5)
+
+    def stop(self) -> None:
+        """Asked from a signal handler: end the user process and go."""
+        self._stop = True
+
+
+def main() -> int:
+    """Run a supervisor as the environment says: ``TWISTER2_TICKET`` and the slot (``TWISTER2_SLOT_FROM``)."""
+    variable = os.environ.get("TWISTER2_SLOT_FROM", "TWISTER2_SLOT")
+    slot = int(os.environ[variable]) + int(os.environ.get("TWISTER2_SLOT_BASE", "0"))
+    adopt_orphans()
+    fork_server = ForkServer()
+    supervisor = Supervisor(slot, os.environ["TWISTER2_TICKET"], fork_server)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: supervisor.stop())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return supervisor.run() if supervisor.join() else 0
+    except Twister2Error as error:
+        print(str(error), file=sys.stderr, flush=True)
+        return 1

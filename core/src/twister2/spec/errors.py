@@ -197,6 +197,10 @@ class UserCodeError(JobFailedError):
 
     code = "T2-J401"
 
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text}\n{self.details['traceback']}" if self.details.get("traceback") else text
+
 
 class WorkerExitedError(JobFailedError):
     """A worker's process ended by itself: exit code or signal, with the last lines it wrote."""

@@ -161,7 +161,13 @@ class Environment(WorkerEnvironment):
 
             self._link.raise_if_aborted()
             self._transports = [(name, self._transport(name)) for name in self.resolved.job.comm]
-            self._network = form_network(self._link, self._transports, self._start.workers, self.resolved.job.network)
+            self._network = form_network(
+                self._link,
+                self._transports,
+                self.n_workers,
+                self.resolved.job.network,
+                hosts={info.worker_id: info.node.host for info in self._start.workers},
+            )
         return self._network
 
     def _transport(self, name: str) -> Transport:

@@ -125,5 +125,12 @@ def format_user_traceback(error: BaseException) -> str:
 
 
 def _innermost(error: BaseException) -> str:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OUR_CODE)]
-    return f"{frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
+    """``file:line in function`` of the deepest frame that is the user's (not this system's or a plugin's)."""
+    found = ""
+    tb = error.__traceback__
+    while tb is not None:
+        code, name = tb.tb_frame.f_code, str(tb.tb_frame.f_globals.get("__name__", ""))
+        if name.partition(".")[0] != "twister2" and not name.startswith("twister2_"):
+            found = f"{code.co_filename}:{tb.tb_lineno} in {code.co_name}"
+        tb = tb.tb_next
+    return found

@@ -11,7 +11,6 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.batch import n_records
 from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import NetworkError
 from twister2.spec.network import Delivery, EdgeCounters, Port
@@ -128,7 +127,7 @@ class ChannelPort(Port):
                 self.counters.blocked_s += time.perf_counter() - out.refused_at
                 out.refused_at = 0.0
             value = own(value)
-        count = n_records(value) if data and value is not None else 0
+        count = _count(value) if data else 0
         peer = self.targets[target]
         if peer == network.worker_id:
             if data:
@@ -275,6 +274,13 @@ class ChannelPort(Port):
         step = self._step
         step.ports.pop(self.edge, None)
         step.closed_edges.add(self.edge)
+
+
+def _count(value: Any) -> int:
+    try:
+        return len(value)
+    except TypeError:
+        return 1
 
 
 def _misuse(why: str) -> NetworkError:

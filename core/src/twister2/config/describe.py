@@ -71,7 +71,7 @@ def toml_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (str, Path)):
-        return json.dumps(str(value), ensure_ascii=False)
+        return _string(str(value))
     if isinstance(value, enum.Enum):
         return toml_value(value.value)
     if isinstance(value, Mapping):
@@ -82,8 +82,13 @@ def toml_value(value: Any) -> str:
     return repr(value)
 
 
+def _string(text: str) -> str:
+    """A basic string: JSON's escapes are TOML's, which wants one control character more escaped."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _key(key: str) -> str:
-    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else json.dumps(key)
+    return key if key.replace("_", "").replace("-", "").isalnum() and key.isascii() else _string(key)
 
 
 def summary(options: type) -> str:

@@ -141,7 +141,8 @@ def resolve(
     """
     report = Report()
     tree = _read_layers(host, profile, files, os.environ if environ is None else environ, settings, report)
-    return _checked(merge(tree, read_overrides(overrides or {})), profile, host, report)
+    tree = _laid_over(tree, read_overrides(overrides or {}), report)
+    return _checked(tree, profile, host, report)
 
 
 def resolve_plugin(
@@ -170,23 +171,28 @@ def _read_layers(
     tree: Tree = {}
     for path in config_files(environ, files):
         layer, problems = read_file(path)
-        tree = merge(tree, layer)
         report.problems += problems
+        tree = _laid_over(tree, layer, report)
     tree = _with_profile(tree, profile, host, report)
-    tree = merge(tree, read_environment(environ))
+    tree = _laid_over(tree, read_environment(environ), report)
     layer, problems = read_settings(settings)
     report.problems += problems
-    return merge(tree, layer)
+    return _laid_over(tree, layer, report)
+
+
+def _laid_over(tree: Tree, layer: Tree, report: Report) -> Tree:
+    """One more layer; at the root there are only tables, and a value there must not hide the tables below it."""
+    for key, node in layer.items():
+        if isinstance(node, Leaf):
+            report.problem(key, "must be a table", node.origin)
+    return merge(tree, {key: node for key, node in layer.items() if not isinstance(node, Leaf)})
 
 
 def _with_profile(tree: Tree, profile: str | None, host: PluginSource, report: Report) -> Tree:
     """Take the profiles out of the tree and lay the chosen one over the rest."""
     tree = dict(tree)
     profiles = tree.pop("profile", {})
-    if isinstance(profiles, Leaf):
-        report.problem("profile", "must be a table of profiles", profiles.origin)
-        profiles = {}
-    if profile is None:
+    if profile is None or isinstance(profiles, Leaf):
         return tree
     chosen = profiles.get(profile)
     if isinstance(chosen, Leaf):
@@ -250,10 +256,7 @@ def _structure_plugin(tree: Tree, kind: str, name: str, host: PluginSource, repo
 def _check_other_tables(tree: Tree, chosen: set[tuple[str, str]], host: PluginSource, report: Report) -> None:
     """Tables of plugins that are installed but not selected are left alone; tables of unknown ones are mistakes."""
     for kind, table in tree.items():
-        if kind not in KINDS:
-            continue
-        if isinstance(table, Leaf):
-            report.problem(kind, f"must hold one table per plugin, e.g. [{kind}.<name>]", table.origin)
+        if kind not in KINDS or isinstance(table, Leaf):
             continue
         others = [name for name in table if (kind, name) not in chosen]
         if not others:

@@ -140,7 +140,8 @@ def _message(error: Exception) -> str:
 
 def did_you_mean(name: str, choices: typing.Iterable[str]) -> str:
     """``"; did you mean 'x'?"``, or nothing when nothing is near."""
-    found = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
+    # one letter of two or three differs
+    found = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5 if len(name) <= 3 else 0.6)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 

@@ -1,0 +1,139 @@
+"""Reading Parquet."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from twister2.spec.errors import DataFormatError, UsageError
+from twister2.spec.tasks import END
+
+
+@pytest.fixture
+def table(tmp_path):
+    """1,000 rows in ten row groups of ascending ``n``."""
+    rows = {"n": list(range(1000)), "word": [f"w{number % 10}" for number in range(1000)], "x": [0.5] * 1000}
+    parquet.write_table(pa.table(rows), tmp_path / "t.parquet", row_group_size=100)
+    return tmp_path / "t.parquet"
+
+
+@pytest.mark.parametrize("n_tasks", [1, 3, 20])
+def test_all_rows_once(files, table, n_tasks):
+    rows = files.read(table, format="parquet", n_tasks=n_tasks, split_mb=0.001)
+    assert [row["n"] for row in rows] == list(range(1000))
+    assert rows[5] == {"n": 5, "word": "w5", "x": 0.5}
+
+
+def test_columns_are_pruned(files, table):
+    (batch, *_) = files.batches(table, format="parquet", columns=("word",))
+    assert batch.schema.names == ["word"]
+    _, plan = files.plan(table, format="parquet", columns=("word",))
+    assert plan.schema == "word: string"
+
+
+def groups(plan):
+    return [group for split in plan.splits for group in split.spec["groups"]]
+
+
+@pytest.mark.parametrize(
+    ("predicate", "left"),
+    [
+        (("n", "==", 250), [2]),
+        (("n", "<", 200), [0, 1]),
+        (("n", "<=", 200), [0, 1, 2]),
+        (("n", ">", 899), [9]),
+        (("n", ">=", 899), [8, 9]),
+        (("n", "in", (5, 777)), [0, 7]),
+        (("n", "!=", 5), list(range(10))),
+        (("word", "==", "zebra"), []),
+        (("n", "==", "text"), list(range(10))),
+    ],
+)
+def test_row_groups_are_pruned_by_statistics(files, table, predicate, left):
+    _, plan = files.plan(table, format="parquet", predicate=(predicate,))
+    assert groups(plan) == left
+
+
+def test_predicate_column_need_not_be_read(files, table):
+    rows = files.read(table, format="parquet", columns=("x",), predicate=(("n", ">", 899),))
+    assert rows == [{"x": 0.5}] * 100
+
+
+def test_pruned_groups_split_a_run(files, table):
+    _, plan = files.plan(table, format="parquet", predicate=(("n", "in", (150, 950)),), n_tasks=1)
+    assert [split.spec["groups"] for split in plan.splits] == [[1], [9]]
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"n": [1.5], "word": ["a"], "x": [0.5]}, "'n' is int64 in the first and double in the second"),
+        ({"n": [1], "x": [0.5]}, "'word' is missing"),
+        ({"n": [1], "word": ["a"], "x": [0.5], "y": [1]}, "'y' is only in the second"),
+        ({"word": ["a"], "n": [1], "x": [0.5]}, "another order"),
+    ],
+)
+def test_different_schemas_name_both_files_and_the_field(files, table, other, told):
+    parquet.write_table(pa.table(other), table.with_name("u.parquet"))
+    with pytest.raises(DataFormatError) as caught:
+        files.plan(table.parent, format="parquet")
+    assert all(part in str(caught.value) for part in ("t.parquet", "u.parquet", told))
+
+
+def test_difference_in_a_column_that_is_not_wanted(files, table):
+    parquet.write_table(pa.table({"n": [1.5], "word": ["a"]}), table.with_name("u.parquet"))
+    assert len(files.read(table.parent, format="parquet", columns=("word",))) == 1001
+
+
+def test_damaged_files(files, table, tmp_path):
+    (tmp_path / "no.parquet").write_text("this is text, but long enough")
+    with pytest.raises(DataFormatError, match=r"no\.parquet: not a whole Parquet file"):
+        files.plan(tmp_path / "no.parquet", format="parquet")
+    (tmp_path / "cut.parquet").write_bytes(table.read_bytes()[:-50])
+    with pytest.raises(DataFormatError, match=r"cut\.parquet"):
+        files.plan(tmp_path / "cut.parquet", format="parquet")
+    content = bytearray(table.read_bytes())
+    content[4:400] = bytes(396)
+    (tmp_path / "pages.parquet").write_bytes(content)
+    with pytest.raises(DataFormatError, match=r"pages\.parquet"):
+        files.read(tmp_path / "pages.parquet", format="parquet")
+
+
+def test_bad_requests(files, table):
+    with pytest.raises(DataFormatError, match="no column 'nix'"):
+        files.plan(table, format="parquet", columns=("nix",))
+    with pytest.raises(DataFormatError, match="no column 'nix'"):
+        files.plan(table, format="parquet", predicate=(("nix", "==", 1),))
+    with pytest.raises(UsageError, match="~="):
+        files.plan(table, format="parquet", predicate=(("n", "~=", 1),))
+
+
+@pytest.mark.parametrize("stop", [0, 1, 4, 19])
+def test_restore(files, table, stop):
+    def reader():
+        (made,) = files.readers(table, format="parquet", n_tasks=1, batch_rows=50, split_mb=0.001)
+        return made
+
+    first, rest = reader(), reader()
+    rows = [row for _ in range(stop) for row in first.poll().to_pylist()]
+    rest.restore(json.loads(json.dumps(first.position())))
+    first.close()
+    while (batch := rest.poll()) is not END:
+        rows += batch.to_pylist()
+    assert [row["n"] for row in rows] == list(range(1000))
+    rest.close()
+
+
+def test_through_fsspec(files):
+    import fsspec
+
+    store = fsspec.filesystem("memory")
+    with store.open("memory://pq/t.parquet", "wb") as file:
+        parquet.write_table(pa.table({"n": [1, 2]}), file)
+    try:
+        assert files.read("memory://pq", format="parquet") == [{"n": 1}, {"n": 2}]
+    finally:
+        store.rm("/pq", recursive=True)

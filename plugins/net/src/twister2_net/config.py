@@ -1,0 +1,26 @@
+"""Options of the operators."""
+
+from __future__ import annotations
+
+import attrs
+from attrs.validators import ge
+
+from twister2.spec.options import option
+
+
+@attrs.frozen(kw_only=True)
+class NetConfig:
+    """Options of ``[ops.net]``."""
+
+    batch_records: int = option(
+        16384, "Records an operator collects for one target before it sends them on.", unit="1", validator=ge(1)
+    )
+    combine_keys: int = option(
+        1_000_000,
+        "Keys a keyed operator combines on the sending worker before it sends them on.",
+        unit="1",
+        validator=ge(1),
+    )
+    sample_per_target: int = option(
+        200, "Records sampled per target and worker to choose the bounds of ranges.", unit="1", validator=ge(1)
+    )

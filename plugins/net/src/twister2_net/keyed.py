@@ -1,0 +1,404 @@
+"""Keyed operators that combine: each worker combines what its sources send, keys go to their targets, which finish.
+
+All sources of a worker share one table, which is sent on when it holds ``combine_keys`` keys, when memory gets short,
+and at marks and the end. Values are combined in order of arrival: exact for integers and other values whose
+combination is exact; sums of floats may differ in the last bits between runs.
+"""
+
+from __future__ import annotations
+
+import operator
+import pickle
+import sys
+from abc import abstractmethod
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from twister2.spec.batch import Batch, is_array, is_arrow
+from twister2.spec.channel import HeaderKind, Item
+from twister2.spec.errors import KeyHashError, OperatorError
+from twister2.spec.hashing import N_KEY_GROUPS, stable_hash
+from twister2_net.align import Aligner
+from twister2_net.base import DATA, END, LaneOperator, workers_of
+from twister2_net.problems import no_hash, no_pair, short, user_error
+from twister2_net.reducers import Reducer, name_of, reducer_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from twister2.spec.memory import Reservation
+
+Table = dict[Any, Any]
+
+_CHECK_EVERY = 1 << 15
+"""Keys a table grows by before its size is looked at."""
+_CLOSING = (HeaderKind.BARRIER, HeaderKind.FLUSH)
+
+
+class _Nan:
+    """Stands for NaN as a key on the way: NaN is not even equal to itself, and all NaNs are one key here."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> str:
+        return "NAN"
+
+
+NAN: Final = _Nan()
+
+
+class KeyValues:
+    """Pairs in two lists, which pickle faster than tuples. Internal to these operators."""
+
+    __slots__ = ("keys", "values")
+
+    def __init__(self, keys: list[Any], values: list[Any]) -> None:
+        self.keys = keys
+        self.values = values
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return KeyValues, (self.keys, self.values)
+
+
+class _Sized:
+    """A table's reservation: told its estimated size as it grows."""
+
+    __slots__ = ("_checked", "_reservation")
+
+    def __init__(self, reservation: Reservation) -> None:
+        self._reservation = reservation
+        self._checked = 0
+
+    def grown(self, table: Table) -> None:
+        """Look at the size again when the table has grown much."""
+        if len(table) - self._checked >= _CHECK_EVERY:
+            self._checked = len(table)
+            self._reservation.resize(table_bytes(table))
+
+    def cleared(self) -> None:
+        """The table was emptied."""
+        self._checked = 0
+        if self._reservation.size:
+            self._reservation.resize(0)
+
+    def release(self) -> None:
+        """Give everything back."""
+        self._reservation.release()
+
+
+def table_bytes(table: Table) -> int:
+    """Bytes of a dict with its keys and values, estimated from 64 of them."""
+    size = sys.getsizeof(table)
+    sample = list(islice(table.items(), 64))
+    if sample:
+        per_pair = sum(sys.getsizeof(key) + sys.getsizeof(value) for key, value in sample) / len(sample)
+        size += int(len(table) * per_pair)
+    return size
+
+
+class KeyedCombine(LaneOperator):
+    """Base of the keyed operators that combine."""
+
+    reducer: Reducer
+
+    def lanes(self) -> tuple[Sequence[int], Sequence[int]]:
+        return workers_of(self.context.sources), self.context.targets
+
+    @abstractmethod
+    def combine(self, table: Table, batch: Batch, source: int) -> None:
+        """Take the records of a batch into a table."""
+
+    def merge(self, table: Table, part: KeyValues, target: int) -> None:
+        """Take pairs from a worker into the table of a target."""
+        merge_pairs(table, zip(part.keys, part.values, strict=True), self.reducer)
+
+    # -- sending side ----------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        memory = self.context.memory
+        self.table: Table = {}
+        self._short = False
+        self._table_size = _Sized(memory.reserve(f"{self.label}: combining", revoke=self._revoke))
+        self._gate = Aligner(self.local_sources)
+        self.tables: dict[int, Table] = {target: {} for target in self.local_targets}
+        self._sizes = {
+            target: _Sized(memory.reserve(f"{self.label}: results of task {target}")) for target in self.local_targets
+        }
+        self._results: dict[int, deque[Iterator[list[Any]] | Item]] = {target: deque() for target in self.local_targets}
+
+    def _revoke(self, wanted: int) -> int:
+        """Memory is short: nothing can be freed at once, but the next batch finds an empty table."""
+        self._short = bool(self.table)
+        return 0
+
+    def send(self, source: int, batch: Batch) -> bool:
+        if source in self._gate.blocked:
+            return False
+        return super().send(source, batch)
+
+    def take(self, source: int, batch: Batch) -> None:
+        if self._short:
+            self._flush()
+        self.combine(self.table, batch, source)
+        self._table_size.grown(self.table)
+        if len(self.table) >= self.config.combine_keys or self._short:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send the table's pairs to their targets."""
+        self._short = False
+        table, self.table = self.table, {}
+        if not table:
+            return
+        lane = self.my_senders[0]
+        limit = 4 * self.config.batch_records
+        for target, part in self._scatter(table):
+            for start in range(0, len(part), limit):
+                whole = len(part) <= limit
+                keys = part.keys if whole else part.keys[start : start + limit]
+                values = part.values if whole else part.values[start : start + limit]
+                self.push(lane, target, DATA, KeyValues(keys, values))
+        self._table_size.cleared()
+
+    def _scatter(self, table: Table) -> Iterator[tuple[int, KeyValues]]:
+        n = len(self.receivers)
+        parts = [KeyValues([], []) for _ in range(n)]
+        keys = [part.keys.append for part in parts]
+        values = [part.values.append for part in parts]
+        for key, value in table.items():
+            if key != key:
+                key = NAN
+                target = (stable_hash(float("nan")) % N_KEY_GROUPS) * n // N_KEY_GROUPS
+            else:
+                target = (stable_hash(key) % N_KEY_GROUPS) * n // N_KEY_GROUPS
+            keys[target](key)
+            values[target](value)
+        for target, part in enumerate(parts):
+            if len(part):
+                yield target, part
+
+    def marked(self, source: int, kind: HeaderKind, value: Any) -> None:
+        self._gate.mark(source, kind, value)
+        self._pass_marks()
+
+    def finished(self, source: int) -> None:
+        self._gate.mark(source, END, None)
+        self._pass_marks()
+
+    def _pass_marks(self) -> None:
+        while self._gate.ready:
+            kind, value = self._gate.ready.popleft()
+            if kind in _CLOSING or kind == END:
+                self._flush()
+            self.push_all(self.my_senders[0], kind, value)
+
+    # -- receiving side --------------------------------------------------------------------------------------------
+
+    def progress(self) -> bool:
+        moved = self.pump()
+        for target in self.local_targets:
+            moved = self._absorb(target) or moved
+        return moved
+
+    def _absorb(self, target: int) -> bool:
+        """Take in what has come for a target; whether anything had."""
+        aligner, port, table = self.aligners[target], self.port, self.tables[target]
+        moved = False
+        for _ in range(32):
+            delivery = port.receive(target, aligner.blocked or ())
+            if delivery is None:
+                break
+            moved = True
+            if delivery.kind == DATA:
+                self.merge(table, delivery.value, target)
+                self._sizes[target].grown(table)
+            else:
+                aligner.mark(delivery.source, delivery.kind, delivery.value)
+                while aligner.ready:
+                    self._deliver(target, *aligner.ready.popleft())
+                table = self.tables[target]
+        return moved
+
+    def _deliver(self, target: int, kind: HeaderKind, value: Any) -> None:
+        queue = self._results[target]
+        if kind in (END, HeaderKind.FLUSH):
+            queue.append(self._batches(target, self.tables[target]))
+            self.tables[target] = {}
+        queue.append(Item(kind, -1, target, value))
+
+    def _batches(self, target: int, table: Table) -> Iterator[list[Any]]:
+        if NAN in table:
+            table[float("nan")] = table.pop(NAN)
+        pairs = iter(table.items())
+        while batch := list(islice(pairs, self.config.batch_records)):
+            yield batch
+        self._sizes[target].cleared()
+
+    def receive(self, target: int) -> Item | None:
+        if self.closed:
+            return None
+        queue = self._results[target]
+        if not queue:
+            self._absorb(target)
+        while queue:
+            first = queue[0]
+            if isinstance(first, Item):
+                queue.popleft()
+                if first.kind == END:
+                    self._ended.add(target)
+                return first
+            batch = next(first, None)
+            if batch is not None:
+                return Item(DATA, -1, target, batch)
+            queue.popleft()
+        return None
+
+    def snapshot(self) -> bytes | None:
+        if not any(self.tables.values()):
+            return None
+        return pickle.dumps(self.tables, 5)
+
+    def restore(self, state: bytes) -> None:
+        self.tables.update(pickle.loads(state))
+
+    def close(self) -> None:
+        if not self.closed:
+            self._table_size.release()
+            for size in self._sizes.values():
+                size.release()
+            self.table = {}
+            self.tables = {target: {} for target in self.local_targets}
+            self._results = {target: deque() for target in self.local_targets}
+        super().close()
+
+
+def merge_pairs(table: Table, pairs: Iterable[tuple[Any, Any]], reducer: Reducer) -> None:
+    """Combine pairs into a table."""
+    if reducer is operator.add:
+        for key, value in pairs:
+            if key in table:
+                table[key] = table[key] + value
+            else:
+                table[key] = value
+        return
+    for key, value in pairs:
+        if key in table:
+            table[key] = reducer(table[key], value)
+        else:
+            table[key] = value
+
+
+class KeyedReduce(KeyedCombine):
+    """Combine the values of each key with a reducer."""
+
+    def prepare(self) -> None:
+        given = self.options["reducer"]
+        self.reducer = operator.add if name_of(given) == "sum" else reducer_for(given, self.label)
+
+    def combine(self, table: Table, batch: Batch, source: int) -> None:
+        pairs = _pairs(batch)
+        if pairs and not (_is_pair(pairs[0]) and _is_pair(pairs[-1])):
+            raise no_pair(self.label, source, pairs[-1] if _is_pair(pairs[0]) else pairs[0])
+        walk = iter(pairs)
+        try:
+            merge_pairs(table, walk, self.reducer)
+        except Exception as error:
+            index = len(pairs) - operator.length_hint(walk) - 1
+            raise self._blame(error, pairs[index], source, table) from error
+
+    def merge(self, table: Table, part: KeyValues, target: int) -> None:
+        pairs = list(zip(part.keys, part.values, strict=True))
+        walk = iter(pairs)
+        try:
+            merge_pairs(table, walk, self.reducer)
+        except Exception as error:
+            index = len(pairs) - operator.length_hint(walk) - 1
+            raise self._blame(error, pairs[index], target, table) from error
+
+    def _blame(self, error: Exception, record: Any, task: int, table: Table) -> Exception:
+        if not _is_pair(record):
+            return no_pair(self.label, task, record)
+        key, value = record
+        try:
+            hash(key)
+        except TypeError as unhashable:
+            return no_hash(self.label, task, key, unhashable)
+        return user_error(error, "reducer", self.label, task, (key, table.get(key), value))
+
+
+def _is_pair(record: Any) -> bool:
+    return isinstance(record, (tuple, list)) and len(record) == 2
+
+
+def _pairs(batch: Batch) -> Sequence[Any]:
+    if is_arrow(batch):
+        if batch.num_columns != 2:
+            raise OperatorError(
+                f"an Arrow batch with the columns {', '.join(batch.schema.names)} holds no pairs",
+                why="keyed operators take a key column and a value column",
+                remedy="select two columns first",
+            )
+        return list(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
+    if is_array(batch):
+        return batch.tolist()  # type: ignore[no-any-return]
+    return batch  # type: ignore[no-any-return]
+
+
+def _count_function() -> Callable[[Table, Iterable[Any]], None]:
+    """The counting loop of ``collections.Counter``, in C where the interpreter has one."""
+    import collections
+
+    found: Callable[[Table, Iterable[Any]], None] | None = getattr(collections, "_count_elements", None)
+    if found is not None:
+        return found
+
+    def count(table: Table, records: Iterable[Any]) -> None:
+        get = table.get
+        for record in records:
+            table[record] = get(record, 0) + 1
+
+    return count
+
+
+class CountByValue(KeyedCombine):
+    """Count equal records."""
+
+    _count = staticmethod(_count_function())
+
+    def prepare(self) -> None:
+        self.reducer = operator.add
+
+    def combine(self, table: Table, batch: Batch, source: int) -> None:
+        if is_array(batch) and batch.ndim == 1 and batch.dtype.kind in "iubfSUMm":
+            import numpy
+
+            values, counts = numpy.unique(batch, return_counts=True)
+            merge_pairs(table, zip(values.tolist(), counts.tolist(), strict=True), operator.add)
+            return
+        records: Any = batch
+        if is_arrow(batch):
+            columns = [batch.column(index).to_pylist() for index in range(batch.num_columns)]
+            records = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+        elif is_array(batch):
+            records = batch.tolist() if batch.ndim == 1 else [tuple(row) for row in batch.tolist()]
+        try:
+            self._count(table, records)
+        except TypeError as error:
+            raise self._unhashable(records, source, error) from error
+
+    def _unhashable(self, records: Iterable[Any], source: int, error: TypeError) -> Exception:
+        for record in records:
+            try:
+                hash(record)
+            except TypeError as unhashable:
+                return no_hash(self.label, source, record, unhashable)
+        return KeyHashError(
+            f"{self.label} cannot count its records",
+            why=str(error),
+            remedy="use records that can be keys: numbers, str, bytes or tuples of these",
+            details={"record": short(next(iter(records), None))},
+        )

@@ -1,0 +1,67 @@
+"""Errors of operators, said once: wrong use, wrong records, and user functions that raise."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+from twister2.spec.errors import KeyHashError, OperatorError, Twister2Error, UserCodeError
+
+
+def short(value: Any, limit: int = 200) -> str:
+    """``repr`` of a record, cut; never raises."""
+    try:
+        text = repr(value)
+    except Exception as error:
+        text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def user_error(error: Exception, role: str, label: str, task: int, record: Any) -> Twister2Error:
+    """A user function raised: an error that names the edge, the task and the record."""
+    if isinstance(error, Twister2Error):
+        return error
+    function = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
+    raised = UserCodeError(
+        f"the {role} of {label} raised {type(error).__name__}: {error}",
+        why=f"it was given {short(record)}",
+        remedy="see the traceback, and mend the function or the data",
+        where=f"{label}, task {task}" + (f", {function.filename}:{function.lineno}" if function else ""),
+        details={
+            "operator": label,
+            "partition": task,
+            "record": short(record),
+            "traceback": "".join(traceback.format_exception(error)),
+        },
+    )
+    raised.__cause__ = error
+    return raised
+
+
+def no_pair(label: str, task: int, record: Any) -> OperatorError:
+    """A keyed operator was given something that is no pair."""
+    return OperatorError(
+        f"{label} takes (key, value) pairs, and was given {short(record)}",
+        why=f"a {type(record).__name__} is no pair",
+        remedy="map the records to tuples (key, value) first",
+        where=f"{label}, task {task}",
+        details={"record": short(record)},
+    )
+
+
+def no_hash(label: str, task: int, key: Any, error: Exception) -> KeyHashError:
+    """A key that cannot be hashed."""
+    raised = KeyHashError(
+        f"{short(key)} cannot be a key in {label}",
+        why=str(error) or type(error).__name__,
+        remedy="use a number, str, bytes or a tuple of these as key",
+        where=f"{label}, task {task}",
+        details={"record": short(key)},
+    )
+    raised.__cause__ = error
+    return raised
+
+
+def wrong_option(label: str, name: str, why: str, remedy: str) -> OperatorError:
+    """An option that cannot be."""
+    return OperatorError(f"option '{name}' of {label} is wrong", why=why, remedy=remedy, where=label)

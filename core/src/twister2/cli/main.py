@@ -190,9 +190,6 @@ def _report(error: Exception) -> int:
         traceback.print_exception(error)
     elif code != EXIT_BUG:
         print(error, file=sys.stderr)
-        remote = getattr(error, "details", {}).get("traceback")
-        if isinstance(remote, str) and remote.strip():
-            print(f"\n{remote.rstrip()}", file=sys.stderr)
     else:
         print(
             f"twister2 failed by a mistake of its own: {type(error).__name__}: {error}\n"

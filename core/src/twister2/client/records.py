@@ -115,4 +115,4 @@ def find_job(state: pathlib.Path, text: str) -> JobSummary:
         if matching
         else f"{len(jobs)} jobs are recorded in {state / 'jobs'}"
     )
-    raise JobNotFoundError(f"there is no job {text!r}", why=why, remedy="see 'twister2 list --all' for ids and names")
+    raise JobNotFoundError(f"there is no job {text!r}", why=why, remedy="see 'twister2 list' for ids and names")

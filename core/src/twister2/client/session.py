@@ -65,6 +65,7 @@ class Session:
         self._dialer: Dialer | None = None
         self._channel = contextlib.ExitStack()
         self._outcome: Outcome | None = None
+        self._asked = 0.0
         self._journal: Journal | None = None
         self._shared = "state" in prepared.backend.offers.shared_files or prepared.match.master == "client"
 
@@ -152,6 +153,13 @@ class Session:
         if self._prepared.master_ticket.runtime_dir:
             shutil.rmtree(self._prepared.master_ticket.runtime_dir, ignore_errors=True)
 
+    def leave(self) -> None:
+        """The job goes on without this client."""
+        if self._master is not None:
+            assert self._master.stdin is not None
+            self._master.stdin.close()
+        self._prepared.backend.close()
+
     # -- following -----------------------------------------------------------------------------------------------------
 
     def follow(self) -> Outcome:
@@ -226,7 +234,7 @@ class Session:
     def _check_allocation(self) -> None:
         """The master is in the allocation and silent: ask the manager now and then whether it still lives."""
         now = time.monotonic()
-        if now - getattr(self, "_asked", 0.0) < 2.0 or self.handle is None:
+        if now - self._asked < 2.0 or self.handle is None:
             return
         self._asked = now
         with contextlib.suppress(ResourceError):

@@ -160,6 +160,19 @@ def resolve_plugin(
     return options
 
 
+def resolve_job(*, host: PluginSource, environ: Mapping[str, str] | None = None) -> JobConfig:
+    """The options of ``[job]`` from all layers, without plugins, for commands about jobs of the past.
+
+    :raises ConfigError: its table, or a file, has problems.
+    """
+    report = Report()
+    tree = _read_layers(host, None, None, os.environ if environ is None else environ, (), report)
+    job = structure(JobConfig, tree.get("job", {}), "job", report)
+    if report.problems:
+        raise config_error(report.problems)
+    return job
+
+
 def _read_layers(
     host: PluginSource,
     profile: str | None,

@@ -166,6 +166,7 @@ class Environment(WorkerEnvironment):
                 self._transports,
                 self.n_workers,
                 self.resolved.job.network,
+                memory=self.memory,
                 hosts={info.worker_id: info.node.host for info in self._start.workers},
             )
         return self._network

@@ -1,0 +1,51 @@
+"""What the subcommands about existing jobs share: finding them, and their arguments."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import time
+from typing import Any
+
+from twister2.client.records import JobSummary, all_jobs, find_job
+from twister2.control.folders import state_folder
+
+
+def add_state_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--state-dir``."""
+    parser.add_argument("--state-dir", default="", help="the state folder (job.state_dir) when it is not the usual one")
+
+
+def add_job_argument(parser: argparse.ArgumentParser, **options: Any) -> None:
+    """Add the job argument and ``--state-dir``."""
+    parser.add_argument("job", help="id, the beginning of an id, a name, or 'last'", **options)
+    add_state_argument(parser)
+
+
+def folder(arguments: argparse.Namespace) -> pathlib.Path:
+    """The state folder: given, configured, or the usual one."""
+    if arguments.state_dir:
+        return state_folder(arguments.state_dir)
+    from twister2.config.resolve import resolve_job
+    from twister2.host import PluginHost
+
+    return state_folder(resolve_job(host=PluginHost()).state_dir)
+
+
+def find(arguments: argparse.Namespace, text: str) -> JobSummary:
+    """The job the user means."""
+    return find_job(folder(arguments), text)
+
+
+def everything(arguments: argparse.Namespace) -> list[JobSummary]:
+    """All jobs, oldest first."""
+    return all_jobs(folder(arguments))
+
+
+def ago(seconds: float) -> str:
+    """A point in time, as people say it."""
+    past = max(0, int(time.time() - seconds))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if past >= size:
+            return f"{past // size} {unit} ago"
+    return f"{past} s ago"

@@ -1,0 +1,40 @@
+"""``twister2 list``: your jobs."""
+
+from __future__ import annotations
+
+import argparse
+
+from twister2.cli.jobs import add_state_argument, ago, everything
+from twister2.cli.output import add_json_argument, print_json, print_table
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add arguments."""
+    parser.add_argument("--active", action="store_true", help="only jobs that have not ended")
+    add_state_argument(parser)
+    add_json_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List jobs, oldest first. Asks the master or the manager about those that have not ended."""
+    from twister2.client.jobs import status_of
+
+    rows = []
+    for job in everything(arguments):
+        facts = status_of(job)
+        ended = "ended" in facts
+        if not (arguments.active and ended):
+            rows.append({**facts, "state": facts.get("state", "queued"), "reason": facts.get("reason", "")})
+    if arguments.json:
+        keys = ("job", "name", "state", "reason", "n_workers", "profile", "program", "started", "ended")
+        print_json([{key: row.get(key) for key in keys} for row in rows])
+        return 0
+    print_table(
+        ("JOB", "STATE", "WORKERS", "PROFILE", "STARTED", "REASON"),
+        [
+            (row["job"], row["state"], row["n_workers"], row["profile"], ago(row["started"]), str(row["reason"])[:60])
+            for row in rows
+        ],
+        empty="no jobs",
+    )
+    return 0

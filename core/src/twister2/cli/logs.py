@@ -1,0 +1,34 @@
+"""``twister2 logs``: what a job's workers wrote."""
+
+from __future__ import annotations
+
+import argparse
+
+from twister2.cli.jobs import add_job_argument, find
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add arguments."""
+    add_job_argument(parser)
+    parser.add_argument("-w", "--worker", type=int, action="append", help="only this worker; repeatable")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the job has ended")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--events", action="store_true", help="the event log (JSON lines) instead")
+    what.add_argument("--manager", action="store_true", help="what master and supervisors wrote themselves instead")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print logs, each line with the worker's number unless only one is asked for."""
+    from twister2.client.jobs import log_lines, manager_lines
+    from twister2.master.journal import EVENTS
+
+    job = find(arguments, arguments.job)
+    if arguments.events:
+        path = job.folder / EVENTS
+        print(path.read_text(encoding="utf-8") if path.exists() else "", end="")
+        return 0
+    lines = manager_lines(job) if arguments.manager else log_lines(job, arguments.worker, arguments.follow)
+    alone = arguments.worker is not None and len(arguments.worker) == 1 and not arguments.manager
+    for name, line in lines:
+        print(line if alone else f"{name} | {line}", flush=True)
+    return 0

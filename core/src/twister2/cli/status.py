@@ -1,0 +1,50 @@
+"""``twister2 status``: the state of a job, its workers, and who waits for whom."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from twister2.cli.jobs import add_job_argument, ago, find
+from twister2.cli.output import add_json_argument, print_json, print_table
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add arguments."""
+    add_job_argument(parser)
+    add_json_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Show the status; the exit code is 0 whatever the state."""
+    from twister2.client.jobs import status_of
+
+    facts = status_of(find(arguments, arguments.job))
+    if arguments.json:
+        print_json(facts)
+        return 0
+    print(f"{facts['job']}  {facts.get('state', 'queued')}{_reason(facts)}")
+    print(f"  program   {facts['program']}")
+    print(f"  profile   {facts['profile']}, {facts['n_workers']} workers, attempt {facts.get('attempt', 1)}")
+    print(f"  started   {ago(facts['started'])}")
+    if facts.get("error"):
+        from twister2.spec.errors import from_dict
+
+        print("\n" + str(from_dict(facts["error"])))
+    elif facts.get("workers"):
+        print()
+        print_table(("WORKER", "HOST", "PHASE", "MEMORY", "DOES", "WAITS FOR"), [_row(row) for row in facts["workers"]])
+    return 0
+
+
+def _reason(facts: dict[str, Any]) -> str:
+    return f": {facts['reason']}" if facts.get("reason") else ""
+
+
+def _row(row: dict[str, Any]) -> tuple[object, ...]:
+    does = "runs the program"
+    if row["step"]:
+        group, step, (_, kind, shape, line) = row["step"]
+        does = f"step {step}{f' of group {group}' if group else ''}: {kind} {shape} at {line}"
+    memory = f"{row['memory'] >> 20} MiB"
+    return row["worker"], row["host"], row["phase"], memory, does if row["phase"] == "joined" else "", row["waits_for"]

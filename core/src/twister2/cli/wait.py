@@ -1,0 +1,32 @@
+"""``twister2 wait``: wait for the end of a job."""
+
+from __future__ import annotations
+
+import argparse
+
+from twister2.cli.jobs import add_job_argument, find
+from twister2.cli.output import add_json_argument, print_json
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add arguments."""
+    add_job_argument(parser)
+    parser.add_argument("--timeout", type=float, metavar="S", help="give up after S seconds")
+    add_json_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit code 0 when the job completed, 1 when it failed, 5 when it was killed."""
+    from twister2.client.jobs import wait_for
+    from twister2.spec.errors import from_dict
+
+    facts = wait_for(find(arguments, arguments.job), arguments.timeout)
+    if arguments.json:
+        print_json(facts)
+    else:
+        print(f"{facts['job']}  {facts['state']}{': ' + facts['reason'] if facts.get('reason') else ''}")
+    if facts.get("error"):
+        from twister2.cli.main import exit_code
+
+        return exit_code(from_dict(facts["error"]))
+    return 0

@@ -1,0 +1,227 @@
+"""What any shell of the user can do with a job it finds in the state folder: ask, wait, kill, clean, read its logs."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import shutil
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from twister2.client.records import JobSummary, read_state, summary
+from twister2.config import Resolved
+from twister2.control.channel import Dialer
+from twister2.control.folders import runtime_folder
+from twister2.host import Pins, PluginHost
+from twister2.master.journal import Journal
+from twister2.spec.errors import (
+    DeadlineError,
+    JobKilledError,
+    MasterLostError,
+    NetworkError,
+    ResourceError,
+    Twister2Error,
+    UsageError,
+)
+from twister2.spec.rm import JobState, JobStatus, ResourceManager, RmContext
+
+ANSWER_S = 3.0
+
+
+def backend_of(job: JobSummary) -> ResourceManager:
+    """The resource manager's backend for this job, made as it was when the job was submitted."""
+    host = PluginHost.from_pins(Pins.from_dict(job.record.pins))
+    resolved = Resolved.from_dict(job.record.resolved, host)
+    name = resolved.job.rm
+    state_dir = str(job.folder.parent.parent)
+    backend: ResourceManager = host.create(
+        "rm", name, resolved.plugin("rm", name), context=RmContext(state_dir=state_dir)
+    )
+    return backend
+
+
+@contextlib.contextmanager
+def master_of(job: JobSummary, backend: ResourceManager) -> Iterator[Dialer]:
+    """A connection to the job's master, attached.
+
+    :raises MasterLostError: it does not answer. :raises ResourceError: it cannot be reached.
+    """
+    with contextlib.ExitStack() as stack:
+        addresses = job.record.addresses or stack.enter_context(backend.open_channel(job.record.job_handle))
+        dialer = Dialer(addresses, job.record.master_public, deadline_s=ANSWER_S)
+        stack.callback(dialer.close)
+        dialer.request("attach", {"client_key": job.record.client_key}, ("attached",), ANSWER_S)
+        yield dialer
+
+
+def status_of(job: JobSummary) -> dict[str, Any]:
+    """What is known of a job now, as plain data: from its master, else from the resource manager, else from its files."""
+    facts: dict[str, Any] = {
+        "job": job.record.job_id,
+        "name": job.record.name,
+        "program": job.record.program,
+        "profile": job.record.profile,
+        "n_workers": job.record.n_workers,
+        "started": job.record.started,
+        **read_state(job.folder),
+    }
+    if JobState(facts.get("state", "queued")).final:
+        return facts
+    backend = backend_of(job)
+    try:
+        with master_of(job, backend) as dialer:
+            return {**facts, **dialer.request("status", {}, ("status",), ANSWER_S).body}
+    except (MasterLostError, ResourceError, NetworkError):
+        return _status_without_master(job, backend, facts)
+    finally:
+        backend.close()
+
+
+def _status_without_master(job: JobSummary, backend: ResourceManager, facts: dict[str, Any]) -> dict[str, Any]:
+    try:
+        status = backend.state(job.record.job_handle)
+    except ResourceError as error:
+        return {**facts, "reason": f"neither the job master nor the resource manager answers ({error.what})"}
+    again = read_state(job.folder)
+    if JobState(again.get("state", "queued")).final:
+        return {**facts, **again}
+    if status.state.final or status.state is JobState.UNKNOWN:
+        return {**facts, **_record_end(job, JobState.FAILED, _gone(status))}
+    return {**facts, "state": status.state.value, "reason": status.reason, "slots": dict(status.slots)}
+
+
+def _gone(status: JobStatus) -> MasterLostError:
+    return MasterLostError(
+        "the job ended without its job master saying how",
+        why=f"the resource manager says: {status.reason or status.state.value}",
+        remedy="see 'twister2 logs' for what was written; submit the job again",
+    )
+
+
+def _record_end(job: JobSummary, state: JobState, error: Twister2Error) -> dict[str, Any]:
+    facts = {"state": state.value, "reason": error.what, "ended": time.time(), "error": error.to_dict()}
+    journal = Journal(job.folder)
+    journal.state(**{**read_state(job.folder), **facts})
+    journal.event("job_ended", by="another shell", state=state.value, error=error.to_dict())
+    journal.close()
+    return facts
+
+
+def wait_for(job: JobSummary, deadline_s: float | None) -> dict[str, Any]:
+    """Wait until a job has ended; returns its status.
+
+    :raises DeadlineError: it had not ended in time.
+    """
+    end = None if deadline_s is None else time.monotonic() + deadline_s
+    asked = 0.0
+    while True:
+        facts = read_state(job.folder)
+        if JobState(facts.get("state", "queued")).final:
+            return status_of(job)
+        if time.monotonic() - asked > 5.0:
+            asked = time.monotonic()
+            facts = status_of(job)
+            if JobState(facts.get("state", "queued")).final:
+                return facts
+        if end is not None and time.monotonic() > end:
+            raise DeadlineError(
+                f"job {job.record.job_id} had not ended after {deadline_s:g} s",
+                why=f"it is {facts.get('state', 'queued')} {facts.get('reason', '')}".strip(),
+                remedy="wait longer, or end it with 'twister2 kill'",
+            )
+        time.sleep(0.1)
+
+
+def kill(job: JobSummary, reason: str = "twister2 kill") -> bool:
+    """End a job for good; False when it had ended already.
+
+    Through its master when that answers, and always through the resource manager: nothing of it is left afterwards.
+    """
+    had_ended = job.state.final
+    backend = backend_of(job)
+    handle = job.record.job_handle
+    try:
+        if not had_ended:
+            with contextlib.suppress(MasterLostError, ResourceError, NetworkError), master_of(job, backend) as dialer:
+                dialer.request("kill", {"reason": reason}, ("ended",), 15.0)
+        backend.kill(handle, 1.0)
+        left = backend.clean(handle)
+        if left:
+            raise ResourceError(
+                f"job {job.record.job_id} has ended, but something is left",
+                why="; ".join(left),
+                remedy="remove it by hand",
+            )
+    finally:
+        backend.close()
+    if job.record.master_in_client:
+        shutil.rmtree(runtime_folder(job.record.job_id), ignore_errors=True)
+    if not JobState(read_state(job.folder).get("state", "queued")).final:
+        error = JobKilledError("the job was killed", why=reason, remedy="submit it again when it is wanted")
+        _record_end(job, JobState.KILLED, error)
+    return not had_ended
+
+
+def clean(job: JobSummary) -> None:
+    """Remove record and logs of an ended job, and whatever it may still have with its resource manager.
+
+    :raises UsageError: it has not ended.
+    """
+    if not JobState(status_of(job).get("state", "queued")).final:
+        raise UsageError(
+            f"job {job.record.job_id} has not ended",
+            why=f"it is {job.state.value}",
+            remedy=f"end it first: twister2 kill {job.record.job_id}",
+        )
+    with contextlib.suppress(Twister2Error):
+        backend = backend_of(job)
+        backend.kill(job.record.job_handle, 0.0)
+        backend.clean(job.record.job_handle)
+        backend.close()
+    shutil.rmtree(job.folder)
+
+
+def log_lines(job: JobSummary, workers: list[int] | None, follow: bool) -> Iterator[tuple[str, str]]:
+    """Lines of the workers' logs as (name of the file without its ending, line), in the order of workers; with ``follow``,
+    new ones as they come until the job has ended."""
+    offsets: dict[pathlib.Path, int] = {}
+    while True:
+        current = summary(job.folder)
+        ended = current is None or current.state.final
+        for path in _log_files(job.folder, workers):
+            yield from _new_lines(path, offsets, whole=not follow or ended)
+        if not follow or ended:
+            return
+        time.sleep(0.2)
+
+
+def _log_files(folder: pathlib.Path, workers: list[int] | None) -> list[pathlib.Path]:
+    found = [*(folder / "logs").glob("worker-*.log")]
+    found.sort(key=lambda path: int(path.stem.partition("-")[2]))
+    if workers is not None:
+        return [path for path in found if int(path.stem.partition("-")[2]) in workers]
+    return found
+
+
+def _new_lines(path: pathlib.Path, offsets: dict[pathlib.Path, int], *, whole: bool) -> Iterator[tuple[str, str]]:
+    with path.open("rb") as file:
+        file.seek(offsets.get(path, 0))
+        data = file.read()
+    end = len(data) if whole else data.rfind(b"\n") + 1
+    offsets[path] = offsets.get(path, 0) + end
+    for line in data[:end].decode(errors="replace").splitlines():
+        yield path.stem, line
+
+
+def manager_lines(job: JobSummary) -> Iterator[tuple[str, str]]:
+    """What the copies wrote outside the control channel, through the resource manager, and the master's own log."""
+    master = job.folder / "master.log"
+    if master.is_file():
+        yield from (("master", line) for line in master.read_text(errors="replace").splitlines())
+    backend = backend_of(job)
+    try:
+        for chunk in backend.logs(job.record.job_handle):
+            yield from ((f"slot-{chunk.slot}", line) for line in chunk.text.splitlines())
+    finally:
+        backend.close()

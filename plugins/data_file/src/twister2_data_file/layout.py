@@ -78,7 +78,7 @@ class Layout:
         :raises DataAccessError: there is.
         """
         if self.single_file:
-            if self.store.names(self.target) or (self.target.endswith("/")):
+            if self.store.has_folder(self.target):
                 raise _exists(self.target, "it is a folder, but one file is to be written")
             if not overwrite and self.request.attempt <= 1 and self.store.size(self.target) is not None:
                 raise _exists(self.target, "the file exists")

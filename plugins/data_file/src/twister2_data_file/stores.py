@@ -16,6 +16,10 @@ from twister2.spec.errors import DataAccessError, DataNotFoundError
 BOOKKEEPING = frozenset({"_SUCCESS", "_temporary", "_metadata", "_common_metadata"})
 """Names that systems writing folders of parts use for themselves."""
 
+WRITE_BUFFER = 1 << 18
+FOLDER_RACES = 5
+"""How often a folder is made again that others remove at the same time."""
+
 
 def is_hidden(name: str) -> bool:
     """Whether a folder or a glob leaves out this file or folder unless it is named itself."""
@@ -65,6 +69,10 @@ class Store(ABC):
     @abstractmethod
     def names(self, folder: str) -> list[str]:
         """Sorted names in a folder; empty when there is no such folder."""
+
+    @abstractmethod
+    def has_folder(self, path: str) -> bool:
+        """Whether a folder is there, also an empty one."""
 
     @abstractmethod
     def replace(self, source: str, target: str) -> None:
@@ -124,8 +132,14 @@ class LocalStore(Store):
         return open(path, "rb", buffering=0)
 
     def create(self, path: str) -> IO[bytes]:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        return open(path, "wb", buffering=1 << 18)
+        folder = os.path.dirname(path)
+        for _ in range(FOLDER_RACES):
+            os.makedirs(folder, exist_ok=True)
+            try:
+                return open(path, "wb", buffering=WRITE_BUFFER)
+            except FileNotFoundError:
+                continue  # another task found the folder empty and removed it
+        return open(path, "wb", buffering=WRITE_BUFFER)
 
     def sync(self, file: IO[bytes]) -> None:
         file.flush()
@@ -143,6 +157,9 @@ class LocalStore(Store):
             return sorted(os.listdir(folder))
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+    def has_folder(self, path: str) -> bool:
+        return os.path.isdir(path)
 
     def replace(self, source: str, target: str) -> None:
         os.replace(source, target)
@@ -223,6 +240,9 @@ class RemoteStore(Store):
         if not self._fs.isdir(folder):
             return []
         return sorted(str(each).rstrip("/").rsplit("/", 1)[-1] for each in self._fs.ls(folder, detail=False))
+
+    def has_folder(self, path: str) -> bool:
+        return bool(self._fs.isdir(path))
 
     def replace(self, source: str, target: str) -> None:
         self._fs.copy(source, target)

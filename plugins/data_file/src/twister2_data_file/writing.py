@@ -108,7 +108,7 @@ class PartWriter(Writer):
     def _encoder_now(self) -> Encoder:
         if self._encoder is None:
             layout = self._layout
-            self._made_folder = self._made_folder or not layout.store.names(layout.folder)
+            self._made_folder = self._made_folder or not layout.store.has_folder(layout.folder)
             # The number of the checkpoint is not known yet: 0 is the part that is being written.
             self._path = layout.temporary(0)
             self._file = layout.store.create(self._path)

@@ -64,14 +64,14 @@ class Launcher:
 
     def __init__(self, order: dict[str, Any], libc: Any) -> None:
         self.order, self.libc = order, libc
+        self.forked = order["command"] == [sys.executable, "-m", FORKED_MODULE]
         self.copies: dict[int, int] = {}
         self.signals = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
         self.journal = os.open(order["journal"], os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
     def run(self) -> int:
         command = self.order["command"]
-        forked = command == [sys.executable, "-m", FORKED_MODULE]
-        supervisor = importlib.import_module(SUPERVISOR) if forked else None
+        supervisor = importlib.import_module(SUPERVISOR) if self.forked else None
         signal.pthread_sigmask(signal.SIG_BLOCK, self.signals)
         gc.freeze()
         lines = []
@@ -138,7 +138,7 @@ class Launcher:
     def _reap(self) -> None:
         while True:
             try:
-                # the id stays taken while what is left of the session is ended
+                # the id stays taken while what is left of the copy is ended
                 info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
@@ -146,21 +146,27 @@ class Launcher:
                 return
             slot = self.copies.pop(info.si_pid, None)
             if slot is not None:
-                for process in procfs.processes():
-                    if process.session == info.si_pid:
-                        process.signal(signal.SIGKILL)
+                everyone = [*procfs.processes()]
+                for process in procfs.slot_members(self.order["job_id"], slot, info.si_pid, everyone):
+                    process.signal(signal.SIGKILL)
             os.waitpid(info.si_pid, 0)
             if slot is not None:
                 code = info.si_status if info.si_code == os.CLD_EXITED else 128 + info.si_status
                 self._write(f"end {slot} {info.si_pid} {code}\n")
+            if self.forked:
+                # supervisors adopt the orphans of their users' programs: who comes to us lost his supervisor
+                self._kill_strays()
+
+    def _kill_strays(self) -> None:
+        me = os.getpid()
+        for process in procfs.processes():
+            if process.parent == me and process.pid not in self.copies:
+                process.signal(signal.SIGKILL)
 
     def _end_strays(self) -> None:
         """Kill what the copies left behind; whoever loses its parent by that becomes a child and is next."""
-        me = os.getpid()
         while True:
-            for process in procfs.processes():
-                if process.parent == me:
-                    process.signal(signal.SIGKILL)
+            self._kill_strays()
             try:
                 os.waitpid(-1, 0)
             except ChildProcessError:

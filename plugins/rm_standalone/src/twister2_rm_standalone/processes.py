@@ -31,7 +31,7 @@ from twister2_rm_standalone import launcher, procfs
 from twister2_rm_standalone.capacity import check_fit
 from twister2_rm_standalone.folder import Copy, Journal, RmFolder
 from twister2_rm_standalone.logs import read_logs
-from twister2_rm_standalone.sweep import end, job_members, slot_members
+from twister2_rm_standalone.sweep import end, job_members
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -139,6 +139,7 @@ class ProcessManager(ResourceManager):
 
     def _launch(self, folder: RmFolder, job: Mapping[str, Any], slots: Sequence[int]) -> None:
         order = {
+            "job_id": folder.job_id,
             "command": job["command"],
             "cwd": job["cwd"],
             "logs": job["logs"],
@@ -270,7 +271,7 @@ class ProcessManager(ResourceManager):
             everyone = [*procfs.processes()]
             found: dict[int, procfs.Process] = {}
             for copy in copies:
-                for process in slot_members(handle.job_id, copy.slot, copy.pid, everyone):
+                for process in procfs.slot_members(handle.job_id, copy.slot, copy.pid, everyone):
                     found[process.pid] = process
             return [*found.values()]
 

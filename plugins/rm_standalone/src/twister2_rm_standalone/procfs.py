@@ -110,6 +110,18 @@ def family(roots: Collection[int], everyone: Collection[Process]) -> list[Proces
     return found
 
 
+def slot_members(job_id: str, slot: int, pid: int, everyone: Collection[Process]) -> list[Process]:
+    """Every process of one copy: it, its descendants, its session, and what was started with its environment."""
+    marker = f"TWISTER2_SLOT={slot}".encode()
+    found = {process.pid: process for process in family({pid}, everyone)}
+    for process in everyone:
+        if process.session == pid or (
+            carries(process, [marker]) and carries(process, [f"{JOB_MARKER}={job_id}".encode()])
+        ):
+            found[process.pid] = process
+    return [process for process in found.values() if process.pid != os.getpid()]
+
+
 def place() -> dict[str, str]:
     """What a process id means something in: this boot of this host, this process namespace."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:

@@ -36,18 +36,6 @@ def job_members(job_id: str, launchers: Collection[tuple[int, int]]) -> list[Pro
     return [process for pid, process in found.items() if pid not in _own_line(everyone)]
 
 
-def slot_members(job_id: str, slot: int, pid: int, everyone: Collection[Process]) -> list[Process]:
-    """Every process of one copy: it, its descendants, its session, and what was started with its environment."""
-    marker = f"TWISTER2_SLOT={slot}".encode()
-    found = {process.pid: process for process in family({pid}, everyone)}
-    for process in everyone:
-        if process.session == pid or (
-            carries(process, [marker]) and carries(process, [f"{JOB_MARKER}={job_id}".encode()])
-        ):
-            found[process.pid] = process
-    return [process for process in found.values() if process.pid != os.getpid()]
-
-
 def _own_line(everyone: Collection[Process]) -> set[int]:
     parents = {process.pid: process.parent for process in everyone}
     line, pid = set(), os.getpid()

@@ -149,7 +149,7 @@ class FileStore(StateStore):
 
     def _write(self, path: str, data: bytes, publish: Callable[[str], bool]) -> bool:
         folder = os.path.dirname(path)
-        for _ in range(ATTEMPTS):
+        for remaining in reversed(range(ATTEMPTS)):
             try:
                 self._make_folder(folder)
                 if folder not in self._swept:
@@ -159,8 +159,10 @@ class FileStore(StateStore):
                 _sync_folder(folder)
                 return done
             except FileNotFoundError:  # somebody removed the folder as empty, or took the new file for a left-over
+                if not remaining:
+                    raise
                 self._swept.discard(folder)
-        raise OSError(errno.EAGAIN, "the folder is removed again and again", folder)
+        raise AssertionError("unreachable: the last round returns or raises")
 
     def _make_folder(self, folder: str) -> None:
         """Make a folder and those above it, each durable."""
@@ -171,7 +173,7 @@ class FileStore(StateStore):
             self._make_folder(above)
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder, 0o700)
-        _sync_folder(above)
+            _sync_folder(above)
 
     def _prune(self, folder: str) -> None:
         """Remove folders that are empty now, upwards, but not the store's own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import attrs
 import fsspec
 import pytest
 
@@ -49,11 +50,7 @@ class TestLocalFiles(LocalFiles):
 
 
 class TestGzipFiles(LocalFiles):
-    capabilities = DataCapabilities(
-        reads_lines=True,
-        positions=True,
-        why={"*": "gzip cannot be cut; nothing else depends on packing"},
-    )
+    capabilities = attrs.evolve(ALL, cuts=False, why={"cuts": "unpacking begins at the beginning"})
 
     def put(self, place, contents, piece):
         import gzip
@@ -64,9 +61,7 @@ class TestGzipFiles(LocalFiles):
 
 
 class TestSkippingFiles(LocalFiles):
-    capabilities = DataCapabilities(
-        reads_lines=True, positions=True, why={"*": "files are not cut when damaged ones are left out"}
-    )
+    capabilities = attrs.evolve(ALL, cuts=False, why={"cuts": "damaged files are left out as a whole, by one task"})
 
     def make_backend(self):
         return FileBackend(FileConfig(block_kb=1, on_decode_error="skip"))

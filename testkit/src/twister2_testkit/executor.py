@@ -6,6 +6,7 @@ kit. :mod:`twister2_testkit.mutants.executor` holds executors that the suite mus
 
 from __future__ import annotations
 
+import itertools
 import operator
 import threading
 import time
@@ -296,9 +297,13 @@ class ExecutorSuite(ConformanceSuite):
             assert began.wait(5.0), "the other task is not called meanwhile"
             return record
 
+        def begin(record: int) -> int:
+            began.set()
+            return record
+
         def build() -> Graph:
             graph = Graph("pool", without_rules=["fuse"])
-            functions = (wait_for_other, lambda record: (began.set(), record)[1])
+            functions = (wait_for_other, begin)
             graph.add_source("source", lambda index: Numbers(bench.diary, [[index]]), 2)
             graph.add_compute("apply", lambda index: Apply(bench.diary, functions[index], blocking=True))
             graph.add_sink("sink", lambda index: Keep(bench.diary))
@@ -398,9 +403,8 @@ class ExecutorSuite(ConformanceSuite):
 
         def build() -> Graph:
             graph = Graph("source")
-            endless = lambda: (k for k in iter(lambda: [1], None))  # noqa: E731
             graph.add_source(
-                "source", lambda index: Numbers(bench.diary, endless(), fail_at=30 if index == 1 else -1), 2
+                "source", lambda index: Numbers(bench.diary, itertools.repeat([1]), fail_at=30 if index == 1 else -1), 2
             )
             graph.add_sink("sink", lambda index: Keep(bench.diary))
             graph.connect("source", "sink", "world.direct")
@@ -454,8 +458,7 @@ class ExecutorSuite(ConformanceSuite):
 
         def build() -> Graph:
             graph = Graph("endless")
-            batches = lambda: iter(lambda: [1, 2], None)  # noqa: E731
-            graph.add_source("source", lambda index: Numbers(bench.diary, batches()), 2)
+            graph.add_source("source", lambda index: Numbers(bench.diary, itertools.repeat([1, 2])), 2)
             graph.add_sink("sink", lambda index: Keep(bench.diary))
             graph.connect("source", "sink", "world.direct")
             return graph

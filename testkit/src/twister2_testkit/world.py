@@ -23,7 +23,7 @@ from twister2.spec.memory import MemoryService, MemoryUse, Reservation
 from twister2.spec.network import Delivery, EdgeCounters, Fingerprint, Group, Network, Port, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
 
 T = TypeVar("T")
 
@@ -210,14 +210,15 @@ class WorldPort(Port):
         with self._world.changed:
             return self._has_credit(source, target)
 
-    def receive(self, target: int | None = None) -> Delivery | None:
+    def receive(self, target: int | None = None, skip: Container[int] = ()) -> Delivery | None:
         """The next message; grants credit."""
         mine = [index for index, worker in enumerate(self.targets) if worker == self._network.worker_id]
         with self._world.changed:
             for index in mine if target is None else [target]:
-                waiting = self._world.arrived.get((*self._key, index))
-                if waiting:
-                    delivery = waiting.popleft()
+                waiting = self._world.arrived.get((*self._key, index), deque())
+                delivery = next((found for found in waiting if found.source not in skip), None)
+                if delivery is not None:
+                    waiting.remove(delivery)
                     if delivery.kind is HeaderKind.DATA:
                         self._world.under_way[(*self._key, delivery.source, index)] -= 1
                         self.counters.records_received += delivery.n_records

@@ -118,7 +118,10 @@ class RoutingOperator(Operator):
         one_to_one = self.info.shape == "one_to_one"
         for target, alignment in self._inputs.items():
             alignment.wanted = 1 if one_to_one else len(self._context.sources)
-            while len(alignment.ready) < 2 and (delivery := self._port.receive(target)) is not None:
+            while len(alignment.ready) < 2:
+                delivery = self._port.receive(target, alignment.held)
+                if delivery is None:
+                    break
                 alignment.take(delivery)
                 moved = True
         return moved
@@ -160,30 +163,22 @@ class _Alignment:
         self.wanted = wanted
         self.ready: deque[Item] = deque()
         self.ended = False
+        self.held: set[int] = set()
+        """Sources that have sent a barrier which others have not: nothing is taken from them meanwhile."""
         self._ends = 0
         self._number: Any = None
-        self._behind: dict[int, deque[Delivery]] = {}
-        """By source that has sent a barrier which others have not: what came after it."""
 
     def take(self, delivery: Delivery) -> None:
-        if delivery.source in self._behind:
-            self._behind[delivery.source].append(delivery)
-        elif delivery.kind is HeaderKind.DATA:
+        if delivery.kind is HeaderKind.DATA:
             self.ready.append(Item(delivery.kind, delivery.source, delivery.target, delivery.value))
-        elif delivery.kind is HeaderKind.END:
+            return
+        if delivery.kind is HeaderKind.END:
             self._ends += 1
-            self._align(delivery)
         else:
-            self._behind[delivery.source] = deque()
+            self.held.add(delivery.source)
             self._number = delivery.value
-            self._align(delivery)
-
-    def _align(self, delivery: Delivery) -> None:
-        if self._behind and len(self._behind) + self._ends >= self.wanted:
+        if self.held and len(self.held) + self._ends == self.wanted:
+            self.held.clear()
             self.ready.append(Item(HeaderKind.BARRIER, -1, delivery.target, self._number))
-            behind, self._behind = self._behind, {}
-            for waiting in behind.values():
-                for late in waiting:
-                    self.take(late)
-        elif self._ends == self.wanted:
+        if self._ends == self.wanted:
             self.ready.append(Item(HeaderKind.END, -1, delivery.target))

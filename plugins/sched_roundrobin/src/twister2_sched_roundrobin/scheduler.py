@@ -87,7 +87,7 @@ class _Rooms:
         """Where to look for room from here: the worker itself while it has room, else a later one (a forest)."""
 
     def has(self, worker: int, number: int) -> bool:
-        return not self._limit or self._left[worker] >= number
+        return not self._limit or (worker < len(self._left) and self._left[worker] >= number)
 
     def take(self, vertex: VertexPlan, worker: int) -> None:
         if not self._limit:

@@ -1,0 +1,55 @@
+"""Running a suite against a mutant without pytest's collection: which of its tests fail?"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from twister2_testkit.capabilities import ConformanceSuite
+
+
+def failures(suite: type[ConformanceSuite], *, first: bool = False) -> list[str]:
+    """Names of the tests of a suite that fail; skipped ones have not failed.
+
+    Tests may be parametrized; tests that need fixtures are not run.
+
+    :param first: stop at the first failure.
+    """
+    failed = []
+    for name in sorted(name for name in dir(suite) if name.startswith("test_")):
+        for arguments in _parameters(getattr(suite, name)):
+            if _fails(suite, name, arguments):
+                failed.append(name)
+                if first:
+                    return failed
+                break
+    return failed
+
+
+def _fails(suite: type[ConformanceSuite], name: str, arguments: dict[str, Any]) -> bool:
+    try:
+        getattr(suite(), name)(**arguments)
+    except pytest.skip.Exception:
+        return False
+    except (Exception, pytest.fail.Exception):
+        return True
+    return False
+
+
+def _parameters(test: Any) -> Iterator[dict[str, Any]]:
+    """Every combination of the arguments that ``pytest.mark.parametrize`` gives the test."""
+    axes = []
+    for mark in getattr(test, "pytestmark", []):
+        if mark.name != "parametrize":
+            continue
+        names, values = mark.args[0], mark.args[1]
+        if isinstance(names, str):
+            names = [part.strip() for part in names.split(",")]
+        axes.append([dict(zip(names, value if len(names) > 1 else (value,), strict=True)) for value in values])
+    for combination in itertools.product(*axes):
+        yield {name: value for chosen in combination for name, value in chosen.items()}

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from twister2_rm_slurm.config import SlurmConfig
 
 NAME = "slurm"
+RELEASE_S = 3.0
+"""How long an allocation that was let go may take to end."""
 ATTEMPT_MARKS = (steps.SLOT, "TWISTER2_MASTER_TICKET")
 """Variables of the calling process that a new step must not inherit."""
 
@@ -317,16 +319,26 @@ class SlurmManager(ResourceManager):
         if os.environ.get("SLURM_JOB_ID") == handle.native_id and "SLURM_STEP_ID" not in os.environ:
             # The job master inside the allocation: the job ends with it, and the script removes what is left.
             return []
-        files = self._files(handle)
-        with suppress(ResourceError, OSError):
-            if files.plan.exists():
-                files.write(files.released, b"")
+        self._release(handle)
         try:
             self.kill(handle, 0.0)
         except ResourceError as error:
             return [f"Slurm job {handle.native_id}: {error.what}: {error.why}"]
         self._remove_tickets(handle)
         return []
+
+    def _release(self, handle: JobHandle) -> None:
+        """Let an allocation go that is held for another attempt: it then ends by itself, with its own exit code."""
+        with suppress(ResourceError):
+            row = self._queue.row(handle.native_id, handle.job_id)
+            if row is None or row.state != "RUNNING" or Plan.load(self._folder(handle)).master_command:
+                return
+            files = self._files(handle)
+            files.write(files.released, b"")
+            end = time.monotonic() + RELEASE_S
+            while row is not None and row.alive and time.monotonic() < end:
+                time.sleep(self._config.poll_s)
+                row = self._queue.row(handle.native_id, handle.job_id, fresh=True)
 
     def close(self) -> None:
         self._queue.forget()

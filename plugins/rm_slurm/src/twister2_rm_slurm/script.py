@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from twister2_rm_slurm.plan import Plan, time_limit
 from twister2_rm_slurm.states import comment, compress
-from twister2_rm_slurm.steps import NAME, exports, worker_step
+from twister2_rm_slurm.steps import JOB, NAME, exports, worker_step
 
 if TYPE_CHECKING:
     from twister2_rm_slurm.config import SlurmConfig
@@ -16,6 +16,7 @@ CALLERS_OWN = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TMPDIR")
 """Variables that always come along: without them hardly a program starts."""
 
 KILL_WAIT_S = 10
+UNMARK = f"export -n {JOB}  # what follows is the script's own and outlives a kill of the job's processes"
 
 
 def batch_script(plan: Plan, config: SlurmConfig) -> str:
@@ -108,7 +109,9 @@ def _with_master(plan: Plan) -> list[str]:
 # The job master, beside the workers of the first node. When it ends, the job ends.
 env TWISTER2_MASTER_TICKET={_q(plan.files.master_ticket)} {shlex.join(plan.master_command)} \\
   </dev/null >>{_q(plan.files.master_log)} 2>&1 &
-wait $!
+master=$!
+{UNMARK}
+wait $master
 code=$?
 for i in {{1..50}}; do kill -0 $workers 2>/dev/null || break; sleep 0.1; done
 {_killed(plan)}
@@ -120,6 +123,7 @@ def _without_master(config: SlurmConfig, plan: Plan) -> list[str]:
     return [
         f"""
 # The job master is in the client. When workers fail it may start others in this allocation, which is held for them.
+{UNMARK}
 wait $workers
 code=$?
 held=0

@@ -31,21 +31,26 @@ exec "$@" </dev/null >>"$logs/slot-${SLOT}.out" 2>>"$logs/slot-${SLOT}.err\""""
 
 # Ends all processes of a job on one node that carry its mark (and one of these slots' marks) in their environment:
 # TERM, after a grace KILL. Reaches sub-processes that left the step's process group. Prints how many are left.
-SWEEP = f"""job=$1 slots=$2 tenths=$3
+SWEEP = f"""job=$1 slots=$2 tenths=$3 seen=
 marked() {{
   files=$(grep -lszxF "{JOB}=$job" /proc/[0-9]*/environ)
   if [ -n "$files" ] && [ -n "$slots" ]; then files=$(grep -lszxE "{SLOT}=($slots)" $files); fi
   for file in $files; do file=${{file#/proc/}}; echo "${{file%/environ}}"; done
 }}
+dying() {{ # a process that is being torn down has no environment any more
+  for pid in $seen; do grep -s '^State:' "/proc/$pid/status"; done | grep -v '[ZX] ('
+}}
 pids=$(marked)
 [ -z "$pids" ] || kill -TERM $pids 2>/dev/null
-while pids=$(marked); [ -n "$pids" ] && [ "$tenths" -gt 0 ]; do sleep 0.1; tenths=$((tenths - 1)); done
+while [ -n "$pids" ] && [ "$tenths" -gt 0 ]; do
+  seen="$seen $pids"; sleep 0.1; tenths=$((tenths - 1)); pids=$(marked)
+done
 for again in 1 2 3 4 5 6 7 8 9 10; do
   [ -z "$pids" ] && break
   kill -KILL $pids 2>/dev/null
-  sleep 0.05
-  pids=$(marked)
+  seen="$seen $pids"; sleep 0.05; pids=$(marked)
 done
+for again in 1 2 3 4 5 6 7 8 9 10; do [ -z "$(dying)" ] && break; sleep 0.05; done
 echo $pids | wc -w"""
 
 

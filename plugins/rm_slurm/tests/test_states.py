@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twister2.spec.rm import JobState
+from twister2_rm_slurm import states
+from twister2_rm_slurm.states import Row
+
+line = st.text(st.characters(blacklist_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=40)
+
+
+@given(st.lists(st.integers(0, 50), min_size=1))
+def test_compress_and_expand_are_inverse(numbers):
+    assert states.expand(states.compress(numbers)) == numbers
+
+
+@given(st.integers(1, 10**9), st.sampled_from(sorted(states.STATES)), line)
+def test_a_row_of_squeue_is_read_back_whatever_the_comment_holds(native_id, state, folder):
+    note = states.comment("job-1", "/f" + folder)
+    (row,) = states.parse_squeue(f"{native_id}|{state}|None|{note}\n")
+    assert (row.native_id, row.state, row.job()) == (str(native_id), state, ("job-1", "/f" + folder))
+
+
+def test_jobs_of_others_are_not_ours():
+    (row,) = states.parse_squeue("7|RUNNING|None|(null)\n")
+    assert row.job() is None
+    assert states.parse_squeue("garbage\n\n") == []
+
+
+@given(st.sampled_from(sorted(states.STATES)), st.sampled_from([*sorted(states.REASONS), "None", "Weird", "QOSMaxCpu"]))
+def test_each_state_is_told_in_words_with_slurms_own_in_parentheses(state, reason):
+    row = Row("1", state, reason)
+    text = states.describe(row)
+    ours = states.job_state(state)
+    assert ours is not JobState.UNKNOWN
+    if ours in (JobState.QUEUED, JobState.FAILED, JobState.KILLED):
+        assert text
+        assert "(" in text or reason == "None"
+    if reason != "None" and text:
+        assert reason in text
+
+
+@pytest.mark.parametrize(
+    ("row", "state", "words"),
+    [
+        (Row("1", "PENDING", "Resources"), JobState.QUEUED, "waits for free nodes (Resources)"),
+        (Row("1", "PENDING", "ReqNodeNotAvail, UnavailableNodes:n1"), JobState.QUEUED, "a node it needs is down"),
+        (Row("1", "PENDING", "QOSMaxJobsPerUserLimit"), JobState.QUEUED, "a limit of the account"),
+        (Row("1", "PENDING", "AssocGrpCpuLimit"), JobState.QUEUED, "a limit of the account"),
+        (Row("1", "FAILED", "NonZeroExitCode", "", (3, 0)), JobState.FAILED, "exit code 3 (NonZeroExitCode)"),
+        (Row("1", "FAILED", "NonZeroExitCode", "", (0, 53)), JobState.FAILED, "file system that nodes and this host"),
+        (Row("1", "FAILED", "RaisedSignal:9", "", (0, 9)), JobState.FAILED, "ended by signal 9"),
+        (Row("1", "OUT_OF_MEMORY", "OutOfMemory"), JobState.FAILED, "more memory than it asked for"),
+        (Row("1", "TIMEOUT", "TimeLimit"), JobState.KILLED, "time limit"),
+        (Row("1", "NODE_FAIL", "None"), JobState.FAILED, "a node failed (NODE_FAIL)"),
+        (Row("1", "CANCELLED by 1000", ""), JobState.KILLED, "was cancelled (CANCELLED)"),
+        (Row("1", "REQUEUED", ""), JobState.RESTARTING, "put back into the queue"),
+        (Row("1", "BRAND_NEW", ""), JobState.UNKNOWN, "Slurm calls its state BRAND_NEW"),
+    ],
+)
+def test_states_and_reasons(row, state, words):
+    assert states.job_state(row.state) is state
+    assert words in states.describe(row)
+
+
+def test_scontrol_and_sacct():
+    text = (
+        "JobId=10 JobName=JobState=X s2 UserId=root(0) JobState=CANCELLED Reason=None Dependency=(null) "
+        "ExitCode=0:15 RunTime=00:00:01 Comment=twister2:a /b c StdOut=/tmp/a b.log Power="
+    )
+    row = states.parse_scontrol(text.replace("JobState=X ", ""))
+    assert row == Row("10", "CANCELLED", "None", exit_code=(0, 15))
+    assert states.parse_scontrol("slurm_load_jobs error") is None
+    assert states.parse_sacct("COMPLETED|0:0\nCANCELLED by 5|0:15\n", "3") == Row(
+        "3", "CANCELLED by 5", exit_code=(0, 15)
+    )
+    assert states.parse_sacct("", "3") is None
+
+
+def test_how_copies_ended_is_read_from_what_srun_said():
+    text = """srun: error: n3: task 4: Segmentation fault
+srun: error: n1: task 0: Exited with exit code 3
+srun: error: n2: tasks 2-3: Exited with exit code 4
+srun: error: n1: task 1: Out Of Memory
+srun: error: n1: task 99: Killed
+srun: something else
+"""
+    assert states.ended_slots(text, [10, 11, 12, 13, 14]) == {
+        10: "exited 3",
+        11: "exited 137 (out of memory)",
+        12: "exited 4",
+        13: "exited 4",
+        14: "ended: segmentation fault",
+    }

@@ -1,0 +1,184 @@
+"""The narrow steps: each batch is handled by itself, in one tight loop, so that chains of them run as one task.
+
+A step makes a list per batch: batches are small enough for the processor's cache, and an error can name its record.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from itertools import chain
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from twister2.graph import walking
+from twister2.spec.batch import Batch, is_array, is_arrow, records, text_block
+from twister2.spec.errors import OperatorError
+from twister2.spec.tasks import Compute, Emit
+from twister2_tset.problems import kind_of, short
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+BatchForm = Literal["any", "list", "numpy", "arrow"]
+
+
+class RecordStep(Compute):
+    """Base of the steps that apply a function of the user's to every record."""
+
+    narrow: ClassVar[bool] = True
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+
+    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
+        """Apply the function to each record; an error carries the record."""
+        with walking(batch) as walk:
+            result = self.apply(walk)
+        emit(result)
+
+    @abstractmethod
+    def apply(self, walk: Iterator[Any]) -> list[Any]:
+        """The results for the records of one batch."""
+
+
+class Map(RecordStep):
+    """One result per record."""
+
+    def apply(self, walk: Iterator[Any]) -> list[Any]:
+        """All results."""
+        return list(map(self.function, walk))
+
+
+class MapToTuple(RecordStep):
+    """One (key, value) pair per record."""
+
+    def apply(self, walk: Iterator[Any]) -> list[Any]:
+        """All pairs; the first of a batch is looked at here, the others by the keyed operator behind."""
+        pairs = list(map(self.function, walk))
+        if pairs and not (isinstance(pairs[0], tuple) and len(pairs[0]) == 2):
+            raise OperatorError(
+                f"the function of map_to_tuple returned {short(pairs[0])}, which is no (key, value) pair",
+                why="keyed operations need a tuple of two: the key and the value",
+                remedy="return (key, value)",
+            )
+        return pairs
+
+
+class Filter(RecordStep):
+    """The records for which the function is true."""
+
+    def apply(self, walk: Iterator[Any]) -> list[Any]:
+        """Those of one batch."""
+        return list(filter(self.function, walk))
+
+
+class FlatMap(RecordStep):
+    """All items of what the function returns."""
+
+    function: Callable[[Any], Iterable[Any]]
+
+    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
+        """As any step; a text is split at once, because a newline is white space like any other to ``str.split``."""
+        text = text_block(batch) if self.function is str.split else None
+        if text is None:
+            super().process(batch, emit, edge)
+        else:
+            emit(text.split())
+
+    def apply(self, walk: Iterator[Any]) -> list[Any]:
+        """All items for one batch."""
+        return list(chain.from_iterable(map(self.function, walk)))
+
+
+class MapBatches(Compute):
+    """A function of whole batches.
+
+    :param form: what the function wants: batches as they come, lists, numpy arrays or Arrow record batches.
+    :param releases_gil: the function works outside the GIL, so that the executor may run it in its pool.
+    """
+
+    narrow: ClassVar[bool] = True
+
+    def __init__(self, function: Callable[[Any], Any], form: BatchForm, releases_gil: bool) -> None:
+        self.function = function
+        self.form = form
+        self.releases_gil = releases_gil
+
+    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
+        """Hand over one batch."""
+        result = self.function(as_form(batch, self.form))
+        if result is None:
+            return
+        if not isinstance(result, list) and not is_array(result) and not is_arrow(result):
+            raise OperatorError(
+                f"the function of map_batches returned {kind_of(result)}",
+                why="a batch is a list, a numpy array whose first axis counts records, or an Arrow record batch",
+                remedy="return one of these, or None for nothing",
+            )
+        if is_array(result) and result.ndim == 0:
+            raise OperatorError(
+                "the function of map_batches returned an array without axes",
+                why="the first axis of an array counts its records",
+                remedy="return result.reshape(1) for a single record",
+            )
+        emit(result)
+
+
+def as_form(batch: Batch, form: BatchForm) -> Batch:
+    """The batch in the form asked for."""
+    if form == "any":
+        return batch
+    if form == "list":
+        return batch if type(batch) is list else list(records(batch))
+    if form == "numpy":
+        return _as_array(batch)
+    return _as_arrow(batch)
+
+
+def _as_array(batch: Batch) -> Any:
+    import numpy
+
+    if is_array(batch):
+        return batch
+    if not is_arrow(batch):
+        return numpy.asarray(list(batch))
+    columns = [batch.column(name) for name in batch.schema.names]
+    arrays = [column.to_numpy(zero_copy_only=False) if _is_plain(column) else column.to_numpy() for column in columns]
+    if len(arrays) == 1:
+        return arrays[0]
+    types = [(name, array.dtype) for name, array in zip(batch.schema.names, arrays, strict=True)]
+    result = numpy.empty(batch.num_rows, dtype=types)
+    for name, array in zip(batch.schema.names, arrays, strict=True):
+        result[name] = array
+    return result
+
+
+def _is_plain(column: Any) -> bool:
+    return not hasattr(column, "chunks")
+
+
+def _as_arrow(batch: Batch) -> Any:
+    import pyarrow
+
+    if is_arrow(batch):
+        return batch
+    if is_array(batch):
+        if batch.dtype.names:
+            return pyarrow.RecordBatch.from_pydict({name: pyarrow.array(batch[name]) for name in batch.dtype.names})
+        columns = [batch] if batch.ndim == 1 else [batch[:, index] for index in range(batch.shape[1])]
+        return pyarrow.RecordBatch.from_pydict({f"c{i}": pyarrow.array(column) for i, column in enumerate(columns)})
+    rows = list(batch)
+    if rows and isinstance(rows[0], dict):
+        return pyarrow.RecordBatch.from_pylist(rows)
+    if rows and isinstance(rows[0], tuple):
+        return pyarrow.RecordBatch.from_pydict({f"c{i}": list(c) for i, c in enumerate(zip(*rows, strict=True))})
+    return pyarrow.RecordBatch.from_pydict({"c0": rows})
+
+
+class PassOn(Compute):
+    """The target of an exchange: hands on what the operator delivered."""
+
+    narrow: ClassVar[bool] = True
+
+    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
+        """Hand on."""
+        emit(batch)

@@ -1,0 +1,167 @@
+"""Steps that keep something per partition until its end: counting, the largest records, sorting, numbering."""
+
+from __future__ import annotations
+
+import heapq
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from twister2.graph import walking
+from twister2.spec.batch import Batch, n_bytes, n_records, records
+from twister2.spec.errors import OperatorError
+from twister2.spec.tasks import Compute, Emit, TaskContext
+from twister2_tset.problems import short
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twister2.spec.memory import Reservation
+
+EMIT_RECORDS = 8192
+"""Records of one batch of a sorted partition."""
+
+
+class CountRecords(Compute):
+    """Emits the number of records of its partition."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
+        """Count a batch."""
+        self._count += n_records(batch)
+
+    def finish(self, emit: Emit) -> None:
+        """One number."""
+        emit([self._count])
+
+
+@attrs.frozen
+class Ranked:
+    """A record with its key and its place: partition and number in it. Ties go to the earlier place."""
+
+    key: Any
+    record: Any
+    place: tuple[int, int]
+
+
+@attrs.frozen
+class Best:
+    """The reducer that keeps the ``n`` best of two lists of :class:`Ranked`."""
+
+    n: int
+    largest: bool
+
+    def __call__(self, one: list[Ranked], other: list[Ranked]) -> list[Ranked]:
+        """Merge two lists."""
+        by_place = sorted([*one, *other], key=lambda ranked: ranked.place)
+        return sorted(by_place, key=lambda ranked: ranked.key, reverse=self.largest)[: self.n]
+
+
+class TopRecords(Compute):
+    """Emits a list of the ``n`` largest (or smallest) records of its partition."""
+
+    def __init__(self, best: Best, key: Callable[[Any], Any] | None) -> None:
+        self._best = best
+        self._key = key
+        self._found: list[Ranked] = []
+        self._number = 0
+        self._index = 0
+
+    def open(self, context: TaskContext) -> None:
+        """Note the partition, which decides between equals."""
+        self._index = context.index
+
+    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
+        """Keep the best of a batch."""
+        n, largest, key = self._best.n, self._best.largest, self._key
+        with walking(batch) as walk:
+            keyed = [(key(record), record) for record in walk] if key is not None else [(item, item) for item in walk]
+        pick = heapq.nlargest if largest else heapq.nsmallest
+        try:
+            chosen = pick(n, zip(keyed, count(self._number), strict=False), key=lambda item: item[0][0])
+            new = [Ranked(pair[0], pair[1], (self._index, number)) for pair, number in chosen]
+            self._found = self._best(self._found, new)
+        except TypeError as error:
+            raise incomparable("top", error) from error
+        self._number += len(keyed)
+
+    def finish(self, emit: Emit) -> None:
+        """One list."""
+        emit([self._found])
+
+
+class SortRecords(Compute):
+    """Emits the records of its partition in order, once all are there."""
+
+    def __init__(self, key: Callable[[Any], Any] | None, descending: bool) -> None:
+        self._key = key
+        self._descending = descending
+        self._records: list[Any] = []
+        self._reservation: Reservation | None = None
+        self._size = 0
+
+    def open(self, context: TaskContext) -> None:
+        """Open a reservation for what is held."""
+        self._reservation = context.memory.reserve(f"{context.vertex} {context.index}")
+
+    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
+        """Hold a batch."""
+        self._size += n_bytes(batch)
+        if self._reservation is not None:
+            self._reservation.resize(self._size)
+        self._records.extend(records(batch))
+
+    def finish(self, emit: Emit) -> None:
+        """Sort; what is equal stays in the order of arrival."""
+        held, self._records = self._records, []
+        try:
+            held.sort(key=self._key, reverse=self._descending)
+        except TypeError as error:
+            raise incomparable("sort", error) from error
+        for begin in range(0, len(held), EMIT_RECORDS):
+            emit(held[begin : begin + EMIT_RECORDS])
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._records = []
+        if self._reservation is not None:
+            self._reservation.release()
+
+
+class Number(Compute):
+    """Wraps each batch as one record ``(partition, number of the batch, list of records)``.
+
+    :param limit: most records of a partition. :param refuse: makes the error when there are more.
+    """
+
+    def __init__(self, limit: int, refuse: Callable[[int], Exception]) -> None:
+        self._limit = limit
+        self._refuse = refuse
+        self._batches = 0
+        self._records = 0
+        self._index = 0
+
+    def open(self, context: TaskContext) -> None:
+        """Note the partition."""
+        self._index = context.index
+
+    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
+        """Wrap a batch."""
+        self._records += n_records(batch)
+        if self._records > self._limit:
+            raise self._refuse(self._records)
+        emit([(self._index, self._batches, list(records(batch)))])
+        self._batches += 1
+
+
+def incomparable(step: str, error: TypeError) -> OperatorError:
+    """The error for records that have no order."""
+    return OperatorError(
+        f"{step}: two records cannot be compared: {error}",
+        why="their keys are of types that have no order",
+        remedy=f"give {step}(key=...) a function whose results can be compared, e.g. key=str",
+        details={"error": short(error)},
+    )

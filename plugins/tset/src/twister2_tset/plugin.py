@@ -1,0 +1,13 @@
+"""Entry point of the plugin."""
+
+from __future__ import annotations
+
+from twister2.spec.api import ApiSpec
+
+
+class TSetPlugin(ApiSpec):
+    """TSets, imported by name."""
+
+    api = (1, 0)
+    module = "twister2_tset"
+    summary = "typed distributed data: map, flat_map, filter, keyed_reduce, sort, top, collect..."

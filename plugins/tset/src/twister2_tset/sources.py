@@ -1,0 +1,124 @@
+"""The sources of sets: lists, functions, files, and cached partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from twister2.spec.data import Reader, ReadRequest, Split
+from twister2.spec.tasks import END, EndOfData, Source, TaskContext
+from twister2_tset.report import ReadReport
+
+if TYPE_CHECKING:
+    from twister2.spec.batch import Batch
+
+BATCH_RECORDS = 4096
+"""Records of one batch made from single records: small enough to stay in the processor's cache."""
+
+
+class ListSource(Source):
+    """Records ``begin`` to ``end`` of a sequence."""
+
+    def __init__(self, data: Sequence[Any], begin: int, end: int) -> None:
+        self._data = data
+        self._next = begin
+        self._end = end
+
+    def poll(self) -> Batch | EndOfData:
+        """The next records."""
+        if self._next >= self._end:
+            return END
+        begin = self._next
+        self._next = min(begin + BATCH_RECORDS, self._end)
+        return self._data[begin : self._next]
+
+
+@attrs.frozen
+class ListParts:
+    """``make(index)``: equal contiguous parts of a sequence."""
+
+    data: Sequence[Any] = attrs.field(repr=False)
+    partitions: int
+
+    def __call__(self, index: int) -> ListSource:
+        size, parts = len(self.data), self.partitions
+        return ListSource(self.data, index * size // parts, (index + 1) * size // parts)
+
+
+class FunctionSource(Source):
+    """The records that ``function(index)`` yields."""
+
+    def __init__(self, function: Callable[[int], Iterable[Any]], index: int) -> None:
+        self._function = function
+        self._index = index
+        self._records: Iterator[Any] | None = None
+
+    def poll(self) -> Batch | EndOfData:
+        """The next records."""
+        if self._records is None:
+            self._records = iter(self._function(self._index))
+        return list(islice(self._records, BATCH_RECORDS)) or END
+
+    def close(self) -> None:
+        """Close a generator that was not read to its end."""
+        close = getattr(self._records, "close", None)
+        if close is not None:
+            close()
+
+
+class CachedSource(Source):
+    """The batches of a partition that lies on this worker."""
+
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self._batches = iter(batches)
+
+    def poll(self) -> Batch | EndOfData:
+        """The next batch."""
+        return next(self._batches, END)
+
+
+@attrs.frozen
+class PlannedRead:
+    """The splits of each task, as one worker planned them.
+
+    :ivar skipped: inputs left out while planning. :ivar hosts: preferred hosts by task index.
+    """
+
+    splits: tuple[tuple[Split, ...], ...]
+    skipped: tuple[str, ...] = ()
+    hosts: Mapping[int, tuple[str, ...]] = attrs.field(factory=dict)
+
+
+class FileSource(Source):
+    """Reads the splits of one task through a data backend."""
+
+    def __init__(
+        self, plugin: str, request: ReadRequest, splits: Sequence[Split], report: Callable[[ReadReport], None]
+    ) -> None:
+        self._plugin = plugin
+        self._request = request
+        self._splits = splits
+        self._report = report
+        self._reader: Reader | None = None
+
+    def open(self, context: TaskContext) -> None:
+        """Open the reader."""
+        self._reader = context.backend("data", self._plugin).open(self._request, self._splits)
+
+    def poll(self) -> Batch | EndOfData | None:
+        """The next batch of the reader."""
+        return END if self._reader is None else self._reader.poll()
+
+    def close(self) -> None:
+        """Report what was read, and close."""
+        reader, self._reader = self._reader, None
+        if reader is None:
+            return
+        try:
+            read = reader.counters()
+            self._report(ReadReport(int(read.get("records", 0)), int(read.get("bytes", 0)), tuple(reader.skipped())))
+        finally:
+            reader.close()

@@ -21,12 +21,13 @@ class Program:
     """A program ready to be packed.
 
     :ivar spec: how workers find the function (:class:`twister2.control.package.Manifest`). :ivar files: contents by name.
-    :ivar label: for people.
+    :ivar label: for people. :ivar function: the function itself, when it is one of this process.
     """
 
     spec: dict[str, Any]
     files: dict[str, bytes]
     label: str
+    function: Callable[..., Any] | None = attrs.field(default=None, eq=False)
 
 
 def from_file(text: str) -> Program:
@@ -58,13 +59,15 @@ def from_function(function: Callable[..., Any]) -> Program:
     if importable and module is not None and module.__name__ == "__main__" and file and os.path.exists(file):
         sys.modules.setdefault("__mp_main__", module)
         program = from_file(file)
-        return attrs.evolve(program, spec={**program.spec, "function": name}, label=f"{file}:{name}")
+        spec = {**program.spec, "function": name}
+        return attrs.evolve(program, spec=spec, label=f"{file}:{name}", function=function)
     if importable and module is not None and module.__name__ != "__main__" and file:
         path = pathlib.Path(file)
         files = _module_files(module.__name__, path)
         spec = {"kind": "module", "module": module.__name__, "function": name}
-        return Program(spec, files, f"{module.__name__}:{name}")
-    return Program({"kind": "pickle", "path": "function.pickle"}, {"function.pickle": _cloudpickled(function)}, label)
+        return Program(spec, files, f"{module.__name__}:{name}", function)
+    spec = {"kind": "pickle", "path": "function.pickle"}
+    return Program(spec, {"function.pickle": _cloudpickled(function)}, label, function)
 
 
 def _cloudpickled(function: Callable[..., Any]) -> bytes:
@@ -203,8 +206,11 @@ def extra_files(names: Sequence[str], limit: int) -> dict[str, bytes]:
 
 
 def inside_worker() -> bool:
-    """Whether this process is a worker of a job."""
-    return "twister2.worker.user" in sys.modules and "__mp_main__" in sys.modules
+    """Whether this process, or this thread, is a worker of a job."""
+    threads = sys.modules.get("twister2.worker.threads")
+    if threads is not None and threads.inside_worker_thread():
+        return True
+    return "twister2.worker.user" in sys.modules
 
 
 def refuse_inside_worker() -> None:

@@ -143,7 +143,7 @@ class Job:
             self._from_client(peer, message)
 
     def _from_worker(self, slot: Slot, message: Message) -> None:
-        if slot.phase == "lost":
+        if slot.gone and slot.phase == "lost" and not self.state.final:
             self._post(slot.peer, "refused", {"text": f"slot {slot.number} was given up as lost", "wait": False})
             return
         slot.heard = time.monotonic()
@@ -151,9 +151,9 @@ class Job:
             offset = int(message.body["offset"])
             self._post(slot.peer, "chunk", {}, [self.package[offset : offset + CHUNK]])
         elif message.kind == "bye":
-            if not self.finished:
+            if not self.state.final:
                 self._lose(slot, "its supervisor said goodbye")
-            slot.phase = "lost"
+            slot.gone = True
         elif message.body.get("attempt") == self.attempt and message.kind in self._handlers:
             self._handlers[message.kind](slot, message)
 
@@ -379,7 +379,10 @@ class Job:
         self._finish_attempt_if_over()
 
     def _lose(self, slot: Slot, why: str) -> None:
-        if slot.phase in ("lost", "absent"):
+        if slot.phase in ("lost", "absent") or slot.gone:
+            return
+        slot.gone = True
+        if slot.phase == "ended" and slot.returned:
             return
         slot.phase = "lost"
         self._journal.event("worker_lost", worker=slot.number, attempt=self.attempt, why=why)
@@ -419,7 +422,7 @@ class Job:
                     details={"worker": slot.number},
                 )
             )
-            slot.phase = "lost"
+            slot.phase, slot.gone = "lost", True
             self._finish_attempt_if_over()
 
     def tick(self) -> None:
@@ -428,7 +431,7 @@ class Job:
         if self.state.final:
             return
         for slot in self.slots:
-            if slot.phase in ("joined", "ended") and now - slot.heard > config.lost_after_s:
+            if not slot.gone and slot.phase in ("joined", "ended") and now - slot.heard > config.lost_after_s:
                 self._lose(slot, f"its supervisor was silent for {config.lost_after_s:g} s")
         overdue = self._exchanges.overdue()
         if overdue is not None:
@@ -471,7 +474,7 @@ class Job:
             if all(slot.phase == "ended" and slot.returned for slot in self.slots):
                 self._end(JobState.COMPLETED, None)
             return
-        lost_slots = [slot.number for slot in self.slots if slot.phase in ("lost", "absent")]
+        lost_slots = [slot.number for slot in self.slots if slot.gone or slot.phase == "absent"]
         last = self.attempt >= self.facts.config.attempts
         if retryable(self._cause) and not last and self._manager.restarts(lost_slots):
             self._next_attempt(lost_slots)
@@ -546,7 +549,7 @@ class Job:
     @property
     def all_gone(self) -> bool:
         """Whether no supervisor is connected any more."""
-        return all(slot.phase in ("lost", "absent") for slot in self.slots)
+        return all(slot.gone or slot.phase == "absent" for slot in self.slots)
 
     def announce_end(self) -> None:
         """Tell the clients: state, error, results. The last thing the master says."""

@@ -71,6 +71,7 @@ class MasterProcess:
             serve_pmi=ticket.serve_pmi,
         )
         self._journal = Journal(self._folder)
+        (self._folder / "addresses").write_text(" ".join(self._listener.addresses))
         self.job = Job(facts, ticket.join_key, self._listener.send, self, self._journal, store)
         self.job.package = package
         self.job.addresses = self._listener.addresses

@@ -16,6 +16,7 @@ class Slot:
     :ivar peer: connection of its supervisor. :ivar phase: ``absent`` (not joined yet), ``joined`` (its user process runs or
         waits for the start), ``ended`` (the user process ended, the supervisor lives), ``lost`` (the supervisor is gone).
     :ivar key: public CURVE key of this attempt's user process. :ivar heard: monotonic time of the last message.
+    :ivar gone: nobody answers on its connection any more. :ivar returned: the function returned.
     :ivar steps: noted steps as ``{(group, step): (inside, kind, shape, line)}``.
     """
 
@@ -30,10 +31,11 @@ class Slot:
     memory: int = 0
     returned: bool = False
     tail: list[str] = attrs.field(factory=list)
+    gone: bool = False
 
     def reset(self) -> None:
         """Forget the attempt that is over."""
-        self.steps, self.waits_for, self.returned, self.tail = {}, "", False, []
+        self.steps, self.waits_for, self.returned, self.tail, self.gone = {}, "", False, [], False
 
     def note_steps(self, entries: list[list[Any]]) -> None:
         self.steps = {(entry[0], entry[1]): (entry[2], entry[3], entry[4], entry[5]) for entry in entries}

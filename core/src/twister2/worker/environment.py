@@ -95,10 +95,9 @@ class Environment(WorkerEnvironment):
         self._last_progress = 0.0
         self._controller = Controller(link, start.workers, self.config["job"]["barrier_deadline_s"] or None)
         self._variables = Variables(self)
-        self.log = logging.getLogger("twister2.program")
+        self.log = logging.Logger("twister2.program")
         self.log.setLevel(str(self.config["job"]["log_level"]).upper())
-        self.log.handlers = [LinkHandler(link)]
-        self.log.propagate = False
+        self.log.addHandler(LinkHandler(link))
 
     @property
     def resolved(self) -> Resolved:

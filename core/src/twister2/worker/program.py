@@ -37,16 +37,18 @@ def check_python(manifest: Manifest) -> None:
         )
 
 
-def load(manifest: Manifest, folder: pathlib.Path) -> Callable[..., Any]:
+def load(manifest: Manifest, folder: pathlib.Path, *, in_process: bool = False) -> Callable[..., Any]:
     """Import the program and return its function.
 
+    :param in_process: this process is the client's: its working directory and arguments are left alone.
     :raises PackageError: no such module or function.
     :raises UserCodeError: the program raised while it was imported.
     """
     program = manifest.program
-    if os.path.isdir(manifest.folder):
+    if not in_process and os.path.isdir(manifest.folder):
         os.chdir(manifest.folder)
-    sys.argv = [str(program.get("original") or program.get("module") or "twister2"), *manifest.args]
+    if not in_process:
+        sys.argv = [str(program.get("original") or program.get("module") or "twister2"), *manifest.args]
     sys.path.insert(0, str(folder))
     try:
         if program["kind"] == "pickle":

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from twister2.control.package import MANIFEST, Manifest
-from twister2.spec.errors import ResultError, Twister2Error, WorkerExitedError
+from twister2.spec.errors import Twister2Error, WorkerExitedError
 from twister2.worker.board import StepBoard
 from twister2.worker.environment import Environment, Start
 from twister2.worker.pipe import Pipe
 from twister2.worker.pmi import environment
 from twister2.worker.program import check_python, load, user_error
+from twister2.worker.results import pickled_result
 from twister2.worker.userlink import ProcessLink
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
@@ -87,32 +88,8 @@ def _wait_for_start(link: ProcessLink) -> dict[str, Any] | None:
 def _return(link: ProcessLink, result: Any, manifest: Manifest, environment: Environment) -> None:
     blob = b""
     if manifest.want_results:
-        blob = _pickled(result, environment)
+        blob = pickled_result(result, environment)
     link.post("returned", {}, blob)
-
-
-def _pickled(result: Any, environment: Environment) -> bytes:
-    limit = environment.resolved.job.result_limit_mb
-    try:
-        blob = pickle.dumps(result, protocol=5)
-    except Exception as first:
-        import cloudpickle
-
-        try:
-            blob = cloudpickle.dumps(result, protocol=5)
-        except Exception:
-            raise ResultError(
-                f"worker {environment.worker_id}'s result of type {type(result).__name__} cannot be returned",
-                why=f"it cannot be pickled: {first}",
-                remedy="return plain data, numpy arrays or objects of importable classes; keep open files and sockets out",
-            ) from first
-    if len(blob) > limit << 20:
-        raise ResultError(
-            f"worker {environment.worker_id}'s result is {len(blob) / (1 << 20):.1f} MiB",
-            why=f"run() returns at most {limit} MiB per worker",
-            remedy="write it to a file or return a summary; raise job.result_limit_mb if it is meant",
-        )
-    return blob
 
 
 def _fail(link: ProcessLink, error: BaseException) -> None:

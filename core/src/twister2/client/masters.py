@@ -1,0 +1,338 @@
+"""Where a job's master lives, as the submitting client sees it: a child process, a thread, or the allocation."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import attrs
+
+from twister2.client.prepare import Prepared
+from twister2.control.channel import Dialer
+from twister2.control.messages import Message
+from twister2.control.package import MANIFEST, Manifest, unpack
+from twister2.spec.errors import DeadlineError, JobFailedError, MasterLostError, ResourceError, Twister2Error
+from twister2.spec.rm import Allocation, JobHandle, JobState, ResourceGroup
+from twister2.spec.state import StateContext, StateStore
+
+CONNECT_S = 30.0
+STOP_S = 10.0
+
+
+class Connection(Protocol):
+    """A conversation with the master."""
+
+    def send(self, kind: str, body: dict[str, Any], blobs: Sequence[bytes] = ()) -> None: ...
+
+    def receive(self, timeout_s: float) -> Message | None: ...
+
+    def close(self) -> None: ...
+
+
+class Master(ABC):
+    """The master of one job. ``start``, then the allocation is submitted, then ``tell``, ``dial``, and at last ``stop``."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+
+    @abstractmethod
+    def start(self) -> Allocation:
+        """Start it if it lives here; returns the allocation to submit."""
+
+    @abstractmethod
+    def tell(self, handle: JobHandle) -> None:
+        """The manager has accepted the job."""
+
+    @abstractmethod
+    def dial(self, queued: Callable[[JobState, str], None]) -> Connection:
+        """Connect to it, waiting until it can be reached.
+
+        :param queued: told about the allocation's state while it waits.
+        :raises JobFailedError: the job ended before its master could be reached.
+        """
+
+    @abstractmethod
+    def lost(self) -> Twister2Error | None:
+        """The error to report when it has ended and nothing more will come, else None. Called when it is silent."""
+
+    @abstractmethod
+    def stop(self, *, now: bool) -> None:
+        """End it: wait for its orderly end, or (``now``) kill it. Idempotent."""
+
+
+class ChildMaster(Master):
+    """A child process: a busy interpreter here cannot silence it, and the pipe tells it when we are gone."""
+
+    _process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Allocation:
+        prepared = self._prepared
+        environment = {**os.environ, "TWISTER2_MASTER_OF": prepared.allocation.job_id}
+        command = [sys.executable, "-c", "import sys; from twister2.master.process import main; sys.exit(main())"]
+        with (prepared.folder / "master.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=environment
+            )
+        return prepared.allocation
+
+    def tell(self, handle: JobHandle) -> None:
+        """Ticket, package and handle; the open pipe is the lifeline of a master that is not detached."""
+        assert self._process is not None and self._process.stdin is not None
+        ticket = attrs.evolve(self._prepared.master_ticket, handle=attrs.asdict(handle)).encode()
+        pipe = self._process.stdin
+        try:
+            for block in (ticket, self._prepared.package):
+                pipe.write(len(block).to_bytes(8, "big") + block)
+            pipe.flush()
+            if self._prepared.detached:
+                pipe.close()
+        except BrokenPipeError:
+            raise self._error() from None
+
+    def dial(self, queued: Callable[[JobState, str], None]) -> Connection:
+        prepared = self._prepared
+        addresses = prepared.master_ticket.listen
+        if not prepared.backend.offers.same_host:
+            addresses = self._published()
+        return _attached(Dialer(addresses, prepared.master_ticket.master_public, deadline_s=CONNECT_S), prepared)
+
+    def _published(self) -> tuple[str, ...]:
+        """Addresses of a master that took a free port: it writes them into its folder."""
+        path = self._prepared.folder / "addresses"
+        end = time.monotonic() + CONNECT_S
+        while time.monotonic() < end:
+            if path.exists():
+                return tuple(path.read_text().split())
+            if self.lost() is not None:
+                break
+            time.sleep(0.01)
+        raise self._error()
+
+    def lost(self) -> Twister2Error | None:
+        assert self._process is not None
+        return None if self._process.poll() is None else self._error()
+
+    def _error(self) -> MasterLostError:
+        from twister2.worker.processes import describe_exit
+
+        assert self._process is not None
+        try:
+            code = self._process.wait(STOP_S)
+            how = f"it ended with {describe_exit(code)}"
+        except subprocess.TimeoutExpired:
+            how = "it does not answer"
+        try:
+            tail = (self._prepared.folder / "master.log").read_text(errors="replace").strip()[-2000:]
+        except OSError:
+            tail = ""
+        return MasterLostError(
+            "the job master ended before the job did",
+            why=how + (f"; its last words:\n{tail}" if tail else ""),
+            remedy="submit the job again; please report it if nobody killed it",
+        )
+
+    def stop(self, *, now: bool) -> None:
+        process = self._process
+        if process is None:
+            return
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+        if not now:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_S)
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+class AllocationMaster(Master):
+    """A process in the allocation, reached through the resource manager."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        super().__init__(prepared)
+        self._handle: JobHandle | None = None
+        self._channel = contextlib.ExitStack()
+        self._asked = 0.0
+
+    def start(self) -> Allocation:
+        (self._prepared.folder / "package.tar").write_bytes(self._prepared.package)
+        return self._prepared.allocation
+
+    def tell(self, handle: JobHandle) -> None:
+        self._handle = handle
+
+    def dial(self, queued: Callable[[JobState, str], None]) -> Connection:
+        prepared, handle = self._prepared, self._handle
+        assert handle is not None
+        job, backend = prepared.job, prepared.backend
+        begun, told = time.monotonic(), ""
+        while True:
+            with contextlib.suppress(ResourceError, MasterLostError):
+                addresses = self._channel.enter_context(backend.open_channel(handle))
+                dialer = Dialer(addresses, prepared.master_ticket.master_public, deadline_s=CONNECT_S)
+                return _attached(dialer, prepared)
+            status = backend.state(handle)
+            if status.state.final:
+                raise _ended_silently(status.reason or status.state.value)
+            waits = status.state is JobState.QUEUED
+            limit = job.queue_deadline_s if waits else job.start_deadline_s
+            if limit and time.monotonic() - begun > limit:
+                raise DeadlineError(
+                    f"the job master could not be reached within {limit:g} s",
+                    why=f"the job is {status.state.value}{': ' + status.reason if status.reason else ''}",
+                    remedy="raise job.queue_deadline_s or job.start_deadline_s for a busy cluster",
+                )
+            if not waits and told == "queued":
+                begun = time.monotonic()
+            if f"{status.state.value} {status.reason}" != told:
+                told = f"{status.state.value} {status.reason}"
+                queued(status.state, status.reason)
+            time.sleep(0.1)
+
+    def lost(self) -> Twister2Error | None:
+        """The master is silent: ask the manager now and then whether it still lives."""
+        now = time.monotonic()
+        if now - self._asked < 2.0 or self._handle is None:
+            return None
+        self._asked = now
+        with contextlib.suppress(ResourceError):
+            status = self._prepared.backend.state(self._handle)
+            if status.state.final or status.state is JobState.UNKNOWN:
+                return _ended_silently(status.reason or status.state.value)
+        return None
+
+    def stop(self, *, now: bool) -> None:
+        prepared, handle = self._prepared, self._handle
+        if handle is not None:
+            with contextlib.suppress(Twister2Error):
+                prepared.backend.kill(handle, 0.0 if now else prepared.job.kill_grace_s)
+                prepared.backend.clean(handle)
+        self._channel.close()
+        (prepared.folder / "package.tar").unlink(missing_ok=True)
+
+
+def _ended_silently(reason: str) -> JobFailedError:
+    return JobFailedError(
+        "the job ended without its job master saying how",
+        why=f"the resource manager says: {reason}",
+        remedy="see 'twister2 logs --manager' for what was written at the start",
+    )
+
+
+def _attached(dialer: Dialer, prepared: Prepared) -> Dialer:
+    dialer.send("attach", {"client_key": prepared.master_ticket.client_key})
+    return dialer
+
+
+class ThreadMaster(Master):
+    """A thread of this process, for workers that are threads."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        super().__init__(prepared)
+        from twister2.master.job import JobFacts
+        from twister2.master.local import LocalMaster
+
+        ticket, resolved = prepared.master_ticket, prepared.resolved
+        self._stores: list[StateStore] = []
+        state_root = str(prepared.folder.parent.parent)
+
+        def store() -> StateStore:
+            if not self._stores:
+                name, context = resolved.job.state, StateContext(root=state_root)
+                self._stores.append(
+                    prepared.host.create("state", name, resolved.plugin("state", name), context=context)
+                )
+            return self._stores[0]
+
+        facts = JobFacts(
+            job_id=ticket.job_id,
+            name=ticket.name,
+            config=resolved.job,
+            groups=tuple(ResourceGroup(**group) for group in ticket.groups),
+            master_public="",
+            client_key=ticket.client_key,
+            state_root=state_root,
+        )
+        self._master = LocalMaster(facts, ticket.join_key, prepared.package, prepared.folder, store)
+
+    def start(self) -> Allocation:
+        from twister2.worker.program import load
+        from twister2.worker.threads import run_worker
+
+        prepared, ticket = self._prepared, self._prepared.master_ticket
+        manifest = Manifest.decode(_manifest_of(prepared))
+        function = prepared.program.function or load(manifest, prepared.folder / "program", in_process=True)
+        self._master.start()
+        run = partial(
+            run_worker,
+            master=self._master,
+            join_key=ticket.join_key,
+            function=function,
+            manifest=manifest,
+            job_id=ticket.job_id,
+        )
+        return attrs.evolve(prepared.allocation, in_process=run)
+
+    def tell(self, handle: JobHandle) -> None:
+        """The threads know their master already."""
+
+    def dial(self, queued: Callable[[JobState, str], None]) -> Connection:
+        connection = _LocalConnection(self._master)
+        connection.send("attach", {"client_key": self._prepared.master_ticket.client_key})
+        return connection
+
+    def lost(self) -> Twister2Error | None:
+        if self._master.alive():
+            return None
+        return MasterLostError(
+            "the job master's thread ended", why="it raised", remedy="please report it, with the traceback above"
+        )
+
+    def stop(self, *, now: bool) -> None:
+        self._master.join(0.0 if now else STOP_S)
+        for store in self._stores:
+            store.close()
+
+
+class _LocalConnection:
+    """A conversation by queue."""
+
+    def __init__(self, master: Any) -> None:
+        self._master = master
+        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        master.register(b"client", self._inbox.put)
+
+    def send(self, kind: str, body: dict[str, Any], blobs: Sequence[bytes] = ()) -> None:
+        self._master.send(b"client", kind, body, blobs)
+
+    def receive(self, timeout_s: float) -> Message | None:
+        try:
+            return self._inbox.get(timeout=timeout_s) if timeout_s > 0 else self._inbox.get_nowait()
+        except queue.Empty:
+            return None
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def _manifest_of(prepared: Prepared) -> bytes:
+    """Unpack the package beside the job's record and give its manifest."""
+    folder = prepared.folder / "program"
+    unpack(prepared.package, folder)
+    return (folder / MANIFEST).read_bytes()
+
+
+def master_for(prepared: Prepared) -> Master:
+    """The master where this job's lives."""
+    if prepared.backend.offers.in_process:
+        return ThreadMaster(prepared)
+    return ChildMaster(prepared) if prepared.match.master == "client" else AllocationMaster(prepared)

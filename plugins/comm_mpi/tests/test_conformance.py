@@ -1,0 +1,29 @@
+"""The transport suite on an MPI world of plain processes, with the process manager in the test."""
+
+from __future__ import annotations
+
+import pytest
+
+from twister2_comm_mpi.config import MpiConfig
+from twister2_comm_mpi.plugin import MpiPlugin
+from twister2_testkit.comm import CommCapabilities, CommSuite
+from twister2_testkit.comm_pmi import PmiWorld
+
+
+@pytest.mark.needs_mpi
+class TestMpi(CommSuite):
+    capabilities = CommCapabilities(
+        processes=True,
+        over_2_gib=True,
+        why={
+            "wait_fd": "MPI moves data only inside calls",
+            "several_attempts": "a process belongs to one MPI world, whose members are made for one attempt",
+            "notices_closed_peers": "a rank leaves an MPI world together with all others",
+        },
+    )
+
+    def make_transport(self, context):
+        return MpiPlugin().comm_create(config=MpiConfig(chunk_bytes=1 << 24), context=context)
+
+    def make_services(self, size):
+        return PmiWorld(size)

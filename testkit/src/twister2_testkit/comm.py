@@ -1,0 +1,492 @@
+"""Conformance of transports: what every ``twister2.comm`` plugin must do, whatever moves its bytes.
+
+A plugin's tests subclass :class:`CommSuite`::
+
+    class TestTcp(CommSuite):
+        capabilities = CommCapabilities(processes=True, wait_fd=True, ...)
+        def make_transport(self, context):
+            return TcpPlugin().comm_create(config=TcpConfig(), context=context)
+"""
+
+from __future__ import annotations
+
+import array
+import functools
+import hashlib
+import os
+import select
+import signal
+import statistics
+import time
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+import pytest
+
+from twister2.spec.errors import NetworkError
+from twister2_testkit.capabilities import Capabilities, ConformanceSuite, needs
+from twister2_testkit.comm_world import Died, Rank, Services, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twister2.spec.batch import Buffer
+    from twister2.spec.comm import Transport, TransportContext
+
+SIZES = (0, 1, 7, 8, 4095, 65535, 65536, 65537, (1 << 20) + 1, (64 << 20) + 3)
+MIXED = (0, 8, 100, 65536, 3, 200_001)
+
+
+@attrs.frozen(kw_only=True)
+class CommCapabilities(Capabilities):
+    """What a transport can do beyond the contract's core.
+
+    :ivar processes: connects processes; the suite then runs every rank in one, else in a thread.
+    :ivar wait_fd: has a descriptor to wait on.
+    :ivar several_attempts: transports of two attempts can be open in one place, and must not meet.
+    :ivar notices_closed_peers: ``reaches`` and, in time, ``isend`` tell that a peer has closed.
+    :ivar over_2_gib: takes messages beyond 2 GiB (every transport should).
+    """
+
+    processes: bool = False
+    wait_fd: bool = False
+    several_attempts: bool = False
+    notices_closed_peers: bool = False
+    over_2_gib: bool = False
+
+
+@functools.lru_cache(maxsize=64)
+def pattern(seed: object, size: int) -> bytes:
+    """Bytes that tell where they belong: other seeds and other offsets give other bytes."""
+    if size <= 4096:
+        return hashlib.shake_128(repr(seed).encode()).digest(size)
+    unit = hashlib.shake_128(repr(seed).encode()).digest(65521)
+    return (unit * (size // len(unit) + 1))[:size]
+
+
+def frames_of(sender: int, number: int) -> list[bytes]:
+    """Message ``number`` of ``sender``: its number, and a frame of some size."""
+    size = MIXED[number % len(MIXED)]
+    return [b"%d %d" % (sender, number), pattern((sender, number % 7), size)]
+
+
+def check_message(received: Any, sender: int, number: int) -> None:
+    """Check that this is message ``number`` of ``sender``."""
+    head = bytes(received.frames[0]) if received.frames else b""
+    assert received.peer == sender, f"{head!r} of worker {sender} came as from {received.peer}"
+    assert head == b"%d %d" % (sender, number), f"message {number} of worker {sender} expected, {head!r} came"
+    expected = frames_of(sender, number)
+    assert [bytes(frame) for frame in received.frames] == expected, f"message {number} of {sender} is damaged"
+
+
+def trade(rank: Rank, to_send: dict[int, int], to_get: dict[int, int]) -> None:
+    """Send so many messages to each peer and get so many from each, all at once, checking order and contents.
+
+    Reads nothing when nothing is to get.
+    """
+    sent, got = dict.fromkeys(to_send, 0), dict.fromkeys(to_get, 0)
+
+    def step() -> bool | None:
+        for peer, count in to_send.items():
+            if sent[peer] < count and rank.transport.isend(peer, frames_of(rank.id, sent[peer])) is not None:
+                sent[peer] += 1
+        received = rank.transport.receive() if to_get else None
+        if received is not None:
+            assert received.peer in got, f"a message came from worker {received.peer}, who sent none"
+            check_message(received, received.peer, got[received.peer])
+            got[received.peer] += 1
+        return True if (sent, got) == (to_send, to_get) else None
+
+    rank.until(step, f"messages {to_get} by worker id")
+
+
+def clog(rank: Rank, peer: int, payload: bytes, limit: int) -> int:
+    """Send numbered messages until one is refused; how many were accepted."""
+    accepted = 0
+    while rank.transport.isend(peer, [b"%d" % accepted, payload]) is not None:
+        accepted += 1
+        assert accepted <= limit, f"{accepted} messages of {len(payload)} bytes were accepted without a reader"
+    return accepted
+
+
+class CommSuite(ConformanceSuite):
+    """Tests of the transport contract. Override :meth:`make_transport`."""
+
+    capabilities: ClassVar[CommCapabilities] = CommCapabilities()
+    under_way_limit: ClassVar[int] = 256 << 20
+    """Bytes that a writer may hand over before it is refused by a reader who does not read."""
+
+    def make_transport(self, context: TransportContext) -> Transport:
+        """The transport of one rank. Called in the rank's own process or thread."""
+        raise TypeError(f"{type(self).__name__} must override make_transport")
+
+    def make_services(self, size: int) -> Services | None:
+        """What a world needs beside its processes (an MPI transport: its process manager)."""
+        return None
+
+    def world(self, size: int, *, close: bool = True, make: Callable[..., Transport] | None = None) -> World:
+        """A world of this plugin's transports."""
+        return World(
+            size,
+            make or self.make_transport,
+            processes=self.capabilities.processes,
+            timeout_s=self.timeout_s,
+            services=self.make_services,
+            close=close,
+        )
+
+    # -- messages ------------------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("size", SIZES)
+    def test_a_frame_of_any_size_arrives_as_sent(self, size: int) -> None:
+        def body(rank: Rank) -> None:
+            rank.reach_all()
+            data = pattern(("size", size), size)
+            if rank.id == 0:
+                rank.finish(rank.send(1, [data]))
+            else:
+                (frame,) = rank.receive().frames
+                assert frame.nbytes == size
+                assert frame.readonly
+                assert frame == data
+
+        self.world(2).run(body)
+
+    def test_frames_keep_their_number_order_and_lengths(self) -> None:
+        messages: list[list[Buffer]] = [
+            [b""],
+            [b"", b"a", b""],
+            [pattern(number, number * 37) for number in range(100)],
+            [b"x" * 70_000, b"", b"y", b"z" * 70_000],
+            [memoryview(array.array("d", [1.5, 2.5])), bytearray(b"abc"), memoryview(b"012345")[2:4]],
+        ]
+
+        def body(rank: Rank) -> None:
+            for frames in messages:
+                if rank.id == 0:
+                    rank.send(1, frames)
+                else:
+                    assert [bytes(frame) for frame in rank.receive().frames] == [bytes(frame) for frame in frames]
+
+        self.world(2).run(body)
+
+    def test_every_pair_keeps_order_and_delivers_exactly_once(self) -> None:
+        def body(rank: Rank) -> None:
+            trade(rank, dict.fromkeys(rank.others, 240), dict.fromkeys(rank.others, 240))
+            rank.sync("all got theirs")
+            rank.quiet()
+
+        self.world(3).run(body)
+
+    def test_many_small_messages_arrive(self) -> None:
+        count = 10_000
+
+        def body(rank: Rank) -> None:
+            if rank.id == 0:
+                for number in range(count):
+                    rank.send(1, [number.to_bytes(8, "little")])
+            else:
+                for number in range(count):
+                    (frame,) = rank.receive().frames
+                    assert int.from_bytes(frame, "little") == number
+
+        self.world(2).run(body)
+
+    def test_a_reader_is_fair_between_its_writers(self) -> None:
+        def body(rank: Rank) -> None:
+            rank.reach_all()
+            if rank.id == 0:
+                rank.sync("both are refused")
+                senders = [rank.receive().peer for _ in range(40)]
+                assert min(senders.count(1), senders.count(2)) >= 10, f"in turns, not {senders}"
+                rank.sync("enough")
+                return
+            clog(rank, 0, bytes(1000), 200_000)
+            rank.sync("both are refused")
+            rank.sync("enough")
+
+        self.world(3, close=False).run(body)
+
+    # -- memory --------------------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("size", [8, 5000, 300_000])
+    def test_a_buffer_may_be_used_again_once_its_send_is_done(self, size: int) -> None:
+        rounds = 30
+
+        def body(rank: Rank) -> None:
+            buffer = bytearray(size)
+            for number in range(rounds):
+                if rank.id == 0:
+                    buffer[:] = pattern(number, size)
+                    send = rank.send(1, [buffer])
+                    if not rank.transport.facts.copies_on_send:
+                        rank.finish(send)
+                else:
+                    (frame,) = rank.receive().frames
+                    assert frame == pattern(number, size), f"message {number} was changed after it was sent"
+            if rank.id == 0:
+                buffer[:] = bytes(size)
+            rank.sync("sent")
+
+        def lazy(rank: Rank) -> None:
+            if rank.id == 0:
+                buffer = bytearray(pattern("before", size))
+                send = rank.send(1, [buffer])
+                if rank.transport.facts.copies_on_send or send.done:
+                    buffer[:] = bytes(size)
+                    rank.sync("changed")
+                else:
+                    rank.sync("changed")
+                    rank.finish(send)
+            else:
+                rank.sync("changed")
+                assert rank.receive().frames[0] == pattern("before", size), "it was changed before it was read"
+            rank.sync("read")
+
+        self.world(2).run(body)
+        self.world(2).run(lazy)
+
+    def test_received_frames_stay_as_they_are_while_a_view_lives(self) -> None:
+        count, size = 60, 100_000
+
+        def body(rank: Rank) -> None:
+            if rank.id == 0:
+                for number in range(count):
+                    rank.finish(rank.send(1, [pattern(number, size)]))
+                return
+            kept = []
+            for number in range(count):
+                (frame,) = rank.receive().frames
+                with pytest.raises(TypeError):
+                    frame[0] = 1
+                if number % 2:
+                    kept.append((number, frame[10:]))
+            for number, view in kept:
+                assert view == pattern(number, size)[10:], f"the view of message {number} has changed"
+
+        self.world(2).run(body)
+
+    # -- back-pressure -------------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("size", [8, 64 << 10, 1 << 20])
+    def test_a_reader_that_does_not_read_stops_its_own_writers_only(self, size: int) -> None:
+        payload = pattern("clog", size)
+        limit = min(self.under_way_limit // size, 200_000)
+
+        def others(rank: Rank) -> None:
+            rank.reach_all()
+            if rank.id == 1:
+                clog(rank, 0, payload, limit)
+            rank.sync("clogged")
+            if rank.id == 0:  # does not read, but writes
+                trade(rank, {2: 60}, {})
+            elif rank.id == 1:  # is refused by one, not by the other
+                trade(rank, {2: 60}, {2: 60})
+            else:
+                trade(rank, {1: 60}, {0: 60, 1: 60})
+            rank.sync("others went on")
+
+        def drained(rank: Rank) -> None:
+            rank.reach_all()
+            if rank.id == 1:
+                clog(rank, 0, payload, limit)
+                rank.sync("clogged")
+                rank.send(0, [b"last", b""])
+                return
+            rank.sync("clogged")
+            number = 0
+            while bytes((received := rank.receive()).frames[0]) != b"last":
+                assert bytes(received.frames[0]) == b"%d" % number, "a refused message was taken, or one was lost"
+                assert received.frames[1] == payload
+                number += 1
+
+        self.world(2).run(drained)
+        self.world(3, close=False).run(others)
+
+    def test_progress_never_blocks(self) -> None:
+        def body(rank: Rank) -> None:
+            rank.reach_all()
+            rank.sync("start")
+            took = []
+            for _ in range(300):
+                begin = time.monotonic()
+                rank.transport.progress()
+                rank.transport.receive()
+                took.append(time.monotonic() - begin)
+            assert statistics.median(took) <= 0.001, f"an idle progress takes {statistics.median(took)} s"
+            rank.sync("idle")
+
+        self.world(2).run(body)
+
+    @needs("wait_fd")
+    def test_the_descriptor_wakes_a_sleeper_for_every_message(self) -> None:
+        rounds = 50
+
+        def body(rank: Rank) -> None:
+            rank.reach_all()
+            rank.sync("start")
+            if rank.id == 0:
+                for number in range(rounds):
+                    time.sleep(0.002)
+                    rank.send(1, frames_of(0, number))
+                rank.sync("sent")
+                return
+            descriptor = rank.transport.wait_fd()
+            assert descriptor is not None, "wait_fd is open in the capabilities"
+            number = 0
+            while number < rounds:
+                received = rank.transport.receive()
+                if received is not None:
+                    check_message(received, 0, number)
+                    number += 1
+                elif not rank.transport.progress():
+                    assert _readable(descriptor, rank.timeout_s), f"no wake-up for message {number}"
+            rank.sync("sent")
+            wakes, end = 0, time.monotonic() + 0.3
+            while time.monotonic() < end:
+                wakes += _readable(descriptor, 0.05)
+                while rank.transport.receive() or rank.transport.progress():
+                    pass
+            assert wakes < 30, "the descriptor stays readable with nothing to read"
+
+        self.world(2).run(body)
+
+    # -- ends ----------------------------------------------------------------------------------------------------------
+
+    def test_close_delivers_what_was_sent_before(self) -> None:
+        count = 200
+
+        def body(rank: Rank) -> None:
+            rank.reach_all()
+            rank.sync("up")
+            if rank.id == 0:
+                for number in range(count):
+                    rank.send(1, frames_of(0, number))
+                rank.transport.close(deadline_s=10.0)
+            else:
+                for number in range(count):
+                    check_message(rank.receive(), 0, number)
+                rank.transport.close(deadline_s=10.0)
+
+        self.world(2, close=False).run(body)
+
+    @pytest.mark.parametrize("aborted", [False, True])
+    def test_close_may_be_repeated_and_ends_the_transport(self, aborted: bool) -> None:
+        def body(rank: Rank) -> None:
+            rank.reach_all()
+            rank.sync("up")
+            rank.transport.close(aborted=aborted)
+            rank.transport.close(aborted=aborted)
+            with pytest.raises(NetworkError):
+                rank.transport.isend(1 - rank.id, [b"late"])
+
+        self.world(2, close=False).run(body)
+
+    def test_close_of_a_clogged_pair_keeps_its_deadline(self) -> None:
+        def body(rank: Rank) -> None:
+            rank.reach_all()
+            if rank.id == 0:
+                clog(rank, 1, bytes(1 << 20), 200)
+            rank.sync("clogged")
+            begin = time.monotonic()
+            rank.transport.close(aborted=True)
+            assert time.monotonic() - begin < 2, "an aborted close waits for nobody"
+            rank.sync("closed", progress=False)
+
+        self.world(2, close=False).run(body)
+
+    @needs("processes")
+    @pytest.mark.faults
+    @pytest.mark.parametrize("aborted", [False, True])
+    def test_close_does_not_wait_for_a_killed_peer(self, aborted: bool) -> None:
+        def body(rank: Rank) -> float:
+            rank.reach_all()
+            rank.sync("up")
+            if rank.id == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(0.1)
+            begin = time.monotonic()
+            try:
+                while time.monotonic() - begin < 0.2 and rank.transport.isend(1, [bytes(100_000)]) is not None:
+                    pass
+            except NetworkError:
+                pass
+            begin = time.monotonic()
+            rank.transport.close(aborted=aborted, deadline_s=2.0)
+            return time.monotonic() - begin
+
+        took, died = self.world(2, close=False).run(body)
+        assert died == Died(-signal.SIGKILL)
+        assert took < (1 if aborted else 3), f"close took {took} s with a deadline of 2 s"
+
+    @needs("notices_closed_peers")
+    def test_a_closed_peer_is_noticed(self) -> None:
+        def body(rank: Rank) -> None:
+            if rank.id == 1:
+                rank.transport.close()
+                rank.sync("closed", progress=False)
+                return
+            rank.sync("closed")
+            begin = time.monotonic()
+            assert rank.until(lambda: rank.transport.reaches(1), "knowing whether 1 is reached") is False
+            assert time.monotonic() - begin < 6, "a probe settles within 5 s"
+            with pytest.raises(NetworkError, match="worker 1"):
+                rank.transport.isend(1, [b"x"])
+
+        self.world(2, close=False).run(body)
+
+    # -- attempts ------------------------------------------------------------------------------------------------------
+
+    @needs("several_attempts")
+    def test_a_process_of_an_old_attempt_is_refused(self) -> None:
+        def make(context: TransportContext) -> Transport:
+            # rank 2 is rank 0 of the attempt before: it wakes up late and knows all addresses of the new one
+            stale = context.rank == 2
+            return self.make_transport(attrs.evolve(context, rank=0 if stale else context.rank, attempt=2 - stale))
+
+        def body(rank: Rank) -> None:
+            if rank.id == 2:
+                end = time.monotonic() + 0.5
+                try:
+                    while time.monotonic() < end:
+                        rank.transport.isend(1, [b"from the past"])
+                        rank.transport.progress()
+                        time.sleep(0.01)
+                except NetworkError:
+                    pass
+            elif rank.id == 0:
+                rank.send(1, [b"new"])
+            else:
+                received = rank.receive()
+                assert (received.peer, bytes(received.frames[0])) == (0, b"new")
+            rank.sync("sent")
+            if rank.id == 1:
+                rank.quiet(0.2)
+
+        self.world(3, make=make).run(body)
+
+    @needs("over_2_gib")
+    @pytest.mark.slow
+    @pytest.mark.timeout(300)
+    def test_a_message_beyond_2_gib_arrives(self) -> None:
+        size = (2 << 30) + 17
+
+        def body(rank: Rank) -> None:
+            if rank.id == 0:
+                data = bytearray(size)
+                data[-4:] = b"tail"
+                rank.finish(rank.send(1, [b"head", data]))
+            else:
+                head, frame = rank.receive().frames
+                assert (bytes(head), frame.nbytes, bytes(frame[-4:])) == (b"head", size, b"tail")
+            rank.sync("received")
+
+        world = self.world(2)
+        world.timeout_s = max(120.0, self.timeout_s)
+        world.run(body)
+
+
+def _readable(descriptor: int, timeout_s: float) -> bool:
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(timeout_s * 1000))

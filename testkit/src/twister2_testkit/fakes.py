@@ -136,7 +136,7 @@ class LocalCluster:
             self._join(board, threads)
         board.close()
         if board.cause is not None:
-            raise outcome.errors[board.culprit] or board.cause
+            raise (outcome.errors[board.culprit] if board.culprit >= 0 else None) or board.cause
         for error in outcome.errors:
             if error is not None:
                 raise error

@@ -86,6 +86,19 @@ def text_block(batch: Batch) -> str | None:
     return text if isinstance(text, str) else None
 
 
+def own(batch: Batch) -> Batch:
+    """Make a batch belong to the system: its memory can no longer be changed through names its maker has.
+
+    An array becomes read-only in place; a writable view of another array is copied, because its base could still be
+    written through. Other forms are returned as they are.
+    """
+    if not is_array(batch) or not batch.flags.writeable:
+        return batch
+    if batch.base is not None:
+        batch = batch.copy()
+    return freeze(batch)
+
+
 def freeze(batch: Batch) -> Batch:
     """Make an array read-only (in place) because it now belongs to the system; other forms are returned as they are."""
     if is_array(batch) and batch.flags.writeable:

@@ -11,6 +11,7 @@ from abc import abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from twister2.spec.batch import own
 from twister2.spec.channel import HeaderKind, Item
 from twister2.spec.errors import OperatorError
 from twister2.spec.ops import Operator, OperatorContext, OperatorInfo
@@ -136,7 +137,7 @@ class LaneOperator(Operator):
             self.pump()
             if self._waiting:
                 return False
-        self.take(source, batch)
+        self.take(source, own(batch))
         return True
 
     def mark(self, source: int, kind: HeaderKind, value: Any = None) -> None:

@@ -144,13 +144,17 @@ def _exchange(
 
             def advance() -> bool:
                 nonlocal sent
-                if not sent and operator.send(me, batch):
-                    sent = True
-                    operator.finish(me)
-                operator.progress()
-                while (item := operator.receive(me)) is not None:
-                    if item.kind == _DATA:
-                        items.append((item.source, item.value))
+                moved = True
+                while moved:
+                    moved = False
+                    if not sent and operator.send(me, batch):
+                        sent = moved = True
+                        operator.finish(me)
+                    moved = operator.progress() or moved
+                    while (item := operator.receive(me)) is not None:
+                        moved = True
+                        if item.kind == _DATA:
+                            items.append((item.source, item.value))
                 return bool(operator.is_complete)
 
             network.wait_until(advance, name)

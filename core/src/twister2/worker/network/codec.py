@@ -16,7 +16,7 @@ import traceback
 from collections import ChainMap
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.batch import Buffer, freeze, is_array, is_arrow
+from twister2.spec.batch import Buffer, freeze, is_arrow
 from twister2.spec.errors import NetworkError, SerializationError, UsageError
 
 if TYPE_CHECKING:
@@ -243,19 +243,6 @@ def _damaged(why: str) -> NetworkError:
         why=why,
         remedy="check that all workers run the same version; if they do, the network or the memory is at fault",
     )
-
-
-def own(value: Any) -> Any:
-    """Make a batch belong to the system: its memory can no longer be changed through names the caller has.
-
-    An array becomes read-only in place; a writable view of somebody's array is copied, because its base could still
-    be written through.
-    """
-    if "numpy" not in sys.modules or not is_array(value) or not value.flags.writeable:
-        return value
-    if value.base is not None:
-        value = value.copy()
-    return freeze(value)
 
 
 def short(value: Any, limit: int = 120) -> str:

@@ -11,10 +11,11 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from twister2.spec.batch import own
 from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import NetworkError
 from twister2.spec.network import Delivery, EdgeCounters, Port
-from twister2.worker.network.codec import Encoded, decode, encode, own
+from twister2.worker.network.codec import Encoded, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence

@@ -6,7 +6,7 @@ import contextlib
 import pathlib
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from twister2.client.records import JobSummary, read_state, summary
@@ -48,7 +48,8 @@ def master_of(job: JobSummary, backend: ResourceManager) -> Iterator[Dialer]:
     :raises MasterLostError: it does not answer. :raises ResourceError: it cannot be reached.
     """
     with contextlib.ExitStack() as stack:
-        addresses = job.record.addresses or stack.enter_context(backend.open_channel(job.record.job_handle))
+        addresses: Sequence[str] = job.record.addresses
+        addresses = addresses or stack.enter_context(backend.open_channel(job.record.job_handle))
         dialer = Dialer(addresses, job.record.master_public, deadline_s=ANSWER_S)
         stack.callback(dialer.close)
         dialer.request("attach", {"client_key": job.record.client_key}, ("attached",), ANSWER_S)

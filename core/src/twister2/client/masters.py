@@ -238,7 +238,7 @@ class ThreadMaster(Master):
 
     def __init__(self, prepared: Prepared) -> None:
         super().__init__(prepared)
-        from twister2.master.job import JobFacts
+        from twister2.master.facts import JobFacts
         from twister2.master.local import LocalMaster
 
         ticket, resolved = prepared.master_ticket, prepared.resolved

@@ -9,7 +9,7 @@ import secrets
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -22,6 +22,10 @@ from twister2.control.ticket import MasterTicket, Ticket, curve_pair, new_key
 from twister2.host import Pins, PluginHost
 from twister2.host.matching import Match, match
 from twister2.spec.rm import Allocation, ResourceGroup, ResourceManager, RmContext
+
+if TYPE_CHECKING:
+    from twister2.spec.comm import CommSpec
+    from twister2.spec.rm import ResourceManagerSpec
 
 WORKER_COMMAND = (sys.executable, "-m", "twister2.worker")
 MASTER_COMMAND = (sys.executable, "-m", "twister2.master")
@@ -83,7 +87,7 @@ def prepare(
         "rm", job.rm, resolved.plugin("rm", job.rm), context=RmContext(state_dir=str(state))
     )
     offers = backend.offers
-    transports = {name: host.load("comm", name).plugin.facts for name in job.comm}
+    transports = {name: cast("CommSpec", host.load("comm", name).plugin).facts for name in job.comm}
     fits = match(rm=job.rm, offers=offers, transports=transports, workers=job.workers, master=job.master)
     pins = host.pin(resolved.selection())
     in_client = fits.master == "client"
@@ -125,7 +129,7 @@ def prepare(
         world=fits.world,
         serve_pmi=fits.supervisors_serve,
     )
-    slot_source = host.load("rm", job.rm).plugin.slot_source
+    slot_source = cast("ResourceManagerSpec", host.load("rm", job.rm).plugin).slot_source
     allocation = Allocation(
         job_id=job_id,
         name=name,

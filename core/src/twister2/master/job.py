@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import attrs
-
-from twister2.config import JobConfig
 from twister2.control.messages import Message
-from twister2.control.package import digest
 from twister2.control.ticket import Ticket, new_key
 from twister2.master.causes import abort_for_others, exited, lost, retryable
+from twister2.master.checkpoints import Checkpoints
+from twister2.master.clients import Clients, Post
 from twister2.master.exchanges import Exchanges
+from twister2.master.facts import JobFacts
+from twister2.master.joining import refusal, start, welcome
 from twister2.master.journal import Journal
 from twister2.master.slots import Slot
 from twister2.master.steps import find_mismatch
@@ -22,28 +21,15 @@ from twister2.spec.errors import (
     DeadlineError,
     JobFailedError,
     JobKilledError,
-    StateError,
     StepAbortedError,
     Twister2Error,
     from_dict,
 )
-from twister2.spec.rm import JobState, JobStatus, ResourceGroup
+from twister2.spec.rm import JobState, JobStatus
 from twister2.spec.state import StateStore
 
-INLINE_PACKAGE = 1 << 20
-"""Packages up to this size, in bytes, travel in the welcome."""
-
 CHUNK = 4 << 20
-BACKLOG = 10_000
-"""Messages kept for the first client that attaches."""
-
 PROGRESS_EVERY_S = 0.1
-
-
-class Post(Protocol):
-    """Sends a message to a peer; never blocks."""
-
-    def __call__(self, peer: bytes, kind: str, body: dict[str, Any], blobs: Sequence[bytes] = ()) -> None: ...
 
 
 class Manager(Protocol):
@@ -54,25 +40,6 @@ class Manager(Protocol):
     def start_attempt(self, attempt: int, slots: Sequence[int]) -> None: ...
 
     def restarts(self, slots: Sequence[int]) -> bool: ...
-
-
-@attrs.frozen
-class JobFacts:
-    """What the master knows of its job from the start."""
-
-    job_id: str
-    name: str
-    config: JobConfig
-    groups: tuple[ResourceGroup, ...]
-    master_public: str
-    client_key: str = attrs.field(repr=False)
-    state_root: str = ""
-    state_shared: bool = True
-    serve_pmi: bool = False
-
-    @property
-    def n_workers(self) -> int:
-        return sum(group.count for group in self.groups)
 
 
 class Job:
@@ -87,7 +54,7 @@ class Job:
         journal: Journal,
         store: Callable[[], StateStore],
     ) -> None:
-        self.facts, self._post, self._manager, self._journal, self._store = facts, post, manager, journal, store
+        self.facts, self._post, self._manager, self._journal = facts, post, manager, journal
         self.state = JobState.QUEUED
         self.reason = ""
         self.attempt = 1
@@ -99,8 +66,7 @@ class Job:
         self.error: Twister2Error | None = None
         self.finished = False
         self._by_peer: dict[bytes, Slot] = {}
-        self._clients: set[bytes] = set()
-        self._backlog: list[tuple[str, dict[str, Any], Sequence[bytes]]] | None = []
+        self.clients = Clients(facts.client_key, post)
         self._exchanges = Exchanges(facts.n_workers)
         self._groups: dict[int, frozenset[int]] = {}
         self._fences: dict[int, dict[str, str]] = {}
@@ -111,7 +77,7 @@ class Job:
         self._aborted_at = 0.0
         self._before_package: list[tuple[bytes, Message]] = []
         self._progress_sent: dict[int, float] = {}
-        self._checkpoint = 0
+        self._checkpoints = Checkpoints(facts.job_id, facts.config.checkpoint.keep, store)
         self._handlers: dict[str, Callable[[Slot, Message], None]] = {
             "beat": self._on_beat,
             "output": self._on_output,
@@ -139,7 +105,7 @@ class Job:
             self._on_attach(peer, message)
         elif slot is not None:
             self._from_worker(slot, message)
-        elif peer in self._clients:
+        elif peer in self.clients:
             self._from_client(peer, message)
 
     def _from_worker(self, slot: Slot, message: Message) -> None:
@@ -165,10 +131,11 @@ class Job:
             return
         body = message.body
         number = body.get("slot")
-        refusal, wait = self._refusal(body)
-        if refusal:
-            self._journal.event("join_refused", slot=number, why=refusal)
-            self._post(peer, "refused", {"text": refusal, "wait": wait})
+        over = self.finished or self.state.final
+        why, wait = refusal(body, self.slots, self.attempt, self.join_key, over)
+        if why:
+            self._journal.event("join_refused", slot=number, why=why)
+            self._post(peer, "refused", {"text": why, "wait": wait})
             return
         slot = self.slots[int(body["slot"])]
         slot.reset()
@@ -179,90 +146,26 @@ class Job:
         self._journal.event("worker_joined", worker=slot.number, attempt=self.attempt, host=body["node"]["host"])
         if self.state is JobState.QUEUED:
             self._set_state(JobState.STARTING, "workers are joining")
-        self._tell_clients("worker", {"kind": "joined", "worker_id": slot.number, "attempt": self.attempt, "text": ""})
+        self.clients.tell("worker", {"kind": "joined", "worker_id": slot.number, "attempt": self.attempt, "text": ""})
         self._welcome(slot, "welcome")
         self._start_if_complete()
 
-    def _refusal(self, body: Mapping[str, Any]) -> tuple[str, bool]:
-        """Why a copy is not let in (empty: it is), and whether it should wait for the next attempt."""
-        number = body.get("slot")
-        if self.finished or self.state.final:
-            return "the job is over", False
-        if not isinstance(number, int) or not 0 <= number < len(self.slots):
-            return f"there is no slot {number}; the job has {len(self.slots)}", False
-        slot = self.slots[number]
-        if slot.phase in ("joined", "ended"):
-            return f"slot {number} is already filled", False
-        if body.get("attempt") != self.attempt or not secrets.compare_digest(str(body.get("join_key")), self.join_key):
-            return f"the join key is not that of attempt {self.attempt}", True
-        if slot.phase == "lost":
-            return f"slot {number} is lost in attempt {self.attempt}; wait for the next one", True
-        return "", False
-
     def _welcome(self, slot: Slot, kind: str) -> None:
-        config = self.facts.config
-        body = {
-            "job_id": self.facts.job_id,
-            "worker_id": slot.number,
-            "n_workers": len(self.slots),
-            "attempt": self.attempt,
-            "package": digest(self.package),
-            "package_size": len(self.package),
-            "pmi": self.facts.serve_pmi,
-            "cpus": self._group_of(slot).cpus,
-            "heartbeat_s": config.heartbeat_s,
-            "master_lost_s": config.master_lost_s,
-        }
-        inline = [self.package] if len(self.package) <= INLINE_PACKAGE else []
-        self._post(slot.peer, kind, body, inline)
-
-    def _group_of(self, slot: Slot) -> ResourceGroup:
-        return [group for group in self.facts.groups for _ in range(group.count)][slot.number]
+        body, blobs = welcome(self.facts, slot, self.attempt, self.package)
+        self._post(slot.peer, kind, body, blobs)
 
     def _start_if_complete(self) -> None:
         if self._started or any(slot.phase != "joined" for slot in self.slots) or self._cause is not None:
             return
         self._started = True
-        start = {
-            "job_id": self.facts.job_id,
-            "job_name": self.facts.name,
-            "attempt": self.attempt,
-            "workers": self._workers(),
-            "session": secrets.token_hex(8),
-            "keys": {str(slot.number): slot.key for slot in self.slots},
-            "checkpoint": self._checkpoint,
-            "state_root": self.facts.state_root,
-            "state_shared": self.facts.state_shared,
-            "persistent": "",
-        }
+        told = start(self.facts, self.slots, self.attempt, self._checkpoints.latest)
         for slot in self.slots:
-            self._post(slot.peer, "start", {"start": start, "attempt": self.attempt})
+            self._post(slot.peer, "start", {"start": told, "attempt": self.attempt})
         self._journal.event(
-            "attempt_started", attempt=self.attempt, workers=len(self.slots), checkpoint=self._checkpoint
+            "attempt_started", attempt=self.attempt, workers=len(self.slots), checkpoint=self._checkpoints.latest
         )
         self._set_state(JobState.RUNNING, "")
-        self._tell_clients("attempt", {"attempt": self.attempt, "n_workers": len(self.slots)})
-
-    def _workers(self) -> list[dict[str, Any]]:
-        per_host: dict[str, int] = {}
-        for slot in self.slots:
-            per_host[slot.facts["node"]["host"]] = per_host.get(slot.facts["node"]["host"], 0) + 1
-        workers = []
-        for slot in self.slots:
-            node, group = slot.facts["node"], self._group_of(slot)
-            share = slot.facts["memory_available_mb"] // per_host[node["host"]]
-            workers.append(
-                {
-                    "worker_id": slot.number,
-                    "slot": slot.number,
-                    "node": node,
-                    "group": group.name,
-                    "cpus": group.cpus,
-                    "memory_mb": group.memory_mb or share,
-                    "gpus": group.gpus,
-                }
-            )
-        return workers
+        self.clients.tell("attempt", {"attempt": self.attempt, "n_workers": len(self.slots)})
 
     # -- what workers say ----------------------------------------------------------------------------------------------
 
@@ -280,19 +183,19 @@ class Job:
 
     def _on_output(self, slot: Slot, message: Message) -> None:
         self._journal.output(slot.number, message.body["text"])
-        self._tell_clients("output", {"worker": slot.number, **message.body})
+        self.clients.tell("output", {"worker": slot.number, **message.body})
 
     def _on_log(self, slot: Slot, message: Message) -> None:
         body = message.body
         text = f"{time.strftime('%H:%M:%S', time.localtime(body['time']))} {body['level']} worker {slot.number}: {body['text']}\n"
         self._journal.output(slot.number, text)
-        self._tell_clients("output", {"worker": slot.number, "stream": "log", "text": text})
+        self.clients.tell("output", {"worker": slot.number, "stream": "log", "text": text})
 
     def _on_progress(self, slot: Slot, message: Message) -> None:
         now = time.monotonic()
         if now - self._progress_sent.get(slot.number, 0.0) >= PROGRESS_EVERY_S or message.body.get("done"):
             self._progress_sent[slot.number] = now
-            self._tell_clients("progress", {"worker": slot.number, **message.body})
+            self.clients.tell("progress", {"worker": slot.number, **message.body})
 
     def _on_exchange(self, slot: Slot, message: Message) -> None:
         body = message.body
@@ -303,32 +206,13 @@ class Job:
 
     def _on_request(self, slot: Slot, message: Message) -> None:
         """State objects for workers that do not see the store."""
-        request, wanted, body = message.body["request"], message.body["kind"], message.body["body"]
-        answer: dict[str, Any] = {"request": request, "found": True}
-        data: bytes | None = b""
-        try:
-            if not str(body["key"]).startswith(f"checkpoints/{self.facts.job_id}/"):
-                raise StateError(
-                    f"a worker asked for {body['key']}",
-                    why="workers may use the checkpoints of their own job only",
-                    remedy="use another name for the state variable",
-                )
-            if wanted == "state_put":
-                self._store().put(body["key"], message.blobs[0])
-            else:
-                data = self._store().get(body["key"])
-                answer["found"] = data is not None
-        except Twister2Error as error:
-            answer["error"] = error.to_dict()
-        self._post(slot.peer, "reply", answer, [data or b""])
+        body, data = self._checkpoints.serve(message)
+        self._post(slot.peer, "reply", body, [data])
 
     def _on_committed(self, slot: Slot, message: Message) -> None:
-        self._checkpoint = message.body["checkpoint"]
-        self._journal.event("checkpoint_committed", checkpoint=self._checkpoint)
-        self._tell_clients("checkpoint", {"number": self._checkpoint})
-        old = self._checkpoint - self.facts.config.checkpoint.keep
-        if old > 0:
-            self._store().delete_all(f"checkpoints/{self.facts.job_id}/{old:08d}/")
+        self._checkpoints.committed(message.body["checkpoint"])
+        self._journal.event("checkpoint_committed", checkpoint=self._checkpoints.latest)
+        self.clients.tell("checkpoint", {"number": self._checkpoints.latest})
 
     def _on_group(self, slot: Slot, message: Message) -> None:
         self._groups[message.body["number"]] = frozenset(message.body["members"])
@@ -387,7 +271,7 @@ class Job:
         slot.phase = "lost"
         self._journal.event("worker_lost", worker=slot.number, attempt=self.attempt, why=why)
         event = {"kind": "lost", "worker_id": slot.number, "attempt": self.attempt, "text": why}
-        self._tell_clients("worker", event)
+        self.clients.tell("worker", event)
         self._abort(lost(slot, why), by=slot.number)
         self._finish_attempt_if_over()
 
@@ -535,16 +419,10 @@ class Job:
         self._set_state(state, error.what if error else "")
         seconds = round(time.monotonic() - self._begun, 3)
         self._journal.event("job_ended", state=state.value, seconds=seconds, error=error.to_dict() if error else None)
-        if self._checkpoint:
-            self._store().delete_all(f"checkpoints/{self.facts.job_id}/")
+        self._checkpoints.remove_all()
         for slot in self.slots:
             if slot.phase in ("joined", "ended"):
                 self._post(slot.peer, "end", {})
-
-    @property
-    def has_client(self) -> bool:
-        """Whether a client has ever attached."""
-        return self._backlog is None
 
     @property
     def all_gone(self) -> bool:
@@ -562,21 +440,19 @@ class Job:
             "workers": sorted(self.results),
         }
         blobs = [self.results[worker] for worker in sorted(self.results)]
-        self._tell_clients("ended", body, blobs)
+        self.clients.tell("ended", body, blobs)
 
     # -- clients -------------------------------------------------------------------------------------------------------
 
     def _on_attach(self, peer: bytes, message: Message) -> None:
-        if not secrets.compare_digest(str(message.body.get("client_key")), self.facts.client_key):
+        greeting = {
+            "state": self.state.value,
+            "reason": self.reason,
+            "attempt": self.attempt,
+            "wants_package": not self.package,
+        }
+        if not self.clients.attach(peer, message.body.get("client_key"), greeting):
             self._journal.event("client_refused")
-            self._post(peer, "refused", {"text": "this client does not have the job's key", "wait": False})
-            return
-        self._clients.add(peer)
-        backlog, self._backlog = self._backlog, None
-        body = {"state": self.state.value, "reason": self.reason, "attempt": self.attempt}
-        self._post(peer, "attached", {**body, "wants_package": not self.package})
-        for kind, told, blobs in backlog or ():
-            self._post(peer, kind, told, blobs)
 
     def _from_client(self, peer: bytes, message: Message) -> None:
         if message.kind == "push" and not self.package:
@@ -589,7 +465,7 @@ class Job:
         elif message.kind == "status":
             self._post(peer, "status", self.status())
         elif message.kind == "detach":
-            self._clients.discard(peer)
+            self.clients.detach(peer)
 
     def status(self) -> dict[str, Any]:
         """What ``twister2 status`` shows: plain data."""
@@ -598,7 +474,7 @@ class Job:
             "reason": self.reason,
             "attempt": self.attempt,
             "seconds": round(time.monotonic() - self._begun, 3),
-            "checkpoint": self._checkpoint,
+            "checkpoint": self._checkpoints.latest,
             "workers": [
                 {
                     "worker": slot.number,
@@ -613,12 +489,6 @@ class Job:
             ],
         }
 
-    def _tell_clients(self, kind: str, body: dict[str, Any], blobs: Sequence[bytes] = ()) -> None:
-        if self._backlog is not None and len(self._backlog) < BACKLOG:
-            self._backlog.append((kind, body, blobs))
-        for peer in self._clients:
-            self._post(peer, kind, body, blobs)
-
     def _set_state(self, state: JobState, reason: str) -> None:
         self.state, self.reason = state, reason
         self._journal.event("state", state=state.value, reason=reason)
@@ -631,4 +501,4 @@ class Job:
         if state.final:
             facts.update(ended=time.time(), error=self.error.to_dict() if self.error else None)
         self._journal.state(**facts)
-        self._tell_clients("state", {"state": state.value, "reason": reason})
+        self.clients.tell("state", {"state": state.value, "reason": reason})

@@ -11,7 +11,8 @@ from typing import Any
 
 from twister2.control.messages import Message
 from twister2.control.ticket import Ticket
-from twister2.master.job import Job, JobFacts
+from twister2.master.facts import JobFacts
+from twister2.master.job import Job
 from twister2.master.journal import Journal
 from twister2.spec.state import StateStore
 
@@ -70,7 +71,7 @@ class LocalMaster:
             self._take(POLL_S)
             self.job.tick()
         until = time.monotonic() + GOODBYE_S
-        while not (self.job.all_gone and self.job.has_client) and time.monotonic() < until:
+        while not (self.job.all_gone and self.job.clients.ever_came) and time.monotonic() < until:
             self._take(0.02)
         self.job.announce_end()
         self._journal.close()

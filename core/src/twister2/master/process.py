@@ -11,14 +11,15 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twister2.config import Resolved
 from twister2.control.channel import Listener
 from twister2.control.ticket import MasterTicket, Ticket
 from twister2.host import Pins, PluginHost
-from twister2.master.job import Job, JobFacts
+from twister2.master.facts import JobFacts
+from twister2.master.job import Job
 from twister2.master.journal import Journal
 from twister2.master.manager import ManagerThread
 from twister2.spec.errors import Twister2Error
@@ -195,7 +196,7 @@ class MasterProcess:
     def _say_goodbye(self) -> None:
         until = time.monotonic() + GOODBYE_S
         while time.monotonic() < until:
-            if self.job.all_gone and (self.job.has_client or self._lifeline is None):
+            if self.job.all_gone and (self.job.clients.ever_came or self._lifeline is None):
                 return
             if self._drain():
                 select.select([self._listener.fileno()], [], [], 0.02)
@@ -205,21 +206,26 @@ class MasterProcess:
         handle, backend = self._handle, self._thread.backend
         if handle is not None and self._ticket.in_client:
             grace_s = 0.2 if self.job.all_gone else self._config.kill_grace_s
-            for what, function in (
-                ("end the processes", lambda: backend.kill(handle, grace_s)),
-                ("clean up", lambda: backend.clean(handle)),
-            ):
-                left: list[Any] = []
-                self._thread.call(function, lambda result, error, left=left: left.append((result, error)))
-                deadline = time.monotonic() + 30.0
-                while not left and time.monotonic() < deadline:
-                    select.select([self._thread.fileno()], [], [], 0.1)
-                    self._thread.deliver()
-                error = left[0][1] if left else None
-                if error is not None:
-                    self._journal.event("rm_error", what=what, error=error.to_dict())
+            self._wait_for("end the processes", lambda: backend.kill(handle, grace_s))
+            self._wait_for("clean up", lambda: backend.clean(handle))
         with contextlib.suppress(OSError):
             shutil.rmtree(self._ticket.runtime_dir)
+
+    def _wait_for(self, what: str, function: Callable[[], Any]) -> None:
+        """Have the manager's thread do something, for at most 30 s; an error goes to the event log."""
+        done: list[Twister2Error | None] = []
+
+        def finished(_: Any, error: Twister2Error | None) -> None:
+            done.append(error)
+
+        self._thread.call(function, finished)
+        deadline = time.monotonic() + 30.0
+        while not done and time.monotonic() < deadline:
+            select.select([self._thread.fileno()], [], [], 0.1)
+            self._thread.deliver()
+        error = done[0] if done else None
+        if error is not None:
+            self._journal.event("rm_error", what=what, error=error.to_dict())
 
 
 def main() -> int:

@@ -41,6 +41,14 @@ def test_a_plugin_installed_meanwhile_is_seen_after_refresh(site, good_sched):
     assert host.load("sched", "late") is host.load("sched", "late")
 
 
+def test_a_kind_without_hooks_loads(site):
+    source = (
+        "from twister2.spec.api import ApiSpec\nclass Plugin(ApiSpec):\n    api = (1, 0)\n    module = 'acme_api'\n"
+    )
+    site.install("acme-api", "api", "acme", source)
+    assert PluginHost().load("api", "acme").plugin.module == "acme_api"
+
+
 def test_two_hosts_do_not_share_plugin_objects(site, good_sched):
     site.install("acme-good", "sched", "good", good_sched)
     assert PluginHost().load("sched", "good").plugin is not PluginHost().load("sched", "good").plugin

@@ -137,7 +137,8 @@ class PluginHost:
 
     def _register(self, record: PluginRecord, spec: type[PluginSpec], plugin: PluginSpec) -> pluggy.PluginManager:
         manager = pluggy.PluginManager("twister2")
-        manager.add_hookspecs(spec)
+        if spec_hooks(spec):  # pluggy refuses a class without any
+            manager.add_hookspecs(spec)
         try:
             manager.register(plugin, name=record.name)
             manager.check_pending()

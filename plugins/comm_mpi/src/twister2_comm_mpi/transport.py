@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _DRAIN = 64
 """Heads taken in by one call of progress, so that it stays short."""
 
+_ASK_AGAIN = 16
+"""Messages read from the queues before new ones are taken in, so that one peer's backlog keeps nobody waiting."""
+
 
 def _allocate(size: int) -> memoryview:
     buffer: Any = MPI.buffer.allocate(size)  # not cleared, unlike a bytearray
@@ -103,6 +106,7 @@ class MpiTransport(Transport):
         self._peers: dict[int, _Peer] = {}
         self._sending: list[_Sending] = []
         self._turns: collections.deque[int] = collections.deque()
+        self._unasked = 0
 
     def open(self) -> Address:
         self._world = World(self._context, self._config.thread_level)
@@ -142,7 +146,11 @@ class MpiTransport(Transport):
         return sending
 
     def receive(self) -> Received | None:
-        if not self._turns and not (self.progress() and self._turns):
+        self._unasked += 1
+        if not self._turns or self._unasked >= _ASK_AGAIN:
+            self._unasked = 0
+            self.progress()
+        if not self._turns:
             return None
         peer = self._turns.popleft()
         state = self._peers[peer]

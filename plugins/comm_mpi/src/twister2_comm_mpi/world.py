@@ -13,6 +13,7 @@ mpi4py.rc.finalize = False
 
 from twister2.spec.errors import NetworkError  # noqa: E402 - mpi4py reads its settings when MPI is imported
 
+from . import segments  # noqa: E402
 from .plugin import REMEDY  # noqa: E402
 from .wire import world_id  # noqa: E402
 
@@ -64,6 +65,8 @@ class World:
                 why=f"worker ids and attempts are {[rank for rank, _ in ids]}, {len({id_ for _, id_ in ids})} attempts",
                 remedy="start every attempt with processes of its own",
             )
+        # the exchange above has shown that everybody's MPI_Init is over, and so the segments are mapped
+        segments.unlink()
 
     def leave(self, deadline: float, progress: Callable[[], object]) -> bool:
         """Finalize together with all others; False, and nothing was done, when they did not come in time.

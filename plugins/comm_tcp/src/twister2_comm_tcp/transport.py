@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 _DRAIN = 128
 """Messages taken in by one call of progress, so that it stays short."""
+_ASK_AGAIN = 16
+"""Messages read from the queues before new ones are taken in, so that one peer's backlog keeps nobody waiting."""
 _TICK_S = 0.25
 _LOOK_S = 0.02
 """How often a close that waits for a peer looks whether the peer still listens."""
@@ -62,6 +64,7 @@ class TcpTransport(Transport):
         self._dialling: set[int] = set()
         self._in: dict[int, Incoming] = {}
         self._turns: collections.deque[int] = collections.deque()
+        self._unasked = 0
         self._tick = 0.0
         self.dropped = 0
 
@@ -137,7 +140,12 @@ class TcpTransport(Transport):
         return send
 
     def receive(self) -> Received | None:
+        self._unasked += 1
+        if self._unasked >= _ASK_AGAIN:
+            self._unasked = 0
+            self._take_in(_ASK_AGAIN)
         while not self._turns:
+            self._unasked = 0
             if not self._take_in(1):
                 return None
         peer = self._turns.popleft()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from twister2.graph.runtime.pool import Pool
     from twister2.spec.executor import ExecutorContext
     from twister2.spec.network import Step
-    from twister2.spec.plan import Plan, VertexPlan
+    from twister2.spec.plan import EdgePlan, Plan, VertexPlan
 
 _BASES: Mapping[str, type[Task]] = {"source": Source, "compute": Compute, "sink": Sink}
 
@@ -57,12 +57,17 @@ def make_runners(
 
     :raises UserCodeError: a factory raised. :raises GraphError: it gave something that is no task of that kind.
     """
+    into: dict[str, list[EdgePlan]] = {}
+    out_of: dict[str, list[EdgePlan]] = {}
+    for edge in plan.edges:
+        into.setdefault(edge.target, []).append(edge)
+        out_of.setdefault(edge.source, []).append(edge)
     runners = []
     for vertex, index in plan.tasks_on(context.worker_id):
         place = TaskPlace(vertex.name, index, vertex.parallelism, context.worker_id, step.number)
         task = _make_task(vertex, index, place)
-        outputs = [Output(edge.name, operators[edge.number], index) for edge in plan.outputs(vertex.name)]
-        inputs = [Input(edge.name, operators[edge.number], index) for edge in plan.inputs(vertex.name)]
+        outputs = [Output(edge.name, operators[edge.number], index) for edge in out_of.get(vertex.name, ())]
+        inputs = [Input(edge.name, operators[edge.number], index) for edge in into.get(vertex.name, ())]
         runners.append(_runner(task, vertex, place, inputs, outputs, pool))
     return runners
 

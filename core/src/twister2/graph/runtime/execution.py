@@ -58,6 +58,7 @@ class PlanExecution(Execution):
         self._taken: dict[int, dict[str, bytes]] = {}
         self._reported: dict[int, set[str]] = {}
         self._snapshot: Snapshot | None = None
+        self._figures: Mapping[str, Mapping[str, float]] = {}
         self._reporter = Reporter(context.report)
 
     # -- a run ---------------------------------------------------------------------------------------------------------
@@ -94,8 +95,9 @@ class PlanExecution(Execution):
             self._operators = make_operators(self.plan, self._context, step)
 
     def _open_tasks(self, step: Step) -> None:
+        vertices = {vertex.name: vertex for vertex in self.plan.vertices}
         for runner in self._runners:
-            vertex = self.plan.vertex(runner.place.vertex)
+            vertex = vertices[runner.place.vertex]
             context = task_context(runner, vertex, self._context, step, self._checkpoint)
             runner.opened = True  # also when open raises: close follows, for what it did
             runner.guarded("open", runner.task.open, context)
@@ -168,13 +170,19 @@ class PlanExecution(Execution):
             outputs: dict[str, list[Any]] = {v.name: [] for v in self.plan.vertices if v.kind == "sink"}
             for sink in sinks:
                 outputs[sink.place.vertex].append(sink.guarded("output", sink.task.output))
-            self._reporter.finish(self.counters)
-            self._close_tasks()
+            self._close_tasks(perf_counter() + _CLOSING_DEADLINE_S)
         except BaseException:
             self.cancel()
             raise
-        self._running = False
+        self._reporter.finish(self.counters)
+        self._end_run()
         return outputs
+
+    def _end_run(self) -> None:
+        """Keep the figures of the run, and let go of its tasks and what they hold."""
+        self._figures = self.counters()
+        self._runners, self._active = [], []
+        self._running = False
 
     def _need_run(self, what: str) -> None:
         if not self._running:
@@ -240,34 +248,33 @@ class PlanExecution(Execution):
 
     def cancel(self) -> None:
         """Stop now: abort sinks that have not committed, close tasks and operators."""
+        end = perf_counter() + _CLOSING_DEADLINE_S
         if self._running and not self._committed:
             for runner in self._runners:
-                if isinstance(runner, SinkRunner) and runner.opened and self._is_free(runner):
+                if isinstance(runner, SinkRunner) and runner.opened and self._is_free(runner, end):
                     self._quietly(runner, "abort", runner.task.abort)
-        self._close_tasks(quietly=True)
+        self._close_tasks(end, quietly=True)
         self._close_operators()
-        self._active = []
-        self._running = False
+        if self._running:
+            self._end_run()
 
     def close(self) -> None:
         """Close tasks and operators for good."""
         self.cancel()
-        self._runners = []
 
-    def _is_free(self, runner: TaskRunner) -> bool:
-        """Whether no other thread is in the task any more; waits a bounded time for it."""
-        end = perf_counter() + _CLOSING_DEADLINE_S
+    def _is_free(self, runner: TaskRunner, end: float) -> bool:
+        """Whether no other thread is in the task any more; waits for it until ``end``."""
         while not runner.settle() and perf_counter() < end:
             if self._pool is not None:
                 self._pool.wait(0.01)
         return not runner.calling
 
-    def _close_tasks(self, *, quietly: bool = False) -> None:
+    def _close_tasks(self, end: float, *, quietly: bool = False) -> None:
         for runner in reversed(self._runners):
             if not runner.opened:
                 continue
             runner.opened = False
-            if not self._is_free(runner):
+            if not self._is_free(runner, end):
                 self._context.log.warning(
                     "%s task %d is still in a call after %g s; it is not closed",
                     runner.place.vertex,
@@ -298,7 +305,7 @@ class PlanExecution(Execution):
 
     def counters(self) -> Mapping[str, Mapping[str, float]]:
         """Counters per vertex and edge of this run (of the last one, between runs)."""
-        return tally(self.plan, self._runners, self._operators)
+        return tally(self.plan, self._runners, self._operators) if self._running else self._figures
 
 
 def _key(runner: TaskRunner) -> str:

@@ -42,7 +42,9 @@ def task_failure(
     where = f"vertex {vertex!r}, task {task.index} of {task.parallelism}, worker {task.worker_id}"
     details: dict[str, Any] = {
         "vertex": vertex,
+        "operator": vertex,
         "task": task.index,
+        "partition": task.index,
         "parallelism": task.parallelism,
         "worker": task.worker_id,
         "step": task.step,

@@ -73,6 +73,9 @@ def test_master_placement():
         place_master("x", behind_nat, "client")
     with pytest.raises(CapabilityError):
         place_master("x", ResourceOffers(), "auto")
+    either = ResourceOffers(master_in_client=True, master_in_allocation=True)
+    assert place_master("x", either, "auto") == "allocation", "the client may go away"
+    assert place_master("x", either, "client") == "client"
 
 
 def test_closed_capabilities_and_modes():

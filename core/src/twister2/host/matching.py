@@ -126,14 +126,15 @@ def _remedy(rm: str, offers: ResourceOffers) -> str:
 
 
 def place_master(rm: str, offers: ResourceOffers, wanted: Literal["auto", "client", "allocation"]) -> Place:
-    """Where the job master lives: in the client where workers can reach it there, else in the allocation.
+    """Where the job master lives: on one host in the client, else in the allocation, so that the client may go away.
 
     :raises CapabilityError: the wanted place is not offered.
     """
     possible: dict[Place, bool] = {"client": offers.master_in_client, "allocation": offers.master_in_allocation}
     if wanted == "auto":
-        for place, offered in possible.items():
-            if offered:
+        order: tuple[Place, Place] = ("client", "allocation") if offers.same_host else ("allocation", "client")
+        for place in order:
+            if possible[place]:
                 return place
         why = "it offers neither a master in the client nor one in the allocation"
     elif possible[wanted]:

@@ -79,18 +79,35 @@ def test_scontrol_and_sacct():
     assert states.parse_sacct("", "3") is None
 
 
-def test_how_copies_ended_is_read_from_what_srun_said():
-    text = """srun: error: n3: task 4: Segmentation fault
+SAID = """slots 10-14,3
+srun: error: n3: task 4: Segmentation fault (core dumped)
 srun: error: n1: task 0: Exited with exit code 3
 srun: error: n2: tasks 2-3: Exited with exit code 4
 srun: error: n1: task 1: Out Of Memory
 srun: error: n1: task 99: Killed
 srun: something else
 """
-    assert states.ended_slots(text, [10, 11, 12, 13, 14]) == {
-        10: "exited 3",
-        11: "exited 137 (out of memory)",
-        12: "exited 4",
-        13: "exited 4",
-        14: "ended: segmentation fault",
-    }
+BAD = {
+    10: "exited 3",
+    11: "exited 137 (out of memory)",
+    12: "exited 4",
+    13: "exited 4",
+    14: "exited 139 (segmentation fault)",
+}
+
+
+def test_how_copies_ended_is_read_from_what_srun_said():
+    slots = [10, 11, 12, 13, 14, 3]
+    assert states.ended_slots(SAID) == (slots, BAD)
+    assert states.ended_slots(SAID + "step ended with exit code 139\n") == (slots, {**BAD, 3: "exited 0"})
+    assert states.ended_slots("slots 0-1\nstep ended with exit code 0\n") == ([0, 1], {0: "exited 0", 1: "exited 0"})
+    refused = "slots 0-1\nsrun: error: Unable to create step\nstep ended with exit code 1\n"
+    assert states.ended_slots(refused) == ([0, 1], {})
+    with pytest.raises(ValueError, match="invalid literal"):
+        states.ended_slots("srun: error")
+
+
+def test_a_failure_names_the_first_culprits():
+    row = Row("1", "FAILED", "NonZeroExitCode", exit_code=(3, 0))
+    reason = states.with_culprits(states.status(row, {**BAD, 3: "exited 0"}))
+    assert reason.endswith("slot 10 exited 3, slot 11 exited 137 (out of memory), slot 12 exited 4 and 2 more")

@@ -87,8 +87,15 @@ class SlurmManager(ResourceManager):
 
     def submit(self, allocation: Allocation) -> JobHandle:
         plan = Plan.of(allocation, self._config)
+        if plan.world and plan.world not in self.offers.worlds and not self._config.mpi:
+            raise CapabilityError(
+                f"Slurm here offers no process world '{plan.world}'",
+                why=f"srun has {', '.join(sorted(self.offers.worlds)) or 'none'} ('srun --mpi=list')",
+                remedy="choose another transport (job.comm), or name the right plugin of srun in rm.slurm.mpi",
+            )
         commands.program(self._config, "sbatch")
         files = plan.files
+        made = not os.path.isdir(plan.folder)
         try:
             files.make()
             files.write(files.ticket, allocation.ticket)
@@ -98,6 +105,9 @@ class SlurmManager(ResourceManager):
             native_id = self._sbatch(plan)
         except BaseException:
             files.remove()
+            if made:
+                with suppress(OSError):
+                    os.rmdir(plan.folder)
             raise
         self._queue.forget()
         return self._handle(plan.job_id, native_id, plan.folder)
@@ -124,26 +134,35 @@ class SlurmManager(ResourceManager):
 
     def find(self, job_id: str) -> JobHandle | None:
         rows = [(row, ours) for row in self._queue.rows(fresh=True) if (ours := row.job()) and ours[0] == job_id]
+        self._queue.forget()  # often a moment after submit: the next look must not see what was true before
         if not rows:
             return None
         row, (_, folder) = max(rows, key=lambda found: (found[0].alive, int(found[0].native_id)))
+        if not row.alive and Files.of(folder).cleaned.exists():
+            return None
         return self._handle(job_id, row.native_id, folder)
 
     def state(self, handle: JobHandle) -> JobStatus:
+        if self._files(handle).cleaned.exists():
+            return JobStatus(JobState.UNKNOWN, "what Slurm had of it was cleaned away")
         status = states.status(self._queue.row(handle.native_id, handle.job_id), self._slots(handle))
-        if status.state is JobState.FAILED and self._files(handle).killed.exists():
+        if status.state is not JobState.FAILED:
+            return status
+        if self._files(handle).killed.exists():
             return attrs.evolve(status, state=JobState.KILLED, reason="was killed")
+        with suppress(ResourceError):
+            if not Plan.load(self._folder(handle)).master_command:
+                return attrs.evolve(status, reason=states.with_culprits(status))
         return status
 
     def _slots(self, handle: JobHandle) -> dict[int, str]:
         ended: dict[int, str] = {}
         for path in self._files(handle).step_logs():
             with suppress(OSError, ValueError):
-                head, _, text = path.read_text(encoding="utf-8", errors="replace").partition("\n")
-                slots = states.expand(head.removeprefix("slots "))
+                slots, news = states.ended_slots(path.read_text(encoding="utf-8", errors="replace"))
                 for slot in slots:  # started again: how it ended before no longer matters
                     ended.pop(slot, None)
-                ended.update(states.ended_slots(text, slots))
+                ended.update(news)
         return ended
 
     @staticmethod
@@ -320,11 +339,16 @@ class SlurmManager(ResourceManager):
             # The job master inside the allocation: the job ends with it, and the script removes what is left.
             return []
         self._release(handle)
+        files = self._files(handle)
         try:
             self.kill(handle, 0.0)
         except ResourceError as error:
             return [f"Slurm job {handle.native_id}: {error.what}: {error.why}"]
         self._remove_tickets(handle)
+        with suppress(ResourceError):
+            if files.plan.exists():
+                # Slurm itself shows ended jobs for a while longer; to us it is gone.
+                files.write(files.cleaned, b"")
         return []
 
     def _release(self, handle: JobHandle) -> None:

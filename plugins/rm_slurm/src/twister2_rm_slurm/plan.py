@@ -73,6 +73,10 @@ class Files:
     def killed(self) -> pathlib.Path:
         return self.path("killed")
 
+    @property
+    def cleaned(self) -> pathlib.Path:
+        return self.path("cleaned")
+
     def slot_log(self, slot: int, stream: str) -> pathlib.Path:
         return self.path(f"slot-{slot}.{'out' if stream == 'stdout' else 'err'}")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from twister2_rm_slurm.plan import Plan, time_limit
 from twister2_rm_slurm.states import comment, compress
-from twister2_rm_slurm.steps import JOB, NAME, exports, worker_step
+from twister2_rm_slurm.steps import JOB, NAME, exports, logged, worker_step
 
 if TYPE_CHECKING:
     from twister2_rm_slurm.config import SlurmConfig
@@ -95,11 +95,11 @@ def _readable(plan: Plan) -> str:
 def _workers(plan: Plan, config: SlurmConfig) -> str:
     slots = range(plan.n_workers)
     log = plan.files.step_log(1, 0)
-    step = shlex.join(worker_step(plan, config, slots, plan.world))
+    step = logged(worker_step(plan, config, slots, plan.world), str(log))
     return f"""
 # The workers of the first attempt: one task each, task number = slot.
 echo {_q(f"slots {compress(slots)}")} >{_q(log)}
-{step} </dev/null >>{_q(log)} 2>&1 &
+( {step} ) &
 workers=$!"""
 
 

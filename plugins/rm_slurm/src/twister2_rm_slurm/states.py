@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from typing import TYPE_CHECKING
 
 import attrs
@@ -183,6 +184,9 @@ def _exit(exit_code: tuple[int, int], text: str) -> str:
 
 TASKS = re.compile(r"^srun: error: \S+: tasks? \[?([\d,\-]+)\]?: (.+)$", re.MULTILINE)
 EXITED = re.compile(r"^Exited with exit code (\d+)$")
+STEP_ENDED = "step ended with exit code "
+"""Last line of a step's log, written by ourselves when its srun has ended; the first is ``slots`` and their numbers."""
+SIGNALS = {(signal.strsignal(number) or "").lower(): int(number) for number in signal.valid_signals()}
 
 
 def expand(ranges: str) -> list[int]:
@@ -205,21 +209,33 @@ def compress(numbers: Iterable[int]) -> str:
     return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 
-def ended_slots(step_log: str, slots: list[int]) -> dict[int, str]:
-    """How copies ended, as the messages of their srun tell.
+def ended_slots(step_log: str) -> tuple[list[int], dict[int, str]]:
+    """The slots of a step, and how those copies ended that have, as the messages of their srun tell.
 
-    :param slots: the slot of each task of the step.
+    :raises ValueError: the text is no log of a step.
     """
+    head, _, text = step_log.partition("\n")
+    slots = expand(head.removeprefix("slots "))
     ended: dict[int, str] = {}
-    for tasks, words in TASKS.findall(step_log):
-        exited = EXITED.match(words)
-        text = f"exited {exited.group(1)}" if exited else f"ended: {words.lower()}"
-        if words.lower().startswith("out of memory"):
-            text = "exited 137 (out of memory)"
+    for tasks, words in TASKS.findall(text):
         for task in expand(tasks):
             if task < len(slots):
-                ended[slots[task]] = text
-    return ended
+                ended[slots[task]] = _ending(words)
+    final = re.search(rf"^{STEP_ENDED}(\d+)$", text, re.MULTILINE)
+    if final is not None and (final.group(1) == "0" or ended) and "node failure" not in text.lower():
+        # srun tells only of those that did not end well.
+        ended = {slot: ended.get(slot, "exited 0") for slot in slots}
+    return slots, ended
+
+
+def _ending(words: str) -> str:
+    """``"Killed"`` as ``"exited 137 (killed)"``: 128 and the signal's number, as shells count."""
+    exited = EXITED.match(words)
+    if exited:
+        return f"exited {exited.group(1)}"
+    text = words.lower().removesuffix(" (core dumped)")
+    number = signal.SIGKILL if text == "out of memory" else SIGNALS.get(text)
+    return f"exited {128 + number} ({text})" if number else f"ended: {text}"
 
 
 def status(row: Row | None, slots: Mapping[int, str]) -> JobStatus:
@@ -227,3 +243,14 @@ def status(row: Row | None, slots: Mapping[int, str]) -> JobStatus:
     if row is None:
         return JobStatus(JobState.UNKNOWN, "Slurm knows no such job (any more)", dict(slots))
     return JobStatus(job_state(row.state), describe(row), dict(slots))
+
+
+def with_culprits(status: JobStatus) -> str:
+    """The reason of a failure that is the copies' own, with the first that did not end well."""
+    culprits = [f"slot {slot} {text}" for slot, text in sorted(status.slots.items()) if text != "exited 0"]
+    more = f" and {len(culprits) - SHOWN} more" if len(culprits) > SHOWN else ""
+    return "; ".join(text for text in (status.reason, ", ".join(culprits[:SHOWN]) + more) if text)
+
+
+SHOWN = 3
+"""Slots that a reason names."""

@@ -6,7 +6,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from twister2_rm_slurm.states import compress
+from twister2_rm_slurm.states import STEP_ENDED, compress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,13 +111,23 @@ def exports(plan: Plan) -> list[str]:
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
+def logged(step: Sequence[str], log: str) -> str:
+    """Bash that runs a step to its end and notes how it ended in the step's log; its exit code is the step's."""
+    return f"""{{
+  {shlex.join(step)}
+  code=$?
+  echo "{STEP_ENDED}$code"
+  exit $code
+}} </dev/null >>{shlex.quote(log)} 2>&1"""
+
+
 def attempt_script(plan: Plan, config: SlurmConfig, step: Sequence[str], log: str) -> str:
     """Bash that starts a step in the background and returns at once."""
     return "\n".join(
         [
             *config.prologue,
             *exports(plan),
-            f"setsid {shlex.join(step)} </dev/null >>{shlex.quote(log)} 2>&1 &",
+            f"setsid bash -c {shlex.quote(logged(step, log))} </dev/null >/dev/null 2>&1 &",
             "",
         ]
     )

@@ -37,11 +37,13 @@ class Journal:
     """What the launchers wrote down.
 
     :ivar launchers: process ids and start times of all launchers of the job. :ivar copies: the latest copy per slot.
+    :ivar asked: slots a launcher was started for that has not started them yet.
     :ivar walltime: whether the walltime was reached.
     """
 
     launchers: tuple[tuple[int, int], ...] = ()
     copies: dict[int, Copy] = attrs.field(factory=dict)
+    asked: frozenset[int] = frozenset()
     walltime: bool = False
 
 
@@ -109,7 +111,7 @@ class RmFolder:
             raise self._failed(f"cannot read {name} of", error) from error
 
     def note(self, line: str) -> None:
-        """Append one line to the journal; a short appended write is not torn by other writers."""
+        """Append one line to the journal; one appended write is not torn by other writers."""
         number = os.open(self.journal, os.O_WRONLY | os.O_APPEND)
         try:
             os.write(number, f"{line}\n".encode())
@@ -126,13 +128,17 @@ class RmFolder:
             raise self._failed("cannot read the journal of", error) from error
         launchers: list[tuple[int, int]] = []
         copies: dict[int, Copy] = {}
+        asked: set[int] = set()
         walltime = False
         for line in text[: text.rfind("\n") + 1].splitlines():
             event, *rest = line.split()
             numbers = [int(each) for each in rest]
             if event == "launcher":
                 launchers.append((numbers[0], numbers[1]))
+            elif event == "asked":
+                asked.update(numbers)
             elif event == "start":
+                asked.discard(numbers[0])
                 copies[numbers[0]] = Copy(*numbers)
             elif event == "end":
                 slot, pid, code = numbers
@@ -140,7 +146,7 @@ class RmFolder:
                     copies[slot] = attrs.evolve(copies[slot], code=code)
             elif event == "walltime":
                 walltime = True
-        return Journal(tuple(launchers), copies, walltime)
+        return Journal(tuple(launchers), copies, frozenset(asked), walltime)
 
     def remove(self) -> list[str]:
         """Remove the folder; returns what could not be removed, in words."""

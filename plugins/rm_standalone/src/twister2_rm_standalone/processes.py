@@ -60,6 +60,9 @@ OFFERS = ResourceOffers(
     },
 )
 
+_LAUNCHERS: set[int] = set()
+"""Launchers that this process started, whichever backend object did, and has not seen the end of."""
+
 
 class ProcessManager(ResourceManager):
     """Workers are processes of this machine, started by launchers (:mod:`twister2_rm_standalone.launcher`)."""
@@ -68,7 +71,6 @@ class ProcessManager(ResourceManager):
 
     def __init__(self, config: StandaloneConfig, context: RmContext) -> None:
         self._config, self._context = config, context
-        self._spawned: set[int] = set()
 
     # -- submit --------------------------------------------------------------------------------------------------------
 
@@ -152,6 +154,7 @@ class ProcessManager(ResourceManager):
         path = folder.write_json(f"order-{os.getpid()}-{time.monotonic_ns()}.json", order)
         inherited = {key: value for key, value in os.environ.items() if key not in PRIVATE}
         log = os.path.join(job["logs"], "launcher.log")
+        folder.note(f"asked {' '.join(str(slot) for slot in slots)}")
         # no shell, no terminal, no inherited descriptor; its own session, so that no Ctrl-C reaches it
         pid = os.posix_spawn(
             sys.executable,
@@ -166,7 +169,7 @@ class ProcessManager(ResourceManager):
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ),
         )
-        self._spawned.add(pid)
+        _LAUNCHERS.add(pid)
         folder.note(f"launcher {pid} {procfs.start_of(pid)}")
 
     def _handle(self, folder: RmFolder, job: Mapping[str, Any]) -> JobHandle:
@@ -192,7 +195,7 @@ class ProcessManager(ResourceManager):
         return None if job is None else self._handle(folder, job)
 
     def state(self, handle: JobHandle) -> JobStatus:
-        self._reap()
+        _reap()
         folder = self._folder(handle.job_id)
         job = folder.read_json("allocation.json")
         if job is None:
@@ -201,22 +204,24 @@ class ProcessManager(ResourceManager):
         if elsewhere:
             return JobStatus(JobState.UNKNOWN, elsewhere)
         journal = folder.read_journal()
-        running = {slot for slot, copy in journal.copies.items() if _runs(copy)}
+        launching = any(procfs.alive(pid, start) for pid, start in journal.launchers)
+        # a copy that has ended but whose launcher has not written it down yet still counts as running
+        running = {slot for slot, copy in journal.copies.items() if copy.code is None and (launching or _runs(copy))}
         slots = {slot: _words(copy, slot in running) for slot, copy in sorted(journal.copies.items())}
         bad = {slot: text for slot, text in slots.items() if slot not in running and text != "exited 0"}
         listed = ", ".join(f"slot {slot} {text}" for slot, text in [*bad.items()][:3])
         listed += f" and {len(bad) - 3} more" if len(bad) > 3 else ""
         if running:
-            gone = f"{len(running)} of {job['n_workers']} workers run" + (f"; {listed}" if bad else "")
-            return JobStatus(JobState.RUNNING, gone if len(running) < job["n_workers"] else "", slots)
+            few = len(running) < job["n_workers"]
+            reason = f"{len(running)} of {job['n_workers']} workers run" + (f"; {listed}" if bad else "")
+            return JobStatus(JobState.RUNNING, reason if few else "", slots)
         if folder.killed.exists():
             return JobStatus(JobState.KILLED, "it was killed", slots)
         if journal.walltime:
             return JobStatus(JobState.FAILED, "the walltime was reached", slots)
-        if any(procfs.alive(pid, start) for pid, start in journal.launchers):
-            # between two lines of the journal, or on the way to the first
+        if journal.asked and launching:
             return JobStatus(JobState.STARTING, "the workers are being started", slots)
-        if bad or not slots:
+        if bad or journal.asked or not slots:
             return JobStatus(JobState.FAILED, listed or f"nothing could be started: {_tail(job['logs'])}", slots)
         return JobStatus(JobState.COMPLETED, "", slots)
 
@@ -283,7 +288,7 @@ class ProcessManager(ResourceManager):
                 self._context.call_timeout_s,
                 f"slots {', '.join(str(copy.slot) for copy in copies)} of job {handle.job_id}",
             )
-        self._reap()
+        _reap()
 
     def resize(self, handle: JobHandle, n_workers: int) -> None:
         folder, job = self._known(handle)
@@ -319,20 +324,20 @@ class ProcessManager(ResourceManager):
         known = [(int(pid), int(start)) for pid, start in handle.facts.get("launchers", ())]
 
         def members() -> list[procfs.Process]:
-            self._reap()
+            _reap()
             # read again each time: the master may have started a launcher just before it saw the mark
             return job_members(handle.job_id, {*known, *folder.read_journal().launchers})
 
         leaders = {copy.pid for copy in folder.read_journal().copies.values() if _runs(copy)}
         end(members, leaders, grace_s, self._context.call_timeout_s, f"job {handle.job_id}")
-        self._reap()
+        _reap()
 
     def clean(self, handle: JobHandle) -> list[str]:
-        self._reap()
+        _reap()
         return self._folder(handle.job_id).remove()
 
     def close(self) -> None:
-        self._reap()
+        _reap()
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -360,14 +365,15 @@ class ProcessManager(ResourceManager):
                 remedy="check limits on processes, and space and permissions of the state folder (job.state_dir)",
             ) from error
 
-    def _reap(self) -> None:
-        """Take leave of ended launchers that this process started, so that no zombies stay."""
-        for pid in [*self._spawned]:
-            try:
-                if os.waitpid(pid, os.WNOHANG)[0]:
-                    self._spawned.discard(pid)
-            except ChildProcessError:
-                self._spawned.discard(pid)
+
+def _reap() -> None:
+    """Take leave of ended launchers that this process started, so that no zombies stay."""
+    for pid in [*_LAUNCHERS]:
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                _LAUNCHERS.discard(pid)
+        except ChildProcessError:
+            _LAUNCHERS.discard(pid)
 
 
 def _runs(copy: Copy) -> bool:

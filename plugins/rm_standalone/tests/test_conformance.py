@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+from twister2.spec.rm import RmContext
+from twister2_rm_standalone.config import StandaloneConfig
+from twister2_rm_standalone.plugin import StandalonePlugin
+from twister2_testkit.rm import ResourceManagerSuite
+
+
+class TestStandalone(ResourceManagerSuite):
+    def make_backend(self, state_dir):
+        return StandalonePlugin().rm_create(config=StandaloneConfig(), context=RmContext(str(state_dir)))

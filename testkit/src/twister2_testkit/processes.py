@@ -1,0 +1,61 @@
+"""Looking at processes of this machine from tests."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, why: Callable[[], str]) -> None:
+    """Wait for a condition; fail the test with ``why()`` at the deadline."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"after {seconds} s: {why()}", pytrace=False)
+        time.sleep(0.01)
+
+
+def ended(pid: int) -> bool:
+    """Whether a process is gone; a zombie counts as gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rsplit(b")", 1)[1].split()[0] in (b"Z", b"X")
+    except OSError:
+        return True
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        with open(f"/proc/{pid}/{name}", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def process_ids() -> list[int]:
+    """All processes that can be seen."""
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def cmdlines_and_environments() -> Iterator[tuple[int, bytes]]:
+    """Process id, and command line with the environment the process was started with; not of this process."""
+    for pid in process_ids():
+        if pid != os.getpid():
+            yield pid, _read(pid, "cmdline") + b"\0" + _read(pid, "environ")
+
+
+def carrying(text: str) -> list[int]:
+    """Running processes (not this one) with ``text`` in their command line or environment."""
+    return [pid for pid, found in cmdlines_and_environments() if text.encode() in found and not ended(pid)]
+
+
+def children() -> list[int]:
+    """Direct children of this process, zombies included."""
+    text = "".join(_read(os.getpid(), f"task/{thread}/children").decode() for thread in os.listdir("/proc/self/task"))
+    return [int(pid) for pid in text.split()]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from twister2.spec.batch import Batch, is_array, is_arrow
 from twister2.spec.channel import HeaderKind, Item
 from twister2.spec.errors import KeyHashError, OperatorError
-from twister2.spec.hashing import N_KEY_GROUPS, stable_hash
+from twister2.spec.hashing import tasks_of_keys
 from twister2_net.align import Aligner
 from twister2_net.base import DATA, END, LaneOperator, workers_of
 from twister2_net.problems import no_hash, no_pair, short, user_error
@@ -46,6 +46,8 @@ class _Nan:
 
 
 NAN: Final = _Nan()
+_WITHOUT_NAN: Final = frozenset({str, bytes, int, bool, type(None)})
+"""Simple types of keys that have a hash and no NaN."""
 
 
 class KeyValues:
@@ -114,6 +116,9 @@ class KeyedCombine(LaneOperator):
 
     def merge(self, table: Table, part: KeyValues, target: int) -> None:
         """Take pairs from a worker into the table of a target."""
+        if not table:
+            table.update(zip(part.keys, part.values, strict=True))
+            return
         merge_pairs(table, zip(part.keys, part.values, strict=True), self.reducer)
 
     # -- sending side ----------------------------------------------------------------------------------------------
@@ -166,17 +171,25 @@ class KeyedCombine(LaneOperator):
 
     def _scatter(self, table: Table) -> Iterator[tuple[int, KeyValues]]:
         n = len(self.receivers)
+        kinds = set(map(type, table))
+        if not kinds <= _WITHOUT_NAN:
+            for key in [key for key in table if key != key]:
+                value = table.pop(key)
+                merge_pairs(table, [(NAN, value)], self.reducer)
+        keys: list[Any] = list(table)
+        if n == 1 and kinds <= _WITHOUT_NAN:
+            yield 0, KeyValues(keys, list(table.values()))
+            return
+        if NAN in table:
+            targets = tasks_of_keys([float("nan") if key is NAN else key for key in keys], n)
+        else:
+            targets = tasks_of_keys(keys, n)
         parts = [KeyValues([], []) for _ in range(n)]
-        keys = [part.keys.append for part in parts]
-        values = [part.values.append for part in parts]
-        for key, value in table.items():
-            if key != key:
-                key = NAN
-                target = (stable_hash(float("nan")) % N_KEY_GROUPS) * n // N_KEY_GROUPS
-            else:
-                target = (stable_hash(key) % N_KEY_GROUPS) * n // N_KEY_GROUPS
-            keys[target](key)
-            values[target](value)
+        add_key = [part.keys.append for part in parts]
+        add_value = [part.values.append for part in parts]
+        for target, key, value in zip(targets, keys, table.values(), strict=True):
+            add_key[target](key)
+            add_value[target](value)
         for target, part in enumerate(parts):
             if len(part):
                 yield target, part
@@ -311,6 +324,9 @@ class KeyedReduce(KeyedCombine):
             raise self._blame(error, pairs[index], source, table) from error
 
     def merge(self, table: Table, part: KeyValues, target: int) -> None:
+        if not table:
+            table.update(zip(part.keys, part.values, strict=True))
+            return
         pairs = list(zip(part.keys, part.values, strict=True))
         walk = iter(pairs)
         try:

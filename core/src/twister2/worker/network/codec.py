@@ -41,6 +41,7 @@ _registered: dict[type, Codec] = {}
 _by_name: dict[str, Codec] = {}
 _reducers: dict[type, Callable[[Any], Any]] = {}
 _array_heads: dict[Any, bytes] = {}
+_array_forms: dict[bytes, tuple[Any, tuple[int, ...]]] = {}
 
 
 def register_serializer(kind: type, codec: Codec) -> None:
@@ -227,12 +228,17 @@ def _decode_array(head: bytes, data: memoryview) -> Any:
     import numpy
 
     try:
-        name, _, rest = head.partition(b"(")
-        shape = tuple(int(part) for part in rest[:-1].split(b",") if part)
-        array = numpy.frombuffer(data, dtype=name.decode("ascii")) if data.nbytes else numpy.empty(0, name.decode())
+        known = _array_forms.get(head)
+        if known is None:
+            if len(_array_forms) > MAX_BUFFERS:
+                _array_forms.clear()
+            name, _, rest = head.partition(b"(")
+            shape = tuple(int(part) for part in rest[:-1].split(b",") if part)
+            known = _array_forms[head] = (numpy.dtype(name.decode("ascii")), shape)
+        array = numpy.frombuffer(data, known[0]) if data.nbytes else numpy.empty(0, known[0])
         if not array.flags.aligned:
             array = array.copy()
-        return freeze(array.reshape(shape))
+        return freeze(array.reshape(known[1]))
     except (ValueError, TypeError, UnicodeDecodeError) as error:
         raise _damaged(str(error)) from error
 

@@ -110,11 +110,14 @@ class WorkerNetwork(Network):
     def _forget(self, step: NumberedStep) -> None:
         for port in list(step.ports.values()):
             port.close()
-        for messages in step.held.values():
-            for message in messages:
-                self.hold(-message.size)
-        step.held.clear()
+        if step.held:
+            for messages in step.held.values():
+                for message in messages:
+                    self.hold(-message.size)
+            step.held.clear()
         self._open.pop((step.group.number, step.number), None)
+        if not self._outbox:
+            return
         for queue in self._outbox.values():
             kept = [entry for entry in queue if entry[0] is not step]
             queue.clear()

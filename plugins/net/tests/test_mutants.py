@@ -1,0 +1,44 @@
+"""The suite rejects every faulty catalogue made from ours, and accepts one that only passes calls on."""
+
+from __future__ import annotations
+
+import pytest
+
+from twister2_net.config import NetConfig
+from twister2_net.plugin import NetPlugin
+from twister2_testkit.mutants.ops import MUTANTS, Sound
+from twister2_testkit.ops import OperatorSuite, OpsCapabilities, suite_tests
+
+CAPABILITIES = OpsCapabilities(
+    direct=True, partition=True, keyed_partition=True, keyed_reduce=True, count_by_value=True, reduce=True,
+    allreduce=True, gather=True, broadcast=True, barrier=True, arrays=True, arrow=True, ranges=True,
+)  # fmt: skip
+
+
+def rejections(wrap, stop_at_first):
+    class Suite(OperatorSuite):
+        capabilities = CAPABILITIES
+        deadline_s = 1.5
+        transport = "loopback"
+
+        def make_operators(self):
+            return wrap(NetPlugin().ops_create(config=NetConfig(batch_records=16)))
+
+    failed = {}
+    for name in suite_tests(Suite):
+        try:
+            getattr(Suite(), name)()
+        except (Exception, pytest.fail.Exception) as error:
+            failed[name] = error
+            if stop_at_first:
+                break
+    return failed
+
+
+@pytest.mark.parametrize("fault", MUTANTS)
+def test_fault_is_rejected(fault):
+    assert rejections(MUTANTS[fault], stop_at_first=True)
+
+
+def test_a_sound_wrapper_is_accepted():
+    assert rejections((Sound), stop_at_first=False) == {}

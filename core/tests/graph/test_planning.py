@@ -16,7 +16,7 @@ from twister2.graph.rewrite import RULES, Rule, rewrite
 from twister2.spec.errors import GraphError
 from twister2.spec.plan import Placement
 from twister2.spec.tasks import Compute, Sink, TaskContext
-from twister2_testkit.executor import InTurn
+from twister2_testkit.executor_bench import InTurn
 from twister2_testkit.world import World
 from twister2_testkit.world_ops import WorldOperators
 

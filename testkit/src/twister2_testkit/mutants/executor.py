@@ -269,11 +269,11 @@ class Spins(Sound):
     """Never sleeps."""
 
     def execution(self, plan: Plan) -> Execution:
-        """An execution whose waits return at once."""
+        """An execution that waits by counting the time."""
 
         class Spinning(PlanExecution):
             def _rest(self, limit_s: float) -> None:
-                end = time.perf_counter() + limit_s / 50
+                end = time.perf_counter() + limit_s
                 while time.perf_counter() < end:
                     pass
 

@@ -74,12 +74,15 @@ class GraphRunner:
         self._catalog = Catalog(lambda name: env.backend("ops", name))
         self._planned: weakref.WeakKeyDictionary[Graph, tuple[int, Mapping[str, Any]]] = weakref.WeakKeyDictionary()
         self._prepared: OrderedDict[int, _Prepared] = OrderedDict()
+        self.running = ""
+        """What is run now, for progress displays (``"run words"``); empty between runs."""
         env.on_close(self.close)
 
     def run(self, graph: Graph) -> Outputs:
         """Execute a graph; see :meth:`twister2.spec.environment.WorkerEnvironment.run`."""
         prepared = self._prepare(graph)
         execution, plan = prepared.execution, prepared.compiled.plan
+        self.running = f"run {plan.name}".strip()
         try:
             with self._env.network.step("run", f"{plan.name} {plan.fingerprint}".strip()) as step:
                 execution.start(step)
@@ -90,6 +93,8 @@ class GraphRunner:
         except BaseException:
             self._forget(id(graph))
             raise
+        finally:
+            self.running = ""
 
     def close(self) -> None:
         """Close all prepared executions."""

@@ -48,6 +48,7 @@ class LoopbackTransport(Transport):
         self._peers: dict[int, LoopbackTransport] = {}
         self._reading, self._writing = -1, -1
         self._signalled = False
+        self._last = -1
         self._closed = False
         self.clogged = False
         """While True nothing is received."""
@@ -91,7 +92,11 @@ class LoopbackTransport(Transport):
         with self._lock:
             if not self._mail:
                 return None
-            received = self._mail.popleft()
+            # in turns: the oldest message of somebody else than last time
+            turn = next((index for index, mail in enumerate(self._mail) if mail.peer != self._last), 0)
+            received = self._mail[turn]
+            del self._mail[turn]
+            self._last = received.peer
             self._from[received.peer] -= 1
             if not self._mail and self._signalled:
                 os.read(self._reading, 16)

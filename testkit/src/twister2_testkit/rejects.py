@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from twister2_testkit.capabilities import ConformanceSuite
 
 
-def failures(suite: type[ConformanceSuite], *, first: bool = False) -> list[str]:
+def failures(suite: type[ConformanceSuite], *, first: bool = False, only: str = "") -> list[str]:
     """Names of the tests of a suite that fail; skipped ones have not failed.
 
     Tests may be parametrized; tests that need fixtures are not run.
 
-    :param first: stop at the first failure.
+    :param first: stop at the first failure. :param only: run this test only.
     """
     failed = []
-    for name in sorted(name for name in dir(suite) if name.startswith("test_")):
+    for name in [only] if only else sorted(name for name in dir(suite) if name.startswith("test_")):
         for arguments in _parameters(getattr(suite, name)):
             if _fails(suite, name, arguments):
                 failed.append(name)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from .config import MpiConfig
 
-_DRAIN = 64
-"""Heads taken in by one call of progress, so that it stays short."""
+_ROUNDS = 16
+"""Heads taken in from each peer by one call of progress, so that it stays short."""
 
 _ASK_AGAIN = 16
 """Messages read from the queues before new ones are taken in, so that one peer's backlog keeps nobody waiting."""
@@ -212,14 +212,22 @@ class MpiTransport(Transport):
         return moved
 
     def _take_heads(self, comm: MPI.Comm) -> bool:
+        if not self._take_head(comm, MPI.ANY_SOURCE):
+            return False
+        # MPI gives messages from any source in the order of arrival: a flood from one would hide the others
+        for _ in range(_ROUNDS):
+            if not sum(self._take_head(comm, peer) for peer in self._peers):
+                break
+        return True
+
+    def _take_head(self, comm: MPI.Comm, source: int) -> bool:
         status = MPI.Status()
-        for count in range(_DRAIN):
-            message = comm.Improbe(MPI.ANY_SOURCE, HEAD, status)
-            if message is None:
-                return count > 0
-            buffer = _allocate(status.Get_count(MPI.BYTE))
-            arrival = _Arrival(buffer, message.Irecv([buffer, MPI.BYTE]))
-            self._peers[status.Get_source()].arrivals.append(arrival)
+        message = comm.Improbe(source, HEAD, status)
+        if message is None:
+            return False
+        buffer = _allocate(status.Get_count(MPI.BYTE))
+        arrival = _Arrival(buffer, message.Irecv([buffer, MPI.BYTE]))
+        self._peers[status.Get_source()].arrivals.append(arrival)
         return True
 
     def _advance(self, comm: MPI.Comm, peer: int, state: _Peer) -> bool:

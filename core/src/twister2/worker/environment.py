@@ -246,7 +246,7 @@ class Environment(WorkerEnvironment):
                     log=self.log,
                     operators=lambda name: self.backend("ops", name),
                     backend=self.backend,
-                    report=lambda counters: self.report(counters),
+                    report=lambda counters: self.report(counters, self._runner.running if self._runner else ""),
                 )
             }
         return {}

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from pathlib import Path
 
 _root = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(_root / "docs"))
+
+import generate  # noqa: E402 - found by the line above
+
+generate.main()
 _project = tomllib.loads((_root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 project = "Twister2"

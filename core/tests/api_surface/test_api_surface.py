@@ -33,7 +33,8 @@ def test_nothing_is_recorded_of_modules_that_are_gone():
 
 def test_the_recorder_sees_what_matters():
     text = record.surface(
-        "import x\nA: int = 1\n_B = 2\n@deco\nclass C(Base):\n  'doc'\n  f: str\n  def m(self, a: int = 3) -> str:\n    return 1\n"
+        "import x\nA: int = 1\n_B = 2\n@deco\nclass C(Base):\n  'doc'\n  f: str\n"
+        "  def m(self, a: int = 3) -> str:\n    return 1\n"
         "  def _n(self): ...\ndef g(*, k): ...\n"
     )
     assert text.splitlines() == [

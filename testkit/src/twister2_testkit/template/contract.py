@@ -125,8 +125,11 @@ class Contract:
             ]
         imports = {("twister2_testkit.hygiene", "HygieneSuite")}
         for suite in suites:
-            imports |= {(suite.__module__, suite.__name__), (suite.__module__, type(suite.capabilities).__name__)}
-            imports |= {(f"{package}.config", f"{camel}Config"), (f"{package}.plugin", f"{camel}Plugin")}
+            capabilities = type(suite.capabilities)
+            imports |= {(suite.__module__, suite.__name__), (capabilities.__module__, capabilities.__name__)}
+        for name in (f"{camel}Config", f"{camel}Plugin"):
+            if any(f"{name}(" in part for part in parts):
+                imports.add((f"{package}.{name.removeprefix(camel).lower()}", name))
         third, own = (
             [(module, name) for module, name in sorted(imports) if module.startswith(package) is mine]
             for mine in (False, True)
@@ -147,12 +150,15 @@ class Contract:
             return
         for member in vars(module).values():
             of_the_kit = isinstance(member, type) and issubclass(member, ConformanceSuite)
-            if of_the_kit and member.__module__ == name and list(_makers(member)):
+            if of_the_kit and member.__module__ == name and [*_makers(member), *_unset(member)]:
                 yield member
 
     def _suite_source(self, suite: type[ConformanceSuite], package: str, camel: str) -> str:
         lines = [f"class Test{camel}{suite.__name__.removesuffix('Suite')}({suite.__name__}):"]
         lines.append(f'    capabilities = {type(suite.capabilities).__name__}(why={{"*": "not written yet"}})')
+        for name in _unset(suite):
+            target = f"{package}.plugin:{camel}Plugin" if name == "plugin" else f"see {suite.__name__}.{name}"
+            lines.append(f'    {name} = "{target}"')
         hook = KINDS[self.kind].required[0]
         takes = set(hook_arguments(spec_hooks(self.spec)[hook])) - {"config"}
         for name in _makers(suite):
@@ -169,8 +175,15 @@ class Contract:
 def _makers(suite: type) -> Iterator[str]:
     """The ``make_...`` methods of a suite that a plugin's tests must write."""
     for name in dir(suite):
-        if name.startswith("make_") and "NotImplementedError" in inspect.getsource(getattr(suite, name)):
+        method = getattr(suite, name)
+        if name.startswith("make_") and getattr(method, "__isabstractmethod__", False):
             yield name
+
+
+def _unset(suite: type) -> Iterator[str]:
+    """The class attributes of a suite that a plugin's tests must set."""
+    declared = {name for base in suite.__mro__ for name in vars(base).get("__annotations__", {})}
+    yield from sorted(name for name in declared if not hasattr(suite, name))
 
 
 def _import_lines(names: list[tuple[str, str]]) -> list[str]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
-import subprocess
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -15,6 +12,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from twister2.client.child import MasterChild, start_child
 from twister2.client.prepare import Prepared
 from twister2.control.channel import Dialer
 from twister2.control.messages import Message
@@ -71,31 +69,23 @@ class Master(ABC):
 class ChildMaster(Master):
     """A child process: a busy interpreter here cannot silence it, and the pipe tells it when we are gone."""
 
-    _process: subprocess.Popen[bytes] | None = None
+    _process: MasterChild | None = None
 
     def start(self) -> Allocation:
         prepared = self._prepared
-        environment = {**os.environ, "TWISTER2_MASTER_OF": prepared.allocation.job_id}
-        command = [sys.executable, "-c", "import sys; from twister2.master.process import main; sys.exit(main())"]
-        with (prepared.folder / "master.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True, env=environment
-            )
+        self._process = start_child(prepared.allocation.job_id, prepared.folder / "master.log")
         return prepared.allocation
 
     def tell(self, handle: JobHandle) -> None:
         """Ticket, package and handle; the open pipe is the lifeline of a master that is not detached."""
-        assert self._process is not None and self._process.stdin is not None
+        assert self._process is not None
         ticket = attrs.evolve(self._prepared.master_ticket, handle=attrs.asdict(handle)).encode()
-        pipe = self._process.stdin
         try:
-            for block in (ticket, self._prepared.package):
-                pipe.write(len(block).to_bytes(8, "big") + block)
-            pipe.flush()
-            if self._prepared.detached:
-                pipe.close()
+            self._process.send([ticket, self._prepared.package])
         except BrokenPipeError:
             raise self._error() from None
+        if self._prepared.detached:
+            self._process.hang_up()
 
     def dial(self, queued: Callable[[JobState, str], None]) -> Connection:
         prepared = self._prepared
@@ -124,11 +114,8 @@ class ChildMaster(Master):
         from twister2.worker.processes import describe_exit
 
         assert self._process is not None
-        try:
-            code = self._process.wait(STOP_S)
-            how = f"it ended with {describe_exit(code)}"
-        except subprocess.TimeoutExpired:
-            how = "it does not answer"
+        code = self._process.wait(STOP_S)
+        how = "it does not answer" if code is None else f"it ended with {describe_exit(code)}"
         try:
             tail = (self._prepared.folder / "master.log").read_text(errors="replace").strip()[-2000:]
         except OSError:
@@ -143,15 +130,10 @@ class ChildMaster(Master):
         process = self._process
         if process is None:
             return
-        if process.stdin is not None:
-            with contextlib.suppress(OSError):
-                process.stdin.close()
-        if not now:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_S)
-        if process.poll() is None:
+        process.hang_up()
+        if now or process.wait(STOP_S) is None:
             process.kill()
-        process.wait()
+            process.wait(STOP_S)
 
 
 class AllocationMaster(Master):
@@ -164,7 +146,7 @@ class AllocationMaster(Master):
         self._asked = 0.0
 
     def start(self) -> Allocation:
-        (self._prepared.folder / "package.tar").write_bytes(self._prepared.package)
+        (self._prepared.folder / "package").write_bytes(self._prepared.package)
         return self._prepared.allocation
 
     def tell(self, handle: JobHandle) -> None:
@@ -217,7 +199,7 @@ class AllocationMaster(Master):
                 prepared.backend.kill(handle, 0.0 if now else prepared.job.kill_grace_s)
                 prepared.backend.clean(handle)
         self._channel.close()
-        (prepared.folder / "package.tar").unlink(missing_ok=True)
+        (prepared.folder / "package").unlink(missing_ok=True)
 
 
 def _ended_silently(reason: str) -> JobFailedError:

@@ -1,19 +1,17 @@
 """The job package: what travels from the client to the workers.
 
-A tar archive with a manifest (program, arguments, configuration, pinned plugins, hashes of all files) and the files. It is
-named by the hash of its bytes; every file is checked against the manifest when it is unpacked, and no name can lead out
-of the folder.
+A manifest (program, arguments, configuration, pinned plugins, sizes and hashes of all files) and the files one after
+another. It is named by the hash of its bytes; every file is checked against the manifest when it is unpacked, and no name
+can lead out of the folder.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import pathlib
-import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -32,7 +30,7 @@ class Manifest:
     :ivar args: the program's arguments. :ivar folder: working directory of the submitting process.
     :ivar want_results: whether the functions' results are returned.
     :ivar python: ``major.minor`` of the submitting interpreter. :ivar core: version of twister2-core.
-    :ivar resolved: configuration; :ivar pins: pinned plugins. :ivar files: SHA-256 by name.
+    :ivar resolved: configuration; :ivar pins: pinned plugins. :ivar files: size and SHA-256 by name, in order.
     """
 
     program: Mapping[str, Any]
@@ -43,7 +41,7 @@ class Manifest:
     core: str
     resolved: Mapping[str, Any]
     pins: Mapping[str, Any]
-    files: Mapping[str, str]
+    files: Mapping[str, Sequence[Any]]
 
     @classmethod
     def decode(cls, data: bytes) -> Manifest:
@@ -52,18 +50,13 @@ class Manifest:
 
 
 def pack(manifest: Manifest, files: Mapping[str, bytes]) -> bytes:
-    """The package's bytes; the manifest's hashes are made here. The same input gives the same bytes."""
-    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    manifest = attrs.evolve(manifest, files=hashes)
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        everything = {MANIFEST: json.dumps(attrs.asdict(manifest), sort_keys=True).encode(), **files}
-        for name in everything:
-            info = tarfile.TarInfo(name)
-            info.size = len(everything[name])
-            info.mode = 0o600
-            archive.addfile(info, io.BytesIO(everything[name]))
-    return buffer.getvalue()
+    """The package's bytes; the manifest's hashes are made here. The same input gives the same bytes.
+
+    Layout: length of the manifest (8 bytes, big endian), the manifest as JSON, the files' contents in its order.
+    """
+    entries = {name: [len(data), hashlib.sha256(data).hexdigest()] for name, data in files.items()}
+    described = json.dumps(attrs.asdict(attrs.evolve(manifest, files=entries))).encode()
+    return b"".join([len(described).to_bytes(8, "big"), described, *files.values()])
 
 
 def digest(package: bytes) -> str:
@@ -73,18 +66,20 @@ def digest(package: bytes) -> str:
 def unpack(package: bytes, folder: pathlib.Path) -> Manifest:
     """Unpack into ``folder`` (made 0700) and check every file.
 
-    :raises PackageError: a name leads out of the folder, a hash is wrong, or the archive is damaged.
+    :raises PackageError: a name leads out of the folder, a hash is wrong, or the package is damaged.
     """
     try:
-        with tarfile.open(fileobj=io.BytesIO(package)) as archive:
-            members = {member.name: member for member in archive.getmembers()}
-            described = _read(archive, members[MANIFEST])
-            manifest = Manifest.decode(described)
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (folder / MANIFEST).write_bytes(described)
-            for name, expected in manifest.files.items():
-                _write(folder, name, _read(archive, members[name]), expected)
-    except (tarfile.TarError, KeyError, ValueError, TypeError, OSError) as error:
+        start = 8 + int.from_bytes(package[:8], "big")
+        described = package[8:start]
+        manifest = Manifest.decode(described)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, (size, expected) in manifest.files.items():
+            _write(folder, name, package[start : start + size], expected)
+            start += size
+        if start != len(package):
+            raise ValueError(f"{len(package) - start} bytes too many")
+        (folder / MANIFEST).write_bytes(described)
+    except (KeyError, ValueError, TypeError, OSError) as error:
         raise PackageError(
             "the job package cannot be unpacked",
             why=f"{type(error).__name__}: {error}",
@@ -92,13 +87,6 @@ def unpack(package: bytes, folder: pathlib.Path) -> Manifest:
             where=str(folder),
         ) from error
     return manifest
-
-
-def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = archive.extractfile(member)
-    if file is None:
-        raise ValueError(f"{member.name} is not a file")
-    return file.read()
 
 
 def _write(folder: pathlib.Path, name: str, data: bytes, expected: str) -> None:

@@ -234,7 +234,7 @@ def main() -> int:
     try:
         if path:
             ticket = MasterTicket.decode(pathlib.Path(path).read_bytes())
-            package = (pathlib.Path(ticket.folder) / "package.tar").read_bytes()
+            package = (pathlib.Path(ticket.folder) / "package").read_bytes()
             MasterProcess(ticket, package, None).run()
         else:
             ticket = MasterTicket.decode(_read_exactly(0))

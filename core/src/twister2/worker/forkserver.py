@@ -1,6 +1,7 @@
-"""The fork server: a process without threads, zmq or MPI, from which every attempt's user process is forked.
+"""The fork server: a process without threads, sockets of zmq or MPI, from which every attempt's user process is forked.
 
-The supervisor forks it before it loads zmq. It does nothing but fork on demand, reap, and report how children ended; it
+The supervisor forks it before it makes a zmq context; everything that a user process needs is imported by then, once for
+all workers of a host. It does nothing but fork on demand, reap, and report how children ended; it
 dies with its supervisor, and its children die with it.
 """
 
@@ -15,6 +16,7 @@ from typing import NoReturn
 
 from twister2.worker.pipe import Pipe
 from twister2.worker.processes import close_other_descriptors, die_with_parent, reap
+from twister2.worker.user import main
 
 N_DESCRIPTORS = 4
 """Sent with every fork request: link, board, stdout, stderr (and the PMI socket as a fifth, when there is one)."""
@@ -91,7 +93,5 @@ def _become_user_process(job: dict[str, object], descriptors: list[int], parent:
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - the standard streams live as long as the process
     sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
-    from twister2.worker.user import main
-
     main(socket.socket(fileno=link), board, pmi[0] if pmi else None, job)
     os._exit(0)

@@ -18,9 +18,12 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import zmq
+
+from twister2.control.channel import Dialer
 from twister2.control.folders import runtime_folder
 from twister2.control.package import digest, unpack
-from twister2.control.ticket import Ticket, wait_for_ticket
+from twister2.control.ticket import Ticket, curve_pair, wait_for_ticket
 from twister2.spec.errors import MasterLostError, PackageError, Twister2Error
 from twister2.worker.board import StepBoard
 from twister2.worker.facts import worker_facts
@@ -29,7 +32,6 @@ from twister2.worker.pipe import Pipe, drain
 from twister2.worker.processes import adopt_orphans, end_leftovers, resident_bytes
 
 if TYPE_CHECKING:
-    from twister2.control.channel import Dialer
     from twister2.control.messages import Message
     from twister2.worker.pmi import PmiService
 
@@ -109,9 +111,6 @@ class Supervisor:
             self._dialer.close()
 
     def _hello(self, ticket: Ticket, deadline_s: float) -> Message:
-        from twister2.control.channel import Dialer
-        from twister2.control.ticket import curve_pair
-
         self._curve = curve_pair()
         self._dialer = Dialer(ticket.addresses, ticket.master_public, deadline_s=deadline_s)
         body = {
@@ -180,8 +179,6 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until the master says the job is over, goes away, or a signal comes; returns the exit code."""
-        import zmq
-
         assert self._dialer is not None
         heartbeat_s, master_lost_s = self._welcome["heartbeat_s"], self._welcome["master_lost_s"]
         next_beat = time.monotonic()

@@ -94,9 +94,11 @@ class WorkerNetwork(Network):
 
     def end_step(self, step: NumberedStep) -> None:
         """The step's body returned: let what was sent leave, then forget the step."""
-        if self._outbox or step.sends:
-            self.wait_until(lambda: self._has_left(step), f"messages of {step!r} to leave this worker")
-        self._forget(step)
+        try:
+            if self._outbox or step.sends:
+                self.wait_until(lambda: self._has_left(step), f"messages of {step!r} to leave this worker")
+        finally:
+            self._forget(step)
         self.link.leave_step(step.group, step.number)
 
     def fail_step(self, step: NumberedStep, error: Twister2Error | None) -> None:
@@ -146,6 +148,7 @@ class WorkerNetwork(Network):
         port = step.ports[edge] = ChannelPort(self, step, edge, sources, targets)
         if step.held:
             for message in step.held.pop(edge, ()):
+                self.hold(-message.size)
                 self._to_port(port, message)
         return port
 

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import pickle
+
+import numpy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twister2.spec.errors import NetworkError, SerializationError, UsageError
+from twister2.worker.network import codec
+from twister2.worker.network.codec import ARRAY, PICKLE, decode, encode
+
+
+def there_and_back(value):
+    kind, head, buffers, size = encode(value)
+    assert size == sum(memoryview(part).nbytes for part in buffers)
+    return decode(kind, head, [memoryview(bytes(part)) for part in buffers])
+
+
+DTYPES = ["?", "i1", "<i4", ">i8", "u2", "f2", "<f8", "c16", "S3", "U2", "M8[ns]", "m8[s]"]
+
+
+@given(st.sampled_from(DTYPES), st.lists(st.integers(0, 4), max_size=3), st.booleans())
+@settings(deadline=None, max_examples=60)
+def test_arrays_keep_dtype_shape_and_values(dtype, shape, fortran):
+    count = int(numpy.prod(shape)) if shape else 1
+    array = numpy.arange(count).astype("i8").astype(dtype).reshape(shape)
+    if fortran:
+        array = numpy.asfortranarray(array)
+    back = there_and_back(array)
+    assert back.dtype == array.dtype
+    assert back.shape == array.shape
+    assert back.tobytes() == array.tobytes()
+    assert not back.flags.writeable
+    assert encode(array)[0] == ARRAY
+
+
+def test_arrays_are_not_copied():
+    array = numpy.arange(1000.0)
+    _, head, buffers, _ = encode(array)
+    assert numpy.shares_memory(numpy.frombuffer(buffers[0], "f8"), array)
+    frame = memoryview(bytes(buffers[0]))
+    assert numpy.shares_memory(decode(ARRAY, head, [frame]), numpy.frombuffer(frame, "f8"))
+
+
+def test_parts_of_arrays_send_what_is_seen():
+    array = numpy.arange(100).reshape(10, 10)
+    assert there_and_back(array[::2, 1:3]).tolist() == array[::2, 1:3].tolist()
+    assert encode(array[:2])[3] == array[:2].nbytes
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
+        lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner),
+        max_leaves=10,
+    )
+)
+@settings(deadline=None, max_examples=60)
+def test_objects_come_back_equal(value):
+    assert there_and_back(value) == value
+
+
+def test_large_buffers_inside_objects_travel_beside_the_pickle():
+    arrays = [numpy.arange(10_000), numpy.arange(3)]
+    _, _, buffers, _ = encode([("key", array) for array in arrays])
+    assert len(buffers) == 2, "the large array goes beside, the small one inside"
+    assert numpy.shares_memory(numpy.frombuffer(buffers[1], "i8"), arrays[0])
+    back = there_and_back([("key", array) for array in arrays])
+    assert [pair[1].tolist() for pair in back] == [array.tolist() for array in arrays]
+    assert not back[0][1].flags.writeable
+
+
+def test_the_number_of_buffers_is_bounded():
+    arrays = [numpy.zeros(codec.MIN_BUFFER, "u1") for _ in range(codec.MAX_BUFFERS + 50)]
+    assert len(encode(arrays)[2]) == codec.MAX_BUFFERS + 1
+    assert len(there_and_back(arrays)) == len(arrays)
+
+
+def test_structured_object_and_masked_arrays():
+    structured = numpy.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")])
+    assert there_and_back(structured).dtype == structured.dtype
+    objects = numpy.array(["x", None, (1,)], dtype=object)
+    assert there_and_back(objects).tolist() == objects.tolist()
+    masked = numpy.ma.masked_array([1, 2, 3], mask=[0, 1, 0])
+    assert there_and_back(masked).tolist() == [1, None, 3]
+
+
+def test_arrow_batches_share_buffers_and_slices_are_cut():
+    pyarrow = pytest.importorskip("pyarrow")
+    batch = pyarrow.RecordBatch.from_pydict({"a": list(range(100_000)), "b": ["x"] * 100_000})
+    kind, _, buffers, size = encode(batch)
+    assert kind == PICKLE
+    assert len(buffers) > 1
+    assert there_and_back(batch).equals(batch)
+    piece = batch.slice(5, 10)
+    assert encode(piece)[3] < size // 100
+    assert there_and_back(piece).to_pylist() == piece.to_pylist()
+    table = pyarrow.Table.from_batches([batch])
+    assert there_and_back(table.slice(7, 3)).to_pylist() == table.slice(7, 3).to_pylist()
+    assert there_and_back(batch.slice(0, 0)).num_rows == 0
+
+
+class Point:
+    def __init__(self, x):
+        self.x = x
+
+    def __reduce__(self):
+        raise TypeError("points do not pickle")
+
+
+class PointCodec:
+    def encode(self, value):
+        return [b"p", value.x.tobytes()]
+
+    def decode(self, buffers):
+        assert bytes(buffers[0]) == b"p"
+        assert buffers[1].readonly
+        return Point(numpy.frombuffer(buffers[1]))
+
+
+@pytest.fixture
+def _no_serialisers():
+    yield
+    for table in (codec._registered, codec._by_name, codec._reducers):
+        table.clear()
+
+
+@pytest.mark.usefixtures("_no_serialisers")
+def test_registered_serialisers_work_at_any_depth():
+    with pytest.raises(SerializationError):
+        encode([Point(numpy.zeros(2))])
+    codec.register_serializer(Point, PointCodec())
+    back = there_and_back([("a", Point(numpy.arange(5000.0)))])
+    assert back[0][1].x.tolist() == list(range(5000))
+    assert there_and_back(Point(numpy.ones(1))).x.tolist() == [1.0]
+    kind, head, buffers, _ = encode(Point(numpy.ones(1)))
+    codec._by_name.clear()
+    with pytest.raises(SerializationError, match="no serialiser"):
+        decode(kind, head, [memoryview(part) for part in buffers])
+
+
+def test_only_types_and_codecs_can_be_registered():
+    with pytest.raises(UsageError):
+        codec.register_serializer("Point", PointCodec())
+    with pytest.raises(UsageError):
+        codec.register_serializer(Point, object())
+
+
+def test_functions_of_a_notebook_travel_by_value():
+    local = 5
+    assert there_and_back([lambda x: x + local])[0](1) == 6
+
+
+def test_what_cannot_be_sent_is_named():
+    with open(__file__) as file, pytest.raises(SerializationError) as caught:
+        encode(["fine", file])
+    assert "record 1 of a batch of 2" in str(caught.value)
+    assert caught.value.details["traceback"]
+
+
+def test_damaged_values_are_errors_of_the_network():
+    head = encode(numpy.arange(4))[1]
+    for bad, data in ((head, b"123"), (b"<i8(5,)", bytes(32)), (b"nonsense", bytes(8)), (b"<i8(x)", bytes(8))):
+        with pytest.raises(NetworkError):
+            decode(ARRAY, bad, [memoryview(data)])
+    with pytest.raises(NetworkError):
+        decode(77, b"", [memoryview(b"")])
+    with pytest.raises(SerializationError):
+        decode(PICKLE, b"", [memoryview(pickle.dumps([1])[:-2])])

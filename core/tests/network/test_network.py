@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from twister2.config.job import NetworkConfig
+from twister2.spec.channel import HeaderKind
+from twister2.spec.comm import Received
+from twister2.spec.errors import (
+    DeadlineError,
+    NetworkError,
+    StepAbortedError,
+    StepMismatchError,
+    UserCodeError,
+)
+from twister2.worker.network.steps import caller_line, fingerprint_of
+from twister2_testkit.board import Board
+from twister2_testkit.fakes import LocalCluster
+from twister2_testkit.loopback import LoopbackTransport
+
+DATA = HeaderKind.DATA
+
+
+def cluster(n=2, make="loopback", **kwargs):
+    return LocalCluster(n, make, **kwargs)
+
+
+def outcomes(function, n=2, **kwargs):
+    """What each worker's function raised, with the error of the whole."""
+    seen = {}
+
+    def main(env):
+        try:
+            return function(env)
+        except Exception as error:
+            seen[env.worker_id] = error
+            raise
+
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - the caller looks at it
+        cluster(n, **kwargs).run(main)
+    return seen, caught.value
+
+
+def test_objects_and_groups():
+    def main(env):
+        network = env.network
+        assert network.broadcast_object({"from": env.worker_id}, 1) == {"from": 1}
+        assert network.exchange_objects(env.worker_id * 2) == [0, 2, 4]
+        odd = network.split("odd" if env.worker_id % 2 else "even")
+        assert network.exchange_objects(env.worker_id, group=odd) == ([1] if env.worker_id == 1 else [0, 2])
+        assert (
+            network.split(None if env.worker_id == 0 else 1)
+            == (None if env.worker_id == 0 else network.split(0, group=odd) and None)
+            or env.worker_id != 0
+        )
+        return odd
+
+    groups = cluster(3).run(lambda env: (env.network.split(env.worker_id % 2), env.network.split(7)))
+    assert groups[0] == groups[2]
+    assert [pair[0].members for pair in groups] == [(0, 2), (1,), (0, 2)]
+    assert len({pair[1].number for pair in groups}) == 1
+    assert groups[0][0].number != groups[1][0].number != groups[0][1].number
+
+    def small(env):
+        assert env.network.broadcast_object({"from": env.worker_id}, 1) == {"from": 1}
+        assert env.network.exchange_objects(env.worker_id * 2) == [0, 2, 4]
+        return env.network.split(None if env.worker_id == 0 else "rest")
+
+    assert cluster(3).run(small)[0] is None
+
+
+def test_groups_made_without_communication():
+    def main(env):
+        if env.worker_id == 2:
+            with pytest.raises(NetworkError):
+                env.network.group([0, 1])
+            return None
+        first, second = env.network.group([1, 0]), env.network.group([1, 0])
+        assert first.members == (1, 0)
+        assert first.number != second.number
+        assert env.network.exchange_objects(env.worker_id, group=first) == [1, 0]
+        for bad in ([], [0, 0], [0, 9]):
+            with pytest.raises(NetworkError):
+                env.network.group(bad)
+        return first
+
+    groups = cluster(3).run(main)
+    assert groups[0] == groups[1]
+
+
+def test_a_fast_worker_may_be_steps_ahead():
+    def main(env):
+        for number in range(20):
+            with env.network.step("ahead") as step:
+                port = env.network.open_port(step, 0, (0,), (1,))
+                if env.worker_id == 0:
+                    port.send(0, 0, DATA, [number])
+                else:
+                    if number == 0:
+                        env.link.exchange("test", "all sent", None, 10)
+                    got = []
+                    env.network.wait_until(lambda: (d := port.receive(0)) is not None and not got.append(d), "it", 5)
+                    assert got[0].value == [number]
+        if env.worker_id == 0:
+            env.link.exchange("test", "all sent", None, 10)
+
+    cluster().run(main)
+
+
+class Mute(Board):
+    """A master that compares no steps: what the network finds it finds by itself."""
+
+    def enter(self, worker_id, group, number, fingerprint):
+        return
+
+
+def test_members_in_different_steps_are_told_both_lines(monkeypatch):
+    monkeypatch.setattr("twister2_testkit.fakes.Board", Mute)
+
+    def main(env):
+        if env.worker_id == 0:
+            env.network.broadcast_object(1)
+        else:
+            env.network.exchange_objects(2)
+        env.network.exchange_objects(3)
+
+    seen, error = outcomes(main)
+    assert isinstance(error, StepMismatchError)
+    assert set(seen) == {0, 1}
+    assert "broadcast_object" in str(error)
+    assert "exchange_objects" in str(error)
+    assert str(error).count("test_network.py:") >= 2
+
+
+def test_the_master_sees_other_steps_and_early_returns():
+    def other(env):
+        env.network.step("a" if env.worker_id else "b").__enter__()
+        env.network.exchange_objects(1)
+
+    assert isinstance(outcomes(other)[1], StepMismatchError)
+
+    def early(env):
+        if env.worker_id:
+            env.network.exchange_objects(1)
+
+    error = outcomes(early)[1]
+    assert isinstance(error, StepMismatchError)
+    assert "worker 0 returned" in str(error)
+
+
+def test_one_failure_ends_all_and_again_on_every_call():
+    def main(env):
+        if env.worker_id == 1:
+            with env.network.step("work"):
+                raise ValueError("mine")
+        for _ in range(3):
+            with pytest.raises(StepAbortedError) as caught:
+                env.network.exchange_objects(1)
+            assert "mine" in str(caught.value)
+        with pytest.raises(StepAbortedError):
+            env.network.progress()
+        with pytest.raises(StepAbortedError):
+            env.network.wait(0.01)
+        env.network.exchange_objects(1)
+
+    seen, error = outcomes(main, 3)
+    assert isinstance(error, ValueError)
+    assert isinstance(seen[0], StepAbortedError)
+    assert isinstance(seen[2], StepAbortedError)
+
+
+def test_the_error_of_a_step_is_told_with_its_traceback():
+    board = Board(1)
+    link = board.link(0)
+    from twister2.worker.network import form_network
+
+    network = form_network(link, [], 1, NetworkConfig())
+    with pytest.raises(ZeroDivisionError), network.step("work"):
+        _ = 1 / 0
+    assert isinstance(board.cause, UserCodeError)
+    assert "ZeroDivisionError" in board.cause.details["traceback"]
+    assert "test_network.py" in board.cause.where
+    network.close()
+    board.close()
+
+
+def test_a_wait_has_a_deadline_and_wakes_for_an_abort():
+    def late(env):
+        with env.network.step("wait"):
+            env.network.wait_until(lambda: False, "Godot", 0.05)
+
+    error = outcomes(late, 1)[1]
+    assert isinstance(error, DeadlineError)
+    assert "Godot" in str(error)
+
+    def abort(env):
+        if env.worker_id == 0:
+            time.sleep(0.1)
+            raise ValueError("now")
+        began = time.monotonic()
+        try:
+            with env.network.step("wait"):
+                env.network.wait_until(lambda: False, "the end", 30)
+        finally:
+            assert time.monotonic() - began < 5
+
+    assert isinstance(outcomes(abort)[0][1], StepAbortedError)
+
+
+class Tampering(LoopbackTransport):
+    """Changes the messages it receives."""
+
+    tamper = staticmethod(lambda frames: [frames])
+
+    def __init__(self, context):
+        super().__init__(context)
+        self._ready = []
+
+    def receive(self):
+        if not self._ready:
+            received = super().receive()
+            if received is not None:
+                self._ready = [Received(received.peer, tuple(f)) for f in type(self).tamper(received.frames)]
+        return self._ready.pop(0) if self._ready else None
+
+
+def _drop_first():
+    seen = []
+
+    def tamper(frames):
+        seen.append(1)
+        return [] if len(seen) == 2 else [frames]
+
+    return tamper
+
+
+@pytest.mark.parametrize(
+    ("tamper", "text"),
+    [
+        (lambda frames: [frames, frames], "twice"),
+        (_drop_first(), "lost"),
+        (lambda frames: [[frames[0][:-1]]], "cannot be read"),
+        (lambda frames: [[memoryview(b"hello")]], "cannot be read"),
+    ],
+)
+def test_a_bad_transport_is_found_out(tamper, text):
+    make = type("Bad", (Tampering,), {"tamper": staticmethod(tamper)})
+
+    def main(env):
+        with env.network.step("test") as step:
+            port = env.network.open_port(step, 0, (0,), (1,))
+            if env.worker_id == 0:
+                for number in range(4):
+                    port.send(0, 0, DATA, [number])
+                return
+            got = []
+
+            def ready():
+                while (delivery := port.receive(0)) is not None:
+                    got.append(delivery)
+                return len(got) == 4
+
+            env.network.wait_until(ready, "messages", 5)
+            env.network.progress()
+
+    seen, error = outcomes(main, make=make)
+    assert isinstance(error, NetworkError)
+    assert text in str(error)
+    assert isinstance(seen[1], NetworkError)
+
+
+def test_messages_of_older_attempts_are_dropped_and_of_later_ones_refused():
+    def main(env):
+        if env.worker_id == 0:
+            env.network.attempt = env.args_attempt
+            with env.network.step("old") as step:
+                env.network.open_port(step, 0, (0,), (1,)).send(0, 0, DATA, ["ghost"])
+        env.link.exchange("test", "sent", None, 5)
+        if env.worker_id == 1:
+            env.network.progress()
+        return env.network.stale_messages
+
+    def with_attempt(number):
+        def run(env):
+            object.__setattr__(env, "args_attempt", number) if hasattr(env, "__dict__") else None
+            return main(_Env(env, number))
+
+        return run
+
+    assert cluster().run(with_attempt(0))[1] == 1
+    with pytest.raises(NetworkError, match="attempt"):
+        cluster().run(with_attempt(2))
+
+
+class _Env:
+    def __init__(self, env, attempt):
+        self.worker_id, self.network, self.link, self.args_attempt = env.worker_id, env.network, env.link, attempt
+
+
+def test_the_line_of_the_user_is_found_and_fingerprints_compare_kind_and_shape():
+    assert caller_line(1).partition(":")[0].endswith("test_network.py")
+    one, digest, _ = fingerprint_of("a", "b", "x:1")
+    other, same, _ = fingerprint_of("a", "b", "y:2")
+    assert digest == same
+    assert one.same_as(other)
+    assert fingerprint_of("a", "c", "x:1")[1] != digest
+
+
+def test_refused_messages_wait_and_keep_their_order():
+    class Narrow(LoopbackTransport):
+        def __init__(self, context):
+            super().__init__(context, capacity=2)
+
+    def main(env):
+        with env.network.step("test") as step:
+            port = env.network.open_port(step, 0, (0,), tuple([1] * 20))
+            if env.worker_id == 0:
+                for target in range(20):
+                    assert port.send(0, target, DATA, [target])
+                return None
+            got = []
+
+            def ready():
+                while (delivery := port.receive()) is not None:
+                    got.append(delivery.value[0])
+                return len(got) == 20
+
+            env.network.wait_until(ready, "all", 10)
+            return sorted(got)
+
+    assert cluster(2, Narrow).run(main)[1] == list(range(20))

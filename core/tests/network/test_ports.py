@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import numpy
+import pytest
+
+from twister2.config.job import NetworkConfig
+from twister2.spec.channel import HeaderKind
+from twister2.spec.errors import NetworkError, SerializationError
+from twister2_testkit.fakes import LocalCluster
+
+DATA, END, BARRIER = HeaderKind.DATA, HeaderKind.END, HeaderKind.BARRIER
+
+
+def cluster(n=2, *, window=4, **kwargs):
+    return LocalCluster(n, "loopback", network=NetworkConfig(window_messages=window, window_mb=1), **kwargs)
+
+
+def receive_all(env, port, target, count):
+    got = []
+
+    def ready():
+        while len(got) < count and (delivery := port.receive(target)) is not None:
+            got.append(delivery)
+        return len(got) == count
+
+    env.network.wait_until(ready, "messages", 10)
+    return got
+
+
+def test_a_channel_has_credit_for_a_window_and_marks_need_none():
+    def main(env):
+        with env.network.step("test") as step:
+            port = env.network.open_port(step, 0, (0,), (1, 1))
+            if env.worker_id == 0:
+                for number in range(4):
+                    assert port.can_send(0, 0)
+                    assert port.send(0, 0, DATA, [number])
+                assert not port.can_send(0, 0)
+                assert not port.send(0, 0, DATA, ["refused"])
+                assert port.send(0, 0, BARRIER, 3)
+                assert port.can_send(0, 1), "credit is per channel"
+                env.network.wait_until(lambda: port.send(0, 0, DATA, ["later"]), "credit", 10)
+                assert port.counters.blocked_s > 0
+                assert port.counters.records_sent == 5
+                return None
+            got = receive_all(env, port, 0, 6)
+            assert port.counters.records_received == 5
+            return [(delivery.kind, delivery.value, delivery.n_records) for delivery in got]
+
+    assert cluster().run(main)[1] == [
+        *[(DATA, [number], 1) for number in range(4)],
+        (BARRIER, 3, 0),
+        (DATA, ["later"], 1),
+    ]
+
+
+def test_bytes_use_up_credit_too_but_one_batch_may_be_of_any_size():
+    def main(env):
+        with env.network.step("test") as step:
+            port = env.network.open_port(step, 0, (0,), (1,))
+            if env.worker_id == 0:
+                assert port.send(0, 0, DATA, numpy.zeros(5 << 20, "u1"))
+                assert not port.send(0, 0, DATA, numpy.zeros(1, "u1"))
+                env.network.wait_until(lambda: port.send(0, 0, DATA, numpy.ones(1, "u1")), "credit", 10)
+                return 0
+            return sum(delivery.value.nbytes for delivery in receive_all(env, port, 0, 2))
+
+    assert cluster().run(main)[1] == (5 << 20) + 1
+
+
+def test_a_local_batch_is_handed_over_as_it_is_and_frozen():
+    def main(env):
+        with env.network.step("test") as step:
+            port = env.network.open_port(step, 0, (0,), (0,))
+            array, batch = numpy.arange(5), [object()]
+            assert port.send(0, 0, DATA, array)
+            assert port.send(0, 0, DATA, batch)
+            with pytest.raises(ValueError, match="read-only"):
+                array[0] = 7
+            assert port.receive(0).value is array
+            assert port.receive().value is batch
+            assert port.receive() is None
+            view = numpy.arange(10)
+            port.send(0, 0, DATA, view[:5])
+            view[:] = -1
+            assert port.receive(0).value.tolist() == [0, 1, 2, 3, 4]
+            for _ in range(4):
+                assert port.send(0, 0, DATA, [1])
+            assert not port.send(0, 0, DATA, [1]), "local channels are bounded too"
+
+    cluster(1).run(main)
+
+
+def test_messages_for_a_port_that_is_not_open_yet_are_kept():
+    def main(env):
+        with env.network.step("test") as step:
+            if env.worker_id == 0:
+                port = env.network.open_port(step, 7, (0,), (1,))
+                for number in range(3):
+                    port.send(0, 0, DATA, [number])
+                env.link.exchange("test", "sent", None, 5)
+                return None
+            env.link.exchange("test", "sent", None, 5)
+            env.network.progress()
+            port = env.network.open_port(step, 7, (0,), (1,))
+            return [delivery.value for delivery in receive_all(env, port, 0, 3)]
+
+    assert cluster().run(main)[1] == [[0], [1], [2]]
+
+
+def test_skipped_sources_stay_where_they_are():
+    def main(env):
+        with env.network.step("test") as step:
+            port = env.network.open_port(step, 0, (0, 0), (0,))
+            for number in range(2):
+                port.send(0, 0, DATA, ["a", number])
+                port.send(1, 0, DATA, ["b", number])
+            assert [port.receive(0, {0}).value[0] for _ in range(2)] == ["b", "b"]
+            assert port.receive(0, {0}) is None
+            assert [port.receive(0).value for _ in range(2)] == [["a", 0], ["a", 1]]
+
+    cluster(1).run(main)
+
+
+def test_a_closed_port_drops_what_comes_and_takes_nothing():
+    def main(env):
+        with env.network.step("test") as step:
+            port = env.network.open_port(step, 0, (0,), (1,))
+            if env.worker_id == 1:
+                port.close()
+                port.close()
+                env.link.exchange("test", "closed", None, 5)
+                env.link.exchange("test", "sent", None, 5)
+                env.network.progress()
+                return env.network.stale_messages
+            env.link.exchange("test", "closed", None, 5)
+            port.send(0, 0, DATA, [1])
+            env.link.exchange("test", "sent", None, 5)
+            port.close()
+            with pytest.raises(NetworkError):
+                port.send(0, 0, DATA, [1])
+            with pytest.raises(NetworkError):
+                env.network.open_port(step, 0, (0,), (1,))
+        with pytest.raises(NetworkError):
+            env.network.open_port(step, 1, (0,), (1,))
+        return None
+
+    assert cluster().run(main)[1] == 1
+
+
+def test_a_batch_that_cannot_be_sent_is_an_error_here():
+    def main(env):
+        with env.network.step("test") as step:
+            port = env.network.open_port(step, 0, (0,), (1,))
+            if env.worker_id == 0:
+                with open(__file__) as file:
+                    port.send(0, 0, DATA, [1, file])
+
+    with pytest.raises(SerializationError):
+        cluster().run(main)
+
+
+def test_a_batch_for_many_workers_is_encoded_once():
+    class Counted:
+        times = 0
+
+        def __reduce__(self):
+            Counted.times += 1
+            return int, ()
+
+    def main(env):
+        with env.network.step("test") as step:
+            port = env.network.open_port(step, 0, (0,), (0, 1, 2))
+            if env.worker_id == 0:
+                batch = [Counted()]
+                for target in range(3):
+                    port.send(0, target, DATA, batch)
+                assert Counted.times == 1
+                port.send(0, 1, DATA, batch)
+                assert Counted.times == 2, "the same batch again may have changed"
+            else:
+                receive_all(env, port, env.worker_id, 2 if env.worker_id == 1 else 1)
+
+    cluster(3).run(main)
+
+
+def test_what_waits_to_be_received_is_counted():
+    def main(env):
+        with env.network.step("test") as step:
+            port = env.network.open_port(step, 0, (0,), (1,))
+            if env.worker_id == 0:
+                port.send(0, 0, DATA, numpy.zeros(3 << 20, "u1"))
+                return env.link.exchange("test", "done", None, 10) and 0
+            env.network.wait_until(lambda: port.waiting == 1, "the batch", 5)
+            reserved = env.memory.use().reserved
+            port.receive(0)
+            assert env.memory.use().reserved == 0
+            env.link.exchange("test", "done", None, 10)
+            return reserved
+
+    assert cluster().run(main)[1] == 3 << 20

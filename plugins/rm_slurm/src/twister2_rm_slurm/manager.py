@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from twister2_rm_slurm.config import SlurmConfig
 
 NAME = "slurm"
+OWN_END_S = 0.5
+"""How long a kill waits for a job to end by itself, e.g. because its master was just told to."""
+SCRIPT_END_S = 7.0
+"""How long the script may take from there to its last line; it waits 5 s for the workers."""
 RELEASE_S = 3.0
 """How long an allocation that was let go may take to end."""
 ATTEMPT_MARKS = (steps.SLOT, "TWISTER2_MASTER_TICKET")
@@ -299,6 +303,8 @@ class SlurmManager(ResourceManager):
         if row is None or not row.alive:
             return
         files = self._files(handle)
+        if row.state != "PENDING" and self._ends_by_itself(handle, min(grace_s, OWN_END_S)):
+            return
         if row.state == "RUNNING" and files.plan.exists():
             with suppress(ResourceError):
                 files.write(files.killed, b"")
@@ -317,6 +323,23 @@ class SlurmManager(ResourceManager):
                 )
             time.sleep(self._config.poll_s)
         self._remove_tickets(handle)
+
+    def _ends_by_itself(self, handle: JobHandle, patience_s: float) -> bool:
+        """Whether the job is at its own end anyway: a job that did its work should not show as cancelled in Slurm."""
+        files = self._files(handle)
+        end = time.monotonic() + patience_s
+        while not files.ended.exists():
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.05)
+        end = time.monotonic() + SCRIPT_END_S
+        while time.monotonic() < end:
+            row = self._queue.row(handle.native_id, handle.job_id, fresh=True)
+            if row is None or not row.alive:
+                self._remove_tickets(handle)
+                return True
+            time.sleep(min(self._config.poll_s, 0.1))
+        return False
 
     def _cancel(self, handle: JobHandle) -> None:
         answer = self._run("scancel", handle.native_id)

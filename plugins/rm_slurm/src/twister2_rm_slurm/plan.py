@@ -74,6 +74,10 @@ class Files:
         return self.path("killed")
 
     @property
+    def ended(self) -> pathlib.Path:
+        return self.path("ended")
+
+    @property
     def cleaned(self) -> pathlib.Path:
         return self.path("cleaned")
 

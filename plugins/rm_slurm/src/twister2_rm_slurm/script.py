@@ -113,6 +113,7 @@ master=$!
 {UNMARK}
 wait $master
 code=$?
+{_ended(plan)}
 for i in {{1..50}}; do kill -0 $workers 2>/dev/null || break; sleep 0.1; done
 {_killed(plan)}
 exit $code"""
@@ -126,6 +127,7 @@ def _without_master(config: SlurmConfig, plan: Plan) -> list[str]:
 {UNMARK}
 wait $workers
 code=$?
+[ $code -ne 0 ] || {_ended(plan)}
 held=0
 while [ $code -ne 0 ] && [ ! -e {_q(plan.files.released)} ] && [ $held -lt {round(config.hold_s)} ]; do
   sleep 1
@@ -135,6 +137,11 @@ done
 {_killed(plan)}
 exit $code"""
     ]
+
+
+def _ended(plan: Plan) -> str:
+    """The job has come to its own end: whoever ends it now need not cancel it."""
+    return f"{{ [ -e {_q(plan.files.killed)} ] || echo $code >{_q(plan.files.ended)}; }}"
 
 
 def _killed(plan: Plan) -> str:

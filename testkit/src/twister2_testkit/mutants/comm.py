@@ -82,22 +82,20 @@ class Reorders(Wrapped):
     _overtaken: Received | None = None
 
     def receive(self) -> Received | None:
-        """Hold a message back until another has come."""
+        """Hold a message back until another one of its sender has come."""
         if self._overtaken is not None:
             late, self._overtaken = self._overtaken, None
             return late
         received = super().receive()
-        if self._held is not None:
-            held, self._held = self._held, None
-            if received is not None:
-                self._overtaken = held
-                return received
-            return held
-        if received is not None:
-            self.count += 1
-            if self.count % 20 == 0:
-                self._held = received
-                return None
+        if received is None:
+            return None
+        if self._held is not None and self._held.peer == received.peer:
+            self._overtaken, self._held = self._held, None
+            return received
+        self.count += 1
+        if self._held is None and self.count % 20 == 0:
+            self._held = received
+            return None
         return received
 
 

@@ -1,0 +1,114 @@
+"""Which addresses are published and dialled, and which are refused."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import attrs
+import pytest
+import zmq
+
+from twister2.spec.comm import TransportContext
+from twister2.spec.environment import NodeFacts
+from twister2.spec.errors import NetworkError
+from twister2_comm_tcp.address import listen_addresses, socket_path, targets
+from twister2_comm_tcp.config import TcpConfig
+from twister2_comm_tcp.transport import TcpTransport
+
+NODE = NodeFacts(
+    "host",
+    ("127.0.0.1", "192.0.2.7", "2001:db8::7"),
+    boot_id="one",
+    interfaces={"lo": "127.0.0.1", "eth0": "192.0.2.7"},
+)
+
+
+@pytest.fixture
+def context(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir(mode=0o700)
+    public, secret = (key.decode() for key in zmq.curve_keypair())
+    return TransportContext(
+        job_id="job",
+        attempt=1,
+        rank=0,
+        size=2,
+        node=NODE,
+        runtime_dir=str(folder),
+        session="session",
+        curve_public=public,
+        curve_secret=secret,
+        peer_keys={0: public, 1: public},
+        aborted=lambda: False,
+    )
+
+
+def test_all_addresses_but_loopback_are_published(context):
+    assert listen_addresses(TcpConfig(), context) == ["192.0.2.7", "2001:db8::7"]
+
+
+def test_no_port_is_opened_when_nobody_could_dial_it(context):
+    alone = attrs.evolve(context, node=NodeFacts("host", ("127.0.0.1",)))
+    transport = TcpTransport(TcpConfig(), alone)
+    address = transport.open()
+    transport.close()
+    assert (address["tcp"], address["port"]) == ([], 0)
+
+
+@pytest.mark.parametrize("name", ["eth0", "192.0.2.7"])
+def test_an_interface_may_be_chosen_by_name_or_address(context, name):
+    assert listen_addresses(TcpConfig(interface=name), context) == ["192.0.2.7"]
+
+
+def test_an_unknown_interface_is_an_error_that_names_the_known(context):
+    with pytest.raises(NetworkError, match="eth0") as caught:
+        listen_addresses(TcpConfig(interface="ib0"), context)
+    assert "ib0" in caught.value.what
+
+
+def test_plain_listens_on_loopback_only(context):
+    assert listen_addresses(TcpConfig(plain=True, same_host="tcp"), context) == ["127.0.0.1"]
+    with pytest.raises(NetworkError, match="loopback"):
+        listen_addresses(TcpConfig(plain=True, interface="eth0"), context)
+
+
+def test_plain_dials_loopback_only(context):
+    config = TcpConfig(plain=True, same_host="tcp")
+    assert targets(config, context, 1, {"tcp": ["127.0.0.1"], "port": 9}) == [("127.0.0.1", 9)]
+    with pytest.raises(NetworkError, match="loopback"):
+        targets(config, context, 1, {"tcp": ["192.0.2.8"], "port": 9})
+
+
+def test_a_unix_socket_is_dialled_only_where_it_is_seen(context, tmp_path):
+    path = str(tmp_path / "socket")
+    address = {"boot": "one", "ipc": path, "tcp": ["192.0.2.8"], "port": 9}
+    assert targets(TcpConfig(), context, 1, address) == [("192.0.2.8", 9)], "same kernel, other file system"
+    open(path, "w").close()
+    assert targets(TcpConfig(), context, 1, address) == [path, ("192.0.2.8", 9)]
+    assert targets(TcpConfig(), context, 1, {**address, "boot": "two"}) == [("192.0.2.8", 9)]
+    assert targets(TcpConfig(same_host="tcp"), context, 1, address) == [("192.0.2.8", 9)]
+
+
+def test_a_folder_that_others_can_enter_is_refused(context):
+    os.chmod(context.runtime_dir, 0o755)
+    with pytest.raises(NetworkError, match="not private"):
+        socket_path(context)
+
+
+def test_a_path_too_long_for_a_socket_is_refused(context, tmp_path):
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir(mode=0o700)
+    with pytest.raises(NetworkError, match="too long"):
+        socket_path(attrs.evolve(context, runtime_dir=str(deep)))
+
+
+def test_a_taken_port_is_named_and_nothing_stays_open(context):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        transport = TcpTransport(TcpConfig(same_host="tcp", interface="lo", port=port), context)
+        with pytest.raises(NetworkError, match=str(port)):
+            transport.open()
+        transport.close()

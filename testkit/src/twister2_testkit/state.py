@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+COMMON_PARTS = ["a", "b", "jobs", "a.b", "..a", "-"]
+BAD_KEYS = ["", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a b", "ä", "a\\b", "a\0b", "~a"]
 MADE_UP_KEYS = st.lists(
     st.one_of(st.sampled_from(COMMON_PARTS), st.from_regex(r"[a-zA-Z0-9_-]{1,8}", fullmatch=True)),
     min_size=1,

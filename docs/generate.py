@@ -30,6 +30,11 @@ def _text(documented: object) -> str:
     return re.sub(r"^:(param|raises|returns|ivar|cvar)\b ?([^:]*):", r"* **\2** (\1):", text, flags=re.MULTILINE)
 
 
+def _summary(documented: object) -> str:
+    """The first paragraph of a docstring, on one line."""
+    return " ".join(_text(documented).partition("\n\n")[0].split())
+
+
 def _paragraphs(text: str) -> str:
     """Every field of a docstring on a line of its own list, after an empty line."""
     return re.sub(r"(?<!\n)\n\* \*\*", "\n\n* **", text, count=1)
@@ -48,7 +53,7 @@ def errors_page() -> str:
         "They derive from `twister2.Twister2Error`. The exit code is that of the `twister2` command.",
         "| code | class | exit code | meaning |\n| --- | --- | --- | --- |\n"
         + "\n".join(
-            f"| {code} | `{cls.__name__}` | {exit_code(cls('', why='', remedy=''))} | {' '.join(_text(cls).split())} |"
+            f"| {code} | `{cls.__name__}` | {exit_code(cls('', why='', remedy=''))} | {_summary(cls)} |"
             for code, cls in error_codes().items()
         ),
         "## Exit codes",

@@ -111,7 +111,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _new(arguments: argparse.Namespace) -> int:
-    from twister2.host.failures import install_command
+    from twister2.host.installed import install_command
     from twister2.spec.errors import UsageError
 
     try:

@@ -167,7 +167,7 @@ def resolve_job(*, host: PluginSource, environ: Mapping[str, str] | None = None)
     """
     report = Report()
     tree = _read_layers(host, None, None, os.environ if environ is None else environ, (), report)
-    job = structure(JobConfig, tree.get("job", {}), "job", report)
+    job: JobConfig = structure(JobConfig, tree.get("job", {}), "job", report)
     if report.problems:
         raise config_error(report.problems)
     return job

@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from twister2.host.installed import install_command
 from twister2.spec.errors import PluginHookError, PluginIncompatibleError, PluginIncompleteError
 from twister2.spec.plugin import KINDS, Kind, PluginSpec
 
@@ -110,7 +111,7 @@ def _check_version(record: PluginRecord, kind: Kind, found: type[PluginSpec]) ->
         f"this core offers {kind.name} {kind.api[0]}.{kind.api[1]}",
         where=record.target,
         why="majors must be equal, and the plugin's minor must not be greater than the core's",
-        remedy="upgrade twister2-core" if newer else f"upgrade {record.distribution or record.target}",
+        remedy=install_command(f"--upgrade {'twister2-core' if newer else record.distribution or record.target}"),
     )
 
 

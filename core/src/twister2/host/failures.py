@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import twister2
 from twister2.host.checks import nearest
+from twister2.host.installed import install_command
 from twister2.host.records import Pins, PluginRecord, distribution_name
 from twister2.spec.errors import (
     PluginBrokenError,
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
 def here() -> str:
     """Where this process looks for plugins: host and interpreter."""
     return f"host {socket.gethostname()}, interpreter {sys.executable}"
-
-
-def install_command(requirement: str) -> str:
-    """The exact command that installs a distribution into this interpreter."""
-    return f"{sys.executable} -m pip install {requirement}"
 
 
 def not_found(kind: str, name: str, installed: Sequence[PluginRecord], *, pinned: bool) -> PluginNotFoundError:

@@ -24,6 +24,11 @@ def normalised(name: str) -> str:
     return _SEPARATORS.sub("-", name).lower()
 
 
+def install_command(requirement: str) -> str:
+    """The exact command that installs a distribution into this interpreter."""
+    return f"{sys.executable} -m pip install {requirement}"
+
+
 def installed_version(distribution: str) -> str | None:
     """The version of an installed distribution, None when it is not installed."""
     wanted = normalised(distribution)
@@ -115,11 +120,10 @@ def missing_requirements(requirements: tuple[str, ...]) -> list[str]:
             name, clauses = split_requirement(requirement)
             version = installed_version(name)
             if version is None:
-                problems.append(f"{requirement} is not installed; {sys.executable} -m pip install '{requirement}'")
+                problems.append(f"{requirement} is not installed; {install_command(repr(requirement))}")
             elif not satisfies(version, clauses):
                 problems.append(
-                    f"{requirement} is required, {version} is installed; "
-                    f"{sys.executable} -m pip install '{requirement}'"
+                    f"{requirement} is required, {version} is installed; {install_command(repr(requirement))}"
                 )
         except ValueError as error:
             problems.append(str(error))

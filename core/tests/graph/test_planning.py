@@ -12,6 +12,7 @@ import pytest
 from twister2.graph import Catalog, Graph
 from twister2.graph.compile import compile_graph
 from twister2.graph.explain import explain_plan, workers_text
+from twister2.graph.fused import FusedFactory
 from twister2.graph.rewrite import RULES, Rule, rewrite
 from twister2.spec.errors import GraphError
 from twister2.spec.plan import Placement
@@ -162,6 +163,33 @@ def test_a_fused_task_gives_what_the_parts_give():
     assert task.computes[1].seen == ["open m1", "m0->m1", "m0->m1", "close"]
     with pytest.raises(GraphError, match="'elsewhere'"):
         task._emits[0]([1], "elsewhere")
+
+
+def test_a_fused_task_keeps_the_state_of_its_parts():
+    class Counts(Times):
+        total = 0
+
+        def process(self, batch, emit, edge):
+            self.total += len(batch)
+            emit(batch)
+
+        def snapshot(self):
+            return str(self.total).encode() if self.factor else None
+
+        def restore(self, state):
+            self.total = int(state)
+
+        def counters(self):
+            return {"seen": self.total}
+
+    factory = FusedFactory(("a", "b"), ("a->b",), (lambda index: Counts(index), lambda index: Counts(index, 0)))
+    first, second = factory(0), factory(0)
+    first.process([1, 2, 3], lambda batch, edge=None: None, "in")
+    assert first.counters() == {"seen": 6}
+    second.restore(first.snapshot())
+    assert [part.total for part in second.computes] == [3, 0]
+    silent = FusedFactory(("a", "b"), ("a->b",), (Times, Times))(0)
+    assert silent.snapshot() is None
 
 
 def test_a_rule_of_ones_own_is_applied():

@@ -5,9 +5,12 @@ from __future__ import annotations
 import operator
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from twister2.graph import Graph
 from twister2.spec.errors import GraphError
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from twister2.spec.executor import Execution
 
 from twister2_testkit.executor_bench import ExecutorTests, numbered
+from twister2_testkit.executor_shapes import Shape, shapes
 
 
 class ExecutorAnswers(ExecutorTests):
@@ -31,6 +35,14 @@ class ExecutorAnswers(ExecutorTests):
         build = self.line(bench, parallelism, lambda index: numbered(20, 7, index * 1000), lambda record: record * 2)
         wanted = [[2 * (index * 1000 + k) for k in range(140)] for index in range(parallelism)]
         assert bench.outputs(build) == wanted
+
+    @settings(max_examples=30, deadline=None, database=None, suppress_health_check=[HealthCheck.differing_executors])
+    @given(shape=shapes(), n_workers=st.integers(1, 3), window=st.integers(1, 3))
+    def test_any_graph_gives_what_a_plain_loop_gives(self, shape: Shape, n_workers: int, window: int) -> None:
+        bench = self.bench(n_workers, window)
+        kept = bench.outputs(lambda: shape.build(bench.diary))
+        assert Counter(pair for part in kept for pair in part) == shape.expected()
+        assert bench.diary.overlaps == []
 
     @pytest.mark.parametrize("n_workers", [1, 2, 3])
     def test_shuffled_counts_are_right(self, n_workers: int) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import pickle
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -118,6 +119,25 @@ class FusedCompute(Compute):
             except Exception as error:
                 note_vertex(error, self.names[position], self._handled[position])
                 raise
+
+    def snapshot(self) -> bytes | None:
+        """The states of all parts; None when none has one."""
+        states = [compute.snapshot() for compute in self.computes]
+        return pickle.dumps(states) if any(state is not None for state in states) else None
+
+    def restore(self, state: bytes) -> None:
+        """Give each part its state."""
+        for compute, own in zip(self.computes, pickle.loads(state), strict=True):
+            if own is not None:
+                compute.restore(own)
+
+    def counters(self) -> Mapping[str, float]:
+        """Sums of what the parts count themselves."""
+        total: dict[str, float] = {}
+        for compute in self.computes:
+            for name, value in compute.counters().items():
+                total[name] = total.get(name, 0) + value
+        return total
 
     def close(self) -> None:
         """Close the parts that were opened, last first; the first error is raised when all are closed."""

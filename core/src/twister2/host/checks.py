@@ -138,11 +138,15 @@ def _check_options(record: PluginRecord, found: type[PluginSpec]) -> None:
 
 
 def _members(found: type, spec: type) -> Iterator[tuple[str, Any]]:
-    """What a plugin class adds to its spec: name and plain function."""
-    for name in dir(found):
-        member = inspect.getattr_static(found, name)
-        if member is not inspect.getattr_static(spec, name, None):
-            yield name, getattr(member, "__func__", member)
+    """What a plugin class and its other bases add to its spec: name and plain function."""
+    seen = set()
+    for base in found.__mro__:
+        if base in spec.__mro__:
+            continue
+        for name, member in vars(base).items():
+            if name not in seen:
+                seen.add(name)
+                yield name, getattr(member, "__func__", member)
 
 
 def _check_marks(record: PluginRecord, spec: type, hooks: dict[str, Any], found: type) -> None:

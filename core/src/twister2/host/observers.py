@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from twister2.host.checks import hook_arguments, spec_hooks
+from twister2.host.checks import hook_arguments, kind_of, spec_class, spec_hooks
 from twister2.host.loading import LOAD_FAILURES
 from twister2.spec.errors import PluginError
-from twister2.spec.observe import JobFacts, ObserveSpec, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from twister2.host.host import LoadedPlugin, PluginHost
     from twister2.spec.environment import WorkerEvent
+    from twister2.spec.observe import JobFacts, Progress
 
 _log = logging.getLogger("twister2.observe")
 
@@ -31,7 +31,7 @@ class ObserverSet:
     ) -> None:
         self._observers = list(observers)
         self._report = report or _log.warning
-        self._hooks = spec_hooks(ObserveSpec)
+        self._hooks = spec_hooks(spec_class(kind_of("observe")))
 
     @classmethod
     def load(

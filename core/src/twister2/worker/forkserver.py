@@ -15,7 +15,7 @@ import sys
 from typing import NoReturn
 
 from twister2.worker.pipe import Pipe
-from twister2.worker.processes import close_other_descriptors, die_with_parent, reap
+from twister2.worker.processes import close_other_descriptors, die_with_parent, launcher_descriptors, reap
 from twister2.worker.user import main
 
 N_DESCRIPTORS = 4
@@ -45,7 +45,7 @@ class ForkServer:
 def _serve(sock: socket.socket, supervisor: int) -> NoReturn:
     """The fork server's life. ``code`` in its reports is as in ``Popen.returncode``: negative for a signal."""
     die_with_parent(supervisor)
-    close_other_descriptors({sock.fileno()})
+    close_other_descriptors({sock.fileno(), *launcher_descriptors()})
     os.setpgid(0, 0)
     pipe = Pipe(sock)
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -89,7 +89,7 @@ def _become_user_process(job: dict[str, object], descriptors: list[int], parent:
     for source, target in ((null, 0), (out, 1), (err, 2)):
         os.dup2(source, target)
         os.close(source)
-    close_other_descriptors({link, board, *pmi})
+    close_other_descriptors({link, board, *(pmi or launcher_descriptors())})
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - the standard streams live as long as the process
     sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115

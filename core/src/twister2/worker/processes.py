@@ -112,6 +112,12 @@ def close_other_descriptors(keep: set[int]) -> None:
     os.closerange(low, 65536)
 
 
+def launcher_descriptors() -> set[int]:
+    """The descriptor on which a launcher such as ``srun --mpi=pmi2`` serves PMI to this process, if it does."""
+    text = os.environ.get("PMI_FD", "")
+    return {int(text)} if text.isdecimal() else set()
+
+
 def resident_bytes(pid: int) -> int:
     """Resident size of a process, 0 when it is gone."""
     try:

@@ -47,27 +47,16 @@ def test_objects_and_groups():
         network = env.network
         assert network.broadcast_object({"from": env.worker_id}, 1) == {"from": 1}
         assert network.exchange_objects(env.worker_id * 2) == [0, 2, 4]
-        odd = network.split("odd" if env.worker_id % 2 else "even")
-        assert network.exchange_objects(env.worker_id, group=odd) == ([1] if env.worker_id == 1 else [0, 2])
-        assert (
-            network.split(None if env.worker_id == 0 else 1)
-            == (None if env.worker_id == 0 else network.split(0, group=odd) and None)
-            or env.worker_id != 0
-        )
-        return odd
+        parity = network.split(env.worker_id % 2)
+        assert network.exchange_objects(env.worker_id, group=parity) == ([1] if env.worker_id == 1 else [0, 2])
+        return parity, network.split("all"), network.split(None if env.worker_id == 0 else "rest")
 
-    groups = cluster(3).run(lambda env: (env.network.split(env.worker_id % 2), env.network.split(7)))
-    assert groups[0] == groups[2]
-    assert [pair[0].members for pair in groups] == [(0, 2), (1,), (0, 2)]
-    assert len({pair[1].number for pair in groups}) == 1
-    assert groups[0][0].number != groups[1][0].number != groups[0][1].number
-
-    def small(env):
-        assert env.network.broadcast_object({"from": env.worker_id}, 1) == {"from": 1}
-        assert env.network.exchange_objects(env.worker_id * 2) == [0, 2, 4]
-        return env.network.split(None if env.worker_id == 0 else "rest")
-
-    assert cluster(3).run(small)[0] is None
+    groups = cluster(3).run(main)
+    assert [parity.members for parity, _, _ in groups] == [(0, 2), (1,), (0, 2)]
+    assert groups[0][1] == groups[1][1] == groups[2][1]
+    assert [rest and rest.members for _, _, rest in groups] == [None, (1, 2), (1, 2)]
+    numbers = {group.number for row in groups for group in row if group}
+    assert len(numbers) == 4, "every group has a number of its own"
 
 
 def test_groups_made_without_communication():
@@ -89,6 +78,19 @@ def test_groups_made_without_communication():
     assert groups[0] == groups[1]
 
 
+def one(env, port):
+    got = []
+
+    def ready():
+        delivery = port.receive()
+        if delivery is not None:
+            got.append(delivery.value)
+        return bool(got)
+
+    env.network.wait_until(ready, "a message", 5)
+    return got[0]
+
+
 def test_a_fast_worker_may_be_steps_ahead():
     def main(env):
         for number in range(20):
@@ -99,9 +101,7 @@ def test_a_fast_worker_may_be_steps_ahead():
                 else:
                     if number == 0:
                         env.link.exchange("test", "all sent", None, 10)
-                    got = []
-                    env.network.wait_until(lambda: (d := port.receive(0)) is not None and not got.append(d), "it", 5)
-                    assert got[0].value == [number]
+                    assert one(env, port) == [number]
         if env.worker_id == 0:
             env.link.exchange("test", "all sent", None, 10)
 
@@ -151,8 +151,8 @@ def test_the_master_sees_other_steps_and_early_returns():
 
 def test_one_failure_ends_all_and_again_on_every_call():
     def main(env):
-        if env.worker_id == 1:
-            with env.network.step("work"):
+        with env.network.step("work"):
+            if env.worker_id == 1:
                 raise ValueError("mine")
         for _ in range(3):
             with pytest.raises(StepAbortedError) as caught:
@@ -270,32 +270,24 @@ def test_a_bad_transport_is_found_out(tamper, text):
     assert isinstance(seen[1], NetworkError)
 
 
-def test_messages_of_older_attempts_are_dropped_and_of_later_ones_refused():
+@pytest.mark.parametrize("attempt", [0, 2])
+def test_messages_of_older_attempts_are_dropped_and_of_later_ones_refused(attempt):
     def main(env):
-        if env.worker_id == 0:
-            env.network.attempt = env.args_attempt
-            with env.network.step("old") as step:
-                env.network.open_port(step, 0, (0,), (1,)).send(0, 0, DATA, ["ghost"])
-        env.link.exchange("test", "sent", None, 5)
-        if env.worker_id == 1:
+        with env.network.step("ghosts") as step:
+            port = env.network.open_port(step, 0, (0,), (1,))
+            if env.worker_id == 0:
+                env.network.attempt = attempt
+                port.send(0, 0, DATA, ["ghost"])
+            env.link.exchange("test", "sent", None, 5)
             env.network.progress()
+            assert port.receive() is None
         return env.network.stale_messages
 
-    def with_attempt(number):
-        def run(env):
-            object.__setattr__(env, "args_attempt", number) if hasattr(env, "__dict__") else None
-            return main(_Env(env, number))
-
-        return run
-
-    assert cluster().run(with_attempt(0))[1] == 1
-    with pytest.raises(NetworkError, match="attempt"):
-        cluster().run(with_attempt(2))
-
-
-class _Env:
-    def __init__(self, env, attempt):
-        self.worker_id, self.network, self.link, self.args_attempt = env.worker_id, env.network, env.link, attempt
+    if attempt == 0:
+        assert cluster().run(main) == [0, 1]
+    else:
+        with pytest.raises(NetworkError, match="attempt"):
+            cluster().run(main)
 
 
 def test_the_line_of_the_user_is_found_and_fingerprints_compare_kind_and_shape():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import numpy
 import pytest
 
@@ -153,8 +155,7 @@ def test_a_batch_that_cannot_be_sent_is_an_error_here():
         with env.network.step("test") as step:
             port = env.network.open_port(step, 0, (0,), (1,))
             if env.worker_id == 0:
-                with open(__file__) as file:
-                    port.send(0, 0, DATA, [1, file])
+                port.send(0, 0, DATA, [1, threading.Lock()])
 
     with pytest.raises(SerializationError):
         cluster().run(main)

@@ -179,13 +179,23 @@ trees = st.recursive(
 tables = st.dictionaries(st.sampled_from("abc"), trees, max_size=3)
 
 
-@given(tables, tables, tables)
-def test_merging_is_associative_and_the_upper_layer_wins(a, b, c):
-    a, b, c = (from_data(data, name) for data, name in ((a, "a"), (b, "b"), (c, "c")))
-    assert merge(merge(a, b), c) == merge(a, merge(b, c))
-    assert merge({}, a) == a == merge(a, {})
-    above = dict(leaves(b))
-    assert above.items() <= dict(leaves(merge(a, b))).items()
+@given(tables, tables)
+def test_the_upper_layer_wins_and_what_it_does_not_touch_stays(a, b):
+    a, b = from_data(a, "a"), from_data(b, "b")
+    merged, below, above = (dict(leaves(tree)) for tree in (merge(a, b), a, b))
+    assert merge({}, a) == a == merge(a, {}) == merge(a, a)
+    assert above.items() <= merged.items()
+    assert merged.items() <= (below | above).items()
+    for path, leaf in below.items():
+        hidden = [other for other in above if f"{path}.".startswith(f"{other}.") or f"{other}.".startswith(f"{path}.")]
+        assert hidden or merged.get(path) == leaf or _is_emptied(b, path.split("."))
+
+
+def _is_emptied(tree, path):
+    """Whether an empty table of the upper layer stands where the lower one has a value."""
+    for key in path:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return isinstance(tree, dict)
 
 
 def test_every_option_is_described_with_its_three_spellings():

@@ -57,7 +57,10 @@ class Best:
     def __call__(self, one: list[Ranked], other: list[Ranked]) -> list[Ranked]:
         """Merge two lists."""
         by_place = sorted([*one, *other], key=lambda ranked: ranked.place)
-        return sorted(by_place, key=lambda ranked: ranked.key, reverse=self.largest)[: self.n]
+        try:
+            return sorted(by_place, key=lambda ranked: ranked.key, reverse=self.largest)[: self.n]
+        except TypeError as error:
+            raise incomparable("top", error) from error
 
 
 class TopRecords(Compute):
@@ -82,10 +85,10 @@ class TopRecords(Compute):
         pick = heapq.nlargest if largest else heapq.nsmallest
         try:
             chosen = pick(n, zip(keyed, count(self._number), strict=False), key=lambda item: item[0][0])
-            new = [Ranked(pair[0], pair[1], (self._index, number)) for pair, number in chosen]
-            self._found = self._best(self._found, new)
         except TypeError as error:
             raise incomparable("top", error) from error
+        new = [Ranked(pair[0], pair[1], (self._index, number)) for pair, number in chosen]
+        self._found = self._best(self._found, new)
         self._number += len(keyed)
 
     def finish(self, emit: Emit) -> None:

@@ -199,10 +199,13 @@ class TSet(Generic[T]):
         return [parts[partition] for partition in sorted(parts)]
 
     def for_each(self, function: Callable[[T], object]) -> None:
-        """Call ``function(record)`` for every record, on the worker that has it."""
+        """Call ``function(record)`` for every record, on the worker that has it; returns when all workers are done."""
         check_function(function, "for_each")
         end = End(lambda: ForEach(function), f"calls {_name(function)}")
-        self.context.run(self._node, self._title("for_each"), end)
+        title = self._title("for_each")
+        self.context.run(self._node, title, end)
+        # A worker without a partition has nothing to wait for in the graph.
+        self.context.env.network.exchange_objects(None, what=title)
 
     def cache(self) -> TSet[T]:
         """Run now and keep the records in memory, on the workers that have them; the set of what is kept."""

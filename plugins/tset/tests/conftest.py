@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+
+import pytest
+
 from twister2.spec.environment import NodeFacts, WorkerInfo
 from twister2.spec.executor import ExecutorContext
 from twister2.worker.execute import GraphRunner
@@ -39,10 +43,8 @@ class Env:
 
     def _exec(self):
         if "exec" not in self._backends:
-            from importlib import import_module
-
             plugin_class = {"inline": "InlinePlugin", "threads": "ThreadsPlugin"}[self._executor]
-            plugin = getattr(import_module(f"twister2_exec_{self._executor}.plugin"), plugin_class)()
+            plugin = getattr(importlib.import_module(f"twister2_exec_{self._executor}.plugin"), plugin_class)()
             context = ExecutorContext(
                 worker_id=self.worker_id,
                 n_workers=self.n_workers,
@@ -66,3 +68,9 @@ def run_workers(n, function, *, executor="inline", deadline_s=30.0, **options):
     """``function(env)`` on ``n`` workers; the results by worker id."""
     cluster = LocalCluster(n, deadline_s=deadline_s, **options)
     return cluster.run(lambda local: function(Env(local, executor)))
+
+
+@pytest.fixture(name="run_workers")
+def run_workers_fixture():
+    """``run_workers(n, function, executor=...)``: the results of ``function(env)`` by worker id."""
+    return run_workers

@@ -1,0 +1,159 @@
+"""Wrong use and hostile data: a clear error that names the step, or the right answer; never a hang."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from twister2.spec.errors import (
+    GraphError,
+    KeyHashError,
+    OperatorError,
+    ResultError,
+    StepMismatchError,
+    Twister2Error,
+    UsageError,
+    UserCodeError,
+)
+from twister2_tset import TSetContext
+
+
+@pytest.mark.parametrize("executor", ["inline", "threads"])
+def test_a_function_that_raises_at_record_a_million_in_one_worker_only(run_workers, executor):
+    def numbers(partition):
+        return range(1_000_500) if partition == 1 else range(10)
+
+    def fail(x):
+        if x == 999_999:
+            raise ValueError("seven is missing")
+        return x
+
+    with pytest.raises(UserCodeError) as caught:
+        run_workers(2, lambda env: TSetContext(env).source(numbers, 2).map(fail).count(), executor=executor)
+    error = caught.value
+    assert "map (test_bad_input.py:" in error.what
+    assert "seven is missing" in error.what
+    assert (error.details["record"], error.details["record_value"]) == (1_000_000, "999999")
+    assert (error.details["task"], error.details["worker"]) == (1, 1)
+    assert "in fail" in error.details["traceback"]
+
+
+@pytest.mark.parametrize("step", ["map", "filter", "flat_map", "map_to_tuple", "for_each"])
+def test_every_step_names_itself_and_the_record(run_workers, step):
+    def fail(record):
+        if record == "b":
+            raise KeyError("no b")
+        return (record, 1)
+
+    def job(env):
+        changed = getattr(TSetContext(env).parallelize(["a", "b", "c"], 1).map(str), step)(fail)
+        return changed and changed.count()
+
+    with pytest.raises(UserCodeError) as caught:
+        run_workers(2, job)
+    assert f"{step} (test_bad_input.py:" in caught.value.what
+    assert "record 2 ('b')" in caught.value.what
+
+
+def test_empty_sets(run_workers):
+    def job(env):
+        empty = TSetContext(env).parallelize([], 3)
+        pairs = empty.map_to_tuple(lambda x: (x, x)).keyed_reduce("sum").collect()
+        assert empty.reduce("sum", initial=None) is None
+        return (empty.count(), empty.collect(), empty.gather(), empty.top(3), pairs, empty.sort().collect())
+
+    assert run_workers(2, job) == [(0, [], [], [], [], [])] * 2
+
+
+def test_reduce_of_nothing_says_so_on_every_worker(run_workers):
+    def job(env):
+        with pytest.raises(GraphError, match="no records"):
+            TSetContext(env).parallelize([], 2).reduce("sum")
+        return env.worker_id
+
+    assert run_workers(2, job) == [0, 1]
+
+
+def test_more_partitions_than_records_and_one_giant_line(run_workers):
+    giant = "x" * 3_000_000 + " y" * 10
+
+    def job(env):
+        counts = TSetContext(env).parallelize([giant], 50).flat_map(str.split).count_by_value()
+        return sorted((len(word), count) for word, count in counts.collect())
+
+    assert run_workers(3, job) == [[(1, 10), (3_000_000, 1)]] * 3
+
+
+def test_functions_are_not_pickled(run_workers):
+    lock = threading.Lock()
+
+    def locked(x):
+        with lock:
+            return x + 1
+
+    assert run_workers(2, lambda env: TSetContext(env).parallelize([1, 2]).map(locked).collect()) == [[2, 3]] * 2
+
+
+@pytest.mark.parametrize(
+    ("job", "error", "text"),
+    [
+        (
+            lambda s: s.map(lambda x: [x]).count_by_value().count(),
+            KeyHashError,
+            r"\[\d\] cannot be a key.*count_by_value",
+        ),
+        (lambda s: s.map_to_tuple(lambda x: ({}, x)).keyed_reduce("sum").count(), KeyHashError, "cannot be a key"),
+        (lambda s: s.map_to_tuple(lambda x: x).count(), OperatorError, "map_to_tuple returned 1"),
+        (lambda s: s.map_to_tuple(lambda x: (x, x, x)).count(), OperatorError, "no .key, value. pair"),
+        (lambda s: s.keyed_reduce("sum").count(), OperatorError, "pairs"),
+        (lambda s: s.flat_map(lambda x: x).count(), UserCodeError, "flat_map .*not iterable"),
+        (lambda s: s.map(lambda x: x if x < 3 else "a").sort().collect(), Twister2Error, "sort"),
+        (lambda s: s.map(lambda x: x if x < 3 else "a").top(2), OperatorError, "top: two records cannot be compared"),
+        (lambda s: s.collect(limit=3), ResultError, "more than 3 records"),
+        (lambda s: s.gather(limit=0), ResultError, "more than 0 records"),
+        (lambda s: s.map(3), UsageError, "map: function is 3"),
+        (lambda s: s.filter(None), UsageError, "filter: predicate is None"),
+        (lambda s: s.top(-1), UsageError, "top: n is -1"),
+        (lambda s: s.top(True), UsageError, "top: n is True"),
+        (lambda s: s.sort(partitions=0), UsageError, "sort: partitions is 0"),
+        (lambda s: s.count_by_value(partitions=1.5), UsageError, "partitions is 1.5"),
+        (lambda s: s.map_batches(len, form="pandas"), UsageError, "form is 'pandas'"),
+        (lambda s: s.keyed_reduce("median").count(), Twister2Error, "median"),
+        (lambda s: list(s), UsageError, "cannot be walked over"),
+        (lambda s: s.context.parallelize("text"), UsageError, "the data is 'text'"),
+        (lambda s: s.context.parallelize(5), UsageError, "the data is 5"),
+        (lambda s: s.context.read_text([]), UsageError, "no input"),
+        (lambda s: s.context.read_text([3]), UsageError, "3 is no path"),
+        (lambda s: s.context.source(lambda index: 5).count(), UserCodeError, "not iterable"),
+    ],
+)
+def test_wrong_use_is_named(run_workers, job, error, text):
+    with pytest.raises(error, match=text):
+        run_workers(2, lambda env: job(TSetContext(env).parallelize([1, 2, 3, 4])))
+
+
+def test_a_set_of_a_closed_environment_is_refused(run_workers):
+    kept = []
+    run_workers(1, lambda env: kept.append(TSetContext(env).parallelize([1])))
+    with pytest.raises(UsageError, match="environment of this set is closed"):
+        kept[0].count()
+
+
+def test_workers_with_other_lists_or_other_actions_are_told(run_workers):
+    with pytest.raises(StepMismatchError):
+        run_workers(2, lambda env: TSetContext(env).parallelize(range(env.worker_id + 3), 2).count())
+    with pytest.raises(StepMismatchError):
+        run_workers(2, lambda env: [TSetContext(env).parallelize([1]).count, lambda: env.barrier("b")][env.worker_id]())
+
+
+def test_memory_of_a_cached_set_is_given_back(run_workers):
+    def job(env):
+        cached = TSetContext(env).parallelize(range(10_000)).cache()
+        held = env.memory.use().reserved
+        assert cached.count() == 10_000
+        return held > 0, env.memory
+
+    for held, memory in run_workers(2, job):
+        assert held
+        assert memory.use().reserved == 0

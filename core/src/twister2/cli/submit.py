@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twister2.cli.output import add_config_arguments
+
+if TYPE_CHECKING:
+    from twister2.client.prepare import Submission
+    from twister2.client.session import Outcome
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,56 +30,42 @@ def run(arguments: argparse.Namespace) -> int:
     """Submit, and follow the job unless detached."""
     from twister2.client.packing import from_file
     from twister2.client.prepare import configure as resolve_all
-    from twister2.client.run import print_output
-    from twister2.client.session import Session
-    from twister2.host import ObserverSet
+    from twister2.client.prepare import prepare
+    from twister2.client.run import print_output, start
 
-    job: dict[str, Any] = {}
-    if arguments.workers is not None:
-        job["workers"] = arguments.workers
-    if arguments.name is not None:
-        job["name"] = arguments.name
-    host, resolved = resolve_all(
-        arguments.profile, files=arguments.config, settings=arguments.settings, overrides={"job": job}
+    job: dict[str, Any] = {"workers": arguments.workers, "name": arguments.name}
+    submission = resolve_all(
+        from_file(arguments.program),
+        arguments.profile,
+        files=arguments.config,
+        settings=arguments.settings,
+        overrides={"job": job},
+        warm_up=not arguments.dry_run,
     )
-    for warning in resolved.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    program = from_file(arguments.program)
-    prepared = _prepare(program, arguments, host, resolved)
+    prepared = prepare(submission, arguments.args, want_results=False, detached=arguments.detach)
     if arguments.dry_run:
         print(prepared.backend.render(prepared.allocation))
         return 0
-    chosen = [] if arguments.quiet or arguments.detach else _observers(host, resolved)
-    observers = ObserverSet.load(host, chosen, "client", lambda text: print(f"warning: {text}", file=sys.stderr))
-    for note in prepared.match.notes:
-        print(f"note: {note}", file=sys.stderr)
-    session = Session(prepared, print_output, observers)
-    session.start()
+    observers = [] if arguments.quiet or arguments.detach else _observers(submission)
+    session = start(prepared, print_output, observers)
     if arguments.detach:
         session.leave()
         print(session.job_id)
         return 0
-    return _outcome(session)
+    return _outcome(session.follow())
 
 
-def _prepare(program: Any, arguments: argparse.Namespace, host: Any, resolved: Any) -> Any:
-    from twister2.client.prepare import prepare
-
-    return prepare(program, arguments.args, host, resolved, want_results=False, detached=arguments.detach)
-
-
-def _observers(host: Any, resolved: Any) -> list[tuple[str, Any]]:
+def _observers(submission: Submission) -> list[str]:
     """The configured observers; without any, the progress display if it is installed."""
-    names = list(resolved.job.observe)
-    if not names and any(record.name == "progress" for record in host.discover("observe")):
-        names = ["progress"]
-    return [(name, resolved.plugin("observe", name)) for name in names]
+    names = list(submission.resolved.job.observe)
+    if not names and any(record.name == "progress" for record in submission.host.discover("observe")):
+        return ["progress"]
+    return names
 
 
-def _outcome(session: Any) -> int:
+def _outcome(outcome: Outcome) -> int:
     from twister2.spec.rm import JobState
 
-    outcome = session.follow()
     if outcome.state is JobState.COMPLETED:
         return 0
     if outcome.error is not None:

@@ -12,7 +12,7 @@ from typing import Any
 from twister2.client.records import JobSummary, read_state, summary
 from twister2.config import Resolved
 from twister2.control.channel import Dialer
-from twister2.control.folders import runtime_folder
+from twister2.control.folders import runtime_path
 from twister2.host import Pins, PluginHost
 from twister2.master.journal import Journal
 from twister2.spec.errors import (
@@ -157,7 +157,7 @@ def kill(job: JobSummary, reason: str = "twister2 kill") -> bool:
     finally:
         backend.close()
     if job.record.master_in_client:
-        shutil.rmtree(runtime_folder(job.record.job_id), ignore_errors=True)
+        shutil.rmtree(runtime_path(job.record.job_id), ignore_errors=True)
     if not JobState(read_state(job.folder).get("state", "queued")).final:
         error = JobKilledError("the job was killed", why=reason, remedy="submit it again when it is wanted")
         _record_end(job, JobState.KILLED, error)

@@ -210,7 +210,8 @@ def inside_worker() -> bool:
     threads = sys.modules.get("twister2.worker.threads")
     if threads is not None and threads.inside_worker_thread():
         return True
-    return "twister2.worker.user" in sys.modules
+    user = sys.modules.get("twister2.worker.user")
+    return user is not None and user.is_user_process()
 
 
 def refuse_inside_worker() -> None:

@@ -16,7 +16,7 @@ import attrs
 import twister2
 from twister2.client.packing import Program, extra_files
 from twister2.config import JobConfig, Resolved, resolve
-from twister2.control.folders import job_folder, runtime_folder, state_folder
+from twister2.control.folders import job_folder, runtime_path, state_folder
 from twister2.control.package import Manifest, pack
 from twister2.control.ticket import MasterTicket, Ticket, curve_pair, new_key
 from twister2.host import Pins, PluginHost
@@ -29,6 +29,16 @@ if TYPE_CHECKING:
 
 WORKER_COMMAND = (sys.executable, "-m", "twister2.worker")
 MASTER_COMMAND = (sys.executable, "-m", "twister2.master")
+
+
+@attrs.frozen
+class Submission:
+    """A program and the configuration it is submitted with."""
+
+    program: Program
+    host: PluginHost
+    resolved: Resolved
+    job_id: str
 
 
 @attrs.frozen
@@ -54,15 +64,33 @@ class Prepared:
 
 
 def configure(
+    program: Program,
     profile: str | None,
     *,
     files: Sequence[str] | None = None,
     settings: Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
-) -> tuple[PluginHost, Resolved]:
-    """The plugin host and the resolved configuration of a submission."""
+    warm_up: bool = True,
+) -> Submission:
+    """Resolve the configuration of a submission.
+
+    :param warm_up: let the resource manager start early what takes long.
+    :raises ConfigError, PluginError: see :func:`twister2.config.resolve`.
+    """
     host = PluginHost()
-    return host, resolve(host=host, profile=profile, files=files, settings=settings, overrides=overrides)
+    ids: list[str] = []
+
+    def early(job: JobConfig, rm_options: Any) -> None:
+        ids.append(new_job_id(_name(job, program)))
+        if warm_up:
+            host.warm_up(job.rm, rm_options, ids[0])
+
+    resolved = resolve(host=host, profile=profile, files=files, settings=settings, overrides=overrides, early=early)
+    return Submission(program, host, resolved, ids[0])
+
+
+def _name(job: JobConfig, program: Program) -> str:
+    return job.name or pathlib.Path(str(program.spec.get("path", program.label))).stem
 
 
 def new_job_id(name: str) -> str:
@@ -71,16 +99,14 @@ def new_job_id(name: str) -> str:
     return f"{slug}-{time.strftime('%y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
-def prepare(
-    program: Program, args: Sequence[str], host: PluginHost, resolved: Resolved, *, want_results: bool, detached: bool
-) -> Prepared:
+def prepare(submission: Submission, args: Sequence[str], *, want_results: bool, detached: bool) -> Prepared:
     """Make package, keys and allocation.
 
     :raises CapabilityError: the chosen plugins do not fit together. :raises PackageError: see :mod:`packing`.
     """
+    program, host, resolved, job_id = submission.program, submission.host, submission.resolved, submission.job_id
     job = resolved.job
-    name = job.name or pathlib.Path(str(program.spec.get("path", program.label))).stem
-    job_id = new_job_id(name)
+    name = _name(job, program)
     state = state_folder(job.state_dir)
     folder = job_folder(state, job_id)
     backend: ResourceManager = host.create(
@@ -105,7 +131,7 @@ def prepare(
         files={},
     )
     package = pack(manifest, {**program.files, **extra_files(job.files, job.package_limit_mb << 20)})
-    runtime = str(runtime_folder(job_id)) if in_client else ""
+    runtime = str(runtime_path(job_id)) if in_client else ""
     master_public, master_secret = curve_pair()
     join_key, client_key = new_key(), new_key()
     listen = (f"ipc://{runtime}/master",) if local else ("tcp://*",)

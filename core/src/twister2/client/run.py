@@ -7,11 +7,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from twister2.client.packing import Program, from_function, refuse_inside_worker
-from twister2.client.prepare import configure, prepare
-from twister2.client.session import Outcome, Output, Session
-from twister2.config import Resolved
-from twister2.host import ObserverSet, PluginHost
+from twister2.client.packing import from_function, refuse_inside_worker
+from twister2.client.prepare import Prepared, configure, prepare
+from twister2.client.session import Output, Session
+from twister2.host import ObserverSet
 from twister2.spec.errors import JobFailedError
 from twister2.spec.rm import JobState
 
@@ -43,9 +42,9 @@ def run(
     for key, value in (("workers", workers), ("name", name)):
         if value is not None:
             job[key] = value
-    host, resolved = configure(profile, settings=settings, overrides=overrides)
-    program = from_function(main)
-    outcome = run_job(program, [str(arg) for arg in args], host, resolved, print_output, want_results=True)
+    submission = configure(from_function(main), profile, settings=settings, overrides=overrides)
+    prepared = prepare(submission, [str(arg) for arg in args], want_results=True, detached=False)
+    outcome = start(prepared, print_output, submission.resolved.job.observe).follow()
     if outcome.state is not JobState.COMPLETED:
         raise outcome.error or JobFailedError("the job failed", why="no reason was given", remedy="see its logs")
     return [_unpickle(outcome.results[worker]) for worker in sorted(outcome.results)]
@@ -62,25 +61,17 @@ def print_output(worker: int, stream: str, text: str) -> None:
     target.flush()
 
 
-def run_job(
-    program: Program,
-    args: Sequence[str],
-    host: PluginHost,
-    resolved: Resolved,
-    output: Output,
-    *,
-    want_results: bool,
-) -> Outcome:
-    """Submit a program and follow it to its end."""
-    prepared = prepare(program, args, host, resolved, want_results=want_results, detached=False)
+def start(prepared: Prepared, output: Output, observers: Sequence[str]) -> Session:
+    """Start a prepared job.
+
+    :param output: takes what workers write and what the client has to say. :param observers: names of observer plugins.
+    """
     for note in prepared.match.notes:
         output(-1, "log", f"note: {note}\n")
-    observers = ObserverSet.load(
-        host,
-        [(name, resolved.plugin("observe", name)) for name in resolved.job.observe],
-        "client",
-        lambda text: output(-1, "log", f"warning: {text}\n"),
-    )
-    session = Session(prepared, output, observers)
+    for warning in prepared.resolved.warnings:
+        output(-1, "log", f"warning: {warning}\n")
+    chosen = [(name, prepared.resolved.plugin("observe", name)) for name in observers]
+    loaded = ObserverSet.load(prepared.host, chosen, "client", lambda text: output(-1, "log", f"warning: {text}\n"))
+    session = Session(prepared, output, loaded)
     session.start()
-    return session.follow()
+    return session

@@ -13,6 +13,7 @@ import attrs
 from twister2.client.masters import Connection, Master, master_for
 from twister2.client.prepare import Prepared
 from twister2.client.records import JobRecord, read_state
+from twister2.control.folders import make_private, runtime_folder
 from twister2.control.messages import Message
 from twister2.host import ObserverSet
 from twister2.master.journal import Journal
@@ -65,7 +66,7 @@ class Session:
         Nothing stays behind when it raises.
         """
         prepared = self._prepared
-        (prepared.folder / "logs").mkdir(mode=0o700, parents=True)
+        self._make_folders()
         job = prepared.job
         facts = JobFacts(self.job_id, prepared.allocation.name, job.workers, job.rm, prepared.program.label)
         self._observers.call("observe_start", job=facts)
@@ -81,6 +82,16 @@ class Session:
         except BaseException:
             self._undo()
             raise
+
+    def _make_folders(self) -> None:
+        make_private(self._prepared.folder, parents=True)
+        make_private(self._prepared.folder / "logs")
+        if self._prepared.master_ticket.runtime_dir:
+            try:
+                runtime_folder(self.job_id)
+            except BaseException:
+                self._undo()
+                raise
 
     def _write_record(self, handle: JobHandle) -> None:
         prepared = self._prepared

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -129,6 +129,7 @@ def resolve(
     environ: Mapping[str, str] | None = None,
     settings: Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
+    early: Callable[[JobConfig, Any], None] | None = None,
 ) -> Resolved:
     """Resolve the configuration of a job from all layers.
 
@@ -136,13 +137,15 @@ def resolve(
         resource manager. :param files: TOML files in place of the nearest ``twister2.toml``, later ones win.
     :param environ: the environment, this process's when None. :param settings: ``"rm.slurm.partition=debug"``...
     :param overrides: nested keyword values of a program, ``{"job": {"workers": 4}}``; None in it means not given.
+    :param early: called with the job's options and those of its resource manager as soon as these are known to be right,
+        before other plugins are loaded.
     :raises ConfigError: everything that is wrong, at once (``details["problems"]``).
     :raises PluginError: nothing else is wrong, but one selected plugin cannot be loaded.
     """
     report = Report()
     tree = _read_layers(host, profile, files, os.environ if environ is None else environ, settings, report)
     tree = _laid_over(tree, read_overrides(overrides or {}), report)
-    return _checked(tree, profile, host, report)
+    return _checked(tree, profile, host, report, early)
 
 
 def resolve_plugin(
@@ -233,7 +236,13 @@ def _renamed_origins(node: Node, profile: str) -> Any:
     return {key: _renamed_origins(child, profile) for key, child in node.items()}
 
 
-def _checked(tree: Tree, profile: str | None, host: PluginSource, report: Report) -> Resolved:
+def _checked(
+    tree: Tree,
+    profile: str | None,
+    host: PluginSource,
+    report: Report,
+    early: Callable[[JobConfig, Any], None] | None,
+) -> Resolved:
     for key in [key for key in tree if key != "job" and key not in KINDS]:
         hint = did_you_mean(key, ["job", "profile", *KINDS])
         report.problem(key, f"unknown table{hint}", origin_of(tree[key]))
@@ -245,6 +254,8 @@ def _checked(tree: Tree, profile: str | None, host: PluginSource, report: Report
     for kind, name in chosen:
         try:
             plugins[kind, name] = _structure_plugin(tree, kind, name, host, report)
+            if kind == "rm" and early is not None and not report.problems:
+                early(job, plugins[kind, name])
         except PluginError as error:
             errors.append((error, f"job.{kind}", report.origins.get(f"job.{kind}", "default")))
     _check_other_tables(tree, set(chosen), host, report)

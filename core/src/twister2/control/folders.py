@@ -23,20 +23,39 @@ def job_folder(state: pathlib.Path, job_id: str) -> pathlib.Path:
     return state / "jobs" / job_id
 
 
-def runtime_folder(job_id: str) -> pathlib.Path:
-    """A private folder (0700) of this job on this host with a short path (sockets), made when absent.
+def runtime_path(job_id: str) -> pathlib.Path:
+    """Where this job's short-lived folder on this host lies; short, for the paths of sockets in it are limited."""
+    return pathlib.Path(tempfile.gettempdir()) / f"twister2-{os.getuid()}" / job_id
 
-    :raises ResourceError: somebody else owns it.
+
+def runtime_folder(job_id: str) -> pathlib.Path:
+    """A private folder (0700) of this job on this host, made when absent.
+
+    :raises ResourceError: somebody else owns it, or it cannot be made.
     """
-    base = pathlib.Path(tempfile.gettempdir()) / f"twister2-{os.getuid()}"
-    folder = base / job_id
-    for path in (base, folder):
-        path.mkdir(mode=0o700, exist_ok=True)
-        facts = path.lstat()
-        if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
-            raise ResourceError(
-                f"{path} is not a private folder of this user",
-                why="it is owned by somebody else, is a link, or others may enter it",
-                remedy="remove it, or set TMPDIR to another folder",
-            )
+    folder = runtime_path(job_id)
+    for path in (folder.parent, folder):
+        make_private(path)
     return folder
+
+
+def make_private(path: pathlib.Path, *, parents: bool = False) -> None:
+    """Make a folder only this user may enter; one that is there already must be such a one.
+
+    :raises ResourceError: it is not, or cannot be made.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=parents, exist_ok=True)
+        facts = path.lstat()
+    except OSError as error:
+        raise ResourceError(
+            f"cannot make the folder {path}",
+            why=error.strerror or str(error),
+            remedy="set job.state_dir (records and logs) or TMPDIR (sockets) to a folder that can be written",
+        ) from error
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
+        raise ResourceError(
+            f"{path} is not a private folder of this user",
+            why="it is owned by somebody else, is a link, or others may enter it",
+            remedy="remove it, or set TMPDIR to another folder",
+        )

@@ -48,8 +48,10 @@ class FusedCompute(Compute):
         self.computes = computes
         self.blocking = any(getattr(compute, "blocking", False) for compute in computes)
         self.releases_gil = any(getattr(compute, "releases_gil", False) for compute in computes)
+        self.has_timer = any(type(compute).timer is not Compute.timer for compute in computes)
         self._edges = edges
         self._handled = [0] * len(computes)
+        self._due: list[int | None] = [0] * len(computes)
         self._last: Emit | None = None
         self._emits = [self._emit_into(position) for position in range(1, len(computes))]
         self._opened = 0
@@ -105,10 +107,12 @@ class FusedCompute(Compute):
             compute.watermark(value, self._emit_of(position))
 
     def timer(self, now_ns: int, emit: Emit) -> int | None:
-        """Ask every part; the earliest next time."""
+        """Call the parts whose timers are due; the earliest next time."""
         self._last = emit
-        times = [compute.timer(now_ns, self._emit_of(k)) for k, compute in enumerate(self.computes)]
-        return min((time for time in times if time is not None), default=None)
+        for position, due in enumerate(self._due):
+            if due is not None and now_ns >= due:
+                self._due[position] = self.computes[position].timer(now_ns, self._emit_of(position))
+        return min((due for due in self._due if due is not None), default=None)
 
     def finish(self, emit: Emit) -> None:
         """Finish first to last: what a part emits at its end still runs through those behind it."""

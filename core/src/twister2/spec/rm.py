@@ -310,3 +310,12 @@ class ResourceManagerSpec(PluginSpec):
     @hookspec(firstresult=True)
     def rm_probe(self, config: Any) -> Probe | None:
         """Whether this manager can be used from here; reads only, within 2 s. Optional."""
+
+    @hookspec(firstresult=True)
+    def rm_warm_up(self, config: Any, job_id: str) -> bool | None:
+        """A submission of job ``job_id`` will most likely follow within a second: start early what takes long. Optional.
+
+        Called in the client as soon as the manager is known, while the rest of the configuration is still read. Returns
+        at once, says nothing when it fails, and leaves nothing behind when no submission follows: whatever it started ends
+        with this process at the latest. Returns whether anything was started.
+        """

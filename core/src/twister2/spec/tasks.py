@@ -113,7 +113,8 @@ class Compute(Task):
         """Event time has reached ``value`` on all inputs; the executor forwards the mark afterwards."""
 
     def timer(self, now_ns: int, emit: Emit) -> int | None:
-        """Called when a timer is due; returns the time of the next one (ns since the epoch) or None."""
+        """Called when the task begins and then when a timer is due, until the inputs have ended; returns the time of the
+        next one (ns since the epoch) or None for no more."""
         return None
 
     def finish(self, emit: Emit) -> None:

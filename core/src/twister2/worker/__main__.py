@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from twister2.worker.supervisor import main
 
-sys.exit(main())
+main()

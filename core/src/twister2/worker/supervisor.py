@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import zmq
 
@@ -374,7 +374,7 @@ class Supervisor:
         self._stop = True
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Run a supervisor as the environment says: ``TWISTER2_TICKET`` and the slot (``TWISTER2_SLOT_FROM``)."""
     variable = os.environ.get("TWISTER2_SLOT_FROM", "TWISTER2_SLOT")
     slot = int(os.environ[variable]) + int(os.environ.get("TWISTER2_SLOT_BASE", "0"))
@@ -384,8 +384,11 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: supervisor.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    code = 1
     try:
-        return supervisor.run() if supervisor.join() else 0
+        code = supervisor.run() if supervisor.join() else 0
     except Twister2Error as error:
-        print(str(error), file=sys.stderr, flush=True)
-        return 1
+        print(str(error), file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # everything was released; tearing down the interpreter would only take time

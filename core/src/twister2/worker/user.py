@@ -24,9 +24,18 @@ from twister2.worker.userlink import ProcessLink
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 """Set to the worker's share of CPUs unless the user has set them: N workers must not start N times all cores' threads."""
 
+_started = False
+
+
+def is_user_process() -> bool:
+    """Whether this process is the user process of a worker."""
+    return _started
+
 
 def main(sock: socket.socket, board: int, pmi: int | None, job: Mapping[str, Any]) -> None:
     """Live one attempt, then end the process (never returns to the fork server's code)."""
+    global _started
+    _started = True
     link = ProcessLink(Pipe(sock), StepBoard(board), job["worker_id"], job["attempt"])
     if pmi is not None:
         changes = environment(job["worker_id"], job["n_workers"], pmi, list(os.environ))

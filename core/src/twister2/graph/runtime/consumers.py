@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -9,13 +10,14 @@ import attrs
 from twister2.graph.runtime.runner import Output, TaskRunner
 from twister2.spec.channel import HeaderKind, Item
 from twister2.spec.ops import Operator
+from twister2.spec.tasks import Compute
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from twister2.graph.runtime.failure import TaskPlace
     from twister2.graph.runtime.pool import Pool
-    from twister2.spec.tasks import Compute, Sink, Task
+    from twister2.spec.tasks import Sink, Task
 
 
 @attrs.define(eq=False)
@@ -132,6 +134,25 @@ class ComputeRunner(ConsumerRunner):
     """Runs one task of a compute vertex."""
 
     task: Compute
+
+    def __init__(
+        self, task: Compute, place: TaskPlace, inputs: Sequence[Input], outputs: Sequence[Output], pool: Pool | None
+    ) -> None:
+        super().__init__(task, place, inputs, outputs, pool)
+        if getattr(task, "has_timer", type(task).timer is not Compute.timer):
+            self.due_ns = 0
+
+    def _advance(self) -> bool:
+        if self.due_ns is not None:
+            now = time_ns()
+            if now >= self.due_ns:
+                self.due_ns = None
+                self._invoke(self._timed, "timer", self.task.timer, now, self.emit)
+                return True
+        return super()._advance()
+
+    def _timed(self, following: int | None) -> None:
+        self.due_ns = following
 
     def _data(self, batch: Any, edge: str) -> None:
         self._invoke(lambda _: self.counters.count(batch), "process", self.task.process, batch, self.emit, edge)

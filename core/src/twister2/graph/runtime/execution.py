@@ -7,7 +7,7 @@ made anew for each run.
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any
 
 from twister2.graph.runtime.build import make_operators, make_runners, task_context
@@ -149,6 +149,9 @@ class PlanExecution(Execution):
 
     def _rest(self, limit_s: float) -> None:
         limit_s = min(limit_s, _LONGEST_SLEEP_S)
+        due = [runner.due_ns for runner in self._active if runner.due_ns is not None]
+        if due:
+            limit_s = max(0.0, min(limit_s, (min(due) - time_ns()) * 1e-9))
         if self._pool is not None and any(runner.calling for runner in self._active):
             self._pool.wait(min(limit_s, _POOL_SLEEP_S))
         elif any(runner.quiet for runner in self._active):

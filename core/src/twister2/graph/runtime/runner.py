@@ -75,6 +75,8 @@ class TaskRunner(ABC):
         self.opened = False
         self.quiet = False
         """Whether the task itself (a source) must be asked again soon although nothing arrives."""
+        self.due_ns: int | None = None
+        """When the task's next timer is due, in ns since the epoch."""
         self.snapshots: dict[int, bytes | None] = {}
         """By checkpoint number; taken away by the execution."""
         self._outputs = tuple(outputs)

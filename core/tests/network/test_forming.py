@@ -8,7 +8,7 @@ from twister2.config.job import NetworkConfig
 from twister2.spec.errors import DeadlineError, NetworkError
 from twister2.worker.network import form_network
 from twister2_testkit.board import Board
-from twister2_testkit.fakes import _context
+from twister2_testkit.fakes import transport_context
 from twister2_testkit.loopback import LoopbackTransport
 
 
@@ -40,10 +40,10 @@ def form(n, session, first, second=None, deadline=5.0):
     results, made = [None] * n, []
 
     def worker(rank):
-        context = _context(n, rank, session, "", board.link(rank))
+        context = transport_context(n, rank, session, "", board.link(rank))
         transports = [("fast", Partial(context, first))]
         if second is not None:
-            other = _context(n, rank, session + "second", "", board.link(rank))
+            other = transport_context(n, rank, session + "second", "", board.link(rank))
             transports.append(("slow", Partial(other, second)))
         made.extend(transport for _, transport in transports)
         try:
@@ -88,7 +88,7 @@ def test_pairs_without_a_way_are_named_and_everything_is_closed():
 
 def test_a_worker_that_does_not_come_is_waited_for_in_vain():
     board = Board(2)
-    context = _context(2, 0, "alone", "", board.link(0))
+    context = transport_context(2, 0, "alone", "", board.link(0))
     transport = Partial(context, set())
     with pytest.raises(DeadlineError, match="1"):
         form_network(board.link(0), [("fast", transport)], 2, NetworkConfig(form_deadline_s=0.2))

@@ -169,7 +169,7 @@ class LocalCluster:
         network: WorkerNetwork | None = None
         try:
             memory = Memory(self.memory_bytes)
-            context = _context(self.n, rank, session, folder, link)
+            context = transport_context(self.n, rank, session, folder, link)
             transports = [("test", self._make(context))] if self.n > 1 else []
             network = form_network(link, transports, self.n, self.config, memory=memory)
             env = LocalEnv(
@@ -221,7 +221,8 @@ def _as_error(error: BaseException) -> Twister2Error:
     )  # fmt: skip
 
 
-def _context(n: int, rank: int, session: str, folder: str, link: MemoryLink) -> TransportContext:
+def transport_context(n: int, rank: int, session: str, folder: str, link: MemoryLink) -> TransportContext:
+    """What a transport of one of ``n`` threads is made for; ``session`` is equal on all of them."""
     return TransportContext(
         job_id="test",
         attempt=link.attempt,

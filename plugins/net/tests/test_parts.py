@@ -1,0 +1,153 @@
+"""The parts of operators by themselves: trees, alignment, selectors, reducers, bounds."""
+
+from __future__ import annotations
+
+import operator
+from collections import deque
+
+import numpy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twister2.spec.channel import HeaderKind
+from twister2.spec.errors import OperatorError
+from twister2.spec.hashing import task_of_key
+from twister2_net import trees
+from twister2_net.align import Aligner
+from twister2_net.reducers import combiner_for, reducer_for, ufunc_for
+from twister2_net.sampling import choose_bounds, thin
+from twister2_net.selectors import int_targets
+
+
+def run(size, make):
+    """All ranks of a generator algorithm in one loop; the results, and the number of messages."""
+    mail = {(a, b): deque() for a in range(size) for b in range(size)}
+    running = {rank: (make(rank), None) for rank in range(size)}
+    results, count = {}, 0
+    while running:
+        moved = False
+        for rank, (steps, want) in list(running.items()):
+            answer = None
+            if want is not None:
+                if not mail[want, rank]:
+                    continue
+                answer = mail[want, rank].popleft()
+            moved = True
+            try:
+                wish = steps.send(answer)
+                while type(wish) is not int:
+                    mail[rank, wish[0]].append(wish[1])
+                    count += 1
+                    wish = steps.send(None)
+                running[rank] = (steps, wish)
+            except StopIteration as stop:
+                results[rank] = stop.value
+                del running[rank]
+        assert moved, "the ranks wait for each other"
+    assert not any(mail.values()), "messages that nobody took"
+    return [results[rank] for rank in range(size)], count
+
+
+@pytest.mark.parametrize("size", range(1, 18))
+def test_every_algorithm_is_right_for_every_number_of_workers(size):
+    values = [0.1 * 3**rank for rank in range(size)]
+    for name, algorithm in trees.ALLREDUCE.items():
+        found, _ = run(size, lambda rank, make=algorithm: make(rank, size, values[rank], operator.add))
+        assert len(set(found)) == 1, f"{name}: the ranks have different bits"
+        assert found[0] == pytest.approx(sum(values))
+        parts, _ = run(size, lambda rank, make=algorithm: make(rank, size, {rank}, operator.or_))
+        assert parts[0] == set(range(size))
+    for algorithm in trees.REDUCE.values():
+        for root in {0, size // 2, size - 1}:
+            found, count = run(
+                size, lambda rank, make=algorithm, at=root: make(rank, size, (rank,), lambda a, b: a + b, at)
+            )
+            assert sorted(found[root]) == list(range(size))
+            assert count == size - 1
+    for root in {0, size - 1}:
+        found, count = run(size, lambda rank, at=root: trees.tree_broadcast(rank, size, rank, at))
+        assert found == [root] * size
+        assert count == size - 1
+
+
+def marks(aligner):
+    found = list(aligner.ready)
+    aligner.ready.clear()
+    return found
+
+
+def test_barriers_close_their_inputs_until_all_have_come():
+    aligner = Aligner(range(3))
+    aligner.mark(1, HeaderKind.BARRIER, 9)
+    assert aligner.blocked == {1}
+    aligner.mark(0, HeaderKind.BARRIER, 9)
+    assert marks(aligner) == []
+    aligner.mark(2, HeaderKind.END, None)
+    assert marks(aligner) == [(HeaderKind.BARRIER, 9)], "an input that has ended holds nothing back"
+    assert aligner.blocked == set()
+    aligner.mark(0, HeaderKind.END, None)
+    aligner.mark(1, HeaderKind.END, None)
+    assert marks(aligner) == [(HeaderKind.END, None)]
+    assert aligner.ended
+
+
+def test_watermarks_are_the_smallest_and_idle_inputs_do_not_hold_back():
+    aligner = Aligner(range(2))
+    aligner.mark(0, HeaderKind.WATERMARK, 10)
+    assert marks(aligner) == []
+    aligner.mark(1, HeaderKind.WATERMARK, 5)
+    aligner.mark(1, HeaderKind.WATERMARK, 8)
+    assert marks(aligner) == [(HeaderKind.WATERMARK, 5), (HeaderKind.WATERMARK, 8)]
+    aligner.mark(1, HeaderKind.IDLE, None)
+    assert marks(aligner) == [(HeaderKind.WATERMARK, 10)]
+    aligner.mark(0, HeaderKind.IDLE, None)
+    assert marks(aligner) == [(HeaderKind.IDLE, None)]
+    aligner.active(1)
+    aligner.mark(0, HeaderKind.WATERMARK, 30)
+    aligner.mark(1, HeaderKind.WATERMARK, 7)
+    assert marks(aligner) == [], "watermarks never go back"
+
+
+def test_without_inputs_the_end_is_there_at_once():
+    assert marks(Aligner(())) == [(HeaderKind.END, None)]
+
+
+@given(
+    st.lists(st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, -1, -2, 2**61 - 1, 1 - 2**61, 2**61, -(2**63)])),
+    st.integers(1, 9),
+)
+@settings(deadline=None)
+def test_whole_arrays_are_placed_like_single_keys(values, n):
+    array = numpy.array(values, dtype="i8")
+    assert list(int_targets(array, n)) == [task_of_key(value, n) for value in values]
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u8", "i1", "i4", "?"])
+def test_all_kinds_of_integers_are_placed_alike(dtype):
+    array = numpy.array([0, 1, 100, 255, 2**64 - 1], dtype="u8").astype(dtype)
+    assert list(int_targets(array, 7)) == [task_of_key(value, 7) for value in array.tolist()]
+
+
+def test_reducers_by_name_function_and_ufunc():
+    assert reducer_for("max", "x")(3, 4) == 4
+    assert ufunc_for(max) is numpy.maximum
+    assert ufunc_for(numpy.hypot) is numpy.hypot
+    assert ufunc_for(lambda a, b: a) is None
+    combine = combiner_for("min", "x")
+    assert combine(numpy.array([1, 5]), numpy.array([3, 2])).tolist() == [1, 2]
+    assert combine("b", "a") == "a"
+    for bad in ("summ", 3, None):
+        with pytest.raises(OperatorError, match="reducer"):
+            reducer_for(bad, "x")
+
+
+@given(st.lists(st.lists(st.integers(0, 1000), max_size=50), max_size=4), st.integers(1, 6))
+@settings(deadline=None)
+def test_bounds_are_ascending_and_independent_of_the_order_of_samples(parts, n):
+    samples = [(len(part), thin(sorted(part), 10)) for part in parts]
+    bounds = choose_bounds(samples, n)
+    assert bounds == sorted(bounds)
+    assert bounds == choose_bounds(samples[::-1], n)
+    assert len(bounds) == (n - 1 if any(parts) else 0)
+    assert all(len(keys) <= 10 for _, keys in samples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 import threading
 import time
@@ -19,6 +20,7 @@ from twister2_testkit.world_tasks import Apply, CountKeys, Keep, Numbers
 
 if TYPE_CHECKING:
     from twister2.spec.executor import Execution
+    from twister2.spec.tasks import Emit
 
 from twister2_testkit.executor_bench import ExecutorTests, numbered
 from twister2_testkit.executor_shapes import Shape, shapes
@@ -228,6 +230,33 @@ class ExecutorAnswers(ExecutorTests):
 
         assert bench.work(build, use)[0]["sink"] == [[1]]
         assert spent[0] < 0.08, f"{spent[0]:.2f} s of CPU while nothing was to be done"
+
+    @pytest.mark.parametrize("rules", [[], ["fuse"]], ids=["fused", "apart"])
+    def test_timers_are_called_when_they_are_due(self, rules: list[str]) -> None:
+        bench = self.bench(1)
+        end = time.monotonic() + 10.0
+        called: list[int] = []
+
+        class Ticks(Apply):
+            def timer(self, now_ns: int, emit: Emit) -> int | None:
+                called.append(now_ns)
+                emit([f"tick {len(called)}"])
+                return now_ns + 20_000_000 if len(called) < 4 else None
+
+        def build() -> Graph:
+            graph = Graph("timers", without_rules=rules)
+            source = lambda index: Numbers(bench.diary, [[1]], pause=lambda: len(called) < 4 and time.monotonic() < end)  # noqa: E731
+            graph.add_source("source", source, 1)
+            graph.add_compute("ticks", lambda index: Ticks(bench.diary), narrow=True)
+            graph.add_compute("apply", lambda index: Apply(bench.diary), narrow=True)
+            graph.add_sink("sink", lambda index: Keep(bench.diary))
+            graph.connect("source", "ticks", "world.direct")
+            graph.connect("ticks", "apply", "world.direct")
+            graph.connect("apply", "sink", "world.direct")
+            return graph
+
+        assert bench.outputs(build) == [["tick 1", "tick 2", "tick 3", "tick 4", 1]]
+        assert all(later - earlier >= 20_000_000 for earlier, later in itertools.pairwise(called))
 
     def test_counters_add_up(self) -> None:
         bench = self.bench(2)

@@ -1,0 +1,153 @@
+"""Whole jobs on a real Slurm: client, master in the allocation, workers, a new attempt."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytestmark = [pytest.mark.needs_slurm, pytest.mark.timeout(120)]
+
+PROGRAM = """
+import os, pathlib, sys, time
+
+def main(env):
+    print("hello from", env.worker_id, "of", env.n_workers, flush=True)
+    env.barrier("all")
+
+def fails(env):
+    if env.worker_id == 1:
+        raise ValueError("bad luck")
+    env.barrier("all")
+
+def waits_once(env):
+    pathlib.Path(env.args[0], f"{env.attempt}-{env.worker_id}").write_text(str(os.getpid()))
+    while env.attempt == 1:
+        time.sleep(0.1)
+    if len(env.args) > 1:
+        assert (env.mpi.Get_rank(), env.mpi.Get_size()) == (env.worker_id, env.n_workers)
+    print("attempt", env.attempt, "done", flush=True)
+
+def world(env):
+    print("rank", env.mpi.Get_rank(), "of", env.mpi.Get_size(), "is", env.worker_id, flush=True)
+
+def sleeps(env):
+    print("asleep", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def twister2(tmp_path):
+    """Runs the command in a folder with the program; a fixture of the running processes, ended afterwards."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    environment = {**os.environ, "TWISTER2__JOB__STATE_DIR": str(tmp_path / "state")}
+    started = []
+
+    def start(*arguments):
+        command = [sys.executable, "-m", "twister2.cli.main", *map(str, arguments)]
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def finish(process, seconds=60):
+    out, err = process.communicate(timeout=seconds)
+    return process.returncode, out, err
+
+
+def until(what, seconds=30.0):
+    end = time.monotonic() + seconds
+    while not (value := what()):
+        assert time.monotonic() < end, f"not true within {seconds:g} s"
+        time.sleep(0.05)
+    return value
+
+
+def last_job(tmp_path):
+    (folder,) = (tmp_path / "state" / "jobs").iterdir()
+    shown = ["squeue", "-h", "-t", "all", "-o", "%T|%k"]
+    rows = subprocess.run(shown, capture_output=True, text=True, check=True).stdout.splitlines()
+    (state,) = [row.split("|")[0] for row in rows if f"twister2:{folder.name} " in row]
+    return folder.name, state
+
+
+def processes_of(job_id):
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"TWISTER2_JOB={job_id}".encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("master", ["allocation", "client"])
+def test_hello(twister2, tmp_path, master):
+    code, out, err = finish(twister2("submit", "slurm", "-n", 3, "-o", f"job.master={master}", "program.py"))
+    assert code == 0, err
+    assert sorted(out.splitlines()) == [f"hello from {worker} of 3" for worker in range(3)]
+    job_id, state = last_job(tmp_path)
+    assert state == "COMPLETED"
+    assert processes_of(job_id) == []
+
+
+def test_a_workers_error_is_the_jobs(twister2, tmp_path):
+    code, _, err = finish(twister2("submit", "slurm", "-n", 2, "program.py:fails"))
+    assert code != 0
+    assert "bad luck" in err
+    assert "program.py" in err
+    assert processes_of(last_job(tmp_path)[0]) == []
+
+
+@pytest.mark.parametrize("comm", ["tcp", pytest.param("mpi", marks=pytest.mark.needs_mpi)])
+def test_a_lost_supervisor_is_replaced_in_the_same_allocation(twister2, tmp_path, comm):
+    reports = tmp_path / "reports"
+    reports.mkdir()
+    arguments = [reports, comm] if comm == "mpi" else [reports]
+    running = twister2("submit", "slurm", "-n", 2, "-o", f"job.comm={comm}", "program.py:waits_once", *arguments)
+    until(lambda: len(list(reports.glob("1-*"))) == 2 or running.poll() is not None)
+    assert running.poll() is None, finish(running)
+    ancestors = [int((reports / "1-1").read_text())]
+    for _ in range(2):  # user process, fork server, supervisor
+        stat = pathlib.Path(f"/proc/{ancestors[-1]}/stat").read_text()
+        ancestors.append(int(stat.rpartition(")")[2].split()[1]))
+    os.kill(ancestors[-1], signal.SIGKILL)
+    code, out, err = finish(running)
+    assert code == 0, err
+    assert out.count("attempt 2 done") == 2
+    job_id, state = last_job(tmp_path)
+    assert state == "COMPLETED"
+    assert processes_of(job_id) == []
+
+
+@pytest.mark.needs_mpi
+def test_ranks_are_worker_ids(twister2):
+    code, out, err = finish(twister2("submit", "slurm", "-n", 4, "-o", "job.comm=mpi", "program.py:world"))
+    assert code == 0, err
+    assert sorted(out.splitlines()) == [f"rank {rank} of 4 is {rank}" for rank in range(4)]
+
+
+def test_killed_from_another_shell_when_the_client_is_gone(twister2, tmp_path):
+    code, out, err = finish(twister2("submit", "slurm", "--detach", "-n", 2, "program.py:sleeps"))
+    assert code == 0, err
+    job_id = out.strip()
+    until(lambda: finish(twister2("logs", job_id))[1].count("asleep") == 2)
+    assert len(processes_of(job_id)) > 4
+    code, _, err = finish(twister2("kill", job_id))
+    assert code == 0, err
+    assert processes_of(job_id) == []
+    assert "killed" in finish(twister2("status", job_id))[1]

@@ -1,0 +1,127 @@
+"""Two ways to show a job: redrawn lines of a terminal, and quiet lines."""
+
+from __future__ import annotations
+
+import os
+import time
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, TextIO
+
+from twister2_observe_progress.text import headline, last_line, work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twister2_observe_progress.view import JobView
+
+REDRAW_S = 0.1
+"""Shortest time between two redraws."""
+
+_UP_AND_CLEAR = "\x1b[1A\x1b[2K"
+
+
+class Display(ABC):
+    """Shows one job. Every method returns at once."""
+
+    @abstractmethod
+    def changed(self) -> None:
+        """State, attempt or workers changed."""
+
+    @abstractmethod
+    def progressed(self) -> None:
+        """A worker reported."""
+
+    @abstractmethod
+    def step_aside(self) -> None:
+        """Somebody is about to print."""
+
+    @abstractmethod
+    def end(self, state: str, reason: str, seconds: float) -> None:
+        """The job has ended."""
+
+
+class LineDisplay(Display):
+    """A line at each change of state and every ``interval_s`` seconds while workers report."""
+
+    def __init__(
+        self, view: JobView, stream: TextIO, interval_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._view, self._stream, self._interval_s, self._clock = view, stream, interval_s, clock
+        self._shown = ("", "", 0)
+        self._next = 0.0
+
+    def changed(self) -> None:
+        view = self._view
+        now = (view.state, view.reason, max(view.attempt, 1))
+        if now != self._shown:
+            self._shown = now
+            self._print()
+
+    def progressed(self) -> None:
+        if self._clock() >= self._next:
+            self._print()
+
+    def step_aside(self) -> None:
+        """Lines are in nobody's way."""
+
+    def end(self, state: str, reason: str, seconds: float) -> None:
+        self._write(last_line(self._view, state, reason, seconds))
+
+    def _print(self) -> None:
+        self._next = self._clock() + self._interval_s
+        doing = work(self._view, bar=False)
+        self._write(headline(self._view) + (f": {doing}" if doing else ""))
+
+    def _write(self, line: str) -> None:
+        self._stream.write(f"twister2: {line}\n")
+        self._stream.flush()
+
+
+class TerminalDisplay(Display):
+    """Up to two lines at the bottom of a terminal."""
+
+    def __init__(self, view: JobView, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._view, self._stream, self._clock = view, stream, clock
+        self._lines = 0
+        self._next = 0.0
+
+    def changed(self) -> None:
+        self._draw()
+
+    def progressed(self) -> None:
+        if self._clock() >= self._next:
+            self._draw()
+
+    def step_aside(self) -> None:
+        if self._lines:
+            self._stream.write(_UP_AND_CLEAR * self._lines)
+            self._stream.flush()
+            self._lines = 0
+
+    def end(self, state: str, reason: str, seconds: float) -> None:
+        self.step_aside()
+        self._stream.write(last_line(self._view, state, reason, seconds) + "\n")
+        self._stream.flush()
+
+    def _draw(self) -> None:
+        self._next = self._clock() + REDRAW_S
+        # a line as wide as the terminal would wrap, and going up by lines would then miss one
+        width = max(10, self._width() - 1)
+        lines = [line[:width] for line in (headline(self._view), work(self._view, bar=True)) if line]
+        self._stream.write(_UP_AND_CLEAR * self._lines + "".join(f"{line}\n" for line in lines))
+        self._stream.flush()
+        self._lines = len(lines)
+
+    def _width(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
+        except (OSError, ValueError):
+            return 80
+
+
+def display_for(view: JobView, stream: TextIO, wanted: str, interval_s: float) -> Display:
+    """The display that was asked for; ``auto``: by whether ``stream`` is a terminal that can be redrawn."""
+    terminal = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    if wanted == "terminal" or (wanted == "auto" and terminal):
+        return TerminalDisplay(view, stream)
+    return LineDisplay(view, stream, interval_s)

@@ -1,0 +1,86 @@
+"""The words of the displays: one job as one or two lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from twister2_observe_progress.view import JobView
+
+BAR = 24
+_STEPS = ("", "k", "M", "G", "T", "P")
+
+
+def amount(value: float) -> str:
+    """A number in four significant places at most: ``999``, ``1.23k``, ``45.6M``."""
+    step = 0
+    while abs(value) >= 999.5 and step < len(_STEPS) - 1:
+        value /= 1000
+        step += 1
+    if step == 0 and value == int(value):
+        return str(int(value))
+    digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
+    return f"{value:.{digits}f}{_STEPS[step]}"
+
+
+def span(seconds: float) -> str:
+    """A time: ``4.2 s``, ``3 min 05 s``, ``2 h 07 min``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = int(seconds + 0.5)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def plain(text: str) -> str:
+    """Text of users without control characters: it must not move the cursor."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def headline(view: JobView) -> str:
+    """``words RUNNING, 4/4 workers, attempt 2, 12.3 s, 410M bytes of memory``."""
+    parts = [f"{plain(view.job.name)} {view.state.upper()}"]
+    if view.attempt or view.joined:
+        parts.append(f"{len(view.joined)}/{view.n_workers} workers")
+    else:
+        parts.append(f"{view.n_workers} workers")
+    if view.attempt > 1:
+        parts.append(f"attempt {view.attempt}")
+    if view.checkpoint is not None:
+        parts.append(f"checkpoint {view.checkpoint}")
+    parts.append(span(view.seconds))
+    if view.memory:
+        parts.append(f"{amount(view.memory)}B memory")
+    return ", ".join(parts) + (f" ({plain(view.reason)})" if view.reason else "")
+
+
+def work(view: JobView, bar: bool) -> str:
+    """``run words [#####...] 45 % (450/1000 files), 1.2M records/s, 85M bytes/s``; empty when nothing is reported."""
+    parts = []
+    done = view.done()
+    if done is not None:
+        count, total, unit = done
+        of = f"{amount(count)}/{amount(total)}" if total is not None else amount(count)
+        counted = f"{of} {plain(unit)}".strip()
+        if total:
+            share = min(1.0, max(0.0, count / total))
+            filled = int(share * BAR)
+            drawn = f"[{'#' * filled}{'.' * (BAR - filled)}] " if bar else ""
+            counted = f"{drawn}{int(share * 100)} % ({counted})"
+        parts.append(counted)
+    for field, rate in view.rates().items():
+        if rate > 0:
+            parts.append(f"{amount(rate)} {field}/s")
+    text = ", ".join(parts)
+    return " ".join(part for part in (plain(view.step), text) if part)
+
+
+def last_line(view: JobView, state: str, reason: str, seconds: float) -> str:
+    """``words COMPLETED in 12.3 s: 4 workers, 12.3M records, 510M bytes``."""
+    facts = [f"{view.n_workers} workers"]
+    if view.attempt > 1:
+        facts.append(f"{view.attempt} attempts")
+    facts += [f"{amount(value)} {field}" for field, value in view.totals().items() if value]
+    ending = f"; {plain(reason)}" if reason else ""
+    return f"{plain(view.job.name)} {state.upper()} in {span(seconds)}: {', '.join(facts)}{ending}"

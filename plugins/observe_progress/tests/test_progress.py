@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twister2.spec.environment import WorkerEvent
+from twister2.spec.observe import JobFacts, Progress
+from twister2_observe_progress.config import ProgressConfig
+from twister2_observe_progress.displays import LineDisplay, TerminalDisplay
+from twister2_observe_progress.plugin import ProgressPlugin
+from twister2_observe_progress.text import amount, headline, last_line, span, work
+from twister2_observe_progress.view import JobView
+
+FACTS = JobFacts("wc-1", "words", 2, "standalone", "words.py")
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+class Screen:
+    """A terminal that knows what the display uses: going up a line, clearing it, printing lines."""
+
+    def __init__(self):
+        self.lines = [""]
+
+    def isatty(self):
+        return True
+
+    def fileno(self):
+        raise ValueError("no terminal: the default width")
+
+    def flush(self):
+        pass
+
+    def write(self, text):
+        for part in re.split(r"(\x1b\[1A|\x1b\[2K|\n)", text):
+            if part == "\x1b[1A":
+                assert self.lines.pop() == "", "goes up from a line that is not empty"
+                assert self.lines, "goes up out of what it has drawn"
+            elif part == "\x1b[2K":
+                self.lines[-1] = ""
+            elif part == "\n":
+                self.lines.append("")
+            else:
+                assert "\x1b" not in part
+                self.lines[-1] += part
+
+
+def report(worker=0, attempt=1, step="", done=0.0, total=None, unit="", counters=None, memory=0):
+    return Progress(worker, attempt, step, done, total, unit, counters or {}, memory)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (999, "999"), (1000, "1.00k"), (12_345, "12.3k"), (999_600, "1.00M"), (4.5e8, "450M"), (0.25, "0.25")],
+)
+def test_amount(value, text):
+    assert amount(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.04, "0.0 s"), (59.94, "59.9 s"), (59.96, "1 min 00 s"), (3725, "1 h 02 min")]
+)
+def test_span(seconds, text):
+    assert span(seconds) == text
+
+
+@given(st.floats(0, 1e17))
+def test_amounts_are_short(value):
+    assert len(amount(value)) <= 6
+
+
+def test_rates_are_of_the_busiest_edge_over_all_workers():
+    clock = Clock()
+    view = JobView(FACTS, clock)
+    view.start_attempt(1, 2)
+    for second in range(5):
+        clock.now = 100.0 + second
+        for worker in range(2):
+            counters = {"read": {"records": 10 * second, "bytes": 500 * second}, "split": {"records": 100 * second}}
+            view.take(report(worker, step="run words", counters=counters, memory=1000))
+    assert view.totals() == {"records": 800, "bytes": 4000}
+    assert view.rates()["records"] == pytest.approx(200, rel=0.3)
+    assert view.memory == 2000
+    assert work(view, bar=False).startswith("run words ")
+    assert "records/s" in work(view, bar=False)
+
+
+def test_counters_of_several_graphs_add_up():
+    view = JobView(FACTS)
+    for records in (5, 10, 3, 4):
+        view.take(report(counters={"map": {"records": records}}))
+    assert view.totals()["records"] == 14
+
+
+def test_done_is_summed_and_a_total_needs_all_workers():
+    view = JobView(FACTS)
+    view.start_attempt(1, 2)
+    view.take(report(0, done=10, total=40, unit="files"))
+    assert view.done() == (10, None, "files")
+    view.take(report(1, done=20, total=60, unit="files"))
+    assert view.done() == (30, 100, "files")
+    assert "30 % (30/100 files)" in work(view, bar=True)
+    view.take(report(1, counters={"map": {"records": 1}}, step="run x"))
+    assert view.done() == (30, 100, "files"), "a report of counters says nothing of done"
+
+
+def test_late_reports_of_an_older_attempt_are_dropped():
+    view = JobView(FACTS)
+    view.start_attempt(1, 2)
+    view.take(report(done=5))
+    view.start_attempt(2, 2)
+    view.take(report(attempt=1, done=7))
+    assert view.done() is None
+    assert "attempt 2" in headline(view)
+
+
+def test_lines_are_quiet():
+    clock, out = Clock(), io.StringIO()
+    view = JobView(FACTS, clock)
+    display = LineDisplay(view, out, 10.0, clock)
+    for state in ("queued", "queued", "starting", "running", "running"):
+        view.state = state
+        display.changed()
+    for _ in range(250):
+        clock.now += 0.1
+        view.take(report(done=1, total=4))
+        display.progressed()
+        display.step_aside()
+    display.end("completed", "", 25.0)
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 3 + 2 + 1
+    assert "\x1b" not in out.getvalue()
+    assert lines[-1] == "twister2: words COMPLETED in 25.0 s: 2 workers"
+
+
+def test_the_terminal_keeps_what_others_print():
+    clock, screen = Clock(), Screen()
+    view = JobView(FACTS, clock)
+    display = TerminalDisplay(view, screen, clock)
+    printed = []
+    for number in range(60):
+        clock.now += 0.07
+        view.state = ("starting", "running")[number > 3]
+        view.take(report(done=number, total=60, step="run " + "long " * (number % 40)))
+        (display.changed if number % 7 == 0 else display.progressed)()
+        if number % 3 == 0:
+            display.step_aside()
+            screen.write(f"line {number}\n")
+            printed.append(f"line {number}")
+        assert all(len(line) < 80 for line in screen.lines)
+    display.end("failed", "it broke", 3.0)
+    assert screen.lines == [*printed, "words FAILED in 3.0 s: 2 workers; it broke", ""]
+
+
+def test_names_and_reasons_cannot_move_the_cursor():
+    view = JobView(JobFacts("j", "a\x1b[2Jb\nc", 1, "standalone", "p"))
+    view.reason = "x\ry"
+    for text in (headline(view), last_line(view, "failed", "\x07", 1.0)):
+        assert text.isprintable()
+
+
+@pytest.mark.parametrize("display", ["auto", "terminal", "lines"])
+def test_the_plugin_from_start_to_end(display, capsys):
+    plugin = ProgressPlugin()
+    plugin.observe_start(ProgressConfig(display=display), FACTS)
+    plugin.job_state("wc-1", "starting", "waits for free nodes (Resources)")
+    plugin.worker_event("wc-1", WorkerEvent("joined", 0, 1))
+    plugin.attempt_started("wc-1", 1, 2)
+    plugin.job_state("wc-1", "running", "")
+    plugin.progress("wc-1", report(done=1, total=2, memory=5_000_000))
+    plugin.worker_event("wc-1", WorkerEvent("lost", 1, 1))
+    plugin.checkpoint_committed("wc-1", 3)
+    plugin.output("wc-1", 0, "stdout", "hello\n")
+    plugin.job_state("wc-1", "completed", "")
+    plugin.job_ended("wc-1", "completed", "", 1.25)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "waits for free nodes" in captured.err
+    assert captured.err.splitlines()[-1].endswith("words COMPLETED in 1.2 s: 2 workers")
+    assert ("\x1b[" in captured.err) == (display == "terminal")

@@ -17,7 +17,8 @@ What the user process must get
     ``HYDRA_*``, ``HYDI_*``, ``MPI_LOCALRANKID``, ``MPI_LOCALNRANKS``; :func:`environment` gives all changes. As the
     process is forked from one whose C environment is set already, ``os.environ`` must be changed (it calls ``putenv``)
     before ``mpi4py.MPI`` is imported. A user process lives for one attempt, and MPI can be initialised once in a
-    process: every attempt has new pairs, a new service and a new ``kvsname``.
+    process: every attempt has new pairs, a new service and a new ``kvsname``, unique on the host. MPICH names its
+    shared segments after it: two worlds with one name destroy each other.
 
 What the supervisor does
     Keeps the other end in :class:`PmiService`, calls :meth:`PmiService.on_readable` when it polls readable, sends what

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from typing import TYPE_CHECKING
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from .address import Target, endpoint
 from .knock import Knock
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Socket = zmq.Socket[bytes]
 
 SETTLE_S = 4.5
+_EVENT = struct.Struct("=HI")  # number and value; zmq.utils.monitor would read it too, but imports asyncio
 _GOOD = zmq.EVENT_HANDSHAKE_SUCCEEDED
 _BAD = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 
@@ -50,7 +51,7 @@ class Dial:
             self._race()
         if self._socket is not None and self._monitor is not None:
             while self._monitor.poll(0):
-                event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
+                event, _ = _EVENT.unpack(self._monitor.recv_multipart(zmq.NOBLOCK)[0])
                 if event & _GOOD:
                     self._stop_monitor()
                     socket, self._socket = self._socket, None

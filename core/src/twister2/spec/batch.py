@@ -28,13 +28,16 @@ Buffer: TypeAlias = "bytes | bytearray | memoryview"
 def is_arrow(batch: Batch) -> bool:
     """Whether ``batch`` is an Arrow record batch or table."""
     pyarrow = sys.modules.get("pyarrow")
-    return pyarrow is not None and isinstance(batch, (pyarrow.RecordBatch, pyarrow.Table))
+    if pyarrow is None:
+        return False
+    # Another thread may be in the middle of importing it: then nothing here is from it yet.
+    return isinstance(batch, (getattr(pyarrow, "RecordBatch", ()), getattr(pyarrow, "Table", ())))
 
 
 def is_array(batch: Batch) -> bool:
     """Whether ``batch`` is a numpy array."""
     numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(batch, numpy.ndarray)
+    return numpy is not None and isinstance(batch, getattr(numpy, "ndarray", ()))
 
 
 def n_records(batch: Batch) -> int:

@@ -32,7 +32,7 @@ def run(*command, cwd, **environment):
 def test_what_is_written_is_in_style_and_typed_by_the_contract(kind, tmp_path):
     folder = write_plugin(kind, "new_thing", str(tmp_path))
     for tool in (("ruff", "check", "--select=E,F,I,UP"), ("ruff", "format", "--check")):
-        done = run(*tool, "--isolated", "--line-length=120", str(folder), cwd=tmp_path)
+        done = run(*tool, "--isolated", "--line-length=120", ".", cwd=folder)
         assert done.returncode == 0, done.stdout + done.stderr
 
 

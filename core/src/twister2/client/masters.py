@@ -248,7 +248,7 @@ class ThreadMaster(Master):
 
     def start(self) -> Allocation:
         from twister2.worker.program import load
-        from twister2.worker.threads import run_worker
+        from twister2.client.threads import run_worker
 
         prepared, ticket = self._prepared, self._prepared.master_ticket
         manifest = Manifest.decode(_manifest_of(prepared))

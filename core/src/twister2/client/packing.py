@@ -207,7 +207,7 @@ def extra_files(names: Sequence[str], limit: int) -> dict[str, bytes]:
 
 def inside_worker() -> bool:
     """Whether this process, or this thread, is a worker of a job."""
-    threads = sys.modules.get("twister2.worker.threads")
+    threads = sys.modules.get("twister2.client.threads")
     if threads is not None and threads.inside_worker_thread():
         return True
     user = sys.modules.get("twister2.worker.user")

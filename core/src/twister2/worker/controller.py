@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from twister2.spec.environment import WorkerController, WorkerEvent, WorkerInfo
 from twister2.spec.errors import UsageError
@@ -15,8 +14,6 @@ from twister2.worker.link import Link
 
 EXCHANGE_LIMIT = 64 << 10
 
-_OUR_CODE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
 
 class Controller(WorkerController):
     """Implementation over a :class:`Link`."""
@@ -24,7 +21,8 @@ class Controller(WorkerController):
     def __init__(self, link: Link, workers: Sequence[WorkerInfo], deadline_s: float | None) -> None:
         self._link, self._workers, self._deadline_s = link, workers, deadline_s
         self._world = Group(0, tuple(range(len(workers))))
-        self._calls: dict[tuple[str, str], int] = {}
+        kind: Literal["joined", "restarted"] = "joined" if link.attempt == 1 else "restarted"
+        self._events = [WorkerEvent(kind, worker.worker_id, link.attempt) for worker in workers]
 
     def workers(self) -> Sequence[WorkerInfo]:
         return self._workers
@@ -57,12 +55,17 @@ class Controller(WorkerController):
         return answer
 
     def events(self) -> list[WorkerEvent]:
-        return self._link.take_events()
+        events, self._events = [*self._events, *self._link.take_events()], []
+        return events
 
 
 def caller_line() -> str:
-    """``file:line`` of the nearest frame outside this package."""
+    """``file:line`` of the nearest frame outside this system and its plugins."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OUR_CODE):
+    while frame.f_back is not None and _is_ours(str(frame.f_globals.get("__name__", ""))):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == "twister2" or module.startswith("twister2_")

@@ -26,9 +26,9 @@ from twister2.spec.environment import (
 from twister2.spec.errors import CapabilityError
 from twister2.spec.executor import ExecutorContext
 from twister2.spec.memory import MemoryService
-from twister2.spec.network import Group, Network
+from twister2.spec.network import Fingerprint, Group, Network
 from twister2.spec.state import StateContext
-from twister2.worker.controller import Controller
+from twister2.worker.controller import Controller, caller_line
 from twister2.worker.link import Link
 from twister2.worker.logs import LinkHandler
 from twister2.worker.variables import Variables
@@ -159,6 +159,10 @@ class Environment(WorkerEnvironment):
             from twister2.worker.network import form_network
 
             self._link.raise_if_aborted()
+            # A step like any other: a worker that does something else instead is seen, and slow is no error.
+            world, number = Group(0, tuple(range(self.n_workers))), self._link.next_step(0)
+            self._link.enter_step(world, number, Fingerprint("network", "first use", caller_line()))
+            self._link.exchange("network", f"first use#{number}", None, None)
             self._transports = [(name, self._transport(name)) for name in self.resolved.job.comm]
             self._network = form_network(
                 self._link,
@@ -168,6 +172,7 @@ class Environment(WorkerEnvironment):
                 memory=self.memory,
                 hosts={info.worker_id: info.node.host for info in self._start.workers},
             )
+            self._link.leave_step(world, number)
         return self._network
 
     def _transport(self, name: str) -> Transport:

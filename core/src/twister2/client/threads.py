@@ -1,0 +1,223 @@
+"""A worker as a thread of the client's process: no supervisor, the link goes straight to the master's thread."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import queue
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twister2.control.folders import runtime_folder
+from twister2.control.messages import Message
+from twister2.control.package import Manifest
+from twister2.master.local import LocalMaster
+from twister2.spec.environment import WorkerEvent
+from twister2.spec.errors import StepAbortedError, Twister2Error, from_dict
+from twister2.spec.network import Fingerprint, Group
+from twister2.worker.environment import Environment, Start
+from twister2.worker.facts import worker_facts
+from twister2.worker.link import Link
+from twister2.worker.program import user_error
+from twister2.worker.results import pickled_result
+
+_inside = threading.local()
+
+
+def inside_worker_thread() -> bool:
+    """Whether the calling thread is a worker."""
+    return getattr(_inside, "worker", False)
+
+
+class ThreadLink(Link):
+    """A :class:`Link` by queues."""
+
+    def __init__(self, master: LocalMaster, slot: int) -> None:
+        self.worker_id, self.attempt = slot, 1
+        self._master, self._peer = master, f"worker-{slot}".encode()
+        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._cause: Twister2Error | None = None
+        self._answers: dict[tuple[str, str], list[Any]] = {}
+        self._replies: dict[int, tuple[Mapping[str, Any], bytes]] = {}
+        self._events: list[WorkerEvent] = []
+        self._requests = 0
+        self._numbers: dict[int, int] = {}
+        self._notes: dict[int, list[Any]] = {}
+        self._waits_for = ""
+        self.over = False
+        self.start: dict[str, Any] | None = None
+        self.welcomed: bool | None = None
+        master.register(self._peer, self._deliver, self._beat)
+
+    def _deliver(self, message: Message) -> None:
+        """Called by the master's thread."""
+        self._inbox.put(message)
+        try:
+            os.write(self._write, b"x")
+        except OSError:
+            return  # full: it is readable anyway; closed: the worker has ended
+
+    def _beat(self) -> None:
+        """Called by the master's thread: this worker's notes, as a supervisor would send them."""
+        if not self.over:
+            body = {"steps": self.steps(), "waits_for": self._waits_for, "memory": 0}
+            self._say("beat", body)
+
+    def steps(self) -> list[list[Any]]:
+        """The latest noted step of each group."""
+        return list(self._notes.values())
+
+    def _say(self, kind: str, body: dict[str, Any], blob: bytes | None = None) -> None:
+        body = {"attempt": self.attempt, **body}
+        self._master.send(self._peer, kind, body, () if blob is None else (blob,))
+
+    @property
+    def aborted(self) -> bool:
+        return self._cause is not None
+
+    def raise_if_aborted(self) -> None:
+        if self._cause is not None:
+            raise from_dict(self._cause.to_dict())
+
+    def fileno(self) -> int:
+        return self._read
+
+    def poll(self, timeout_s: float = 0.0) -> bool:
+        try:
+            os.read(self._read, 4096)
+        except BlockingIOError:
+            pass
+        came = False
+        while True:
+            try:
+                message = self._inbox.get(block=timeout_s > 0 and not came, timeout=timeout_s or None)
+            except queue.Empty:
+                return came
+            came = True
+            self._take(message)
+
+    def _take(self, message: Message) -> None:
+        body = message.body
+        match message.kind:
+            case "welcome":
+                self.welcomed = True
+            case "refused":
+                self.welcomed = False
+            case "start":
+                self.start = body["start"]
+            case "abort":
+                self._cause = self._cause or from_dict(body["error"])
+            case "end":
+                self._cause = self._cause or StepAbortedError(
+                    "the job is over", why="it was ended while this worker ran", remedy="see the job's error"
+                )
+            case "exchanged":
+                self._answers[(body["kind"], body["name"])] = body["values"]
+            case "reply":
+                self._replies[body["request"]] = (body, message.blobs[0] if message.blobs else b"")
+            case "event":
+                self._events.append(WorkerEvent(**body))
+
+    def next_step(self, group: int) -> int:
+        self._numbers[group] = self._numbers.get(group, 0) + 1
+        return self._numbers[group]
+
+    def enter_step(self, group: Group, number: int, fingerprint: Fingerprint) -> None:
+        self._notes[group.number] = [group.number, number, True, fingerprint.kind, fingerprint.shape, fingerprint.line]
+
+    def leave_step(self, group: Group, number: int) -> None:
+        note = self._notes.get(group.number)
+        if note is not None and note[1] == number:
+            note[2] = False
+
+    def waiting(self, what: str) -> None:
+        self._waits_for = what
+
+    def post(self, kind: str, body: Mapping[str, Any], blob: bytes = b"") -> None:
+        self._say(kind, dict(body), blob or None)
+
+    def exchange(self, kind: str, name: str, value: Any, deadline_s: float | None) -> list[Any]:
+        self.raise_if_aborted()
+        self.waiting(f"{kind} {name!r}" if name else kind)
+        self.post("exchange", {"kind": kind, "name": name, "value": value, "deadline_s": deadline_s})
+        try:
+            while (kind, name) not in self._answers:
+                self.poll(1.0)
+                self.raise_if_aborted()
+            return self._answers.pop((kind, name))
+        finally:
+            self.waiting("")
+
+    def request(self, kind: str, body: Mapping[str, Any], blob: bytes = b"") -> bytes | None:
+        self._requests += 1
+        number = self._requests
+        self.post("request", {"request": number, "kind": kind, "body": dict(body)}, blob)
+        while number not in self._replies:
+            self.raise_if_aborted()
+            self.poll(1.0)
+        answer, data = self._replies.pop(number)
+        if "error" in answer:
+            raise from_dict(answer["error"])
+        return data if answer["found"] else None
+
+    def take_events(self) -> list[WorkerEvent]:
+        self.poll()
+        taken, self._events = self._events, []
+        return taken
+
+    def fail(self, error: Twister2Error) -> None:
+        self.post("failed", {"error": error.to_dict()})
+
+    def ended(self, code: int, result: bytes | None, failed: bool) -> None:
+        """Tell the master how the worker ended, and go."""
+        self.over = True
+        body = {"code": code, "returned": result is not None, "failed": failed, "tail": [], "steps": self.steps()}
+        self._say("ended", body, result)
+        self._say("bye", {})
+
+    def close(self) -> None:
+        os.close(self._read)
+        os.close(self._write)
+
+
+def run_worker(
+    slot: int, master: LocalMaster, join_key: str, function: Callable[[Any], Any], manifest: Manifest, job_id: str
+) -> None:
+    """The life of one worker thread."""
+    _inside.worker = True
+    link = ThreadLink(master, slot)
+    hello = {"slot": slot, "attempt": 1, "join_key": join_key, "key": "", **worker_facts()}
+    link.post("hello", hello)
+    while link.start is None and not link.aborted and link.welcomed is not False:
+        link.poll(1.0)
+    if link.start is not None:
+        _live(link, function, manifest, runtime_folder(job_id))
+    link.close()
+
+
+def _live(link: ThreadLink, function: Callable[[Any], Any], manifest: Manifest, runtime: pathlib.Path) -> None:
+    volatile = runtime / f"s{link.worker_id}" / "volatile"
+    start = Start.from_json(
+        {**(link.start or {}), "curve": ("", ""), "runtime_dir": str(runtime), "volatile": str(volatile)}
+    )
+    environment = Environment(link, start, manifest)
+    result: bytes | None = None
+    failed = False
+    try:
+        returned = function(environment)
+        link.poll()
+        link.raise_if_aborted()
+        environment.close(aborted=False)
+        result = pickled_result(returned, environment) if manifest.want_results else b""
+    except BaseException as error:  # whatever it is, the job must hear of it
+        failed = True
+        link.fail(user_error(error, "running", worker=link.worker_id))
+        environment.close(aborted=True)
+    finally:
+        sys.stdout.flush()
+        shutil.rmtree(volatile.parent, ignore_errors=True)
+        link.ended(1 if failed else 0, result, failed)

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from twister2_testkit.jobs import Jobs
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
+    """Whole jobs; when the test is over nothing of them may be left but records and logs."""
+    with Jobs(tmp_path, left_s=20.0) as jobs:
+        yield jobs

@@ -59,7 +59,8 @@ def import_contracts(workspace: Workspace) -> str:
     plugins = [plugin for plugin in workspace.plugins if plugin.package.is_dir()]
     api = [plugin.import_name for plugin in plugins if any(group in plugin.entry_points for group in API_GROUPS)]
     others = [plugin.import_name for plugin in plugins if plugin.import_name not in api]
-    parts = [f"[importlinter]\nroot_packages ={_lines(member.import_name for member in members)}\n"]
+    names = _lines(member.import_name for member in members)
+    parts = [f"[importlinter]\nexclude_type_checking_imports = True\nroot_packages ={names}\n"]
     parts.append(
         _section(
             "layers",

@@ -10,7 +10,10 @@ from twister2.spec.rm import ResourceGroup
 
 @attrs.frozen
 class JobFacts:
-    """What the master knows of its job from the start."""
+    """What the master knows of its job from the start.
+
+    :ivar fresh_world: every attempt needs a new process world from the resource manager, hence all supervisors anew.
+    """
 
     job_id: str
     name: str
@@ -21,6 +24,7 @@ class JobFacts:
     state_root: str = ""
     state_shared: bool = True
     serve_pmi: bool = False
+    fresh_world: bool = False
 
     @property
     def n_workers(self) -> int:

@@ -272,6 +272,9 @@ class Job:
         self._journal.event("worker_lost", worker=slot.number, attempt=self.attempt, why=why)
         event = {"kind": "lost", "worker_id": slot.number, "attempt": self.attempt, "text": why}
         self.clients.tell("worker", event)
+        for other in self.slots:
+            if other.phase == "joined":
+                self._post(other.peer, "event", event)
         self._abort(lost(slot, why), by=slot.number)
         self._finish_attempt_if_over()
 
@@ -358,7 +361,8 @@ class Job:
             if all(slot.phase == "ended" and slot.returned for slot in self.slots):
                 self._end(JobState.COMPLETED, None)
             return
-        lost_slots = [slot.number for slot in self.slots if slot.gone or slot.phase == "absent"]
+        fresh = self.facts.fresh_world
+        lost_slots = [slot.number for slot in self.slots if fresh or slot.gone or slot.phase == "absent"]
         last = self.attempt >= self.facts.config.attempts
         if retryable(self._cause) and not last and self._manager.restarts(lost_slots):
             self._next_attempt(lost_slots)

@@ -70,6 +70,7 @@ class MasterProcess:
             state_root=state_root,
             state_shared="state" in backend.offers.shared_files,
             serve_pmi=ticket.serve_pmi,
+            fresh_world=ticket.world is not None,
         )
         self._journal = Journal(self._folder)
         (self._folder / "addresses").write_text(" ".join(self._listener.addresses))
@@ -86,8 +87,14 @@ class MasterProcess:
         self._call("publish the ticket", lambda rm, handle: rm.publish(handle, ticket.encode()))
 
     def start_attempt(self, attempt: int, slots: Sequence[int]) -> None:
-        world = self._ticket.world
-        self._call("start workers", lambda rm, handle: rm.start_attempt(handle, attempt, slots, world))
+        world, grace_s = self._ticket.world, self._config.kill_grace_s
+
+        def start(rm: ResourceManager, handle: JobHandle) -> None:
+            if world is not None:  # supervisors that live are members of the old world
+                rm.stop_attempt(handle, slots, grace_s)
+            rm.start_attempt(handle, attempt, slots, world)
+
+        self._call("start workers", start)
 
     def restarts(self, slots: Sequence[int]) -> bool:
         return self._handle is not None and (not slots or self._thread.backend.offers.restarts_slots)

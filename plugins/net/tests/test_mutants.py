@@ -6,7 +6,7 @@ import pytest
 
 from twister2_net.config import NetConfig
 from twister2_net.plugin import NetPlugin
-from twister2_testkit.mutants.ops import MUTANTS, Sound
+from twister2_testkit.mutants.ops import MUTANTS, Sound, mutant
 from twister2_testkit.ops import OperatorSuite, OpsCapabilities, suite_tests
 
 CAPABILITIES = OpsCapabilities(
@@ -15,10 +15,10 @@ CAPABILITIES = OpsCapabilities(
 )  # fmt: skip
 
 
-def rejections(wrap, stop_at_first):
+def rejections(wrap, stop_at_first, deadline=1.5):
     class Suite(OperatorSuite):
         capabilities = CAPABILITIES
-        deadline_s = 1.5
+        deadline_s = deadline
         transport = "loopback"
 
         def make_operators(self):
@@ -41,4 +41,4 @@ def test_fault_is_rejected(fault):
 
 
 def test_a_sound_wrapper_is_accepted():
-    assert rejections((Sound), stop_at_first=False) == {}
+    assert rejections(mutant(Sound), stop_at_first=False, deadline=30.0) == {}

@@ -144,10 +144,10 @@ def test_reducers_by_name_function_and_ufunc():
 
 @given(st.lists(st.lists(st.integers(0, 1000), max_size=50), max_size=4), st.integers(1, 6))
 @settings(deadline=None)
-def test_bounds_are_ascending_and_independent_of_the_order_of_samples(parts, n):
+def test_bounds_are_ascending_and_cut_what_there_is(parts, n):
     samples = [(len(part), thin(sorted(part), 10)) for part in parts]
     bounds = choose_bounds(samples, n)
     assert bounds == sorted(bounds)
-    assert bounds == choose_bounds(samples[::-1], n)
+    assert set(bounds) <= {key for _, keys in samples for key in keys}
     assert len(bounds) == (n - 1 if any(parts) else 0)
     assert all(len(keys) <= 10 for _, keys in samples)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import operator
 import pickle
-import sys
 from abc import abstractmethod
 from collections import deque
+from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, is_array, is_arrow
 from twister2.spec.channel import HeaderKind, Item
@@ -23,83 +23,17 @@ from twister2_net.align import Aligner
 from twister2_net.base import DATA, END, LaneOperator, workers_of
 from twister2_net.problems import no_hash, no_pair, short, user_error
 from twister2_net.reducers import Reducer, name_of, reducer_for
+from twister2_net.tables import NAN, WITHOUT_NAN, KeyValues, SizedTable, Table, merge_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from twister2.spec.memory import Reservation
 
-Table = dict[Any, Any]
-
-_CHECK_EVERY = 1 << 15
-"""Keys a table grows by before its size is looked at."""
 _CLOSING = (HeaderKind.BARRIER, HeaderKind.FLUSH)
 
 
-class _Nan:
-    """Stands for NaN as a key on the way: NaN is not even equal to itself, and all NaNs are one key here."""
-
-    __slots__ = ()
-
-    def __reduce__(self) -> str:
-        return "NAN"
-
-
-NAN: Final = _Nan()
-_WITHOUT_NAN: Final = frozenset({str, bytes, int, bool, type(None)})
-"""Simple types of keys that have a hash and no NaN."""
-
-
-class KeyValues:
-    """Pairs in two lists, which pickle faster than tuples. Internal to these operators."""
-
-    __slots__ = ("keys", "values")
-
-    def __init__(self, keys: list[Any], values: list[Any]) -> None:
-        self.keys = keys
-        self.values = values
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return KeyValues, (self.keys, self.values)
-
-
-class _Sized:
-    """A table's reservation: told its estimated size as it grows."""
-
-    __slots__ = ("_checked", "_reservation")
-
-    def __init__(self, reservation: Reservation) -> None:
-        self._reservation = reservation
-        self._checked = 0
-
-    def grown(self, table: Table) -> None:
-        """Look at the size again when the table has grown much."""
-        if len(table) - self._checked >= _CHECK_EVERY:
-            self._checked = len(table)
-            self._reservation.resize(table_bytes(table))
-
-    def cleared(self) -> None:
-        """The table was emptied."""
-        self._checked = 0
-        if self._reservation.size:
-            self._reservation.resize(0)
-
-    def release(self) -> None:
-        """Give everything back."""
-        self._reservation.release()
-
-
-def table_bytes(table: Table) -> int:
-    """Bytes of a dict with its keys and values, estimated from 64 of them."""
-    size = sys.getsizeof(table)
-    sample = list(islice(table.items(), 64))
-    if sample:
-        per_pair = sum(sys.getsizeof(key) + sys.getsizeof(value) for key, value in sample) / len(sample)
-        size += int(len(table) * per_pair)
-    return size
+Results = deque[Iterator[list[Any]] | Item]
+"""What a target will get: batches of a table, and marks."""
 
 
 class KeyedCombine(LaneOperator):
@@ -127,13 +61,14 @@ class KeyedCombine(LaneOperator):
         memory = self.context.memory
         self.table: Table = {}
         self._short = False
-        self._table_size = _Sized(memory.reserve(f"{self.label}: combining", revoke=self._revoke))
+        self._table_size = SizedTable(memory.reserve(f"{self.label}: combining", revoke=self._revoke))
         self._gate = Aligner(self.local_sources)
         self.tables: dict[int, Table] = {target: {} for target in self.local_targets}
         self._sizes = {
-            target: _Sized(memory.reserve(f"{self.label}: results of task {target}")) for target in self.local_targets
+            target: SizedTable(memory.reserve(f"{self.label}: results of task {target}"))
+            for target in self.local_targets
         }
-        self._results: dict[int, deque[Iterator[list[Any]] | Item]] = {target: deque() for target in self.local_targets}
+        self._results: dict[int, Results] = {target: deque() for target in self.local_targets}
 
     def _revoke(self, wanted: int) -> int:
         """Memory is short: nothing can be freed at once, but the next batch finds an empty table."""
@@ -172,12 +107,12 @@ class KeyedCombine(LaneOperator):
     def _scatter(self, table: Table) -> Iterator[tuple[int, KeyValues]]:
         n = len(self.receivers)
         kinds = set(map(type, table))
-        if not kinds <= _WITHOUT_NAN:
+        if not kinds <= WITHOUT_NAN:
             for key in [key for key in table if key != key]:
                 value = table.pop(key)
                 merge_pairs(table, [(NAN, value)], self.reducer)
         keys: list[Any] = list(table)
-        if n == 1 and kinds <= _WITHOUT_NAN:
+        if n == 1 and kinds <= WITHOUT_NAN:
             yield 0, KeyValues(keys, list(table.values()))
             return
         if NAN in table:
@@ -287,22 +222,6 @@ class KeyedCombine(LaneOperator):
             self.tables = {target: {} for target in self.local_targets}
             self._results = {target: deque() for target in self.local_targets}
         super().close()
-
-
-def merge_pairs(table: Table, pairs: Iterable[tuple[Any, Any]], reducer: Reducer) -> None:
-    """Combine pairs into a table."""
-    if reducer is operator.add:
-        for key, value in pairs:
-            if key in table:
-                table[key] = table[key] + value
-            else:
-                table[key] = value
-        return
-    for key, value in pairs:
-        if key in table:
-            table[key] = reducer(table[key], value)
-        else:
-            table[key] = value
 
 
 class KeyedReduce(KeyedCombine):

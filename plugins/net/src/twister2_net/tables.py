@@ -1,0 +1,101 @@
+"""Tables of keyed operators: pairs on the way, NaN as a key, the size of a table, the loop that combines."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from twister2.spec.memory import Reservation
+    from twister2_net.reducers import Reducer
+
+Table = dict[Any, Any]
+
+_CHECK_EVERY = 1 << 15
+"""Keys a table grows by before its size is looked at."""
+
+
+class _Nan:
+    """Stands for NaN as a key on the way: NaN is not even equal to itself, and all NaNs are one key here."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> str:
+        return "NAN"
+
+
+NAN: Final = _Nan()
+WITHOUT_NAN: Final = frozenset({str, bytes, int, bool, type(None)})
+"""Simple types of keys that have a hash and no NaN."""
+
+
+class KeyValues:
+    """Pairs in two lists, which pickle faster than tuples. Internal to these operators."""
+
+    __slots__ = ("keys", "values")
+
+    def __init__(self, keys: list[Any], values: list[Any]) -> None:
+        self.keys = keys
+        self.values = values
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return KeyValues, (self.keys, self.values)
+
+
+class SizedTable:
+    """A table's reservation: told its estimated size as it grows."""
+
+    __slots__ = ("_checked", "_reservation")
+
+    def __init__(self, reservation: Reservation) -> None:
+        self._reservation = reservation
+        self._checked = 0
+
+    def grown(self, table: Table) -> None:
+        """Look at the size again when the table has grown much."""
+        if len(table) - self._checked >= _CHECK_EVERY:
+            self._checked = len(table)
+            self._reservation.resize(table_bytes(table))
+
+    def cleared(self) -> None:
+        """The table was emptied."""
+        self._checked = 0
+        if self._reservation.size:
+            self._reservation.resize(0)
+
+    def release(self) -> None:
+        """Give everything back."""
+        self._reservation.release()
+
+
+def table_bytes(table: Table) -> int:
+    """Bytes of a dict with its keys and values, estimated from 64 of them."""
+    size = sys.getsizeof(table)
+    sample = list(islice(table.items(), 64))
+    if sample:
+        per_pair = sum(sys.getsizeof(key) + sys.getsizeof(value) for key, value in sample) / len(sample)
+        size += int(len(table) * per_pair)
+    return size
+
+
+def merge_pairs(table: Table, pairs: Iterable[tuple[Any, Any]], reducer: Reducer) -> None:
+    """Combine pairs into a table."""
+    if reducer is operator.add:
+        for key, value in pairs:
+            if key in table:
+                table[key] = table[key] + value
+            else:
+                table[key] = value
+        return
+    for key, value in pairs:
+        if key in table:
+            table[key] = reducer(table[key], value)
+        else:
+            table[key] = value

@@ -70,7 +70,7 @@ class LoopbackTransport(Transport):
 
     def isend(self, peer: int, frames: Sequence[Buffer]) -> Send | None:
         other = self._peers.get(peer)
-        if other is None or other._closed:
+        if other is None or other._closed or self._closed:
             raise NetworkError(
                 f"worker {peer} cannot be reached", why="its mailbox is closed", remedy="see that worker's own error"
             )

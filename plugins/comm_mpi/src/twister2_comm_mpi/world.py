@@ -44,6 +44,13 @@ class World:
         :raises NetworkError: wrong size, thread level or attempt; MPI was finalized in this process before.
         """
         self._init(_LEVELS[thread_level], thread_level)
+        try:
+            self._check(context)
+        finally:
+            # MPI_Init is over everywhere, so that the segments are mapped; also when the world is a wrong one
+            segments.unlink()
+
+    def _check(self, context: TransportContext) -> None:
         size = MPI.COMM_WORLD.Get_size()
         if size != context.size:
             raise NetworkError(
@@ -65,8 +72,6 @@ class World:
                 why=f"worker ids and attempts are {[rank for rank, _ in ids]}, {len({id_ for _, id_ in ids})} attempts",
                 remedy="start every attempt with processes of its own",
             )
-        # the exchange above has shown that everybody's MPI_Init is over, and so the segments are mapped
-        segments.unlink()
 
     def leave(self, deadline: float, progress: Callable[[], bool]) -> bool:
         """Finalize together with all others; False, and nothing was done, when they did not come in time.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from twister2.spec.comm import Address, Received, Send, Transport, TransportContext, TransportFacts
 from twister2.spec.errors import NetworkError
@@ -123,8 +123,3 @@ class LoopbackTransport(Transport):
             for descriptor in (self._reading, self._writing):
                 if descriptor >= 0:
                     os.close(descriptor)
-
-
-def make(config: Any, context: TransportContext) -> LoopbackTransport:
-    """As a factory hook would."""
-    return LoopbackTransport(context)

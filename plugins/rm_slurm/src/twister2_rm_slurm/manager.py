@@ -25,6 +25,7 @@ from twister2.spec.rm import (
     RmContext,
 )
 from twister2_rm_slurm import commands, states, steps
+from twister2_rm_slurm.ending import Ending, files_of, folder_of, remove_tickets
 from twister2_rm_slurm.logs import LogReader
 from twister2_rm_slurm.plan import Files, Plan
 from twister2_rm_slurm.queue import Queue
@@ -36,12 +37,6 @@ if TYPE_CHECKING:
     from twister2_rm_slurm.config import SlurmConfig
 
 NAME = "slurm"
-OWN_END_S = 0.5
-"""How long a kill waits for a job to end by itself, e.g. because its master was just told to."""
-SCRIPT_END_S = 7.0
-"""How long the script may take from there to its last line; it waits 5 s for the workers."""
-RELEASE_S = 3.0
-"""How long an allocation that was let go may take to end."""
 ATTEMPT_MARKS = (steps.SLOT, "TWISTER2_MASTER_TICKET")
 """Variables of the calling process that a new step must not inherit."""
 
@@ -53,6 +48,7 @@ class SlurmManager(ResourceManager):
         self._config = config
         self._context = context
         self._queue = Queue(config, context.call_timeout_s)
+        self._ending = Ending(config, context.call_timeout_s, self._queue)
 
     @functools.cached_property
     def offers(self) -> ResourceOffers:  # type: ignore[override]
@@ -147,21 +143,21 @@ class SlurmManager(ResourceManager):
         return self._handle(job_id, row.native_id, folder)
 
     def state(self, handle: JobHandle) -> JobStatus:
-        if self._files(handle).cleaned.exists():
+        if files_of(handle).cleaned.exists():
             return JobStatus(JobState.UNKNOWN, "what Slurm had of it was cleaned away")
         status = states.status(self._queue.row(handle.native_id, handle.job_id), self._slots(handle))
         if status.state is not JobState.FAILED:
             return status
-        if self._files(handle).killed.exists():
+        if files_of(handle).killed.exists():
             return attrs.evolve(status, state=JobState.KILLED, reason="was killed")
         with suppress(ResourceError):
-            if not Plan.load(self._folder(handle)).master_command:
+            if not Plan.load(folder_of(handle)).master_command:
                 return attrs.evolve(status, reason=states.with_culprits(status))
         return status
 
     def _slots(self, handle: JobHandle) -> dict[int, str]:
         ended: dict[int, str] = {}
-        for path in self._files(handle).step_logs():
+        for path in files_of(handle).step_logs():
             with suppress(OSError, ValueError):
                 slots, news = states.ended_slots(path.read_text(encoding="utf-8", errors="replace"))
                 for slot in slots:  # started again: how it ended before no longer matters
@@ -169,18 +165,11 @@ class SlurmManager(ResourceManager):
                 ended.update(news)
         return ended
 
-    @staticmethod
-    def _folder(handle: JobHandle) -> str:
-        return str(handle.facts.get("folder", ""))
-
-    def _files(self, handle: JobHandle) -> Files:
-        return Files.of(self._folder(handle))
-
     def logs(self, handle: JobHandle, *, slot: int | None = None, follow: bool = False) -> Iterator[LogChunk]:
-        files = self._files(handle)
+        files = files_of(handle)
         if not files.plan.exists():
             return
-        reader = LogReader(files, Plan.load(self._folder(handle)).n_workers, slot)
+        reader = LogReader(files, Plan.load(folder_of(handle)).n_workers, slot)
         while True:
             row = self._queue.row(handle.native_id, handle.job_id) if follow else None
             yield from reader.read()
@@ -189,7 +178,7 @@ class SlurmManager(ResourceManager):
             time.sleep(self._config.poll_s)
 
     def open_channel(self, handle: JobHandle) -> AbstractContextManager[Sequence[str]]:
-        files = self._files(handle)
+        files = files_of(handle)
         try:
             addresses = [str(address) for address in json.loads(files.ticket.read_bytes())["addresses"]]
             host = files.master_host.read_text(encoding="utf-8").strip()
@@ -214,11 +203,11 @@ class SlurmManager(ResourceManager):
     # -- attempts ------------------------------------------------------------------------------------------------------
 
     def publish(self, handle: JobHandle, ticket: bytes) -> None:
-        files = self._files(handle)
+        files = files_of(handle)
         files.write(files.ticket, ticket)
 
     def start_attempt(self, handle: JobHandle, attempt: int, slots: Sequence[int], world: str | None = None) -> None:
-        plan = Plan.load(self._folder(handle))
+        plan = Plan.load(folder_of(handle))
         wanted = sorted(set(slots))
         if not wanted:
             return
@@ -267,27 +256,7 @@ class SlurmManager(ResourceManager):
         row = self._queue.row(handle.native_id, handle.job_id)
         if not slots or row is None or not row.alive or row.state == "PENDING":
             return
-        self._sweep(handle, slots, grace_s)
-
-    def _sweep(self, handle: JobHandle, slots: Sequence[int] | None, grace_s: float) -> None:
-        """End marked processes on all nodes of a running allocation.
-
-        :raises ResourceError: some are left, or a node did not answer.
-        """
-        environment = commands.environment(self._config)
-        environment.pop(steps.JOB, None)
-        step = steps.sweep_step(handle.native_id, handle.job_id, slots, grace_s)
-        answer = commands.run(self._config, step, grace_s + self._context.call_timeout_s, environment)
-        if answer.says(commands.TOO_LATE):
-            return
-        left = sum(int(word) for word in answer.out.split() if word.isdigit())
-        if answer.code or left:
-            raise ResourceError(
-                f"not all copies of job {handle.job_id} could be ended",
-                why=commands.last_line(answer) if answer.code else f"{left} processes are left after a kill",
-                remedy=f"cancel the whole job: 'scancel {handle.native_id}'",
-                where=f"Slurm job {handle.native_id}",
-            )
+        self._ending.sweep(handle, slots, grace_s)
 
     def resize(self, handle: JobHandle, n_workers: int) -> None:
         raise CapabilityError(
@@ -299,93 +268,24 @@ class SlurmManager(ResourceManager):
     # -- end -----------------------------------------------------------------------------------------------------------
 
     def kill(self, handle: JobHandle, grace_s: float) -> None:
-        row = self._queue.row(handle.native_id, handle.job_id, fresh=True)
-        if row is None or not row.alive:
-            return
-        files = self._files(handle)
-        if row.state != "PENDING" and self._ends_by_itself(handle, min(grace_s, OWN_END_S)):
-            return
-        if row.state == "RUNNING" and files.plan.exists():
-            with suppress(ResourceError):
-                files.write(files.killed, b"")
-            # First by their marks: a cluster without cgroups loses sight of processes that left their session.
-            with suppress(ResourceError):
-                self._sweep(handle, None, grace_s)
-        self._cancel(handle)
-        end = time.monotonic() + grace_s + self._context.call_timeout_s
-        while (row := self._queue.row(handle.native_id, handle.job_id, fresh=True)) is not None and row.alive:
-            if time.monotonic() > end:
-                raise ResourceError(
-                    f"job {handle.job_id} was cancelled, but Slurm still shows it as {row.state}",
-                    why=states.describe(row) or "a node does not answer, or a process cannot be ended",
-                    remedy="call it again later; 'squeue' shows whether it is gone",
-                    where=f"Slurm job {handle.native_id}",
-                )
-            time.sleep(self._config.poll_s)
-        self._remove_tickets(handle)
-
-    def _ends_by_itself(self, handle: JobHandle, patience_s: float) -> bool:
-        """Whether the job is at its own end anyway: a job that did its work should not show as cancelled in Slurm."""
-        files = self._files(handle)
-        end = time.monotonic() + patience_s
-        while not files.ended.exists():
-            if time.monotonic() >= end:
-                return False
-            time.sleep(0.05)
-        end = time.monotonic() + SCRIPT_END_S
-        while time.monotonic() < end:
-            row = self._queue.row(handle.native_id, handle.job_id, fresh=True)
-            if row is None or not row.alive:
-                self._remove_tickets(handle)
-                return True
-            time.sleep(min(self._config.poll_s, 0.1))
-        return False
-
-    def _cancel(self, handle: JobHandle) -> None:
-        answer = self._run("scancel", handle.native_id)
-        if answer.code and not answer.says((*commands.UNKNOWN_JOB, *commands.TOO_LATE)):
-            raise ResourceError(
-                f"job {handle.job_id} could not be cancelled",
-                why=commands.last_line(answer),
-                remedy="do it as the user who submitted the job, or ask an administrator",
-                where=f"Slurm job {handle.native_id}",
-            )
-
-    def _remove_tickets(self, handle: JobHandle) -> None:
-        files = self._files(handle)
-        for path in (files.ticket, files.master_ticket):
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+        self._ending.kill(handle, grace_s)
 
     def clean(self, handle: JobHandle) -> list[str]:
         if os.environ.get("SLURM_JOB_ID") == handle.native_id and "SLURM_STEP_ID" not in os.environ:
             # The job master inside the allocation: the job ends with it, and the script removes what is left.
             return []
-        self._release(handle)
-        files = self._files(handle)
+        self._ending.release(handle)
+        files = files_of(handle)
         try:
             self.kill(handle, 0.0)
         except ResourceError as error:
             return [f"Slurm job {handle.native_id}: {error.what}: {error.why}"]
-        self._remove_tickets(handle)
+        remove_tickets(files_of(handle))
         with suppress(ResourceError):
             if files.plan.exists():
                 # Slurm itself shows ended jobs for a while longer; to us it is gone.
                 files.write(files.cleaned, b"")
         return []
-
-    def _release(self, handle: JobHandle) -> None:
-        """Let an allocation go that is held for another attempt: it then ends by itself, with its own exit code."""
-        with suppress(ResourceError):
-            row = self._queue.row(handle.native_id, handle.job_id)
-            if row is None or row.state != "RUNNING" or Plan.load(self._folder(handle)).master_command:
-                return
-            files = self._files(handle)
-            files.write(files.released, b"")
-            end = time.monotonic() + RELEASE_S
-            while row is not None and row.alive and time.monotonic() < end:
-                time.sleep(self._config.poll_s)
-                row = self._queue.row(handle.native_id, handle.job_id, fresh=True)
 
     def close(self) -> None:
         self._queue.forget()

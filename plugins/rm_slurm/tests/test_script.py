@@ -34,7 +34,7 @@ def allocation(**changes):
         "environment": {},
         "ticket": b"join-key-of-workers",
         "master_ticket": b"secret-key-of-master",
-        "folder": "/home/me/jobs/1",
+        "folder": "/shared/jobs/1",
         "master": ResourceGroup("master", 1),
     }
     return Allocation(**{**values, **changes})
@@ -119,7 +119,7 @@ def test_every_option_reaches_sbatch():
         "--no-requeue",
         "--no-kill",
         "--reservation=night",
-        '--comment="twister2:word-count-1 /home/me/jobs/1"',
+        '--comment="twister2:word-count-1 /shared/jobs/1"',
         "--export=PATH,HOME,USER,LOGNAME,SHELL,LANG,TMPDIR,MODULEPATH",
     ):
         assert expected in lines, expected

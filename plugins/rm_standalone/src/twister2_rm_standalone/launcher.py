@@ -1,8 +1,8 @@
 """The launcher: a small process that forks the copies of the worker command and writes down how they end.
 
-Run by :data:`COMMAND` and importing next to nothing: its start-up time is part of every job's. The environment it is
-started with is the copies'. It is single-threaded, ends when its last copy has ended, and takes no commands: who wants
-a slot again starts another launcher, who wants a copy gone signals it.
+Run by :mod:`twister2_rm_standalone.spawn`, importing next to nothing: its start-up time is part of every job's. It is
+single-threaded, ends when its last copy has ended, and takes no commands: who wants a slot again starts another
+launcher, who wants a copy gone signals it.
 
 The worker command ``python -m twister2.worker`` is imported once here and forked: N copies cost one start-up and share
 their memory. Any other command is executed.
@@ -27,15 +27,11 @@ from typing import Any, NoReturn
 
 from twister2_rm_standalone import procfs
 
-COMMAND = (
-    "import sys; sys.path = [p for p in sys.path if p]; "
-    "from twister2_rm_standalone.launcher import main; sys.exit(main(sys.argv[1]))"
-)
-"""What ``python -c`` is given: cheaper than ``-m``, compiled once, and deaf to modules in the current folder."""
-
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
+
+BY_PIPE = "-"
 
 FORKED_MODULE = "twister2.worker"
 SUPERVISOR = "twister2.worker.supervisor"
@@ -46,10 +42,27 @@ WALLTIME_GRACE_S = 3.0
 
 
 def main(path: str) -> int:
-    """Start what the file at ``path`` asks for, wait for the end of it, keep the journal."""
+    """Start what the order at ``path`` asks for, wait for the end of it, keep the journal.
+
+    :param path: the order's file; ``"-"``: load what the workers need, then read the path from stdin. Its end without a
+        path means that no order comes.
+    """
+    if path == BY_PIPE:
+        with contextlib.suppress(Exception):  # tried again, with a log to tell it in, when the order has come
+            importlib.import_module(SUPERVISOR)
+        path = sys.stdin.readline().rstrip("\n")
+        if not path:
+            return 0
     with open(path, encoding="utf-8") as file:
         order = json.load(file)
     os.unlink(path)
+    os.environ.update(order["environment"])
+    log = os.path.join(order["logs"], "launcher.log")
+    for number, name, flags in ((0, os.devnull, os.O_RDONLY), (1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)):
+        opened = os.open(name, flags, 0o600)
+        os.dup2(opened, number)
+        os.close(opened)
+    os.dup2(1, 2)
     try:
         os.chdir(order["cwd"])
     except OSError:

@@ -42,3 +42,11 @@ class StandalonePlugin(ResourceManagerSpec):
             f"{cpus} CPUs, {free_mb} MiB of free memory, {sys.executable}",
             facts={"cpus": cpus, "free_memory_mb": free_mb, "python": sys.executable},
         )
+
+    @hookimpl
+    def rm_warm_up(self, config: StandaloneConfig, job_id: str) -> bool:
+        if config.workers_as != "processes":
+            return False
+        from twister2_rm_standalone.spawn import warm_up
+
+        return warm_up(job_id)

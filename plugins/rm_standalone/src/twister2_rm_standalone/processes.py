@@ -27,7 +27,7 @@ from twister2.spec.rm import (
     ResourceOffers,
     RmContext,
 )
-from twister2_rm_standalone import launcher, procfs
+from twister2_rm_standalone import procfs, spawn
 from twister2_rm_standalone.capacity import check_fit
 from twister2_rm_standalone.folder import Copy, Journal, RmFolder
 from twister2_rm_standalone.logs import read_logs
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from twister2_rm_standalone.config import StandaloneConfig
 
 NAME = "standalone"
-PRIVATE = ("TWISTER2_SLOT", "TWISTER2_TICKET", "TWISTER2_MASTER_TICKET", procfs.JOB_MARKER, procfs.MASTER_MARKER)
-"""Variables of a surrounding job that the copies of this one must not inherit."""
-
 OFFERS = ResourceOffers(
     supervised=True,
     master_in_client=True,
@@ -59,9 +56,6 @@ OFFERS = ResourceOffers(
         "limits": "plain processes are not confined: limits on CPUs, memory and disk are not enforced by this manager",
     },
 )
-
-_LAUNCHERS: set[int] = set()
-"""Launchers that this process started, whichever backend object did, and has not seen the end of."""
 
 
 class ProcessManager(ResourceManager):
@@ -85,6 +79,12 @@ class ProcessManager(ResourceManager):
         return "\n".join(lines) + "\n"
 
     def submit(self, allocation: Allocation) -> JobHandle:
+        try:
+            return self._submit(allocation)
+        finally:
+            spawn.cool_down(allocation.job_id)
+
+    def _submit(self, allocation: Allocation) -> JobHandle:
         self._refuse(allocation)
         warnings = check_fit(allocation.groups, self._config.worker_min_mb, allocation.oversubscribe)
         folder = self._folder(allocation.job_id)
@@ -143,6 +143,7 @@ class ProcessManager(ResourceManager):
         order = {
             "job_id": folder.job_id,
             "command": job["command"],
+            "environment": job["environment"],
             "cwd": job["cwd"],
             "logs": job["logs"],
             "slots": [*slots],
@@ -152,24 +153,8 @@ class ProcessManager(ResourceManager):
             "log_limit": self._config.log_limit_kb << 10,
         }
         path = folder.write_json(f"order-{os.getpid()}-{time.monotonic_ns()}.json", order)
-        inherited = {key: value for key, value in os.environ.items() if key not in PRIVATE}
-        log = os.path.join(job["logs"], "launcher.log")
         folder.note(f"asked {' '.join(str(slot) for slot in slots)}")
-        # no shell, no terminal, no inherited descriptor; its own session, so that no Ctrl-C reaches it
-        pid = os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-c", launcher.COMMAND, str(path)],
-            {**inherited, **job["environment"]},
-            setsid=True,
-            setsigmask=(),
-            setsigdef=(signal.SIGINT, signal.SIGTERM, signal.SIGPIPE, signal.SIGCHLD),
-            file_actions=(
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-                (os.POSIX_SPAWN_DUP2, 1, 2),
-            ),
-        )
-        _LAUNCHERS.add(pid)
+        pid = spawn.launch(folder.job_id, str(path), job["environment"])
         folder.note(f"launcher {pid} {procfs.start_of(pid)}")
 
     def _handle(self, folder: RmFolder, job: Mapping[str, Any]) -> JobHandle:
@@ -195,7 +180,7 @@ class ProcessManager(ResourceManager):
         return None if job is None else self._handle(folder, job)
 
     def state(self, handle: JobHandle) -> JobStatus:
-        _reap()
+        spawn.reap()
         folder = self._folder(handle.job_id)
         job = folder.read_json("allocation.json")
         if job is None:
@@ -288,7 +273,7 @@ class ProcessManager(ResourceManager):
                 self._context.call_timeout_s,
                 f"slots {', '.join(str(copy.slot) for copy in copies)} of job {handle.job_id}",
             )
-        _reap()
+        spawn.reap()
 
     def resize(self, handle: JobHandle, n_workers: int) -> None:
         folder, job = self._known(handle)
@@ -324,20 +309,20 @@ class ProcessManager(ResourceManager):
         known = [(int(pid), int(start)) for pid, start in handle.facts.get("launchers", ())]
 
         def members() -> list[procfs.Process]:
-            _reap()
+            spawn.reap()
             # read again each time: the master may have started a launcher just before it saw the mark
             return job_members(handle.job_id, {*known, *folder.read_journal().launchers})
 
         leaders = {copy.pid for copy in folder.read_journal().copies.values() if _runs(copy)}
         end(members, leaders, grace_s, self._context.call_timeout_s, f"job {handle.job_id}")
-        _reap()
+        spawn.reap()
 
     def clean(self, handle: JobHandle) -> list[str]:
-        _reap()
+        spawn.reap()
         return self._folder(handle.job_id).remove()
 
     def close(self) -> None:
-        _reap()
+        spawn.reap()
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -364,16 +349,6 @@ class ProcessManager(ResourceManager):
                 why=f"{error.strerror or error} ({error.filename or sys.executable})",
                 remedy="check limits on processes, and space and permissions of the state folder (job.state_dir)",
             ) from error
-
-
-def _reap() -> None:
-    """Take leave of ended launchers that this process started, so that no zombies stay."""
-    for pid in [*_LAUNCHERS]:
-        try:
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                _LAUNCHERS.discard(pid)
-        except ChildProcessError:
-            _LAUNCHERS.discard(pid)
 
 
 def _runs(copy: Copy) -> bool:

@@ -8,7 +8,10 @@ import sys
 
 import pytest
 
+from twister2.spec.data import assign_splits
 from twister2.spec.errors import DataAccessError, DataNotFoundError, UsageError
+from twister2_data_file.inputs import cut, split_size
+from twister2_data_file.stores import FoundFile
 
 
 @pytest.fixture
@@ -145,6 +148,16 @@ def test_big_file_is_cut_by_split_size_and_by_tasks(files, tmp_path):
     assert max(split.n_bytes for split in plan.splits) <= 1 << 19
     _, shared = files.plan(tmp_path / "big.txt", n_tasks=3)
     assert len(shared.splits) >= 6
+
+
+@pytest.mark.parametrize("n_tasks", [1, 2, 3, 7])
+@pytest.mark.parametrize("size", [2_000_000_011, 501_381_556, 9_999_999])
+def test_tasks_get_equal_shares_of_one_big_file(size, n_tasks):
+    file = FoundFile("big.txt", size)
+    parts = assign_splits(cut(file, split_size([file], n_tasks, 64.0), whole=False), n_tasks)
+    shares = [sum(split.n_bytes for split in part) for part in parts]
+    assert sum(shares) == size
+    assert max(shares) - min(shares) <= 64
 
 
 def test_nothing_heavy_is_imported_by_the_plugin():

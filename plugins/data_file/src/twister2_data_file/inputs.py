@@ -56,7 +56,10 @@ def is_gzip(path: str) -> bool:
 def split_size(files: Iterable[FoundFile], n_tasks: int, split_mb: float) -> int:
     """Bytes of the largest split: ``split_mb``, or less when the tasks could not share the input evenly otherwise."""
     largest = max(1, int(split_mb * MIB))
-    share = sum(file.size for file in files) // max(1, n_tasks * SPLITS_PER_TASK)
+    total, pieces = sum(file.size for file in files), max(1, n_tasks * SPLITS_PER_TASK)
+    # A whole number of rounds, sizes rounded up: one split more or less than that cannot be shared evenly.
+    rounds = max(1, -(-total // (pieces * largest)))
+    share = -(-total // (pieces * rounds))
     return min(largest, max(SMALLEST_SPLIT, share))
 
 

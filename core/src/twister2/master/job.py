@@ -107,6 +107,8 @@ class Job:
             self._from_worker(slot, message)
         elif peer in self.clients:
             self._from_client(peer, message)
+        elif message.kind != "bye":
+            self._post(peer, "refused", {"text": "this copy was given up as lost", "wait": False})
 
     def _from_worker(self, slot: Slot, message: Message) -> None:
         if slot.gone and slot.phase == "lost" and not self.state.final:
@@ -170,7 +172,8 @@ class Job:
     # -- what workers say ----------------------------------------------------------------------------------------------
 
     def _on_beat(self, slot: Slot, message: Message) -> None:
-        slot.note_steps(message.body["steps"])
+        if slot.phase == "joined":  # an ended user process has no board any more; its last notes came with its end
+            slot.note_steps(message.body["steps"])
         slot.waits_for, slot.memory = message.body["waits_for"], message.body["memory"]
         self._post(slot.peer, "ack", {})
         self._check_steps()

@@ -92,6 +92,11 @@ class MasterProcess:
         def start(rm: ResourceManager, handle: JobHandle) -> None:
             if world is not None:  # supervisors that live are members of the old world
                 rm.stop_attempt(handle, slots, grace_s)
+            else:
+                # A lost copy may be stopped or cut off, not ended, and holds its slot. Where it cannot be reached it
+                # is refused, should it ever come back.
+                with contextlib.suppress(Twister2Error):
+                    rm.stop_attempt(handle, slots, 0.0)
             rm.start_attempt(handle, attempt, slots, world)
 
         self._call("start workers", start)

@@ -31,10 +31,14 @@ LAUNCHERS: set[int] = set()
 
 @attrs.frozen
 class _Warm:
-    """A launcher that waits for its order: it ends when ``pipe`` is closed without one, at the latest with us."""
+    """A launcher that waits for its order: it ends when ``pipe`` is closed without one, at the latest with us.
+
+    ``owner`` is the process that holds the pipe: in a fork of it, the job master say, the number means something else.
+    """
 
     pid: int
     pipe: int
+    owner: int
     environment: Mapping[str, str]
 
 
@@ -56,15 +60,20 @@ def warm_up(job_id: str) -> bool:
         raise
     finally:
         os.close(read)
-    _warm[job_id] = _Warm(pid, write, environment)
+    _warm[job_id] = _Warm(pid, write, os.getpid(), environment)
     return True
 
 
 def cool_down(job_id: str) -> None:
     """Let the waiting launcher of a job go, if there is one: no order will come."""
-    waiting = _warm.pop(job_id, None)
+    waiting = _take(job_id)
     if waiting is not None:
         os.close(waiting.pipe)
+
+
+def _take(job_id: str) -> _Warm | None:
+    waiting = _warm.pop(job_id, None)
+    return waiting if waiting is not None and waiting.owner == os.getpid() else None
 
 
 def launch(job_id: str, order: str, environment: Mapping[str, str]) -> int:
@@ -74,7 +83,7 @@ def launch(job_id: str, order: str, environment: Mapping[str, str]) -> int:
     :raises OSError: no launcher can be started.
     """
     inherited = _inherited()
-    waiting = _warm.pop(job_id, None)
+    waiting = _take(job_id)
     if waiting is not None:
         try:
             # one that was started in another environment is no good: the copies would get that

@@ -23,12 +23,14 @@ from twister2.spec.errors import JobNotFoundError, ResourceError
 class Copy:
     """The latest copy of a slot.
 
+    :ivar launcher: process id of the launcher that started it.
     :ivar code: exit code, 128 + signal for a signal; None while it runs or when nobody saw its end.
     """
 
     slot: int
     pid: int
     start: int
+    launcher: int
     code: int | None = None
 
 

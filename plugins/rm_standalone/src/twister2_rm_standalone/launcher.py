@@ -99,7 +99,7 @@ class Launcher:
                 sys.argv = [command[0], *command[3:]]
                 sys.exit(supervisor.main())
             self.copies[pid] = slot
-            lines.append(f"start {slot} {pid} {procfs.start_of(pid)}\n")
+            lines.append(f"start {slot} {pid} {procfs.start_of(pid)} {os.getpid()}\n")
         self._write("".join(lines))
         while self.copies:
             self._wait()

@@ -189,9 +189,13 @@ class ProcessManager(ResourceManager):
         if elsewhere:
             return JobStatus(JobState.UNKNOWN, elsewhere)
         journal = folder.read_journal()
-        launching = any(procfs.alive(pid, start) for pid, start in journal.launchers)
+        launchers = {pid for pid, start in journal.launchers if procfs.alive(pid, start)}
         # a copy that has ended but whose launcher has not written it down yet still counts as running
-        running = {slot for slot, copy in journal.copies.items() if copy.code is None and (launching or _runs(copy))}
+        running = {
+            slot
+            for slot, copy in journal.copies.items()
+            if copy.code is None and (copy.launcher in launchers or _runs(copy))
+        }
         slots = {slot: _words(copy, slot in running) for slot, copy in sorted(journal.copies.items())}
         bad = {slot: text for slot, text in slots.items() if slot not in running and text != "exited 0"}
         listed = ", ".join(f"slot {slot} {text}" for slot, text in [*bad.items()][:3])
@@ -204,7 +208,7 @@ class ProcessManager(ResourceManager):
             return JobStatus(JobState.KILLED, "it was killed", slots)
         if journal.walltime:
             return JobStatus(JobState.FAILED, "the walltime was reached", slots)
-        if journal.asked and launching:
+        if journal.asked and launchers:
             return JobStatus(JobState.STARTING, "the workers are being started", slots)
         if bad or journal.asked or not slots:
             return JobStatus(JobState.FAILED, listed or f"nothing could be started: {_tail(job['logs'])}", slots)

@@ -51,7 +51,7 @@ def end(members: Members, ask_first: Collection[int], grace_s: float, deadline_s
     :param ask_first: leaders asked first, with TERM; the others are asked when these have gone.
     :raises ResourceError: something is left after ``deadline_s`` more (a process the kernel does not let go).
     """
-    left = members()
+    found = left = members()
     leaders = [process for process in left if process.pid in ask_first] or left
     for process in leaders:
         process.signal(signal.SIGTERM)
@@ -66,6 +66,8 @@ def end(members: Members, ask_first: Collection[int], grace_s: float, deadline_s
                     asked.add(process.pid)
                     process.signal(signal.SIGTERM)
     give_up = time.monotonic() + deadline_s
+    if found and not left:
+        left = _look_again(members)
     while left:
         for process in left:
             process.signal(signal.SIGKILL)
@@ -77,4 +79,10 @@ def end(members: Members, ask_first: Collection[int], grace_s: float, deadline_s
                 remedy="state D waits for a device or a network file system; they go when that answers",
             )
         time.sleep(POLL_S)
-        left = members()
+        left = members() or _look_again(members)
+
+
+def _look_again(members: Members) -> list[Process]:
+    """A process that is just replacing itself (exec) shows no environment for a moment, and is not found by it."""
+    time.sleep(POLL_S)
+    return members()

@@ -23,6 +23,7 @@ from twister2.spec.rm import (
     RmContext,
 )
 from twister2_rm_standalone.capacity import check_fit
+from twister2_rm_standalone.procfs import alive, start_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -123,22 +124,20 @@ class ThreadManager(ResourceManager):
         _JOBS[allocation.job_id] = job
         for slot in range(allocation.n_workers):
             job.start(slot)
-        return JobHandle(
-            NAME, allocation.job_id, f"threads-of-{os.getpid()}", {"pid": os.getpid(), "warnings": warnings}
-        )
+        return _handle(allocation.job_id, warnings)
 
     def find(self, job_id: str) -> JobHandle | None:
         if job_id not in _JOBS:
             return None
-        return JobHandle(NAME, job_id, f"threads-of-{os.getpid()}", {"pid": os.getpid(), "warnings": []})
+        return _handle(job_id, [])
 
     def state(self, handle: JobHandle) -> JobStatus:
         job = _JOBS.get(handle.job_id)
         if job is None:
             return JobStatus(JobState.UNKNOWN, f"its workers were threads of process {handle.facts.get('pid', '?')}")
-        alive = job.alive(range(job.slots))
-        slots = {slot: "running" if slot in alive else job.raised.get(slot, "exited 0") for slot in range(job.slots)}
-        if alive:
+        living = job.alive(range(job.slots))
+        slots = {slot: "running" if slot in living else job.raised.get(slot, "exited 0") for slot in range(job.slots)}
+        if living:
             return JobStatus(JobState.RUNNING, "", slots)
         if job.killed:
             return JobStatus(JobState.KILLED, "it was killed", slots)
@@ -182,23 +181,34 @@ class ThreadManager(ResourceManager):
 
     def kill(self, handle: JobHandle, grace_s: float) -> None:
         job = _JOBS.get(handle.job_id)
-        if job is not None:
-            alive = job.alive(range(job.slots))
-            job.killed = job.killed or bool(alive)
-            self._wait(handle, job, alive, grace_s)
+        if job is None:
+            self._refuse_from_afar(handle)
+            return
+        living = job.alive(range(job.slots))
+        job.killed = job.killed or bool(living)
+        self._wait(handle, job, living, grace_s)
 
     def clean(self, handle: JobHandle) -> list[str]:
         job = _JOBS.get(handle.job_id)
         if job is None:
             return []
-        alive = job.alive(range(job.slots))
-        if alive:
-            return [f"thread slot-{slot} still runs" for slot in alive]
+        living = job.alive(range(job.slots))
+        if living:
+            return [f"thread slot-{slot} still runs" for slot in living]
         del _JOBS[handle.job_id]
         return []
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _refuse_from_afar(self, handle: JobHandle) -> None:
+        pid, start = handle.facts.get("pid", 0), handle.facts.get("start", 0)
+        if pid and pid != os.getpid() and alive(pid, start):
+            raise ResourceError(
+                f"job {handle.job_id} cannot be killed from here",
+                why=f"its workers are threads of process {pid}, which runs",
+                remedy=f"interrupt or end process {pid}",
+            )
 
     def _known(self, handle: JobHandle) -> _ThreadJob:
         try:
@@ -219,3 +229,8 @@ class ThreadManager(ResourceManager):
                 why="a thread cannot be killed; it ends when the master's abort reaches it or its process ends",
                 remedy=f"end process {handle.facts.get('pid', '?')}, or use rm.standalone.workers_as = 'processes'",
             )
+
+
+def _handle(job_id: str, warnings: list[str]) -> JobHandle:
+    pid = os.getpid()
+    return JobHandle(NAME, job_id, f"threads-of-{pid}", {"pid": pid, "start": start_of(pid), "warnings": warnings})

@@ -1,0 +1,260 @@
+"""What the conformance suite does not ask: launchers that die, warm launchers, walltime, memory, other machines."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import attrs
+import pytest
+
+from twister2.spec.errors import ResourceError, ResourcesExceededError
+from twister2.spec.rm import JobState, ResourceGroup
+from twister2_rm_standalone import capacity, launcher, spawn
+from twister2_rm_standalone.plugin import StandalonePlugin
+from twister2_testkit.processes import carrying, children, ended, wait_until
+
+pytestmark = pytest.mark.faults
+
+
+def until(condition, why="not in time"):
+    wait_until(condition, 15.0, lambda: why if isinstance(why, str) else why())
+
+
+def running(rm, handle):
+    until(lambda: rm.state(handle).state is JobState.RUNNING, lambda: str(rm.state(handle)))
+
+
+def launcher_pid(handle):
+    return handle.facts["launchers"][0][0]
+
+
+def test_copies_end_when_the_launcher_is_killed(run):
+    rm, handle = run("sleep", "600")
+    running(rm, handle)
+    os.kill(launcher_pid(handle), signal.SIGKILL)
+    until(lambda: not carrying(handle.job_id), "copies outlive their launcher")
+    status = rm.state(handle)
+    assert status.state is JobState.FAILED
+    assert "launcher was killed" in status.reason
+
+
+def test_a_slot_starts_again_when_the_launcher_was_killed(run):
+    rm, handle = run("sleep", "600")
+    running(rm, handle)
+    os.kill(launcher_pid(handle), signal.SIGKILL)
+    until(lambda: not carrying(handle.job_id), "copies outlive their launcher")
+    rm.start_attempt(handle, 2, [0, 1])
+    running(rm, handle)
+    assert len(carrying(handle.job_id)) == 3
+    rm.kill(handle, 1.0)
+    assert not carrying(handle.job_id)
+
+
+def test_a_stopped_launcher_and_stopped_copies_can_be_killed(run):
+    rm, handle = run("sleep", "600")
+    running(rm, handle)
+    for pid in carrying(handle.job_id):
+        os.kill(pid, signal.SIGSTOP)
+    rm.kill(handle, 0.2)
+    assert not carrying(handle.job_id)
+
+
+def test_daemons_without_the_marker_end_with_the_last_copy(run, tmp_path):
+    script = f"(setsid env -i /bin/sh -c 'echo $$ >{tmp_path}/$$.pid; exec sleep 600' &) ; sleep 0.4"
+    rm, handle = run("sh", "-c", script)
+    until(lambda: rm.state(handle).state.final)
+    pids = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    assert len(pids) == 2
+    until(lambda: all(ended(pid) for pid in pids), "daemons outlive the job")
+
+
+def test_children_of_a_copy_that_died_end_with_it(run, tmp_path):
+    rm, handle = run("sh", "-c", f"sleep 600 & echo $! >{tmp_path}/$TWISTER2_SLOT.child; kill -9 $$")
+    until(lambda: rm.state(handle).state is JobState.FAILED)
+    pids = [int(path.read_text()) for path in tmp_path.glob("*.child")]
+    assert len(pids) == 2
+    until(lambda: all(ended(pid) for pid in pids), "children outlive their copy")
+
+
+def test_a_process_that_got_the_number_of_an_old_copy_is_not_killed(run, state_dir):
+    stranger = subprocess.Popen(["sleep", "600"])
+    try:
+        rm, handle = run("true")
+        until(lambda: rm.state(handle).state.final)
+        path = state_dir / "rm-standalone" / handle.job_id / "journal"
+        path.write_text(f"launcher {stranger.pid} 1\nstart 0 {stranger.pid} 1 1\nstart 1 {stranger.pid} 2 1\n")
+        forged = attrs.evolve(handle, facts={**handle.facts, "launchers": [[stranger.pid, 1]]})
+        rm.stop_attempt(forged, [0, 1], 0.1)
+        rm.kill(forged, 0.1)
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_kill_ends_a_master_of_its_own_but_not_the_caller(run):
+    rm, handle = run("sleep", "600")
+    master = subprocess.Popen(["sleep", "600"], env={**os.environ, "TWISTER2_MASTER_OF": handle.job_id})
+    other = subprocess.Popen(["sleep", "600"], env={**os.environ, "TWISTER2_MASTER_OF": handle.job_id + "0"})
+    try:
+        rm.kill(handle, 1.0)
+        assert master.wait(5) == -signal.SIGTERM
+        assert other.poll() is None
+    finally:
+        for process in (master, other):
+            process.kill()
+            process.wait()
+
+
+def test_walltime(run, monkeypatch):
+    rm, handle = run("sleep", "600", walltime_s=1)
+    running(rm, handle)
+    until(lambda: rm.state(handle).state.final, lambda: str(rm.state(handle)))
+    assert rm.state(handle).state is JobState.FAILED
+    assert rm.state(handle).reason == "the walltime was reached"
+
+
+def test_another_machine_says_so_and_kills_nothing(run, state_dir):
+    rm, handle = run("sleep", "600")
+    running(rm, handle)
+    path = state_dir / "rm-standalone" / handle.job_id / "allocation.json"
+    job = json.loads(path.read_text())
+    path.write_text(json.dumps({**job, "place": {**job["place"], "host": "elsewhere"}}))
+    assert rm.state(handle).state is JobState.UNKNOWN
+    assert "elsewhere" in rm.state(handle).reason
+    with pytest.raises(ResourceError, match="cannot be killed from here"):
+        rm.kill(handle, 0.1)
+    path.write_text(json.dumps(job))
+    assert rm.state(handle).state is JobState.RUNNING
+
+
+def test_long_logs_are_cut_to_their_end(tmp_path):
+    path = tmp_path / "slot-0.log"
+    path.write_bytes(b"x" * 1000)
+    launcher.cut(str(path), 1000)
+    assert path.stat().st_size == 1000
+    path.write_bytes(b"a" * 1000 + b"z" * 250)
+    launcher.cut(str(path), 1000)
+    assert path.read_bytes() == b"[earlier output was cut off]\n" + b"z" * 250
+
+
+# -- warm launchers ----------------------------------------------------------------------------------------------------
+
+
+def tell_environment(tmp_path):
+    path = f"{tmp_path}/$TWISTER2_SLOT"
+    return ("sh", "-c", f"env | sort >{path}.tmp; mv {path}.tmp {path}.env")
+
+
+def environments(tmp_path):
+    until(lambda: len([*tmp_path.glob("*.env")]) == 2)
+    return {path.stem: path.read_text() for path in tmp_path.glob("*.env")}
+
+
+def test_a_warm_launcher_is_used_and_the_copies_cannot_tell(make_rm, allocation, tmp_path):
+    rm, found = make_rm(), []
+    for warm in (True, False):
+        folder = tmp_path / str(warm)
+        folder.mkdir()
+        asked = allocation(*tell_environment(folder), job_id=f"own-warm-{os.getpid()}", environment={"A": "b c"})
+        before = set(children())
+        if warm:
+            assert StandalonePlugin().rm_warm_up(config=rm._config, job_id=asked.job_id) is True
+        pids = set(children()) - before
+        handle = rm.submit(asked)
+        found.append({slot: text.replace(str(folder), "") for slot, text in environments(folder).items()})
+        assert len(pids) == warm
+        assert not pids or pids == {launcher_pid(handle)}, "the waiting launcher was not used"
+        rm.kill(handle, 1.0)
+        rm.clean(handle)
+    assert found[0] == found[1]
+    assert "A=b c\n" in found[0]["0"]
+
+
+def test_a_warm_launcher_of_another_environment_is_not_used(make_rm, allocation, tmp_path, monkeypatch):
+    rm, asked = make_rm(), allocation(*tell_environment(tmp_path))
+    spawn.warm_up(asked.job_id)
+    monkeypatch.setenv("OWN_NEW", "1")
+    handle = rm.submit(asked)
+    assert "OWN_NEW=1\n" in environments(tmp_path)["0"]
+    rm.kill(handle, 1.0)
+    rm.clean(handle)
+    until(lambda: not carrying(asked.job_id), "the unused launcher stays")
+
+
+def test_a_warm_launcher_that_died_is_replaced(make_rm, allocation, tmp_path):
+    rm, asked = make_rm(), allocation(*tell_environment(tmp_path))
+    spawn.warm_up(asked.job_id)
+    for pid in carrying(asked.job_id):
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not carrying(asked.job_id))
+    handle = rm.submit(asked)
+    assert len(environments(tmp_path)) == 2
+    rm.kill(handle, 1.0)
+    rm.clean(handle)
+
+
+def test_a_warm_launcher_ends_when_the_submission_is_refused(make_rm, allocation):
+    asked = allocation("sleep", "600", n=10_000)
+    spawn.warm_up(asked.job_id)
+    with pytest.raises(ResourcesExceededError):
+        make_rm().submit(asked)
+    until(lambda: not carrying(asked.job_id), "the unused launcher stays")
+    spawn.reap()
+
+
+def test_a_warm_launcher_ends_with_its_client():
+    code = "import os; from twister2_rm_standalone.spawn import warm_up; warm_up('own-gone'); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code], check=False, timeout=20)
+    until(lambda: not carrying("own-gone"), "the launcher outlives its client")
+
+
+# -- what fits ---------------------------------------------------------------------------------------------------------
+
+
+def test_more_than_the_memory_is_refused_with_numbers_and_the_option(make_rm, allocation, monkeypatch):
+    monkeypatch.setattr(capacity, "free_memory_mb", lambda: 1000)
+    rm = make_rm(worker_min_mb=50)
+    begin = time.monotonic()
+    with pytest.raises(ResourcesExceededError) as caught:
+        rm.submit(allocation("true", n=10_000))
+    assert time.monotonic() - begin < 1.0
+    for word in ("10,000", "500,000 MiB", "1,000 MiB", "job.oversubscribe = true"):
+        assert word in str(caught.value)
+    groups = (ResourceGroup("worker", 2, memory_mb=501),)
+    with pytest.raises(ResourcesExceededError):
+        rm.submit(allocation("true", groups=groups))
+    handle = rm.submit(allocation("true", groups=groups, oversubscribe=True))
+    until(lambda: rm.state(handle).state is JobState.COMPLETED)
+    rm.kill(handle, 1.0)
+    rm.clean(handle)
+
+
+def test_more_than_the_cpus_is_a_warning(run, monkeypatch):
+    monkeypatch.setattr(capacity, "usable_cpus", lambda: 2)
+    _, handle = run("true", groups=(ResourceGroup("worker", 3),))
+    assert handle.facts["warnings"] == ["3 workers ask for 3 CPUs and this machine has 2 for them: they take turns"]
+    _, handle = run("true", groups=(ResourceGroup("worker", 2),))
+    assert handle.facts["warnings"] == []
+
+
+def test_probe():
+    rm = StandalonePlugin()
+    probe = rm.rm_probe(config=rm.config_class())
+    assert probe.ok
+    assert probe.facts["cpus"] >= 1
+    assert probe.facts["free_memory_mb"] > 0
+
+
+def test_a_state_folder_that_cannot_be_written_refuses_and_leaves_nothing(make_rm, allocation, state_dir):
+    state_dir.parent.mkdir(exist_ok=True)
+    state_dir.write_text("a file in the way")
+    asked = allocation("true")
+    with pytest.raises(ResourceError, match="state folder"):
+        make_rm().submit(asked)
+    assert not carrying(asked.job_id)

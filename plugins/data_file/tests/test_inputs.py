@@ -144,7 +144,7 @@ def test_unknown_format_and_columns_of_text(files, tree):
 def test_big_file_is_cut_by_split_size_and_by_tasks(files, tmp_path):
     (tmp_path / "big.txt").write_bytes(b"x" * 99 + b"\n" + b"y" * (3 << 20))
     _, plan = files.plan(tmp_path / "big.txt", n_tasks=1, split_mb=0.5)
-    assert len(plan.splits) == 7
+    assert len(plan.splits) == 8  # two rounds of four per task: 7 could not be shared evenly by more tasks
     assert max(split.n_bytes for split in plan.splits) <= 1 << 19
     _, shared = files.plan(tmp_path / "big.txt", n_tasks=3)
     assert len(shared.splits) >= 6

@@ -230,6 +230,8 @@ class Job:
                 self._post(each.peer, "fenced", {"puts": puts})
 
     def _on_failed(self, slot: Slot, message: Message) -> None:
+        if self.state.final:
+            return  # it was told to end
         error = from_dict(message.body["error"])
         self._journal.event("worker_failed", worker=slot.number, attempt=self.attempt, error=error.to_dict())
         if self._cause is None and not isinstance(error, StepAbortedError):
@@ -417,9 +419,11 @@ class Job:
             self._end(JobState.KILLED, error)
 
     def _abort_for_kill(self, error: Twister2Error) -> None:
+        """Programs get their grace; who does not want to wait ends the processes himself."""
+        body = {"error": error.to_dict(), "grace_s": self.facts.config.kill_grace_s, "attempt": self.attempt}
         for slot in self.slots:
             if slot.phase == "joined":
-                self._post(slot.peer, "abort", {"error": error.to_dict(), "grace_s": 0.5, "attempt": self.attempt})
+                self._post(slot.peer, "abort", body)
 
     def _end(self, state: JobState, error: Twister2Error | None) -> None:
         self.error = error

@@ -32,7 +32,7 @@ class LocalMaster:
         self._peers: dict[bytes, Deliver] = {}
         self._beats: list[Callable[[], None]] = []
         self._journal = Journal(folder)
-        self._heartbeat_s = facts.config.heartbeat_s
+        self._heartbeat_s, self._grace_s = facts.config.heartbeat_s, facts.config.kill_grace_s
         self.job = Job(facts, join_key, self._post, self, self._journal, store)
         self.job.package = package
         self._thread = threading.Thread(target=self._run, name="twister2-master", daemon=True)
@@ -70,7 +70,7 @@ class LocalMaster:
                     beat()
             self._take(POLL_S)
             self.job.tick()
-        until = time.monotonic() + GOODBYE_S
+        until = time.monotonic() + GOODBYE_S + self._grace_s
         while not (self.job.all_gone and self.job.clients.ever_came) and time.monotonic() < until:
             self._take(0.02)
         self.job.announce_end()

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
+
 from twister2.config import Resolved
 from twister2.control.channel import Listener
 from twister2.control.ticket import MasterTicket, Ticket
@@ -29,6 +31,8 @@ from twister2.spec.state import StateContext, StateStore
 POLL_S = 0.1
 STATE_EVERY_S = 1.0
 GOODBYE_S = 2.0
+CACHE_S = 1.0
+"""How old a resource manager's answer may be."""
 
 
 class MasterProcess:
@@ -77,7 +81,8 @@ class MasterProcess:
         self.job = Job(facts, ticket.join_key, self._listener.send, self, self._journal, store)
         self.job.package = package
         self.job.addresses = self._listener.addresses
-        self._asked_state = 0.0
+        self._asked_state = self._slots_from = 0.0
+        self._restarting = False
         self._signalled = False
         self._line = b""
 
@@ -99,12 +104,17 @@ class MasterProcess:
                     rm.stop_attempt(handle, slots, 0.0)
             rm.start_attempt(handle, attempt, slots, world)
 
-        self._call("start workers", start)
+        self._restarting = True
+        self._call("start workers", start, self._restarted)
+
+    def _restarted(self) -> None:
+        self._restarting = False
+        self._slots_from = time.monotonic() + CACHE_S
 
     def restarts(self, slots: Sequence[int]) -> bool:
         return self._handle is not None and (not slots or self._thread.backend.offers.restarts_slots)
 
-    def _call(self, what: str, function: Any) -> None:
+    def _call(self, what: str, function: Any, then: Callable[[], None] = lambda: None) -> None:
         handle, backend = self._handle, self._thread.backend
         if handle is None:
             return
@@ -113,6 +123,8 @@ class MasterProcess:
             if error is not None:
                 self._journal.event("rm_error", what=what, error=error.to_dict())
                 self.job.fail(error)
+            else:
+                then()
 
         self._thread.call(lambda: function(backend, handle), done)
 
@@ -190,12 +202,14 @@ class MasterProcess:
         handle, backend = self._handle, self._thread.backend
         if handle is None or now - self._asked_state < STATE_EVERY_S:
             return
-        self._asked_state = now
+        self._asked_state = asked = now
 
         def done(status: JobStatus | None, error: Twister2Error | None) -> None:
             if status is not None:
                 if status.state.value == "running":
                     self.job.runs()
+                if self._restarting or asked < self._slots_from:
+                    status = attrs.evolve(status, slots={})  # it may still show the copies that were given up
                 self.job.rm_status(status)
 
         self._thread.call(lambda: backend.state(handle), done)
@@ -206,7 +220,7 @@ class MasterProcess:
     # -- the end -------------------------------------------------------------------------------------------------------
 
     def _say_goodbye(self) -> None:
-        until = time.monotonic() + GOODBYE_S
+        until = time.monotonic() + GOODBYE_S + self._config.kill_grace_s
         while time.monotonic() < until:
             if self.job.all_gone and (self.job.clients.ever_came or self._lifeline is None):
                 return

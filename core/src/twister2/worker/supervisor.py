@@ -86,7 +86,7 @@ class Supervisor:
         self._welcome: dict[str, Any] = {}
         self._curve = ("", "")
         self._pmi: PmiService | None = None
-        self._stop = False
+        self._stop = self._ending = False
         self._heard = time.monotonic()
         self._folder = pathlib.Path()
 
@@ -220,6 +220,8 @@ class Supervisor:
             if user.kill_at is not None and time.monotonic() >= user.kill_at:
                 end_leftovers(os.getpid(), keep={self._fork_server.pid}, also=user.pid, grace_s=0.0)
                 user.kill_at = None
+        if self._ending and (self._user is None or self._user.kill_at is None):
+            self._stop = True
         if self._pmi is not None:
             self._pmi.on_readable()
             if self._pmi.wants_write:
@@ -232,8 +234,10 @@ class Supervisor:
 
     def _from_master(self, message: Message) -> None:
         user, body = self._user, message.body
-        if message.kind in ("refused", "end"):
+        if message.kind == "refused" or (message.kind == "end" and (user is None or user.kill_at is None)):
             self._stop = True
+        elif message.kind == "end":
+            self._ending = True  # the user process was told to end and has its grace
         elif message.kind == "next":
             self._next_attempt(dict(body), message.blobs)
         elif body.get("attempt", self._welcome["attempt"]) != self._welcome["attempt"] or user is None:

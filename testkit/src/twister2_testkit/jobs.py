@@ -19,6 +19,8 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from twister2_testkit.processes import ended, process_ids, wait_until
 
 if TYPE_CHECKING:
@@ -152,7 +154,16 @@ class Jobs:
     def until_file(self, name: str, timeout_s: float = 20.0) -> str:
         """Wait for a file that a program writes into the folder (whole, by rename), and read it."""
         path = self.folder / name
-        wait_until(path.exists, timeout_s, lambda: f"no file {name}; the processes are {self.processes()}")
+
+        def there_or_hopeless() -> bool:
+            over = all(process.poll() is not None for process in self._started) and not self.processes()
+            return over or path.exists()
+
+        wait_until(there_or_hopeless, timeout_s, lambda: f"no file {name}; the processes are {self.processes()}")
+        if not path.exists():
+            open_ones = [process for process in self._started if process.stdout and not process.stdout.closed]
+            said = [Client(process).finish() for process in open_ones]
+            pytest.fail(f"no file {name}, and all has ended: {said}", pytrace=False)
         return path.read_text(encoding="utf-8")
 
     def processes(self) -> dict[int, str]:

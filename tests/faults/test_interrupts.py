@@ -1,0 +1,105 @@
+"""Ctrl-C in the submitting process: once is graceful, twice is now."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from twister2_testkit.jobs import Jobs
+
+pytestmark = [pytest.mark.timeout(60), pytest.mark.faults]
+
+PROGRAM = """
+    import os, pathlib, sys, time
+    import twister2
+
+    def main(env):
+        env.on_close(lambda: print("closed", env.worker_id, flush=True))
+        pathlib.Path(f"up-{env.worker_id}").touch()
+        while True:
+            time.sleep(0.05)
+            env.barrier()
+
+    def deaf(env):
+        pathlib.Path(f"up-{env.worker_id}").touch()
+        while True:
+            try:
+                time.sleep(600)
+            except BaseException:
+                pass
+
+    if __name__ == "__main__":
+        try:
+            twister2.run(globals()[sys.argv[1]], workers=2)
+        except twister2.Twister2Error as error:
+            print(type(error).__name__, error.why)
+"""
+
+
+def up(jobs: Jobs) -> None:
+    jobs.until_file("up-0")
+    jobs.until_file("up-1")
+
+
+def test_once_is_graceful(jobs: Jobs) -> None:
+    client = jobs.start("submit", "standalone", "-n", "2", jobs.program(PROGRAM))
+    up(jobs)
+    client.signal(signal.SIGINT)
+    done = client.finish(20)
+    assert done.code == 5, done
+    assert sorted(done.out.splitlines()) == ["closed 0", "closed 1"]
+    assert "[T2-J405] the job was killed" in done.err
+    assert "Ctrl-C" in done.err
+    assert "Traceback" not in done.err
+    assert [event["state"] for event in jobs.events("job_ended")] == ["killed"]
+
+
+def test_twice_is_now(jobs: Jobs) -> None:
+    program = jobs.program(PROGRAM)
+    client = jobs.start("submit", "standalone", "-n", "2", "-o", "job.kill_grace_s=30", f"{program}:deaf")
+    up(jobs)
+    client.signal(signal.SIGINT)
+    time.sleep(0.3)
+    client.signal(signal.SIGINT)
+    done = client.finish(10)
+    assert done.code == 5, done
+    assert "Traceback" not in done.err
+    assert jobs.events("job_ended")
+
+
+def test_in_run(jobs: Jobs) -> None:
+    client = jobs.start_python(jobs.program(PROGRAM), "main")
+    up(jobs)
+    client.signal(signal.SIGINT)
+    done = client.finish(20)
+    assert done.code == 0, done
+    assert sorted(done.out.splitlines()) == ["JobKilledError Ctrl-C in the submitting client", "closed 0", "closed 1"]
+
+
+def test_of_a_whole_process_group_as_a_terminal_sends_it(jobs: Jobs) -> None:
+    client = jobs.start("submit", "standalone", "-n", "2", jobs.program(PROGRAM))
+    up(jobs)
+    os.killpg(client.pid, signal.SIGINT)
+    done = client.finish(20)
+    assert done.code == 5, done
+    assert sorted(done.out.splitlines()) == ["closed 0", "closed 1"]
+
+
+@pytest.mark.parametrize("delay_s", [0.1, 0.25, 0.4, 0.6])
+def test_while_it_starts(jobs: Jobs, delay_s: float) -> None:
+    client = jobs.start("submit", "standalone", "-n", "2", jobs.program(PROGRAM))
+    time.sleep(delay_s)
+    client.signal(signal.SIGINT)
+    done = client.finish(20)
+    assert done.code in (5, 130, -signal.SIGINT), done
+
+
+def test_a_terminated_client_takes_the_job_with_it(jobs: Jobs) -> None:
+    client = jobs.start("submit", "standalone", "-n", "2", jobs.program(PROGRAM))
+    up(jobs)
+    client.signal(signal.SIGTERM)
+    client.finish(20)
+    assert jobs.until_event("job_ended")["state"] == "killed"

@@ -1,0 +1,204 @@
+"""Processes of a job that are killed or stopped: the right error or the right answer, and nothing is left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+
+import pytest
+
+from twister2_testkit.jobs import Jobs
+
+pytestmark = [pytest.mark.timeout(90), pytest.mark.faults]
+
+QUICK = ("-o", "job.heartbeat_s=0.25", "-o", "job.lost_after_s=2", "-o", "job.master_lost_s=3")
+
+WAITS = """
+    import os, pathlib, time
+
+    def main(env):
+        env.barrier()
+        mine = pathlib.Path(f"ready-{env.attempt}-{env.worker_id}")
+        mine.with_suffix(".new").write_text(str(os.getpid()))
+        mine.with_suffix(".new").rename(mine)
+        if env.attempt <= int(env.args[0]):
+            while True:
+                time.sleep(0.05)
+                env.barrier()
+        env.barrier()
+        print("attempt", env.attempt, "worker", env.worker_id)
+"""
+
+
+def user(jobs: Jobs, attempt: int = 1, worker: int = 1) -> int:
+    return int(jobs.until_file(f"ready-{attempt}-{worker}"))
+
+
+def parent(pid: int) -> int:
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rsplit(b")", 1)[1].split()[1])
+
+
+def test_a_killed_user_process_is_a_new_attempt(jobs: Jobs) -> None:
+    client = jobs.start("submit", "standalone", "-n", "3", *QUICK, jobs.program(WAITS), "1")
+    os.kill(user(jobs), signal.SIGKILL)
+    done = client.finish()
+    assert done.code == 0, done
+    assert sorted(done.out.splitlines()) == [f"attempt 2 worker {worker}" for worker in range(3)]
+    assert [event["attempt"] for event in jobs.events("attempt_started")] == [1, 2]
+    (abort,) = jobs.events("abort")
+    assert abort["error"]["details"] == {"worker": 1, "code": -9, "tail": []}
+
+
+def test_attempts_are_exhausted(jobs: Jobs) -> None:
+    program = jobs.program(WAITS)
+    client = jobs.start("submit", "standalone", "-n", "2", *QUICK, "-o", "job.attempts=2", program, "9")
+    os.kill(user(jobs, 1), signal.SIGKILL)
+    os.kill(user(jobs, 2), signal.SIGKILL)
+    done = client.finish()
+    assert done.code == 1, done
+    assert "[T2-J402] worker 1 ended by itself with signal SIGKILL" in done.err
+    assert len(jobs.events("attempt_started")) == 2
+
+
+@pytest.mark.parametrize("role", ["supervisor", "forkserver"])
+def test_a_killed_supervisor_or_fork_server_is_a_new_attempt(jobs: Jobs, role: str) -> None:
+    client = jobs.start("submit", "standalone", "-n", "2", *QUICK, jobs.program(WAITS), "1")
+    server = parent(user(jobs))
+    victim = server if role == "forkserver" else parent(server)
+    os.kill(victim, signal.SIGKILL)
+    done = client.finish()
+    assert done.code == 0, done
+    assert sorted(done.out.splitlines()) == ["attempt 2 worker 0", "attempt 2 worker 1"]
+    assert [event["worker"] for event in jobs.events("worker_lost")] == [1]
+
+
+def test_a_stopped_user_process_is_slow_and_the_answer_is_right(jobs: Jobs) -> None:
+    program = jobs.program(
+        """
+        import os, pathlib
+        from twister2_net import allreduce
+        def main(env):
+            total = 0
+            for turn in range(400):
+                if turn == 20:
+                    pathlib.Path("ready-1-%d.new" % env.worker_id).write_text(str(os.getpid()))
+                    pathlib.Path("ready-1-%d.new" % env.worker_id).rename("ready-1-%d" % env.worker_id)
+                total += allreduce(env, turn)
+                if turn % 100 == 50:
+                    env.barrier()
+            print(total)
+        """
+    )
+    client = jobs.start("submit", "standalone", "-n", "2", *QUICK, program)
+    pid = user(jobs)
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(5)
+    assert client.process.poll() is None, client.finish()
+    os.kill(pid, signal.SIGCONT)
+    done = client.finish()
+    assert (done.code, done.out) == (0, f"{sum(range(400)) * 2}\n" * 2), done
+    assert len(jobs.events("attempt_started")) == 1
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        "import ctypes; ctypes.PyDLL(None).sleep(5)",
+        "import time; end = time.time() + 5\n        while time.time() < end: pow(7, 300_000)",
+    ],
+    ids=["in C", "in Python"],
+)
+def test_a_worker_that_holds_the_interpreter_is_alive(jobs: Jobs, hold: str) -> None:
+    source = f"""
+    def main(env):
+        if env.worker_id == 1:
+            {hold.replace(chr(10) + "        ", chr(10) + "            ")}
+        env.barrier()
+        print("done", env.worker_id)
+"""
+    done = jobs.submit(jobs.program(source), *QUICK)
+    assert done.code == 0, done
+    assert sorted(done.out.splitlines()) == ["done 0", "done 1"]
+    assert not jobs.events("worker_lost")
+    assert len(jobs.events("attempt_started")) == 1
+
+
+def test_a_stopped_supervisor_is_lost_and_does_not_go_on_when_it_wakes(jobs: Jobs) -> None:
+    program = jobs.program(WAITS)
+    client = jobs.start("submit", "standalone", "-n", "2", *QUICK, program, "1")
+    first = user(jobs)
+    supervisor = parent(parent(first))
+    os.kill(supervisor, signal.SIGSTOP)
+    second = user(jobs, 2)
+    with contextlib.suppress(ProcessLookupError):  # where the manager reaches it, it is ended before it can wake
+        os.kill(supervisor, signal.SIGCONT)
+    done = client.finish()
+    assert done.code == 0, done
+    assert second != first
+    assert [event["worker"] for event in jobs.events("worker_lost")] == [1]
+    assert sorted(done.out.splitlines()) == ["attempt 2 worker 0", "attempt 2 worker 1"]
+    assert len(jobs.events("attempt_started")) == 2
+
+
+def test_a_killed_client_takes_the_job_with_it(jobs: Jobs) -> None:
+    client = jobs.start("submit", "standalone", "-n", "2", *QUICK, jobs.program(WAITS), "9")
+    user(jobs)
+    client.signal(signal.SIGKILL)
+    client.finish()
+    ended = jobs.until_event("job_ended")
+    assert ended["state"] == "killed"
+    assert "client" in ended["error"]["why"]
+
+
+def test_a_killed_master_ends_the_job(jobs: Jobs) -> None:
+    client = jobs.start("submit", "standalone", "-n", "2", *QUICK, jobs.program(WAITS), "9")
+    user(jobs)
+    (master,) = jobs.pids("master")
+    os.kill(master, signal.SIGKILL)
+    done = client.finish(20)
+    assert done.code == 1, done
+    assert "[T2-J404] the job master ended before the job did" in done.err
+    assert "SIGKILL" in done.err
+    assert jobs.events("job_ended")[-1]["state"] == "failed"
+    facts = jobs.cli("status", "last", "--json")
+    assert '"state": "failed"' in facts.out, facts
+
+
+def test_a_killed_master_and_client_together(jobs: Jobs) -> None:
+    client = jobs.start("submit", "standalone", "-n", "2", *QUICK, jobs.program(WAITS), "9")
+    user(jobs)
+    (master,) = jobs.pids("master")
+    client.signal(signal.SIGSTOP)
+    os.kill(master, signal.SIGKILL)
+    client.signal(signal.SIGKILL)
+    client.finish()
+    deadline = time.monotonic() + 15
+    while jobs.processes():
+        assert time.monotonic() < deadline, f"left after the master's end: {jobs.processes()}"
+        time.sleep(0.1)
+    assert '"state": "failed"' in jobs.cli("status", "last", "--json").out
+    assert jobs.cli("kill", "last").code == 0
+    assert jobs.cli("clean", "last").code == 0
+
+
+def test_a_worker_that_cannot_reach_the_master_says_so(jobs: Jobs) -> None:
+    from twister2.control.ticket import Ticket, curve_pair
+
+    ticket = jobs.folder / "ticket"
+    ticket.write_bytes(Ticket("job-1", 1, ("tcp://127.0.0.1:1",), curve_pair()[0], "key").encode())
+    environment = {"TWISTER2_TICKET": str(ticket), "TWISTER2_SLOT": "0", "TWISTER2_START_DEADLINE_S": "1.5"}
+    done = jobs.start_python("-m", "twister2.worker", env=environment).finish(20)
+    assert done.code == 1, done
+    assert "[T2-J404]" in done.err
+    assert "tcp://127.0.0.1:1" in done.err
+
+
+def test_a_worker_without_a_ticket_says_so(jobs: Jobs) -> None:
+    environment = {"TWISTER2_TICKET": "/nowhere/ticket", "TWISTER2_SLOT": "0", "TWISTER2_START_DEADLINE_S": "0.5"}
+    done = jobs.start_python("-m", "twister2.worker", env=environment).finish(20)
+    assert done.code == 1, done
+    assert "[T2-J408]" in done.err
+    assert "/nowhere/ticket" in done.err

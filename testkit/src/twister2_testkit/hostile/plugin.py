@@ -1,0 +1,37 @@
+"""Entry point of the resource manager ``hostile``."""
+
+from __future__ import annotations
+
+import attrs
+from attrs.validators import ge
+
+from twister2.spec.options import option
+from twister2.spec.plugin import hookimpl
+from twister2.spec.rm import ResourceManager, ResourceManagerSpec, RmContext, SlotSource
+
+FIRST_INDEX = 100
+INDEX = "HOSTILE_POD_INDEX"
+
+
+@attrs.frozen(kw_only=True)
+class HostileConfig:
+    """Options of ``[rm.hostile]``."""
+
+    seed: int = option(0, "Which copies come late or twice.", unit="1")
+    late_s: float = option(0.3, "Latest start of a copy after the submission.", unit="s", validator=ge(0))
+    twice: int = option(1, "How many copies are started twice.", unit="1", validator=ge(0))
+    secret_late_s: float = option(0.3, "Longest time until a copy sees a new ticket.", unit="s", validator=ge(0))
+
+
+class HostilePlugin(ResourceManagerSpec):
+    """``[job] rm = "hostile"``."""
+
+    api = (1, 0)
+    config_class = HostileConfig
+    slot_source = SlotSource(INDEX, -FIRST_INDEX)
+
+    @hookimpl
+    def rm_create(self, config: HostileConfig, context: RmContext) -> ResourceManager:
+        from twister2_testkit.hostile.manager import HostileManager
+
+        return HostileManager(config, context)

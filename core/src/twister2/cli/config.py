@@ -34,7 +34,11 @@ def _show(arguments: argparse.Namespace) -> int:
     from twister2.host import PluginHost
 
     resolved = resolve(
-        host=PluginHost(), profile=arguments.profile, files=arguments.config, settings=arguments.settings
+        host=PluginHost(),
+        profile=arguments.profile,
+        files=arguments.config,
+        settings=arguments.settings,
+        accept_absent=True,
     )
     for warning in resolved.warnings:
         print(f"warning: {warning}", file=sys.stderr)

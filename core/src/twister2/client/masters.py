@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -222,6 +223,7 @@ class ThreadMaster(Master):
         super().__init__(prepared)
         from twister2.master.facts import JobFacts
         from twister2.master.local import LocalMaster
+        from twister2.master.observing import MasterObservers
 
         ticket, resolved = prepared.master_ticket, prepared.resolved
         self._stores: list[StateStore] = []
@@ -245,10 +247,11 @@ class ThreadMaster(Master):
             state_root=state_root,
         )
         self._master = LocalMaster(facts, ticket.join_key, prepared.package, prepared.folder, store)
+        MasterObservers(prepared.host, resolved, self._master.job, self._master.journal, ticket.program)
 
     def start(self) -> Allocation:
-        from twister2.worker.program import load
         from twister2.client.threads import run_worker
+        from twister2.worker.program import load
 
         prepared, ticket = self._prepared, self._prepared.master_ticket
         manifest = Manifest.decode(_manifest_of(prepared))
@@ -281,6 +284,7 @@ class ThreadMaster(Master):
 
     def stop(self, *, now: bool) -> None:
         self._master.join(0.0 if now else STOP_S)
+        shutil.rmtree(self._prepared.folder / "program", ignore_errors=True)
         for store in self._stores:
             store.close()
 

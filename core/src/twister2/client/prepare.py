@@ -21,6 +21,7 @@ from twister2.control.package import Manifest, pack
 from twister2.control.ticket import MasterTicket, Ticket, curve_pair, new_key
 from twister2.host import Pins, PluginHost
 from twister2.host.matching import Match, match
+from twister2.spec.errors import CapabilityError
 from twister2.spec.rm import Allocation, ResourceGroup, ResourceManager, RmContext
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ def prepare(submission: Submission, args: Sequence[str], *, want_results: bool, 
         resolved=data,
         pins=manifest.pins,  # type: ignore[arg-type]
         groups=[attrs.asdict(group) for group in groups],
+        program=program.label,
         world=fits.world,
         serve_pmi=fits.supervisors_serve,
     )

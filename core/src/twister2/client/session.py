@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import attrs
 
@@ -15,11 +14,11 @@ from twister2.client.prepare import Prepared
 from twister2.client.records import JobRecord, read_state
 from twister2.control.folders import make_private, runtime_folder
 from twister2.control.messages import Message
+from twister2.control.observing import observe
 from twister2.host import ObserverSet
 from twister2.master.journal import Journal
-from twister2.spec.environment import WorkerEvent
 from twister2.spec.errors import JobKilledError, ResourceError, Twister2Error, from_dict
-from twister2.spec.observe import JobFacts, Progress
+from twister2.spec.observe import JobFacts
 from twister2.spec.rm import JobHandle, JobState
 
 POLL_S = 0.2
@@ -162,27 +161,16 @@ class Session:
         self._observers.call("job_state", job_id=self.job_id, state=state.value, reason=reason)
 
     def _take(self, message: Message) -> None:
-        body, call = message.body, self._observers.call
+        body = message.body
+        observe(self._observers, self.job_id, message.kind, body)
         match message.kind:
             case "output":
-                call("output", job_id=self.job_id, worker_id=body["worker"], stream=body["stream"], text=body["text"])
                 self._output(body["worker"], body["stream"], body["text"])
                 if not self._same_files:
                     self._own_journal().output(body["worker"], body["text"])
-            case "state":
-                call("job_state", job_id=self.job_id, state=body["state"], reason=body["reason"])
-                if not self._same_files:
-                    self._own_journal().state(**body)
-            case "attempt":
-                call("attempt_started", job_id=self.job_id, attempt=body["attempt"], n_workers=body["n_workers"])
-            case "worker":
-                call("worker_event", job_id=self.job_id, event=WorkerEvent(**body))
-            case "progress":
-                call("progress", job_id=self.job_id, progress=_progress(body))
-            case "checkpoint":
-                call("checkpoint_committed", job_id=self.job_id, number=body["number"])
+            case "state" if not self._same_files:
+                self._own_journal().state(**body)
             case "attached":
-                call("job_state", job_id=self.job_id, state=body["state"], reason=body["reason"])
                 if body["wants_package"] and self._connection is not None:
                     self._connection.send("push", {}, (self._prepared.package,))
             case "refused":
@@ -247,16 +235,3 @@ class Session:
         self._observers.call(
             "job_ended", job_id=self.job_id, state=outcome.state.value, reason=reason, seconds=outcome.seconds
         )
-
-
-def _progress(body: Mapping[str, Any]) -> Progress:
-    return Progress(
-        worker_id=body["worker"],
-        attempt=body.get("attempt", 0),
-        step=body.get("step", ""),
-        done=body.get("done", 0.0),
-        total=body.get("total"),
-        unit=body.get("unit", ""),
-        counters=body.get("counters", {}),
-        memory=body.get("memory", 0),
-    )

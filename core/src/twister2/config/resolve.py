@@ -17,9 +17,10 @@ from twister2.config.layers import (
     read_overrides,
     read_settings,
 )
+from twister2.config.problems import config_error, error_of, sentence
 from twister2.config.structure import Report, did_you_mean, structure, unstructure
 from twister2.config.tree import Leaf, Node, Tree, from_data, merge, origin_of
-from twister2.spec.errors import ConfigError, PluginError
+from twister2.spec.errors import PluginError, PluginNotFoundError
 from twister2.spec.options import SECRET
 from twister2.spec.plugin import KINDS
 
@@ -45,6 +46,7 @@ class Resolved:
 
     :ivar job: options of ``[job]``. :ivar profile: name of the profile, None without one.
     :ivar origins: dotted key -> where its value comes from. :ivar warnings: what was accepted, but should be changed.
+    :ivar absent: selected plugins that are not installed, where that was accepted.
     """
 
     job: JobConfig
@@ -54,6 +56,7 @@ class Resolved:
     _tree: Tree = attrs.field(repr=False)
     _host: PluginSource = attrs.field(repr=False)
     _plugins: dict[tuple[str, str], Any] = attrs.field(factory=dict, repr=False, eq=False)
+    absent: frozenset[tuple[str, str]] = frozenset()
 
     def plugin(self, kind: str, name: str) -> Any:
         """The checked options of a plugin: an object of its ``config_class``.
@@ -77,7 +80,8 @@ class Resolved:
         """All options as nested plain data: ``tables()["job"]["workers"]``, ``tables()["rm"]["slurm"]``."""
         data: dict[str, Any] = {"job": _plain(self.job, hide_secrets)}
         for kind, name in self.selection():
-            data.setdefault(kind, {})[name] = _plain(self.plugin(kind, name), hide_secrets)
+            if (kind, name) not in self.absent:
+                data.setdefault(kind, {})[name] = _plain(self.plugin(kind, name), hide_secrets)
         return data
 
     def to_dict(self) -> dict[str, Any]:
@@ -130,6 +134,7 @@ def resolve(
     settings: Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None,
     early: Callable[[JobConfig, Any], None] | None = None,
+    accept_absent: bool = False,
 ) -> Resolved:
     """Resolve the configuration of a job from all layers.
 
@@ -137,15 +142,16 @@ def resolve(
         resource manager. :param files: TOML files in place of the nearest ``twister2.toml``, later ones win.
     :param environ: the environment, this process's when None. :param settings: ``"rm.slurm.partition=debug"``...
     :param overrides: nested keyword values of a program, ``{"job": {"workers": 4}}``; None in it means not given.
-    :param early: called with the job's options and those of its resource manager as soon as these are known to be right,
-        before other plugins are loaded.
+    :param early: called with the job's options and those of its resource manager as soon as these are known to be
+        right, before other plugins are loaded.
+    :param accept_absent: selected plugins that are not installed are a warning: to look at a configuration, not to run.
     :raises ConfigError: everything that is wrong, at once (``details["problems"]``).
-    :raises PluginError: nothing else is wrong, but one selected plugin cannot be loaded.
+    :raises PluginError: nothing else is wrong, but one selected plugin cannot be loaded, or several are not installed.
     """
     report = Report()
     tree = _read_layers(host, profile, files, os.environ if environ is None else environ, settings, report)
     tree = _laid_over(tree, read_overrides(overrides or {}), report)
-    return _checked(tree, profile, host, report, early)
+    return _checked(tree, profile, host, report, early, accept_absent)
 
 
 def resolve_plugin(
@@ -217,12 +223,20 @@ def _with_profile(tree: Tree, profile: str | None, host: PluginSource, report: R
     managers = sorted({record.name for record in host.discover("rm")})
     if chosen is None and profile not in managers:
         hint = did_you_mean(profile, [*profiles, *managers])
-        report.problem(
-            "",
-            f"there is no profile {profile!r}{hint} (profiles: {', '.join(sorted(profiles)) or 'none'}; "
-            f"installed resource managers: {', '.join(managers) or 'none'})",
-            "profile",
-        )
+        if hint:
+            report.problem(
+                "",
+                f"there is no profile {profile!r}{hint} (profiles: {', '.join(sorted(profiles)) or 'none'}; "
+                f"installed resource managers: {', '.join(managers) or 'none'})",
+                "profile",
+            )
+            return tree
+        # Like none that there is: most likely a resource manager that is not installed, whose error says how to.
+        try:
+            host.load("rm", profile)
+        except PluginError as error:
+            error.why += f"; profiles: {', '.join(sorted(profiles)) or 'none'}"
+            report.failures.append((error, "job.rm", f"profile {profile}"))
         return tree
     if profile in managers:
         # The name of a resource manager chooses it, unless a table of that name chooses another.
@@ -242,14 +256,15 @@ def _checked(
     host: PluginSource,
     report: Report,
     early: Callable[[JobConfig, Any], None] | None,
+    accept_absent: bool,
 ) -> Resolved:
     for key in [key for key in tree if key != "job" and key not in KINDS]:
         hint = did_you_mean(key, ["job", "profile", *KINDS])
         report.problem(key, f"unknown table{hint}", origin_of(tree[key]))
     job = structure(JobConfig, tree.get("job", {}), "job", report)
     wrong = {problem.path for problem in report.problems}
+    wrong |= {path for _, path, _ in report.failures}
     plugins: dict[tuple[str, str], Any] = {}
-    errors: list[tuple[PluginError, str, str]] = []
     chosen = [pair for pair in selected(job) if f"job.{pair[0]}" not in wrong]
     for kind, name in chosen:
         try:
@@ -257,18 +272,19 @@ def _checked(
             if kind == "rm" and early is not None and not report.problems:
                 early(job, plugins[kind, name])
         except PluginError as error:
-            errors.append((error, f"job.{kind}", report.origins.get(f"job.{kind}", "default")))
+            report.failures.append((error, f"job.{kind}", report.origins.get(f"job.{kind}", "default")))
     _check_other_tables(tree, set(chosen), host, report)
     for sentence in host.missing_requirements(job.requires):
         report.problem("job.requires", sentence, report.origins["job.requires"])
-    if len(errors) == 1 and not report.problems:
-        failure, path, origin = errors[0]
-        failure.where = f"{path} [{origin}]; {failure.where}"
-        raise failure
-    if errors or report.problems:
-        problems = report.problems + [Problem(path, f"{e.what}; {e.why}", origin) for e, path, origin in errors]
-        raise config_error(problems) from (errors[0][0] if errors else None)
-    return Resolved(job, profile, report.origins, tuple(report.warnings), tree, host, plugins)
+    absent: frozenset[tuple[str, str]] = frozenset()
+    if accept_absent:
+        absent = frozenset(selected(job)) - frozenset(plugins)
+        kept = [failure for failure in report.failures if not isinstance(failure[0], PluginNotFoundError)]
+        report.warnings += [sentence(failure) for failure in report.failures if failure not in kept]
+        report.failures[:] = kept
+    if report.failures or report.problems:
+        raise error_of(report)
+    return Resolved(job, profile, report.origins, tuple(report.warnings), tree, host, plugins, absent)
 
 
 def _structure_plugin(tree: Tree, kind: str, name: str, host: PluginSource, report: Report) -> Any:
@@ -291,15 +307,3 @@ def _check_other_tables(tree: Tree, chosen: set[tuple[str, str]], host: PluginSo
                 hint = did_you_mean(name, known)
                 installed = f" (installed: {', '.join(sorted(known)) or 'none'})"
                 report.problem(f"{kind}.{name}", f"no such {kind} plugin{hint}{installed}", origin_of(table[name]))
-
-
-def config_error(problems: Sequence[Problem]) -> ConfigError:
-    """One error that says everything."""
-    lines = [str(problem) for problem in problems]
-    return ConfigError(
-        "the configuration has a problem" if len(lines) == 1 else f"the configuration has {len(lines)} problems",
-        why="\n           ".join(lines),
-        remedy="correct it; `twister2 config show --origin` shows where values come from, "
-        "`twister2 plugins show KIND NAME` what a plugin's options mean",
-        details={"problems": lines},
-    )

@@ -18,6 +18,7 @@ import attrs
 
 from twister2.config.layers import Problem
 from twister2.config.tree import Leaf, Node, Tree, from_data, origin_of
+from twister2.spec.errors import PluginError
 from twister2.spec.options import WAS
 
 _TRUE = ("true", "yes", "on", "1")
@@ -30,9 +31,13 @@ class WrongValueError(Exception):
 
 @attrs.define
 class Report:
-    """What structuring one or more tables found out."""
+    """What structuring one or more tables found out.
+
+    :ivar failures: plugins that cannot be loaded: the error, the option that selects it, where that comes from.
+    """
 
     problems: list[Problem] = attrs.field(factory=list)
+    failures: list[tuple[PluginError, str, str]] = attrs.field(factory=list)
     warnings: list[str] = attrs.field(factory=list)
     origins: dict[str, str] = attrs.field(factory=dict)
 

@@ -24,7 +24,7 @@ HIGH_WATER = 100_000
 
 
 def _socket(context: zmq.Context[Any], kind: int) -> zmq.Socket[bytes]:
-    sock = context.socket(kind)
+    sock: zmq.Socket[bytes] = context.socket(kind)
     sock.linger = 0
     sock.sndhwm = sock.rcvhwm = HIGH_WATER
     sock.ipv6 = True
@@ -67,7 +67,8 @@ class Listener:
             port = self._socket.bind_to_random_port(wanted)
             return [f"tcp://{_bracket(host)}:{port}" for host in local_addresses()]
         self._socket.bind(wanted)
-        return [self._socket.last_endpoint.decode().rstrip("\0")]
+        endpoint = self._socket.getsockopt(zmq.LAST_ENDPOINT)
+        return [endpoint.decode().rstrip("\0") if isinstance(endpoint, bytes) else wanted]
 
     def fileno(self) -> int:
         return int(self._socket.fd)

@@ -92,6 +92,7 @@ class MasterTicket:
     :ivar listen: addresses to bind: ``ipc://path`` or ``tcp://*``. :ivar in_client: whether it is a child of the client.
     :ivar detached: whether the job goes on when the client has gone.
     :ivar resolved: the configuration, :ivar pins: pinned plugins, :ivar groups: resource groups, as plain data.
+    :ivar program: the program's name for people.
     :ivar handle: the allocation's handle when it was known in time.
     :ivar world: process world to start; :ivar serve_pmi: the supervisors serve PMI-1 instead.
     """
@@ -110,6 +111,7 @@ class MasterTicket:
     resolved: dict[str, Any]
     pins: dict[str, Any]
     groups: list[dict[str, Any]]
+    program: str = ""
     world: str | None = None
     serve_pmi: bool = False
     handle: dict[str, Any] | None = None

@@ -6,6 +6,7 @@ import signal
 
 from twister2.master.slots import Slot
 from twister2.spec.errors import (
+    JobFailedError,
     StepAbortedError,
     StepMismatchError,
     Twister2Error,
@@ -35,6 +36,22 @@ def lost(slot: Slot, why: str) -> WorkerLostError:
         why=why,
         remedy="the job is started again while attempts are left (job.attempts); see the host's own logs",
         where=f"host {slot.facts.get('node', {}).get('host', '?')}",
+        details={"worker": slot.number},
+    )
+
+
+def never_joined(slot: Slot, text: str) -> Twister2Error:
+    """The error for a copy that ended before it joined; one that was killed from outside counts as lost.
+
+    :param text: the resource manager's words, e.g. ``exited 137 (SIGKILL)``.
+    """
+    code = text.split()[1] if " " in text else ""
+    if code in (str(128 + signal.SIGKILL), str(128 + signal.SIGTERM)):
+        return lost(slot, f"its supervisor {text} before it could join")
+    return JobFailedError(
+        f"worker {slot.number} ended before it could join",
+        why=f"its supervisor {text}",
+        remedy="see 'twister2 logs --manager' for what it wrote; check Python and the packages on its host",
         details={"worker": slot.number},
     )
 

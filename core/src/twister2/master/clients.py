@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 BACKLOG = 10_000
@@ -22,6 +22,8 @@ class Clients:
     def __init__(self, key: str, post: Post) -> None:
         self._key, self._post = key, post
         self._peers: set[bytes] = set()
+        self.listener: Callable[[str, dict[str, Any]], None] | None = None
+        """Hears everything the clients are told."""
         self._backlog: list[tuple[str, dict[str, Any], Sequence[bytes]]] | None = []
 
     @property
@@ -49,6 +51,8 @@ class Clients:
 
     def tell(self, kind: str, body: dict[str, Any], blobs: Sequence[bytes] = ()) -> None:
         """Tell all clients, or keep it for the first one."""
+        if self.listener is not None:
+            self.listener(kind, body)
         if self._backlog is not None and len(self._backlog) < BACKLOG:
             self._backlog.append((kind, body, blobs))
         for peer in self._peers:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from twister2.control.messages import Message
 from twister2.control.ticket import Ticket, new_key
-from twister2.master.causes import abort_for_others, exited, lost, retryable
+from twister2.master.causes import abort_for_others, exited, lost, never_joined, retryable
 from twister2.master.checkpoints import Checkpoints
 from twister2.master.clients import Clients, Post
 from twister2.master.exchanges import Exchanges
@@ -306,16 +306,8 @@ class Job:
         if slot.phase in ("joined", "ended"):
             self._lose(slot, f"its supervisor {text}")
         elif slot.phase == "absent" and self._cause is None:
-            self._abort(
-                JobFailedError(
-                    f"worker {slot.number} ended before it could join",
-                    why=f"its supervisor {text}",
-                    remedy="see 'twister2 logs' for what it wrote; check Python and the packages on its host",
-                    details={"worker": slot.number},
-                )
-            )
             slot.phase, slot.gone = "lost", True
-            self._finish_attempt_if_over()
+            self._abort(never_joined(slot, text), by=slot.number)
 
     def tick(self) -> None:
         """Deadlines: silent supervisors, joins, exchanges, user processes that do not end after an abort."""

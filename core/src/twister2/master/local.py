@@ -31,9 +31,9 @@ class LocalMaster:
         self._inbox: queue.SimpleQueue[tuple[bytes, Message]] = queue.SimpleQueue()
         self._peers: dict[bytes, Deliver] = {}
         self._beats: list[Callable[[], None]] = []
-        self._journal = Journal(folder)
+        self.journal = Journal(folder)
         self._heartbeat_s, self._grace_s = facts.config.heartbeat_s, facts.config.kill_grace_s
-        self.job = Job(facts, join_key, self._post, self, self._journal, store)
+        self.job = Job(facts, join_key, self._post, self, self.journal, store)
         self.job.package = package
         self._thread = threading.Thread(target=self._run, name="twister2-master", daemon=True)
 
@@ -74,7 +74,7 @@ class LocalMaster:
         while not (self.job.all_gone and self.job.clients.ever_came) and time.monotonic() < until:
             self._take(0.02)
         self.job.announce_end()
-        self._journal.close()
+        self.journal.close()
 
     def _take(self, timeout_s: float) -> None:
         try:

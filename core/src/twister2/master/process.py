@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pathlib
 import select
@@ -24,8 +23,9 @@ from twister2.master.facts import JobFacts
 from twister2.master.job import Job
 from twister2.master.journal import Journal
 from twister2.master.manager import ManagerThread
+from twister2.master.observing import MasterObservers
 from twister2.spec.errors import Twister2Error
-from twister2.spec.rm import JobHandle, JobStatus, ResourceGroup, ResourceManager, RmContext
+from twister2.spec.rm import JobHandle, JobState, JobStatus, ResourceGroup, ResourceManager, RmContext
 from twister2.spec.state import StateContext, StateStore
 
 POLL_S = 0.1
@@ -80,11 +80,11 @@ class MasterProcess:
         (self._folder / "addresses").write_text(" ".join(self._listener.addresses))
         self.job = Job(facts, ticket.join_key, self._listener.send, self, self._journal, store)
         self.job.package = package
+        MasterObservers(host, resolved, self.job, self._journal, ticket.program)
         self.job.addresses = self._listener.addresses
         self._asked_state = self._slots_from = 0.0
         self._restarting = False
         self._signalled = False
-        self._line = b""
 
     # -- what the state machine asks of the resource manager ---------------------------------------------------------------
 
@@ -130,14 +130,12 @@ class MasterProcess:
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Serve until the job is over and everything it created is gone."""
+    def run(self) -> int:
+        """Serve until the job is over and everything it created is gone; the exit code is 0 when it completed."""
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._know_handle(self._ticket.handle)
-        if self._handle is None and not self._ticket.in_client:
-            self._thread.call(lambda: self._thread.backend.find(self._ticket.job_id), self._found)
         try:
             while not self.job.state.final:
                 self._turn()
@@ -150,6 +148,7 @@ class MasterProcess:
             for store in self._stores:
                 store.close()
             self._thread.close()
+        return 0 if self.job.state is JobState.COMPLETED else 1
 
     def _turn(self) -> None:
         wait = self._drain()
@@ -158,7 +157,7 @@ class MasterProcess:
             if self._lifeline is not None:
                 watched.append(self._lifeline)
             ready = select.select(watched, [], [], POLL_S)[0]
-            if self._lifeline is not None and self._lifeline in ready and not self._client_said_something():
+            if self._lifeline is not None and self._lifeline in ready and self._client_has_gone():
                 self._lifeline = None
                 self.job.kill("the client that the job belongs to has gone")
         self._thread.deliver()
@@ -167,15 +166,10 @@ class MasterProcess:
         self.job.tick()
         self._ask_state()
 
-    def _client_said_something(self) -> bool:
-        """The client sends the handle as a line once the manager has accepted the job; the end of file is its end."""
+    def _client_has_gone(self) -> bool:
+        """The client says nothing over the pipe: what makes it readable is its end."""
         assert self._lifeline is not None
-        data = os.read(self._lifeline, 1 << 16)
-        if data:
-            self._line += data
-            if self._line.endswith(b"\n"):
-                self._know_handle(json.loads(self._line))
-        return bool(data)
+        return not os.read(self._lifeline, 1)
 
     def _drain(self) -> bool:
         """Take all messages that have come; whether to wait for more."""
@@ -200,9 +194,12 @@ class MasterProcess:
     def _ask_state(self) -> None:
         now = time.monotonic()
         handle, backend = self._handle, self._thread.backend
-        if handle is None or now - self._asked_state < STATE_EVERY_S:
+        if now - self._asked_state < STATE_EVERY_S:
             return
         self._asked_state = asked = now
+        if handle is None:
+            self._thread.call(lambda: backend.find(self._ticket.job_id), self._found)
+            return
 
         def done(status: JobStatus | None, error: Twister2Error | None) -> None:
             if status is not None:
@@ -261,14 +258,12 @@ def main() -> int:
         if path:
             ticket = MasterTicket.decode(pathlib.Path(path).read_bytes())
             package = (pathlib.Path(ticket.folder) / "package").read_bytes()
-            MasterProcess(ticket, package, None).run()
-        else:
-            ticket = MasterTicket.decode(_read_exactly(0))
-            MasterProcess(ticket, _read_exactly(0), None if ticket.detached else 0).run()
+            return MasterProcess(ticket, package, None).run()
+        ticket = MasterTicket.decode(_read_exactly(0))
+        return MasterProcess(ticket, _read_exactly(0), None if ticket.detached else 0).run()
     except Twister2Error as error:
         print(str(error), file=sys.stderr, flush=True)
         return 1
-    return 0
 
 
 def _read_exactly(descriptor: int) -> bytes:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twister2.control.package import Manifest
-from twister2.spec.errors import PackageError, PluginMismatchError, Twister2Error, UserCodeError
+from twister2.spec.errors import PackageError, PluginMismatchError, Twister2Error, UserCodeError, WorkerExitedError
 
 MAIN = "__mp_main__"
 """Name under which workers import a program file, so that a ``__main__`` guard keeps its code from running."""
@@ -100,10 +100,25 @@ def _lookup(module: types.ModuleType, name: str) -> Callable[..., Any]:
     return function
 
 
+def exit_code_of(error: SystemExit) -> int:
+    """The exit code that ``sys.exit`` meant: 0 for none, 1 for a text."""
+    if error.code is None:
+        return 0
+    return error.code if isinstance(error.code, int) else 1
+
+
 def user_error(error: BaseException, doing: str, **details: Any) -> Twister2Error:
     """The error for people: a UserCodeError with the user's traceback, or the error itself when it is one of ours."""
     if isinstance(error, Twister2Error):
         return error
+    if isinstance(error, SystemExit) and "worker" in details:
+        return WorkerExitedError(
+            f"worker {details['worker']} called sys.exit({error.code!r})",
+            why="the program ended this worker with an error code",
+            remedy="raise an exception that says what is wrong, or return",
+            where=_innermost(error),
+            details={"code": exit_code_of(error), **details},
+        )
     text = format_user_traceback(error)
     where = _innermost(error)
     return UserCodeError(

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from twister2.control.package import MANIFEST, Manifest
-from twister2.spec.errors import Twister2Error, WorkerExitedError
+from twister2.spec.errors import Twister2Error
 from twister2.worker.board import StepBoard
 from twister2.worker.environment import Environment, Start
 from twister2.worker.pipe import Pipe
 from twister2.worker.pmi import environment
-from twister2.worker.program import check_python, load, user_error
+from twister2.worker.program import check_python, exit_code_of, load, user_error
 from twister2.worker.results import pickled_result
 from twister2.worker.userlink import ProcessLink
 
@@ -102,15 +102,7 @@ def _return(link: ProcessLink, result: Any, manifest: Manifest, environment: Env
 
 
 def _fail(link: ProcessLink, error: BaseException) -> None:
-    if isinstance(error, SystemExit):
-        code = error.code if isinstance(error.code, int) else 0 if error.code is None else 1
-        if code == 0 and not link.aborted:
-            link.post("returned", {}, pickle.dumps(None))
-            return
-        error = WorkerExitedError(
-            f"worker {link.worker_id} called sys.exit({error.code!r})",
-            why="the program ended this worker with an error code",
-            remedy="raise an exception that says what is wrong, or return",
-            details={"code": code},
-        )
+    if isinstance(error, SystemExit) and exit_code_of(error) == 0 and not link.aborted:
+        link.post("returned", {}, pickle.dumps(None))
+        return
     link.fail(user_error(error, "running", worker=link.worker_id))

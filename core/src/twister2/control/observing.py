@@ -1,0 +1,43 @@
+"""From what a master tells its clients to the hooks of observers: the same in the client and in the master."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from twister2.spec.environment import WorkerEvent
+from twister2.spec.observe import Progress
+
+if TYPE_CHECKING:
+    from twister2.host import ObserverSet
+
+
+def observe(observers: ObserverSet, job_id: str, kind: str, body: Mapping[str, Any]) -> None:
+    """Call the hook that belongs to a message of the master; messages without one are passed over."""
+    call = observers.call
+    match kind:
+        case "output":
+            call("output", job_id=job_id, worker_id=body["worker"], stream=body["stream"], text=body["text"])
+        case "state" | "attached":
+            call("job_state", job_id=job_id, state=body["state"], reason=body["reason"])
+        case "attempt":
+            call("attempt_started", job_id=job_id, attempt=body["attempt"], n_workers=body["n_workers"])
+        case "worker":
+            call("worker_event", job_id=job_id, event=WorkerEvent(**body))
+        case "progress":
+            call("progress", job_id=job_id, progress=_progress(body))
+        case "checkpoint":
+            call("checkpoint_committed", job_id=job_id, number=body["number"])
+
+
+def _progress(body: Mapping[str, Any]) -> Progress:
+    return Progress(
+        worker_id=body["worker"],
+        attempt=body.get("attempt", 0),
+        step=body.get("step", ""),
+        done=body.get("done", 0.0),
+        total=body.get("total"),
+        unit=body.get("unit", ""),
+        counters=body.get("counters", {}),
+        memory=body.get("memory", 0),
+    )

@@ -1,0 +1,33 @@
+"""The observers that want to be called in the job master."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from twister2.config import Resolved
+from twister2.control.observing import observe
+from twister2.host import ObserverSet, PluginHost
+from twister2.master.job import Job
+from twister2.master.journal import Journal
+from twister2.spec.observe import JobFacts
+
+
+class MasterObservers:
+    """Loads them, lets them hear what clients are told, and tells them the end."""
+
+    def __init__(self, host: PluginHost, resolved: Resolved, job: Job, journal: Journal, program: str) -> None:
+        """An observer that fails is disabled; the event log says so."""
+        chosen = [(name, resolved.plugin("observe", name)) for name in resolved.job.observe]
+        self._job = job
+        self._set = ObserverSet.load(host, chosen, "master", lambda text: journal.event("observer", why=text))
+        if self._set.names:
+            facts = job.facts
+            self._set.start(JobFacts(facts.job_id, facts.name, facts.n_workers, resolved.job.rm, program))
+            job.clients.listener = partial(self._hear, facts.job_id)
+
+    def _hear(self, job_id: str, kind: str, body: dict[str, Any]) -> None:
+        observe(self._set, job_id, kind, body)
+        if kind == "ended":
+            reason = body["error"]["what"] if body["error"] else ""
+            self._set.call("job_ended", job_id=job_id, state=body["state"], reason=reason, seconds=body["seconds"])

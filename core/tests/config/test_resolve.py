@@ -209,3 +209,39 @@ def test_secrets_are_shown_nowhere(layers, host):
     assert "s3cret" not in repr(found.plugin("rm", "slurm"))
     assert "s3cret" not in str(found.tables(hide_secrets=True))
     assert found.tables()["rm"]["slurm"]["token"] == "s3cret"
+
+
+def test_plugins_that_are_all_only_missing_are_one_error_with_one_command(layers, host):
+    def load(kind, name, known=host.load):
+        try:
+            return known(kind, name)
+        except PluginNotFoundError as error:
+            error.details["install"] = f"python -m pip install twister2-{kind}-{name}"
+            raise
+
+    host.load = load
+    with pytest.raises(PluginNotFoundError) as caught:
+        layers(host, settings=["job.exec=thread", "job.state=fil"])
+    assert caught.value.remedy == "python -m pip install twister2-exec-thread twister2-state-fil"
+    assert "job.exec: no exec plugin is called 'thread'; not here  [-o]" in caught.value.why
+    with pytest.raises(ConfigError) as mixed:
+        layers(host, settings=["job.exec=thread", "job.workers=0"])
+    assert mixed.value.remedy.startswith("python -m pip install twister2-exec-thread; correct it")
+
+
+def test_a_profile_like_none_that_there_is_is_a_missing_manager(layers, host):
+    with pytest.raises(PluginNotFoundError) as caught:
+        layers(host, profile="k8s", project="[profile.night.job]\nworkers = 1\n")
+    assert caught.value.where == "job.rm [profile k8s]; h"
+    assert "no rm plugin is called 'k8s'" in caught.value.what
+    assert "profiles: night" in caught.value.why
+
+
+def test_what_is_missing_can_be_looked_past_and_what_is_wrong_cannot(layers, host):
+    found = layers(host, settings=["job.exec=thread"], accept_absent=True)
+    assert "no exec plugin is called 'thread'" in found.warnings[0]
+    assert found.absent == {("exec", "thread")}
+    assert "exec" not in found.tables()
+    assert found.tables()["rm"]
+    with pytest.raises(ConfigError):
+        layers(host, settings=["job.exec=thread", "job.workers=0"], accept_absent=True)

@@ -10,7 +10,6 @@ import attrs
 
 from twister2.config.job import JobConfig
 from twister2.config.layers import (
-    Problem,
     config_files,
     read_environment,
     read_file,
@@ -274,8 +273,8 @@ def _checked(
         except PluginError as error:
             report.failures.append((error, f"job.{kind}", report.origins.get(f"job.{kind}", "default")))
     _check_other_tables(tree, set(chosen), host, report)
-    for sentence in host.missing_requirements(job.requires):
-        report.problem("job.requires", sentence, report.origins["job.requires"])
+    for unmet in host.missing_requirements(job.requires):
+        report.problem("job.requires", unmet, report.origins["job.requires"])
     absent: frozenset[tuple[str, str]] = frozenset()
     if accept_absent:
         absent = frozenset(selected(job)) - frozenset(plugins)

@@ -22,12 +22,14 @@ class Program:
 
     :ivar spec: how workers find the function (:class:`twister2.control.package.Manifest`). :ivar files: contents by name.
     :ivar label: for people. :ivar function: the function itself, when it is one of this process.
+    :ivar problem: why it cannot be sent to other processes.
     """
 
     spec: dict[str, Any]
     files: dict[str, bytes]
     label: str
     function: Callable[..., Any] | None = attrs.field(default=None, eq=False)
+    problem: PackageError | None = attrs.field(default=None, eq=False)
 
 
 def from_file(text: str) -> Program:
@@ -48,8 +50,6 @@ def from_function(function: Callable[..., Any]) -> Program:
 
     A function of the main script is imported by the workers from that script; one of another module is imported from it;
     functions of a notebook, and those defined inside others, travel by cloudpickle.
-
-    :raises PackageError: it cannot be pickled.
     """
     name = getattr(function, "__qualname__", "")
     module = sys.modules.get(getattr(function, "__module__", ""))
@@ -67,7 +67,10 @@ def from_function(function: Callable[..., Any]) -> Program:
         spec = {"kind": "module", "module": module.__name__, "function": name}
         return Program(spec, files, f"{module.__name__}:{name}", function)
     spec = {"kind": "pickle", "path": "function.pickle"}
-    return Program(spec, {"function.pickle": _cloudpickled(function)}, label, function)
+    try:
+        return Program(spec, {"function.pickle": _cloudpickled(function)}, label, function)
+    except PackageError as error:  # threads of this process could still call it
+        return Program(spec, {}, label, function, error)
 
 
 def _cloudpickled(function: Callable[..., Any]) -> bytes:

@@ -114,6 +114,14 @@ def prepare(submission: Submission, args: Sequence[str], *, want_results: bool, 
         "rm", job.rm, resolved.plugin("rm", job.rm), context=RmContext(state_dir=str(state))
     )
     offers = backend.offers
+    if program.problem is not None and not offers.in_process:
+        raise program.problem
+    if detached and not offers.outlives_client:
+        raise CapabilityError(
+            f"this job cannot go on without its client: rm {job.rm} does not offer it",
+            why=offers.why.get("outlives_client", "its jobs end with the submitting process"),
+            remedy="submit without --detach, or with another resource manager or other options of it",
+        )
     transports = {name: cast("CommSpec", host.load("comm", name).plugin).facts for name in job.comm}
     fits = match(rm=job.rm, offers=offers, transports=transports, workers=job.workers, master=job.master)
     pins = host.pin(resolved.selection())

@@ -21,7 +21,7 @@ from twister2.spec.network import Fingerprint, Group
 from twister2.worker.environment import Environment, Start
 from twister2.worker.facts import worker_facts
 from twister2.worker.link import Link
-from twister2.worker.program import user_error
+from twister2.worker.program import exit_code_of, user_error
 from twister2.worker.results import pickled_result
 
 _inside = threading.local()
@@ -208,7 +208,7 @@ def _live(link: ThreadLink, function: Callable[[Any], Any], manifest: Manifest, 
     result: bytes | None = None
     failed = False
     try:
-        returned = function(environment)
+        returned = _called(function, environment)
         link.poll()
         link.raise_if_aborted()
         environment.close(aborted=False)
@@ -221,3 +221,13 @@ def _live(link: ThreadLink, function: Callable[[Any], Any], manifest: Manifest, 
         sys.stdout.flush()
         shutil.rmtree(volatile.parent, ignore_errors=True)
         link.ended(1 if failed else 0, result, failed)
+
+
+def _called(function: Callable[[Any], Any], environment: Environment) -> Any:
+    """Call the program; ``sys.exit(0)`` is a return."""
+    try:
+        return function(environment)
+    except SystemExit as error:
+        if exit_code_of(error) != 0:
+            raise
+        return None

@@ -90,7 +90,7 @@ class Environment:
         self.home.mkdir()
 
     def install(self, *wheels: Wheel, extras: tuple[str, ...] = ()) -> None:
-        """Install wheels of this repository, and what they declare of others' packages, from the running interpreter."""
+        """Install wheels of this repository, and from the running interpreter what they declare of others."""
         self.pip("install", "--no-deps", "--no-index", "--no-compile", *[str(wheel.path) for wheel in wheels])
         for name in sorted(set().union(*(wheel.needs(*extras) for wheel in wheels))):
             if not name.startswith("twister2"):

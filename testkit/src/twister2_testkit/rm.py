@@ -49,21 +49,25 @@ class ResourceManagerSuite(ResourceManagerHarness):
         missing = sorted(set(closed) - set(offers.why) - {"why"})
         assert not missing, f"offers.why gives no reason for {', '.join(missing)}"
 
-    def test_a_world_that_is_not_offered_is_refused(self, rm: ResourceManager, state_dir: Path) -> None:
+    def test_a_world_that_is_not_offered_is_refused(
+        self, rm: ResourceManager, jobs: list[JobHandle], state_dir: Path
+    ) -> None:
         allocation = self.allocation(state_dir, "sleep", "600", world="no-such-world")
         with pytest.raises(Exception, match="no-such-world"):
-            rm.submit(allocation)
+            jobs.append(rm.submit(allocation))
         assert rm.find(allocation.job_id) is None
         assert not carrying(allocation.job_id)
 
-    def test_more_than_can_ever_be_had_is_refused_at_once(self, rm: ResourceManager, state_dir: Path) -> None:
+    def test_more_than_can_ever_be_had_is_refused_at_once(
+        self, rm: ResourceManager, jobs: list[JobHandle], state_dir: Path
+    ) -> None:
         if not rm.offers.same_host:
             pytest.skip(f"{SKIP_PREFIX}same_host is closed: {rm.offers.why.get('same_host', '')}")
         allocation = self.allocation(state_dir, "sleep", "600", n=10_000)
         allocation = attrs.evolve(allocation, groups=(ResourceGroup("worker", 10_000, memory_mb=10_000_000),))
         begin = time.monotonic()
         with pytest.raises(ResourcesExceededError) as caught:
-            rm.submit(allocation)
+            jobs.append(rm.submit(allocation))
         assert time.monotonic() - begin < 2.0
         assert "10,000" in str(caught.value) or "10000" in str(caught.value)
         assert not carrying(allocation.job_id), "something was started"

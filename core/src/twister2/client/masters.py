@@ -62,6 +62,9 @@ class Master(ABC):
     def lost(self) -> Twister2Error | None:
         """The error to report when it has ended and nothing more will come, else None. Called when it is silent."""
 
+    def leave(self) -> None:  # noqa: B027 - most hold nothing that could be let go
+        """The job goes on without this client."""
+
     @abstractmethod
     def stop(self, *, now: bool) -> None:
         """End it: wait for its orderly end, or (``now``) kill it. Idempotent."""
@@ -147,7 +150,8 @@ class AllocationMaster(Master):
         self._asked = 0.0
 
     def start(self) -> Allocation:
-        (self._prepared.folder / "package").write_bytes(self._prepared.package)
+        if self._prepared.master_ticket.has_package:
+            (self._prepared.folder / "package").write_bytes(self._prepared.package)
         return self._prepared.allocation
 
     def tell(self, handle: JobHandle) -> None:
@@ -192,6 +196,9 @@ class AllocationMaster(Master):
             if status.state.final or status.state is JobState.UNKNOWN:
                 return _ended_silently(status.reason or status.state.value)
         return None
+
+    def leave(self) -> None:
+        self._channel.close()
 
     def stop(self, *, now: bool) -> None:
         prepared, handle = self._prepared, self._handle

@@ -17,8 +17,9 @@ import twister2
 from twister2.client.packing import Program, extra_files
 from twister2.config import JobConfig, Resolved, resolve
 from twister2.control.folders import job_folder, runtime_path, state_folder
+from twister2.control.master_ticket import MasterTicket
 from twister2.control.package import Manifest, pack
-from twister2.control.ticket import MasterTicket, Ticket, curve_pair, new_key
+from twister2.control.ticket import Ticket, curve_pair, new_key
 from twister2.host import Pins, PluginHost
 from twister2.host.matching import Match, match
 from twister2.spec.errors import CapabilityError
@@ -162,6 +163,8 @@ def prepare(submission: Submission, args: Sequence[str], *, want_results: bool, 
         pins=manifest.pins,  # type: ignore[arg-type]
         groups=[attrs.asdict(group) for group in groups],
         program=program.label,
+        has_package=in_client or "package" in offers.shared_files,
+        shares_state=in_client or "state" in offers.shared_files,
         world=fits.world,
         serve_pmi=fits.supervisors_serve,
     )
@@ -175,6 +178,7 @@ def prepare(submission: Submission, args: Sequence[str], *, want_results: bool, 
         master_command=MASTER_COMMAND,
         environment={
             "TWISTER2_SLOT_FROM": slot_source.variable,
+            "TWISTER2_SLOT_BASE": str(slot_source.base),
             "TWISTER2_START_DEADLINE_S": str(job.start_deadline_s),
         },
         ticket=ticket.encode(),

@@ -54,6 +54,7 @@ class Session:
         self._connection: Connection | None = None
         self._outcome: Outcome | None = None
         self._journal: Journal | None = None
+        self._pushed = False
         self._begun = time.monotonic()
         self._same_files = prepared.match.master == "client" or "state" in prepared.backend.offers.shared_files
 
@@ -118,8 +119,28 @@ class Session:
         self._remove_runtime()
 
     def leave(self) -> None:
-        """The job goes on without this client."""
+        """The job goes on without this client, once its master has all it needs."""
+        assert self._master is not None
+        try:
+            if not self._prepared.master_ticket.has_package:
+                self._hand_over(self._master)
+        except BaseException:
+            self._undo()
+            raise
+        self._master.leave()
         self._prepared.backend.close()
+
+    def _hand_over(self, master: Master) -> None:
+        """Push the package to a master that shares no files with this client."""
+        self._connection = master.dial(self._while_queued)
+        while not self._pushed and self._outcome is None:
+            message = self._connection.receive(POLL_S)
+            if message is not None:
+                self._take(message)
+            elif (error := master.lost()) is not None:
+                raise error
+        self._connection.send("detach", {})
+        self._connection.close()
 
     # -- following -----------------------------------------------------------------------------------------------------
 
@@ -173,6 +194,10 @@ class Session:
             case "attached":
                 if body["wants_package"] and self._connection is not None:
                     self._connection.send("push", {}, (self._prepared.package,))
+            case "pushed":
+                self._pushed = True
+            case "event" if not self._same_files:
+                self._own_journal().append(dict(body))
             case "refused":
                 raise ResourceError("the job master refused this client", why=body["text"], remedy="submit again")
             case "ended":

@@ -5,7 +5,6 @@ TOML and Python values must have the right type; only text (environment, ``-o``)
 
 from __future__ import annotations
 
-import difflib
 import enum
 import math
 import types
@@ -146,6 +145,8 @@ def _message(error: Exception) -> str:
 def did_you_mean(name: str, choices: typing.Iterable[str]) -> str:
     """``"; did you mean 'x'?"``, or nothing when nothing is near."""
     # one letter of two or three differs
+    import difflib
+
     found = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5 if len(name) <= 3 else 0.6)
     return f"; did you mean {found[0]!r}?" if found else ""
 

@@ -1,8 +1,8 @@
 """The keys of a job and the tickets that carry them to its processes.
 
 The client makes everything before anything starts: the master's CURVE pair, the key by which clients of the job prove
-themselves, and the first attempt's join key. Workers get the *ticket*; the master gets the *master ticket*, which also
-has its secret key.
+themselves, and the first attempt's join key. Workers get the *ticket*; the master gets the *master ticket*
+(:mod:`twister2.control.master_ticket`), which also has its secret key.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import secrets
 import time
-from typing import Any
 
 import attrs
 
@@ -44,6 +42,8 @@ class Ticket:
 
 def new_key() -> str:
     """A random secret of 256 bits as text."""
+    import secrets
+
     return secrets.token_hex(32)
 
 
@@ -82,47 +82,6 @@ def wait_for_ticket(path: str, *, older_than: int, deadline_s: float) -> Ticket:
             )
         time.sleep(pause)
         pause = min(pause * 1.5, 0.5)
-
-
-@attrs.frozen
-class MasterTicket:
-    """What the master needs and nobody else may have.
-
-    :ivar folder: the job's folder where the master runs. :ivar runtime_dir: the job's short-lived folder there.
-    :ivar listen: addresses to bind: ``ipc://path`` or ``tcp://*``. :ivar in_client: whether it is a child of the client.
-    :ivar detached: whether the job goes on when the client has gone.
-    :ivar resolved: the configuration, :ivar pins: pinned plugins, :ivar groups: resource groups, as plain data.
-    :ivar program: the program's name for people.
-    :ivar handle: the allocation's handle when it was known in time.
-    :ivar world: process world to start; :ivar serve_pmi: the supervisors serve PMI-1 instead.
-    """
-
-    job_id: str
-    name: str
-    folder: str
-    runtime_dir: str
-    listen: tuple[str, ...]
-    in_client: bool
-    detached: bool
-    master_public: str
-    master_secret: str = attrs.field(repr=False)
-    client_key: str = attrs.field(repr=False)
-    join_key: str = attrs.field(repr=False)
-    resolved: dict[str, Any]
-    pins: dict[str, Any]
-    groups: list[dict[str, Any]]
-    program: str = ""
-    world: str | None = None
-    serve_pmi: bool = False
-    handle: dict[str, Any] | None = None
-
-    def encode(self) -> bytes:
-        return json.dumps(attrs.asdict(self)).encode()
-
-    @classmethod
-    def decode(cls, data: bytes) -> MasterTicket:
-        values = json.loads(data)
-        return cls(**{**values, "listen": tuple(values["listen"])})
 
 
 def write_private(path: str | os.PathLike[str], data: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform
+import sys
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -53,7 +53,7 @@ class PluginRecord:
 
 def python_minor() -> str:
     """This interpreter's version without the patch level, e.g. ``"3.11"``."""
-    return ".".join(platform.python_version_tuple()[:2])
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @attrs.frozen

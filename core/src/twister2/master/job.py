@@ -304,7 +304,9 @@ class Job:
 
     def _copy_exited(self, slot: Slot, text: str) -> None:
         if slot.phase in ("joined", "ended"):
-            self._lose(slot, f"its supervisor {text}")
+            # Of two copies of a slot one is refused and exits: who still beats has not ended.
+            if time.monotonic() - slot.heard > 1.5 * self.facts.config.heartbeat_s:
+                self._lose(slot, f"its supervisor {text}")
         elif slot.phase == "absent" and self._cause is None:
             slot.phase, slot.gone = "lost", True
             self._abort(never_joined(slot, text), by=slot.number)
@@ -463,6 +465,7 @@ class Job:
             waiting, self._before_package = self._before_package, []
             for worker, hello in waiting:
                 self._on_hello(worker, hello)
+            self._post(peer, "pushed", {})
         elif message.kind == "kill":
             self.kill(str(message.body.get("reason", "")))
         elif message.kind == "status":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import time
+from collections.abc import Callable
 from typing import IO, Any
 
 from twister2.control.ticket import write_private
@@ -16,8 +17,11 @@ STATE = "state.json"
 class Journal:
     """Writer of a job's folder; one per job, in the master (or in the client, when they share no files)."""
 
-    def __init__(self, folder: pathlib.Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: pathlib.Path, mirror: Callable[[dict[str, Any]], None] | None = None) -> None:
+        """
+        :param mirror: is given every event too.
+        """
+        self._folder, self._mirror = folder, mirror
         (folder / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
         self._events = (folder / EVENTS).open("a", encoding="utf-8")
         self._logs: dict[int, IO[str]] = {}
@@ -25,8 +29,14 @@ class Journal:
 
     def event(self, kind: str, **facts: Any) -> None:
         """Append an event; ``time`` is seconds since the epoch."""
-        self._events.write(json.dumps({"time": round(time.time(), 3), "event": kind, **facts}) + "\n")
+        self.append({"time": round(time.time(), 3), "event": kind, **facts})
+
+    def append(self, event: dict[str, Any]) -> None:
+        """Append an event as it is."""
+        self._events.write(json.dumps(event) + "\n")
         self._events.flush()
+        if self._mirror is not None:
+            self._mirror(event)
 
     def output(self, worker: int, text: str) -> None:
         """Append to a worker's log."""

@@ -17,7 +17,9 @@ import attrs
 
 from twister2.config import Resolved
 from twister2.control.channel import Listener
-from twister2.control.ticket import MasterTicket, Ticket
+from twister2.control.folders import job_folder, runtime_folder
+from twister2.control.master_ticket import MasterTicket
+from twister2.control.ticket import Ticket
 from twister2.host import Pins, PluginHost
 from twister2.master.facts import JobFacts
 from twister2.master.job import Job
@@ -46,7 +48,10 @@ class MasterProcess:
         host = PluginHost.from_pins(Pins.from_dict(ticket.pins))
         resolved = Resolved.from_dict(ticket.resolved, host)
         self._config = resolved.job
+        self._private = None if ticket.shares_state else runtime_folder(ticket.job_id) / "master"
         self._folder = pathlib.Path(ticket.folder)
+        if self._private is not None:
+            self._folder = job_folder(self._private, ticket.job_id)
         state_root = str(self._folder.parent.parent)
         self._listener = Listener(ticket.listen, ticket.master_public, ticket.master_secret)
         rm_name = resolved.job.rm
@@ -76,7 +81,7 @@ class MasterProcess:
             serve_pmi=ticket.serve_pmi,
             fresh_world=ticket.world is not None,
         )
-        self._journal = Journal(self._folder)
+        self._journal = Journal(self._folder, None if self._private is None else self._tell_event)
         (self._folder / "addresses").write_text(" ".join(self._listener.addresses))
         self.job = Job(facts, ticket.join_key, self._listener.send, self, self._journal, store)
         self.job.package = package
@@ -232,7 +237,13 @@ class MasterProcess:
             self._wait_for("end the processes", lambda: backend.kill(handle, grace_s))
             self._wait_for("clean up", lambda: backend.clean(handle))
         with contextlib.suppress(OSError):
-            shutil.rmtree(self._ticket.runtime_dir)
+            shutil.rmtree(self._private or self._ticket.runtime_dir)
+            if self._private is not None:
+                self._private.parent.rmdir()
+
+    def _tell_event(self, event: dict[str, Any]) -> None:
+        """A client that does not see this master's files keeps the event log."""
+        self.job.clients.tell("event", event)
 
     def _wait_for(self, what: str, function: Callable[[], Any]) -> None:
         """Have the manager's thread do something, for at most 30 s; an error goes to the event log."""
@@ -257,7 +268,7 @@ def main() -> int:
     try:
         if path:
             ticket = MasterTicket.decode(pathlib.Path(path).read_bytes())
-            package = (pathlib.Path(ticket.folder) / "package").read_bytes()
+            package = (pathlib.Path(ticket.folder) / "package").read_bytes() if ticket.has_package else b""
             return MasterProcess(ticket, package, None).run()
         ticket = MasterTicket.decode(_read_exactly(0))
         return MasterProcess(ticket, _read_exactly(0), None if ticket.detached else 0).run()

@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import attrs
 
-from twister2.config import Resolved
 from twister2.control.package import Manifest
-from twister2.host import Pins, PluginHost
-from twister2.spec.comm import Transport, TransportContext
 from twister2.spec.environment import (
     NodeFacts,
     StateVariable,
@@ -24,17 +21,18 @@ from twister2.spec.environment import (
     WorkerInfo,
 )
 from twister2.spec.errors import CapabilityError
-from twister2.spec.executor import ExecutorContext
 from twister2.spec.memory import MemoryService
 from twister2.spec.network import Fingerprint, Group, Network
-from twister2.spec.state import StateContext
 from twister2.worker.controller import Controller, caller_line
 from twister2.worker.link import Link
 from twister2.worker.logs import LinkHandler
 from twister2.worker.variables import Variables
 
 if TYPE_CHECKING:
+    from twister2.config import Resolved
     from twister2.graph import Graph, Outputs
+    from twister2.host import PluginHost
+    from twister2.spec.comm import Transport
     from twister2.worker.execute import GraphRunner
 
 T = TypeVar("T")
@@ -103,6 +101,8 @@ class Environment(WorkerEnvironment):
     def resolved(self) -> Resolved:
         """The configuration, with the options of plugins."""
         if self._resolved is None:
+            from twister2.config import Resolved
+
             self._resolved = Resolved.from_dict(self._manifest.resolved, self.host)
         return self._resolved
 
@@ -110,6 +110,8 @@ class Environment(WorkerEnvironment):
     def host(self) -> PluginHost:
         """The plugin host, which loads what the submitting side pinned."""
         if self._host is None:
+            from twister2.host import Pins, PluginHost
+
             self._host = PluginHost.from_pins(Pins.from_dict(self._manifest.pins))
         return self._host
 
@@ -176,6 +178,8 @@ class Environment(WorkerEnvironment):
         return self._network
 
     def _transport(self, name: str) -> Transport:
+        from twister2.spec.comm import TransportContext
+
         start = self._start
         context = TransportContext(
             job_id=self.job_id,
@@ -237,8 +241,12 @@ class Environment(WorkerEnvironment):
 
     def _context_of(self, kind: str) -> dict[str, Any]:
         if kind == "state":
+            from twister2.spec.state import StateContext
+
             return {"context": StateContext(root=self._start.state_root)}
         if kind == "exec":
+            from twister2.spec.executor import ExecutorContext
+
             return {
                 "context": ExecutorContext(
                     worker_id=self.worker_id,

@@ -16,7 +16,7 @@ def pickled_result(result: Any, environment: Environment) -> bytes:
 
     :raises ResultError: it cannot be pickled, or is larger than ``job.result_limit_mb``.
     """
-    limit = environment.resolved.job.result_limit_mb
+    limit = int(environment.config["job"]["result_limit_mb"])
     try:
         blob = pickle.dumps(result, protocol=5)
     except Exception as first:

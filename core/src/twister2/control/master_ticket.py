@@ -1,0 +1,53 @@
+"""What the client hands to the job master and to nobody else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen
+class MasterTicket:
+    """What the master needs and nobody else may have.
+
+    :ivar folder: the job's folder where the master runs. :ivar runtime_dir: the job's short-lived folder there.
+    :ivar listen: addresses to bind: ``ipc://path`` or ``tcp://*``. :ivar in_client: whether it is a child of the client.
+    :ivar detached: whether the job goes on when the client has gone.
+    :ivar resolved: the configuration, :ivar pins: pinned plugins, :ivar groups: resource groups, as plain data.
+    :ivar program: the program's name for people.
+    :ivar handle: the allocation's handle when it was known in time.
+    :ivar has_package: the package lies in ``folder`` where the master can read it; else a client pushes it.
+    :ivar shares_state: ``folder`` and the state folder around it are the client's; else the master keeps files of its own.
+    :ivar world: process world to start; :ivar serve_pmi: the supervisors serve PMI-1 instead.
+    """
+
+    job_id: str
+    name: str
+    folder: str
+    runtime_dir: str
+    listen: tuple[str, ...]
+    in_client: bool
+    detached: bool
+    master_public: str
+    master_secret: str = attrs.field(repr=False)
+    client_key: str = attrs.field(repr=False)
+    join_key: str = attrs.field(repr=False)
+    resolved: dict[str, Any]
+    pins: dict[str, Any]
+    groups: list[dict[str, Any]]
+    program: str = ""
+    has_package: bool = True
+    shares_state: bool = True
+    world: str | None = None
+    serve_pmi: bool = False
+    handle: dict[str, Any] | None = None
+
+    def encode(self) -> bytes:
+        return json.dumps(attrs.asdict(self)).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> MasterTicket:
+        values = json.loads(data)
+        return cls(**{**values, "listen": tuple(values["listen"])})

@@ -30,6 +30,12 @@ def ended(pid: int) -> bool:
         return True
 
 
+def start_of(pid: int) -> int:
+    """When a process (zombies too) was started, in clock ticks since boot; 0 when it is gone."""
+    text = _read(pid, "stat")
+    return int(text.rsplit(b")", 1)[1].split()[19]) if text else 0
+
+
 def _read(pid: int, name: str) -> bytes:
     try:
         with open(f"/proc/{pid}/{name}", "rb") as file:

@@ -34,7 +34,7 @@ from twister2.spec.rm import (
 )
 from twister2_testkit.hostile.cluster import CLUSTER, MARKER, JobObjects
 from twister2_testkit.hostile.forward import forwarded
-from twister2_testkit.processes import ended, process_ids
+from twister2_testkit.processes import ended, process_ids, start_of
 
 if TYPE_CHECKING:
     from twister2_testkit.hostile.plugin import HostileConfig
@@ -134,7 +134,7 @@ class HostileManager(ResourceManager):
             ),
         )
         _NODES.add(pid)
-        objects.write("node", str(pid).encode())
+        objects.write("node", json.dumps([pid, start_of(pid)]).encode())
 
     def _handle(self, job_id: str) -> JobHandle:
         return JobHandle("hostile", job_id, f"job.batch/{job_id}", {"cluster": self._cluster})
@@ -217,6 +217,9 @@ class HostileManager(ResourceManager):
         if not missing:
             return
         if not self._ask(objects, {"do": "start", "slots": missing}):
+            status = objects.read("status.json") or {"slots": {}, "answered": 0}
+            status["slots"].update({str(slot): "pending" for slot in missing})
+            objects.write("status.json", json.dumps(status).encode())
             self._start_node(objects, missing, "again")
 
     def stop_attempt(self, handle: JobHandle, slots: Sequence[int], grace_s: float) -> None:
@@ -273,11 +276,8 @@ class HostileManager(ResourceManager):
 
     def _node_runs(self, objects: JobObjects) -> bool:
         _reap()
-        try:
-            pid = int((objects.path / "node").read_bytes())
-        except (FileNotFoundError, ValueError):
-            return False
-        return not ended(pid) and _carries(pid, f"{MARKER}={objects.job_id}".encode())
+        node = objects.read("node")
+        return node is not None and not ended(node[0]) and start_of(node[0]) == node[1]
 
     def _ask(self, objects: JobObjects, request: Mapping[str, Any]) -> bool:
         """Give the node a request and wait for its answer; False when there is no node (any more) to answer."""

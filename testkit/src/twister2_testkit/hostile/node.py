@@ -53,8 +53,9 @@ class Node:
         self.random = random.Random(f"{self.spec['seed']} {slots}")
         self.status: dict[str, Any] = objects.read("status.json") or {"slots": {}, "answered": 0}
         self.pods: list[Pod] = []
-        self.number = len(os.listdir(objects.pods))
+        self.number = max((int(name) for name in os.listdir(objects.pods)), default=0)
         self.killed = False
+        self.master_ended = 0.0
         self.shown = ""
         now = time.monotonic()
         if first and self.spec["master"]:
@@ -73,33 +74,35 @@ class Node:
         self.pods.append(Pod(slot, self.number, starts, extra))
 
     def run(self) -> None:
-        master_ended = 0.0
+        """Until all pods have ended and no request asks for more."""
         while True:
-            now = time.monotonic()
+            while any(pod.runs or (pod.pid == 0 and not self.killed) for pod in self.pods):
+                self.turn(time.monotonic())
+                time.sleep(TICK_S)
+            end_children()
             self.answer_requests()
-            for pod in self.pods:
-                if pod.pid == 0 and pod.starts <= now and not self.killed:
-                    self.start(pod)
-                if pod.runs:
-                    self.bring_secret(pod, now)
-                    if pod.kill_at and now >= pod.kill_at:
-                        signal_group(pod.pid, signal.SIGKILL)
-            self.reap()
             self.show()
-            master = next((pod for pod in self.pods if pod.slot == MASTER), None)
-            if master is not None and master.code is not None:
-                master_ended = master_ended or now
-                if now - master_ended > AFTER_MASTER_S:
-                    self.kill(0.0)
-                    master_ended = now + 1e9
-            if not any(pod.runs or (pod.pid == 0 and not self.killed) for pod in self.pods):
+            if self.killed or all(pod.pid for pod in self.pods):
                 break
-            time.sleep(TICK_S)
-        end_children()
         shutil.rmtree(self.objects.pods, ignore_errors=True)
         self.objects.pods.mkdir(mode=0o700, exist_ok=True)
+
+    def turn(self, now: float) -> None:
+        """Start, look after and end pods."""
         self.answer_requests()
+        for pod in self.pods:
+            if pod.pid == 0 and pod.starts <= now and not self.killed:
+                self.start(pod)
+            if pod.runs:
+                self.bring_secret(pod, now)
+                if pod.kill_at and now >= pod.kill_at:
+                    signal_group(pod.pid, signal.SIGKILL)
+        self.reap()
         self.show()
+        if any(pod.slot == MASTER and pod.code is not None for pod in self.pods) and not self.killed:
+            self.master_ended = self.master_ended or now
+            if now - self.master_ended > AFTER_MASTER_S:
+                self.kill(0.0)
 
     # -- requests ------------------------------------------------------------------------------------------------------
 

@@ -78,6 +78,7 @@ class Launcher:
     def __init__(self, order: dict[str, Any], libc: Any) -> None:
         self.order, self.libc = order, libc
         self.forked = order["command"] == [sys.executable, "-m", FORKED_MODULE]
+        self.pid = os.getpid()
         self.copies: dict[int, int] = {}
         self.signals = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
         self.journal = os.open(order["journal"], os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
@@ -107,11 +108,10 @@ class Launcher:
         return 0
 
     def _become_copy(self, slot: int) -> None:
-        parent = os.getppid()
         os.setsid()
         self.libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         self.libc.prctl(PR_SET_NAME, f"t2-slot-{slot}".encode(), 0, 0, 0)
-        if os.getppid() != parent:  # the launcher died before it could be watched
+        if os.getppid() != self.pid:  # the launcher died before it could be watched
             os._exit(1)
         log = os.open(log_path(self.order["logs"], slot), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.dup2(log, 1)

@@ -213,6 +213,13 @@ class Network(ABC):
         """Make sub-groups of members that give the same ``color`` (None: in no sub-group); order by worker id.
         Collective."""
 
+    @abstractmethod
+    def group(self, members: Sequence[int]) -> Group:
+        """The sub-group of these worker ids in this order, made without communication by its members.
+
+        :raises NetworkError: ids that do not exist or come twice, or this worker is not among them.
+        """
+
 
 class Codec(ABC):
     """A user-registered serialiser of one type (``twister2.register_serializer``)."""

@@ -229,7 +229,7 @@ class Environment(WorkerEnvironment):
         return self._backends[key]
 
     def _only(self, kind: str) -> str:
-        selected = getattr(self.resolved.job, kind)
+        selected: Any = getattr(self.resolved.job, kind)
         names = (selected,) if isinstance(selected, str) else tuple(selected)
         if len(names) != 1:
             raise CapabilityError(
@@ -237,7 +237,7 @@ class Environment(WorkerEnvironment):
                 why=f"selected are: {', '.join(names) or 'none'}",
                 remedy=f"call env.backend({kind!r}, NAME)",
             )
-        return names[0]
+        return str(names[0])
 
     def _context_of(self, kind: str) -> dict[str, Any]:
         if kind == "state":
@@ -291,8 +291,7 @@ class Environment(WorkerEnvironment):
         self._on_close.append(action)
 
     def group(self, members: Sequence[int]) -> Group:
-        color = "members" if self.worker_id in members else None
-        return self.network.split(color) or Group(-1, tuple(members))
+        return self.network.group(members)
 
     def close(self, *, aborted: bool) -> None:
         """Run the registered actions, close backends, then the network."""

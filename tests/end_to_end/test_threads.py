@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from twister2_testkit.jobs import Done, Jobs
 
 pytestmark = pytest.mark.timeout(60)

@@ -9,6 +9,7 @@ import signal
 import time
 
 import pytest
+
 from twister2_testkit.jobs import Jobs
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.faults]

@@ -42,10 +42,11 @@ class Jobs:
 
     def __init__(self, folder: Path, left_s: float = 5.0) -> None:
         self.folder, self.left_s = folder, left_s
-        self.state = folder / "state"
         self.mark = uuid.uuid4().hex
         # Short, whatever the test's name: paths of Unix sockets are limited to 107 bytes.
-        self.temporary = Path(tempfile.mkdtemp(prefix="t2-", dir="/tmp"))
+        self._base = Path(tempfile.mkdtemp(prefix="t2-", dir="/tmp"))
+        self.state, self.temporary = self._base / "state", self._base / "tmp"
+        self.temporary.mkdir()
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("TWISTER2_")},
             MARK: self.mark,
@@ -225,7 +226,7 @@ class Jobs:
                 for stream in (process.stdin, process.stdout, process.stderr):
                     if stream is not None:
                         stream.close()
-            shutil.rmtree(self.temporary, ignore_errors=True)
+            shutil.rmtree(self._base, ignore_errors=True)
 
 
 class Done:

@@ -374,8 +374,10 @@ class Supervisor:
             self._dialer.close(linger_s=0.5)
 
     def stop(self) -> None:
-        """Asked from a signal handler: end the user process and go."""
+        """Asked from a signal handler: end the user process and go; at once when it still waits to be let in."""
         self._stop = True
+        if not self._welcome:
+            raise SystemExit(128 + signal.SIGTERM)
 
 
 def main() -> NoReturn:

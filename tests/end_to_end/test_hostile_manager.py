@@ -1,0 +1,153 @@
+"""Whole jobs under a manager that is as unfriendly as Kubernetes: the master in the allocation, no shared files."""
+
+from __future__ import annotations
+
+import collections
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from twister2_testkit.jobs import Jobs
+from twister2_testkit.processes import carrying, wait_until
+
+pytestmark = pytest.mark.timeout(90)
+
+QUICK = ("-q", "-o", "job.heartbeat_s=0.25", "-o", "job.lost_after_s=2", "-o", "job.master_lost_s=4")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_hello(jobs: Jobs, seed: int) -> None:
+    program = jobs.program(
+        """
+        def main(env):
+            env.barrier()
+            print("hello", env.worker_id, env.args, flush=True)
+            env.log.info("logged")
+        """
+    )
+    done = jobs.submit(program, *QUICK, "-o", f"rm.hostile.seed={seed}", profile="hostile", workers=3, args=["a b"])
+    assert done.code == 0, done
+    assert sorted(done.out.splitlines()) == [f"hello {worker} ['a b']" for worker in range(3)]
+    assert done.err.count("logged") == 3
+    assert "hello 2" in (jobs.job() / "logs" / "worker-2.log").read_text()
+    assert jobs.cli("status", "last", "--json").out.count('"completed"') == 1
+
+
+def test_words_are_counted(jobs: Jobs) -> None:
+    text = "the cat the dog a cat and the end " * 500
+    (jobs.folder / "words.txt").write_text(text)
+    jobs.program("def split(line):\n    return line.split()\n", "helper.py")
+    program = jobs.program(
+        """
+        import operator, pathlib, sys
+        import helper
+        from twister2_net import gather, keyed_reduce
+        def main(env):
+            words = helper.split((pathlib.Path(sys.path[0]) / "words.txt").read_text())
+            mine = [(word, 1) for word in words[env.worker_id :: env.n_workers]]
+            counts = dict(keyed_reduce(env, mine, operator.add))
+            everybody = gather(env, counts)
+            if env.worker_id == 0:
+                print(sorted((w, c) for part in everybody for w, c in part.items()))
+        """
+    )
+    options = ("-o", "job.files=words.txt", "-o", "comm.tcp.same_host=tcp")
+    done = jobs.submit(program, *QUICK, *options, profile="hostile", workers=3)
+    assert (done.code, done.out) == (0, f"{sorted(collections.Counter(text.split()).items())}\n"), done
+
+
+def test_a_crash_is_a_new_attempt_from_the_last_commit(jobs: Jobs) -> None:
+    program = jobs.program(
+        """
+        import os, signal
+        def main(env):
+            count = env.state("count", 0)
+            mine = env.state("mine", 0, scope="worker")
+            while count.value < 4:
+                count.value += 1
+                mine.value += env.worker_id
+                env.commit()
+                if count.value == 2 and env.worker_id == 1 and env.attempt == 1:
+                    os.kill(os.getppid() if env.args else os.getpid(), signal.SIGKILL)
+                env.barrier()
+            print(env.attempt, env.worker_id, count.value, mine.value, flush=True)
+        """
+    )
+    for args in ((), ("fork server",)):
+        done = jobs.submit(program, *QUICK, profile="hostile", workers=3, args=args)
+        assert done.code == 0, (args, done)
+        assert sorted(done.out.splitlines()) == [f"2 {worker} 4 {4 * worker}" for worker in range(3)], (args, done)
+
+
+def test_an_error_of_the_program(jobs: Jobs) -> None:
+    program = jobs.program("def main(env):\n    env.barrier()\n    raise ValueError('on purpose')\n")
+    done = jobs.submit(program, *QUICK, profile="hostile")
+    assert done.code == 1, done
+    assert "ValueError: on purpose" in done.err
+    assert f"{program}:3 in main" in done.err
+    assert done.err.count("[T2-") == 1
+
+
+def test_results_come_back(jobs: Jobs) -> None:
+    program = jobs.program(
+        """
+        import twister2
+        if __name__ == "__main__":
+            print(twister2.run(lambda env: env.worker_id * 10, workers=2, profile="hostile"))
+        """
+    )
+    done = jobs.python(program)
+    assert done.code == 0, done
+    assert done.out.splitlines()[-1] == "[0, 10]"
+
+
+FOR_EVER = """
+    import time
+    def main(env):
+        print("begun", env.worker_id, flush=True)
+        while True:
+            time.sleep(0.05)
+            env.barrier()
+"""
+
+
+def test_ctrl_c(jobs: Jobs) -> None:
+    client = jobs.start("submit", "hostile", *QUICK, jobs.program(FOR_EVER))
+    wait_until(lambda: bool(list(jobs.state.glob("jobs/*/logs/worker-1.log"))), 30, lambda: "no worker began")
+    client.signal(signal.SIGINT)
+    done = client.finish(30)
+    assert done.code == 5, done
+    assert not carrying(jobs.job().name)
+
+
+def test_detached_then_killed_from_another_shell(jobs: Jobs) -> None:
+    done = jobs.start("submit", "hostile", "--detach", *QUICK, jobs.program(FOR_EVER)).finish()
+    assert done.code == 0, done
+    job = done.out.strip()
+    wait_until(
+        lambda: (
+            '"state": "running"' in jobs.cli("status", job, "--json").out
+            and jobs.cli("status", job, "--json").out.count('"joined"') == 2
+        ),
+        30,
+        lambda: f"it never runs: {jobs.cli('status', job, '--json')} {jobs.cli('logs', '--manager', job)}",
+    )
+    killed = jobs.cli("kill", job)
+    assert killed.code == 0, killed
+    assert '"state": "killed"' in jobs.cli("status", job, "--json").out
+    assert not carrying(job)
+
+
+def test_a_killed_master_ends_the_job(jobs: Jobs) -> None:
+    client = jobs.start("submit", "hostile", *QUICK, jobs.program(FOR_EVER))
+    wait_until(lambda: bool(list(jobs.state.glob("jobs/*/logs/worker-1.log"))), 30, lambda: "no worker began")
+    (folder,) = jobs.folders()
+    masters = [pid for pid in carrying(folder.name) if b"twister2.master" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert len(masters) == 1
+    os.kill(masters[0], signal.SIGKILL)
+    done = client.finish(40)
+    assert done.code == 1, done
+    assert "master" in done.err
+    assert not carrying(folder.name)

@@ -144,7 +144,7 @@ def prepare(submission: Submission, args: Sequence[str], *, want_results: bool, 
     runtime = str(runtime_path(job_id)) if in_client else ""
     master_public, master_secret = curve_pair()
     join_key, client_key = new_key(), new_key()
-    listen = (f"ipc://{runtime}/master",) if local else ("tcp://*",)
+    listen = (f"ipc://{runtime}/master",) if local else (f"tcp://{job.interface}:*" if job.interface else "tcp://*",)
     groups = (ResourceGroup("worker", job.workers, job.cpus, job.memory_mb, 0, job.gpus),)
     ticket = Ticket(job_id, 1, listen if local else (), master_public, join_key)
     master_ticket = MasterTicket(

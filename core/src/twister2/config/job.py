@@ -23,10 +23,6 @@ class NetworkConfig:
     window_mb: int = option(
         16, "Megabytes a channel may have under way before its sender is refused.", unit="MiB", validator=ge(1)
     )
-    interface: str = option("", "Network interface or address to listen on; all that peers can reach when empty.")
-    form_deadline_s: float = option(
-        60.0, "How long the workers may take to form the network of an attempt.", unit="s", validator=gt(0)
-    )
 
 
 @attrs.frozen(kw_only=True)
@@ -65,6 +61,9 @@ class JobConfig:
     )
     master: Literal["auto", "client", "allocation"] = option(
         "auto", "Where the job master runs; auto: in the client where workers can reach it, else with the workers."
+    )
+    interface: str = option(
+        "", "Network interface or address on which the job master listens for other hosts; all of them when empty."
     )
     state_dir: str = option("", "Folder for job records, logs and checkpoints; the user's state folder when empty.")
     walltime_s: int = option(0, "Longest time the job may run; 0: the manager's default.", unit="s", validator=ge(0))

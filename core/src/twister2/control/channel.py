@@ -52,7 +52,7 @@ class Listener:
             raise NetworkError(
                 f"the job master cannot listen on {', '.join(listen)}",
                 why=str(error),
-                remedy="free the port, or choose another address with job.network.interface",
+                remedy="free the port, or choose another address with job.interface",
             ) from error
 
     def _bind(self, wanted: str) -> list[str]:
@@ -143,7 +143,7 @@ class Dialer:
         raise MasterLostError(
             f"none of the job master's addresses answered within {deadline_s:.0f} s",
             why="tried " + ", ".join(addresses),
-            remedy="check that this host can reach the master's (firewall, network interface: job.network.interface)",
+            remedy="check that this host can reach the master's (firewall, network interface: job.interface)",
             where=socket.gethostname(),
         )
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import socket
+import struct
 import sys
 from typing import Any
 
 import twister2
+
+SIOCGIFADDR = 0x8915
+"""Request of Linux for an interface's IPv4 address (netdevice(7))."""
 
 
 def worker_facts() -> dict[str, Any]:
@@ -28,11 +35,23 @@ def node_facts() -> dict[str, Any]:
     return {
         "host": os.uname().nodename,
         "addresses": local_addresses(),
+        "interfaces": interfaces(),
         "boot_id": _read("/proc/sys/kernel/random/boot_id"),
         "node": os.environ.get("SLURMD_NODENAME") or os.environ.get("TWISTER2_NODE", ""),
         "rack": os.environ.get("TWISTER2_RACK", ""),
         "datacenter": os.environ.get("TWISTER2_DATACENTER", ""),
     }
+
+
+def interfaces() -> dict[str, str]:
+    """IPv4 address by network interface; interfaces without one are left out."""
+    found = {}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            with contextlib.suppress(OSError):
+                answer = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+                found[name] = socket.inet_ntoa(answer[20:24])
+    return found
 
 
 def available_memory_mb() -> int:

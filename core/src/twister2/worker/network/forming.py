@@ -109,7 +109,7 @@ def _choose(
         raise NetworkError(
             f"workers cannot reach each other: {shown}{more}",
             why=f"none of the transports {names} works between them in both directions",
-            remedy="check firewalls and job.network.interface, or add a transport to job.comm",
+            remedy="check firewalls and the transport's interface option, or add a transport to job.comm",
             details={"pairs": [list(pair) for pair in missing[:1000]], "transports": names},
         )
     routes = {}

@@ -47,6 +47,13 @@ def new_key() -> str:
     return secrets.token_hex(32)
 
 
+def same_secret(given: object, expected: str) -> bool:
+    """Compare in constant time what a peer sent, whatever that is."""
+    import secrets
+
+    return secrets.compare_digest(str(given).encode(), expected.encode())
+
+
 def curve_pair() -> tuple[str, str]:
     """A new CURVE key pair ``(public, secret)`` as Z85 text."""
     import zmq

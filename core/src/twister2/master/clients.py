@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
+
+from twister2.control.ticket import same_secret
 
 BACKLOG = 10_000
 """Messages kept for the first client that attaches."""
@@ -36,7 +37,7 @@ class Clients:
 
     def attach(self, peer: bytes, key: object, greeting: dict[str, Any]) -> bool:
         """Let a peer in and tell it what it has missed; False when its key is wrong."""
-        if not secrets.compare_digest(str(key), self._key):
+        if not same_secret(key, self._key):
             self._post(peer, "refused", {"text": "this client does not have the job's key", "wait": False})
             return False
         self._peers.add(peer)

@@ -8,6 +8,7 @@ from typing import Any
 
 from twister2.config import JobConfig
 from twister2.control.package import digest
+from twister2.control.ticket import same_secret
 from twister2.master.facts import JobFacts
 from twister2.master.slots import Slot
 from twister2.spec.rm import ResourceGroup
@@ -28,7 +29,7 @@ def refusal(
     slot = slots[number]
     if slot.phase in ("joined", "ended") and not slot.gone:
         return f"slot {number} is already filled", False
-    if body.get("attempt") != attempt or not secrets.compare_digest(str(body.get("join_key")), join_key):
+    if body.get("attempt") != attempt or not same_secret(body.get("join_key"), join_key):
         return f"the join key is not that of attempt {attempt}", True
     if slot.phase == "lost":
         return f"slot {number} is lost in attempt {attempt}; wait for the next one", True

@@ -1,0 +1,287 @@
+"""The state machine of a job, without sockets and processes: who is let in, what ends an attempt, what is refused."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twister2.config import JobConfig
+from twister2.control.messages import Message
+from twister2.control.ticket import Ticket
+from twister2.master.facts import JobFacts
+from twister2.master.job import Job
+from twister2.master.journal import Journal
+from twister2.spec.errors import StateError, UserCodeError
+from twister2.spec.rm import JobState, JobStatus, ResourceGroup
+from twister2.spec.state import StateStore
+
+NODE = {"host": "h", "addresses": ["10.0.0.1"], "boot_id": "b", "node": "", "rack": "", "datacenter": ""}
+
+
+class World:
+    """A job, the messages it posted, and a manager that notes what it is asked for."""
+
+    def __init__(self, folder: Path, n: int = 2, **config: Any) -> None:
+        self.posted: list[tuple[bytes, str, dict[str, Any]]] = []
+        self.published: list[Ticket] = []
+        self.started: list[tuple[int, list[int]]] = []
+        self.journal = Journal(folder)
+        self.folder = folder
+        facts = JobFacts(
+            job_id="job-1",
+            name="job",
+            config=JobConfig(workers=n, **config),
+            groups=(ResourceGroup("worker", n),),
+            master_public="p",
+            client_key="client",
+        )
+        self.job = Job(facts, "key 1", self.post, self, self.journal, self.store)
+        self.job.package = b"package"
+
+    def store(self) -> StateStore:
+        raise StateError("there is no store here", why="a test", remedy="none")
+
+    def post(self, peer: bytes, kind: str, body: dict[str, Any], blobs: Sequence[bytes] = ()) -> None:
+        self.posted.append((peer, kind, body))
+
+    def publish(self, ticket: Ticket) -> None:
+        self.published.append(ticket)
+
+    def start_attempt(self, attempt: int, slots: Sequence[int]) -> None:
+        self.started.append((attempt, [*slots]))
+
+    def restarts(self, slots: Sequence[int]) -> bool:
+        return True
+
+    # -- what peers say ------------------------------------------------------------------------------------------------
+
+    def say(
+        self, peer: str, what: str, blobs: tuple[bytes, ...] = (), /, **body: Any
+    ) -> list[tuple[str, dict[str, Any]]]:
+        """Let a peer say something; what it hears in answer."""
+        before = len(self.posted)
+        self.job.receive(peer.encode(), Message(what, body, blobs))
+        return [(kind, body) for who, kind, body in self.posted[before:] if who == peer.encode()]
+
+    def hello(self, peer: str, slot: Any, key: str = "key 1", attempt: int = 1) -> list[tuple[str, dict[str, Any]]]:
+        facts = {"node": NODE, "memory_available_mb": 1000, "key": "curve", "pid": 1}
+        return self.say(peer, "hello", slot=slot, join_key=key, attempt=attempt, **facts)
+
+    def join_all(self) -> None:
+        for slot in range(self.job.facts.n_workers):
+            self.hello(f"w{slot}", slot)
+        assert self.job.state is JobState.RUNNING
+
+    def ended(self, peer: str, *, code: int = 0, returned: bool = True, failed: bool = False, attempt: int = 1) -> None:
+        body = {"code": code, "returned": returned, "failed": failed, "tail": [], "steps": [], "attempt": attempt}
+        self.say(peer, "ended", (b"result",) if returned else (), **body)
+
+    def heard(self, kind: str) -> list[str]:
+        return [peer.decode() for peer, what, _ in self.posted if what == kind]
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        lines = (self.folder / "events.jsonl").read_text().splitlines()
+        return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.journal.close()
+
+
+def test_a_job_that_completes(world: World) -> None:
+    assert [kind for kind, _ in world.hello("w1", 1)] == ["welcome"]
+    assert world.job.state is JobState.STARTING
+    world.hello("w0", 0)
+    assert sorted(world.heard("start")) == ["w0", "w1"]
+    world.ended("w0")
+    world.ended("w1")
+    assert world.job.state is JobState.COMPLETED
+    assert sorted(world.heard("end")) == ["w0", "w1"]
+    assert world.job.results == {0: b"result", 1: b"result"}
+
+
+@pytest.mark.parametrize("slot", [2, -1, "0", None, 1.5, [0]])
+def test_slots_that_do_not_exist_are_refused(world: World, slot: Any) -> None:
+    ((kind, body),) = world.hello("x", slot)
+    assert (kind, body["wait"]) == ("refused", False)
+
+
+def test_a_second_copy_for_a_filled_slot_is_refused_and_the_first_goes_on(world: World) -> None:
+    world.join_all()
+    for key in ("key 1", "another"):
+        ((kind, body),) = world.hello("again", 1, key)
+        assert (kind, body["wait"]) == ("refused", False)
+        assert "already filled" in body["text"]
+    assert len(world.events("join_refused")) == 2
+    world.ended("w0")
+    world.ended("w1")
+    assert world.job.state is JobState.COMPLETED
+
+
+def test_wrong_and_old_keys_wait(world: World) -> None:
+    for key, attempt in (("wrong", 1), ("key 1", 2), ("", 1), ("ü", 1)):
+        ((kind, body),) = world.hello("x", 0, key, attempt)
+        assert (kind, body["wait"]) == ("refused", True)
+    assert world.job.state is JobState.QUEUED
+
+
+def test_who_has_not_joined_is_not_heard(world: World) -> None:
+    world.join_all()
+    error = UserCodeError("x", why="y", remedy="z").to_dict()
+    assert world.say("stranger", "failed", error=error, attempt=1)[0][0] == "refused"
+    world.say("stranger", "ended", attempt=1)
+    world.say("stranger", "kill", reason="because")
+    world.say("stranger", "status")
+    world.say("w0", "kill", reason="a worker may not")
+    assert world.job.state is JobState.RUNNING
+    assert world.say("stranger", "attach", client_key="wrong")[0][0] == "refused"
+    assert world.say("stranger", "attach")[0][0] == "refused"
+    world.say("stranger", "kill", reason="because")
+    assert world.job.state is JobState.RUNNING
+    assert world.say("friend", "attach", client_key="client")[0][0] == "attached"
+    world.say("friend", "kill", reason="because")
+    assert world.job.state is JobState.KILLED
+
+
+def test_a_lost_worker_is_a_new_attempt_and_the_lost_copy_is_refused_when_it_wakes(world: World) -> None:
+    world.join_all()
+    world.job.slots[1].heard = time.monotonic() - 100
+    world.job.slots[0].heard = time.monotonic()
+    world.job.tick()
+    assert world.heard("abort") == ["w0"]
+    assert world.say("w1", "beat", attempt=1, steps=[], waits_for="", memory=0)[0][0] == "refused"
+    world.ended("w0", returned=False, failed=True)
+    assert world.job.attempt == 2
+    assert world.job.state is JobState.RESTARTING
+    assert world.started == [(2, [1])]
+    (ticket,) = world.published
+    assert (ticket.attempt, ticket.join_key) == (2, world.job.join_key)
+    assert ticket.join_key != "key 1"
+    assert world.heard("next") == ["w0"]
+    # the old copy of slot 1 wakes: by its connection, and by its old key
+    assert world.say("w1", "beat", attempt=1, steps=[], waits_for="", memory=0)[0][0] == "refused"
+    world.ended("w1")
+    assert world.hello("w1 again", 1)[0] == (
+        "refused",
+        {"text": "the join key is not that of attempt 2", "wait": True},
+    )
+    assert world.hello("new", 1, ticket.join_key, 2)[0][0] == "welcome"
+    assert world.job.state is JobState.RUNNING
+    # messages of the first attempt are old
+    world.ended("w0", attempt=1)
+    assert world.job.slots[0].phase == "joined"
+    world.ended("w0", attempt=2)
+    world.ended("new", attempt=2)
+    assert world.job.state is JobState.COMPLETED
+
+
+def test_a_late_beat_of_an_ended_worker_does_not_wipe_its_steps(world: World) -> None:
+    world.join_all()
+    inside = [[0, 1, True, "barrier", "", "p.py:3"]]
+    world.say("w0", "beat", attempt=1, steps=inside, waits_for="barrier", memory=0)
+    done = {"code": 0, "returned": True, "failed": False, "tail": [], "attempt": 1}
+    world.say("w1", "ended", steps=[[0, 1, False, "barrier", "", "p.py:3"]], **done)
+    world.say("w1", "beat", attempt=1, steps=[], waits_for="", memory=0)
+    assert world.job.state is JobState.RUNNING
+    assert not world.heard("abort")
+
+
+def test_a_worker_that_waits_for_one_that_has_returned(world: World) -> None:
+    world.join_all()
+    world.ended("w1")
+    world.say("w0", "beat", attempt=1, steps=[[0, 1, True, "barrier", "", "p.py:3"]], waits_for="barrier", memory=0)
+    assert world.heard("abort") == ["w0"]
+    world.ended("w0", returned=False, failed=True)
+    assert world.job.state is JobState.FAILED
+    assert world.job.error is not None
+    assert "p.py:3" in world.job.error.why
+
+
+@pytest.mark.parametrize(
+    ("code", "again"), [(-9, True), (-15, True), (137, False), (-11, False), (0, False), (3, False)]
+)
+def test_which_ends_of_a_user_process_are_retried(world: World, code: int, again: bool) -> None:
+    world.join_all()
+    world.ended("w1", code=code, returned=False)
+    world.ended("w0", returned=False, failed=True)
+    assert (world.job.attempt == 2) is again
+    assert (world.job.state is JobState.RUNNING) is again
+    assert world.started == [], "a supervisor that lives was started again"
+
+
+def test_the_first_cause_wins(world: World) -> None:
+    world.join_all()
+    for peer in ("w0", "w1"):
+        error = UserCodeError(f"error of {peer}", why="y", remedy="z").to_dict()
+        world.say(peer, "failed", error=error, attempt=1)
+    for peer in ("w0", "w1"):
+        world.ended(peer, returned=False, failed=True)
+    assert world.job.error is not None
+    assert world.job.error.what == "error of w0"
+    assert world.job.attempt == 1
+
+
+def test_copies_that_end_before_they_join(world: World) -> None:
+    world.hello("w0", 0)
+    world.job.rm_status(JobStatus(JobState.RUNNING, "", {1: "exited 137 (SIGKILL)"}))
+    world.ended("w0", returned=False, failed=False, code=1)
+    assert world.started == [(2, [1])]
+    world.job.rm_status(JobStatus(JobState.RUNNING, "", {1: "exited 1"}))
+    world.ended("w0", returned=False, failed=False, code=1, attempt=2)
+    assert world.job.state is JobState.FAILED
+    assert world.job.error is not None
+    assert "ended before it could join" in world.job.error.what
+
+
+def test_a_copy_that_still_beats_has_not_ended_whatever_the_manager_says(world: World) -> None:
+    world.join_all()
+    world.job.rm_status(JobStatus(JobState.RUNNING, "", {1: "exited 0"}))
+    assert world.job.slots[1].phase == "joined"
+    world.job.slots[1].heard -= 3
+    world.job.rm_status(JobStatus(JobState.RUNNING, "", {1: "exited 1"}))
+    assert world.job.slots[1].phase == "lost"
+
+
+def test_workers_that_never_come_have_a_deadline(tmp_path: Path) -> None:
+    world = World(tmp_path, start_deadline_s=0.05)
+    world.hello("w0", 0)
+    world.job.runs()
+    time.sleep(0.1)
+    world.job.tick()
+    assert world.job.state is JobState.FAILED
+    assert world.job.error is not None
+    assert "missing are: 1" in world.job.error.why
+    world.journal.close()
+
+
+def test_a_barrier_that_is_overdue_names_who_is_missing(world: World) -> None:
+    world.join_all()
+    world.say("w0", "exchange", attempt=1, kind="barrier", name="b#1", value=None, deadline_s=0.01)
+    time.sleep(0.05)
+    world.job.tick()
+    assert world.job.state is JobState.RUNNING
+    for peer in ("w0", "w1"):
+        world.ended(peer, returned=False, failed=True)
+    assert world.job.error is not None
+    assert world.job.error.details["missing"] == [1]
+
+
+def test_workers_reach_only_the_checkpoints_of_their_job(world: World) -> None:
+    world.join_all()
+    for key in ("checkpoints/other/1/x", "jobs/job-1/record", "checkpoints/job-1/../other/x"):
+        for kind in ("state_get", "state_put"):
+            ((answer, body),) = world.say(
+                "w0", "request", (b"data",), attempt=1, request=1, kind=kind, body={"key": key}
+            )
+            assert answer == "reply"
+            assert body["error"]["code"].startswith("T2-"), body
+            if ".." not in key:
+                assert key in body["error"]["what"]

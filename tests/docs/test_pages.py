@@ -1,0 +1,131 @@
+"""The documentation is true: programs on its pages run, print what the page says, and its options exist.
+
+A page is read from top to bottom. A ``python`` block begins with its file's name in a comment and is written to it. A
+``bash`` block is run; the ``text`` block behind it holds lines that must be in what it prints (``...`` stands for any
+text), in any order, because workers print side by side. A ``toml`` block must be a valid configuration. ``console``
+blocks show what needs more than this machine, and are not run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from twister2.config import resolve
+from twister2.host import PluginHost
+from twister2_testkit.jobs import Jobs
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "guide").glob("*.md"))]
+NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
+RUN_S = 60
+
+
+class Block(NamedTuple):
+    language: str
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    found = re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [Block(*each) for each in found]
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
+    with Jobs(tmp_path) as jobs:
+        jobs.environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        yield jobs
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_does_what_it_says(name, jobs, tmp_path):
+    page, written, output = blocks(ROOT / name), set(), None
+    for language, text in page:
+        if language == "python":
+            file = re.match(r"# (\w+\.py)\n", text)
+            assert file, f"a python block must begin with '# name.py':\n{text}"
+            compile(text, file[1], "exec")
+            (tmp_path / file[1]).write_text(text, encoding="utf-8")
+            written.add(file[1])
+        elif language == "bash":
+            done = subprocess.run(
+                ["bash", "-c", text],
+                cwd=tmp_path,
+                env=jobs.environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=RUN_S,
+                check=False,
+            )
+            output = done.stdout + done.stderr
+            assert "Traceback" not in output or "Traceback" in "".join(each.text for each in page), output
+            written -= {file for file in written if file in text}
+        elif language == "text" and output is not None:
+            missing = [line for line in text.splitlines() if line.strip() and not says(output, line)]
+            assert not missing, f"not printed by the block above: {missing}\n{output}"
+            output = None
+        elif language == "toml":
+            check_toml(text, tmp_path)
+    assert not written, f"no bash block runs {written}"
+
+
+def says(output: str, wanted: str) -> bool:
+    """Whether a line of the output is this one, but for the width of its blanks and what ``...`` stands for."""
+    pattern = ".*".join(re.escape(" ".join(part.split())) for part in wanted.split("..."))
+    return any(re.fullmatch(pattern.replace(".*", " ?.* ?"), " ".join(line.split())) for line in output.splitlines())
+
+
+def check_toml(text: str, folder: Path) -> None:
+    file = folder / "checked.toml"
+    file.write_text(text, encoding="utf-8")
+    for profile in (None, *tomllib.loads(text).get("profile", {})):
+        resolve(host=PluginHost(), profile=profile, files=[file], environ={"TWISTER2_SITE_CONFIG": os.devnull})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_between_pages_lead_somewhere(name):
+    page = ROOT / name
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if "://" not in target and "generated/" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_every_subcommand_and_exit_code_is_on_the_page_about_running():
+    from twister2.cli.main import COMMANDS, EXIT_CODES
+
+    text = (ROOT / "docs" / "guide" / "running.md").read_text(encoding="utf-8")
+    about_jobs = set(COMMANDS) - {"plugins", "config", "version"}
+    assert not {name for name in about_jobs if f"`twister2 {name}" not in text}
+    assert not {code for code in EXIT_CODES if not re.search(rf"^\| {code} \|", text, re.MULTILINE)}
+
+
+def test_the_architecture_names_every_package_and_plugin_folder():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    packages = [path.name for path in (ROOT / "core/src/twister2").iterdir() if (path / "__init__.py").exists()]
+    assert not [name for name in packages if f"{name}/" not in text]
+    plugins = [path.parent.name for path in (ROOT / "plugins").glob("*/pyproject.toml")]
+    assert not [name for name in plugins if name not in (ROOT / "README.md").read_text(encoding="utf-8")]
+
+
+def test_files_that_the_architecture_points_to_exist():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:core|plugins|testkit|tests|tools|docs)/[\w/.-]+)`", text))
+    assert len(named) > 15
+    assert not [name for name in named if not (ROOT / name).exists()]
+    modules = set(re.findall(r"`(twister2\.[a-z_.]+)`", text))
+    missing = [
+        name
+        for name in modules
+        if not any((ROOT / "core/src" / (name.replace(".", "/") + end)).exists() for end in (".py", "/__init__.py"))
+    ]
+    assert set(missing) <= {f"twister2.{kind}" for kind in ("rm", "ops", "comm", "command", "exec")}

@@ -23,6 +23,9 @@ class NetworkConfig:
     window_mb: int = option(
         16, "Megabytes a channel may have under way before its sender is refused.", unit="MiB", validator=ge(1)
     )
+    form_deadline_s: float = option(
+        60.0, "How long the workers may take to form the network of an attempt.", unit="s", validator=gt(0)
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -10,10 +10,10 @@ import contextlib
 import gc
 import os
 import pathlib
+import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -54,12 +54,12 @@ class MasterChild:
 
     def wait(self, timeout_s: float) -> int | None:
         """Wait for its end; None when it has not ended in time."""
-        end = time.monotonic() + timeout_s
-        pause = 0.001
-        while self.poll() is None and time.monotonic() < end:
-            time.sleep(pause)
-            pause = min(0.02, pause * 1.5)
-        return self._code
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                handle = os.pidfd_open(self.pid)
+                select.select([handle], [], [], timeout_s)
+                os.close(handle)
+        return self.poll()
 
     def kill(self) -> None:
         if self.poll() is None:

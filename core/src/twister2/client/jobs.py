@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import shutil
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -25,8 +27,10 @@ from twister2.spec.errors import (
     UsageError,
 )
 from twister2.spec.rm import JobState, JobStatus, ResourceManager, RmContext
+from twister2.worker.processes import end_process, start_ticks
 
 ANSWER_S = 3.0
+MASTER_ENDS_S = 3.0
 
 
 def backend_of(job: JobSummary) -> ResourceManager:
@@ -147,6 +151,7 @@ def kill(job: JobSummary, reason: str = "twister2 kill") -> bool:
             with contextlib.suppress(MasterLostError, ResourceError, NetworkError), master_of(job, backend) as dialer:
                 dialer.request("kill", {"reason": reason}, ("ended",), 15.0)
         backend.kill(handle, 1.0)
+        _end_master(job)
         left = backend.clean(handle)
         if left:
             raise ResourceError(
@@ -162,6 +167,18 @@ def kill(job: JobSummary, reason: str = "twister2 kill") -> bool:
         error = JobKilledError("the job was killed", why=reason, remedy="submit it again when it is wanted")
         _record_end(job, JobState.KILLED, error)
     return not had_ended
+
+
+def _end_master(job: JobSummary) -> None:
+    """End a master that is a process of this host and does not end by itself: it hangs, or is stopped."""
+    if job.record.master_process is None:
+        return
+    host, pid, start = job.record.master_process
+    deadline = time.monotonic() + MASTER_ENDS_S
+    while host == os.uname().nodename and start and start_ticks(pid) == start:
+        if time.monotonic() > deadline:
+            end_process(pid, signal.SIGKILL)
+        time.sleep(0.02)
 
 
 def clean(job: JobSummary) -> None:

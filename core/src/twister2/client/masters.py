@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import shutil
 import time
@@ -21,6 +22,7 @@ from twister2.control.package import MANIFEST, Manifest, unpack
 from twister2.spec.errors import DeadlineError, JobFailedError, MasterLostError, ResourceError, Twister2Error
 from twister2.spec.rm import Allocation, JobHandle, JobState, ResourceGroup
 from twister2.spec.state import StateContext, StateStore
+from twister2.worker.processes import start_ticks
 
 CONNECT_S = 30.0
 STOP_S = 10.0
@@ -62,6 +64,11 @@ class Master(ABC):
     def lost(self) -> Twister2Error | None:
         """The error to report when it has ended and nothing more will come, else None. Called when it is silent."""
 
+    @property
+    def process(self) -> tuple[str, int, int] | None:
+        """Host, process id and start time of a process of its own on this host."""
+        return None
+
     def leave(self) -> None:  # noqa: B027 - most hold nothing that could be let go
         """The job goes on without this client."""
 
@@ -90,6 +97,11 @@ class ChildMaster(Master):
             raise self._error() from None
         if self._prepared.detached:
             self._process.hang_up()
+
+    @property
+    def process(self) -> tuple[str, int, int] | None:
+        assert self._process is not None
+        return os.uname().nodename, self._process.pid, start_ticks(self._process.pid)
 
     def dial(self, queued: Callable[[JobState, str], None]) -> Connection:
         prepared = self._prepared

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import pathlib
-import re
-import secrets
 import sys
-import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
 import twister2
+from twister2.client.configure import Submission
 from twister2.client.packing import Program, extra_files
-from twister2.config import JobConfig, Resolved, resolve
+from twister2.config import JobConfig, Resolved
 from twister2.control.folders import job_folder, runtime_path, state_folder
 from twister2.control.master_ticket import MasterTicket
 from twister2.control.package import Manifest, pack
@@ -31,16 +29,6 @@ if TYPE_CHECKING:
 
 WORKER_COMMAND = (sys.executable, "-m", "twister2.worker")
 MASTER_COMMAND = (sys.executable, "-m", "twister2.master")
-
-
-@attrs.frozen
-class Submission:
-    """A program and the configuration it is submitted with."""
-
-    program: Program
-    host: PluginHost
-    resolved: Resolved
-    job_id: str
 
 
 @attrs.frozen
@@ -65,50 +53,15 @@ class Prepared:
         return self.resolved.job
 
 
-def configure(
-    program: Program,
-    profile: str | None,
-    *,
-    files: Sequence[str] | None = None,
-    settings: Sequence[str] = (),
-    overrides: Mapping[str, Any] | None = None,
-    warm_up: bool = True,
-) -> Submission:
-    """Resolve the configuration of a submission.
-
-    :param warm_up: let the resource manager start early what takes long.
-    :raises ConfigError, PluginError: see :func:`twister2.config.resolve`.
-    """
-    host = PluginHost()
-    ids: list[str] = []
-
-    def early(job: JobConfig, rm_options: Any) -> None:
-        ids.append(new_job_id(_name(job, program)))
-        if warm_up:
-            host.warm_up(job.rm, rm_options, ids[0])
-
-    resolved = resolve(host=host, profile=profile, files=files, settings=settings, overrides=overrides, early=early)
-    return Submission(program, host, resolved, ids[0])
-
-
-def _name(job: JobConfig, program: Program) -> str:
-    return job.name or pathlib.Path(str(program.spec.get("path", program.label))).stem
-
-
-def new_job_id(name: str) -> str:
-    """A unique id of at most 50 characters, fit for labels: the name's letters, the time, four random digits."""
-    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:24].strip("-") or "job"
-    return f"{slug}-{time.strftime('%y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-
-
-def prepare(submission: Submission, args: Sequence[str], *, want_results: bool, detached: bool) -> Prepared:
+def prepare(
+    submission: Submission, program: Program, args: Sequence[str], *, want_results: bool, detached: bool
+) -> Prepared:
     """Make package, keys and allocation.
 
     :raises CapabilityError: the chosen plugins do not fit together. :raises PackageError: see :mod:`packing`.
     """
-    program, host, resolved, job_id = submission.program, submission.host, submission.resolved, submission.job_id
+    host, resolved, job_id, name = submission.host, submission.resolved, submission.job_id, submission.name
     job = resolved.job
-    name = _name(job, program)
     state = state_folder(job.state_dir)
     folder = job_folder(state, job_id)
     backend: ResourceManager = host.create(

@@ -22,6 +22,7 @@ RECORD = "record.json"
 class JobRecord:
     """Written once by the client when the manager has accepted the job; 0600.
 
+    :ivar master_process: host, process id and start time of a master that is no part of the allocation.
     :ivar handle: the allocation. :ivar addresses: of the master, if known to the client. :ivar resolved, pins: to make the
         same resource manager backend again. :ivar started: seconds since the epoch.
     """
@@ -38,6 +39,7 @@ class JobRecord:
     client_key: str = attrs.field(repr=False)
     resolved: dict[str, Any] = attrs.field(repr=False)
     pins: dict[str, Any] = attrs.field(repr=False)
+    master_process: tuple[str, int, int] | None = None
     started: float = attrs.field(factory=time.time)
 
     @property
@@ -50,7 +52,14 @@ class JobRecord:
     @classmethod
     def read(cls, folder: pathlib.Path) -> JobRecord:
         values = json.loads((folder / RECORD).read_bytes())
-        return cls(**{**values, "addresses": tuple(values["addresses"])})
+        process = values.get("master_process")
+        return cls(
+            **{
+                **values,
+                "addresses": tuple(values["addresses"]),
+                "master_process": None if process is None else tuple(process),
+            }
+        )
 
 
 @attrs.frozen

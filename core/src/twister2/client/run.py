@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import pathlib
 import pickle
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from twister2.client.packing import from_function, refuse_inside_worker
-from twister2.client.prepare import Prepared, configure, prepare
-from twister2.client.session import Output, Session
-from twister2.host import ObserverSet
+from twister2.client.configure import configure
+from twister2.client.inside import refuse_inside_worker
 from twister2.spec.errors import JobFailedError
 from twister2.spec.rm import JobState
 
@@ -42,8 +41,15 @@ def run(
     for key, value in (("workers", workers), ("name", name)):
         if value is not None:
             job[key] = value
-    submission = configure(from_function(main), profile, settings=settings, overrides=overrides)
-    prepared = prepare(submission, [str(arg) for arg in args], want_results=True, detached=False)
+    submission = configure(_name_of(main), profile, settings=settings, overrides=overrides)
+
+    # only now: the resource manager may be warming up by this time
+    from twister2.client.packing import from_function
+    from twister2.client.prepare import prepare
+    from twister2.client.start import print_output, start
+
+    arguments = [str(arg) for arg in args]
+    prepared = prepare(submission, from_function(main), arguments, want_results=True, detached=False)
     outcome = start(prepared, print_output, submission.resolved.job.observe).follow()
     if outcome.state is not JobState.COMPLETED:
         raise outcome.error or JobFailedError("the job failed", why="no reason was given", remedy="see its logs")
@@ -54,24 +60,7 @@ def _unpickle(data: bytes) -> Any:
     return pickle.loads(data)  # noqa: S301 - written by the authenticated workers of this very job
 
 
-def print_output(worker: int, stream: str, text: str) -> None:
-    """What workers print goes to the same stream here; log records go to stderr."""
-    target = sys.stdout if stream == "stdout" else sys.stderr
-    target.write(text)
-    target.flush()
-
-
-def start(prepared: Prepared, output: Output, observers: Sequence[str]) -> Session:
-    """Start a prepared job.
-
-    :param output: takes what workers write and what the client has to say. :param observers: names of observer plugins.
-    """
-    for note in prepared.match.notes:
-        output(-1, "log", f"note: {note}\n")
-    for warning in prepared.resolved.warnings:
-        output(-1, "log", f"warning: {warning}\n")
-    chosen = [(name, prepared.resolved.plugin("observe", name)) for name in observers]
-    loaded = ObserverSet.load(prepared.host, chosen, "client", lambda text: output(-1, "log", f"warning: {text}\n"))
-    session = Session(prepared, output, loaded)
-    session.start()
-    return session
+def _name_of(main: Callable[..., Any]) -> str:
+    """The program's file, or the function's name when it has none."""
+    file = getattr(sys.modules.get(getattr(main, "__module__", "")), "__file__", None)
+    return pathlib.Path(file).stem if file else getattr(main, "__name__", "job")

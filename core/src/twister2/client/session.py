@@ -109,6 +109,7 @@ class Session:
             client_key=prepared.master_ticket.client_key,
             resolved=prepared.resolved.to_dict(),
             pins=prepared.pins.to_dict(),
+            master_process=None if self._master is None else self._master.process,
         ).write(prepared.folder)
 
     def _undo(self) -> None:

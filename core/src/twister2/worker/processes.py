@@ -127,6 +127,12 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
+def start_ticks(pid: int) -> int:
+    """When a process started, in clock ticks since boot: tells it from a later one with the same id. 0: it is gone."""
+    fields = _stat(pid)
+    return int(fields[19]) if len(fields) > 19 and fields[0] not in (b"Z", b"X") else 0
+
+
 def describe_exit(code: int) -> str:
     """An exit code as Python's ``Popen.returncode`` has it (negative: signal) in words."""
     if code >= 0:

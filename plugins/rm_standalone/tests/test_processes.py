@@ -190,6 +190,7 @@ def test_a_warm_launcher_of_another_environment_is_not_used(make_rm, allocation,
 def test_a_warm_launcher_that_died_is_replaced(make_rm, allocation, tmp_path):
     rm, asked = make_rm(), allocation(*tell_environment(tmp_path))
     spawn.warm_up(asked.job_id)
+    until(lambda: carrying(asked.job_id))  # its environment shows only after the exec
     for pid in carrying(asked.job_id):
         os.kill(pid, signal.SIGKILL)
     until(lambda: not carrying(asked.job_id))

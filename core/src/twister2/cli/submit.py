@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+import pathlib
+from typing import TYPE_CHECKING
 
 from twister2.cli.output import add_config_arguments
 
 if TYPE_CHECKING:
-    from twister2.client.prepare import Submission
+    from twister2.client.configure import Submission
     from twister2.client.session import Outcome
 
 
@@ -28,21 +29,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Submit, and follow the job unless detached."""
-    from twister2.client.packing import from_file
-    from twister2.client.prepare import configure as resolve_all
-    from twister2.client.prepare import prepare
-    from twister2.client.run import print_output, start
+    from twister2.client.configure import configure as resolve_all
 
-    job: dict[str, Any] = {"workers": arguments.workers, "name": arguments.name}
     submission = resolve_all(
-        from_file(arguments.program),
+        pathlib.Path(arguments.program.partition(":")[0]).stem,
         arguments.profile,
         files=arguments.config,
         settings=arguments.settings,
-        overrides={"job": job},
+        overrides={"job": {"workers": arguments.workers, "name": arguments.name}},
         warm_up=not arguments.dry_run,
     )
-    prepared = prepare(submission, arguments.args, want_results=False, detached=arguments.detach)
+
+    # only now: the resource manager may be warming up by this time
+    from twister2.client.packing import from_file
+    from twister2.client.prepare import prepare
+    from twister2.client.start import print_output, start
+
+    program = from_file(arguments.program)
+    prepared = prepare(submission, program, arguments.args, want_results=False, detached=arguments.detach)
     if arguments.dry_run:
         print(prepared.backend.render(prepared.allocation))
         return 0

@@ -149,16 +149,20 @@ class Launcher:
                 os.killpg(pid, number)
 
     def _reap(self) -> None:
+        strays = False
         while True:
             try:
                 # the id stays taken while what is left of the copy is ended
                 info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
-                return
+                break
             if info is None:
-                return
+                break
             slot = self.copies.pop(info.si_pid, None)
-            if slot is not None:
+            # a supervisor that ends in its own time has ended what its user's program left
+            orderly = self.forked and info.si_code == os.CLD_EXITED and info.si_status == 0
+            if slot is not None and not orderly:
+                strays = True
                 everyone = [*procfs.processes()]
                 for process in procfs.slot_members(self.order["job_id"], slot, info.si_pid, everyone):
                     process.signal(signal.SIGKILL)
@@ -166,9 +170,9 @@ class Launcher:
             if slot is not None:
                 code = info.si_status if info.si_code == os.CLD_EXITED else 128 + info.si_status
                 self._write(f"end {slot} {info.si_pid} {code}\n")
-            if self.forked:
-                # supervisors adopt the orphans of their users' programs: who comes to us lost his supervisor
-                self._kill_strays()
+        if strays and self.forked:
+            # supervisors adopt the orphans of their users' programs: who comes to us lost his supervisor
+            self._kill_strays()
 
     def _kill_strays(self) -> None:
         me = os.getpid()
@@ -177,13 +181,24 @@ class Launcher:
                 process.signal(signal.SIGKILL)
 
     def _end_strays(self) -> None:
-        """Kill what the copies left behind; whoever loses its parent by that becomes a child and is next."""
+        """Kill what the copies left behind; whoever loses its parent by that becomes a child and is next.
+
+        Children that are told to die with their parent (fork servers) are given a moment to do so.
+        """
+        patience = 10
         while True:
-            self._kill_strays()
             try:
-                os.waitpid(-1, 0)
+                ended, _ = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
                 return
+            if ended:
+                continue
+            if patience:
+                patience -= 1
+                signal.sigtimedwait(self.signals, 0.01)
+            else:
+                self._kill_strays()
+                os.waitpid(-1, 0)
 
 
 def log_path(folder: str, slot: int) -> str:

@@ -19,7 +19,7 @@ from twister2_rm_standalone.procfs import (
 )
 
 Members = Callable[[], list[Process]]
-POLL_S = 0.01
+POLL_S = 0.003
 
 
 def job_members(job_id: str, launchers: Collection[tuple[int, int]]) -> list[Process]:

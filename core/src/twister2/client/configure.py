@@ -1,0 +1,61 @@
+"""The first thing a submission does: resolve its configuration, and let the resource manager warm up meanwhile.
+
+Apart from :mod:`twister2.client.prepare` so that it can begin before the rest of the client is imported.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from twister2.config import JobConfig, Resolved, resolve
+from twister2.host import PluginHost
+
+
+@attrs.frozen
+class Submission:
+    """The configuration a program is submitted with, and the job's name and id."""
+
+    host: PluginHost
+    resolved: Resolved
+    name: str
+    job_id: str
+
+
+def configure(
+    program: str,
+    profile: str | None,
+    *,
+    files: Sequence[str] | None = None,
+    settings: Sequence[str] = (),
+    overrides: Mapping[str, Any] | None = None,
+    warm_up: bool = True,
+) -> Submission:
+    """Resolve the configuration of a submission.
+
+    :param program: its name; the job is called so unless ``job.name`` is set.
+    :param warm_up: let the resource manager start early what takes long.
+    :raises ConfigError, PluginError: see :func:`twister2.config.resolve`.
+    """
+    host = PluginHost()
+    names: list[tuple[str, str]] = []
+
+    def early(job: JobConfig, rm_options: Any) -> None:
+        name = job.name or program
+        names.append((name, new_job_id(name)))
+        if warm_up:
+            host.warm_up(job.rm, rm_options, names[0][1])
+
+    resolved = resolve(host=host, profile=profile, files=files, settings=settings, overrides=overrides, early=early)
+    return Submission(host, resolved, *names[0])
+
+
+def new_job_id(name: str) -> str:
+    """A unique id of at most 50 characters, fit for labels: the name's letters, the time, four random digits."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:24].strip("-") or "job"
+    return f"{slug}-{time.strftime('%y%m%d-%H%M%S')}-{secrets.token_hex(2)}"

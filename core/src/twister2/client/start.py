@@ -1,0 +1,33 @@
+"""Starting a prepared job, with its observers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from twister2.client.prepare import Prepared
+from twister2.client.session import Output, Session
+from twister2.host import ObserverSet
+
+
+def print_output(worker: int, stream: str, text: str) -> None:
+    """What workers print goes to the same stream here; log records go to stderr."""
+    target = sys.stdout if stream == "stdout" else sys.stderr
+    target.write(text)
+    target.flush()
+
+
+def start(prepared: Prepared, output: Output, observers: Sequence[str]) -> Session:
+    """Start a prepared job.
+
+    :param output: takes what workers write and what the client has to say. :param observers: names of observer plugins.
+    """
+    for note in prepared.match.notes:
+        output(-1, "log", f"note: {note}\n")
+    for warning in prepared.resolved.warnings:
+        output(-1, "log", f"warning: {warning}\n")
+    chosen = [(name, prepared.resolved.plugin("observe", name)) for name in observers]
+    loaded = ObserverSet.load(prepared.host, chosen, "client", lambda text: output(-1, "log", f"warning: {text}\n"))
+    session = Session(prepared, output, loaded)
+    session.start()
+    return session

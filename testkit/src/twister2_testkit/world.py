@@ -17,7 +17,7 @@ import attrs
 from twister2.spec.batch import n_records
 from twister2.spec.channel import HeaderKind
 from twister2.spec.environment import NodeFacts, WorkerInfo
-from twister2.spec.errors import DeadlineError, StepAbortedError
+from twister2.spec.errors import DeadlineError, NetworkError, StepAbortedError
 from twister2.spec.executor import ExecutorContext
 from twister2.spec.memory import MemoryService, MemoryUse, Reservation
 from twister2.spec.network import Delivery, EdgeCounters, Fingerprint, Group, Network, Port, Step
@@ -302,3 +302,18 @@ class WorldNetwork(Network):
         colors = self.exchange_objects(color, what="split")
         members = tuple(worker for worker, other in enumerate(colors) if other == color)
         return None if color is None else Group(1, members)
+
+    def group(self, members: Sequence[int]) -> Group:
+        """A sub-group, numbered by its members."""
+        return Group(1 + sum(1 << member for member in members), tuple(members))
+
+    def group(self, members: Sequence[int]) -> Group:
+        """The sub-group of these workers."""
+        ids = tuple(members)
+        if len(set(ids)) < len(ids) or self.worker_id not in ids or not set(ids) <= set(self.world.members):
+            raise NetworkError(
+                f"{ids} is no group of worker {self.worker_id}",
+                why=f"a group has different ids of 0 to {self.world.size - 1}, this worker's among them",
+                remedy="call it on members only, with their ids",
+            )
+        return Group(1, ids)

@@ -1,5 +1,6 @@
 """Kind ``api``: programming interfaces such as TSet. Listed by ``twister2 plugins list``, never selected: users import
-them by name. An API plugin builds graphs with :mod:`twister2.graph` and executes them with ``env.run``."""
+them by name. An API plugin builds graphs with :mod:`twister2.graph` and executes them with ``env.run``.
+"""
 
 from __future__ import annotations
 

@@ -17,13 +17,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
-from twister2.spec.batch import Buffer
 from twister2.spec.environment import NodeFacts
 from twister2.spec.plugin import PluginSpec, Probe, hookspec
+
+if TYPE_CHECKING:
+    from twister2.spec.batch import Buffer
 
 Address = Mapping[str, Any]
 """How a rank can be reached by this transport: JSON types, made by ``open``, read by ``connect``."""
@@ -152,7 +154,8 @@ class Transport(ABC):
     @abstractmethod
     def reaches(self, peer: int) -> bool | None:
         """Whether a peer can be reached: a *probe* (for shared memory: a nonce read from it), not a guess. None: not
-        known yet, call :meth:`progress` and ask again. Always settles within 5 s."""
+        known yet, call :meth:`progress` and ask again. Always settles within 5 s.
+        """
 
     @abstractmethod
     def isend(self, peer: int, frames: Sequence[Buffer]) -> Send | None:
@@ -174,7 +177,8 @@ class Transport(ABC):
     @abstractmethod
     def wait_fd(self) -> int | None:
         """A descriptor that polls readable when ``receive`` or ``progress`` may have something, or None: callers then
-        spin with growing sleeps up to 1 ms. Level- or edge-triggered: callers always drain before they sleep."""
+        spin with growing sleeps up to 1 ms. Level- or edge-triggered: callers always drain before they sleep.
+        """
 
     def native(self) -> NativeCollectives | None:
         """Native collectives over all ranks, or None."""
@@ -187,7 +191,8 @@ class Transport(ABC):
     @abstractmethod
     def close(self, *, aborted: bool = False, deadline_s: float = 2.0) -> None:
         """Flush what was sent (unless ``aborted``), within the deadline, then release everything: sockets, files,
-        segments, threads. Idempotent; releases even when it raises. Never waits for a dead peer."""
+        segments, threads. Idempotent; releases even when it raises. Never waits for a dead peer.
+        """
 
 
 class CommSpec(PluginSpec):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from twister2.spec.plugin import PluginSpec, hookspec
+
+if TYPE_CHECKING:
+    import argparse
 
 
 class Command(ABC):

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from twister2.spec.batch import Batch
 from twister2.spec.plugin import PluginSpec, hookspec
-from twister2.spec.tasks import EndOfData
+
+if TYPE_CHECKING:
+    from twister2.spec.batch import Batch
+    from twister2.spec.tasks import EndOfData
 
 
 @attrs.frozen
@@ -91,7 +93,7 @@ class Reader(ABC):
     """Reads splits, one after another. Used by one task; called by the thread that runs the step."""
 
     @abstractmethod
-    def poll(self) -> Batch | None | EndOfData:
+    def poll(self) -> Batch | EndOfData | None:
         """The next batch, None for nothing right now, END after the last split. Bounded work per call (about
         ``batch_bytes`` or one message fetch).
 
@@ -112,7 +114,8 @@ class Reader(ABC):
 
     def skipped(self) -> Sequence[str]:
         """Inputs left out while reading (options such as ``on_decode_error=skip``), in words, so that they can be
-        named."""
+        named.
+        """
         return ()
 
     @abstractmethod
@@ -190,7 +193,8 @@ class DataBackend(ABC):
     @abstractmethod
     def commit(self, request: WriteRequest, committables: Sequence[Any]) -> None:
         """Make prepared parts of all tasks visible. Runs on one worker; may be repeated with the same arguments after a
-        crash and must then change nothing. No rename is assumed of the store."""
+        crash and must then change nothing. No rename is assumed of the store.
+        """
 
 
 class DataSpec(PluginSpec):

@@ -5,7 +5,6 @@ Implemented by the core (``twister2.worker``); plugins and programs use these ab
 
 from __future__ import annotations
 
-import logging
 import pathlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import attrs
 
-from twister2.spec.memory import MemoryService
-from twister2.spec.network import Group, Network
-
 if TYPE_CHECKING:
+    import logging
+
     from twister2.graph import Graph, Outputs
+    from twister2.spec.memory import MemoryService
+    from twister2.spec.network import Group, Network
 
 T = TypeVar("T")
 Scope = Literal["replicated", "keyed", "worker"]

@@ -6,8 +6,10 @@ the same class on the other side (:func:`from_dict`). The cause, if any, is ``__
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _BY_CODE: dict[str, type[Twister2Error]] = {}
 

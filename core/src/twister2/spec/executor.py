@@ -16,15 +16,17 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
 from twister2.spec.memory import MemoryService
 from twister2.spec.network import Network, Step
 from twister2.spec.ops import Operators
-from twister2.spec.plan import Plan
 from twister2.spec.plugin import PluginSpec, hookspec
+
+if TYPE_CHECKING:
+    from twister2.spec.plan import Plan
 
 
 @attrs.frozen
@@ -64,7 +66,8 @@ class Execution(ABC):
     @abstractmethod
     def start(self, step: Step, restore: Snapshot | None = None) -> None:
         """Open tasks and operators for a run of the plan in ``step``; after the first run they are reset, not
-        rebuilt."""
+        rebuilt.
+        """
 
     @abstractmethod
     def step(self, budget_s: float = 0.05) -> bool:
@@ -78,12 +81,14 @@ class Execution(ABC):
     @abstractmethod
     def run(self) -> Mapping[str, list[Any]]:
         """``step`` until complete, then the two-phase commit of sinks; returns the outputs kept here by sink name, one
-        entry per local task, in order of task index."""
+        entry per local task, in order of task index.
+        """
 
     @abstractmethod
     def checkpoint(self, number: int) -> None:
         """Send BARRIER ``number`` from all local sources; :meth:`snapshot` has the result once aligned everywhere
-        here."""
+        here.
+        """
 
     @abstractmethod
     def snapshot(self) -> Snapshot | None:
@@ -100,7 +105,8 @@ class Execution(ABC):
     @abstractmethod
     def counters(self) -> Mapping[str, Mapping[str, float]]:
         """Per vertex (``"vertex map"``) and edge (``"edge 0 map->count"``): records, bytes, busy_s, waiting_s,
-        blocked_s."""
+        blocked_s.
+        """
 
     @abstractmethod
     def close(self) -> None:

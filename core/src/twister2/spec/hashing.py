@@ -85,7 +85,7 @@ def stable_hash(key: Any) -> int:
     return _hash_other(key, kind)
 
 
-def _hash_other(key: Any, kind: type) -> int:
+def _hash_other(key: Any, kind: type) -> int:  # noqa: PLR0911 - one for each kind of key
     if kind in _registered:
         return _mix(stable_hash(_registered[kind](key)) + 1)
     if isinstance(key, enum.Enum) and not isinstance(key, (int, str)):

@@ -9,9 +9,12 @@ buffers, leases and kept results hold *reservations*; Python objects are counted
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @attrs.frozen

@@ -9,13 +9,15 @@ the thread that runs the step.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from twister2.spec.batch import Batch
 from twister2.spec.channel import HeaderKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Sequence
 
 
 @attrs.frozen
@@ -211,7 +213,8 @@ class Network(ABC):
     @abstractmethod
     def split(self, color: int | str | None, *, group: Group | None = None) -> Group | None:
         """Make sub-groups of members that give the same ``color`` (None: in no sub-group); order by worker id.
-        Collective."""
+        Collective.
+        """
 
     @abstractmethod
     def group(self, members: Sequence[int]) -> Group:

@@ -8,12 +8,14 @@ observer that raises is disabled and reported, the job goes on. Return values ar
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
-from twister2.spec.environment import WorkerEvent
 from twister2.spec.plugin import PluginSpec, hookspec
+
+if TYPE_CHECKING:
+    from twister2.spec.environment import WorkerEvent
 
 
 @attrs.frozen

@@ -15,15 +15,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
-from twister2.spec.batch import Batch
-from twister2.spec.channel import HeaderKind, Item
 from twister2.spec.memory import MemoryService
 from twister2.spec.network import EdgeCounters, Network, Step
 from twister2.spec.plugin import PluginSpec, hookspec
+
+if TYPE_CHECKING:
+    from twister2.spec.batch import Batch
+    from twister2.spec.channel import HeaderKind, Item
 
 
 @attrs.frozen
@@ -131,7 +133,8 @@ class Operator(ABC):
     @abstractmethod
     def is_complete(self) -> bool:
         """Whether all local sources have finished, everything held has been sent, and END was received for all local
-        targets."""
+        targets.
+        """
 
     def snapshot(self) -> bytes | None:
         """State held at a hop, once a barrier is aligned; None when it flushed or holds nothing."""

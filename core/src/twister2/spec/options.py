@@ -8,10 +8,12 @@ variables, ``-o`` settings, help pages and the reference documentation. Allowed 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 T = TypeVar("T")
 
@@ -23,7 +25,7 @@ SECRET = "twister2.secret"
 
 def option(
     default: T,
-    help: str,  # noqa: A002 - the field's standard name
+    help: str,
     *,
     unit: str | None = None,
     validator: Callable[[Any, Any, Any], Any] | list[Callable[[Any, Any, Any], Any]] | None = None,

@@ -20,12 +20,14 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
 from twister2.spec.plugin import PluginSpec, Probe, hookspec
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 
 class JobState(enum.Enum):
@@ -207,7 +209,8 @@ class ResourceManager(ABC):
     @abstractmethod
     def render(self, allocation: Allocation) -> str:
         """The exact script, manifest or commands that ``submit`` would use, secrets left out: the text of
-        ``--dry-run``."""
+        ``--dry-run``.
+        """
 
     @abstractmethod
     def submit(self, allocation: Allocation) -> JobHandle:
@@ -227,7 +230,8 @@ class ResourceManager(ABC):
     @abstractmethod
     def state(self, handle: JobHandle) -> JobStatus:
         """What the manager knows now; an unknown or long finished job is UNKNOWN, not an error. May answer from a cache
-        at most 1 s old. A manager that is down raises ResourceError; callers go on and ask again."""
+        at most 1 s old. A manager that is down raises ResourceError; callers go on and ask again.
+        """
 
     @abstractmethod
     def publish(self, handle: JobHandle, ticket: bytes) -> None:
@@ -262,7 +266,8 @@ class ResourceManager(ABC):
     @abstractmethod
     def logs(self, handle: JobHandle, *, slot: int | None = None, follow: bool = False) -> Iterator[LogChunk]:
         """What the copies (and the manager itself) wrote outside the control channel, oldest first; ends with the
-        job."""
+        job.
+        """
 
     @abstractmethod
     def open_channel(self, handle: JobHandle) -> AbstractContextManager[Sequence[str]]:
@@ -313,9 +318,9 @@ class ResourceManagerSpec(PluginSpec):
 
     @hookspec(firstresult=True)
     def rm_warm_up(self, config: Any, job_id: str) -> bool | None:
-        """A submission of job ``job_id`` will most likely follow within a second: start early what takes long. Optional.
+        """A submission of job ``job_id`` will most likely follow within a second: start early what takes long.
 
-        Called in the client as soon as the manager is known, while the rest of the configuration is still read. Returns
-        at once, says nothing when it fails, and leaves nothing behind when no submission follows: whatever it started ends
-        with this process at the latest. Returns whether anything was started.
+        Optional. Called in the client as soon as the manager is known, while the rest of the configuration is still
+        read. Returns at once, says nothing when it fails, and leaves nothing behind when no submission follows:
+        whatever it started ends with this process at the latest. Returns whether anything was started.
         """

@@ -7,12 +7,14 @@ appears whole, nothing is renamed or appended to, listing may be slow but is com
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
 from twister2.spec.plugin import PluginSpec, hookspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @attrs.frozen
@@ -65,7 +67,7 @@ class StateStore(ABC):
             self.delete(key)
         return len(keys)
 
-    def close(self) -> None:  # noqa: B027 - most stores hold nothing
+    def close(self) -> None:
         """Release connections. Idempotent."""
 
 

@@ -11,12 +11,14 @@ import enum
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from twister2.spec.batch import Batch
 from twister2.spec.memory import MemoryService
+
+if TYPE_CHECKING:
+    from twister2.spec.batch import Batch
 
 
 @attrs.frozen
@@ -90,7 +92,7 @@ class Source(Task):
     """A task without inputs. Polled; must not block longer than a few milliseconds."""
 
     @abstractmethod
-    def poll(self) -> Batch | None | EndOfData:
+    def poll(self) -> Batch | EndOfData | None:
         """The next batch, None when there is nothing right now, or :data:`END`."""
 
     def wait_fd(self) -> int | None:
@@ -113,8 +115,10 @@ class Compute(Task):
         """Event time has reached ``value`` on all inputs; the executor forwards the mark afterwards."""
 
     def timer(self, now_ns: int, emit: Emit) -> int | None:
-        """Called when the task begins and then when a timer is due, until the inputs have ended; returns the time of the
-        next one (ns since the epoch) or None for no more."""
+        """Called when the task begins and then when a timer is due, until the inputs have ended.
+
+        Returns the time of the next one (ns since the epoch) or None for no more.
+        """
         return None
 
     def finish(self, emit: Emit) -> None:

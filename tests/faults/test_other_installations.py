@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from twister2_testkit.jobs import Jobs
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.faults]
@@ -47,10 +48,6 @@ def test_another_python(jobs: Jobs) -> None:
     assert done.err.count("[T2-") == 1
 
 
-OTHER_VERSION = (
-    "import importlib.metadata as m; real = m.version; "
-    "m.version = lambda name: '9.9.9' if name == 'twister2-comm-tcp' else real(name)"
-)
 MISSING = (
     "import sys, importlib.abc as a; "
     "F = type('F', (a.MetaPathFinder,), {'find_spec': lambda self, name, path, target=None: "
@@ -60,7 +57,10 @@ MISSING = (
 
 
 def test_another_version_of_a_plugin(jobs: Jobs) -> None:
-    done = submit_with(jobs, OTHER_VERSION)
+    metadata = jobs.folder / "other" / "twister2_comm_tcp-9.9.9.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: twister2-comm-tcp\nVersion: 9.9.9\n")
+    done = submit_with(jobs, f"import sys; sys.path.insert(0, {str(jobs.folder / 'other')!r})")
     assert done.code == 2, done
     assert "[T2-P107]" in done.err
     assert "twister2-comm-tcp" in done.err

@@ -202,3 +202,28 @@ def test_a_worker_without_a_ticket_says_so(jobs: Jobs) -> None:
     assert done.code == 1, done
     assert "[T2-J408]" in done.err
     assert "/nowhere/ticket" in done.err
+
+
+@pytest.mark.parametrize("victim", ["master", "client and master"])
+def test_checkpoints_do_not_outlive_a_killed_master(jobs: Jobs, victim: str) -> None:
+    program = jobs.program(
+        """
+        def main(env):
+            value = env.state("v", b"")
+            while True:
+                value.value = bytes(1000)
+                env.commit()
+        """
+    )
+    client = jobs.start("submit", "standalone", "-n", "2", *QUICK, program)
+    jobs.until_event("checkpoint_committed", count=3)
+    (master,) = jobs.pids("master")
+    if victim != "master":
+        client.signal(signal.SIGKILL)
+    os.kill(master, signal.SIGKILL)
+    client.finish()
+    deadline = time.monotonic() + 15
+    while jobs.processes():
+        assert time.monotonic() < deadline, jobs.processes()
+        time.sleep(0.1)
+    assert '"state": "failed"' in jobs.cli("status", "last", "--json").out

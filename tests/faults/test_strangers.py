@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import zmq
-from twister2_testkit.jobs import Jobs
 
 from twister2.control import messages
 from twister2.control.channel import Dialer
+from twister2_testkit.jobs import Jobs
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.faults]
 

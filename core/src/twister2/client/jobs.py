@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from twister2.client.leftovers import remove_checkpoints
 from twister2.client.records import JobSummary, read_state, summary
 from twister2.config import Resolved
 from twister2.control.channel import Dialer
@@ -105,6 +106,11 @@ def _gone(status: JobStatus) -> MasterLostError:
 
 
 def _record_end(job: JobSummary, state: JobState, error: Twister2Error) -> dict[str, Any]:
+    host = PluginHost.from_pins(Pins.from_dict(job.record.pins))
+    state_dir = str(job.folder.parent.parent)
+    if job.record.master_in_client:
+        shutil.rmtree(runtime_path(job.record.job_id), ignore_errors=True)
+    remove_checkpoints(host, Resolved.from_dict(job.record.resolved, host), state_dir, job.record.job_id)
     facts = {"state": state.value, "reason": error.what, "ended": time.time(), "error": error.to_dict()}
     journal = Journal(job.folder)
     journal.state(**{**read_state(job.folder), **facts})

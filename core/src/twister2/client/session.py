@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import attrs
 
+from twister2.client.leftovers import remove_checkpoints
 from twister2.client.masters import Connection, Master, master_for
 from twister2.client.prepare import Prepared
 from twister2.client.records import JobRecord, read_state
@@ -230,6 +231,8 @@ class Session:
         self._release_allocation(0.5)
         if self._master is not None:
             self._master.stop(now=True)
+        prepared = self._prepared
+        remove_checkpoints(prepared.host, prepared.resolved, str(prepared.folder.parent.parent), self.job_id)
         journal = self._own_journal()
         facts = {"state": state.value, "reason": error.what, "ended": time.time(), "error": error.to_dict()}
         journal.state(**{**read_state(self._prepared.folder), **facts})

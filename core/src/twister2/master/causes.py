@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import signal
+from typing import TYPE_CHECKING
 
-from twister2.master.slots import Slot
 from twister2.spec.errors import (
     JobFailedError,
     StepAbortedError,
@@ -14,6 +14,9 @@ from twister2.spec.errors import (
     WorkerLostError,
 )
 from twister2.worker.processes import describe_exit
+
+if TYPE_CHECKING:
+    from twister2.master.slots import Slot
 
 
 def exited(slot: Slot, code: int) -> WorkerExitedError:

@@ -16,6 +16,11 @@ class Checkpoints:
     def __init__(self, job_id: str, keep: int, store: Callable[[], StateStore]) -> None:
         self._prefix, self._keep, self._store = f"checkpoints/{job_id}/", keep, store
         self.latest = 0
+        self._begun = False
+
+    def begin(self) -> None:
+        """A worker is about to write its first objects."""
+        self._begun = True
 
     def committed(self, number: int) -> None:
         """A checkpoint is complete; one that is no longer kept goes."""
@@ -25,8 +30,8 @@ class Checkpoints:
             self._store().delete_all(f"{self._prefix}{old:08d}/")
 
     def remove_all(self) -> None:
-        """The job is over."""
-        if self.latest:
+        """The job is over, and nobody writes any more."""
+        if self._begun or self.latest:
             self._store().delete_all(self._prefix)
 
     def serve(self, message: Message) -> tuple[dict[str, Any], bytes]:

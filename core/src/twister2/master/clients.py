@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twister2.control.ticket import same_secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 BACKLOG = 10_000
 """Messages kept for the first client that attaches."""

@@ -86,6 +86,7 @@ class Job:
             "exchange": self._on_exchange,
             "request": self._on_request,
             "committed": self._on_committed,
+            "committing": self._on_committing,
             "group": self._on_group,
             "failed": self._on_failed,
             "ended": self._on_ended,
@@ -211,6 +212,9 @@ class Job:
         """State objects for workers that do not see the store."""
         body, data = self._checkpoints.serve(message)
         self._post(slot.peer, "reply", body, [data])
+
+    def _on_committing(self, slot: Slot, message: Message) -> None:
+        self._checkpoints.begin()
 
     def _on_committed(self, slot: Slot, message: Message) -> None:
         self._checkpoints.committed(message.body["checkpoint"])
@@ -424,7 +428,6 @@ class Job:
         self._set_state(state, error.what if error else "")
         seconds = round(time.monotonic() - self._begun, 3)
         self._journal.event("job_ended", state=state.value, seconds=seconds, error=error.to_dict() if error else None)
-        self._checkpoints.remove_all()
         for slot in self.slots:
             if slot.phase in ("joined", "ended"):
                 self._post(slot.peer, "end", {})
@@ -435,8 +438,12 @@ class Job:
         return all(slot.gone or slot.phase == "absent" for slot in self.slots)
 
     def announce_end(self) -> None:
-        """Tell the clients: state, error, results. The last thing the master says."""
+        """Tell the clients: state, error, results. The last thing the master says, when all processes have ended."""
         self.finished = True
+        try:
+            self._checkpoints.remove_all()
+        except Twister2Error as error:
+            self._journal.event("checkpoints_left", error=error.to_dict())
         body = {
             "state": self.state.value,
             "error": self.error.to_dict() if self.error else None,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twister2.config import JobConfig
 from twister2.control.package import digest
 from twister2.control.ticket import same_secret
-from twister2.master.facts import JobFacts
-from twister2.master.slots import Slot
-from twister2.spec.rm import ResourceGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from twister2.config import JobConfig
+    from twister2.master.facts import JobFacts
+    from twister2.master.slots import Slot
+    from twister2.spec.rm import ResourceGroup
 
 INLINE_PACKAGE = 1 << 20
 """Packages up to this size, in bytes, travel in the welcome."""

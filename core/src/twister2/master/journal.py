@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import pathlib
 import time
-from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from twister2.control.ticket import write_private
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Callable
 
 EVENTS = "events.jsonl"
 STATE = "state.json"

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import pathlib
 import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twister2.control.messages import Message
-from twister2.control.ticket import Ticket
-from twister2.master.facts import JobFacts
 from twister2.master.job import Job
 from twister2.master.journal import Journal
-from twister2.spec.state import StateStore
+
+if TYPE_CHECKING:
+    import pathlib
+
+    from twister2.control.ticket import Ticket
+    from twister2.master.facts import JobFacts
+    from twister2.spec.state import StateStore
 
 POLL_S = 0.1
 GOODBYE_S = 2.0

@@ -6,10 +6,12 @@ import os
 import queue
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import Twister2Error
-from twister2.spec.rm import ResourceManager
+
+if TYPE_CHECKING:
+    from twister2.spec.rm import ResourceManager
 
 Done = Callable[[Any, Twister2Error | None], None]
 

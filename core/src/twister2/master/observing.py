@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twister2.config import Resolved
 from twister2.control.observing import observe
 from twister2.host import ObserverSet, PluginHost
-from twister2.master.job import Job
-from twister2.master.journal import Journal
 from twister2.spec.observe import JobFacts
+
+if TYPE_CHECKING:
+    from twister2.config import Resolved
+    from twister2.master.job import Job
+    from twister2.master.journal import Journal
 
 
 class MasterObservers:

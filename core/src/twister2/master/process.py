@@ -10,8 +10,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -19,7 +18,6 @@ from twister2.config import Resolved
 from twister2.control.channel import Listener
 from twister2.control.folders import job_folder, runtime_folder
 from twister2.control.master_ticket import MasterTicket
-from twister2.control.ticket import Ticket
 from twister2.host import Pins, PluginHost
 from twister2.master.facts import JobFacts
 from twister2.master.job import Job
@@ -29,6 +27,11 @@ from twister2.master.observing import MasterObservers
 from twister2.spec.errors import Twister2Error
 from twister2.spec.rm import JobHandle, JobState, JobStatus, ResourceGroup, ResourceManager, RmContext
 from twister2.spec.state import StateContext, StateStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twister2.control.ticket import Ticket
 
 POLL_S = 0.1
 STATE_EVERY_S = 1.0

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from twister2.master.slots import Slot
 from twister2.spec.errors import StepMismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from twister2.master.slots import Slot
 
 
 def find_mismatch(slots: Sequence[Slot], groups: Mapping[int, frozenset[int]]) -> StepMismatchError | None:

@@ -361,6 +361,8 @@ class Supervisor:
             user.board.abort()
             self._tell_user(user, "abort", {"error": error.to_dict()})
             time.sleep(0.2)
+        with contextlib.suppress(OSError):
+            (self._folder.parent / "master").unlink()  # its socket, which it could not remove
         self._finish()
 
     def _finish(self) -> None:

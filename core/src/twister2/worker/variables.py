@@ -45,6 +45,7 @@ class Variables:
         self._declared: dict[str, Variable[Any]] = {}
         self._restored: dict[str, dict[str, Any]] | None = None
         self._number = environment.start.checkpoint
+        self._told = False
 
     def declare(self, name: str, default: T, scope: Scope) -> Variable[T]:
         """See :meth:`twister2.spec.environment.WorkerEnvironment.state`."""
@@ -103,6 +104,9 @@ class Variables:
         world = Group(0, tuple(range(env.n_workers)))
         link.enter_step(world, step, Fingerprint("commit", ",".join(self._declared), caller_line()))
         number = self._number + 1
+        if not self._told:
+            self._told = True
+            link.post("committing", {})  # from now on there is something to remove when the job ends
         local = self._values("worker")
         if env.worker_id == 0:
             self._put(number, "replicated", pickle.dumps(self._values("replicated"), protocol=5))

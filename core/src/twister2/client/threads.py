@@ -15,12 +15,11 @@ from twister2.control.folders import runtime_folder
 from twister2.control.messages import Message
 from twister2.control.package import Manifest
 from twister2.master.local import LocalMaster
-from twister2.spec.environment import WorkerEvent
-from twister2.spec.errors import StepAbortedError, Twister2Error, from_dict
+from twister2.spec.errors import StepAbortedError
 from twister2.spec.network import Fingerprint, Group
+from twister2.worker.conversation import Conversation
 from twister2.worker.environment import Environment, Start
 from twister2.worker.facts import worker_facts
-from twister2.worker.link import Link
 from twister2.worker.program import exit_code_of, user_error
 from twister2.worker.results import pickled_result
 
@@ -32,20 +31,14 @@ def inside_worker_thread() -> bool:
     return getattr(_inside, "worker", False)
 
 
-class ThreadLink(Link):
-    """A :class:`Link` by queues."""
+class ThreadLink(Conversation):
+    """A :class:`~twister2.worker.link.Link` by queues."""
 
     def __init__(self, master: LocalMaster, slot: int) -> None:
-        self.worker_id, self.attempt = slot, 1
+        super().__init__(slot, attempt=1)
         self._master, self._peer = master, f"worker-{slot}".encode()
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._cause: Twister2Error | None = None
-        self._answers: dict[tuple[str, str], list[Any]] = {}
-        self._replies: dict[int, tuple[Mapping[str, Any], bytes]] = {}
-        self._events: list[WorkerEvent] = []
-        self._requests = 0
-        self._numbers: dict[int, int] = {}
         self._notes: dict[int, list[Any]] = {}
         self._waits_for = ""
         self.over = False
@@ -79,9 +72,8 @@ class ThreadLink(Link):
     def aborted(self) -> bool:
         return self._cause is not None
 
-    def raise_if_aborted(self) -> None:
-        if self._cause is not None:
-            raise from_dict(self._cause.to_dict())
+    def learn_cause(self) -> None:
+        """The flag is the cause."""
 
     def fileno(self) -> int:
         return self._read
@@ -98,33 +90,21 @@ class ThreadLink(Link):
             except queue.Empty:
                 return came
             came = True
-            self._take(message)
+            self.take(message.kind, message.body, message.blobs[0] if message.blobs else b"")
 
-    def _take(self, message: Message) -> None:
-        body = message.body
-        match message.kind:
+    def take(self, kind: str, body: Mapping[str, Any], blob: bytes) -> None:
+        super().take(kind, body, blob)
+        match kind:
             case "welcome":
                 self.welcomed = True
             case "refused":
                 self.welcomed = False
             case "start":
                 self.start = body["start"]
-            case "abort":
-                self._cause = self._cause or from_dict(body["error"])
             case "end":
                 self._cause = self._cause or StepAbortedError(
                     "the job is over", why="it was ended while this worker ran", remedy="see the job's error"
                 )
-            case "exchanged":
-                self._answers[(body["kind"], body["name"])] = body["values"]
-            case "reply":
-                self._replies[body["request"]] = (body, message.blobs[0] if message.blobs else b"")
-            case "event":
-                self._events.append(WorkerEvent(**body))
-
-    def next_step(self, group: int) -> int:
-        self._numbers[group] = self._numbers.get(group, 0) + 1
-        return self._numbers[group]
 
     def enter_step(self, group: Group, number: int, fingerprint: Fingerprint) -> None:
         self._notes[group.number] = [group.number, number, True, fingerprint.kind, fingerprint.shape, fingerprint.line]
@@ -139,38 +119,6 @@ class ThreadLink(Link):
 
     def post(self, kind: str, body: Mapping[str, Any], blob: bytes = b"") -> None:
         self._say(kind, dict(body), blob or None)
-
-    def exchange(self, kind: str, name: str, value: Any, deadline_s: float | None) -> list[Any]:
-        self.raise_if_aborted()
-        self.waiting(f"{kind} {name!r}" if name else kind)
-        self.post("exchange", {"kind": kind, "name": name, "value": value, "deadline_s": deadline_s})
-        try:
-            while (kind, name) not in self._answers:
-                self.poll(1.0)
-                self.raise_if_aborted()
-            return self._answers.pop((kind, name))
-        finally:
-            self.waiting("")
-
-    def request(self, kind: str, body: Mapping[str, Any], blob: bytes = b"") -> bytes | None:
-        self._requests += 1
-        number = self._requests
-        self.post("request", {"request": number, "kind": kind, "body": dict(body)}, blob)
-        while number not in self._replies:
-            self.raise_if_aborted()
-            self.poll(1.0)
-        answer, data = self._replies.pop(number)
-        if "error" in answer:
-            raise from_dict(answer["error"])
-        return data if answer["found"] else None
-
-    def take_events(self) -> list[WorkerEvent]:
-        self.poll()
-        taken, self._events = self._events, []
-        return taken
-
-    def fail(self, error: Twister2Error) -> None:
-        self.post("failed", {"error": error.to_dict()})
 
     def ended(self, code: int, result: bytes | None, failed: bool) -> None:
         """Tell the master how the worker ended, and go."""

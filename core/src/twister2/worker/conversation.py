@@ -1,0 +1,87 @@
+"""What every :class:`Link` does alike, whatever carries its messages: exchanges, requests, events, step numbers, aborts."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from twister2.spec.environment import WorkerEvent
+from twister2.spec.errors import StepAbortedError, Twister2Error, from_dict
+from twister2.worker.link import Link
+
+
+class Conversation(Link):
+    """A link whose subclass brings messages: ``post`` sends one, ``poll`` hands what came to :meth:`take`."""
+
+    def __init__(self, worker_id: int, attempt: int) -> None:
+        self.worker_id, self.attempt = worker_id, attempt
+        self._cause: Twister2Error | None = None
+        self._answers: dict[tuple[str, str], list[Any]] = {}
+        self._replies: dict[int, tuple[Mapping[str, Any], bytes]] = {}
+        self._events: list[WorkerEvent] = []
+        self._requests = 0
+        self._steps: dict[int, int] = {}
+
+    def take(self, kind: str, body: Mapping[str, Any], blob: bytes) -> None:
+        """Take in a message from the master; kinds that are not known here are passed over."""
+        if kind == "abort":
+            self._cause = self._cause or from_dict(body["error"])
+        elif kind == "exchanged":
+            self._answers[(body["kind"], body["name"])] = body["values"]
+        elif kind == "event":
+            self._events.append(WorkerEvent(**body))
+        elif kind == "reply":
+            self._replies[body["request"]] = (body, blob)
+
+    @abstractmethod
+    def learn_cause(self) -> None:
+        """The abort flag is up and the cause is not known yet: wait a moment for it."""
+
+    def raise_if_aborted(self) -> None:
+        if not self.aborted:
+            return
+        if self._cause is None:
+            self.learn_cause()
+        if self._cause is None:
+            self._cause = StepAbortedError(
+                "the attempt was aborted", why="the abort flag is up", remedy="see the job's first error"
+            )
+        raise from_dict(self._cause.to_dict())
+
+    def next_step(self, group: int) -> int:
+        number = self._steps.get(group, 0) + 1
+        self._steps[group] = number
+        return number
+
+    def exchange(self, kind: str, name: str, value: Any, deadline_s: float | None) -> list[Any]:
+        self.raise_if_aborted()
+        self.waiting(f"{kind} {name!r}" if name else kind)
+        self.post("exchange", {"kind": kind, "name": name, "value": value, "deadline_s": deadline_s})
+        try:
+            while (kind, name) not in self._answers:
+                self.poll(1.0)
+                self.raise_if_aborted()
+            return self._answers.pop((kind, name))
+        finally:
+            self.waiting("")
+
+    def request(self, kind: str, body: Mapping[str, Any], blob: bytes = b"") -> bytes | None:
+        self._requests += 1
+        number = self._requests
+        self.post("request", {"request": number, "kind": kind, "body": dict(body)}, blob)
+        while number not in self._replies:
+            self.raise_if_aborted()
+            self.poll(1.0)
+        answer, data = self._replies.pop(number)
+        if "error" in answer:
+            raise from_dict(answer["error"])
+        return data if answer["found"] else None
+
+    def take_events(self) -> list[WorkerEvent]:
+        self.poll()
+        taken, self._events = self._events, []
+        return taken
+
+    def fail(self, error: Twister2Error) -> None:
+        self.post("failed", {"error": error.to_dict()})

@@ -93,6 +93,9 @@ def _status_without_master(job: JobSummary, backend: ResourceManager, facts: dic
     if JobState(again.get("state", "queued")).final:
         return {**facts, **again}
     if status.state.final or status.state is JobState.UNKNOWN:
+        with contextlib.suppress(ResourceError):  # what its master would have done
+            backend.kill(job.record.job_handle, 0.0)
+            backend.clean(job.record.job_handle)
         return {**facts, **_record_end(job, JobState.FAILED, _gone(status))}
     return {**facts, "state": status.state.value, "reason": status.reason, "slots": dict(status.slots)}
 

@@ -1,7 +1,7 @@
 """Twister2: batch, streaming and iterative data analysis by N equal worker processes, made of plugins.
 
-``twister2.run(main, workers=4)`` runs a program from a script or notebook; the ``twister2`` command does the same from a
-shell. Nothing is imported before it is used.
+``twister2.run(main, workers=4)`` runs a program from a script or notebook; the ``twister2`` command does the same from
+a shell. Nothing is imported before it is used.
 """
 
 from __future__ import annotations

@@ -304,10 +304,6 @@ class WorldNetwork(Network):
         return None if color is None else Group(1, members)
 
     def group(self, members: Sequence[int]) -> Group:
-        """A sub-group, numbered by its members."""
-        return Group(1 + sum(1 << member for member in members), tuple(members))
-
-    def group(self, members: Sequence[int]) -> Group:
         """The sub-group of these workers."""
         ids = tuple(members)
         if len(set(ids)) < len(ids) or self.worker_id not in ids or not set(ids) <= set(self.world.members):

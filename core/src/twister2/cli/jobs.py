@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-import pathlib
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twister2.client.records import JobSummary, all_jobs, find_job
 from twister2.control.folders import state_folder
+
+if TYPE_CHECKING:
+    import argparse
+    import pathlib
 
 
 def add_state_argument(parser: argparse.ArgumentParser) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
+from typing import TYPE_CHECKING
 
 from twister2.cli.jobs import add_state_argument, ago, everything
 from twister2.cli.output import add_json_argument, print_json, print_table
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -39,7 +39,9 @@ class Connection(Protocol):
 
 
 class Master(ABC):
-    """The master of one job. ``start``, then the allocation is submitted, then ``tell``, ``dial``, and at last ``stop``."""
+    """The master of one job. ``start``, then the allocation is submitted, then ``tell``, ``dial``, and at last
+    ``stop``.
+    """
 
     def __init__(self, prepared: Prepared) -> None:
         self._prepared = prepared

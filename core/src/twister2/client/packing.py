@@ -1,4 +1,6 @@
-"""What travels: the program, the local modules it imports, extra files. Found by reading the program, not by running it."""
+"""What travels: the program, the local modules it imports, extra files. Found by reading the program, not by running
+it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from twister2.spec.errors import PackageError
 class Program:
     """A program ready to be packed.
 
-    :ivar spec: how workers find the function (:class:`twister2.control.package.Manifest`). :ivar files: contents by name.
+    :ivar spec: how workers find the function (:class:`twister2.control.package.Manifest`). :ivar files: contents by
+        name.
     :ivar label: for people. :ivar function: the function itself, when it is one of this process.
     :ivar problem: why it cannot be sent to other processes.
     """
@@ -48,8 +51,8 @@ def from_file(text: str) -> Program:
 def from_function(function: Callable[..., Any]) -> Program:
     """The program of a function given to ``run``.
 
-    A function of the main script is imported by the workers from that script; one of another module is imported from it;
-    functions of a notebook, and those defined inside others, travel by cloudpickle.
+    A function of the main script is imported by the workers from that script; one of another module is imported from
+    it; functions of a notebook, and those defined inside others, travel by cloudpickle.
     """
     name = getattr(function, "__qualname__", "")
     module = sys.modules.get(getattr(function, "__module__", ""))
@@ -200,7 +203,7 @@ def extra_files(names: Sequence[str], limit: int) -> dict[str, bytes]:
                 raise PackageError(
                     f"the job package would be larger than {limit >> 20} MiB",
                     why=f"{file} would exceed it",
-                    remedy="let the workers read large data from where it lies; raise job.package_limit_mb if it is meant",
+                    remedy="let the workers read large data where it lies; raise job.package_limit_mb if it is meant",
                 )
             found[(file.relative_to(path.parent) if path.is_dir() else pathlib.Path(file.name)).as_posix()] = (
                 file.read_bytes()

@@ -23,8 +23,8 @@ class JobRecord:
     """Written once by the client when the manager has accepted the job; 0600.
 
     :ivar master_process: host, process id and start time of a master that is no part of the allocation.
-    :ivar handle: the allocation. :ivar addresses: of the master, if known to the client. :ivar resolved, pins: to make the
-        same resource manager backend again. :ivar started: seconds since the epoch.
+    :ivar handle: the allocation. :ivar addresses: of the master, if known to the client. :ivar resolved, pins: to make
+        the same resource manager backend again. :ivar started: seconds since the epoch.
     """
 
     job_id: str

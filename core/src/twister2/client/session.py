@@ -1,4 +1,6 @@
-"""One job as its submitting client lives it: start everything, follow it, take the results, see that nothing is left."""
+"""One job as its submitting client lives it: start everything, follow it, take the results, see that nothing is
+left.
+"""
 
 from __future__ import annotations
 

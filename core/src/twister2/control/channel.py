@@ -1,24 +1,28 @@
 """The authenticated channel: CurveZMQ sockets, the master listening, everybody else dialling out.
 
-The master's socket accepts any CURVE client that knows its public key (which only the job's tickets have); what a peer may
-say is decided by the proof in its first message. A dialler tries all addresses of the master at once and keeps the first
-that answers.
+The master's socket accepts any CURVE client that knows its public key (which only the job's tickets have); what a peer
+may say is decided by the proof in its first message. A dialler tries all addresses of the master at once and keeps the
+first that answers.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import time
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
 from twister2.control import messages
-from twister2.control.messages import Message
 from twister2.control.ticket import curve_pair
 from twister2.spec.errors import MasterLostError, NetworkError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twister2.control.messages import Message
 
 HIGH_WATER = 100_000
 
@@ -161,9 +165,17 @@ class Dialer:
             return None
         return messages.decode(self._socket.recv_multipart())
 
-    def request(self, kind: str, body: dict[str, Any], answers: Sequence[str], deadline_s: float) -> Message:
-        """Send a message and wait for one of these kinds of answer; other messages are dropped.
+    def request(
+        self,
+        kind: str,
+        body: dict[str, Any],
+        answers: Sequence[str],
+        deadline_s: float,
+        others: list[Message] | None = None,
+    ) -> Message:
+        """Send a message and wait for one of these kinds of answer.
 
+        :param others: takes the messages that come before the answer; without it they are dropped.
         :raises MasterLostError: no answer in time.
         """
         self.send(kind, body)
@@ -172,6 +184,8 @@ class Dialer:
             message = self.receive(left)
             if message is not None and message.kind in answers:
                 return message
+            if message is not None and others is not None:
+                others.append(message)
         raise MasterLostError(
             f"the job master did not answer '{kind}' within {deadline_s:.0f} s",
             why=f"nothing came from {self.address}",
@@ -193,7 +207,7 @@ def local_addresses() -> list[str]:
     try:
         with open("/proc/net/fib_trie", encoding="ascii") as file:
             lines = file.read().splitlines()
-        for line, following in zip(lines, lines[1:], strict=False):
+        for line, following in itertools.pairwise(lines):
             if "/32 host LOCAL" in following and "|--" in line:
                 found.append(line.split("|--")[1].strip())
     except OSError:

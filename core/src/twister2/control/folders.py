@@ -11,7 +11,9 @@ from twister2.spec.errors import ResourceError
 
 
 def state_folder(configured: str = "") -> pathlib.Path:
-    """The user's state folder: ``job.state_dir``, else ``$XDG_STATE_HOME/twister2``, else ``~/.local/state/twister2``."""
+    """The user's state folder: ``job.state_dir``, else ``$XDG_STATE_HOME/twister2``, else
+    ``~/.local/state/twister2``.
+    """
     if configured:
         return pathlib.Path(configured).expanduser().absolute()
     base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")

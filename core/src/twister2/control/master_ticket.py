@@ -13,13 +13,15 @@ class MasterTicket:
     """What the master needs and nobody else may have.
 
     :ivar folder: the job's folder where the master runs. :ivar runtime_dir: the job's short-lived folder there.
-    :ivar listen: addresses to bind: ``ipc://path`` or ``tcp://*``. :ivar in_client: whether it is a child of the client.
+    :ivar listen: addresses to bind: ``ipc://path`` or ``tcp://*``. :ivar in_client: whether it is a child of the
+        client.
     :ivar detached: whether the job goes on when the client has gone.
     :ivar resolved: the configuration, :ivar pins: pinned plugins, :ivar groups: resource groups, as plain data.
     :ivar program: the program's name for people.
     :ivar handle: the allocation's handle when it was known in time.
     :ivar has_package: the package lies in ``folder`` where the master can read it; else a client pushes it.
-    :ivar shares_state: ``folder`` and the state folder around it are the client's; else the master keeps files of its own.
+    :ivar shares_state: ``folder`` and the state folder around it are the client's; else the master keeps files of its
+        own.
     :ivar world: process world to start; :ivar serve_pmi: the supervisors serve PMI-1 instead.
     """
 

@@ -1,5 +1,6 @@
-"""Control messages: a kind, a body of plain data, and binary attachments. Encoded as JSON and raw frames; nothing on this
-road is ever unpickled by the master."""
+"""Control messages: a kind, a body of plain data, and binary attachments. Encoded as JSON and raw frames; nothing on
+this road is ever unpickled by the master.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ LIMIT = 1 << 26
 class Message:
     """One control message.
 
-    :ivar kind: what it is, e.g. ``"hello"``. :ivar body: JSON types. :ivar blobs: attachments (package chunks, results).
+    :ivar kind: what it is, e.g. ``"hello"``. :ivar body: JSON types. :ivar blobs: attachments (package chunks,
+        results).
     """
 
     kind: str

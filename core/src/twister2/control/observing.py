@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.environment import WorkerEvent
 from twister2.spec.observe import Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from twister2.host import ObserverSet
 
 

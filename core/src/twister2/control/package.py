@@ -1,8 +1,8 @@
 """The job package: what travels from the client to the workers.
 
 A manifest (program, arguments, configuration, pinned plugins, sizes and hashes of all files) and the files one after
-another. It is named by the hash of its bytes; every file is checked against the manifest when it is unpacked, and no name
-can lead out of the folder.
+another. It is named by the hash of its bytes; every file is checked against the manifest when it is unpacked, and no
+name can lead out of the folder.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ def pack(manifest: Manifest, files: Mapping[str, bytes]) -> bytes:
 
 
 def digest(package: bytes) -> str:
+    """The package's name: SHA-256 of its bytes, in hex."""
     return hashlib.sha256(package).hexdigest()
 
 

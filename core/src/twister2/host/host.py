@@ -188,7 +188,9 @@ class PluginHost:
         return answer if isinstance(answer, Probe) else None
 
     def warm_up(self, name: str, config: Any, job_id: str) -> None:
-        """Tell a resource manager that a submission will follow (``rm_warm_up``); whatever it raises is left to submit."""
+        """Tell a resource manager that a submission will follow (``rm_warm_up``); whatever it raises is left to
+        submit.
+        """
         loaded = self.load("rm", name)
         try:
             loaded.manager.hook.rm_warm_up(config=self._options(loaded, config), job_id=job_id)

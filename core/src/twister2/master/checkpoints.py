@@ -1,4 +1,6 @@
-"""The committed checkpoints of a job: which is the latest, which are dropped, and the store for workers without access."""
+"""The committed checkpoints of a job: which is the latest, which are dropped, and the store for workers without
+access.
+"""
 
 from __future__ import annotations
 

@@ -191,7 +191,8 @@ class Job:
 
     def _on_log(self, slot: Slot, message: Message) -> None:
         body = message.body
-        text = f"{time.strftime('%H:%M:%S', time.localtime(body['time']))} {body['level']} worker {slot.number}: {body['text']}\n"
+        clock = time.strftime("%H:%M:%S", time.localtime(body["time"]))
+        text = f"{clock} {body['level']} worker {slot.number}: {body['text']}\n"
         self._journal.output(slot.number, text)
         self.clients.tell("output", {"worker": slot.number, "stream": "log", "text": text})
 
@@ -346,7 +347,7 @@ class Job:
                     f"not all workers joined within {limit:g} s",
                     why=f"missing are: {', '.join(missing[:20])}{'...' if len(missing) > 20 else ''}"
                     + (f"; the resource manager says: {self.reason}" if self.reason else ""),
-                    remedy="see 'twister2 logs'; raise job.start_deadline_s (or job.queue_deadline_s) for a slow cluster",
+                    remedy="see 'twister2 logs'; raise job.start_deadline_s or job.queue_deadline_s for a slow cluster",
                 )
             )
 

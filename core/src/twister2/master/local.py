@@ -1,4 +1,6 @@
-"""A job master in a thread of the client's process, for workers that are threads: the same state machine, no sockets."""
+"""A job master in a thread of the client's process, for workers that are threads: the same state machine, no
+sockets.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ class LocalMaster:
         self._thread.start()
 
     def register(self, peer: bytes, deliver: Deliver, beat: Callable[[], None] | None = None) -> None:
-        """Let ``peer`` receive messages: ``deliver`` is called in the master's thread, and so is ``beat`` at every beat."""
+        """Let ``peer`` receive messages: ``deliver`` is called in the master's thread, and so is ``beat`` at every
+        beat.
+        """
         self._peers[peer] = deliver
         if beat is not None:
             self._beats.append(beat)
@@ -85,7 +89,7 @@ class LocalMaster:
         except queue.Empty:
             return
 
-    # -- there is no resource manager to ask: threads are started once and never again -------------------------------------
+    # -- there is no resource manager to ask: threads are started once and never again ---------------------------------
 
     def publish(self, ticket: Ticket) -> None:
         """Threads need no ticket."""

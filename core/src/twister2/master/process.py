@@ -94,7 +94,7 @@ class MasterProcess:
         self._restarting = False
         self._signalled = False
 
-    # -- what the state machine asks of the resource manager ---------------------------------------------------------------
+    # -- what the state machine asks of the resource manager -----------------------------------------------------------
 
     def publish(self, ticket: Ticket) -> None:
         self._call("publish the ticket", lambda rm, handle: rm.publish(handle, ticket.encode()))

@@ -13,8 +13,9 @@ Phase = Literal["absent", "joined", "ended", "lost"]
 class Slot:
     """One place in the allocation.
 
-    :ivar peer: connection of its supervisor. :ivar phase: ``absent`` (not joined yet), ``joined`` (its user process runs or
-        waits for the start), ``ended`` (the user process ended, the supervisor lives), ``lost`` (the supervisor is gone).
+    :ivar peer: connection of its supervisor. :ivar phase: ``absent`` (not joined yet), ``joined`` (its user process
+        runs or waits for the start), ``ended`` (the user process ended, the supervisor lives), ``lost`` (the supervisor
+        is gone).
     :ivar key: public CURVE key of this attempt's user process. :ivar heard: monotonic time of the last message.
     :ivar gone: nobody answers on its connection any more. :ivar returned: the function returned.
     :ivar steps: noted steps as ``{(group, step): (inside, kind, shape, line)}``.

@@ -41,7 +41,8 @@ def _other_step(
 ) -> StepMismatchError:
     return StepMismatchError(
         f"workers {one} and {other} are in different collective steps",
-        why=f"step {key[1]}{_of_group(key[0])} is {_text(entry)} on worker {one}, but {_text(other_entry)} on worker {other}",
+        why=f"step {key[1]}{_of_group(key[0])} is {_text(entry)} on worker {one}, "
+        f"but {_text(other_entry)} on worker {other}",
         remedy="let all workers take the same branch around collective calls",
         details={"workers": [one, other], "step": key[1], "group": key[0]},
     )

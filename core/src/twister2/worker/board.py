@@ -1,7 +1,8 @@
-"""The step board: a page of shared memory where a user process notes its steps and its supervisor raises the abort flag.
+"""The step board: a page of shared memory where a user process notes its steps and its supervisor raises the abort
+flag.
 
-Entering a step is one write into a ring of entries, so a loop of collectives sends no message; the supervisor copies the
-ring into its beats, and the master compares the boards of a group's members (:mod:`twister2.master.steps`).
+Entering a step is one write into a ring of entries, so a loop of collectives sends no message; the supervisor copies
+the ring into its beats, and the master compares the boards of a group's members (:mod:`twister2.master.steps`).
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from twister2.spec.network import Fingerprint
+if TYPE_CHECKING:
+    from twister2.spec.network import Fingerprint
 
 ENTRIES = 16
 _ENTRY = struct.Struct("<IQBH")  # group, step, inside (at byte 12), length of the text

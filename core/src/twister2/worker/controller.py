@@ -1,16 +1,21 @@
-"""The worker controller: who is there, named barriers, exchanges of small values, events. All through the job master."""
+"""The worker controller: who is there, named barriers, exchanges of small values, events. All through the job
+master.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from twister2.spec.environment import WorkerController, WorkerEvent, WorkerInfo
 from twister2.spec.errors import UsageError
 from twister2.spec.network import Fingerprint, Group
-from twister2.worker.link import Link
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twister2.worker.link import Link
 
 EXCHANGE_LIMIT = 64 << 10
 

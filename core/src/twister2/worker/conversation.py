@@ -1,4 +1,6 @@
-"""What every :class:`Link` does alike, whatever carries its messages: exchanges, requests, events, step numbers, aborts."""
+"""What every :class:`Link` does alike, whatever carries its messages: exchanges, requests, events, step numbers,
+aborts.
+"""
 
 from __future__ import annotations
 

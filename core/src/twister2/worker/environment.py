@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import attrs
 
-from twister2.control.package import Manifest
 from twister2.spec.environment import (
     NodeFacts,
     StateVariable,
@@ -21,19 +20,20 @@ from twister2.spec.environment import (
     WorkerInfo,
 )
 from twister2.spec.errors import CapabilityError
-from twister2.spec.memory import MemoryService
 from twister2.spec.network import Fingerprint, Group, Network
 from twister2.worker.controller import Controller, caller_line
-from twister2.worker.link import Link
 from twister2.worker.logs import LinkHandler
 from twister2.worker.variables import Variables
 
 if TYPE_CHECKING:
     from twister2.config import Resolved
+    from twister2.control.package import Manifest
     from twister2.graph import Graph, Outputs
     from twister2.host import PluginHost
     from twister2.spec.comm import Transport
+    from twister2.spec.memory import MemoryService
     from twister2.worker.execute import GraphRunner
+    from twister2.worker.link import Link
 
 T = TypeVar("T")
 
@@ -42,7 +42,8 @@ T = TypeVar("T")
 class Start:
     """What the master says when all workers of an attempt have joined.
 
-    :ivar session: random text of the attempt. :ivar keys: public CURVE key by worker id; :ivar curve: this worker's pair.
+    :ivar session: random text of the attempt. :ivar keys: public CURVE key by worker id; :ivar curve: this worker's
+        pair.
     :ivar checkpoint: number of the committed checkpoint to restore, 0 for none. :ivar state_root: the state folder.
     """
 

@@ -1,7 +1,7 @@
 """The fork server: a process without threads, sockets of zmq or MPI, from which every attempt's user process is forked.
 
-The supervisor forks it before it makes a zmq context; everything that a user process needs is imported by then, once for
-all workers of a host. It does nothing but fork on demand, reap, and report how children ended; it
+The supervisor forks it before it makes a zmq context; everything that a user process needs is imported by then, once
+for all workers of a host. It does nothing but fork on demand, reap, and report how children ended; it
 dies with its supervisor, and its children die with it.
 """
 
@@ -38,7 +38,9 @@ class ForkServer:
         self.pipe = Pipe(ours)
 
     def fork(self, job: dict[str, object], descriptors: list[int]) -> None:
-        """Ask for a user process; ``("forked", {"pid"})`` and later ``("ended", {"pid", "code"})`` come over ``pipe``."""
+        """Ask for a user process; ``("forked", {"pid"})`` and later ``("ended", {"pid", "code"})`` come over
+        ``pipe``.
+        """
         self.pipe.send("fork", job, descriptors=descriptors)
 
 

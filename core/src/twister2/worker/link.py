@@ -1,18 +1,21 @@
 """The user process's line to its supervisor (or, with threads, straight to the master): aborts, steps, exchanges.
 
 Everything a worker says that is not data goes over this line. It is cheap to ask for an abort (a flag in shared memory)
-and cheap to enter a step (a write to shared memory that the supervisor reads when it beats), so that loops send nothing.
+and cheap to enter a step (a write to shared memory that the supervisor reads when it beats), so that loops send
+nothing.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twister2.spec.environment import WorkerEvent
-from twister2.spec.errors import Twister2Error
-from twister2.spec.network import Fingerprint, Group
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from twister2.spec.environment import WorkerEvent
+    from twister2.spec.errors import Twister2Error
+    from twister2.spec.network import Fingerprint, Group
 
 
 class Link(ABC):
@@ -28,7 +31,9 @@ class Link(ABC):
 
     @abstractmethod
     def raise_if_aborted(self) -> None:
-        """Raise the abort's cause: StepAbortedError, StepMismatchError, DeadlineError... on every call after an abort."""
+        """Raise the abort's cause: StepAbortedError, StepMismatchError, DeadlineError... on every call after an
+        abort.
+        """
 
     @abstractmethod
     def fileno(self) -> int:

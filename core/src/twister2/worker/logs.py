@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
-from twister2.worker.link import Link
+if TYPE_CHECKING:
+    from twister2.worker.link import Link
 
 
 class LinkHandler(logging.Handler):

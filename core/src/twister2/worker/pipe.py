@@ -1,6 +1,7 @@
 """Frames between a supervisor, its fork server and its user process: a stream socket, a JSON head, an optional body.
 
-Both ends are of one machine and one job, so this is the simplest thing that works without a library in the user process.
+Both ends are of one machine and one job, so this is the simplest thing that works without a library in the user
+process.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _HEAD = struct.Struct("!IQ")
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-import pathlib
 import pickle
 import sys
 import traceback
 import types
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twister2.control.package import Manifest
 from twister2.spec.errors import PackageError, PluginMismatchError, Twister2Error, UserCodeError, WorkerExitedError
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Callable
+
+    from twister2.control.package import Manifest
 
 MAIN = "__mp_main__"
 """Name under which workers import a program file, so that a ``__main__`` guard keeps its code from running."""
@@ -65,7 +68,7 @@ def load(manifest: Manifest, folder: pathlib.Path, *, in_process: bool = False) 
 
 
 def _loaded_pickle(path: pathlib.Path) -> Callable[..., Any]:
-    function: Callable[..., Any] = pickle.loads(path.read_bytes())  # noqa: S301 - it comes from the authenticated client
+    function: Callable[..., Any] = pickle.loads(path.read_bytes())
     return function
 
 

@@ -28,7 +28,7 @@ def pickled_result(result: Any, environment: Environment) -> bytes:
             raise ResultError(
                 f"worker {environment.worker_id}'s result of type {type(result).__name__} cannot be returned",
                 why=f"it cannot be pickled: {first}",
-                remedy="return plain data, numpy arrays or objects of importable classes; keep open files and sockets out",
+                remedy="return plain data, arrays or objects of importable classes; keep open files and sockets out",
             ) from first
     if len(blob) > limit << 20:
         raise ResultError(

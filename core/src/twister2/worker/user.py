@@ -6,10 +6,8 @@ import atexit
 import os
 import pathlib
 import pickle
-import socket
 import sys
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twister2.control.package import MANIFEST, Manifest
 from twister2.spec.errors import Twister2Error
@@ -21,8 +19,14 @@ from twister2.worker.program import check_python, exit_code_of, load, user_error
 from twister2.worker.results import pickled_result
 from twister2.worker.userlink import ProcessLink
 
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
-"""Set to the worker's share of CPUs unless the user has set them: N workers must not start N times all cores' threads."""
+"""Set to the worker's share of CPUs unless the user has set them: N workers must not start N times all cores'
+threads.
+"""
 
 _started = False
 

@@ -1,8 +1,8 @@
 """Declared variables and their commits.
 
-A checkpoint is a set of objects in the state store below ``checkpoints/<job>/<number>/``: ``replicated`` (written by worker
-0), ``worker-<id>``, and, last, ``manifest``, whose presence makes it committed. Where the workers do not see the store,
-the objects travel over the link and the master writes them.
+A checkpoint is a set of objects in the state store below ``checkpoints/<job>/<number>/``: ``replicated`` (written by
+worker 0), ``worker-<id>``, and, last, ``manifest``, whose presence makes it committed. Where the workers do not see the
+store, the objects travel over the link and the master writes them.
 """
 
 from __future__ import annotations

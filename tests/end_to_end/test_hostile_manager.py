@@ -151,3 +151,14 @@ def test_a_killed_master_ends_the_job(jobs: Jobs) -> None:
     assert done.code == 1, done
     assert "master" in done.err
     assert not carrying(folder.name)
+
+
+@pytest.mark.parametrize(("body", "state"), [("pass", "completed"), ("raise ValueError('x')", "failed")])
+def test_a_detached_job_whose_end_nobody_saw(jobs: Jobs, body: str, state: str) -> None:
+    program = jobs.program(f"def main(env):\n    env.barrier()\n    {body}\n")
+    done = jobs.start("submit", "hostile", "--detach", *QUICK, program).finish()
+    assert done.code == 0, done
+    job = done.out.strip()
+    waited = jobs.cli("wait", job, "--timeout", "40")
+    assert waited.code == (0 if state == "completed" else 1), waited
+    assert f"{job}  {state}" in waited.out, waited

@@ -96,6 +96,9 @@ def _status_without_master(job: JobSummary, backend: ResourceManager, facts: dic
         with contextlib.suppress(ResourceError):  # what its master would have done
             backend.kill(job.record.job_handle, 0.0)
             backend.clean(job.record.job_handle)
+        if status.state is JobState.COMPLETED and not job.record.master_in_client:
+            # The manager saw the master's exit code, which is 0 for a completed job only.
+            return {**facts, **_record_end(job, JobState.COMPLETED, None)}
         return {**facts, **_record_end(job, JobState.FAILED, _gone(status))}
     return {**facts, "state": status.state.value, "reason": status.reason, "slots": dict(status.slots)}
 
@@ -108,16 +111,17 @@ def _gone(status: JobStatus) -> MasterLostError:
     )
 
 
-def _record_end(job: JobSummary, state: JobState, error: Twister2Error) -> dict[str, Any]:
+def _record_end(job: JobSummary, state: JobState, error: Twister2Error | None) -> dict[str, Any]:
     host = PluginHost.from_pins(Pins.from_dict(job.record.pins))
     state_dir = str(job.folder.parent.parent)
     if job.record.master_in_client:
         shutil.rmtree(runtime_path(job.record.job_id), ignore_errors=True)
     remove_checkpoints(host, Resolved.from_dict(job.record.resolved, host), state_dir, job.record.job_id)
-    facts = {"state": state.value, "reason": error.what, "ended": time.time(), "error": error.to_dict()}
+    told = error.to_dict() if error else None
+    facts = {"state": state.value, "reason": error.what if error else "", "ended": time.time(), "error": told}
     journal = Journal(job.folder)
     journal.state(**{**read_state(job.folder), **facts})
-    journal.event("job_ended", by="another shell", state=state.value, error=error.to_dict())
+    journal.event("job_ended", by="another shell", state=state.value, error=told)
     journal.close()
     return facts
 

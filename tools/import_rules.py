@@ -101,15 +101,15 @@ def import_contracts(workspace: Workspace) -> str:
                 modules=_lines([workspace.testkit.import_name, *(plugin.import_name for plugin in plugins)]),
             )
         )
-    for key, names, public in (("plugins", others, PUBLIC_TO_PLUGINS), ("api", api, PUBLIC_TO_API_PLUGINS)):
+    for key, users, public in (("plugins", others, PUBLIC_TO_PLUGINS), ("api", api, PUBLIC_TO_API_PLUGINS)):
         hidden = _hidden_from(core, public)
-        if names and hidden:
+        if users and hidden:
             parts.append(
                 _section(
                     f"public-{key}",
                     name=f"{key} import only {' and '.join('twister2.' + name for name in public)}",
                     type="forbidden",
-                    source_modules=_lines(names),
+                    source_modules=_lines(users),
                     forbidden_modules=_lines(hidden),
                     # what a public package itself imports is the core's own affair
                     allow_indirect_imports="true",

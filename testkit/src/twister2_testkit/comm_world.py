@@ -19,8 +19,9 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from twister2.spec.batch import Buffer
+
+Answer = TypeVar("Answer")
 
 _fork = multiprocessing.get_context("fork")
 
@@ -97,7 +100,7 @@ class Rank:
         """Wait until the transport no longer needs the frames."""
         self.until(lambda: send.done or None, "a send to be done")
 
-    def until(self, ask: Callable[[], Any], what: str) -> Any:
+    def until(self, ask: Callable[[], Answer | None], what: str) -> Answer:
         """Progress until ``ask()`` gives something else than None."""
         deadline = time.monotonic() + self.timeout_s
         spins = 0
@@ -131,7 +134,7 @@ class Rank:
     def reach_all(self) -> None:
         """Check that every other rank can be reached."""
         for peer in self.others:
-            reached = self.until(lambda peer=peer: self.transport.reaches(peer), f"knowing whether {peer} is reached")
+            reached = self.until(partial(self.transport.reaches, peer), f"knowing whether {peer} is reached")
             assert reached, f"worker {peer} is not reached from worker {self.id}"
 
 

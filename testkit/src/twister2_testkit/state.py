@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import attrs
 import hypothesis.strategies as st
@@ -65,8 +65,8 @@ class StateCapabilities(Capabilities):
 class StateSuite(ConformanceSuite):
     """What every state store must do."""
 
-    capabilities: StateCapabilities = StateCapabilities(crash_writer=True)
-    examples: int = 60
+    capabilities: ClassVar[StateCapabilities] = StateCapabilities(crash_writer=True)
+    examples: ClassVar[int] = 60
     """How many sequences of operations are tried against a dictionary."""
 
     crashes: int = 20
@@ -129,7 +129,12 @@ class StateSuite(ConformanceSuite):
         "key", ["", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a b", "ä", "a\\b", "a\0b", "~a"]
     )
     def test_a_bad_key_is_refused_and_named(self, store: StateStore, root: Path, key: str) -> None:
-        for call in (lambda: store.put(key, b"x"), lambda: store.get(key), lambda: store.delete(key)):
+        calls: tuple[Callable[[], object], ...] = (
+            lambda: store.put(key, b"x"),
+            lambda: store.get(key),
+            lambda: store.delete(key),
+        )
+        for call in calls:
             with pytest.raises(StateError) as caught:
                 call()
             assert repr(key) in str(caught.value)

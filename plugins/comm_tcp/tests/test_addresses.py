@@ -45,7 +45,7 @@ def context(tmp_path):
 
 
 def test_all_addresses_but_loopback_are_published(context):
-    assert listen_addresses(TcpConfig(), context) == ["192.0.2.7", "2001:db8::7"]
+    assert listen_addresses(TcpConfig(), context, ipc=True) == ["192.0.2.7", "2001:db8::7"]
 
 
 def test_no_port_is_opened_when_nobody_could_dial_it(context):
@@ -58,19 +58,19 @@ def test_no_port_is_opened_when_nobody_could_dial_it(context):
 
 @pytest.mark.parametrize("name", ["eth0", "192.0.2.7"])
 def test_an_interface_may_be_chosen_by_name_or_address(context, name):
-    assert listen_addresses(TcpConfig(interface=name), context) == ["192.0.2.7"]
+    assert listen_addresses(TcpConfig(interface=name), context, ipc=True) == ["192.0.2.7"]
 
 
 def test_an_unknown_interface_is_an_error_that_names_the_known(context):
     with pytest.raises(NetworkError, match="eth0") as caught:
-        listen_addresses(TcpConfig(interface="ib0"), context)
+        listen_addresses(TcpConfig(interface="ib0"), context, ipc=True)
     assert "ib0" in caught.value.what
 
 
 def test_plain_listens_on_loopback_only(context):
-    assert listen_addresses(TcpConfig(plain=True, same_host="tcp"), context) == ["127.0.0.1"]
+    assert listen_addresses(TcpConfig(plain=True, same_host="tcp"), context, ipc=False) == ["127.0.0.1"]
     with pytest.raises(NetworkError, match="loopback"):
-        listen_addresses(TcpConfig(plain=True, interface="eth0"), context)
+        listen_addresses(TcpConfig(plain=True, interface="eth0"), context, ipc=True)
 
 
 def test_plain_dials_loopback_only(context):
@@ -96,11 +96,16 @@ def test_a_folder_that_others_can_enter_is_refused(context):
         socket_path(context)
 
 
-def test_a_path_too_long_for_a_socket_is_refused(context, tmp_path):
-    deep = tmp_path / ("d" * 100)
-    deep.mkdir(mode=0o700)
-    with pytest.raises(NetworkError, match="too long"):
-        socket_path(attrs.evolve(context, runtime_dir=str(deep)))
+def test_where_the_path_is_too_long_for_a_socket_workers_of_a_host_use_tcp(context, tmp_path):
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir(mode=0o700)
+    context = attrs.evolve(context, runtime_dir=str(folder), node=attrs.evolve(context.node, addresses=("127.0.0.1",)))
+    assert socket_path(context) == ""
+    transport = TcpTransport(TcpConfig(), context)
+    try:
+        assert transport.open()["tcp"] == ["127.0.0.1"]
+    finally:
+        transport.close()
 
 
 def test_a_taken_port_is_named_and_nothing_stays_open(context):

@@ -42,7 +42,9 @@ def is_loopback(address: str) -> bool:
 def socket_path(context: TransportContext) -> str:
     """Path of this worker's Unix socket; its name contains the session, so that finding it proves belonging to it.
 
-    :raises NetworkError: the folder is open to others, or the path is too long for a socket.
+    Empty when the path would be too long for a socket: workers of one host talk over TCP then.
+
+    :raises NetworkError: the folder is open to others.
     """
     folder = os.stat(context.runtime_dir)
     if not stat.S_ISDIR(folder.st_mode) or folder.st_uid != os.geteuid() or folder.st_mode & 0o077:
@@ -52,18 +54,13 @@ def socket_path(context: TransportContext) -> str:
             remedy='give it mode 700 and this user, or set comm.tcp.same_host = "tcp"',
         )
     path = os.path.join(context.runtime_dir, f"t{context.attempt}-{context.rank}-{context.session[:16]}")
-    if len(os.fsencode(path)) > _MAX_PATH:
-        raise NetworkError(
-            f"the path {path} is too long for a socket",
-            why=f"the system allows {_MAX_PATH} bytes",
-            remedy='use a shorter folder for temporary files (TMPDIR), or set comm.tcp.same_host = "tcp"',
-        )
-    return path
+    return path if len(os.fsencode(path)) <= _MAX_PATH else ""
 
 
-def listen_addresses(config: TcpConfig, context: TransportContext) -> list[str]:
+def listen_addresses(config: TcpConfig, context: TransportContext, *, ipc: bool) -> list[str]:
     """IP addresses to publish; none when TCP is not needed because nobody else could dial them.
 
+    :param ipc: whether workers of this host reach each other over Unix sockets.
     :raises NetworkError: the interface is not known, or not allowed.
     """
     node = context.node
@@ -87,10 +84,10 @@ def listen_addresses(config: TcpConfig, context: TransportContext) -> list[str]:
                 remedy="set comm.tcp.plain = false",
             )
         found = [LOOPBACK]
-    elif not found and config.same_host == "tcp":
+    elif not found and not ipc:
         found = [LOOPBACK]
     local_only = all(map(is_loopback, found))
-    return [] if local_only and config.same_host == "ipc" else found
+    return [] if local_only and ipc else found
 
 
 def targets(config: TcpConfig, context: TransportContext, peer: int, address: Mapping[str, Any]) -> list[Target]:

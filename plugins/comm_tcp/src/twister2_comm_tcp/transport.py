@@ -72,8 +72,8 @@ class TcpTransport(Transport):
 
     def open(self) -> Address:
         context, config = self._context, self._config
-        addresses = listen_addresses(config, context)
         self._path = socket_path(context) if config.same_host == "ipc" else ""
+        addresses = listen_addresses(config, context, ipc=bool(self._path))
         self._zmq = zmq.Context(io_threads=1)
         self._zmq.set(zmq.MAX_SOCKETS, 1024 + 4 * context.size)
         self._epoll = select.epoll()

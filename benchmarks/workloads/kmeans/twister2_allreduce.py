@@ -6,9 +6,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import twister2_net as net
 from harness.contest import Contest
 from harness.kmeans import iterations, moved, part_of_points, step
+
+import twister2_net as net
 
 if TYPE_CHECKING:
     from twister2.spec.environment import WorkerEnvironment

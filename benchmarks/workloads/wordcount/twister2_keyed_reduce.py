@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.contest import Contest
 from harness.twister2 import answer
+
 from twister2_tset import TSetContext
 
 if TYPE_CHECKING:

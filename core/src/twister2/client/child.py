@@ -9,13 +9,15 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import pathlib
 import select
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Sequence
 
 COMMAND = "import sys; from twister2.master.process import main; sys.exit(main())"
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from twister2.config import JobConfig, Resolved, resolve
 from twister2.host import PluginHost
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 @attrs.frozen

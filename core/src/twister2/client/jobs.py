@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pathlib
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twister2.client.leftovers import remove_checkpoints
 from twister2.client.records import JobSummary, read_state, summary
@@ -29,6 +27,10 @@ from twister2.spec.errors import (
 )
 from twister2.spec.rm import JobState, JobStatus, ResourceManager, RmContext
 from twister2.worker.processes import end_process, start_ticks
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Iterator, Sequence
 
 ANSWER_S = 3.0
 MASTER_ENDS_S = 3.0
@@ -62,7 +64,9 @@ def master_of(job: JobSummary, backend: ResourceManager) -> Iterator[Dialer]:
 
 
 def status_of(job: JobSummary) -> dict[str, Any]:
-    """What is known of a job now, as plain data: from its master, else from the resource manager, else from its files."""
+    """What is known of a job now, as plain data: from its master, else from the resource manager, else from its
+    files.
+    """
     facts: dict[str, Any] = {
         "job": job.record.job_id,
         "name": job.record.name,
@@ -214,8 +218,9 @@ def clean(job: JobSummary) -> None:
 
 
 def log_lines(job: JobSummary, workers: list[int] | None, follow: bool) -> Iterator[tuple[str, str]]:
-    """Lines of the workers' logs as (name of the file without its ending, line), in the order of workers; with ``follow``,
-    new ones as they come until the job has ended."""
+    """Lines of the workers' logs as (name of the file without its ending, line), in the order of workers; with
+    ``follow``, new ones as they come until the job has ended.
+    """
     offsets: dict[pathlib.Path, int] = {}
     while True:
         current = summary(job.folder)

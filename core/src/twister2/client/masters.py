@@ -8,21 +8,24 @@ import queue
 import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
 from twister2.client.child import MasterChild, start_child
-from twister2.client.prepare import Prepared
 from twister2.control.channel import Dialer
-from twister2.control.messages import Message
 from twister2.control.package import MANIFEST, Manifest, unpack
 from twister2.spec.errors import DeadlineError, JobFailedError, MasterLostError, ResourceError, Twister2Error
 from twister2.spec.rm import Allocation, JobHandle, JobState, ResourceGroup
 from twister2.spec.state import StateContext, StateStore
 from twister2.worker.processes import start_ticks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twister2.client.prepare import Prepared
+    from twister2.control.messages import Message
 
 CONNECT_S = 30.0
 STOP_S = 10.0
@@ -71,7 +74,7 @@ class Master(ABC):
         """Host, process id and start time of a process of its own on this host."""
         return None
 
-    def leave(self) -> None:  # noqa: B027 - most hold nothing that could be let go
+    def leave(self) -> None:
         """The job goes on without this client."""
 
     @abstractmethod

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import attrs
 
 import twister2
-from twister2.client.configure import Submission
 from twister2.client.packing import Program, extra_files
 from twister2.config import JobConfig, Resolved
 from twister2.control.folders import job_folder, runtime_path, state_folder
@@ -24,6 +22,9 @@ from twister2.spec.errors import CapabilityError
 from twister2.spec.rm import Allocation, ResourceGroup, ResourceManager, RmContext
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twister2.client.configure import Submission
     from twister2.spec.comm import CommSpec
     from twister2.spec.rm import ResourceManagerSpec
 

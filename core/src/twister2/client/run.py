@@ -5,13 +5,15 @@ from __future__ import annotations
 import pathlib
 import pickle
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twister2.client.configure import configure
 from twister2.client.inside import refuse_inside_worker
 from twister2.spec.errors import JobFailedError
 from twister2.spec.rm import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 
 def run(
@@ -57,7 +59,7 @@ def run(
 
 
 def _unpickle(data: bytes) -> Any:
-    return pickle.loads(data)  # noqa: S301 - written by the authenticated workers of this very job
+    return pickle.loads(data)
 
 
 def _name_of(main: Callable[..., Any]) -> str:

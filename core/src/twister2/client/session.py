@@ -8,21 +8,24 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import attrs
 
 from twister2.client.leftovers import remove_checkpoints
 from twister2.client.masters import Connection, Master, master_for
-from twister2.client.prepare import Prepared
 from twister2.client.records import JobRecord, read_state
 from twister2.control.folders import make_private, runtime_folder
-from twister2.control.messages import Message
 from twister2.control.observing import observe
-from twister2.host import ObserverSet
 from twister2.master.journal import Journal
 from twister2.spec.errors import JobKilledError, ResourceError, Twister2Error, from_dict
 from twister2.spec.observe import JobFacts
 from twister2.spec.rm import JobHandle, JobState
+
+if TYPE_CHECKING:
+    from twister2.client.prepare import Prepared
+    from twister2.control.messages import Message
+    from twister2.host import ObserverSet
 
 POLL_S = 0.2
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from twister2.client.prepare import Prepared
 from twister2.client.session import Output, Session
 from twister2.host import ObserverSet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twister2.client.prepare import Prepared
 
 
 def print_output(worker: int, stream: str, text: str) -> None:

@@ -4,12 +4,15 @@ access.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twister2.control.messages import Message
 from twister2.spec.errors import StateError, Twister2Error
-from twister2.spec.state import StateStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twister2.control.messages import Message
+    from twister2.spec.state import StateStore
 
 
 class Checkpoints:

@@ -6,14 +6,17 @@ import contextlib
 import select
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import MasterLostError
-from twister2.spec.network import Fingerprint, Group
-from twister2.worker.board import StepBoard
 from twister2.worker.conversation import Conversation
-from twister2.worker.pipe import Pipe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from twister2.spec.network import Fingerprint, Group
+    from twister2.worker.board import StepBoard
+    from twister2.worker.pipe import Pipe
 
 
 class ProcessLink(Conversation):

@@ -93,7 +93,7 @@ class Variables:
         self._restored["worker"] = self._unpickle(f"worker-{self._env.worker_id}")
 
     def _unpickle(self, part: str) -> dict[str, Any]:
-        values: dict[str, Any] = pickle.loads(self._get(part))  # noqa: S301 - written by this job's workers
+        values: dict[str, Any] = pickle.loads(self._get(part))
         return values
 
     def commit(self) -> int:

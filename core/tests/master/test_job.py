@@ -78,7 +78,8 @@ class World:
         assert self.job.state is JobState.RUNNING
 
     def ended(self, peer: str, *, code: int = 0, returned: bool = True, failed: bool = False, attempt: int = 1) -> None:
-        body = {"code": code, "returned": returned, "failed": failed, "tail": [], "steps": [], "attempt": attempt}
+        body = {"code": code, "returned": returned, "failed": failed, "tail": [], "steps": [], "last": []}
+        body["attempt"] = attempt
         self.say(peer, "ended", (b"result",) if returned else (), **body)
 
     def heard(self, kind: str) -> list[str]:
@@ -187,7 +188,7 @@ def test_a_late_beat_of_an_ended_worker_does_not_wipe_its_steps(world: World) ->
     world.join_all()
     inside = [[0, 1, True, "barrier", "", "p.py:3"]]
     world.say("w0", "beat", attempt=1, steps=inside, waits_for="barrier", memory=0)
-    done = {"code": 0, "returned": True, "failed": False, "tail": [], "attempt": 1}
+    done = {"code": 0, "returned": True, "failed": False, "tail": [], "last": [], "attempt": 1}
     world.say("w1", "ended", steps=[[0, 1, False, "barrier", "", "p.py:3"]], **done)
     world.say("w1", "beat", attempt=1, steps=[], waits_for="", memory=0)
     assert world.job.state is JobState.RUNNING
@@ -285,3 +286,28 @@ def test_workers_reach_only_the_checkpoints_of_their_job(world: World) -> None:
             assert body["error"]["code"].startswith("T2-"), body
             if ".." not in key:
                 assert key in body["error"]["what"]
+
+
+def test_who_is_not_in_a_group_is_not_missed_by_it(world: World) -> None:
+    world.join_all()
+    world.ended("w1")
+    inside = {"attempt": 1, "steps": [[7, 1, True, "reduce", "", "p.py:3"]], "waits_for": "reduce", "memory": 0}
+    world.say("w0", "beat", **inside)
+    assert world.job.state is JobState.RUNNING  # who is in group 7 is not known yet
+    world.say("w0", "group", attempt=1, number=7, members=[0])
+    world.say("w0", "beat", **inside)
+    assert not world.heard("abort")
+
+
+def test_what_cannot_be_written_down_is_told_once(world: World) -> None:
+    """A full disk: the job goes on without its logs."""
+    world.say("c", "attach", client_key="client")
+    world.join_all()
+    (world.folder / "logs" / "worker-0.log").symlink_to("/dev/full")
+    for _ in range(3):
+        world.say("w0", "output", attempt=1, stream="stdout", text="x\n")
+    texts = [body["text"] for peer, kind, body in world.posted if kind == "output"]
+    assert texts.count("x\n") == 3
+    (warning,) = [text for text in texts if "not complete" in text]
+    assert "No space left" in warning
+    assert world.job.state is JobState.RUNNING

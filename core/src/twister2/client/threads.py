@@ -20,7 +20,7 @@ from twister2.spec.network import Fingerprint, Group
 from twister2.worker.conversation import Conversation
 from twister2.worker.environment import Environment, Start
 from twister2.worker.facts import worker_facts
-from twister2.worker.program import exit_code_of, user_error
+from twister2.worker.program import called, user_error
 from twister2.worker.results import pickled_result
 
 _inside = threading.local()
@@ -123,7 +123,8 @@ class ThreadLink(Conversation):
     def ended(self, code: int, result: bytes | None, failed: bool) -> None:
         """Tell the master how the worker ended, and go."""
         self.over = True
-        body = {"code": code, "returned": result is not None, "failed": failed, "tail": [], "steps": self.steps()}
+        body = {"code": code, "returned": result is not None, "failed": failed, "tail": []}
+        body.update(steps=self.steps(), last=self.last_steps())
         self._say("ended", body, result)
         self._say("bye", {})
 
@@ -156,7 +157,7 @@ def _live(link: ThreadLink, function: Callable[[Any], Any], manifest: Manifest, 
     result: bytes | None = None
     failed = False
     try:
-        returned = _called(function, environment)
+        returned = called(function, environment)
         link.poll()
         link.raise_if_aborted()
         environment.close(aborted=False)
@@ -169,13 +170,3 @@ def _live(link: ThreadLink, function: Callable[[Any], Any], manifest: Manifest, 
         sys.stdout.flush()
         shutil.rmtree(volatile.parent, ignore_errors=True)
         link.ended(1 if failed else 0, result, failed)
-
-
-def _called(function: Callable[[Any], Any], environment: Environment) -> Any:
-    """Call the program; ``sys.exit(0)`` is a return."""
-    try:
-        return function(environment)
-    except SystemExit as error:
-        if exit_code_of(error) != 0:
-            raise
-        return None

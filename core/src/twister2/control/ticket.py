@@ -7,6 +7,7 @@ themselves, and the first attempt's join key. Workers get the *ticket*; the mast
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -94,12 +95,14 @@ def wait_for_ticket(path: str, *, older_than: int, deadline_s: float) -> Ticket:
 def write_private(path: str | os.PathLike[str], data: bytes) -> None:
     """Write a file only its owner can read, atomically."""
     temporary = f"{os.fspath(path)}.{os.getpid()}.new"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
         os.replace(temporary, path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
         raise JobFailedError(
             f"cannot write {os.fspath(path)}",
             why=str(error),

@@ -77,6 +77,7 @@ class Job:
         self._aborted_at = 0.0
         self._before_package: list[tuple[bytes, Message]] = []
         self._progress_sent: dict[int, float] = {}
+        journal.troubled = lambda text: self._warn(f"warning: {text}\n")
         self._checkpoints = Checkpoints(facts.job_id, facts.config.checkpoint.keep, store)
         self._handlers: dict[str, Callable[[Slot, Message], None]] = {
             "beat": self._on_beat,
@@ -247,6 +248,7 @@ class Job:
         body = message.body
         slot.phase, slot.returned, slot.tail = "ended", body["returned"], body["tail"]
         slot.note_steps(body["steps"])
+        slot.last = {group: step for group, step in body["last"]}
         self._journal.event("worker_ended", worker=slot.number, attempt=self.attempt, code=body["code"])
         if body["returned"] and self._cause is None:
             self.results[slot.number] = message.blobs[0] if message.blobs else b""
@@ -502,6 +504,9 @@ class Job:
                 for slot in self.slots
             ],
         }
+
+    def _warn(self, text: str) -> None:
+        self.clients.tell("output", {"worker": -1, "stream": "log", "text": text})
 
     def _set_state(self, state: JobState, reason: str) -> None:
         self.state, self.reason = state, reason

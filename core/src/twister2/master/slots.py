@@ -18,6 +18,7 @@ class Slot:
         is gone).
     :ivar key: public CURVE key of this attempt's user process. :ivar heard: monotonic time of the last message.
     :ivar gone: nobody answers on its connection any more. :ivar returned: the function returned.
+    :ivar last: the latest step by group, known when the function has returned.
     :ivar steps: noted steps as ``{(group, step): (inside, kind, shape, line)}``.
     """
 
@@ -28,6 +29,7 @@ class Slot:
     facts: dict[str, Any] = attrs.field(factory=dict)
     heard: float = 0.0
     steps: dict[tuple[int, int], tuple[bool, str, str, str]] = attrs.field(factory=dict)
+    last: dict[int, int] = attrs.field(factory=dict)
     waits_for: str = ""
     memory: int = 0
     returned: bool = False
@@ -36,13 +38,15 @@ class Slot:
 
     def reset(self) -> None:
         """Forget the attempt that is over."""
-        self.steps, self.waits_for, self.returned, self.tail, self.gone = {}, "", False, [], False
+        self.steps, self.last, self.waits_for, self.returned, self.tail, self.gone = {}, {}, "", False, [], False
 
     def note_steps(self, entries: list[list[Any]]) -> None:
         self.steps = {(entry[0], entry[1]): (entry[2], entry[3], entry[4], entry[5]) for entry in entries}
 
     def last_step(self, group: int) -> int:
-        return max((step for number, step in self.steps if number == group), default=0)
+        """Its latest step of a group: as it said when it returned (notes are few), else as noted."""
+        noted = (step for number, step in self.steps if number == group)
+        return max(self.last.get(group, 0), *noted, 0)
 
     def current(self) -> tuple[int, int, tuple[bool, str, str, str]] | None:
         """The step it is inside of, if any: group, number, entry."""

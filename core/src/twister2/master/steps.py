@@ -53,8 +53,8 @@ def _waits_for_returned(gone: Slot, other: Slot, groups: Mapping[int, frozenset[
     if other is gone or other.returned or now is None:
         return None
     group, step, entry = now
-    members = groups.get(group)
-    if (members is not None and gone.number not in members) or step <= gone.last_step(group):
+    # A member's note may come before the message that says who is in the group: then nothing can be said yet.
+    if (group and gone.number not in groups.get(group, ())) or step <= gone.last_step(group):
         return None
     return StepMismatchError(
         f"worker {gone.number} has returned while worker {other.number} waits for it",

@@ -56,6 +56,10 @@ class Conversation(Link):
         self._steps[group] = number
         return number
 
+    def last_steps(self) -> list[list[int]]:
+        """Pairs of group and number of its latest step here."""
+        return [[group, number] for group, number in self._steps.items()]
+
     def exchange(self, kind: str, name: str, value: Any, deadline_s: float | None) -> list[Any]:
         self.raise_if_aborted()
         self.waiting(f"{kind} {name!r}" if name else kind)

@@ -17,7 +17,11 @@ class LinkHandler(logging.Handler):
         self._link = link
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if record.exc_info:
-            text += "\n" + (self.formatter or logging.Formatter()).formatException(record.exc_info)
+        try:
+            text = record.getMessage()
+            if record.exc_info:
+                text += "\n" + (self.formatter or logging.Formatter()).formatException(record.exc_info)
+        except Exception:  # a bad format must not end the program: it is told on stderr, as logging's own handlers do
+            self.handleError(record)
+            return
         self._link.post("log", {"level": record.levelname, "logger": record.name, "text": text, "time": record.created})

@@ -103,6 +103,16 @@ def _lookup(module: types.ModuleType, name: str) -> Callable[..., Any]:
     return function
 
 
+def called(function: Callable[..., Any], environment: Any) -> Any:
+    """Call the program's function; ``sys.exit(0)`` is a return."""
+    try:
+        return function(environment)
+    except SystemExit as error:
+        if exit_code_of(error) != 0:
+            raise
+        return None
+
+
 def exit_code_of(error: SystemExit) -> int:
     """The exit code that ``sys.exit`` meant: 0 for none, 1 for a text."""
     if error.code is None:

@@ -64,6 +64,7 @@ class UserProcess:
         self.pid = 0
         self.code: int | None = None
         self.result: bytes | None = None
+        self.last: list[list[int]] = []
         self.failed = False
         self.kill_at: float | None = None
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -87,6 +88,8 @@ class Supervisor:
         self._curve = ("", "")
         self._pmi: PmiService | None = None
         self._stop = self._ending = False
+        self._early: list[Message] = []
+        """What the master said while the package was fetched: the start, if this was the last worker to join."""
         self._heard = time.monotonic()
         self._folder = pathlib.Path()
 
@@ -167,7 +170,7 @@ class Supervisor:
         assert self._dialer is not None
         data = bytearray()
         while len(data) < size:
-            answer = self._dialer.request("package", {"offset": len(data)}, ("chunk",), 30.0)
+            answer = self._dialer.request("package", {"offset": len(data)}, ("chunk",), 30.0, others=self._early)
             data += answer.blobs[0]
         return bytes(data)
 
@@ -182,6 +185,7 @@ class Supervisor:
         assert self._dialer is not None
         heartbeat_s, master_lost_s = self._welcome["heartbeat_s"], self._welcome["master_lost_s"]
         next_beat = time.monotonic()
+        self._take_all()
         while not self._stop:
             now = time.monotonic()
             if now >= next_beat:
@@ -209,7 +213,7 @@ class Supervisor:
 
     def _take_all(self) -> None:
         assert self._dialer is not None
-        while (message := self._dialer.receive(0)) is not None:
+        while (message := self._early.pop(0) if self._early else self._dialer.receive(0)) is not None:
             self._heard = time.monotonic()
             self._from_master(message)
         user = self._user
@@ -269,7 +273,7 @@ class Supervisor:
 
     def _from_user(self, user: UserProcess, kind: str, body: dict[str, Any], blob: bytes) -> None:
         if kind == "returned":
-            user.result = blob
+            user.result, user.last = blob, body["last"]
         elif kind == "failed":
             user.failed = True
             self._send("failed", body)
@@ -313,6 +317,7 @@ class Supervisor:
             "failed": user.failed,
             "tail": list(user.tail),
             "steps": self._steps(user),
+            "last": user.last,
         }
         self._send("ended", body, () if user.result is None else (user.result,))
         user.close()

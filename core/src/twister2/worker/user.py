@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import pathlib
-import pickle
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from twister2.control.package import MANIFEST, Manifest
@@ -15,7 +16,7 @@ from twister2.worker.board import StepBoard
 from twister2.worker.environment import Environment, Start
 from twister2.worker.pipe import Pipe
 from twister2.worker.pmi import environment
-from twister2.worker.program import check_python, exit_code_of, load, user_error
+from twister2.worker.program import called, check_python, load, user_error
 from twister2.worker.results import pickled_result
 from twister2.worker.userlink import ProcessLink
 
@@ -50,14 +51,18 @@ def main(sock: socket.socket, board: int, pmi: int | None, job: Mapping[str, Any
                 os.environ[name] = value
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, str(max(1, int(job["cpus"]))))
-    code = 1
+    code, pid = 1, os.getpid()
     try:
         code = _live(link, job)
     except BaseException as error:  # whatever it is, the job must hear of it
-        _fail(link, error)
+        if os.getpid() == pid:
+            link.fail(user_error(error, "running", worker=link.worker_id))
+        else:
+            traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):  # the program may have closed or replaced it
+                stream.flush()
         os._exit(code)
 
 
@@ -75,15 +80,20 @@ def _live(link: ProcessLink, job: Mapping[str, Any]) -> int:
     if start is None:
         return 1
     environment = Environment(link, Start.from_json(start), manifest)
+    pid = os.getpid()
     try:
-        result = function(environment)
+        result = called(function, environment)
+        if os.getpid() != pid:
+            os._exit(0)  # a process that the program forked and let return: only the worker itself speaks for it
         if link.aborted:
             link.raise_if_aborted()
         environment.close(aborted=False)
         _return(link, result, manifest, environment)
         code = 0
     except BaseException as error:
-        _fail(link, error)
+        if os.getpid() != pid:
+            raise
+        link.fail(user_error(error, "running", worker=link.worker_id))
         environment.close(aborted=True)
         code = 1
     atexit._run_exitfuncs()
@@ -102,11 +112,4 @@ def _return(link: ProcessLink, result: Any, manifest: Manifest, environment: Env
     blob = b""
     if manifest.want_results:
         blob = pickled_result(result, environment)
-    link.post("returned", {}, blob)
-
-
-def _fail(link: ProcessLink, error: BaseException) -> None:
-    if isinstance(error, SystemExit) and exit_code_of(error) == 0 and not link.aborted:
-        link.post("returned", {}, pickle.dumps(None))
-        return
-    link.fail(user_error(error, "running", worker=link.worker_id))
+    link.post("returned", {"last": link.last_steps()}, blob)

@@ -387,7 +387,7 @@ class WorkerNetwork(Network):
         if color is None:
             return None
         members = (worker for worker, (one, _) in zip(parent.members, colors, strict=True) if one == color)
-        return Group(first + order.index(color), tuple(sorted(members)))
+        return self._told(Group(first + order.index(color), tuple(sorted(members))))
 
     def group(self, members: Sequence[int]) -> Group:
         """The sub-group of these worker ids in this order, made without communication.
@@ -408,7 +408,12 @@ class WorkerNetwork(Network):
                 remedy="call it on the members only, or use split()",
             )
         made = self._groups_made[ids] = self._groups_made.get(ids, 0) + 1
-        return Group(_FIRST_OWN_GROUP | crc32(repr((ids, made)).encode()) & (_FIRST_OWN_GROUP - 1), ids)
+        return self._told(Group(_FIRST_OWN_GROUP | crc32(repr((ids, made)).encode()) & (_FIRST_OWN_GROUP - 1), ids))
+
+    def _told(self, group: Group) -> Group:
+        """Tell the master who is in it: the others may return while its members are in a step."""
+        self.link.post("group", {"number": group.number, "members": list(group.members)})
+        return group
 
     # -- transports ------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,84 @@
+"""Programs that are rough with their process: what they do to themselves neither hangs nor harms the job."""
+
+from __future__ import annotations
+
+import pytest
+
+from twister2_testkit.jobs import Jobs
+
+pytestmark = [pytest.mark.timeout(60), pytest.mark.faults]
+
+
+def run(jobs: Jobs, body: str, workers: int = 1) -> list[str]:
+    lines = "\n".join(f"    {line}" for line in body.strip().splitlines())
+    program = jobs.program(f"import os, sys, time\n\ndef main(env):\n{lines}\n")
+    done = jobs.submit(program, workers=workers)
+    assert done.code == 0, done
+    return [line for line in (done.out + done.err).splitlines() if not line.startswith("twister2:")]
+
+
+def test_half_a_surrogate_pair_in_a_log_record(jobs: Jobs) -> None:
+    """As in names of files that are not UTF-8."""
+    lines = run(jobs, 'env.log.info("file %s", os.fsdecode(bytes([0xFF])) + ".txt")')
+    assert any("\\udcff.txt" in line for line in lines)
+
+
+def test_bytes_that_are_not_text(jobs: Jobs) -> None:
+    lines = run(jobs, 'sys.stdout.buffer.write(b"a\\xff\\x00b")\nsys.stdout.buffer.flush()\nprint("é\\ud800")')
+    assert any("a\ufffd\x00bé\\ud800" in line for line in lines)
+
+
+def test_a_bad_format_of_a_log_record(jobs: Jobs) -> None:
+    lines = run(jobs, 'env.log.info("%d files", "x")\nprint("went on")')
+    assert "went on" in lines
+
+
+def test_a_forked_process_that_returns(jobs: Jobs) -> None:
+    lines = run(
+        jobs,
+        """
+if os.fork() == 0:
+    print("child", flush=True)
+    return
+time.sleep(1)
+env.barrier()
+print("parent", env.worker_id, flush=True)
+""",
+        workers=2,
+    )
+    assert sorted(lines) == ["child", "child", "parent 0", "parent 1"]
+
+
+def test_a_forked_process_that_raises(jobs: Jobs) -> None:
+    lines = run(jobs, 'if os.fork() == 0:\n    raise ValueError("child")\ntime.sleep(0.5)\nprint("parent")')
+    assert "parent" in lines
+    assert "ValueError: child" in lines
+
+
+def test_closed_and_replaced_standard_streams(jobs: Jobs) -> None:
+    run(jobs, 'import io\nsys.stdout.close()\nsys.stderr = io.StringIO("x")')
+
+
+def test_all_descriptors_closed(jobs: Jobs) -> None:
+    """Nothing can be heard of it any more; that is an error of the program, seen at once."""
+    program = jobs.program("import os\n\ndef main(env):\n    os.closerange(3, 4096)\n    env.barrier()\n")
+    done = jobs.submit(program, workers=2)
+    assert done.code == 1, done
+    assert done.seconds < 20
+
+
+def test_ignored_signals_another_folder_and_masks(jobs: Jobs) -> None:
+    run(
+        jobs,
+        """
+import signal
+for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1):
+    signal.signal(number, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32))
+os.chdir("/")
+os.umask(0)
+env.barrier()
+print("ok")
+""",
+        workers=2,
+    )

@@ -103,3 +103,25 @@ def test_a_terminated_client_takes_the_job_with_it(jobs: Jobs) -> None:
     client.signal(signal.SIGTERM)
     client.finish(20)
     assert jobs.until_event("job_ended")["state"] == "killed"
+
+
+def test_a_client_that_is_stopped_while_its_job_ends(jobs: Jobs) -> None:
+    """Ctrl-Z and fg: it still learns how the job ended, with what was printed."""
+    program = jobs.program(
+        """
+        import time
+
+        def main(env):
+            print("up", flush=True)
+            time.sleep(1)
+            print("done")
+        """
+    )
+    client = jobs.start("submit", "standalone", "-n", "1", program)
+    time.sleep(1.0)
+    client.signal(signal.SIGSTOP)
+    time.sleep(5.0)
+    client.signal(signal.SIGCONT)
+    done = client.finish(20)
+    assert done.code == 0, done
+    assert done.out == "up\ndone\n"

@@ -82,3 +82,12 @@ print("ok")
 """,
         workers=2,
     )
+
+
+def test_a_terminal_that_knows_few_characters(jobs: Jobs) -> None:
+    program = jobs.program('def main(env):\n    print("gr\\u00f6\\u00dfe")\n    env.log.info("\\u4e16")\n')
+    jobs.environment["PYTHONIOENCODING"] = "ascii"
+    done = jobs.submit(program, workers=1)
+    assert done.code == 0, done
+    assert done.out == "gr\\xf6\\xdfe\n"
+    assert "\\u4e16" in done.err

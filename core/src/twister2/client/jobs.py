@@ -58,7 +58,8 @@ def master_of(job: JobSummary, backend: ResourceManager) -> Iterator[Dialer]:
         addresses: Sequence[str] = job.record.addresses
         addresses = addresses or stack.enter_context(backend.open_channel(job.record.job_handle))
         dialer = Dialer(addresses, job.record.master_public, deadline_s=ANSWER_S)
-        stack.callback(dialer.close)
+        stack.callback(dialer.close, linger_s=0.5)
+        stack.callback(dialer.send, "detach", {})
         dialer.request("attach", {"client_key": job.record.client_key}, ("attached",), ANSWER_S)
         yield dialer
 

@@ -18,7 +18,7 @@ from twister2.client.records import JobRecord, read_state
 from twister2.control.folders import make_private, runtime_folder
 from twister2.control.observing import observe
 from twister2.master.journal import Journal
-from twister2.spec.errors import JobKilledError, ResourceError, Twister2Error, from_dict
+from twister2.spec.errors import JobKilledError, ResourceError, ResultError, Twister2Error, from_dict
 from twister2.spec.observe import JobFacts
 from twister2.spec.rm import JobHandle, JobState
 
@@ -171,6 +171,11 @@ class Session:
                     self._end_without_master(JobState.KILLED, error)
             except Twister2Error as error:
                 self._end_without_master(JobState.FAILED, error)
+            except BaseException as error:  # whoever takes the output may raise anything; a notebook lives on
+                why = f"the submitting client failed: {type(error).__name__}: {error}"
+                killed = JobKilledError("the job was killed", why=why, remedy="mend that, then submit it again")
+                self._end_without_master(JobState.KILLED, killed)
+                raise
         self._finish(self._outcome)
         return self._outcome
 
@@ -229,7 +234,25 @@ class Session:
         while self._outcome is None and (message := self._connection.receive(0.2)) is not None:
             self._take(message)
         if self._outcome is None:
+            self._outcome = self._outcome_on_file()
+            self._release_allocation(0.5)
+        if self._outcome is None:
             self._end_without_master(JobState.FAILED, error)
+
+    def _outcome_on_file(self) -> Outcome | None:
+        """How the job ended, as its master wrote it down; None when it wrote nothing, or the results are missed."""
+        facts = read_state(self._prepared.folder) if self._same_files else {}
+        state = JobState(facts.get("state", "unknown"))
+        if not state.final:
+            return None
+        error = from_dict(facts["error"]) if facts.get("error") else None
+        if state is JobState.COMPLETED and self._prepared.manifest.want_results:
+            error = ResultError(
+                "the job completed, but its results did not arrive",
+                why="this client did not take them in before its job master ended",
+                remedy="do not stop the client for long; write large results to files",
+            )
+        return Outcome(state if error is None else JobState.FAILED, error, time.monotonic() - self._begun, 1, {})
 
     def _end_without_master(self, state: JobState, error: Twister2Error) -> None:
         """End everything ourselves, with nobody's help."""

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 def print_output(worker: int, stream: str, text: str) -> None:
     """What workers print goes to the same stream here; log records go to stderr."""
     target = sys.stdout if stream == "stdout" else sys.stderr
-    target.write(text)
+    try:
+        target.write(text)
+    except UnicodeEncodeError:  # half a surrogate pair, or a terminal that knows few characters
+        encoding = target.encoding or "utf-8"
+        target.write(text.encode(encoding, "backslashreplace").decode(encoding))
     target.flush()
 
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 POLL_S = 0.1
 STATE_EVERY_S = 1.0
 GOODBYE_S = 2.0
+HAND_OVER_S = 60.0
+"""How long clients that are still connected may take to take in the end of the job, with all results."""
 CACHE_S = 1.0
 """How old a resource manager's answer may be."""
 
@@ -151,7 +153,7 @@ class MasterProcess:
             self._clean()
             self.job.announce_end()
         finally:
-            self._listener.close(linger_s=2.0)
+            self._listener.close(linger_s=HAND_OVER_S)
             self._journal.close()
             for store in self._stores:
                 store.close()

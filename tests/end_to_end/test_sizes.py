@@ -1,0 +1,47 @@
+"""Large things on the control channel: packages, results, output."""
+
+from __future__ import annotations
+
+import pytest
+
+from twister2_testkit.jobs import Jobs
+
+pytestmark = pytest.mark.timeout(90)
+
+
+def test_a_package_that_is_fetched_in_chunks(jobs: Jobs) -> None:
+    """The start may come while the last worker still fetches."""
+    (jobs.folder / "big.bin").write_bytes(bytes(range(256)) * 40_000)
+    program = jobs.program(
+        """
+        import pathlib, sys
+
+        def main(env):
+            folder = pathlib.Path(next(path for path in sys.path if path.rpartition("/")[2].startswith("package-")))
+            assert (folder / "big.bin").stat().st_size == 10_240_000
+            env.barrier()
+            print("went on", env.worker_id)
+        """
+    )
+    done = jobs.submit(program, "-o", "job.files=big.bin", workers=2)
+    assert done.code == 0, done
+    assert sorted(done.out.splitlines()) == ["went on 0", "went on 1"]
+    assert done.seconds < 20
+
+
+def test_results_that_take_long_to_hand_over(jobs: Jobs) -> None:
+    program = jobs.program(
+        """
+        import twister2
+
+        def main(env):
+            return bytes(60 << 20)
+
+        if __name__ == "__main__":
+            results = twister2.run(main, workers=8, config={"job": {"oversubscribe": True}})
+            print([len(result) >> 20 for result in results])
+        """
+    )
+    done = jobs.python(program)
+    assert done.code == 0, done
+    assert done.out == f"{[60] * 8}\n"

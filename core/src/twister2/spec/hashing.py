@@ -88,10 +88,8 @@ def stable_hash(key: Any) -> int:
 def _hash_other(key: Any, kind: type) -> int:  # noqa: PLR0911 - one for each kind of key
     if kind in _registered:
         return _mix(stable_hash(_registered[kind](key)) + 1)
-    if isinstance(key, enum.Enum) and not isinstance(key, (int, str)):
-        return _hash_sequence(_TUPLE, (kind.__qualname__, key.name))
     if isinstance(key, str):
-        return _hash_str(str(key))
+        return _hash_str(str.__str__(key))  # not str(key): members of enums write their names
     if isinstance(key, (bytes, bytearray, memoryview)):
         return _hash_bytes(key)
     if isinstance(key, (int, float, complex, decimal.Decimal, fractions.Fraction)):
@@ -104,15 +102,28 @@ def _hash_other(key: Any, kind: type) -> int:  # noqa: PLR0911 - one for each ki
         return _hash_date(key)
     if isinstance(key, uuid.UUID):
         return _mix(key.int ^ (key.int >> 64))
+    if isinstance(key, enum.Enum):  # last: members that are numbers or text too equal those
+        return _hash_sequence(_TUPLE, (kind.__qualname__, key.name))
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(key, numpy.generic) and not isinstance(key, numpy.void):
-        return stable_hash(key.item())
+        return _hash_numpy(key, numpy)
     raise KeyHashError(
         f"a key of type {kind.__module__}.{kind.__qualname__} has no stable hash",
         why="equal keys must reach the same task, and how values of this type compare is not known here",
         remedy="use a number, str, bytes or a tuple of these as key, or call twister2.register_key(type, key_function)",
         where=f"key {_short(key)}",
     )
+
+
+def _hash_numpy(key: Any, numpy: Any) -> int:
+    if isinstance(key, numpy.datetime64):
+        key = key.astype("datetime64[us]")  # times are equal whatever their units
+    elif isinstance(key, numpy.timedelta64):
+        key = key.astype("timedelta64[us]")
+    value = key.item()
+    if isinstance(value, numpy.generic):  # long doubles stay what they are
+        return _mix(hash(value)) if value == value else _NAN
+    return stable_hash(value)
 
 
 def _hash_date(key: Any) -> int:

@@ -1,0 +1,106 @@
+"""Equal keys have equal stable hashes, whatever their types."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import fractions
+from typing import Any, NamedTuple
+
+import numpy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twister2.spec.errors import KeyHashError
+from twister2.spec.hashing import stable_hash
+
+
+class Text(str):
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "something else"
+
+
+class Colour(str, enum.Enum):  # noqa: UP042 - its text differs from its value
+    RED = "red"
+
+
+class Number(int, enum.Enum):
+    ONE = 1
+
+
+class Ratio(float, enum.Enum):
+    HALF = 0.5
+
+
+class Place(tuple[int, int], enum.Enum):
+    HERE = (1, 2)
+
+
+class Moment(datetime.date, enum.Enum):
+    START = 2020, 1, 1
+
+
+class Plain(enum.Enum):
+    ONE = 1
+    TWO = 2
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+NOON = datetime.datetime(2020, 1, 1, 12)
+EQUAL: list[tuple[Any, ...]] = [
+    (0, 0.0, -0.0, False, decimal.Decimal("-0"), numpy.float32(0), numpy.int8(0), numpy.False_, 0j),
+    (1, 1.0, True, decimal.Decimal("1.00"), fractions.Fraction(1), numpy.int64(1), numpy.uint8(1), Number.ONE),
+    (0.5, decimal.Decimal("0.5"), fractions.Fraction(1, 2), numpy.float16(0.5), numpy.longdouble(0.5), Ratio.HALF),
+    (2**80, float(2**80), decimal.Decimal(2**80)),
+    ("red", Text("red"), Colour.RED, numpy.str_("red")),
+    (b"x", numpy.bytes_(b"x")),
+    ((1, 2), Point(1, 2), Point(1.0, 2), Place.HERE, (numpy.int64(1), 2)),  # type: ignore[arg-type]
+    (frozenset((1, "a")), frozenset(("a", 1.0))),
+    (datetime.date(2020, 1, 1), Moment.START),
+    (NOON, numpy.datetime64(NOON, "s"), numpy.datetime64(NOON, "us")),
+    (numpy.datetime64(NOON, "s"), numpy.datetime64(NOON, "us"), numpy.datetime64(NOON, "ns")),
+    (numpy.datetime64("2020-01-01"), numpy.datetime64("2020-01-01T00", "h"), numpy.datetime64("2020-01-01", "ns")),
+    (datetime.timedelta(seconds=90), numpy.timedelta64(90, "s"), numpy.timedelta64(90 * 10**6, "us")),
+    (numpy.timedelta64(90, "s"), numpy.timedelta64(90 * 10**9, "ns")),
+    (NOON.replace(tzinfo=datetime.UTC), NOON.replace(hour=14, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))),
+]
+
+
+@pytest.mark.parametrize("keys", EQUAL, ids=lambda keys: repr(keys[0]))
+def test_equal_keys(keys: tuple[Any, ...]) -> None:
+    assert all(key == keys[0] for key in keys)
+    assert {stable_hash(key) for key in keys} == {stable_hash(keys[0])}
+
+
+@given(st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.decimals(allow_nan=False))
+def test_numbers(number: Any) -> None:
+    for other in (int, float, decimal.Decimal):
+        try:
+            same = other(number)
+        except (OverflowError, ValueError):
+            continue
+        if same == number:
+            assert stable_hash(same) == stable_hash(number)
+
+
+def test_members_of_enums_differ() -> None:
+    assert len({stable_hash(key) for key in (Plain.ONE, Plain.TWO, 1, "ONE")}) == 4
+
+
+def test_not_a_time_and_not_a_number_have_hashes() -> None:
+    assert stable_hash(numpy.datetime64("NaT")) == stable_hash(numpy.datetime64("NaT", "ns"))
+    assert stable_hash(float("nan")) == stable_hash(numpy.float32("nan")) == stable_hash(decimal.Decimal("nan"))
+
+
+@pytest.mark.parametrize("key", [[1], {}, object(), numpy.array([1]), numpy.zeros(1, "i4,i4")[0]], ids=repr)
+def test_what_has_no_stable_hash_is_an_error(key: Any) -> None:
+    with pytest.raises(KeyHashError):
+        stable_hash(key)

@@ -125,12 +125,23 @@ def test_another_machine_says_so_and_kills_nothing(run, state_dir):
     path = state_dir / "rm-standalone" / handle.job_id / "allocation.json"
     job = json.loads(path.read_text())
     path.write_text(json.dumps({**job, "place": {**job["place"], "host": "elsewhere"}}))
-    assert rm.state(handle).state is JobState.UNKNOWN
-    assert "elsewhere" in rm.state(handle).reason
+    with pytest.raises(ResourceError, match="cannot be seen from here") as raised:  # UNKNOWN would mean that it is gone
+        rm.state(handle)
+    assert "elsewhere" in raised.value.why
     with pytest.raises(ResourceError, match="cannot be killed from here"):
         rm.kill(handle, 0.1)
     path.write_text(json.dumps(job))
     assert rm.state(handle).state is JobState.RUNNING
+
+
+def test_what_ran_before_the_machine_was_started_anew_is_gone(run, state_dir):
+    rm, handle = run("sleep", "600")
+    running(rm, handle)
+    path = state_dir / "rm-standalone" / handle.job_id / "allocation.json"
+    job = json.loads(path.read_text())
+    path.write_text(json.dumps({**job, "place": {**job["place"], "boot": "another"}}))
+    assert rm.state(handle).state is JobState.UNKNOWN
+    path.write_text(json.dumps(job))
 
 
 def test_long_logs_are_cut_to_their_end(tmp_path):

@@ -186,8 +186,12 @@ class ProcessManager(ResourceManager):
         if job is None:
             return JobStatus(JobState.UNKNOWN, "this machine knows no such job (any more)")
         elsewhere = _elsewhere(job["place"])
-        if elsewhere:
+        if elsewhere and _started_anew(job["place"]):
             return JobStatus(JobState.UNKNOWN, elsewhere)
+        if elsewhere:  # not UNKNOWN: that would end a job that runs
+            raise ResourceError(
+                f"the state of job {handle.job_id} cannot be seen from here", why=elsewhere, remedy="ask where it runs"
+            )
         journal = folder.read_journal()
         launchers = {pid for pid, start in journal.launchers if procfs.alive(pid, start)}
         # a copy that has ended but whose launcher has not written it down yet still counts as running
@@ -303,8 +307,8 @@ class ProcessManager(ResourceManager):
         job = folder.read_json("allocation.json")
         place = job["place"] if job else handle.facts.get("place")
         if place and (elsewhere := _elsewhere(place)):
-            if place["host"] == os.uname().nodename and place["boot"] != procfs.place()["boot"]:
-                return  # the machine was started anew since: nothing of it can be left
+            if _started_anew(place):
+                return  # nothing of it can be left
             raise ResourceError(
                 f"job {handle.job_id} cannot be killed from here", why=elsewhere, remedy="kill it where it runs"
             )
@@ -388,6 +392,12 @@ def _elsewhere(place: Mapping[str, str]) -> str:
     if place["namespace"] != here["namespace"]:
         return "it runs in another container of this host"
     return ""
+
+
+def _started_anew(place: Mapping[str, str]) -> bool:
+    """Whether this machine was started anew since."""
+    here = procfs.place()
+    return place["host"] == here["host"] and place["boot"] != here["boot"]
 
 
 def _tail(logs: str) -> str:

@@ -55,7 +55,7 @@ class Wheel:
     @cached_property
     def metadata(self) -> Message:
         (text,) = [data for name, data in self.files.items() if name.endswith(".dist-info/METADATA")]
-        return email.message_from_bytes(text)
+        return email.message_from_string(text.decode("utf-8"))
 
     @property
     def name(self) -> str:

@@ -47,7 +47,14 @@ def test_all_kinds_type_check(tmp_path):
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("kind", ["sched", "observe", "command"])
+def test_kinds_with_a_suite_get_its_tests(tmp_path):
+    for kind in set(KINDS) - {"observe", "api", "command"}:
+        tests = (write_plugin(kind, "new_thing", str(tmp_path / kind)) / "tests" / "test_conformance.py").read_text()
+        assert "pytest.fail" not in tests, kind
+        assert 'why={"*": "not written yet"}' in tests
+
+
+@pytest.mark.parametrize("kind", ["sched", "observe", "command", "comm", "data", "api"])
 def test_it_installs_passes_hygiene_and_waits_for_the_work(kind, tmp_path):
     folder = write_plugin(kind, "new_thing", str(tmp_path))
     site = tmp_path / "site"

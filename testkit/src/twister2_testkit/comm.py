@@ -11,20 +11,20 @@ A plugin's tests subclass :class:`CommSuite`::
 from __future__ import annotations
 
 import array
-import functools
-import hashlib
 import os
 import select
 import signal
 import statistics
 import time
-from typing import TYPE_CHECKING, Any, ClassVar
+from abc import abstractmethod
+from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 import pytest
 
 from twister2.spec.errors import NetworkError
 from twister2_testkit.capabilities import Capabilities, ConformanceSuite, needs
+from twister2_testkit.comm_messages import check_message, clog, frames_of, pattern, trade
 from twister2_testkit.comm_world import Died, Rank, Services, World
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from twister2.spec.comm import Transport, TransportContext
 
 SIZES = (0, 1, 7, 8, 4095, 65535, 65536, 65537, (1 << 20) + 1, (64 << 20) + 3)
-MIXED = (0, 8, 100, 65536, 3, 200_001)
 
 
 @attrs.frozen(kw_only=True)
@@ -55,60 +54,6 @@ class CommCapabilities(Capabilities):
     over_2_gib: bool = False
 
 
-@functools.lru_cache(maxsize=64)
-def pattern(seed: object, size: int) -> bytes:
-    """Bytes that tell where they belong: other seeds and other offsets give other bytes."""
-    if size <= 4096:
-        return hashlib.shake_128(repr(seed).encode()).digest(size)
-    unit = hashlib.shake_128(repr(seed).encode()).digest(65521)
-    return (unit * (size // len(unit) + 1))[:size]
-
-
-def frames_of(sender: int, number: int) -> list[bytes]:
-    """Message ``number`` of ``sender``: its number, and a frame of some size."""
-    size = MIXED[number % len(MIXED)]
-    return [b"%d %d" % (sender, number), pattern((sender, number % 7), size)]
-
-
-def check_message(received: Any, sender: int, number: int) -> None:
-    """Check that this is message ``number`` of ``sender``."""
-    head = bytes(received.frames[0]) if received.frames else b""
-    assert received.peer == sender, f"{head!r} of worker {sender} came as from {received.peer}"
-    assert head == b"%d %d" % (sender, number), f"message {number} of worker {sender} expected, {head!r} came"
-    expected = frames_of(sender, number)
-    assert [bytes(frame) for frame in received.frames] == expected, f"message {number} of {sender} is damaged"
-
-
-def trade(rank: Rank, to_send: dict[int, int], to_get: dict[int, int]) -> None:
-    """Send so many messages to each peer and get so many from each, all at once, checking order and contents.
-
-    Reads nothing when nothing is to get.
-    """
-    sent, got = dict.fromkeys(to_send, 0), dict.fromkeys(to_get, 0)
-
-    def step() -> bool | None:
-        for peer, count in to_send.items():
-            if sent[peer] < count and rank.transport.isend(peer, frames_of(rank.id, sent[peer])) is not None:
-                sent[peer] += 1
-        received = rank.transport.receive() if to_get else None
-        if received is not None:
-            assert received.peer in got, f"a message came from worker {received.peer}, who sent none"
-            check_message(received, received.peer, got[received.peer])
-            got[received.peer] += 1
-        return True if (sent, got) == (to_send, to_get) else None
-
-    rank.until(step, f"messages {to_get} by worker id")
-
-
-def clog(rank: Rank, peer: int, payload: bytes, limit: int) -> int:
-    """Send numbered messages until one is refused; how many were accepted."""
-    accepted = 0
-    while rank.transport.isend(peer, [b"%d" % accepted, payload]) is not None:
-        accepted += 1
-        assert accepted <= limit, f"{accepted} messages of {len(payload)} bytes were accepted without a reader"
-    return accepted
-
-
 class CommSuite(ConformanceSuite):
     """Tests of the transport contract. Override :meth:`make_transport`."""
 
@@ -116,9 +61,9 @@ class CommSuite(ConformanceSuite):
     under_way_limit: ClassVar[int] = 256 << 20
     """Bytes that a writer may hand over before it is refused by a reader who does not read."""
 
+    @abstractmethod
     def make_transport(self, context: TransportContext) -> Transport:
         """The transport of one rank. Called in the rank's own process or thread."""
-        raise TypeError(f"{type(self).__name__} must override make_transport")
 
     def make_services(self, size: int) -> Services | None:
         """What a world needs beside its processes (an MPI transport: its process manager)."""
@@ -418,6 +363,19 @@ class CommSuite(ConformanceSuite):
         took, died = self.world(2, close=False).run(body)
         assert died == Died(-signal.SIGKILL)
         assert took < (1 if aborted else 3), f"close took {took} s with a deadline of 2 s"
+
+    def test_a_peer_that_waits_for_others_is_still_reached(self) -> None:
+        """A worker that has all its answers calls its transport no more until everybody has theirs."""
+
+        def body(rank: Rank) -> None:
+            if rank.id != 0:
+                time.sleep(0.3)
+            begin = time.monotonic()
+            rank.reach_all()
+            assert time.monotonic() - begin < 6, "a probe settles within 5 s"
+            rank.sync("reached", progress=False)
+
+        self.world(3).run(body)
 
     @needs("notices_closed_peers")
     def test_a_closed_peer_is_noticed(self) -> None:

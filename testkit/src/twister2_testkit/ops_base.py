@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -81,9 +82,9 @@ class OperatorChecks(ConformanceSuite):
     deadline_s: ClassVar[float] = 20.0
     transport: ClassVar[str] = "inproc"
 
+    @abstractmethod
     def make_operators(self) -> Operators:
         """The catalogue under test."""
-        raise TypeError(f"{type(self).__name__} must override make_operators()")
 
     def run(self, exchange: Exchange) -> list[dict[int, list[Item]]]:
         """Run an exchange, and check the ends of every run."""

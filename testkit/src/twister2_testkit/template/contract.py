@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
 import importlib
 import inspect
 import re
-import types
 import typing
 from typing import Any
 
@@ -17,6 +17,7 @@ from twister2.spec.plugin import KINDS, PluginSpec
 from twister2_testkit.capabilities import ConformanceSuite
 
 if typing.TYPE_CHECKING:
+    import types
     from collections.abc import Iterator
 
 SUITES = {kind: kind for kind in KINDS} | {"exec": "executor"}
@@ -61,7 +62,7 @@ class Contract:
             "",
             f"    api = {KINDS[self.kind].api}",
             f"    config_class = {camel}Config",
-            *(f"    {line}" for line in _attributes(self.spec, imports)),
+            *(f"    {line}" for line in _attributes(self.spec, imports, package)),
         ]
         for hook in chosen:
             signature = imports.signature(hooks[hook]).replace("config: Any", f"config: {camel}Config")
@@ -203,8 +204,11 @@ def _import_order(name: str) -> tuple[int, str]:
     return 0 if name.isupper() else 1 if name[0].isupper() else 2, name.lower()
 
 
-def _attributes(cls: type, imports: _Imports) -> list[str]:
-    """Class attributes that the contract declares without a value, set to what promises least."""
+def _attributes(cls: type, imports: _Imports, package: str = "") -> list[str]:
+    """Class attributes that the contract declares without a value, set to what promises least.
+
+    :param package: what the attribute ``module`` names.
+    """
     lines = []
     for name, hint in typing.get_type_hints(cls).items():
         if hasattr(cls, name) or name in ("kind", "api", "config_class"):
@@ -214,6 +218,8 @@ def _attributes(cls: type, imports: _Imports) -> list[str]:
         if isinstance(hint, type) and attrs.has(hint):
             imports.add(hint.__module__, hint.__name__)
             lines.append(f"{name} = {hint.__name__}()")
+        elif name == "module":
+            lines.append(f'module = "{package}"')
         elif hint is str:
             lines.append(f'{name} = "to be written"')
         else:
@@ -226,6 +232,7 @@ class _Imports:
 
     def __init__(self, cls: type) -> None:
         self._module = importlib.import_module(cls.__module__)
+        self._imported = _imported_names(self._module)
         self.names: dict[tuple[str, str], None] = {}
 
     def add(self, module: str, name: str) -> None:
@@ -245,10 +252,10 @@ class _Imports:
             return
         for word in _WORD.findall(re.sub(r"'[^']*'|\"[^\"]*\"", "", annotation)):
             found = getattr(self._module, word, None)
-            if isinstance(found, types.ModuleType):
-                self.add(found.__name__, word)
+            if word in self._imported:
+                self.add(self._imported[word], word)
             elif found is not None and not hasattr(builtins, word):
-                self.add(_home(self._module.__name__, word, found), word)
+                self.add(_home(self._module.__name__, found), word)
 
     def text(self, body: list[str]) -> str:
         """The import lines, only of names that ``body`` uses."""
@@ -261,11 +268,17 @@ class _Imports:
         return "\n\n".join("\n".join(_import_lines(group)) for group in groups if group)
 
 
-def _home(module: str, word: str, found: Any) -> str:
-    """The module that defines a name: of classes they know it, aliases are looked for in the contracts."""
-    home = getattr(found, "__module__", None)
-    if isinstance(found, type) or home in ("typing", "contextlib"):
-        return str(home) if home and not str(home).startswith("_") else module
-    source = inspect.getsource(importlib.import_module(module))
-    imported = re.search(rf"^from (\S+) import .*\b{word}\b", source, re.MULTILINE)
-    return imported.group(1) if imported else module
+def _imported_names(module: types.ModuleType) -> dict[str, str]:
+    """Names that a module imports, with where from: read from its source, since some are for type checkers only."""
+    names: dict[str, str] = {}
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name: alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {alias.name: node.module for alias in node.names}
+    return names
+
+
+def _home(module: str, found: Any) -> str:
+    """The module that defines a name: classes know it, aliases are taken from the contract's own module."""
+    return str(found.__module__) if isinstance(found, type) else module

@@ -7,6 +7,7 @@ import textwrap
 
 import pytest
 
+from twister2.spec.plugin import KINDS
 from twister2_testkit import hygiene
 
 PLUGIN = """
@@ -118,3 +119,32 @@ def test_names(check):
 def test_an_untyped_package_and_a_missing_distribution(check):
     assert any("py.typed" in problem for problem in check(typed=False))
     assert any("is not installed" in problem for problem in hygiene.check_distribution("no-such-distribution-xyz"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "body", "clue"),
+    [
+        ("api", "ApiSpec", "module = 'no_such_module_xyz'; summary = 'x'", "cannot import"),
+        ("api", "ApiSpec", "module = 'json'; summary = 'x'", None),
+        ("observe", "ObserveSpec", "where = 'moon'", "where is 'moon'"),
+        ("comm", "CommSpec", "pass", "does not set facts"),
+        ("data", "DataSpec", "formats = ('x',)", "does not set schemes"),
+    ],
+)
+def test_what_others_decide_by_is_declared(tmp_path, monkeypatch, kind, spec, body, clue):
+    required = KINDS[kind].required
+    hook = f"    @hookimpl\n    def {required[0]}(self, config): ...\n" if required else ""
+    module, _, _ = KINDS[kind].spec.partition(":")
+    package = f"acme_{kind}_{spec.lower()}_{len(body)}"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / f"{package}.py").write_text(
+        f"from twister2.spec.plugin import hookimpl\nfrom {module} import {spec}\n"
+        f"class Plugin({spec}):\n    'A plugin.'\n    api = (1, 0)\n    {body}\n{hook}"
+    )
+    info = tmp_path / f"{package}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(METADATA.format(name=package))
+    (info / "entry_points.txt").write_text(f"[twister2.{kind}]\n{package} = {package}:Plugin\n")
+    problems = list(hygiene.check_declarations(package))
+    assert problems == [] if clue is None else any(clue in problem for problem in problems), problems
+    sys.modules.pop(package, None)

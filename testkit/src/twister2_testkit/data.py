@@ -101,6 +101,13 @@ class DataSuite(ConformanceSuite):
         """Names of everything invisible that lies at the output: temporary files, open transactions."""
         raise pytest.UsageError("a plugin that writes overrides traces()")
 
+    def test_it_says_what_it_is_chosen_by(self) -> None:
+        """Formats and schemes are named, whatever else a backend can do."""
+        backend = self.make_backend()
+        for names in (backend.formats, backend.schemes):
+            assert names, "formats and schemes are what users choose a backend by ('' is the scheme of plain paths)"
+            assert all(isinstance(name, str) and name == name.lower() for name in names)
+
     # -- reading
 
     @needs("reads_lines")

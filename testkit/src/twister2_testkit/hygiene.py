@@ -24,6 +24,7 @@ import attrs
 from twister2.config.structure import Report, option_types, structure, type_text, unstructure
 from twister2.config.tree import from_data
 from twister2.host import PluginHost, PluginRecord
+from twister2.host.checks import spec_class
 from twister2.spec.errors import PluginError
 from twister2.spec.options import HELP, UNIT
 from twister2.spec.plugin import KINDS
@@ -187,6 +188,28 @@ def check_statelessness(distribution: str) -> Iterator[str]:
             yield f"{record.label}: the class {type(plugin).__name__} has no docstring"
 
 
+def check_declarations(distribution: str) -> Iterator[str]:
+    """What the class of the kind declares without a value is set, and is what others can decide by."""
+    for record, _, plugin in _classes(distribution):
+        spec = spec_class(KINDS[record.kind])
+        declared = {name for base in spec.__mro__ for name in vars(base).get("__annotations__", {})}
+        for name in sorted(name for name in declared if not hasattr(plugin, name)):
+            yield f"{record.label}: {type(plugin).__name__} does not set {name}; see {spec.__module__}.{spec.__name__}"
+        where = getattr(plugin, "where", "client")
+        if record.kind == "observe" and where not in ("client", "master"):
+            yield f"{record.label}: where is {where!r}; an observer is called in the 'client' or in the 'master'"
+        module = getattr(plugin, "module", "")
+        if record.kind == "api" and module and not _can_be_found(module):
+            yield f"{record.label}: module is {module!r}, which users cannot import"
+
+
+def _can_be_found(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
 def check_metadata(distribution: str) -> Iterator[str]:
     """README, licence, Python version, and a core version with an upper bound."""
     try:
@@ -226,6 +249,7 @@ CHECKS: tuple[Callable[[str], Iterator[str]], ...] = (
     check_options_travel,
     check_pickling,
     check_statelessness,
+    check_declarations,
     check_metadata,
     check_typing,
 )
@@ -263,6 +287,9 @@ class HygieneSuite(ConformanceSuite):
 
     def test_plugin_keeps_no_state_and_has_a_docstring(self) -> None:
         self._none(check_statelessness)
+
+    def test_what_others_decide_by_is_declared(self) -> None:
+        self._none(check_declarations)
 
     def test_readme_licence_and_core_version(self) -> None:
         self._none(check_metadata)

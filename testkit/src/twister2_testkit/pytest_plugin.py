@@ -26,6 +26,19 @@ PROPERTY = "twister2.conformance"
 NO_REASON = ("", "unconditional skip")
 
 
+MARKERS = (
+    "slow: takes more than ten seconds; leave out with -m 'not slow'",
+    "faults: kills, stops or starves processes on purpose",
+)
+"""Marks that tests of the suites bear."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the suites' marks known, also where --strict-markers is set."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+
+
 def suite_label(item: pytest.Item) -> str | None:
     """``"path::Class (Suite)"`` of a test that a plugin inherited from a suite, None for other tests."""
     from twister2_testkit.capabilities import ConformanceSuite

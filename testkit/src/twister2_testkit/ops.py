@@ -64,7 +64,7 @@ class OperatorSuite(DataChecks):
             with pytest.raises(OperatorError) as caught:
                 self.once(name, (0,), (0,), [[]], **options)
             assert caught.value.remedy
-            assert name in caught.value.what
+            assert name in str(caught.value), "the error names the operator"
 
         create("no_such_operator", {})
         for name, info in catalog.items():

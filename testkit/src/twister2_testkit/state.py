@@ -77,7 +77,10 @@ class StateSuite(ConformanceSuite):
         """A store over this place, which may hold objects of an earlier one; called in several processes."""
 
     def left_behind(self, root: Path) -> list[str]:
-        """What a store without objects has left at its place; empty is right."""
+        """What a store without objects has left at its place; empty is right.
+
+        A store in a database leaves the empty database: such a plugin overrides this to tell whatever else is there.
+        """
         return [str(path) for path in root.rglob("*")] if root.exists() else []
 
     @pytest.fixture

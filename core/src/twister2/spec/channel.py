@@ -59,7 +59,7 @@ class Item:
     :ivar kind: DATA or a mark (never ABORT or CREDIT).
     :ivar source: index of the source task, or -1 when the operator merged several.
     :ivar target: index of the target task on this worker.
-    :ivar value: the batch, the operator's result, or the mark's value.
+    :ivar value: the batch (an operator's single result is a batch of one record), or the mark's value.
     """
 
     kind: HeaderKind

@@ -47,7 +47,8 @@ class OperatorInfo:
     :ivar keyed: records are (key, value) and land by key. :ivar combines: has an associative reducer that may be
         applied early (before a shuffle). :ivar keeps_order: records of one source reach a target in order.
     :ivar holds_records: keeps records at a hop until flush or end.
-    :ivar delivers: ``"batches"`` as they come, ``"value"`` one result per target, ``"all"`` every source's data to
+    :ivar delivers: ``"batches"`` as they come, ``"value"`` one result per target (a batch of one record; no batch when
+        there were no records and no ``initial``), ``"all"`` every source's data to
         each target.
     :ivar options: by name.
     """
@@ -169,7 +170,8 @@ class Operators(ABC):
     def create(self, context: OperatorContext) -> Operator:
         """Make this worker's end. Called on every member of the step's group, with equal arguments.
 
-        :raises OperatorError: unknown name; a missing, unknown or wrong option; a shape that does not fit.
+        :raises OperatorError: unknown name; a missing, unknown or wrong option; a shape that does not fit. Its
+            text names the operator.
         """
 
     def names(self) -> Sequence[str]:

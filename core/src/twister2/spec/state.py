@@ -28,7 +28,8 @@ class StateContext:
 
 
 class StateStore(ABC):
-    """The backend. Thread-safe; a key is ``[a-zA-Z0-9._-]+`` parts joined by ``/``. Errors are StateError.
+    """The backend. Thread-safe; a key is ``[a-zA-Z0-9._-]+`` parts joined by ``/``, none of
+    them ``.`` or ``..``. Errors are StateError; a bad key is one that names it.
 
     ``shared`` says whether every worker of every host sees the same objects (decides who writes a commit: the workers,
     or the master for them).

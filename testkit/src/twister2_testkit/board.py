@@ -19,7 +19,7 @@ from twister2.spec.errors import (
 from twister2.worker.link import Link
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from twister2.spec.environment import WorkerEvent
     from twister2.spec.network import Fingerprint, Group
@@ -107,7 +107,14 @@ class Board:
                 )
                 return
 
-    def exchange(self, worker_id: int, key: tuple[str, str, int], value: Any, deadline_s: float | None) -> list[Any]:
+    def exchange(
+        self,
+        worker_id: int,
+        key: tuple[str, str, int],
+        value: Any,
+        deadline_s: float | None,
+        progress: Callable[[], object] | None = None,
+    ) -> list[Any]:
         """Collect one value per worker under a key; returns them by worker id."""
         until = None if deadline_s is None else time.monotonic() + deadline_s
         with self.lock:
@@ -124,7 +131,15 @@ class Board:
                 left = None if until is None else until - time.monotonic()
                 if left is not None and left <= 0:
                     raise _not_there(key[1], missing, f"{deadline_s:g} s have passed")
-                self.lock.wait(left)
+                if progress is None:
+                    self.lock.wait(left)
+                    continue
+                self.lock.wait(0.005)
+                self.lock.release()
+                try:
+                    progress()
+                finally:
+                    self.lock.acquire()
             return [values[worker] for worker in range(self.size)]
 
     def close(self) -> None:
@@ -218,9 +233,16 @@ class MemoryLink(Link):
         with self.board.lock:
             self.board.posted.append((self.worker_id, kind, dict(body)))
 
-    def exchange(self, kind: str, name: str, value: Any, deadline_s: float | None) -> list[Any]:
+    def exchange(
+        self,
+        kind: str,
+        name: str,
+        value: Any,
+        deadline_s: float | None,
+        progress: Callable[[], object] | None = None,
+    ) -> list[Any]:
         count = self._exchanged[kind, name] = self._exchanged.get((kind, name), 0) + 1
-        return self.board.exchange(self.worker_id, (kind, name, count), value, deadline_s)
+        return self.board.exchange(self.worker_id, (kind, name, count), value, deadline_s, progress)
 
     def request(self, kind: str, body: Mapping[str, Any], blob: bytes = b"") -> bytes | None:
         with self.board.lock:

@@ -5,12 +5,17 @@ aborts.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twister2.spec.environment import WorkerEvent
 from twister2.spec.errors import StepAbortedError, Twister2Error, from_dict
 from twister2.worker.link import Link
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+PROGRESS_S = 0.005
+"""How often what must go on during an exchange is called."""
 
 
 class Conversation(Link):
@@ -60,14 +65,23 @@ class Conversation(Link):
         """Pairs of group and number of its latest step here."""
         return [[group, number] for group, number in self._steps.items()]
 
-    def exchange(self, kind: str, name: str, value: Any, deadline_s: float | None) -> list[Any]:
+    def exchange(
+        self,
+        kind: str,
+        name: str,
+        value: Any,
+        deadline_s: float | None,
+        progress: Callable[[], object] | None = None,
+    ) -> list[Any]:
         self.raise_if_aborted()
         self.waiting(f"{kind} {name!r}" if name else kind)
         self.post("exchange", {"kind": kind, "name": name, "value": value, "deadline_s": deadline_s})
         try:
             while (kind, name) not in self._answers:
-                self.poll(1.0)
+                self.poll(1.0 if progress is None else PROGRESS_S)
                 self.raise_if_aborted()
+                if progress is not None:
+                    progress()
             return self._answers.pop((kind, name))
         finally:
             self.waiting("")

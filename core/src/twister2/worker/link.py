@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from twister2.spec.environment import WorkerEvent
     from twister2.spec.errors import Twister2Error
@@ -64,10 +64,18 @@ class Link(ABC):
         """Send a message to the master: ``progress``, ``log``, ``mismatch``..."""
 
     @abstractmethod
-    def exchange(self, kind: str, name: str, value: Any, deadline_s: float | None) -> list[Any]:
+    def exchange(
+        self,
+        kind: str,
+        name: str,
+        value: Any,
+        deadline_s: float | None,
+        progress: Callable[[], object] | None = None,
+    ) -> list[Any]:
         """Barrier with a small JSON-able value through the master: returns everybody's, by worker id.
 
         :param kind: ``"barrier"``, ``"exchange"``, ``"network"``, ``"commit"``: a namespace for ``name``.
+        :param progress: called every few milliseconds while it waits, for what must go on meanwhile.
         :raises DeadlineError: names the workers that did not come.
         :raises StepAbortedError: see :meth:`raise_if_aborted`.
         """

@@ -43,8 +43,10 @@ def form_network(
             transport.connect({peer: addresses[name] for peer, addresses in enumerate(everybody) if name in addresses})
         others = [peer for peer in range(size) if peer != link.worker_id]
         reached = _probe(link, transports, others, deadline)
+        mine_reached = {str(peer): found for peer, found in reached.items()}
+        # others may still be probing: what they hear of this worker is for its transports to say
         tables: list[Mapping[str, list[int]]] = link.exchange(
-            "network", "reached", {str(peer): found for peer, found in reached.items()}, _left(deadline)
+            "network", "reached", mine_reached, _left(deadline), lambda: [each.progress() for _, each in transports]
         )
         routes = _choose(link.worker_id, transports, others, tables, hosts or {})
     except BaseException:

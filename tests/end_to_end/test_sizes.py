@@ -45,3 +45,36 @@ def test_results_that_take_long_to_hand_over(jobs: Jobs) -> None:
     done = jobs.python(program)
     assert done.code == 0, done
     assert done.out == f"{[60] * 8}\n"
+
+
+def test_much_output_at_once_arrives_whole(jobs: Jobs) -> None:
+    program = jobs.program(
+        """
+        import sys
+
+        def main(env):
+            for number in range(400_000):
+                sys.stdout.write(f"{env.worker_id} {number:06} {'x' * 90}\\n")
+            sys.stdout.write("without a newline")
+        """
+    )
+    done = jobs.submit(program, workers=2)
+    assert done.code == 0, done.err
+    for worker in range(2):
+        numbers = [line[2:8] for line in done.out.splitlines() if line.startswith(f"{worker} ") and line[8:10] == " x"]
+        assert len(numbers) > 399_900  # a line or two of both workers may share one
+        assert numbers == sorted(numbers)
+    assert len(done.out) == 2 * (400_000 * 100 + len("without a newline"))
+
+
+def test_many_log_records_do_not_make_a_worker_seem_lost(jobs: Jobs) -> None:
+    program = jobs.program(
+        """
+        def main(env):
+            for number in range(60_000):
+                env.log.info("record %d", number)
+        """
+    )
+    done = jobs.submit(program, "-o", "job.lost_after_s=2", workers=2)
+    assert done.code == 0, done.err[-2000:]
+    assert done.err.count(" record ") == 120_000

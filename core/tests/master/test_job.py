@@ -301,7 +301,7 @@ def test_who_is_not_in_a_group_is_not_missed_by_it(world: World) -> None:
 
 def test_what_cannot_be_written_down_is_told_once(world: World) -> None:
     """A full disk: the job goes on without its logs."""
-    world.say("c", "attach", client_key="client")
+    world.say("c", "attach", client_key="client", follow=True)
     world.join_all()
     (world.folder / "logs" / "worker-0.log").symlink_to("/dev/full")
     for _ in range(3):
@@ -311,3 +311,45 @@ def test_what_cannot_be_written_down_is_told_once(world: World) -> None:
     (warning,) = [text for text in texts if "not complete" in text]
     assert "No space left" in warning
     assert world.job.state is JobState.RUNNING
+
+
+def write(world: World, n: int) -> int:
+    """Let a worker write n times 1 MB; how many of them it may forget about."""
+    before = len(world.heard("taken"))
+    for _ in range(n):
+        world.say("w0", "output", attempt=1, stream="stdout", text="x" * 10**6)
+    return len(world.heard("taken")) - before
+
+
+def test_a_worker_writes_no_more_than_the_client_takes(world: World) -> None:
+    world.say("c", "attach", client_key="client", follow=True)
+    world.join_all()
+    assert write(world, 12) == 9
+    assert len(world.heard("output")) == 12
+    world.say("c", "took", size=12 * 10**6)
+    assert len(world.heard("taken")) == 12
+
+
+def test_a_stopped_client_holds_up_no_worker(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.say("c", "attach", client_key="client", follow=True)
+    world.join_all()
+    assert write(world, 12) == 9
+    later = time.monotonic() + 6
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    for slot in world.job.slots:
+        slot.heard = later
+    world.job.tick()
+    assert len(world.heard("taken")) == 12
+    assert write(world, 5) == 5
+    assert len(world.heard("output")) == 12
+    world.say("c", "took", size=12 * 10**6)
+    assert "about 5,002,560 bytes of output are left out" in world.posted[-1][2]["text"]
+
+
+def test_who_only_asks_gets_no_output_and_holds_up_nobody(world: World) -> None:
+    world.say("c", "attach", client_key="client")
+    world.join_all()
+    assert write(world, 30) == 30
+    assert not world.heard("output")
+    world.say("d", "attach", client_key="client", follow=True)
+    assert 8 <= len(world.heard("output")) <= 9  # what was kept for the first that follows

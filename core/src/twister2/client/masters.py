@@ -236,7 +236,7 @@ def _ended_silently(reason: str) -> JobFailedError:
 
 
 def _attached(dialer: Dialer, prepared: Prepared) -> Dialer:
-    dialer.send("attach", {"client_key": prepared.master_ticket.client_key})
+    dialer.send("attach", {"client_key": prepared.master_ticket.client_key, "follow": True})
     return dialer
 
 
@@ -296,7 +296,7 @@ class ThreadMaster(Master):
 
     def dial(self, queued: Callable[[JobState, str], None]) -> Connection:
         connection = _LocalConnection(self._master)
-        connection.send("attach", {"client_key": self._prepared.master_ticket.client_key})
+        connection.send("attach", {"client_key": self._prepared.master_ticket.client_key, "follow": True})
         return connection
 
     def lost(self) -> Twister2Error | None:

@@ -16,6 +16,7 @@ from twister2.client.leftovers import remove_checkpoints
 from twister2.client.masters import Connection, Master, master_for
 from twister2.client.records import JobRecord, read_state
 from twister2.control.folders import make_private, runtime_folder
+from twister2.control.messages import weight
 from twister2.control.observing import observe
 from twister2.master.journal import Journal
 from twister2.spec.errors import JobKilledError, ResourceError, ResultError, Twister2Error, from_dict
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from twister2.host import ObserverSet
 
 POLL_S = 0.2
+TELL_EVERY = 1 << 18
 
 
 @attrs.frozen
@@ -61,6 +63,7 @@ class Session:
         self._outcome: Outcome | None = None
         self._journal: Journal | None = None
         self._pushed = False
+        self._untold = 0
         self._begun = time.monotonic()
         self._same_files = prepared.match.master == "client" or "state" in prepared.backend.offers.shared_files
 
@@ -201,6 +204,7 @@ class Session:
                 self._output(body["worker"], body["stream"], body["text"])
                 if not self._same_files:
                     self._own_journal().output(body["worker"], body["text"])
+                self._took(weight(body["text"]))
             case "state" if not self._same_files:
                 self._own_journal().state(**body)
             case "attached":
@@ -220,6 +224,13 @@ class Session:
                     body["attempts"],
                     dict(zip(body["workers"], message.blobs, strict=True)),
                 )
+
+    def _took(self, size: int) -> None:
+        """Tell the master, now and then, how much output was taken in: it sends no more than a window ahead."""
+        self._untold += size
+        if self._untold >= TELL_EVERY and self._connection is not None:
+            self._connection.send("took", {"size": self._untold})
+            self._untold = 0
 
     def _own_journal(self) -> Journal:
         if self._journal is None:

@@ -16,6 +16,11 @@ LIMIT = 1 << 26
 """Longest JSON body accepted, in bytes."""
 
 
+def weight(text: str) -> int:
+    """What a piece of output counts while it is on its way: about the bytes that it takes in a queue."""
+    return len(text) + 512
+
+
 @attrs.frozen
 class Message:
     """One control message.

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
+import attrs
+
+from twister2.control.messages import weight
 from twister2.control.ticket import same_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 BACKLOG = 10_000
-"""Messages kept for the first client that attaches."""
+"""Messages kept for the first client that follows."""
+WINDOW = 8 << 20
+"""About the bytes of output that may be on their way to a client, or wait for the first one."""
+STALLED_S = 5.0
+"""A client that takes nothing for so long (stopped, or cut off) holds up no worker: output is left out for it."""
 
 
 class Post(Protocol):
@@ -19,44 +28,103 @@ class Post(Protocol):
     def __call__(self, peer: bytes, kind: str, body: dict[str, Any], blobs: Sequence[bytes] = ()) -> None: ...
 
 
+@attrs.define
+class _Follower:
+    """How far a client is with the output: bytes on their way to it, and left out for it."""
+
+    on_the_way: int = 0
+    left_out: int = 0
+    took_at: float = attrs.field(factory=time.monotonic)
+
+    @property
+    def full(self) -> bool:
+        return self.on_the_way > WINDOW
+
+    @property
+    def stalled(self) -> bool:
+        return time.monotonic() - self.took_at > STALLED_S
+
+
 class Clients:
-    """Peers that have proved that they know the client key."""
+    """Peers that have proved that they know the client key. Those that *follow* get what workers write."""
 
     def __init__(self, key: str, post: Post) -> None:
         self._key, self._post = key, post
         self._peers: set[bytes] = set()
+        self._followers: dict[bytes, _Follower] = {}
         self.listener: Callable[[str, dict[str, Any]], None] | None = None
         """Hears everything the clients are told."""
-        self._backlog: list[tuple[str, dict[str, Any], Sequence[bytes]]] | None = []
-
-    @property
-    def ever_came(self) -> bool:
-        """Whether a client has ever attached."""
-        return self._backlog is None
+        self._backlog: deque[tuple[str, dict[str, Any], Sequence[bytes]]] = deque(maxlen=BACKLOG)
+        self._first = _Follower()
+        """The first follower, as long as it has not come."""
+        self.ever_came = False
+        """Whether a client has ever followed."""
 
     def __contains__(self, peer: bytes) -> bool:
         return peer in self._peers
 
-    def attach(self, peer: bytes, key: object, greeting: dict[str, Any]) -> bool:
-        """Let a peer in and tell it what it has missed; False when its key is wrong."""
+    def attach(self, peer: bytes, key: object, greeting: dict[str, Any], *, follow: bool) -> bool:
+        """Let a peer in and tell it, if it follows, what it has missed; False when its key is wrong."""
         if not same_secret(key, self._key):
             self._post(peer, "refused", {"text": "this client does not have the job's key", "wait": False})
             return False
         self._peers.add(peer)
-        backlog, self._backlog = self._backlog, None
         self._post(peer, "attached", greeting)
-        for kind, body, blobs in backlog or ():
-            self._post(peer, kind, body, blobs)
+        if follow:
+            self._followers[peer] = _Follower() if self.ever_came else self._first
+            self._followers[peer].took_at = time.monotonic()
+            self.ever_came = True
+            for kind, body, blobs in self._backlog:
+                self._post(peer, kind, body, blobs)
+            self._backlog.clear()
         return True
 
     def detach(self, peer: bytes) -> None:
         self._peers.discard(peer)
+        self._followers.pop(peer, None)
+
+    def took(self, peer: bytes, size: int) -> None:
+        """A follower has taken in so much output."""
+        follower = self._followers.get(peer)
+        if follower is not None:
+            follower.on_the_way -= size
+            follower.took_at = time.monotonic()
+            if not follower.full:
+                self._tell_left_out(peer, follower)
+
+    @property
+    def clogged(self) -> bool:
+        """Whether workers should write no more for now: a follower that goes on taking output has enough."""
+        return any(follower.full and not follower.stalled for follower in self._followers.values())
 
     def tell(self, kind: str, body: dict[str, Any], blobs: Sequence[bytes] = ()) -> None:
-        """Tell all clients, or keep it for the first one."""
+        """Tell all clients, and keep it for the first that follows. Output goes to followers only."""
         if self.listener is not None:
             self.listener(kind, body)
-        if self._backlog is not None and len(self._backlog) < BACKLOG:
+        size = weight(body["text"]) if kind == "output" else 0
+        if not self.ever_came and kind != "progress" and self._has_room(self._first, size):
             self._backlog.append((kind, body, blobs))
-        for peer in self._peers:
-            self._post(peer, kind, body, blobs)
+        for peer, follower in self._followers.items():
+            if not size:
+                self._tell_left_out(peer, follower)
+            if self._has_room(follower, size):
+                self._post(peer, kind, body, blobs)
+        if not size:
+            for peer in self._peers - self._followers.keys():
+                self._post(peer, kind, body, blobs)
+
+    def _has_room(self, follower: _Follower, size: int) -> bool:
+        """Whether output goes to a follower; else it is left out, for which there are the logs."""
+        if size and follower.full and (not self.ever_came or follower.stalled):
+            follower.left_out += size
+            return False
+        if not follower.full:
+            follower.took_at = time.monotonic()  # it has had nothing to hurry for
+        follower.on_the_way += size
+        return True
+
+    def _tell_left_out(self, peer: bytes, follower: _Follower) -> None:
+        if follower.left_out:
+            text = f"note: about {follower.left_out:,} bytes of output are left out here; see 'twister2 logs'\n"
+            follower.left_out = 0
+            self._post(peer, "output", {"worker": -1, "stream": "log", "text": text})

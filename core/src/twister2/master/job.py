@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from twister2.control.messages import Message
+from twister2.control.messages import Message, weight
 from twister2.control.ticket import Ticket, new_key
 from twister2.master.causes import abort_for_others, exited, lost, never_joined, retryable
 from twister2.master.checkpoints import Checkpoints
@@ -76,6 +77,8 @@ class Job:
         self._waiting_since = time.monotonic()
         self._aborted_at = 0.0
         self._before_package: list[tuple[bytes, Message]] = []
+        self._owed: deque[tuple[bytes, dict[str, Any]]] = deque()
+        """Leave to write more that workers have not got yet."""
         self._progress_sent: dict[int, float] = {}
         journal.troubled = lambda text: self._warn(f"warning: {text}\n")
         self._checkpoints = Checkpoints(facts.job_id, facts.config.checkpoint.keep, store)
@@ -187,15 +190,27 @@ class Job:
                 self._abort(error)
 
     def _on_output(self, slot: Slot, message: Message) -> None:
+        self._taken(slot, message)
         self._journal.output(slot.number, message.body["text"])
         self.clients.tell("output", {"worker": slot.number, **message.body})
 
     def _on_log(self, slot: Slot, message: Message) -> None:
         body = message.body
+        self._taken(slot, message)
         clock = time.strftime("%H:%M:%S", time.localtime(body["time"]))
         text = f"{clock} {body['level']} worker {slot.number}: {body['text']}\n"
         self._journal.output(slot.number, text)
         self.clients.tell("output", {"worker": slot.number, "stream": "log", "text": text})
+
+    def _taken(self, slot: Slot, message: Message) -> None:
+        """Its program may write more, once the clients have room."""
+        self._owed.append((slot.peer, {"size": weight(message.body["text"]), "attempt": self.attempt}))
+        self._release()
+
+    def _release(self) -> None:
+        while self._owed and not self.clients.clogged:
+            peer, body = self._owed.popleft()
+            self._post(peer, "taken", body)
 
     def _on_progress(self, slot: Slot, message: Message) -> None:
         now = time.monotonic()
@@ -321,6 +336,7 @@ class Job:
     def tick(self) -> None:
         """Deadlines: silent supervisors, joins, exchanges, user processes that do not end after an abort."""
         now, config = time.monotonic(), self.facts.config
+        self._release()
         if self.state.final:
             return
         for slot in self.slots:
@@ -466,7 +482,8 @@ class Job:
             "attempt": self.attempt,
             "wants_package": not self.package,
         }
-        if not self.clients.attach(peer, message.body.get("client_key"), greeting):
+        follow = bool(message.body.get("follow"))
+        if not self.clients.attach(peer, message.body.get("client_key"), greeting, follow=follow):
             self._journal.event("client_refused")
 
     def _from_client(self, peer: bytes, message: Message) -> None:
@@ -480,6 +497,9 @@ class Job:
             self.kill(str(message.body.get("reason", "")))
         elif message.kind == "status":
             self._post(peer, "status", self.status())
+        elif message.kind == "took":
+            self.clients.took(peer, int(message.body["size"]))
+            self._release()
         elif message.kind == "detach":
             self.clients.detach(peer)
 

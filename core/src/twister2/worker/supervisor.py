@@ -22,6 +22,7 @@ import zmq
 
 from twister2.control.channel import Dialer
 from twister2.control.folders import runtime_folder
+from twister2.control.messages import weight
 from twister2.control.package import digest, unpack
 from twister2.control.ticket import Ticket, curve_pair, wait_for_ticket
 from twister2.spec.errors import MasterLostError, PackageError, Twister2Error
@@ -29,7 +30,7 @@ from twister2.worker.board import StepBoard
 from twister2.worker.facts import worker_facts
 from twister2.worker.forkserver import ForkServer
 from twister2.worker.pipe import Pipe, drain
-from twister2.worker.processes import adopt_orphans, end_leftovers, resident_bytes
+from twister2.worker.processes import adopt_orphans, end_leftovers, reap, resident_bytes
 
 if TYPE_CHECKING:
     from twister2.control.messages import Message
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 
 TAIL_LINES = 20
 RECENT_STEPS = 8
+OUTPUT_WINDOW = 4 << 20
+"""About the bytes of output and log records that may be on their way to the master; then the program has to wait."""
+FRAMES_A_TURN = 256
+"""Messages taken from the user process before the master and the beat have their turn."""
 FORWARDED_TO_USER = frozenset({"exchanged", "event", "reply"})
 
 
@@ -67,7 +72,13 @@ class UserProcess:
         self.last: list[list[int]] = []
         self.failed = False
         self.kill_at: float | None = None
+        self.on_the_way = 0
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether the master has to take in what this process wrote before it may write more."""
+        return self.on_the_way > OUTPUT_WINDOW
 
     def close(self) -> None:
         self.pipe.close()
@@ -87,7 +98,7 @@ class Supervisor:
         self._welcome: dict[str, Any] = {}
         self._curve = ("", "")
         self._pmi: PmiService | None = None
-        self._stop = self._ending = False
+        self._stop = self._ending = self._more = False
         self._early: list[Message] = []
         """What the master said while the package was fetched: the start, if this was the last worker to join."""
         self._heard = time.monotonic()
@@ -198,7 +209,7 @@ class Supervisor:
             poller.register(self._dialer.socket, zmq.POLLIN)
             poller.register(self._fork_server.pipe.fileno(), zmq.POLLIN)
             user = self._user
-            if user is not None:
+            if user is not None and not user.must_wait:
                 if not user.pipe.closed:
                     poller.register(user.pipe.fileno(), zmq.POLLIN)
                 for descriptor in user.outputs:
@@ -206,6 +217,8 @@ class Supervisor:
             if self._pmi is not None:
                 poller.register(self._pmi.fileno(), zmq.POLLIN)
             until = next_beat if user is None or user.kill_at is None else min(next_beat, user.kill_at)
+            if self._more:  # in the user process's pipe, and perhaps read from it already
+                self._more, until = False, now
             poller.poll(max(0, int((until - time.monotonic()) * 1000) + 1))
             self._take_all()
         self._finish()
@@ -218,9 +231,9 @@ class Supervisor:
             self._from_master(message)
         user = self._user
         if user is not None:
-            self._read_outputs(user)
-            while (frame := user.pipe.receive()) is not None:
-                self._from_user(user, *frame)
+            if not user.must_wait:
+                self._read_outputs(user)
+                self._take_frames(user)
             if user.kill_at is not None and time.monotonic() >= user.kill_at:
                 end_leftovers(os.getpid(), keep={self._fork_server.pid}, also=user.pid, grace_s=0.0)
                 user.kill_at = None
@@ -236,6 +249,14 @@ class Supervisor:
             print(f"twister2 worker, slot {self.slot}: the fork server died", file=sys.stderr, flush=True)
             os._exit(1)
 
+    def _take_frames(self, user: UserProcess) -> None:
+        for _ in range(FRAMES_A_TURN):
+            frame = user.pipe.receive()
+            if frame is None:
+                return
+            self._from_user(user, *frame)
+        self._more = True
+
     def _from_master(self, message: Message) -> None:
         user, body = self._user, message.body
         if message.kind == "refused" or (message.kind == "end" and (user is None or user.kill_at is None)):
@@ -246,6 +267,8 @@ class Supervisor:
             self._next_attempt(dict(body), message.blobs)
         elif body.get("attempt", self._welcome["attempt"]) != self._welcome["attempt"] or user is None:
             return
+        elif message.kind == "taken":
+            user.on_the_way -= body["size"]
         elif message.kind == "start":
             if self._pmi is not None:
                 from twister2.worker.pmi import process_mapping
@@ -278,6 +301,8 @@ class Supervisor:
             user.failed = True
             self._send("failed", body)
         else:
+            if kind == "log":
+                user.on_the_way += weight(body["text"])
             self._send(kind, body, (blob,) if blob else ())
 
     def _read_outputs(self, user: UserProcess, *, to_the_end: bool = False) -> None:
@@ -288,6 +313,7 @@ class Supervisor:
                 if text:
                     if stream == "stderr":
                         user.tail.extend(text.splitlines())
+                    user.on_the_way += weight(text)
                     self._send("output", {"stream": stream, "text": text})
                 if data is None:
                     os.close(descriptor)
@@ -338,6 +364,7 @@ class Supervisor:
     def _beat(self) -> None:
         user = self._user
         body: dict[str, Any] = {"steps": [], "waits_for": "", "memory": 0}
+        reap()  # processes that the program left behind: they became our children
         if user is not None:
             body = {
                 "steps": self._steps(user),

@@ -9,6 +9,11 @@ import tempfile
 
 from twister2.spec.errors import ResourceError
 
+SOCKET_PATH = 107
+"""Longest path of a Unix socket on Linux, bytes."""
+SOCKET_NAME = 32
+"""Room for the names of sockets in a job's folder, bytes."""
+
 
 def state_folder(configured: str = "") -> pathlib.Path:
     """The user's state folder: ``job.state_dir``, else ``$XDG_STATE_HOME/twister2``, else
@@ -26,8 +31,12 @@ def job_folder(state: pathlib.Path, job_id: str) -> pathlib.Path:
 
 
 def runtime_path(job_id: str) -> pathlib.Path:
-    """Where this job's short-lived folder on this host lies; short, for the paths of sockets in it are limited."""
-    return pathlib.Path(tempfile.gettempdir()) / f"twister2-{os.getuid()}" / job_id
+    """Where this job's short-lived folder on this host lies: below ``TMPDIR``, or below ``/tmp`` where the paths of
+    the sockets in it would be too long.
+    """
+    below = pathlib.Path(f"twister2-{os.getuid()}", job_id)
+    path = pathlib.Path(tempfile.gettempdir(), below)
+    return path if len(os.fsencode(path)) + SOCKET_NAME <= SOCKET_PATH else pathlib.Path("/tmp", below)
 
 
 def runtime_folder(job_id: str) -> pathlib.Path:

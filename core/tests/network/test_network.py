@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 
 from twister2.config.job import NetworkConfig
@@ -322,3 +323,30 @@ def test_refused_messages_wait_and_keep_their_order():
             return sorted(got)
 
     assert cluster(2, Narrow).run(main)[1] == list(range(20))
+
+
+def test_what_comes_for_later_steps_counts():
+    """A worker that runs ahead fills the memory of one that is slow: the memory service must know."""
+    held = []
+
+    def program(env):
+        network = env.network
+        if env.worker_id == 1:
+            for _ in range(3):
+                with network.step("ahead") as step:
+                    port = network.open_port(step, 0, [1], [0])
+                    assert port.send(0, 0, DATA, np.zeros(1 << 20))
+            return
+        end = time.monotonic() + 5
+        while env.memory.use().reserved < 3 << 23 and time.monotonic() < end:
+            network.progress()
+        held.append(env.memory.use().reserved)
+        for _ in range(3):
+            with network.step("ahead") as step:
+                port = network.open_port(step, 0, [1], [0])
+                network.wait_until(lambda port=port: port.receive(0) is not None, "the array")
+        held.append(env.memory.use().reserved)
+
+    cluster().run(program)
+    assert held[0] >= 3 << 23
+    assert held[1] < 1 << 21

@@ -79,6 +79,7 @@ class StepBoard:
         at = _RING_AT + self._next * _ENTRY_BYTES
         self._last[group] = self._next
         self._next = (self._next + 1) % ENTRIES
+        _ENTRY.pack_into(self._map, at, 0, 0, 0, 0)  # the entry that is overwritten must not be read with the new text
         self._map[at + _ENTRY.size : at + _ENTRY.size + len(text)] = text
         _ENTRY.pack_into(self._map, at, group, step, 1, len(text))
 
@@ -98,14 +99,15 @@ class StepBoard:
         return bytes(self._map[_WAIT_AT + 2 : _WAIT_AT + 2 + n]).decode(errors="replace")
 
     def entries(self) -> list[Entry]:
-        """The noted steps, in no particular order; an entry that is just being written may read badly once."""
+        """The noted steps, in no particular order, without one that is just being written."""
         found = []
         for index in range(ENTRIES):
             at = _RING_AT + index * _ENTRY_BYTES
             group, step, inside, n = _ENTRY.unpack_from(self._map, at)
             text = bytes(self._map[at + _ENTRY.size : at + _ENTRY.size + n]).decode(errors="replace")
             parts = text.split("\x1f")
-            if step and len(parts) == 3:
+            same = _ENTRY.unpack_from(self._map, at)[:2] == (group, step)
+            if step and same and len(parts) == 3:
                 found.append(Entry(group, step, bool(inside), *parts))
         return found
 

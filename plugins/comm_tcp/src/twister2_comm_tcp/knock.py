@@ -35,8 +35,9 @@ class Knock:
             if self._error == _FULL:
                 return None
         if self._error in _UNDER_WAY:
-            _, writable, _ = select.select([], [self._socket], [], 0)
-            if not writable:
+            poller = select.poll()  # select() takes no descriptors from 1024 on
+            poller.register(self._socket, select.POLLOUT)
+            if not poller.poll(0):
                 return None
             self._error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         return self._error in (0, errno.EISCONN)

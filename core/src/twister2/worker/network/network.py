@@ -89,6 +89,7 @@ class WorkerNetwork(Network):
         self.link.enter_step(group, number, step.fingerprint)
         if self._future:
             for message in self._future.pop(key, ()):
+                self.hold(-message.size)
                 self._deliver(step, message)
         return step
 
@@ -271,6 +272,7 @@ class WorkerNetwork(Network):
         if step is not None:
             self._deliver(step, message)
         elif message.step >= self._numbers.get(message.group, 0):
+            self.hold(message.size)
             self._future.setdefault(key, []).append(message)
         else:
             self.stale_messages += 1

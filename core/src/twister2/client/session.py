@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from twister2.host import ObserverSet
 
 POLL_S = 0.2
+STEP_ASIDE_S = 0.2
+"""How long an observer may take to make room for output."""
 TELL_EVERY = 1 << 18
 
 
@@ -76,10 +78,6 @@ class Session:
         """
         prepared = self._prepared
         self._make_folders()
-        job = prepared.job
-        facts = JobFacts(self.job_id, prepared.allocation.name, job.workers, job.rm, prepared.program.label)
-        self._observers.call("observe_start", job=facts)
-        self._observers.call("job_state", job_id=self.job_id, state=JobState.QUEUED.value, reason="")
         try:
             self._master = master_for(prepared)
             allocation = self._master.start()
@@ -91,6 +89,11 @@ class Session:
         except BaseException:
             self._undo()
             raise
+        # Only now: observers have threads, and a client with threads cannot fork its master.
+        job = prepared.job
+        facts = JobFacts(self.job_id, prepared.allocation.name, job.workers, job.rm, prepared.program.label)
+        self._observers.start(facts)
+        self._observers.job_state(self.job_id, JobState.QUEUED.value, "")
 
     def _make_folders(self) -> None:
         make_private(self._prepared.folder, parents=True)
@@ -138,6 +141,7 @@ class Session:
             self._undo()
             raise
         self._master.leave()
+        self._observers.close()
         self._prepared.backend.close()
 
     def _hand_over(self, master: Master) -> None:
@@ -178,6 +182,7 @@ class Session:
                 why = f"the submitting client failed: {type(error).__name__}: {error}"
                 killed = JobKilledError("the job was killed", why=why, remedy="mend that, then submit it again")
                 self._end_without_master(JobState.KILLED, killed)
+                self._observers.close()
                 raise
         self._finish(self._outcome)
         return self._outcome
@@ -198,7 +203,7 @@ class Session:
 
     def _take(self, message: Message) -> None:
         body = message.body
-        observe(self._observers, self.job_id, message.kind, body)
+        observe(self._observers, self.job_id, message.kind, body, output_wait_s=STEP_ASIDE_S)
         match message.kind:
             case "output":
                 self._output(body["worker"], body["stream"], body["text"])
@@ -300,6 +305,5 @@ class Session:
             self._journal.close()
         self._prepared.backend.close()
         reason = outcome.error.what if outcome.error else ""
-        self._observers.call(
-            "job_ended", job_id=self.job_id, state=outcome.state.value, reason=reason, seconds=outcome.seconds
-        )
+        self._observers.job_ended(self.job_id, outcome.state.value, reason, outcome.seconds)
+        self._observers.close()

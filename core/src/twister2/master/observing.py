@@ -19,17 +19,24 @@ class MasterObservers:
     """Loads them, lets them hear what clients are told, and tells them the end."""
 
     def __init__(self, host: PluginHost, resolved: Resolved, job: Job, journal: Journal, program: str) -> None:
-        """An observer that fails is disabled; the event log says so."""
+        """An observer that fails is disabled; event log and clients are told so."""
         chosen = [(name, resolved.plugin("observe", name)) for name in resolved.job.observe]
-        self._job = job
-        self._set = ObserverSet.load(host, chosen, "master", lambda text: journal.event("observer", why=text))
+        self._job, self._journal = job, journal
+        self._set = ObserverSet.load(host, chosen, "master", self._report)
         if self._set.names:
             facts = job.facts
             self._set.start(JobFacts(facts.job_id, facts.name, facts.n_workers, resolved.job.rm, program))
+            self._set.job_state(facts.job_id, job.state.value, job.reason)
             job.clients.listener = partial(self._hear, facts.job_id)
+
+    def _report(self, text: str) -> None:
+        self._journal.event("observer", why=text)
+        text = f"in the job master: {text}"
+        self._job.clients.tell("output", {"worker": -1, "stream": "log", "text": f"warning: {text}\n"})
 
     def _hear(self, job_id: str, kind: str, body: dict[str, Any]) -> None:
         observe(self._set, job_id, kind, body)
         if kind == "ended":
             reason = body["error"]["what"] if body["error"] else ""
-            self._set.call("job_ended", job_id=job_id, state=body["state"], reason=reason, seconds=body["seconds"])
+            self._set.job_ended(job_id, body["state"], reason, body["seconds"])
+            self._set.close()  # before the clients hear of the end: what is reported here reaches them

@@ -1,8 +1,9 @@
 """Kind ``observe``: life-cycle observers, any number at once.
 
 An observer is called where it says (:attr:`ObserveSpec.where`): in the client (a progress display) or in the job master
-(a metrics endpoint). Calls come from one thread, in order; they must return within 50 ms and must not raise: an
-observer that raises is disabled and reported, the job goes on. Return values are ignored.
+(a metrics endpoint). Calls come from one thread of the observer's own, in order; they should return within 50 ms and
+must not raise: an observer that raises, or whose call lasts longer than a second, is disabled and reported, the job goes
+on. Return values are ignored.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class ObserveSpec(PluginSpec):
 
     @hookspec
     def observe_start(self, config: Any, job: JobFacts) -> None:
-        """The observer is selected and the job is about to be submitted."""
+        """The observer is selected and the job was submitted: the first call."""
 
     @hookspec
     def job_state(self, job_id: str, state: str, reason: str) -> None:
@@ -69,7 +70,7 @@ class ObserveSpec(PluginSpec):
 
     @hookspec
     def worker_event(self, job_id: str, event: WorkerEvent) -> None:
-        """A worker joined, was lost, restarted, or the job was scaled."""
+        """A worker joined, was lost, restarted (a new copy joined a later attempt), or the job was scaled."""
 
     @hookspec
     def progress(self, job_id: str, progress: Progress) -> None:
@@ -81,8 +82,10 @@ class ObserveSpec(PluginSpec):
 
     @hookspec
     def output(self, job_id: str, worker_id: int, stream: str, text: str) -> None:
-        """Before a line of a worker (stdout, stderr, log) is shown: a display can step aside."""
+        """Before text of a worker (stdout, stderr, log; ``worker_id`` -1: of the job itself) is shown: a display can
+        step aside, for up to 0.2 s. The text is a piece as it came: part of a line, or many lines.
+        """
 
     @hookspec
     def job_ended(self, job_id: str, state: str, reason: str, seconds: float) -> None:
-        """The last call."""
+        """The last call; it has a second, then the process may end."""

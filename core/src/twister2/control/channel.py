@@ -7,6 +7,7 @@ first that answers.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import socket
@@ -83,13 +84,11 @@ class Listener:
 
     def receive(self, timeout_s: float) -> tuple[bytes, Message] | None:
         """The next message, or None when none comes in time. Messages that cannot be read are dropped."""
-        if not self._socket.poll(max(0, int(timeout_s * 1000))):
-            return None
-        frames = self._socket.recv_multipart()
-        try:
-            return frames[0], messages.decode(frames[1:])
-        except NetworkError:
-            return None
+        while self._socket.poll(max(0, int(timeout_s * 1000))):
+            frames = self._socket.recv_multipart()
+            with contextlib.suppress(NetworkError):
+                return frames[0], messages.decode(frames[1:])
+        return None
 
     def close(self, linger_s: float = 0.0) -> None:
         self._socket.close(linger=int(linger_s * 1000))

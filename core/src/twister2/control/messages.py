@@ -50,7 +50,7 @@ def decode(frames: Sequence[bytes]) -> Message:
         kind, body = json.loads(frames[0])
         if not isinstance(kind, str) or not isinstance(body, dict):
             raise ValueError("not [kind, body]")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NetworkError(
             "a control message could not be read",
             why=str(error),

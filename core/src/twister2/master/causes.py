@@ -6,6 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from twister2.spec.errors import (
+    DeadlineError,
     JobFailedError,
     StepAbortedError,
     StepMismatchError,
@@ -16,7 +17,10 @@ from twister2.spec.errors import (
 from twister2.worker.processes import describe_exit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twister2.master.slots import Slot
+    from twister2.spec.rm import JobStatus
 
 
 def exited(slot: Slot, code: int) -> WorkerExitedError:
@@ -76,4 +80,27 @@ def abort_for_others(cause: Twister2Error, by: int | None) -> Twister2Error:
         why=cause.what,
         remedy="see the job's error; nothing is wrong with this worker",
         details={"worker": by, "cause": cause.code},
+    )
+
+
+def ended_before_joining(status: JobStatus) -> JobFailedError:
+    """The error for an allocation that ended before all workers had joined."""
+    return JobFailedError(
+        "the job ended before its workers had joined",
+        why=f"the resource manager says: {status.reason or status.state.value}",
+        remedy="see 'twister2 logs --manager' for what the workers wrote at their start",
+    )
+
+
+def not_joined(slots: Sequence[Slot], limit_s: float, reason: str) -> DeadlineError:
+    """The error for workers that did not join in time.
+
+    :param reason: what the resource manager says, if anything.
+    """
+    missing = [str(slot.number) for slot in slots if slot.phase == "absent"]
+    return DeadlineError(
+        f"not all workers joined within {limit_s:g} s",
+        why=f"missing are: {', '.join(missing[:20])}{'...' if len(missing) > 20 else ''}"
+        + (f"; the resource manager says: {reason}" if reason else ""),
+        remedy="see 'twister2 logs --manager'; raise job.start_deadline_s or job.queue_deadline_s for a slow cluster",
     )

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
-from twister2.control.messages import Message, weight
+from twister2.control.messages import Message
 from twister2.control.ticket import Ticket, new_key
-from twister2.master.causes import abort_for_others, exited, lost, never_joined, retryable
+from twister2.master.causes import (
+    abort_for_others,
+    ended_before_joining,
+    exited,
+    lost,
+    never_joined,
+    not_joined,
+    retryable,
+)
 from twister2.master.checkpoints import Checkpoints
 from twister2.master.clients import Clients, Post
 from twister2.master.exchanges import Exchanges
 from twister2.master.facts import JobFacts
 from twister2.master.joining import refusal, start, welcome
 from twister2.master.journal import Journal
+from twister2.master.manager import Manager
+from twister2.master.relay import Relay
 from twister2.master.slots import Slot
+from twister2.master.status import worker_status
 from twister2.master.steps import find_mismatch
 from twister2.spec.errors import (
-    DeadlineError,
-    JobFailedError,
     JobKilledError,
+    NetworkError,
     StepAbortedError,
     Twister2Error,
     from_dict,
@@ -30,17 +39,8 @@ from twister2.spec.rm import JobState, JobStatus
 from twister2.spec.state import StateStore
 
 CHUNK = 4 << 20
-PROGRESS_EVERY_S = 0.1
-
-
-class Manager(Protocol):
-    """What the state machine asks of the resource manager; all calls return at once."""
-
-    def publish(self, ticket: Ticket) -> None: ...
-
-    def start_attempt(self, attempt: int, slots: Sequence[int]) -> None: ...
-
-    def restarts(self, slots: Sequence[int]) -> bool: ...
+MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError)
+"""What handling a message that is not as it should be raises."""
 
 
 class Job:
@@ -77,16 +77,15 @@ class Job:
         self._waiting_since = time.monotonic()
         self._aborted_at = 0.0
         self._before_package: list[tuple[bytes, Message]] = []
-        self._owed: deque[tuple[bytes, dict[str, Any]]] = deque()
-        """Leave to write more that workers have not got yet."""
-        self._progress_sent: dict[int, float] = {}
-        journal.troubled = lambda text: self._warn(f"warning: {text}\n")
+        self._suspicion: tuple[Twister2Error, int, float] | None = None
+        """A broken connection, by whom, and until when a better explanation is waited for."""
+        self.relay = relay = Relay(post, self.clients, journal)
         self._checkpoints = Checkpoints(facts.job_id, facts.config.checkpoint.keep, store)
         self._handlers: dict[str, Callable[[Slot, Message], None]] = {
             "beat": self._on_beat,
-            "output": self._on_output,
-            "log": self._on_log,
-            "progress": self._on_progress,
+            "output": relay.output,
+            "log": relay.log,
+            "progress": relay.progress,
             "exchange": self._on_exchange,
             "request": self._on_request,
             "committed": self._on_committed,
@@ -128,7 +127,12 @@ class Job:
                 self._lose(slot, "its supervisor said goodbye")
             slot.gone = True
         elif message.body.get("attempt") == self.attempt and message.kind in self._handlers:
-            self._handlers[message.kind](slot, message)
+            try:
+                self._handlers[message.kind](slot, message)
+            except MALFORMED as error:
+                self._lose(
+                    slot, f"it sent a message {message.kind!r} that makes no sense ({type(error).__name__}: {error})"
+                )
 
     # -- joining -------------------------------------------------------------------------------------------------------
 
@@ -189,35 +193,6 @@ class Job:
             if error is not None:
                 self._abort(error)
 
-    def _on_output(self, slot: Slot, message: Message) -> None:
-        self._taken(slot, message)
-        self._journal.output(slot.number, message.body["text"])
-        self.clients.tell("output", {"worker": slot.number, **message.body})
-
-    def _on_log(self, slot: Slot, message: Message) -> None:
-        body = message.body
-        self._taken(slot, message)
-        clock = time.strftime("%H:%M:%S", time.localtime(body["time"]))
-        text = f"{clock} {body['level']} worker {slot.number}: {body['text']}\n"
-        self._journal.output(slot.number, text)
-        self.clients.tell("output", {"worker": slot.number, "stream": "log", "text": text})
-
-    def _taken(self, slot: Slot, message: Message) -> None:
-        """Its program may write more, once the clients have room."""
-        self._owed.append((slot.peer, {"size": weight(message.body["text"]), "attempt": self.attempt}))
-        self._release()
-
-    def _release(self) -> None:
-        while self._owed and not self.clients.clogged:
-            peer, body = self._owed.popleft()
-            self._post(peer, "taken", body)
-
-    def _on_progress(self, slot: Slot, message: Message) -> None:
-        now = time.monotonic()
-        if now - self._progress_sent.get(slot.number, 0.0) >= PROGRESS_EVERY_S or message.body.get("done"):
-            self._progress_sent[slot.number] = now
-            self.clients.tell("progress", {"worker": slot.number, **message.body})
-
     def _on_exchange(self, slot: Slot, message: Message) -> None:
         body = message.body
         values = self._exchanges.add(slot.number, body["kind"], body["name"], body["value"], body["deadline_s"])
@@ -255,8 +230,15 @@ class Job:
             return  # it was told to end
         error = from_dict(message.body["error"])
         self._journal.event("worker_failed", worker=slot.number, attempt=self.attempt, error=error.to_dict())
-        if self._cause is None and not isinstance(error, StepAbortedError):
-            error.details.setdefault("worker", slot.number)
+        if self._cause is not None or isinstance(error, StepAbortedError):
+            return
+        error.details.setdefault("worker", slot.number)
+        if type(error) is NetworkError:
+            # most often the other end has returned, raised or died: what is heard of that says more
+            until = time.monotonic() + 2 * self.facts.config.heartbeat_s
+            self._suspicion = self._suspicion or (error, slot.number, until)
+            self._check_steps()
+        else:
             self._abort(error, by=slot.number)
 
     def _on_ended(self, slot: Slot, message: Message) -> None:
@@ -313,14 +295,7 @@ class Job:
             if text.startswith("exited") and number < len(self.slots):
                 self._copy_exited(self.slots[number], text)
         if status.state.final and not self._started:
-            why = status.reason or status.state.value
-            self._fail_now(
-                JobFailedError(
-                    "the job ended before its workers had joined",
-                    why=f"the resource manager says: {why}",
-                    remedy="see 'twister2 logs' for what the workers wrote at their start",
-                )
-            )
+            self._fail_now(ended_before_joining(status))
         elif self.state is JobState.QUEUED and status.reason != self.reason:
             self._set_state(JobState.QUEUED, status.reason)
 
@@ -336,12 +311,14 @@ class Job:
     def tick(self) -> None:
         """Deadlines: silent supervisors, joins, exchanges, user processes that do not end after an abort."""
         now, config = time.monotonic(), self.facts.config
-        self._release()
+        self.relay.release()
         if self.state.final:
             return
         for slot in self.slots:
             if not slot.gone and slot.phase in ("joined", "ended") and now - slot.heard > config.lost_after_s:
                 self._lose(slot, f"its supervisor was silent for {config.lost_after_s:g} s")
+        if self._suspicion is not None and now > self._suspicion[2]:
+            self._abort(*self._suspicion[:2])
         overdue = self._exchanges.overdue()
         if overdue is not None:
             self._abort(overdue)
@@ -359,15 +336,7 @@ class Job:
         if self.state is JobState.QUEUED and self._someone_runs:
             limit = config.start_deadline_s
         if limit and now - self._waiting_since > limit:
-            missing = [str(slot.number) for slot in self.slots if slot.phase == "absent"]
-            self._fail_now(
-                DeadlineError(
-                    f"not all workers joined within {limit:g} s",
-                    why=f"missing are: {', '.join(missing[:20])}{'...' if len(missing) > 20 else ''}"
-                    + (f"; the resource manager says: {self.reason}" if self.reason else ""),
-                    remedy="see 'twister2 logs'; raise job.start_deadline_s or job.queue_deadline_s for a slow cluster",
-                )
-            )
+            self._fail_now(not_joined(self.slots, limit, self.reason))
 
     def runs(self) -> None:
         """The resource manager has started the copies: the start deadline counts from now."""
@@ -378,6 +347,9 @@ class Job:
 
     def _finish_attempt_if_over(self) -> None:
         if self.state.final or any(slot.phase == "joined" for slot in self.slots):
+            return
+        if self._cause is None and self._suspicion is not None:
+            self._abort(*self._suspicion[:2])
             return
         if self._cause is None:
             if all(slot.phase == "ended" and slot.returned for slot in self.slots):
@@ -395,7 +367,7 @@ class Job:
         cause = self._cause
         self.attempt += 1
         self.join_key = new_key()
-        self._cause, self._started, self.results = None, False, {}
+        self._cause, self._suspicion, self._started, self.results = None, None, False, {}
         self._exchanges, self._groups, self._fences = Exchanges(len(self.slots)), {}, {}
         self._waiting_since = time.monotonic()
         why = cause.what if cause else ""
@@ -499,34 +471,19 @@ class Job:
             self._post(peer, "status", self.status())
         elif message.kind == "took":
             self.clients.took(peer, int(message.body["size"]))
-            self._release()
+            self.relay.release()
         elif message.kind == "detach":
             self.clients.detach(peer)
 
     def status(self) -> dict[str, Any]:
         """What ``twister2 status`` shows: plain data."""
+        seconds = round(time.monotonic() - self._begun, 3)
+        facts = {"state": self.state.value, "reason": self.reason, "attempt": self.attempt, "seconds": seconds}
         return {
-            "state": self.state.value,
-            "reason": self.reason,
-            "attempt": self.attempt,
-            "seconds": round(time.monotonic() - self._begun, 3),
+            **facts,
             "checkpoint": self._checkpoints.latest,
-            "workers": [
-                {
-                    "worker": slot.number,
-                    "phase": slot.phase,
-                    "host": slot.facts.get("node", {}).get("host", ""),
-                    "step": list(slot.current() or ()),
-                    "waits_for": slot.waits_for,
-                    "memory": slot.memory,
-                    "silent_s": round(time.monotonic() - slot.heard, 1) if slot.heard else None,
-                }
-                for slot in self.slots
-            ],
+            "workers": [worker_status(slot) for slot in self.slots],
         }
-
-    def _warn(self, text: str) -> None:
-        self.clients.tell("output", {"worker": -1, "stream": "log", "text": text})
 
     def _set_state(self, state: JobState, reason: str) -> None:
         self.state, self.reason = state, reason

@@ -69,6 +69,14 @@ class LocalMaster:
             deliver(Message(kind, body, tuple(blobs)))
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        finally:  # whatever happened, nobody may wait for this thread for ever
+            for deliver in self._peers.values():
+                deliver(Message("end", {}))
+            self.journal.close()
+
+    def _serve(self) -> None:
         next_beat = 0.0
         while not self.job.state.final:
             if time.monotonic() >= next_beat:
@@ -81,7 +89,6 @@ class LocalMaster:
         while not (self.job.all_gone and self.job.clients.ever_came) and time.monotonic() < until:
             self._take(0.02)
         self.job.announce_end()
-        self.journal.close()
 
     def _take(self, timeout_s: float) -> None:
         try:

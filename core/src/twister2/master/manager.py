@@ -6,14 +6,27 @@ import os
 import queue
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twister2.spec.errors import Twister2Error
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twister2.control.ticket import Ticket
     from twister2.spec.rm import ResourceManager
 
 Done = Callable[[Any, Twister2Error | None], None]
+
+
+class Manager(Protocol):
+    """What the state machine asks of the resource manager; all calls return at once."""
+
+    def publish(self, ticket: Ticket) -> None: ...
+
+    def start_attempt(self, attempt: int, slots: Sequence[int]) -> None: ...
+
+    def restarts(self, slots: Sequence[int]) -> bool: ...
 
 
 class ManagerThread:

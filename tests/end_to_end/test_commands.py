@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -226,3 +228,11 @@ def test_no_secret_in_command_lines_environments_and_logs(jobs: Jobs) -> None:
     done: Done = client.finish()
     assert done.code == 0, done
     assert not [secret for secret in secrets if secret in done.out + done.err]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- </dev/null"])
+def test_closed_standard_streams_do_no_harm(jobs: Jobs, closed: str) -> None:
+    program = jobs.program("def main(env):\n    print(env.worker_id)\n", "quiet.py")
+    command = f"{sys.executable} -m twister2 submit standalone -q -n 1 {program} {closed}"
+    done = subprocess.run(["sh", "-c", command], check=False, timeout=60, env=jobs.environment)
+    assert done.returncode == 0

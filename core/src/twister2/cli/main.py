@@ -33,7 +33,7 @@ EXIT_CODES = {
     EXIT_NOT_FOUND: "no such job",
     EXIT_RESOURCES: "the resource manager refused or failed",
     EXIT_KILLED: "the job was killed",
-    EXIT_BUG: "a mistake in Twister2 itself; the traceback was saved",
+    EXIT_BUG: "a mistake in Twister2 itself or in a plugin's command; the traceback was saved",
     EXIT_INTERRUPTED: "interrupted (Ctrl-C)",
 }
 
@@ -91,6 +91,9 @@ def help_text() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. Never shows a traceback, but with ``TWISTER2_DEBUG=1``."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller: what would be written goes nowhere
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the end
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         if words[1:2] and words[0] == "help":
@@ -116,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, words: list[str]) -> int:
-    subcommand, summary = _find(name)
+    subcommand, summary, plugin = _find(name)
     import argparse
 
     parser = argparse.ArgumentParser(
@@ -125,19 +128,34 @@ def _run(name: str, words: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    subcommand.configure(parser)
-    return int(subcommand.run(parser.parse_args(words)) or 0)
+    if not plugin:
+        subcommand.configure(parser)
+        return int(subcommand.run(parser.parse_args(words)) or 0)
+    from twister2.spec.errors import Twister2Error
+
+    try:
+        subcommand.configure(parser)
+        return int(subcommand.run(parser.parse_args(words)) or 0)
+    except (Twister2Error, BrokenPipeError):
+        raise
+    except Exception as error:
+        raise _PluginFailedError(plugin) from error
 
 
-def _find(name: str) -> tuple[Subcommand, str]:
+class _PluginFailedError(Exception):
+    """A subcommand of a plugin raised what it should not; the text is the plugin's label, the cause what it raised."""
+
+
+def _find(name: str) -> tuple[Subcommand, str, str]:
+    """The subcommand, its summary, and the label of the plugin it is from, empty when it is built in."""
     entry = COMMANDS.get(name)
     if entry is not None:
         module: Any = importlib.import_module(entry.module)
-        return module, f"{entry.summary[0].upper()}{entry.summary[1:]}."
+        return module, f"{entry.summary[0].upper()}{entry.summary[1:]}.", ""
     return _find_plugin(name)
 
 
-def _find_plugin(name: str) -> tuple[Subcommand, str]:
+def _find_plugin(name: str) -> tuple[Subcommand, str, str]:
     """A subcommand of a plugin.
 
     :raises UsageError: there is none of that name; names the nearest.
@@ -148,7 +166,7 @@ def _find_plugin(name: str) -> tuple[Subcommand, str]:
     host = PluginHost()
     installed = [record.name for record in host.discover("command")]
     if name not in installed:
-        from twister2.host.checks import nearest
+        from twister2.spec.names import nearest
 
         known = [*COMMANDS, *installed]
         near = nearest(name, known)
@@ -161,7 +179,7 @@ def _find_plugin(name: str) -> tuple[Subcommand, str]:
 
     loaded = host.load("command", name)
     command: Subcommand = host.create("command", name, resolve_plugin("command", name, host=host))
-    return command, getattr(loaded.plugin, "summary", "")
+    return command, getattr(loaded.plugin, "summary", ""), loaded.record.label
 
 
 def exit_code(error: BaseException) -> int:
@@ -191,9 +209,12 @@ def _report(error: Exception) -> int:
     elif code != EXIT_BUG:
         print(error, file=sys.stderr)
     else:
+        who, whom = "twister2", ""
+        if isinstance(error, _PluginFailedError) and isinstance(error.__cause__, Exception):
+            who, whom, error = str(error), " to the plugin's authors", error.__cause__
         print(
-            f"twister2 failed by a mistake of its own: {type(error).__name__}: {error}\n"
-            f"  try:     report it, with the traceback in {_save_traceback(error)}",
+            f"{who} failed by a mistake of its own: {type(error).__name__}: {error}\n"
+            f"  try:     report it{whom}, with the traceback in {_save_traceback(error)}",
             file=sys.stderr,
         )
     return code

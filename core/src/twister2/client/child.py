@@ -75,8 +75,9 @@ def start_child(job_id: str, log: pathlib.Path) -> MasterChild:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         if len(os.listdir("/proc/self/task")) == 1:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
             pid = os.fork()
             if pid == 0:
                 _become_master(read, output)

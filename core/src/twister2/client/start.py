@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from twister2.client.session import Output, Session
 from twister2.host import ObserverSet
+from twister2.spec.errors import DataAccessError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,14 +16,28 @@ if TYPE_CHECKING:
 
 
 def print_output(worker: int, stream: str, text: str) -> None:
-    """What workers print goes to the same stream here; log records go to stderr."""
+    """What workers print goes to the same stream here; log records go to stderr. A closed stream takes nothing.
+
+    :raises DataAccessError: the stream cannot be written (a full disk).
+    """
     target = sys.stdout if stream == "stdout" else sys.stderr
+    if target is None:
+        return
     try:
-        target.write(text)
-    except UnicodeEncodeError:  # half a surrogate pair, or a terminal that knows few characters
-        encoding = target.encoding or "utf-8"
-        target.write(text.encode(encoding, "backslashreplace").decode(encoding))
-    target.flush()
+        try:
+            target.write(text)
+        except UnicodeEncodeError:  # half a surrogate pair, or a terminal that knows few characters
+            encoding = target.encoding or "utf-8"
+            target.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        target.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise DataAccessError(
+            f"what worker {worker} wrote cannot be written to {stream}",
+            why=str(error),
+            remedy="free space where the output goes; 'twister2 logs' has it too",
+        ) from error
 
 
 def start(prepared: Prepared, output: Output, observers: Sequence[str]) -> Session:

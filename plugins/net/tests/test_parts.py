@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twister2.spec.channel import HeaderKind
-from twister2.spec.errors import OperatorError
+from twister2.spec.errors import OperatorError, UserCodeError
 from twister2.spec.hashing import task_of_key
 from twister2_net import trees
 from twister2_net.align import Aligner
 from twister2_net.reducers import combiner_for, reducer_for, ufunc_for
 from twister2_net.sampling import choose_bounds, thin
-from twister2_net.selectors import int_targets
+from twister2_net.selectors import Hash, int_targets
 
 
 def run(size, make):
@@ -151,3 +151,13 @@ def test_bounds_are_ascending_and_cut_what_there_is(parts, n):
     assert set(bounds) <= {key for _, keys in samples for key in keys}
     assert len(bounds) == (n - 1 if any(parts) else 0)
     assert all(len(keys) <= 10 for _, keys in samples)
+
+
+@pytest.mark.parametrize("at", [0, 5, 9])
+def test_a_stop_iteration_of_a_key_function_is_an_error_at_its_record(at):
+    def key(record):
+        return next(iter([])) if record == at else record
+
+    with pytest.raises(UserCodeError) as caught:
+        Hash(4, "partition 'x'", 0, key).assign(list(range(10)))
+    assert caught.value.details["record"] == str(at)

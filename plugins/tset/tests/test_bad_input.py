@@ -157,3 +157,73 @@ def test_memory_of_a_cached_set_is_given_back(run_workers):
     for held, memory in run_workers(2, job):
         assert held
         assert memory.use().reserved == 0
+
+
+@pytest.mark.parametrize("at", [0, 3, 9])
+@pytest.mark.parametrize("before", ["none", "fused"])
+@pytest.mark.parametrize("step", ["map", "filter", "flat_map", "map_to_tuple", "for_each"])
+def test_a_stop_iteration_of_a_function_is_an_error_at_its_record(run_workers, step, before, at):
+    def first_of_nothing(record):
+        return next(iter([])) if record == at else (record, 1)
+
+    def job(env):
+        numbers = TSetContext(env).parallelize(list(range(10)), 1)
+        numbers = numbers.map(int).filter(lambda _: True) if before == "fused" else numbers
+        changed = getattr(numbers, step)(first_of_nothing)
+        return changed and changed.count()
+
+    with pytest.raises(UserCodeError) as caught:
+        run_workers(1, job)
+    assert "StopIteration" in caught.value.what
+    assert f"record {at + 1} ({at})" in caught.value.what
+
+
+def test_a_stop_iteration_of_something_that_is_no_function(run_workers):
+    empty = iter([])
+    with pytest.raises(UserCodeError, match=r"record 1 .*StopIteration"):
+        run_workers(1, lambda env: TSetContext(env).parallelize([empty, empty], 1).map(next).collect())
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda numbers, fail: numbers.sort(key=fail).collect(),
+        lambda numbers, fail: numbers.top(3, key=fail),
+        lambda numbers, fail: numbers.reduce(lambda one, other: fail(other)),
+        lambda numbers, fail: numbers.map(lambda x: (x % 2, x)).keyed_reduce(lambda one, other: fail(other)).collect(),
+        lambda numbers, fail: numbers.map_batches(lambda batch: [fail(record) for record in batch]).collect(),
+        lambda numbers, fail: numbers.context.source(lambda index: range(fail(index)), 8).collect(),
+    ],
+    ids=["sort", "top", "reduce", "keyed_reduce", "map_batches", "source"],
+)
+def test_a_stop_iteration_of_other_functions_is_an_error(run_workers, action):
+    def fail(record):
+        return next(iter([])) if record == 7 else record
+
+    with pytest.raises(Twister2Error) as caught:
+        run_workers(2, lambda env: action(TSetContext(env).parallelize(list(range(10)), 2), fail))
+    assert "StopIteration" in str(caught.value)
+
+
+@pytest.mark.parametrize("returned", [None, 7])
+def test_a_function_of_flat_map_that_returns_no_iterable_is_named(run_workers, returned):
+    def no_items(record):
+        return [record] if record < 4 else returned
+
+    with pytest.raises(UserCodeError) as caught:
+        run_workers(1, lambda env: TSetContext(env).parallelize(list(range(10)), 1).flat_map(no_items).count())
+    error = caught.value
+    assert f"returned {returned}" in error.what
+    assert "must return an iterable" in error.why
+    assert "test_bad_input.py:" in error.where
+    assert "no_items, record 5 (4), vertex 'flat_map (test_bad_input.py:" in error.where
+    assert "traceback" not in error.details
+
+
+def test_a_type_error_of_the_items_themselves_stays_what_it_is(run_workers):
+    def items(record):
+        yield record
+        raise TypeError("of the generator")
+
+    with pytest.raises(UserCodeError, match="TypeError: of the generator"):
+        run_workers(1, lambda env: TSetContext(env).parallelize([1], 1).flat_map(items).count())

@@ -72,9 +72,13 @@ class Hash(Selector):
         else:
             keys = map(self.key, records(batch))
         try:
-            return list(map(self._targets.__getitem__, keys))
+            found = list(map(self._targets.__getitem__, keys))
         except Exception as error:
             raise self._found(batch, error) from error
+        if len(found) != n_records(batch):
+            # map() took a StopIteration of the key function for the end of the records
+            raise self._found(batch, StopIteration())
+        return found
 
     def _found(self, batch: Batch, error: Exception) -> Twister2Error:
         """The record that made trouble, by trying one after the other."""

@@ -6,14 +6,16 @@ A step makes a list per batch: batches are small enough for the processor's cach
 from __future__ import annotations
 
 from abc import abstractmethod
-from itertools import chain
+from operator import length_hint
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from twister2.graph import walking
 from twister2.spec.batch import Batch, is_array, is_arrow, records, text_block
-from twister2.spec.errors import OperatorError
+from twister2.spec.errors import OperatorError, UserCodeError
 from twister2.spec.tasks import Compute, Emit
 from twister2_tset.problems import kind_of, short
+from twister2_tset.where import line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -45,7 +47,7 @@ class Map(RecordStep):
 
     def apply(self, walk: Iterator[Any]) -> list[Any]:
         """All results."""
-        return list(map(self.function, walk))
+        return results(self.function, walk)
 
 
 class MapToTuple(RecordStep):
@@ -53,7 +55,7 @@ class MapToTuple(RecordStep):
 
     def apply(self, walk: Iterator[Any]) -> list[Any]:
         """All pairs; the first of a batch is looked at here, the others by the keyed operator behind."""
-        pairs = list(map(self.function, walk))
+        pairs = results(self.function, walk)
         if pairs and not (isinstance(pairs[0], tuple) and len(pairs[0]) == 2):
             raise OperatorError(
                 f"the function of map_to_tuple returned {short(pairs[0])}, which is no (key, value) pair",
@@ -68,7 +70,8 @@ class Filter(RecordStep):
 
     def apply(self, walk: Iterator[Any]) -> list[Any]:
         """Those of one batch."""
-        return list(filter(self.function, walk))
+        predicate = self.function
+        return [record for record in walk if predicate(record)]
 
 
 class FlatMap(RecordStep):
@@ -86,7 +89,42 @@ class FlatMap(RecordStep):
 
     def apply(self, walk: Iterator[Any]) -> list[Any]:
         """All items for one batch."""
-        return list(chain.from_iterable(map(self.function, walk)))
+        function = self.function
+        items: list[Any] = []
+        extend = items.extend
+        for record in walk:
+            part = function(record)
+            try:
+                extend(part)
+            except TypeError as error:
+                if hasattr(type(part), "__iter__") or hasattr(type(part), "__getitem__"):
+                    raise
+                raise no_iterable(function, part) from error
+        return items
+
+
+def results(function: Callable[[Any], Any], walk: Iterator[Any]) -> list[Any]:
+    """``function(record)`` for all records.
+
+    ``map`` takes a StopIteration of the function for the end of the records; a comprehension lets it out.
+    """
+    if isinstance(function, FunctionType):
+        return [function(record) for record in walk]
+    expected = length_hint(walk)
+    found = list(map(function, walk))  # the faster of the two for what is written in C
+    if len(found) != expected:
+        raise StopIteration(f"{kind_of(function)} raised it for this record")
+    return found
+
+
+def no_iterable(function: Callable[[Any], Any], part: Any) -> UserCodeError:
+    """The error for a function of flat_map that returned a single thing."""
+    return UserCodeError(
+        f"the function of flat_map returned {short(part)}, {kind_of(part)}, which is not iterable",
+        why="flat_map takes all items of what the function returns: it must return an iterable",
+        remedy="return a list, a tuple or a generator of results, or use map for one result per record",
+        where=line_of(function),
+    )
 
 
 class MapBatches(Compute):

@@ -52,8 +52,10 @@ def task_failure(
     if isinstance(error, StepAbortedError):
         return error
     if isinstance(error, Twister2Error):
-        error.where = f"{error.where}, {where}" if error.where else where
-        error.details = {**details, **error.details}
+        known = _record(place, before, None)
+        parts = [error.where, known.get("at", ""), where]
+        error.where = ", ".join(part for part in parts if part)
+        error.details = {**details, **known, **error.details}
         return error
     record = _record(place, before, batch)
     trace = user_traceback(error)

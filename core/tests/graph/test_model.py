@@ -118,12 +118,12 @@ def test_operators_and_options_are_checked_against_declarations():
     graph.connect("a", "c", "world.kyed")
     with refused("'kyed'") as caught:
         graph.validate(catalog())
-    assert "nearest is 'keyed'" in str(caught.value)
+    assert "did you mean 'keyed'" in str(caught.value)
     graph = line()
     graph.connect("a", "c", "world.keyed", nte=1)
     with refused("'nte'") as caught:
         graph.validate(catalog())
-    assert "nearest is 'note'" in str(caught.value)
+    assert "did you mean 'note'" in str(caught.value)
     graph = line()
     graph.mode = "stream"
     with refused("stream"):

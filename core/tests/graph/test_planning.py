@@ -14,7 +14,7 @@ from twister2.graph.compile import compile_graph
 from twister2.graph.explain import explain_plan, workers_text
 from twister2.graph.fused import FusedFactory
 from twister2.graph.rewrite import RULES, Rule, rewrite
-from twister2.spec.errors import GraphError
+from twister2.spec.errors import GraphError, PluginIncompleteError
 from twister2.spec.plan import Placement
 from twister2.spec.tasks import Compute, Sink, TaskContext
 from twister2_testkit.executor_bench import InTurn
@@ -234,8 +234,24 @@ def test_a_scheduler_that_misplaces_is_caught(workers):
         def schedule(self, request):
             return Placement({**super().schedule(request).workers, "source": workers})
 
-    with pytest.raises(GraphError, match="placed 'source'"):
+    with pytest.raises(PluginIncompleteError, match=r"Wrong placed 'source'"):
         compile_graph(chain(), workers=World(2).infos, scheduler=Wrong(), catalog=CATALOG)
+
+
+def test_what_a_backend_returns_is_checked_where_it_is_used():
+    class Silent(InTurn):
+        def schedule(self, request):
+            return None
+
+    with pytest.raises(PluginIncompleteError, match=r"Silent returned None from schedule\(\)"):
+        compile_graph(chain(), workers=World(2).infos, scheduler=Silent(), catalog=CATALOG)
+
+    class NoOperators(WorldOperators):
+        def catalog(self):
+            return None
+
+    with pytest.raises(PluginIncompleteError, match=r"NoOperators returned None from catalog\(\)"):
+        Catalog(lambda name: NoOperators()).of("world")
 
 
 def test_planned_sources_know_hosts_and_get_what_was_planned():

@@ -17,9 +17,10 @@ from twister2.config.layers import (
     read_settings,
 )
 from twister2.config.problems import config_error, error_of, sentence
-from twister2.config.structure import Report, did_you_mean, structure, unstructure
+from twister2.config.structure import Report, structure, unstructure
 from twister2.config.tree import Leaf, Node, Tree, from_data, merge, origin_of
 from twister2.spec.errors import PluginError, PluginNotFoundError
+from twister2.spec.names import did_you_mean
 from twister2.spec.options import SECRET
 from twister2.spec.plugin import KINDS
 

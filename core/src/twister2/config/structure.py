@@ -18,6 +18,7 @@ import attrs
 from twister2.config.layers import Problem
 from twister2.config.tree import Leaf, Node, Tree, from_data, origin_of
 from twister2.spec.errors import PluginError
+from twister2.spec.names import did_you_mean
 from twister2.spec.options import WAS
 
 _TRUE = ("true", "yes", "on", "1")
@@ -140,15 +141,6 @@ def _is_options(kind: Any) -> bool:
 
 def _message(error: Exception) -> str:
     return str(error.args[0]) if error.args else type(error).__name__
-
-
-def did_you_mean(name: str, choices: typing.Iterable[str]) -> str:
-    """``"; did you mean 'x'?"``, or nothing when nothing is near."""
-    # one letter of two or three differs
-    import difflib
-
-    found = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5 if len(name) <= 3 else 0.6)
-    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 # -- values ------------------------------------------------------------------------------------------------------------

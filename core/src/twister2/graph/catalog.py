@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from twister2.graph.returned import returned
 from twister2.spec.errors import Twister2Error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from twister2.spec.ops import OperatorInfo, Operators
 
@@ -28,7 +30,8 @@ class Catalog:
         :raises PluginError: the plugin is not there.
         """
         if plugin not in self._known:
-            self._known[plugin] = self._operators(plugin).catalog()
+            operators = self._operators(plugin)
+            self._known[plugin] = returned(operators, "ops", "catalog", Mapping, operators.catalog())
         return self._known[plugin]
 
     def info(self, operator: str) -> OperatorInfo | None:

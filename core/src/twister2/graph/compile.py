@@ -8,8 +8,9 @@ import attrs
 
 from twister2.graph.fingerprint import graph_fingerprint
 from twister2.graph.logical import LogicalPlan, LogicalVertex, logical_plan
+from twister2.graph.returned import backend_name, returned
 from twister2.graph.rewrite import Applied, rewrite
-from twister2.spec.errors import GraphError
+from twister2.spec.errors import PluginIncompleteError
 from twister2.spec.plan import EdgePlan, Placement, Plan, VertexPlan
 from twister2.spec.sched import ScheduleRequest, TaskScheduler
 
@@ -46,6 +47,7 @@ def compile_graph(
     :param planned: results of the planners by vertex; None plans without them (for ``explain``: such a plan cannot
         be run when a source has a planner).
     :raises GraphError: the graph is not valid, or cannot be placed.
+    :raises PluginIncompleteError: the scheduler gave no whole placement.
     """
     graph.validate(catalog)
     logical, applied = rewrite(logical_plan(graph, len(workers), catalog, planned), catalog, graph.without_rules)
@@ -55,8 +57,8 @@ def compile_graph(
         for number, edge in enumerate(logical.edges)
     )
     request = ScheduleRequest(vertices, edges, tuple(workers), logical.fixed, dict(graph.constraints))
-    placement = scheduler.schedule(request)
-    _check_placement(placement, logical, len(workers))
+    placement = returned(scheduler, "sched", "schedule", Placement, scheduler.schedule(request))
+    _check_placement(scheduler, placement, logical, len(workers))
     plan = Plan(graph.name, graph.mode, vertices, edges, placement, tuple(workers), graph_fingerprint(graph))
     return Compiled(plan, tuple(applied), scheduler.explain(request))
 
@@ -76,12 +78,14 @@ def _vertex_plan(vertex: LogicalVertex) -> VertexPlan:
     )
 
 
-def _check_placement(placement: Placement, logical: LogicalPlan, n_workers: int) -> None:
+def _check_placement(scheduler: TaskScheduler, placement: Placement, logical: LogicalPlan, n_workers: int) -> None:
     for vertex in logical.vertices:
         workers = placement.workers.get(vertex.name, ())
-        if len(workers) != vertex.parallelism or any(not 0 <= worker < n_workers for worker in workers):
-            raise GraphError(
-                f"the task scheduler placed {vertex.name!r} on workers {list(workers)!r}",
+        if len(workers) != vertex.parallelism or any(worker not in range(n_workers) for worker in workers):
+            raise PluginIncompleteError(
+                f"the sched plugin's backend {backend_name(scheduler)} placed {vertex.name!r} on workers "
+                f"{list(workers)!r}",
+                where=f"vertex {vertex.name!r}",
                 why=f"{vertex.parallelism} tasks must each lie on one of the workers 0 to {n_workers - 1}",
-                remedy="use another task scheduler (job.sched), and report this to its authors",
+                remedy="choose another task scheduler (job.sched), and report this to its authors",
             )

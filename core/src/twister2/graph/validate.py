@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from typing import TYPE_CHECKING, Any
 
 from twister2.graph.catalog import NOTHING_KNOWN, Catalog
 from twister2.spec.errors import GraphError
+from twister2.spec.names import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from twister2.graph.model import Edge, Graph, Vertex
     from twister2.spec.ops import OperatorInfo
@@ -139,7 +139,7 @@ def _check_operator(graph: Graph, edge: Edge, catalog: Catalog) -> None:
     if info is None:
         raise GraphError(
             f"edge {edge.name!r} asks for operator {name!r}, which {plugin!r} does not have",
-            why=f"its operators are: {', '.join(sorted(operators))}{_nearest(name, operators)}",
+            why=f"its operators are: {', '.join(sorted(operators))}{did_you_mean(name, operators)}",
             remedy="correct the name, or use another ops plugin",
             where=where,
         )
@@ -159,7 +159,7 @@ def _check_options(edge: Edge, info: OperatorInfo, where: str) -> None:
             known = ", ".join(sorted(info.options)) or "none"
             raise GraphError(
                 f"operator {edge.operator!r} has no option {option!r}",
-                why=f"its options are: {known}{_nearest(option, info.options)}",
+                why=f"its options are: {known}{did_you_mean(option, info.options)}",
                 remedy="correct or leave out the option",
                 where=where,
             )
@@ -171,8 +171,3 @@ def _check_options(edge: Edge, info: OperatorInfo, where: str) -> None:
                 remedy=f"give it: graph.connect(..., {option}=...)",
                 where=where,
             )
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; the nearest is {close[0]!r}" if close else ""

@@ -16,6 +16,7 @@ import attrs
 from twister2.graph import Graph
 from twister2.graph.catalog import Catalog
 from twister2.graph.compile import Compiled, compile_graph
+from twister2.graph.returned import returned
 from twister2.graph.runtime.failure import user_traceback_text
 from twister2.spec.errors import Twister2Error, UserCodeError, from_dict
 from twister2.spec.executor import Execution
@@ -118,7 +119,8 @@ class GraphRunner:
             catalog=self._catalog,
             planned=self._plan_sources(graph),
         )
-        execution = self._env.backend("exec").prepare(compiled.plan)
+        executor = self._env.backend("exec")
+        execution = returned(executor, "exec", "prepare", Execution, executor.prepare(compiled.plan))
         self._prepared[key] = _Prepared(weakref.ref(graph), graph.version, compiled, execution)
         while len(self._prepared) > _PREPARED:
             self._forget(next(iter(self._prepared)))

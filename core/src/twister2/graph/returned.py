@@ -1,0 +1,30 @@
+"""What backends of plugins give back, checked where it is used: an error names the backend, not the line behind it."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from twister2.spec.errors import PluginIncompleteError
+
+T = TypeVar("T")
+
+
+def backend_name(backend: object) -> str:
+    """The class of a backend with its module, by which its plugin is known."""
+    return f"{type(backend).__module__}.{type(backend).__qualname__}"
+
+
+def returned(backend: object, kind: str, method: str, expected: type, value: T) -> T:
+    """``value``, which ``backend.method()`` gave, once it was seen to be of the ``expected`` type.
+
+    :raises PluginIncompleteError: it is something else.
+    """
+    if isinstance(value, expected):
+        return value
+    got = "None" if value is None else f"a {type(value).__name__}"
+    raise PluginIncompleteError(
+        f"the {kind} plugin's backend {backend_name(backend)} returned {got} from {method}()",
+        where=backend_name(backend),
+        why=f"{method}() must return a {expected.__name__}",
+        remedy=f"choose another {kind} plugin (job.{kind}), and report it to this one's authors",
+    )

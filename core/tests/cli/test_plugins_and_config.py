@@ -153,6 +153,31 @@ def test_a_command_of_a_plugin_is_found_when_its_name_is_typed(install, capsys, 
     assert capsys.readouterr().out == "bye you\n"
 
 
+def test_a_command_that_fails_names_its_plugin_and_not_this_system(install, capsys, monkeypatch, tmp_path):
+    monkeypatch.delenv("TWISTER2_DEBUG", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    install("acme-command", "command", "greet", COMMAND.replace("return 1", "return 1 // 0"))
+    assert main(["greet", "you"]) == 70
+    text = capsys.readouterr().err
+    assert "command plugin 'greet' (acme-command 1.0) failed by a mistake of its own: ZeroDivisionError" in text
+    assert "report it to the plugin's authors" in text
+    assert "twister2 failed" not in text
+    (saved,) = tmp_path.glob("twister2-*.traceback")
+    assert "1 // 0" in saved.read_text()
+
+
+def test_listing_shows_groups_of_kinds_that_do_not_exist(install, capsys):
+    install("acme-typo", "shed", "greedy", SCHED)
+    code, found = rows(capsys)
+    assert code == 0
+    assert found["shed", "greedy", "acme-typo"]["state"] == "unknown kind, did you mean 'sched'?"
+    code, found = rows(capsys, "--check")
+    assert code == 1
+    assert "acme_typo" not in sys.modules
+    code, found = rows(capsys, "sched")
+    assert ("shed", "greedy", "acme-typo") not in found
+
+
 @pytest.fixture
 def whole_job(install):
     """One plugin of every kind a job needs, called ``only``, and a configuration that selects them."""
@@ -163,6 +188,10 @@ def whole_job(install):
         "exec": ("executor", "ExecSpec", "exec_create"),
         "data": ("data", "DataSpec", "data_create"),
         "state": ("state", "StateSpec", "state_create"),
+    }
+    declared = {
+        "comm": "from twister2.spec.comm import TransportFacts; facts = TransportFacts()",
+        "data": "formats = schemes = ('only',)",
     }
     for kind, (module, spec, hook) in hooks.items():
         install(
@@ -175,6 +204,7 @@ def whole_job(install):
 
             class Plugin({spec}):
                 api = (1, 0)
+                {declared.get(kind, "pass")}
                 @hookimpl
                 def {hook}(self, config): ...
             """,

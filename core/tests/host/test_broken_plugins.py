@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from twister2.cli.main import COMMANDS
 from twister2.host import PluginHost
+from twister2.host.declarations import BUILT_IN_COMMANDS
 from twister2.spec import errors
 
 
@@ -55,13 +57,120 @@ def test_an_import_that_fails_is_broken_not_missing(site, statement):
     assert type(error.__cause__).__name__ in error.what
 
 
-def test_a_module_or_class_that_is_not_there_is_broken(site, good_sched):
+def test_an_entry_point_that_names_an_absent_module_or_class_says_so(site, good_sched):
     site.install("acme-gone", "sched", "gone", None)
-    assert type(refused("sched", "gone")) is errors.PluginBrokenError
-    site.install("acme-other", "sched", "other", good_sched, attribute="NoSuchClass")
+    error = refused("sched", "gone")
+    assert type(error) is errors.PluginBrokenError
+    assert "names a module which is not there: acme_gone" in error.what
+    assert "correct its entry point" in error.remedy
+    site.install("acme-other", "sched", "other", good_sched, attribute="Plugn")
     error = refused("sched", "other")
     assert type(error) is errors.PluginBrokenError
-    assert "NoSuchClass" in error.what
+    assert "names a class which is not there: Plugn in module acme_other" in error.what
+    assert "did you mean 'Plugin'" in error.why
+    assert "correct its entry point" in error.remedy
+    site.install("acme-inner", "sched", "inner", "import os\nos.no_such_thing")
+    assert "failed to import: AttributeError" in refused("sched", "inner").what
+
+
+@pytest.mark.parametrize(
+    ("init", "clue"),
+    [("self, size", "takes arguments: size"), ("self", "making a Plugin raised RuntimeError: no room")],
+)
+def test_a_plugin_class_that_cannot_be_made_says_why(site, good_sched, init, clue):
+    source = good_sched.replace("api =", f"def __init__({init}): raise RuntimeError('no room')\n        api =")
+    site.install("acme-init", "sched", "init", source)
+    error = refused("sched", "init")
+    assert type(error) is errors.PluginBrokenError
+    assert clue in error.what
+    assert "import" not in error.what
+    assert "__init__" in error.remedy
+
+
+@pytest.mark.parametrize(
+    "kind", ["complex", "set[int]", "int | str", "tuple[int, int]", "list[bytes]", "dict[int, str]"]
+)
+def test_an_option_of_a_type_that_configuration_cannot_fill_is_named(site, good_sched, kind):
+    options = f"""
+    import attrs
+    from twister2.spec.options import option
+
+    @attrs.frozen
+    class Inner:
+        odd: {kind} = option(None, "Odd.")
+
+    @attrs.frozen
+    class Options:
+        inner: Inner = option(Inner(), "Inner.")
+    """
+    source = options + good_sched.replace("api = (1, 0)", "api = (1, 0)\n        config_class = Options")
+    site.install("acme-odd", "sched", "odd", source)
+    error = refused("sched", "odd")
+    assert type(error) is errors.PluginIncompleteError
+    assert "field 'odd' of Inner has type" in error.why
+
+
+DECLARES = """
+    from twister2.spec.{module} import {spec}
+    from twister2.spec.plugin import hookimpl
+
+    class Plugin({spec}):
+        api = (1, 0)
+        summary = "does something"
+        {line}
+
+        @hookimpl
+        def {hook}(self): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "hook", "line", "clue"),
+    [
+        ("comm", "CommSpec", "comm_create", "pass", "has no facts"),
+        ("comm", "CommSpec", "comm_create", "facts = 'fast'", "facts is 'fast'"),
+        ("data", "DataSpec", "data_create", "schemes = ('',)", "has no formats"),
+        ("data", "DataSpec", "data_create", "formats = ('csv',)", "has no schemes"),
+        ("data", "DataSpec", "data_create", "formats = 'csv'; schemes = ('',)", "formats is 'csv'"),
+        ("observe", "ObserveSpec", "job_ended", "where = 'worker'", "where is 'worker'"),
+        ("command", "CommandSpec", "command_create", "pass", "'twister2 submit' is built in"),
+    ],
+)
+def test_what_the_core_decides_by_is_checked_at_load(site, kind, spec, hook, line, clue):
+    source = DECLARES.format(module=kind, spec=spec, hook=hook, line=line)
+    site.install("acme-vague", kind, "submit", source)
+    error = refused(kind, "submit")
+    assert type(error) is errors.PluginIncompleteError
+    assert clue in error.why
+
+
+def test_the_names_of_built_in_commands_are_known():
+    assert {*COMMANDS, "help"} == BUILT_IN_COMMANDS
+
+
+def test_each_of_two_misspelt_hooks_gets_a_name_of_its_own(site):
+    source = """
+        from twister2.spec.observe import ObserveSpec
+        from twister2.spec.plugin import hookimpl
+
+        class Plugin(ObserveSpec):
+            api = (1, 0)
+
+            @hookimpl
+            def job_state(self): ...
+
+            @hookimpl
+            def job_sttae(self): ...
+
+            @hookimpl
+            def job_endde(self): ...
+    """
+    site.install("acme-two", "observe", "two", source)
+    error = refused("observe", "two")
+    assert type(error) is errors.PluginHookError
+    assert "'job_endde', 'job_sttae'" in error.what
+    assert "rename 'job_endde' to 'job_ended'" in error.remedy
+    assert "'job_state'" not in error.remedy, "that one is there already"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from twister2.cli.output import add_json_argument, print_json, print_table
+from twister2.spec.names import did_you_mean
 from twister2.spec.plugin import KINDS
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ def _list(arguments: argparse.Namespace) -> int:
         records = host.discover(kind)
         doubles = {record.name for record in records if [each.name for each in records].count(record.name) > 1}
         rows += [_state(host, record, record.name in doubles, arguments.check) for record in records]
+    if not arguments.kind:
+        for kind, records in host.unknown_groups().items():
+            state = f"unknown kind{did_you_mean(kind, KINDS).replace(';', ',')}"
+            rows += [{**record.to_dict(), "api": "", "state": state, "problem": ""} for record in records]
     if arguments.json:
         print_json(rows)
     else:

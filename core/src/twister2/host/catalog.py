@@ -27,9 +27,16 @@ class Catalog:
 
     def records(self, kind: str) -> Sequence[PluginRecord]:
         """All entry points of a kind by name; a name provided twice is there twice."""
+        return self._all().get(kind, [])
+
+    def kinds(self) -> Sequence[str]:
+        """All kinds that entry points name, right or wrong."""
+        return sorted(self._all())
+
+    def _all(self) -> dict[str, list[PluginRecord]]:
         if self._records is None:
             self._records = _scan()
-        return self._records.get(kind, [])
+        return self._records
 
     def refresh(self) -> None:
         """Forget what was read: the next question scans again."""
@@ -46,6 +53,10 @@ class FixedCatalog(Catalog):
     def records(self, kind: str) -> Sequence[PluginRecord]:
         """The given records of a kind."""
         return [record for record in self._fixed if record.kind == kind]
+
+    def kinds(self) -> Sequence[str]:
+        """The kinds of the given records."""
+        return sorted({record.kind for record in self._fixed})
 
 
 def _scan() -> dict[str, list[PluginRecord]]:

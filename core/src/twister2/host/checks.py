@@ -13,8 +13,10 @@ from typing import Any
 
 import attrs
 
+from twister2.host.declarations import check_declarations, unsupported_option
 from twister2.host.installed import install_command
 from twister2.spec.errors import PluginHookError, PluginIncompatibleError, PluginIncompleteError
+from twister2.spec.names import nearest
 from twister2.spec.plugin import KINDS, Kind, PluginSpec
 
 if typing.TYPE_CHECKING:
@@ -71,8 +73,9 @@ def check_plugin_class(record: PluginRecord, kind: Kind, spec: type[PluginSpec],
     """Check everything that can be seen without making an instance.
 
     :returns: ``found``, as the class it was shown to be.
-    :raises PluginIncompleteError: not a class of that spec, no interface version, no options class, a required hook is
-        missing.
+    :raises PluginIncompleteError: not a class of that spec, no interface version, no options class or one that
+        configuration cannot fill, a required hook is missing, see also
+        :func:`~twister2.host.declarations.check_declarations`.
     :raises PluginIncompatibleError: the interface version does not fit.
     :raises PluginHookError: a hook is misspelt, has wrong arguments, or is not marked.
     """
@@ -90,6 +93,7 @@ def check_plugin_class(record: PluginRecord, kind: Kind, spec: type[PluginSpec],
     _check_marks(record, spec, hooks, found)
     _check_arguments(record, spec, hooks, found)
     _check_required(record, kind, hooks, found)
+    check_declarations(record, found)
     return found
 
 
@@ -124,16 +128,18 @@ def _check_options(record: PluginRecord, found: type[PluginSpec]) -> None:
         except (NameError, TypeError, SyntaxError) as error:
             why = f"the types of {options.__name__} cannot be read: {error} (imported for type checks only?)"
         else:
-            if not required:
+            unsupported = unsupported_option(options)
+            if not required and not unsupported:
                 return
-            why = f"{options.__name__} has no default for {', '.join(required)}"
+            why = unsupported or f"{options.__name__} has no default for {', '.join(required)}"
     else:
         why = f"config_class is {options!r}, not a class made with attrs"
     raise PluginIncompleteError(
         f"{record.label} does not declare its options",
         where=record.target,
         why=why,
-        remedy="make config_class a frozen attrs class whose fields are all made by twister2.spec.options.option",
+        remedy="make config_class a frozen attrs class whose fields are all made by twister2.spec.options.option, "
+        "of the types that module names",
     )
 
 
@@ -150,14 +156,23 @@ def _members(found: type, spec: type) -> Iterator[tuple[str, Any]]:
 
 
 def _check_marks(record: PluginRecord, spec: type, hooks: dict[str, Any], found: type) -> None:
-    for name, member in _members(found, spec):
-        if hasattr(member, IMPL_MARK) and name not in hooks:
-            raise PluginHookError(
-                f"{record.label} implements a hook {name!r} that does not exist",
-                where=record.target,
-                why=f"hooks of {record.kind} are {', '.join(sorted(hooks))}",
-                remedy=f"rename it to {nearest(name, hooks)!r}" if nearest(name, hooks) else "remove its @hookimpl",
-            )
+    members = dict(_members(found, spec))
+    strange = sorted(name for name, member in members.items() if hasattr(member, IMPL_MARK) and name not in hooks)
+    if strange:
+        free = [name for name in hooks if name not in members]
+        remedies = []
+        for name in strange:
+            near = nearest(name, free)
+            remedies.append(f"rename {name!r} to {near!r}" if near else f"remove the @hookimpl of {name!r}")
+            free = [other for other in free if other != near]
+        plural = f"hooks {', '.join(map(repr, strange))} that do" if strange[1:] else f"a hook {strange[0]!r} that does"
+        raise PluginHookError(
+            f"{record.label} implements {plural} not exist",
+            where=record.target,
+            why=f"hooks of {record.kind} are {', '.join(sorted(hooks))}",
+            remedy="; ".join(remedies),
+        )
+    for name, member in members.items():
         if name in hooks and not hasattr(member, IMPL_MARK):
             raise PluginHookError(
                 f"{record.label} overrides {name} without @hookimpl",
@@ -220,11 +235,3 @@ def check_backend(record: PluginRecord, hook: str, expected: type, returned: obj
         why=why,
         remedy=f"return an object of a class that inherits {expected.__module__}.{expected.__qualname__}",
     )
-
-
-def nearest(name: str, choices: typing.Iterable[str]) -> str | None:
-    """The most similar of ``choices``, None when nothing is similar."""
-    import difflib
-
-    found = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
-    return found[0] if found else None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
 import sys
 from typing import TYPE_CHECKING
 
 import twister2
-from twister2.host.checks import nearest
 from twister2.host.installed import install_command
 from twister2.host.records import Pins, PluginRecord, distribution_name
 from twister2.spec.errors import (
@@ -18,6 +18,7 @@ from twister2.spec.errors import (
     PluginMismatchError,
     PluginNotFoundError,
 )
+from twister2.spec.names import did_you_mean, nearest
 from twister2.spec.plugin import KINDS
 
 if TYPE_CHECKING:
@@ -67,17 +68,53 @@ def conflict(found: Sequence[PluginRecord]) -> PluginConflictError:
 
 
 def broken(record: PluginRecord, error: BaseException) -> PluginBrokenError:
-    """Importing the plugin failed."""
-    again = f"--upgrade --force-reinstall {record.distribution}" if record.distribution else record.target
-    if isinstance(error, ModuleNotFoundError) and error.name and not record.target.startswith(error.name):
-        remedy = f"install what provides the module {error.name!r} into this interpreter, or: {install_command(again)}"
+    """Importing the plugin failed: its module raised, or what the entry point names is not there."""
+    again = install_command(
+        f"--upgrade --force-reinstall {record.distribution}" if record.distribution else record.target
+    )
+    module, _, attribute = (part.strip() for part in record.target.partition(":"))
+    correct = f'correct its entry point, {record.name} = "module:Class", and install it again: {again}'
+    what = f"failed to import: {type(error).__name__}: {error}"
+    why = "it is installed, but its module cannot be imported; no other plugin is affected"
+    remedy = f"repair it: {again}"
+    absent = error.name if isinstance(error, ModuleNotFoundError) else None
+    if absent and (module == absent or module.startswith(f"{absent}.")):
+        what = f"has an entry point that names a module which is not there: {module} (no module {absent!r})"
+        why = "the distribution is installed without it, or the entry point is wrong; no other plugin is affected"
+        remedy = correct
+    elif absent:
+        remedy = f"install what provides the module {absent!r} into this interpreter, or: {again}"
+    elif _lacks_attribute(module, error):
+        what = f"has an entry point that names a class which is not there: {attribute} in module {module}"
+        why = f"the module was imported and has no {attribute!r}{did_you_mean(attribute, dir(sys.modules[module]))}"
+        remedy = correct
+    return PluginBrokenError(f"{record.label} {what}", where=f"{record.target}; {here()}", why=why, remedy=remedy)
+
+
+def _lacks_attribute(module: str, error: BaseException) -> bool:
+    """Whether the module was imported, and only then something of it was missed."""
+    missed = error if isinstance(error, AttributeError) else error.__cause__
+    return isinstance(missed, AttributeError) and module in sys.modules and missed.obj is sys.modules[module]
+
+
+def not_made(record: PluginRecord, found: type, error: BaseException) -> PluginBrokenError:
+    """Making the one instance of the plugin class failed."""
+    try:
+        parameters = list(inspect.signature(found).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    wanted = [each.name for each in parameters if each.default is each.empty and each.kind not in kinds]
+    if wanted:
+        what, why = f"its class {found.__name__} takes arguments: {', '.join(wanted)}", "the host makes it without any"
     else:
-        remedy = f"repair it: {install_command(again)}"
+        what = f"making a {found.__name__} raised {type(error).__name__}: {error}"
+        why = "its __init__ failed; its module was imported without an error"
     return PluginBrokenError(
-        f"{record.label} failed to import: {type(error).__name__}: {error}",
+        f"{record.label}: {what}",
         where=f"{record.target}; {here()}",
-        why="it is installed, but its module cannot be imported; no other plugin is affected",
-        remedy=remedy,
+        why=why,
+        remedy="leave __init__ out of the plugin class: options come with the hooks, and work belongs in the backend",
     )
 
 

@@ -26,7 +26,7 @@ from twister2.host.installed import installed_version, missing_requirements
 from twister2.host.loading import LOAD_FAILURES, import_target, load_selected
 from twister2.host.records import Pins, PluginRecord, python_minor
 from twister2.spec.errors import Twister2Error
-from twister2.spec.plugin import PluginSpec, Probe
+from twister2.spec.plugin import KINDS, PluginSpec, Probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -82,6 +82,10 @@ class PluginHost:
         """All installed plugins of a kind by name, importing none; a name provided twice is there twice."""
         return list(self._catalog.records(kind_of(kind).name))
 
+    def unknown_groups(self) -> dict[str, list[PluginRecord]]:
+        """Installed entry points in groups ``twister2.<kind>`` of kinds that do not exist, by kind: misspelt ones."""
+        return {kind: list(self._catalog.records(kind)) for kind in self._catalog.kinds() if kind not in KINDS}
+
     def find(self, kind: str, name: str) -> PluginRecord:
         """The one installed plugin of that name, not imported.
 
@@ -131,8 +135,8 @@ class PluginHost:
         plugin_class = check_plugin_class(record, kind, spec, found)
         try:
             plugin = plugin_class()
-        except Exception as error:
-            raise failures.broken(record, error) from error
+        except LOAD_FAILURES as error:
+            raise failures.not_made(record, plugin_class, error) from error
         return LoadedPlugin(record, spec, plugin, self._register(record, spec, plugin))
 
     def _register(self, record: PluginRecord, spec: type[PluginSpec], plugin: PluginSpec) -> pluggy.PluginManager:

@@ -127,3 +127,31 @@ def test_an_observer_that_raises_is_named_to_the_user(jobs: Jobs, where: str) ->
     done = jobs.submit(jobs.program("def main(env):\n    env.barrier()\n"), "-o", "job.observe=bad")
     assert done.code == 0, done
     assert done.err.count("is disabled for this job: attempt_started raised RuntimeError: no display") == 1, done
+
+
+def test_a_client_with_observers_forks_its_master_all_the_same(jobs: Jobs) -> None:
+    install(jobs, "near", "client")
+    program = jobs.program(
+        """
+        import os, sys
+        import twister2
+
+        fork, forks = os.fork, []
+
+        def noted():
+            forks.append(sys._getframe(1).f_code.co_name)
+            return fork()
+
+        def main(env):
+            return env.worker_id
+
+        if __name__ == "__main__":
+            os.fork = noted
+            for _ in range(2):
+                twister2.run(main, workers=1, config={"job": {"observe": ["near"]}})
+            print(forks.count("start_child"))
+        """
+    )
+    done = jobs.python(program)
+    assert (done.code, done.out) == (0, "2\n"), done
+    assert heard(jobs, "near").count("ended completed") == 2

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import os
-import pathlib
 import queue
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twister2.control.folders import runtime_folder
-from twister2.control.messages import Message
-from twister2.control.package import Manifest
-from twister2.master.local import LocalMaster
 from twister2.spec.errors import StepAbortedError
-from twister2.spec.network import Fingerprint, Group
 from twister2.worker.conversation import Conversation
 from twister2.worker.environment import Environment, Start
 from twister2.worker.facts import worker_facts
 from twister2.worker.program import called, user_error
 from twister2.worker.results import pickled_result
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Callable, Mapping
+
+    from twister2.control.messages import Message
+    from twister2.control.package import Manifest
+    from twister2.master.local import LocalMaster
+    from twister2.spec.network import Fingerprint, Group
 
 _inside = threading.local()
 

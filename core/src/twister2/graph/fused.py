@@ -73,7 +73,7 @@ class FusedCompute(Compute):
     def _call(self, position: int, batch: Batch, edge: str) -> None:
         try:
             self.computes[position].process(batch, self._emit_of(position), edge)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             note_vertex(error, self.names[position], self._handled[position])
             raise
         self._handled[position] += n_records(batch)
@@ -90,7 +90,7 @@ class FusedCompute(Compute):
         for name, compute in zip(self.names, self.computes, strict=True):
             try:
                 compute.open(attrs.evolve(context, vertex=name))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 note_vertex(error, name, 0)
                 raise
             self._opened += 1
@@ -120,7 +120,7 @@ class FusedCompute(Compute):
         for position, compute in enumerate(self.computes):
             try:
                 compute.finish(self._emit_of(position))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 note_vertex(error, self.names[position], self._handled[position])
                 raise
 

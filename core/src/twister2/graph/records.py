@@ -99,7 +99,7 @@ class walking:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, Exception):
+        if isinstance(error, (Exception, SystemExit)):
             # An exhausted iterator hints 0 too: the last record, which is where a lazy result of it may have raised.
             index = self._length - operator.length_hint(self._iterator, 0) - 1
             if 0 <= index < self._length:

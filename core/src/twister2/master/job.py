@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twister2.control.messages import Message
 from twister2.control.ticket import Ticket, new_key
 from twister2.master.causes import (
     abort_for_others,
@@ -20,10 +18,7 @@ from twister2.master.causes import (
 from twister2.master.checkpoints import Checkpoints
 from twister2.master.clients import Clients, Post
 from twister2.master.exchanges import Exchanges
-from twister2.master.facts import JobFacts
 from twister2.master.joining import refusal, start, welcome
-from twister2.master.journal import Journal
-from twister2.master.manager import Manager
 from twister2.master.relay import Relay
 from twister2.master.slots import Slot
 from twister2.master.status import worker_status
@@ -36,11 +31,18 @@ from twister2.spec.errors import (
     from_dict,
 )
 from twister2.spec.rm import JobState, JobStatus
-from twister2.spec.state import StateStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twister2.control.messages import Message
+    from twister2.master.facts import JobFacts
+    from twister2.master.journal import Journal
+    from twister2.master.manager import Manager
+    from twister2.spec.state import StateStore
 
 CHUNK = 4 << 20
 MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError)
-"""What handling a message that is not as it should be raises."""
 
 
 class Job:
@@ -386,7 +388,6 @@ class Job:
         self._start_if_complete()
 
     def ticket(self) -> Ticket:
-        """The ticket of the current attempt."""
         return Ticket(self.facts.job_id, self.attempt, self.addresses, self.facts.master_public, self.join_key)
 
     def fail(self, error: Twister2Error) -> None:

@@ -17,9 +17,9 @@ from twister2.graph import Graph
 from twister2.graph.catalog import Catalog
 from twister2.graph.compile import Compiled, compile_graph
 from twister2.graph.returned import returned
-from twister2.graph.runtime.failure import user_traceback_text
 from twister2.spec.errors import Twister2Error, UserCodeError, from_dict
 from twister2.spec.executor import Execution
+from twister2.spec.tracebacks import user_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -181,6 +181,6 @@ def _call_planners(graph: Graph) -> Mapping[str, Any]:
                 why="it raised while the graph was planned",
                 remedy="see the traceback",
                 where=where,
-                details={"vertex": vertex.name, "traceback": user_traceback_text(error)},
+                details={"vertex": vertex.name, "traceback": user_traceback(error)},
             ) from error
     return planned

@@ -7,11 +7,11 @@ import importlib.util
 import os
 import pickle
 import sys
-import traceback
 import types
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import PackageError, PluginMismatchError, Twister2Error, UserCodeError, WorkerExitedError
+from twister2.spec.tracebacks import user_line, user_traceback
 
 if TYPE_CHECKING:
     import pathlib
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 MAIN = "__mp_main__"
 """Name under which workers import a program file, so that a ``__main__`` guard keeps its code from running."""
-
-_OUR_CODE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def check_python(manifest: Manifest) -> None:
@@ -129,11 +127,11 @@ def user_error(error: BaseException, doing: str, **details: Any) -> Twister2Erro
             f"worker {details['worker']} called sys.exit({error.code!r})",
             why="the program ended this worker with an error code",
             remedy="raise an exception that says what is wrong, or return",
-            where=_innermost(error),
+            where=user_line(error),
             details={"code": exit_code_of(error), **details},
         )
-    text = format_user_traceback(error)
-    where = _innermost(error)
+    text = user_traceback(error)
+    where = user_line(error)
     return UserCodeError(
         f"{type(error).__name__}: {error}" if str(error) else type(error).__name__,
         why=f"the program raised it while {doing}",
@@ -141,26 +139,3 @@ def user_error(error: BaseException, doing: str, **details: Any) -> Twister2Erro
         where=where,
         details={"traceback": text, "type": type(error).__name__, **details},
     )
-
-
-def format_user_traceback(error: BaseException) -> str:
-    """The traceback without this system's own leading frames."""
-    shown = traceback.TracebackException.from_exception(error, capture_locals=False)
-    frames = list(shown.stack)
-    while frames and frames[0].filename.startswith(_OUR_CODE):
-        frames.pop(0)
-    if frames:
-        shown.stack = traceback.StackSummary.from_list(frames)
-    return "".join(shown.format()).rstrip()
-
-
-def _innermost(error: BaseException) -> str:
-    """``file:line in function`` of the deepest frame that is the user's (not this system's or a plugin's)."""
-    found = ""
-    tb = error.__traceback__
-    while tb is not None:
-        code, name = tb.tb_frame.f_code, str(tb.tb_frame.f_globals.get("__name__", ""))
-        if name.partition(".")[0] != "twister2" and not name.startswith("twister2_"):
-            found = f"{code.co_filename}:{tb.tb_lineno} in {code.co_name}"
-        tb = tb.tb_next
-    return found

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import traceback
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
 from twister2.graph.records import Place, place_of, shorten
 from twister2.spec.batch import Batch, records
 from twister2.spec.errors import StepAbortedError, Twister2Error, UserCodeError
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-_OURS = ("twister2.", "twister2_")
+from twister2.spec.tracebacks import user_line, user_traceback
 
 
 @attrs.frozen
@@ -30,7 +25,7 @@ class TaskPlace:
 
 
 def task_failure(
-    error: Exception, task: TaskPlace, doing: str, *, batch: Batch = None, before: int = 0, edge: str = ""
+    error: Exception | SystemExit, task: TaskPlace, doing: str, *, batch: Batch = None, before: int = 0, edge: str = ""
 ) -> Twister2Error:
     """The error to raise for what a task raised; ``error`` itself, with the place added, when it is one of ours.
 
@@ -58,13 +53,17 @@ def task_failure(
         error.details = {**details, **known, **error.details}
         return error
     record = _record(place, before, batch)
-    trace = user_traceback(error)
-    line = _line(trace)
+    line = user_line(error)
     details |= {"edge": edge, "method": doing, "type": type(error).__qualname__, **record}
-    details["traceback"] = user_traceback_text(error)
+    details["traceback"] = user_traceback(error)
+    said = (
+        f"sys.exit({error.code!r})"
+        if isinstance(error, SystemExit)
+        else f"{type(error).__name__}: {error}".rstrip(": ")
+    )
     which = f" at {record['at']}" if "at" in record else ""
     return UserCodeError(
-        f"{vertex!r} failed{which}: {type(error).__name__}: {error}".rstrip(": "),
+        f"{vertex!r} failed{which}: {said}",
         why=f"its {doing}() raised {type(error).__name__}" + (f" in {line}" if line else ""),
         remedy="see the traceback; run the same with job.exec=inline to step through it in pdb",
         where=where,
@@ -87,29 +86,3 @@ def _record(place: Place, before: int, batch: Batch) -> dict[str, Any]:
         "first_records": first,
         "at": f"the batch that begins at record {before + 1:,} ({', '.join(first)}...)",
     }
-
-
-def user_traceback_text(error: BaseException) -> str:
-    """The traceback as text, causes included, without this system's own leading frames."""
-    return "".join(traceback.format_exception(type(error), error, user_traceback(error))).rstrip()
-
-
-def user_traceback(error: BaseException) -> TracebackType | None:
-    """The traceback without this system's own leading frames; whole when there are no others."""
-    trace = error.__traceback__
-    while trace is not None and _is_ours(trace):
-        trace = trace.tb_next
-    return trace or error.__traceback__
-
-
-def _is_ours(trace: TracebackType) -> bool:
-    return str(trace.tb_frame.f_globals.get("__name__", "")).startswith(_OURS)
-
-
-def _line(trace: TracebackType | None) -> str:
-    found = ""
-    while trace is not None:
-        if not _is_ours(trace):
-            found = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return found

@@ -174,7 +174,7 @@ class TaskRunner(ABC):
         started = perf_counter()
         try:
             result = function(*args)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._raise(error)
         self.counters.busy_s += perf_counter() - started
         self._batch = None
@@ -189,7 +189,7 @@ class TaskRunner(ABC):
         self.counters.busy_s += perf_counter() - self._call_started
         try:
             result = call.result()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._raise(error)
         self._batch = None
         then, self._then = self._then, None
@@ -197,7 +197,7 @@ class TaskRunner(ABC):
             then(result)
         return True
 
-    def _raise(self, error: Exception) -> NoReturn:
+    def _raise(self, error: Exception | SystemExit) -> NoReturn:
         failure = task_failure(
             error, self.place, self._doing, batch=self._batch, before=self.counters.records, edge=self._edge
         )
@@ -210,7 +210,7 @@ class TaskRunner(ABC):
         self._doing, self._batch = doing, None
         try:
             return function(*args)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._raise(error)
 
     # -- handing on ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,49 @@
+"""Tracebacks for people: the frames of their own code, without those of this system and its plugins."""
+
+from __future__ import annotations
+
+import traceback
+
+__all__ = ["user_line", "user_traceback"]
+
+
+def is_ours(module: str) -> bool:
+    """Whether a module belongs to this system or a plugin (``twister2``, ``twister2.*``, ``twister2_*``)."""
+    return module == "twister2" or module.startswith(("twister2.", "twister2_"))
+
+
+def user_traceback(error: BaseException, *, keep: bool = True) -> str:
+    """The traceback as text, causes included, without the frames of this system and its plugins.
+
+    :param keep: show all frames where no other ones are left, so that an error inside a plugin can be found.
+    """
+    shown = traceback.TracebackException.from_exception(error)
+    known: set[int] = set()
+    _cut(shown, error, keep, known)
+    return "".join(shown.format()).rstrip()
+
+
+def user_line(error: BaseException) -> str:
+    """``file:line in function`` of the deepest frame that is the user's or a library's; empty when there is none."""
+    found = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if not is_ours(str(frame.f_globals.get("__name__", ""))):
+            found = f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_name}"
+    return found
+
+
+def _cut(shown: traceback.TracebackException, error: BaseException, keep: bool, known: set[int]) -> None:
+    if id(error) in known:
+        return
+    known.add(id(error))
+    modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if len(modules) == len(shown.stack):
+        left = [frame for frame, module in zip(shown.stack, modules, strict=True) if not is_ours(module)]
+        if left or not keep:
+            shown.stack = traceback.StackSummary.from_list(left)
+    for part, other in ((shown.__cause__, error.__cause__), (shown.__context__, error.__context__)):
+        if part is not None and other is not None:
+            _cut(part, other, keep, known)
+    if isinstance(error, BaseExceptionGroup):
+        for part, other in zip(shown.exceptions or (), error.exceptions, strict=False):
+            _cut(part, other, keep, known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import pytest
@@ -227,3 +228,70 @@ def test_a_type_error_of_the_items_themselves_stays_what_it_is(run_workers):
 
     with pytest.raises(UserCodeError, match="TypeError: of the generator"):
         run_workers(1, lambda env: TSetContext(env).parallelize([1], 1).flat_map(items).count())
+
+
+@pytest.mark.parametrize("executor", ["inline", "threads"])
+@pytest.mark.parametrize("code", [0, 3, None])
+def test_a_function_that_exits_is_an_error_of_its_record(run_workers, executor, code):
+    def leave(record):
+        return record if record < 4 else sys.exit(code)
+
+    with pytest.raises(UserCodeError) as caught:
+        run_workers(1, lambda env: TSetContext(env).parallelize(range(10), 1).map(leave).count(), executor=executor)
+    assert f"record 5 (4): sys.exit({code!r})" in caught.value.what
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("step", ["sort", "top"])
+def test_records_without_an_order_are_told_how_to_get_one(run_workers, step, n):
+    def job(env):
+        mixed = TSetContext(env).parallelize([1, "a", 2, "b"], n)
+        return mixed.sort().collect() if step == "sort" else mixed.top(2)
+
+    with pytest.raises(OperatorError) as caught:
+        run_workers(n, job)
+    assert "two records cannot be compared: '<' not supported" in caught.value.what
+    assert "key=str" in caught.value.remedy
+    assert "task -1" not in str(caught.value)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_key_function_of_sort_that_raises_is_told_with_its_record(run_workers, n):
+    def key(record):
+        return record["absent"] if record == "seven" else record
+
+    with pytest.raises(UserCodeError) as caught:
+        run_workers(n, lambda env: TSetContext(env).parallelize(["one", "seven", "two"], n).sort(key=key).collect())
+    error = caught.value
+    assert "key function" in error.what
+    assert "TypeError" in error.what
+    assert error.why == "it was given 'seven'"
+    assert_only_frames_of_the_user(error, "in key")
+
+
+@pytest.mark.parametrize("reducer", ["sum", "max"])
+def test_a_reducer_by_name_that_does_not_fit_shows_no_frames_of_ours(run_workers, reducer):
+    pairs = [("k", 1), ("k", "one"), ("k", 2)]
+    with pytest.raises(UserCodeError, match="TypeError") as caught:
+        run_workers(1, lambda env: TSetContext(env).parallelize(pairs, 1).keyed_reduce(reducer).collect())
+    assert_only_frames_of_the_user(caught.value, "TypeError")
+
+
+@pytest.mark.parametrize("step", ["map", "filter", "for_each", "map_batches"])
+def test_tracebacks_show_the_frames_of_the_user(run_workers, step):
+    def fail(record):
+        raise ValueError("seven is missing")
+
+    def job(env):
+        changed = getattr(TSetContext(env).parallelize([1], 1), step)(fail)
+        return changed and changed.count()
+
+    with pytest.raises(UserCodeError) as caught:
+        run_workers(1, job)
+    assert_only_frames_of_the_user(caught.value, "in fail")
+
+
+def assert_only_frames_of_the_user(error, expected):
+    text = error.details["traceback"]
+    assert expected in text
+    assert "/src/twister2" not in text

@@ -142,3 +142,26 @@ def test_without_fusing_answers_stay_the_same(run_workers, data, n, parts):
     assert {tuple(answer) for answer, _ in fused + plain} == {tuple(expected)}
     assert all(rule for _, rule in fused)
     assert not any(rule for _, rule in plain)
+
+
+@LOOSE
+@given(st.lists(st.integers(0, 4), max_size=300), workers, partitions, st.none() | partitions, st.booleans())
+def test_sort_is_stable(everywhere, keys, n, parts, after, descending):
+    data = list(enumerate(keys))
+    expected = sorted(data, key=operator.itemgetter(1), reverse=descending)
+
+    def job(context):
+        pairs = context.parallelize(data, parts)
+        return pairs.sort(key=operator.itemgetter(1), descending=descending, partitions=after).collect()
+
+    assert everywhere(n, job) == expected
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_equal_keys_of_many_batches_keep_their_order(everywhere, descending):
+    data = list(range(30_000))
+
+    def job(context):
+        return context.parallelize(data, 5).sort(key=lambda _: 0, descending=descending).collect()
+
+    assert everywhere(3, job) == data

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import traceback
 
-__all__ = ["user_line", "user_traceback"]
+__all__ = ["is_ours", "user_line", "user_traceback"]
+
+
+_TESTKIT = "twister2_testkit"
+"""Its suites play the user: their functions are shown as the user's are."""
 
 
 def is_ours(module: str) -> bool:
     """Whether a module belongs to this system or a plugin (``twister2``, ``twister2.*``, ``twister2_*``)."""
-    return module == "twister2" or module.startswith(("twister2.", "twister2_"))
+    package = module.partition(".")[0]
+    return package != _TESTKIT and (package == "twister2" or package.startswith("twister2_"))
 
 
 def user_traceback(error: BaseException, *, keep: bool = True) -> str:
@@ -18,8 +23,7 @@ def user_traceback(error: BaseException, *, keep: bool = True) -> str:
     :param keep: show all frames where no other ones are left, so that an error inside a plugin can be found.
     """
     shown = traceback.TracebackException.from_exception(error)
-    known: set[int] = set()
-    _cut(shown, error, keep, known)
+    _cut(shown, error, keep)
     return "".join(shown.format()).rstrip()
 
 
@@ -32,10 +36,7 @@ def user_line(error: BaseException) -> str:
     return found
 
 
-def _cut(shown: traceback.TracebackException, error: BaseException, keep: bool, known: set[int]) -> None:
-    if id(error) in known:
-        return
-    known.add(id(error))
+def _cut(shown: traceback.TracebackException, error: BaseException, keep: bool) -> None:
     modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
     if len(modules) == len(shown.stack):
         left = [frame for frame, module in zip(shown.stack, modules, strict=True) if not is_ours(module)]
@@ -43,7 +44,7 @@ def _cut(shown: traceback.TracebackException, error: BaseException, keep: bool, 
             shown.stack = traceback.StackSummary.from_list(left)
     for part, other in ((shown.__cause__, error.__cause__), (shown.__context__, error.__context__)):
         if part is not None and other is not None:
-            _cut(part, other, keep, known)
+            _cut(part, other, keep)
     if isinstance(error, BaseExceptionGroup):
         for part, other in zip(shown.exceptions or (), error.exceptions, strict=False):
-            _cut(part, other, keep, known)
+            _cut(part, other, keep)

@@ -24,6 +24,9 @@ _KEY = OptionInfo("function from record to key; the record itself when not given
 _COLUMNS = OptionInfo("key columns of Arrow batches; the first column when not given")
 _BOUNDS = OptionInfo("for range: n_targets - 1 ascending keys; from a sample of all records when not given")
 _DESCENDING = OptionInfo("for range: the largest keys go to target 0", default=False)
+_ORDERED = OptionInfo(
+    "targets get the batches of source 0 first, then those of source 1...; held until a mark", default=False
+)
 _REDUCER = OptionInfo(
     "associative and commutative function of two values, or sum, prod, min, max, and, or", required=True
 )
@@ -43,6 +46,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, type[LaneOperator]], ...] = (
                 "columns": _COLUMNS,
                 "bounds": _BOUNDS,
                 "descending": _DESCENDING,
+                "ordered": _ORDERED,
             },
         ),
         Partition,
@@ -59,6 +63,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, type[LaneOperator]], ...] = (
                 "columns": _COLUMNS,
                 "bounds": _BOUNDS,
                 "descending": _DESCENDING,
+                "ordered": _ORDERED,
             },
         ),
         KeyedPartition,

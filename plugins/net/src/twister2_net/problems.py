@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import Any
 
 from twister2.spec.errors import KeyHashError, OperatorError, Twister2Error, UserCodeError
+from twister2.spec.tracebacks import user_line, user_traceback
 
 
 def short(value: Any, limit: int = 200) -> str:
@@ -21,18 +21,32 @@ def user_error(error: Exception, role: str, label: str, task: int, record: Any) 
     """A user function raised: an error that names the edge, the task and the record."""
     if isinstance(error, Twister2Error):
         return error
-    function = traceback.extract_tb(error.__traceback__)[-1] if error.__traceback__ else None
+    place = label if task < 0 else f"{label}, task {task}"
+    line = user_line(error)
     raised = UserCodeError(
         f"the {role} of {label} raised {type(error).__name__}: {error}",
         why=f"it was given {short(record)}",
         remedy="see the traceback, and mend the function or the data",
-        where=f"{label}, task {task}" + (f", {function.filename}:{function.lineno}" if function else ""),
+        where=place + (f", {line}" if line else ""),
         details={
             "operator": label,
             "partition": task,
             "record": short(record),
-            "traceback": "".join(traceback.format_exception(error)),
+            "traceback": user_traceback(error, keep=False),
         },
+    )
+    raised.__cause__ = error
+    return raised
+
+
+def no_order(label: str, error: TypeError) -> OperatorError:
+    """Keys that cannot be compared with each other."""
+    raised = OperatorError(
+        f"{label}: two records cannot be compared: {error}",
+        why="their keys are of types that have no order",
+        remedy="give key=... a function whose results can be compared, e.g. key=str",
+        where=label,
+        details={"error": short(error)},
     )
     raised.__cause__ = error
     return raised

@@ -8,6 +8,7 @@ from twister2.spec.batch import Batch, is_array, is_arrow, n_records
 from twister2.spec.channel import HeaderKind, Item
 from twister2.spec.errors import OperatorError
 from twister2_net.base import DATA, END, LaneOperator, workers_of
+from twister2_net.inorder import InOrder
 from twister2_net.problems import no_pair, wrong_option
 from twister2_net.sampling import Sampler
 from twister2_net.selectors import PAIR_KEY, Custom, Hash, Range, RoundRobin, Selector, check_partitioner
@@ -82,6 +83,7 @@ class Partition(TaskOperator):
                 f"{len(self.bounds)} bounds do not cut {len(self.context.targets)} ranges",
                 f"give {len(self.context.targets) - 1} bounds, ascending",
             )
+        self.ordered = bool(self.options.get("ordered"))
         self.samples = self.partitioner == "range" and self.bounds is None and len(self.context.targets) > 1
         self.limit = self.config.batch_records if self.context.mode == "batch" else 1
 
@@ -91,6 +93,13 @@ class Partition(TaskOperator):
         self.selectors = {source: self.selector(source, n) for source in self.local_sources}
         self.collected: dict[tuple[int, int], Collected] = {}
         self.held = 0
+        self._in_order: dict[int, InOrder] = {}
+        if self.ordered:
+            memory = self.context.memory
+            self._in_order = {
+                target: InOrder(memory.reserve(f"{self.label}: held for task {target}"))
+                for target in self.local_targets
+            }
 
     def selector(self, source: int, n: int) -> Selector:
         """The selector of one local source."""
@@ -179,13 +188,29 @@ class Partition(TaskOperator):
             if isinstance(selector, Range):
                 selector.bounds = bounds
 
+    def receive(self, target: int) -> Item | None:
+        line = self._in_order.get(target)
+        if line is None or self.closed:
+            return super().receive(target)
+        while not line.ready:
+            item = super().receive(target)
+            if item is None:
+                return None
+            line.take(item)
+        return line.next()
+
     @property
     def is_complete(self) -> bool:
+        if any(line.ready for line in self._in_order.values()):
+            return False
         return (self._sampler is None or self._sampler.over) and super().is_complete
 
     def close(self) -> None:
-        if not self.closed and self._sampler is not None:
-            self._sampler.close()
+        if not self.closed:
+            if self._sampler is not None:
+                self._sampler.close()
+            for line in self._in_order.values():
+                line.close()
         super().close()
 
 

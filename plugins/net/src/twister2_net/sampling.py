@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, n_bytes, records
 from twister2_net.base import DATA, END, workers_of
-from twister2_net.problems import user_error
+from twister2_net.problems import no_order, user_error
 from twister2_net.selectors import arrow_keys
 from twister2_net.trees import Collective, exchange
 
@@ -107,6 +107,8 @@ class Sampler:
             return False
         try:
             bounds = choose_bounds(self._exchange.result, len(self._owner.receivers))
+        except TypeError as error:
+            raise no_order(self._owner.label, error) from error
         except Exception as error:
             raise user_error(error, "order of keys", self._owner.label, -1, self._exchange.result) from error
         self._owner.bounded(bounds)
@@ -117,19 +119,21 @@ class Sampler:
     def _sample(self) -> Sample:
         owner = self._owner
         limit = owner.config.sample_per_target * len(owner.receivers)
-        batches = [batch for _, kind, batch in self._held if kind == DATA]
-        total = sum(len(batch) for batch in batches)
+        batches = [(source, batch) for source, kind, batch in self._held if kind == DATA]
+        total = sum(len(batch) for _, batch in batches)
         # a batch gives as much of the sample as it has of the records
         keys: list[Any] = []
-        for batch in batches:
-            keys += thin(self._keys(batch), max(1, limit * len(batch) // max(1, total)))
+        for source, batch in batches:
+            keys += thin(self._keys(source, batch), max(1, limit * len(batch) // max(1, total)))
         try:
             keys.sort()
+        except TypeError as error:
+            raise no_order(owner.label, error) from error
         except Exception as error:
             raise user_error(error, "order of keys", owner.label, -1, keys) from error
         return total, thin(keys, 2 * limit)
 
-    def _keys(self, batch: Batch) -> Sequence[Any]:
+    def _keys(self, source: int, batch: Batch) -> Sequence[Any]:
         owner = self._owner
         if owner.columns:
             return list(arrow_keys(batch, owner.columns, owner.label))
@@ -141,7 +145,7 @@ class Sampler:
             try:
                 keys.append(owner.key(record))
             except Exception as error:
-                raise user_error(error, "key function", owner.label, -1, record) from error
+                raise user_error(error, "key function", owner.label, source, record) from error
         return keys
 
     def replay(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from twister2.spec.batch import Batch, is_array, is_arrow, n_records, records
 from twister2.spec.errors import KeyHashError, OperatorError, Twister2Error
 from twister2.spec.hashing import N_KEY_GROUPS, stable_hash
-from twister2_net.problems import no_hash, no_pair, short, user_error, wrong_option
+from twister2_net.problems import no_hash, no_order, no_pair, short, user_error, wrong_option
 
 Key = Callable[[Any], Any]
 _REMEMBERED = 1 << 17
@@ -168,13 +168,23 @@ class Range(Selector):
             else:
                 found = [bisect_right(bounds, key(record)) for record in records(batch)]
         except Exception as error:
-            for record in records(batch):
-                try:
-                    bisect_right(bounds, record if key is None else key(record))
-                except Exception as raised:
-                    raise user_error(raised, "order of keys", self.label, self.task, record) from raised
-            raise user_error(error, "order of keys", self.label, self.task, batch) from error
+            raise self._found(batch, error) from error
         return [last - target for target in found] if self.descending else found
+
+    def _found(self, batch: Batch, error: Exception) -> Twister2Error:
+        """The record that made trouble, by trying one after the other."""
+        for record in records(batch):
+            try:
+                key = record if self.key is None else self.key(record)
+            except Exception as raised:
+                return user_error(raised, "key function", self.label, self.task, record)
+            try:
+                bisect_right(self.bounds, key)
+            except TypeError as raised:
+                return no_order(self.label, raised)
+            except Exception as raised:
+                return user_error(raised, "order of keys", self.label, self.task, record)
+        return user_error(error, "order of keys", self.label, self.task, batch)
 
 
 class Custom(Selector):

@@ -10,9 +10,11 @@ import attrs
 
 from twister2.graph import walking
 from twister2.spec.batch import Batch, n_bytes, n_records, records
-from twister2.spec.errors import OperatorError
+from twister2.spec.errors import OperatorError, UserCodeError
 from twister2.spec.tasks import Compute, Emit, TaskContext
+from twister2.spec.tracebacks import user_traceback
 from twister2_tset.problems import short
+from twister2_tset.where import line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,14 +120,34 @@ class SortRecords(Compute):
         self._records.extend(records(batch))
 
     def finish(self, emit: Emit) -> None:
-        """Sort; what is equal stays in the order of arrival."""
+        """Sort; what is equal stays in the order of arrival, which is that of the partitions it comes from."""
         held, self._records = self._records, []
         try:
             held.sort(key=self._key, reverse=self._descending)
-        except TypeError as error:
-            raise incomparable("sort", error) from error
+        except Exception as error:
+            self._find(held)
+            if isinstance(error, TypeError):
+                raise incomparable("sort", error) from error
+            raise
         for begin in range(0, len(held), EMIT_RECORDS):
             emit(held[begin : begin + EMIT_RECORDS])
+
+    def _find(self, held: list[Any]) -> None:
+        """Raise what the key function raises, if it does, with the record."""
+        key = self._key
+        if key is None:
+            return
+        for record in held:
+            try:
+                key(record)
+            except Exception as error:
+                raise UserCodeError(
+                    f"the key function of sort raised {type(error).__name__}: {error}",
+                    why=f"it was given {short(record)}",
+                    remedy="see the traceback, and mend the function or the data",
+                    where=line_of(key),
+                    details={"record_value": short(record), "traceback": user_traceback(error)},
+                ) from error
 
     def close(self) -> None:
         """Give the memory back."""

@@ -90,7 +90,8 @@ class TSet(Generic[T]):
     ) -> TSet[Any]:
         """``function(batch)`` for every batch; it returns a batch (list, numpy array, Arrow record batch) or None.
 
-        :param form: what the function is given: ``"list"``, ``"numpy"``, ``"arrow"``, or batches as they are.
+        :param form: what the function is given: ``"list"``, ``"numpy"``, ``"arrow"``, or batches as they are. The
+            records of an array that it returns are numpy scalars (or rows); return ``array.tolist()`` for Python's own.
         :param releases_gil: the function works outside the GIL, so that ``exec_threads`` may run it in its pool.
         """
         check_function(function, "map_batches")
@@ -128,11 +129,13 @@ class TSet(Generic[T]):
     ) -> TSet[T]:
         """All records in order: within partitions and from each partition to the next.
 
-        Ranges of about equal size are chosen from a sample. Records with equal keys keep no particular order.
+        Ranges of about equal size are chosen from a sample. As with ``sorted``, records with equal keys keep the order
+        they had in this set (by partition, then by place in it), with ``descending`` too. Keys that are not even equal
+        to themselves (NaN) have no order: filter them out first, or give a ``key`` that places them.
         """
         if key is not None:
             check_function(key, "sort", "key")
-        options: dict[str, Any] = {"partitioner": "range", "descending": descending}
+        options: dict[str, Any] = {"partitioner": "range", "descending": descending, "ordered": True}
         if key is not None:
             options["key"] = key
         shows = f"by {_name(key) if key is not None else 'the records'}{', descending' if descending else ''}"
@@ -170,6 +173,7 @@ class TSet(Generic[T]):
         """The ``n`` largest records by ``key``, largest first; with ``largest=False`` the smallest, smallest first.
 
         Equal keys: the record of the earlier partition, and place in it, goes first.
+        NaN has no order (see :meth:`sort`).
         """
         check_count(n, "top", "n", 0)
         if key is not None:

@@ -74,7 +74,7 @@ EQUAL: list[tuple[Any, ...]] = [
 ]
 
 
-@pytest.mark.parametrize("keys", EQUAL, ids=lambda keys: repr(keys[0]))
+@pytest.mark.parametrize("keys", EQUAL, ids=[f"{number}-{type(keys[0]).__name__}" for number, keys in enumerate(EQUAL)])
 def test_equal_keys(keys: tuple[Any, ...]) -> None:
     assert all(key == keys[0] for key in keys)
     assert {stable_hash(key) for key in keys} == {stable_hash(keys[0])}

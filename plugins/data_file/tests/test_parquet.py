@@ -137,3 +137,18 @@ def test_through_fsspec(files):
         assert files.read("memory://pq", format="parquet") == [{"n": 1}, {"n": 2}]
     finally:
         store.rm("/pq", recursive=True)
+
+
+def test_only_rows_for_which_the_predicate_holds_are_read(files, tmp_path):
+    values = [*range(10), None]
+    path = tmp_path / "x.parquet"
+    parquet.write_table(pa.table({"a": values, "b": [str(value) for value in values]}), path, row_group_size=4)
+
+    def rows(*predicate, columns=None):
+        return files.read(path, format="parquet", columns=columns, predicate=predicate)
+
+    assert [row["a"] for row in rows(("a", ">", 6))] == [7, 8, 9]
+    assert rows(("a", "in", [3, 5]), columns=("b",)) == [{"b": "3"}, {"b": "5"}]
+    assert [row["a"] for row in rows(("a", ">=", 2), ("b", "<", "4"))] == [2, 3]
+    with pytest.raises(DataFormatError, match="compared"):
+        rows(("a", "==", "x"))

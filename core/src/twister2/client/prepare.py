@@ -19,6 +19,7 @@ from twister2.control.ticket import Ticket, curve_pair, new_key
 from twister2.host import Pins, PluginHost
 from twister2.host.matching import Match, match
 from twister2.spec.errors import CapabilityError
+from twister2.spec.hashing import hash_seed
 from twister2.spec.rm import Allocation, ResourceGroup, ResourceManager, RmContext
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ def prepare(
         environment={
             "TWISTER2_SLOT_FROM": slot_source.variable,
             "TWISTER2_SLOT_BASE": str(slot_source.base),
+            "PYTHONHASHSEED": hash_seed(job_id),
             "TWISTER2_START_DEADLINE_S": str(job.start_deadline_s),
         },
         ticket=ticket.encode(),

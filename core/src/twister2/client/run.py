@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from twister2.client.configure import configure
 from twister2.client.inside import refuse_inside_worker
-from twister2.spec.errors import JobFailedError
+from twister2.spec.errors import JobFailedError, UsageError
 from twister2.spec.rm import JobState
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def run(
     :raises UsageError: called inside a worker.
     """
     refuse_inside_worker()
-    overrides: dict[str, Any] = {key: dict(value) for key, value in (config or {}).items()}
+    overrides = {key: _table(key, value) for key, value in (config or {}).items()}
     job = overrides.setdefault("job", {})
     for key, value in (("workers", workers), ("name", name)):
         if value is not None:
@@ -56,6 +56,20 @@ def run(
     if outcome.state is not JobState.COMPLETED:
         raise outcome.error or JobFailedError("the job failed", why="no reason was given", remedy="see its logs")
     return [_unpickle(outcome.results[worker]) for worker in sorted(outcome.results)]
+
+
+def _table(key: str, value: Any) -> dict[str, Any]:
+    """A table of the ``config`` argument.
+
+    :raises UsageError: it is none; dotted keys belong into ``settings``.
+    """
+    if "." in key or not isinstance(value, Mapping):
+        raise UsageError(
+            f"config[{key!r}] is not a table",
+            why="config holds nested tables by name",
+            remedy='write config={"job": {"comm": ["mpi"]}}, or settings=["job.comm=mpi"]',
+        )
+    return dict(value)
 
 
 def _unpickle(data: bytes) -> Any:

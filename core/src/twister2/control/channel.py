@@ -124,7 +124,15 @@ class Dialer:
         sock.curve_secretkey = self._secret.encode()
         sock.reconnect_ivl = 20
         sock.reconnect_ivl_max = 1000
-        sock.connect(address)
+        try:
+            sock.connect(address)
+        except zmq.ZMQError as error:
+            sock.close(linger=0)
+            raise NetworkError(
+                f"the job master cannot be dialled at {address}",
+                why=str(error),
+                remedy="see that the address is one this host knows; a path of a socket has at most 107 bytes",
+            ) from error
         return sock
 
     @staticmethod

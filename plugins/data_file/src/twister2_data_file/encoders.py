@@ -52,6 +52,10 @@ class CsvEncoder(Encoder):
         if not self._begun and self._maker.schema.names:
             self._append(self._maker.schema.empty_table())
 
+    def schema(self) -> str:
+        """The columns' names: CSV has no types."""
+        return ", ".join(self._maker.schema.names)
+
     def discard(self) -> None:
         """Nothing is held."""
 
@@ -90,6 +94,10 @@ class ParquetEncoder(Encoder):
         """Write the last row group and the footer."""
         self._flush()
         self._open().close()
+
+    def schema(self) -> str:
+        """Names and types of the columns."""
+        return ", ".join(f"{field.name}: {field.type}" for field in self._maker.schema)
 
     def discard(self) -> None:
         """Close pyarrow's writer, which otherwise would write its footer when it is collected."""

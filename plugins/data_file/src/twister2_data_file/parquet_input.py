@@ -67,11 +67,12 @@ def plan_parquet(
 
 
 class ParquetReader(SplitReader):
-    """Arrow record batches of the wanted columns."""
+    """Arrow record batches of the wanted columns, of the rows for which the predicate holds."""
 
     def __init__(self, request: ReadRequest, splits: Sequence[Split], options: ParquetReadOptions) -> None:
         super().__init__(splits)
         self._columns = list(request.columns) if request.columns is not None else None
+        self._predicate = request.predicate
         self._rows = options.batch_rows
 
     def read_split(self, split: Split, mark: Any) -> Generator[Piece | None, None, None]:
@@ -80,14 +81,56 @@ class ParquetReader(SplitReader):
 
         path, groups = split.spec["path"], split.spec["groups"]
         place, done = mark or (0, 0)
+        read = self._columns
+        if read is not None:
+            read = list(dict.fromkeys([*read, *(column for column, _, _ in self._predicate)]))
         with reading(path), _parquet(path), store_of(path)[0].open(path) as source:
             file = parquet.ParquetFile(source)
             for at in range(int(place), len(groups)):
-                batches = file.iter_batches(self._rows, [groups[at]], columns=self._columns, use_threads=False)
+                batches = file.iter_batches(self._rows, [groups[at]], columns=read, use_threads=False)
                 for number, batch in enumerate(batches):
-                    if number >= done and batch.num_rows:
-                        yield Piece(batch, batch.num_rows, batch.nbytes, [at, number + 1])
+                    if number < done:
+                        continue
+                    rows = _matching(batch, self._predicate, path)
+                    if self._columns is not None:
+                        rows = rows.select(self._columns)
+                    if rows.num_rows:
+                        yield Piece(rows, rows.num_rows, rows.nbytes, [at, number + 1])
                 done = 0
+
+
+def _matching(batch: Any, predicate: Sequence[tuple[str, str, Any]], path: str) -> Any:
+    """The rows for which all comparisons hold; a null satisfies none, as in SQL."""
+    if not predicate:
+        return batch
+    import pyarrow
+    from pyarrow import compute
+
+    compare = {
+        "==": compute.equal,
+        "<": compute.less,
+        "<=": compute.less_equal,
+        ">": compute.greater,
+        ">=": compute.greater_equal,
+    }
+    keep: Any = None
+    for column, comparison, value in predicate:
+        values = batch.column(column)
+        try:
+            if comparison == "in":
+                held = compute.is_in(values, value_set=pyarrow.array(list(value), type=values.type))
+                held = compute.and_(held, compute.is_valid(values))
+            else:
+                held = compare[comparison](values, pyarrow.scalar(value))
+        except (pyarrow.ArrowException, TypeError) as error:
+            raise not_the_format(
+                path,
+                f"column {column!r} of type {values.type} cannot be compared with {value!r}",
+                str(error),
+                "give a value of the column's type",
+            ) from error
+        keep = held if keep is None else compute.and_kleene(keep, held)
+    return batch.filter(keep)
 
 
 def _footer(source: IO[bytes]) -> tuple[Any, Any]:

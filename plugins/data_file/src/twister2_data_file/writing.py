@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, n_records
 from twister2.spec.data import Writer
-from twister2.spec.errors import DataAccessError
+from twister2.spec.errors import DataAccessError, DataFormatError
 from twister2_data_file.problems import writing
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ class Encoder(ABC):
     @abstractmethod
     def finish(self) -> None:
         """Append what the format wants at its end; the file stays open."""
+
+    def schema(self) -> str:
+        """Columns and types of what was written, empty for formats without; parts of one output must agree."""
+        return ""
 
     @abstractmethod
     def discard(self) -> None:
@@ -68,6 +72,7 @@ class PartWriter(Writer):
             return []
         with self._guarded():
             self._encoder_now().finish()
+            schema = self._encoder_now().schema()
             file, source = self._opened()
             layout.store.sync(file)
             file.close()
@@ -80,6 +85,7 @@ class PartWriter(Writer):
             "bytes": size,
             "records": self._records,
             "checkpoint": checkpoint,
+            "schema": schema,
         }
         self._file, self._encoder, self._records = None, None, 0
         return [committable]
@@ -139,6 +145,7 @@ def commit_parts(layout: Layout, committables: Sequence[Any], *, overwrite: bool
     :raises DataAccessError: a prepared part is gone and its target is not it, or a rename fails.
     """
     store = layout.store
+    _compare_schemas(layout, committables)
     with writing(layout.target):
         for part in committables:
             _put_in_place(layout, part, overwrite=overwrite)
@@ -149,6 +156,25 @@ def commit_parts(layout: Layout, committables: Sequence[Any], *, overwrite: bool
         for path in layout.leftovers(all_tasks=True):
             store.remove(path)
         store.remove_folder(layout.staging)
+
+
+def _compare_schemas(layout: Layout, committables: Sequence[Any]) -> None:
+    """Refuse parts that could not be read as one data set; nothing of them is left.
+
+    :raises DataFormatError: two parts have different columns or types; names both.
+    """
+    for part in committables[1:]:
+        if part.get("schema") != committables[0].get("schema"):
+            for each in committables:
+                with contextlib.suppress(OSError):
+                    layout.store.remove(each["source"])
+            layout.store.remove_folder(layout.staging)
+            raise DataFormatError(
+                f"the parts of {layout.target} have different columns",
+                why=f"one has {committables[0]['schema']}; another has {part['schema']}",
+                remedy="give all records the same fields and types, or name the types with the option column_types",
+                where=layout.target,
+            )
 
 
 def _put_in_place(layout: Layout, part: Any, *, overwrite: bool) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from twister2.spec.hashing import hash_seed
 from twister2_rm_standalone.procfs import JOB_MARKER, MASTER_MARKER
 
 PRIVATE = ("TWISTER2_SLOT", "TWISTER2_TICKET", "TWISTER2_MASTER_TICKET", JOB_MARKER, MASTER_MARKER)
@@ -51,7 +52,7 @@ def warm_up(job_id: str) -> bool:
     :raises OSError: it cannot be started.
     """
     cool_down(job_id)
-    environment = {**_inherited(), JOB_MARKER: job_id}
+    environment = _warm_environment(job_id)
     read, write = os.pipe()
     try:
         pid = _spawn(BY_PIPE, environment, read)
@@ -87,14 +88,19 @@ def launch(job_id: str, order: str, environment: Mapping[str, str]) -> int:
     if waiting is not None:
         try:
             # one that was started in another environment is no good: the copies would get that
-            if waiting.environment == {**inherited, JOB_MARKER: job_id}:
+            if waiting.environment == _warm_environment(job_id):
                 os.write(waiting.pipe, f"{order}\n".encode())
                 return waiting.pid
         except BrokenPipeError:
             reap()  # it is gone: a new one does it
         finally:
             os.close(waiting.pipe)
-    return _spawn(order, {**inherited, **environment}, None)
+    return _spawn(order, {**_warm_environment(job_id), **environment}, None)
+
+
+def _warm_environment(job_id: str) -> dict[str, str]:
+    """What must be in the environment when the interpreter starts; the rest comes with the order."""
+    return {**_inherited(), JOB_MARKER: job_id, "PYTHONHASHSEED": hash_seed(job_id)}
 
 
 def _inherited() -> dict[str, str]:

@@ -112,7 +112,7 @@ class TSetContext:
     ) -> TSet[dict[str, Any]]:
         """The rows of Parquet files, as :meth:`read_csv`.
 
-        :param predicate: ``[(column, "==", value), ...]`` by which whole pieces may be skipped; filter the rows too.
+        :param predicate: ``[(column, "==", value), ...]``: only rows for which all hold; whole pieces are skipped by it.
         """
         return self._read_files("read_parquet", "parquet", paths, columns, predicate, partitions, plugin, options)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import pickle
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from twister2.client.configure import configure
@@ -13,7 +14,7 @@ from twister2.spec.errors import JobFailedError, UsageError
 from twister2.spec.rm import JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
 
 def run(

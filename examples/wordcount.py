@@ -47,9 +47,8 @@ def main(env: twister2.WorkerEnvironment) -> dict[str, object]:
 
     context = TSetContext(env, name="wordcount")
     counts = context.read_text(options.inputs).flat_map(str.split).count_by_value()
-    say(f"{counts.explain()}\n")
-
-    say(f"counting with {env.n_workers} workers")
+    plan = counts.explain()
+    say(f"counting with {env.n_workers} worker{'s' if env.n_workers != 1 else ''}")
     started = time.perf_counter()
     counts = counts.cache()
     seconds = time.perf_counter() - started
@@ -67,6 +66,7 @@ def main(env: twister2.WorkerEnvironment) -> dict[str, object]:
         ranked.write_parquet(os.path.join(options.output, "parquet"), column_names=["word", "count"])
         ranked.write_csv(os.path.join(options.output, "csv"), column_names=["word", "count"])
         say(f"all counts: {options.output}/parquet and {options.output}/csv")
+    say(f"\nhow it was counted:\n{plan}")
     return {"total": total, "distinct": distinct, "top": top, "skipped": list(report.skipped)}
 
 
@@ -92,8 +92,9 @@ def shown(word: str, limit: int = 40) -> str:
 def rates(report: ReadReport, words: int, seconds: float) -> str:
     """How fast it was."""
     return (
-        f"{seconds:.2f} s: {words / seconds:,.0f} words/s, {report.records / seconds:,.0f} records/s (lines), "
-        f"{report.n_bytes / seconds / 1e6:,.1f} MB/s ({report.n_bytes:,} bytes)"
+        f"{seconds:.2f} s: {words / seconds:,.0f} words/s; "
+        f"{report.records:,} lines read ({report.records / seconds:,.0f} records/s), "
+        f"{report.n_bytes / 1e6:,.1f} MB of files ({report.n_bytes / seconds / 1e6:,.1f} MB/s)"
     )
 
 

@@ -165,3 +165,12 @@ def test_equal_keys_of_many_batches_keep_their_order(everywhere, descending):
         return context.parallelize(data, 5).sort(key=lambda _: 0, descending=descending).collect()
 
     assert everywhere(3, job) == data
+
+
+def test_a_key_places_nan_last(everywhere):
+    data = [3.0, float("nan"), 1.0, -2.0, float("nan"), 7.5] * 20
+
+    def job(context):
+        return [str(x) for x in context.parallelize(data, 4).sort(key=lambda x: (x != x, x)).collect()]
+
+    assert everywhere(3, job) == [str(x) for x in [-2.0] * 20 + [1.0] * 20 + [3.0] * 20 + [7.5] * 20] + ["nan"] * 40

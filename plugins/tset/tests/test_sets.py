@@ -170,3 +170,15 @@ def test_types_are_followed_by_a_checker(tmp_path, wrong, error):
         assert done.stdout.count(": error:") == 1, done.stdout
     else:
         assert done.returncode == 0, done.stdout
+
+
+def test_a_plan_fits_the_terminal_and_repeats_nothing(run_workers):
+    def job(env):
+        words = TSetContext(env).parallelize(["a b", "b c"], 2).flat_map(str.split)
+        return words.count_by_value().explain()
+
+    lines = run_workers(2, job)[0].splitlines()
+    assert max(len(line) for line in lines) <= 120
+    edges = lines[lines.index("edges") + 1 :]
+    assert edges[0].split() == ["from", "to", "operator"]
+    assert edges[1].count("flat_map (") == 1

@@ -78,7 +78,8 @@ def _edges(edges: Iterable[Edge | EdgePlan], catalog: Catalog | None) -> list[st
         info = catalog.info(edge.operator) if catalog is not None else None
         combines = " (combines before it sends)" if info is not None and info.combines else ""
         options = ", ".join(f"{key}={_value(value)}" for key, value in edge.options.items())
-        rows.append((edge.source, edge.target, edge.operator + combines, options, edge.name))
+        name = "" if edge.name in (edge.target, f"{edge.source}->{edge.target}") else edge.name
+        rows.append((edge.source, edge.target, edge.operator + combines, options, name))
     return _table(rows) if len(rows) > 1 else ["  none"]
 
 
@@ -91,7 +92,10 @@ def _value(value: Any) -> str:
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    """Columns under their titles; those without an entry are left out."""
+    columns = [column for column in range(len(rows[0])) if any(row[column] for row in rows[1:])]
+    rows = [tuple(row[column] for column in columns) for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(columns))]
     return [
         "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]

@@ -77,10 +77,14 @@ def work(view: JobView, bar: bool) -> str:
 
 
 def last_line(view: JobView, state: str, reason: str, seconds: float) -> str:
-    """``words COMPLETED in 12.3 s: 4 workers, 12.3M records, 510M bytes``."""
+    """``words COMPLETED in 12.3 s: 4 workers, 12.3M records, 510M bytes in memory``.
+
+    The bytes are those of the records as batches, not of the files they come from.
+    """
     facts = [f"{view.n_workers} workers"]
     if view.attempt > 1:
         facts.append(f"{view.attempt} attempts")
-    facts += [f"{amount(value)} {field}" for field, value in view.totals().items() if value]
+    units = {"bytes": "bytes in memory"}
+    facts += [f"{amount(value)} {units.get(field, field)}" for field, value in view.totals().items() if value]
     ending = f"; {plain(reason)}" if reason else ""
     return f"{plain(view.job.name)} {state.upper()} in {span(seconds)}: {', '.join(facts)}{ending}"

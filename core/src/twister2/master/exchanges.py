@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from twister2.spec.errors import DeadlineError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @attrs.define
@@ -27,6 +30,7 @@ class Exchanges:
     def __init__(self, n_workers: int) -> None:
         self._n = n_workers
         self._open: dict[tuple[str, str], Exchange] = {}
+        self._fence: dict[int, Mapping[str, str]] = {}
 
     def add(self, worker: int, kind: str, name: str, value: Any, deadline_s: float | None) -> list[Any] | None:
         """Take a worker's value; returns all values by worker id once everybody has come."""
@@ -38,6 +42,15 @@ class Exchanges:
             return None
         del self._open[(kind, name)]
         return [exchange.values[index] for index in range(self._n)]
+
+    def fence(self, rank: int, puts: Mapping[str, str]) -> dict[str, str] | None:
+        """Take the pairs a rank brings to a PMI fence; returns everybody's once all have come."""
+        self._fence[rank] = puts
+        if len(self._fence) < self._n:
+            return None
+        everything = {key: value for each in self._fence.values() for key, value in each.items()}
+        self._fence = {}
+        return everything
 
     def overdue(self) -> DeadlineError | None:
         """The error of an exchange whose deadline has passed."""

@@ -21,7 +21,7 @@ from twister2.master.exchanges import Exchanges
 from twister2.master.joining import refusal, start, welcome
 from twister2.master.relay import Relay
 from twister2.master.slots import Slot
-from twister2.master.status import worker_status
+from twister2.master.status import job_status
 from twister2.master.steps import find_mismatch
 from twister2.spec.errors import (
     JobKilledError,
@@ -72,17 +72,16 @@ class Job:
         self.clients = Clients(facts.client_key, post)
         self._exchanges = Exchanges(facts.n_workers)
         self._groups: dict[int, frozenset[int]] = {}
-        self._fences: dict[int, dict[str, str]] = {}
         self._cause: Twister2Error | None = None
         self._started = self._someone_runs = False
-        self._begun = time.monotonic()
+        self.begun = time.monotonic()
         self._waiting_since = time.monotonic()
         self._aborted_at = 0.0
         self._before_package: list[tuple[bytes, Message]] = []
         self._suspicion: tuple[Twister2Error, int, float] | None = None
         """A broken connection, by whom, and until when a better explanation is waited for."""
         self.relay = relay = Relay(post, self.clients, journal)
-        self._checkpoints = Checkpoints(facts.job_id, facts.config.checkpoint.keep, store)
+        self.checkpoints = Checkpoints(facts.job_id, facts.config.checkpoint.keep, store)
         self._handlers: dict[str, Callable[[Slot, Message], None]] = {
             "beat": self._on_beat,
             "output": relay.output,
@@ -159,9 +158,14 @@ class Job:
         self._journal.event("worker_joined", worker=slot.number, attempt=self.attempt, host=body["node"]["host"])
         if self.state is JobState.QUEUED:
             self._set_state(JobState.STARTING, "workers are joining")
-        self.clients.tell("worker", {"kind": "joined", "worker_id": slot.number, "attempt": self.attempt, "text": ""})
+        self._tell_of(slot, "joined")
         self._welcome(slot, "welcome")
         self._start_if_complete()
+
+    def _tell_of(self, slot: Slot, kind: str, text: str = "") -> dict[str, Any]:
+        event = {"kind": kind, "worker_id": slot.number, "attempt": self.attempt, "text": text}
+        self.clients.tell("worker", event)
+        return event
 
     def _welcome(self, slot: Slot, kind: str) -> None:
         body, blobs = welcome(self.facts, slot, self.attempt, self.package)
@@ -171,11 +175,10 @@ class Job:
         if self._started or any(slot.phase != "joined" for slot in self.slots) or self._cause is not None:
             return
         self._started = True
-        told = start(self.facts, self.slots, self.attempt, self._checkpoints.latest)
-        for slot in self.slots:
-            self._post(slot.peer, "start", {"start": told, "attempt": self.attempt})
+        told = start(self.facts, self.slots, self.attempt, self.checkpoints.latest)
+        self._post_all("start", {"start": told, "attempt": self.attempt})
         self._journal.event(
-            "attempt_started", attempt=self.attempt, workers=len(self.slots), checkpoint=self._checkpoints.latest
+            "attempt_started", attempt=self.attempt, workers=len(self.slots), checkpoint=self.checkpoints.latest
         )
         self._set_state(JobState.RUNNING, "")
         self.clients.tell("attempt", {"attempt": self.attempt, "n_workers": len(self.slots)})
@@ -199,33 +202,33 @@ class Job:
         body = message.body
         values = self._exchanges.add(slot.number, body["kind"], body["name"], body["value"], body["deadline_s"])
         if values is not None:
-            for each in self.slots:
-                self._post(each.peer, "exchanged", {"kind": body["kind"], "name": body["name"], "values": values})
+            self._post_all("exchanged", {"kind": body["kind"], "name": body["name"], "values": values})
 
     def _on_request(self, slot: Slot, message: Message) -> None:
         """State objects for workers that do not see the store."""
-        body, data = self._checkpoints.serve(message)
+        body, data = self.checkpoints.serve(message)
         self._post(slot.peer, "reply", body, [data])
 
     def _on_committing(self, slot: Slot, message: Message) -> None:
-        self._checkpoints.begin()
+        self.checkpoints.begin()
 
     def _on_committed(self, slot: Slot, message: Message) -> None:
-        self._checkpoints.committed(message.body["checkpoint"])
-        self._journal.event("checkpoint_committed", checkpoint=self._checkpoints.latest)
-        self.clients.tell("checkpoint", {"number": self._checkpoints.latest})
+        self.checkpoints.committed(message.body["checkpoint"])
+        self._journal.event("checkpoint_committed", checkpoint=self.checkpoints.latest)
+        self.clients.tell("checkpoint", {"number": self.checkpoints.latest})
 
     def _on_group(self, slot: Slot, message: Message) -> None:
         self._groups[message.body["number"]] = frozenset(message.body["members"])
 
     def _on_fence(self, slot: Slot, message: Message) -> None:
         """A PMI fence: all ranks' key-value pairs go to all."""
-        self._fences[slot.number] = dict(message.body["puts"])
-        if len(self._fences) == len(self.slots):
-            puts = {key: value for each in self._fences.values() for key, value in each.items()}
-            self._fences = {}
-            for each in self.slots:
-                self._post(each.peer, "fenced", {"puts": puts})
+        puts = self._exchanges.fence(slot.number, message.body["puts"])
+        if puts is not None:
+            self._post_all("fenced", {"puts": puts})
+
+    def _post_all(self, kind: str, body: dict[str, Any]) -> None:
+        for slot in self.slots:
+            self._post(slot.peer, kind, body)
 
     def _on_failed(self, slot: Slot, message: Message) -> None:
         if self.state.final:
@@ -252,6 +255,7 @@ class Job:
         if body["returned"] and self._cause is None:
             self.results[slot.number] = message.blobs[0] if message.blobs else b""
         elif not body["failed"] and self._cause is None:
+            self._tell_of(slot, "lost", f"its user process ended with code {body['code']}")
             self._abort(exited(slot, body["code"]), by=slot.number)
         self._check_steps()
         self._finish_attempt_if_over()
@@ -281,8 +285,7 @@ class Job:
             return
         slot.phase = "lost"
         self._journal.event("worker_lost", worker=slot.number, attempt=self.attempt, why=why)
-        event = {"kind": "lost", "worker_id": slot.number, "attempt": self.attempt, "text": why}
-        self.clients.tell("worker", event)
+        event = self._tell_of(slot, "lost", why)
         for other in self.slots:
             if other.phase == "joined":
                 self._post(other.peer, "event", event)
@@ -370,7 +373,7 @@ class Job:
         self.attempt += 1
         self.join_key = new_key()
         self._cause, self._suspicion, self._started, self.results = None, None, False, {}
-        self._exchanges, self._groups, self._fences = Exchanges(len(self.slots)), {}, {}
+        self._exchanges, self._groups = Exchanges(len(self.slots)), {}
         self._waiting_since = time.monotonic()
         why = cause.what if cause else ""
         self._set_state(JobState.RESTARTING, f"attempt {self.attempt} of {self.facts.config.attempts}: {why}")
@@ -383,6 +386,7 @@ class Job:
             else:
                 slot.phase, slot.heard = "joined", time.monotonic()
                 self._welcome(slot, "next")
+                self._tell_of(slot, "restarted")
         if lost_slots:
             self._manager.start_attempt(self.attempt, lost_slots)
         self._start_if_complete()
@@ -418,7 +422,7 @@ class Job:
     def _end(self, state: JobState, error: Twister2Error | None) -> None:
         self.error = error
         self._set_state(state, error.what if error else "")
-        seconds = round(time.monotonic() - self._begun, 3)
+        seconds = round(time.monotonic() - self.begun, 3)
         self._journal.event("job_ended", state=state.value, seconds=seconds, error=error.to_dict() if error else None)
         for slot in self.slots:
             if slot.phase in ("joined", "ended"):
@@ -433,13 +437,13 @@ class Job:
         """Tell the clients: state, error, results. The last thing the master says, when all processes have ended."""
         self.finished = True
         try:
-            self._checkpoints.remove_all()
+            self.checkpoints.remove_all()
         except Twister2Error as error:
             self._journal.event("checkpoints_left", error=error.to_dict())
         body = {
             "state": self.state.value,
             "error": self.error.to_dict() if self.error else None,
-            "seconds": round(time.monotonic() - self._begun, 3),
+            "seconds": round(time.monotonic() - self.begun, 3),
             "attempts": self.attempt,
             "workers": sorted(self.results),
         }
@@ -469,22 +473,12 @@ class Job:
         elif message.kind == "kill":
             self.kill(str(message.body.get("reason", "")))
         elif message.kind == "status":
-            self._post(peer, "status", self.status())
+            self._post(peer, "status", job_status(self))
         elif message.kind == "took":
             self.clients.took(peer, int(message.body["size"]))
             self.relay.release()
         elif message.kind == "detach":
             self.clients.detach(peer)
-
-    def status(self) -> dict[str, Any]:
-        """What ``twister2 status`` shows: plain data."""
-        seconds = round(time.monotonic() - self._begun, 3)
-        facts = {"state": self.state.value, "reason": self.reason, "attempt": self.attempt, "seconds": seconds}
-        return {
-            **facts,
-            "checkpoint": self._checkpoints.latest,
-            "workers": [worker_status(slot) for slot in self.slots],
-        }
 
     def _set_state(self, state: JobState, reason: str) -> None:
         self.state, self.reason = state, reason

@@ -6,7 +6,20 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from twister2.master.job import Job
     from twister2.master.slots import Slot
+
+
+def job_status(job: Job) -> dict[str, Any]:
+    """The job with all its workers."""
+    return {
+        "state": job.state.value,
+        "reason": job.reason,
+        "attempt": job.attempt,
+        "seconds": round(time.monotonic() - job.begun, 3),
+        "checkpoint": job.checkpoints.latest,
+        "workers": [worker_status(slot) for slot in job.slots],
+    }
 
 
 def worker_status(slot: Slot) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import shutil
@@ -82,10 +83,8 @@ class ThreadLink(Conversation):
         return self._read
 
     def poll(self, timeout_s: float = 0.0) -> bool:
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self._read, 4096)
-        except BlockingIOError:
-            pass
         came = False
         while True:
             try:

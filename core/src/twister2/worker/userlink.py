@@ -49,9 +49,9 @@ class ProcessLink(Conversation):
             self._cause = MasterLostError(
                 "this worker's supervisor has gone", why="its end of the pipe is closed", remedy="see the job's log"
             )
-        if not came and timeout_s > 0 and not self._pipe.closed:
-            if select.select([self._pipe], [], [], timeout_s)[0]:
-                return self.poll(0.0)
+        wait = not came and timeout_s > 0 and not self._pipe.closed
+        if wait and select.select([self._pipe], [], [], timeout_s)[0]:
+            return self.poll(0.0)
         return came
 
     def take(self, kind: str, body: Mapping[str, Any], blob: bytes) -> None:

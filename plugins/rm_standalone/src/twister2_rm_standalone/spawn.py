@@ -83,7 +83,6 @@ def launch(job_id: str, order: str, environment: Mapping[str, str]) -> int:
     :param environment: what the copies get beside this process's environment.
     :raises OSError: no launcher can be started.
     """
-    inherited = _inherited()
     waiting = _take(job_id)
     if waiting is not None:
         try:

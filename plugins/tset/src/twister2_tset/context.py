@@ -112,7 +112,7 @@ class TSetContext:
     ) -> TSet[dict[str, Any]]:
         """The rows of Parquet files, as :meth:`read_csv`.
 
-        :param predicate: ``[(column, "==", value), ...]``: only rows for which all hold; whole pieces are skipped by it.
+        :param predicate: ``[(column, "==", value), ...]``: only rows for which all hold; it also skips whole pieces.
         """
         return self._read_files("read_parquet", "parquet", paths, columns, predicate, partitions, plugin, options)
 

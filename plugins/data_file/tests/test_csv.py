@@ -119,6 +119,13 @@ def test_different_headers_name_both_files(files, tmp_path):
     assert all(part in str(caught.value) for part in ("1.csv", "2.csv", "'b'"))
 
 
+def test_only_rows_for_which_the_predicate_holds_are_read(files, people):
+    rows = files.read(people, format="csv", columns=("name",), predicate=(("age", ">", 88), ("town", "==", "t3")))
+    assert rows == [{"name": f"p{number}"} for number in range(20_000) if number % 90 == 89 and number % 7 == 3]
+    with pytest.raises(DataFormatError, match="no column 'nix'"):
+        files.plan(people, format="csv", predicate=(("nix", "==", 1),))
+
+
 def test_bad_options(files, people):
     with pytest.raises(DataFormatError, match="no column 'nix'"):
         files.plan(people, format="csv", columns=("nix",))

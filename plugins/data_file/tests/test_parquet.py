@@ -150,5 +150,11 @@ def test_only_rows_for_which_the_predicate_holds_are_read(files, tmp_path):
     assert [row["a"] for row in rows(("a", ">", 6))] == [7, 8, 9]
     assert rows(("a", "in", [3, 5]), columns=("b",)) == [{"b": "3"}, {"b": "5"}]
     assert [row["a"] for row in rows(("a", ">=", 2), ("b", "<", "4"))] == [2, 3]
+    assert [row["a"] for row in rows(("a", "!=", 3))] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert rows(("a", "==", None)) == rows(("a", "in", [None])) == []
     with pytest.raises(DataFormatError, match="compared"):
         rows(("a", "==", "x"))
+    with pytest.raises(UsageError, match="a list of values"):
+        rows(("b", "in", "123"))
+    with pytest.raises(UsageError, match="no comparison"):
+        rows("a > 3")

@@ -29,8 +29,9 @@ class ReadRequest:
 
     :ivar uris: paths, globs or URIs, as given. :ivar format: ``"text"``, ``"csv"``, ``"parquet"``..., of the backend's
         formats.
-    :ivar columns: wanted columns, None for all. :ivar predicate: ``[(column, "==", value), ...]`` (all must hold) that
-        a backend may use to skip whole splits; readers need not filter by it.
+    :ivar columns: wanted columns, None for all. :ivar predicate: ``[(column, "==", value), ...]`` (all must hold; a
+        null satisfies none): readers give exactly the rows that satisfy it, and planning may leave out whole splits by
+        it. A backend that cannot filter a format raises UsageError in ``plan`` when there is one.
     :ivar options: of the format, checked by the backend.
     """
 

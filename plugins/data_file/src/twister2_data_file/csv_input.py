@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 from twister2.spec.data import ReadPlan, ReadRequest, Split
 from twister2.spec.errors import DataError, DataFormatError
 from twister2_data_file.arrow_types import types_named
+from twister2_data_file.filtering import check_predicate, columns_to_read, matching
 from twister2_data_file.inputs import cut, split_size
 from twister2_data_file.problems import not_the_format, reading
 from twister2_data_file.reading import Piece, SplitReader
@@ -31,13 +32,15 @@ def plan_csv(request: ReadRequest, files: Sequence[FoundFile], n_tasks: int, opt
 
     :raises DataFormatError: files have different headers; names both and the field.
     """
+    check_predicate(request.predicate)
     full = [file for file in files if file.size > 0]
     if not full:
         return ReadPlan(())
     names = _names(full[0].path, options)
     for file in full[1:]:
         _compare(full[0].path, names, file.path, _names(file.path, options))
-    _check_columns([*(request.columns or ()), *options.column_types], names, full[0].path)
+    named = [*(request.columns or ()), *(column for column, _, _ in request.predicate), *options.column_types]
+    _check_columns(named, names, full[0].path)
     types = _types(full[0].path, names, options) | dict(options.column_types)
     size = split_size(full, n_tasks, options.split_mb)
     extra = {"names": list(names), "types": types}
@@ -51,20 +54,23 @@ def plan_csv(request: ReadRequest, files: Sequence[FoundFile], n_tasks: int, opt
 
 
 class CsvReader(SplitReader):
-    """Arrow record batches of the wanted columns, all of one schema."""
+    """Arrow record batches of the wanted columns, all of one schema, of the rows for which the predicate holds."""
 
     def __init__(self, request: ReadRequest, splits: Sequence[Split], options: CsvReadOptions) -> None:
         super().__init__(splits)
         self._columns = request.columns
+        self._predicate = request.predicate
         self._options = options
 
     def read_split(self, split: Split, mark: Any) -> Generator[Piece | None, None, None]:
         """Batches of a split; a mark is the number of batches before it."""
         path, done = split.spec["path"], int(mark or 0)
+        read = columns_to_read(self._columns, self._predicate)
         with reading(path), open_bytes(path) as file:
-            for number, batch in enumerate(_parse(file, split, self._columns, self._options)):
-                if number >= done and batch.num_rows:
-                    yield Piece(batch, batch.num_rows, batch.nbytes, number + 1)
+            for number, batch in enumerate(_parse(file, split, read, self._options)):
+                if number >= done:
+                    rows = matching(batch, self._predicate, self._columns, path)
+                    yield Piece(rows, rows.num_rows, rows.nbytes, number + 1) if rows.num_rows else None
 
 
 def _parse(file: IO[bytes], split: Split, columns: Sequence[str] | None, options: CsvReadOptions) -> Iterator[Any]:

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import operator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from twister2.spec.data import ReadPlan, ReadRequest, Split
-from twister2.spec.errors import DataFormatError, UsageError
+from twister2.spec.errors import DataFormatError
 from twister2_data_file.arrow_types import difference
+from twister2_data_file.filtering import check_predicate, columns_to_read, matching, may_hold
 from twister2_data_file.inputs import split_size
 from twister2_data_file.problems import not_the_format, reading
 from twister2_data_file.reading import Piece, SplitReader
 from twister2_data_file.stores import FoundFile, store_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Generator, Sequence
 
     from twister2_data_file.options import ParquetReadOptions
-
-_MAY_HOLD: Mapping[str, Callable[[Any, Any, Any], bool]] = {
-    "==": lambda low, high, value: low <= value <= high,
-    "!=": lambda _low, _high, _value: True,  # bounds may be truncated, and NaN is in no statistics
-    "<": lambda low, _, value: operator.lt(low, value),
-    "<=": lambda low, _, value: operator.le(low, value),
-    ">": lambda _, high, value: operator.gt(high, value),
-    ">=": lambda _, high, value: operator.ge(high, value),
-    "in": lambda low, high, values: any(low <= value <= high for value in values),
-}
-"""Whether a row group with values in ``[low, high]`` may hold a row for which the comparison is true."""
 
 
 def plan_parquet(
@@ -38,13 +27,7 @@ def plan_parquet(
 
     :raises DataFormatError: a file is not Parquet, lacks a wanted column, or two files have different schemas.
     """
-    for _, comparison, _ in request.predicate:
-        if comparison not in _MAY_HOLD:
-            raise UsageError(
-                f"predicate: no comparison {comparison!r}",
-                why=f"those that can be used are {', '.join(_MAY_HOLD)}",
-                remedy="use one of them, or filter the records",
-            )
+    check_predicate(request.predicate)
     size = split_size(files, n_tasks, options.split_mb)
     splits: list[Split] = []
     first: tuple[str, Any] | None = None
@@ -81,9 +64,7 @@ class ParquetReader(SplitReader):
 
         path, groups = split.spec["path"], split.spec["groups"]
         place, done = mark or (0, 0)
-        read = self._columns
-        if read is not None:
-            read = list(dict.fromkeys([*read, *(column for column, _, _ in self._predicate)]))
+        read = columns_to_read(self._columns, self._predicate)
         with reading(path), _parquet(path), store_of(path)[0].open(path) as source:
             file = parquet.ParquetFile(source)
             for at in range(int(place), len(groups)):
@@ -91,46 +72,10 @@ class ParquetReader(SplitReader):
                 for number, batch in enumerate(batches):
                     if number < done:
                         continue
-                    rows = _matching(batch, self._predicate, path)
-                    if self._columns is not None:
-                        rows = rows.select(self._columns)
-                    if rows.num_rows:
-                        yield Piece(rows, rows.num_rows, rows.nbytes, [at, number + 1])
+                    rows = matching(batch, self._predicate, self._columns, path)
+                    full = Piece(rows, rows.num_rows, rows.nbytes, [at, number + 1])
+                    yield full if rows.num_rows else None
                 done = 0
-
-
-def _matching(batch: Any, predicate: Sequence[tuple[str, str, Any]], path: str) -> Any:
-    """The rows for which all comparisons hold; a null satisfies none, as in SQL."""
-    if not predicate:
-        return batch
-    import pyarrow
-    from pyarrow import compute
-
-    compare = {
-        "==": compute.equal,
-        "<": compute.less,
-        "<=": compute.less_equal,
-        ">": compute.greater,
-        ">=": compute.greater_equal,
-    }
-    keep: Any = None
-    for column, comparison, value in predicate:
-        values = batch.column(column)
-        try:
-            if comparison == "in":
-                held = compute.is_in(values, value_set=pyarrow.array(list(value), type=values.type))
-                held = compute.and_(held, compute.is_valid(values))
-            else:
-                held = compare[comparison](values, pyarrow.scalar(value))
-        except (pyarrow.ArrowException, TypeError) as error:
-            raise not_the_format(
-                path,
-                f"column {column!r} of type {values.type} cannot be compared with {value!r}",
-                str(error),
-                "give a value of the column's type",
-            ) from error
-        keep = held if keep is None else compute.and_kleene(keep, held)
-    return batch.filter(keep)
 
 
 def _footer(source: IO[bytes]) -> tuple[Any, Any]:
@@ -183,11 +128,8 @@ def _may_match(metadata: Any, number: int, request: ReadRequest) -> bool:
         statistics = columns[name].statistics if name in columns else None
         if statistics is None or not statistics.has_min_max:
             continue
-        try:
-            if not _MAY_HOLD[comparison](statistics.min, statistics.max, value):
-                return False
-        except TypeError:
-            continue  # a value of another kind: the statistics say nothing about it
+        if not may_hold(comparison, statistics.min, statistics.max, value):
+            return False
     return True
 
 

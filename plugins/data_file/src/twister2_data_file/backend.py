@@ -16,6 +16,7 @@ from twister2_data_file.options import (
     CsvWriteOptions,
     ParquetReadOptions,
     ParquetWriteOptions,
+    TableWriteOptions,
     TextReadOptions,
     TextWriteOptions,
     checked,
@@ -80,7 +81,8 @@ class FileBackend(DataBackend):
         layout = Layout(request, single_file=options.single_file)
         with writing(layout.target):
             layout.check_free(overwrite=options.overwrite)
-        return PartWriter(layout, _encoder_maker(options, layout.target))
+        known = isinstance(options, TableWriteOptions) and options.column_names is not None
+        return PartWriter(layout, _encoder_maker(options, layout.target), columns_known=known)
 
     def commit(self, request: WriteRequest, committables: Sequence[Any]) -> None:
         """Rename the parts into place (copy in stores without a rename)."""

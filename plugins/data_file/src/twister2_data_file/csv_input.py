@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from twister2.spec.data import ReadPlan, ReadRequest, Split
 from twister2.spec.errors import DataError, DataFormatError
-from twister2_data_file.arrow_types import types_named
+from twister2_data_file.arrow_types import common_type, types_named
 from twister2_data_file.filtering import check_predicate, columns_to_read, matching
 from twister2_data_file.inputs import cut, split_size
 from twister2_data_file.problems import not_the_format, reading
@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from twister2_data_file.options import CsvReadOptions
     from twister2_data_file.stores import FoundFile
 
+GUESSED_FILES = 64
+"""How many files are looked into for the types of columns."""
+
 _ROW = re.compile(r"Row #(\d+)")
 
 
 def plan_csv(request: ReadRequest, files: Sequence[FoundFile], n_tasks: int, options: CsvReadOptions) -> ReadPlan:
-    """Splits of all files. Names come from the first file's header, types from its first block.
+    """Splits of all files. Names come from the first file's header, types from the first blocks of several.
 
     :raises DataFormatError: files have different headers; names both and the field.
     """
@@ -41,7 +44,7 @@ def plan_csv(request: ReadRequest, files: Sequence[FoundFile], n_tasks: int, opt
         _compare(full[0].path, names, file.path, _names(file.path, options))
     named = [*(request.columns or ()), *(column for column, _, _ in request.predicate), *options.column_types]
     _check_columns(named, names, full[0].path)
-    types = _types(full[0].path, names, options) | dict(options.column_types)
+    types = _common_types(full, names, options) | dict(options.column_types)
     size = split_size(full, n_tasks, options.split_mb)
     extra = {"names": list(names), "types": types}
     splits = [
@@ -196,19 +199,32 @@ def _check_columns(wanted: Sequence[str], names: Sequence[str], path: str) -> No
         )
 
 
-def _types(path: str, names: Sequence[str], options: CsvReadOptions) -> dict[str, str]:
-    """Type names by column, as pyarrow guesses them from the first block of the first file."""
+def _common_types(files: Sequence[FoundFile], names: Sequence[str], options: CsvReadOptions) -> dict[str, str]:
+    """Type names by column that suit the first blocks of the first files; where none does, that of the first file."""
+    found: dict[str, Any] = {}
+    for file in files[:GUESSED_FILES]:
+        for name, guess in _guessed(file.path, names, options).items():
+            common = common_type(found[name], guess) if name in found else guess
+            if common is not None:
+                found[name] = common
+    return {name: "string" if str(found[name]) == "null" else str(found[name]) for name in names}
+
+
+def _guessed(path: str, names: Sequence[str], options: CsvReadOptions) -> dict[str, Any]:
+    """Arrow types by column, as pyarrow guesses them from the first block of a file."""
+    import pyarrow
+
     split = Split(path, {"path": path, "start": 0, "end": None, "names": list(names), "types": options.column_types})
     try:
         with reading(path), open_bytes(path) as file:
             batch = next(_parse(file, split, None, options), None)
     except DataError as error:
         if isinstance(error, DataFormatError) and "gzip" not in error.what:
-            return dict.fromkeys(names, "string")  # the reader will say what is wrong, and where
+            return dict.fromkeys(names, pyarrow.null())  # the reader will say what is wrong, and where
         raise
     if batch is None:
-        return dict.fromkeys(names, "string")
-    return {field.name: "string" if str(field.type) == "null" else str(field.type) for field in batch.schema}
+        return dict.fromkeys(names, pyarrow.null())
+    return {field.name: field.type for field in batch.schema}
 
 
 def _malformed(path: str, begin: int, error: Exception, bad_rows: Sequence[Any]) -> DataFormatError:

@@ -6,6 +6,7 @@ import contextlib
 from typing import IO, TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, records, text_block
+from twister2_data_file.arrow_types import schema_text
 from twister2_data_file.tables import TableMaker
 from twister2_data_file.writing import Encoder
 
@@ -53,8 +54,8 @@ class CsvEncoder(Encoder):
             self._append(self._maker.schema.empty_table())
 
     def schema(self) -> str:
-        """The columns' names: CSV has no types."""
-        return ", ".join(self._maker.schema.names)
+        """The columns, as text."""
+        return schema_text(self._maker.schema)
 
     def discard(self) -> None:
         """Nothing is held."""
@@ -65,6 +66,9 @@ class CsvEncoder(Encoder):
         options = csv.WriteOptions(
             include_header=self._options.header and not self._begun, delimiter=self._options.delimiter
         )
+        if table.num_columns == 1 and table.column(0).null_count:
+            # a line with nothing on it is no row to readers of CSV
+            table = table.set_column(0, table.schema.names[0], table.column(0).cast("string").fill_null(""))
         sink = BufferOutputStream()
         csv.write_csv(table, sink, options)
         self._file.write(sink.getvalue())
@@ -96,8 +100,8 @@ class ParquetEncoder(Encoder):
         self._open().close()
 
     def schema(self) -> str:
-        """Names and types of the columns."""
-        return ", ".join(f"{field.name}: {field.type}" for field in self._maker.schema)
+        """The columns, as text."""
+        return schema_text(self._maker.schema)
 
     def discard(self) -> None:
         """Close pyarrow's writer, which otherwise would write its footer when it is collected."""
@@ -109,6 +113,7 @@ class ParquetEncoder(Encoder):
         from pyarrow import parquet
 
         if self._writer is None:
+            self._maker.freeze()
             self._writer = parquet.ParquetWriter(self._file, self._maker.schema, compression=self._options.compression)
         return self._writer
 
@@ -116,6 +121,6 @@ class ParquetEncoder(Encoder):
         import pyarrow
 
         if self._held:
-            table = pyarrow.concat_tables(self._held)
+            table = pyarrow.concat_tables(self._maker.fitted(table) for table in self._held)
             self._held, self._n_held = [], 0
             self._open().write_table(table, row_group_size=self._options.row_group_rows)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SUCCESS = "_SUCCESS"
 SUFFIXES = {"text": "txt", "csv": "csv", "parquet": "parquet"}
-_TEMPORARY = re.compile(r"a(\d+)-t(\d+)-c(\d+)\.tmp")
+_TEMPORARY = re.compile(r"a(\d+)-t(\d+)-c(\d+)(?:-u)?\.tmp")
 _PART = re.compile(r"part-\d{5,}(-c\d{6,})?\.(txt|csv|parquet)")
 
 

@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from twister2.spec.data import ReadPlan, ReadRequest, Split
 from twister2.spec.errors import DataFormatError
-from twister2_data_file.arrow_types import difference
+from twister2_data_file.arrow_types import difference, told
 from twister2_data_file.filtering import check_predicate, columns_to_read, matching, may_hold
 from twister2_data_file.inputs import split_size
 from twister2_data_file.problems import not_the_format, reading
@@ -46,7 +46,7 @@ def plan_parquet(
             )
         groups = [number for number in range(metadata.num_row_groups) if _may_match(metadata, number, request)]
         splits += _cut(file.path, metadata, groups, size)
-    return ReadPlan(tuple(splits), schema=None if first is None else _told(first[1]))
+    return ReadPlan(tuple(splits), schema=None if first is None else told(first[1]))
 
 
 class ParquetReader(SplitReader):
@@ -113,10 +113,6 @@ def _wanted(schema: Any, request: ReadRequest, path: str) -> Any:
             path, f"has no column {missing[0]!r}", f"its columns are {schema.names}", "name columns that are there"
         )
     return schema if request.columns is None else pyarrow.schema([schema.field(name) for name in request.columns])
-
-
-def _told(schema: Any) -> str:
-    return ", ".join(f"{field.name}: {field.type}" for field in schema)
 
 
 def _may_match(metadata: Any, number: int, request: ReadRequest) -> bool:

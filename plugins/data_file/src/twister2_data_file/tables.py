@@ -7,11 +7,14 @@ from typing import Any
 
 from twister2.spec.batch import Batch, is_array, is_arrow
 from twister2.spec.errors import DataFormatError
-from twister2_data_file.arrow_types import types_named
+from twister2_data_file.arrow_types import common_type, types_named
 
 
 class TableMaker:
-    """Makes Arrow tables; the first batch (or the options) fixes the schema, later ones are cast to it.
+    """Makes Arrow tables; the first batch (or the options) gives the schema, later ones are cast to it.
+
+    A column whose type is not named by the options may widen with a later batch: nothing but None becomes any type, and
+    integers become floating point (see :func:`common_type`), until :meth:`freeze`.
 
     Records are tuples or lists (one value per column), dicts (columns by name), scalars (one column), rows of an array,
     or come as Arrow batches.
@@ -26,6 +29,7 @@ class TableMaker:
         self._types = types_named(types)
         self._where = where
         self._schema: Any = None
+        self._frozen = False
 
     @property
     def schema(self) -> Any:
@@ -35,7 +39,23 @@ class TableMaker:
         if self._schema is not None:
             return self._schema
         names = self._names or tuple(self._types)
-        return pyarrow.schema([(name, self._types.get(name, pyarrow.string())) for name in names])
+        return pyarrow.schema([(name, self._types.get(name, pyarrow.null())) for name in names])
+
+    def freeze(self) -> None:
+        """The schema was written: it stays as it is from now on."""
+        self._frozen = True
+
+    def fitted(self, table: Any) -> Any:
+        """An earlier table with the types of now.
+
+        :raises DataFormatError: a value does not fit: an integer that is not exact as floating point.
+        """
+        import pyarrow
+
+        try:
+            return table if table.schema.equals(self.schema) else table.cast(self.schema)
+        except pyarrow.ArrowException as error:
+            raise self._unfit(str(error)) from error
 
     def table(self, batch: Batch) -> Any:
         """One batch as an Arrow table.
@@ -52,18 +72,43 @@ class TableMaker:
                 arrays = {name: self._array(values, self._types.get(name)) for name, values in columns.items()}
                 self._schema = pyarrow.schema([(name, array.type) for name, array in arrays.items()])
             else:
-                arrays = {name: self._array(columns[name], self._schema.field(name).type) for name in columns}
+                arrays = {name: self._later(name, values) for name, values in columns.items()}
             return pyarrow.table(arrays, schema=self._schema)
         except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise self._unfit(str(error)) from error
 
+    def _later(self, name: str, values: Any) -> Any:
+        """Values of a column that is known; its type widens when it has to and may."""
+        import pyarrow
+
+        known = self._schema.field(name).type
+        if name in self._types:
+            return self._array(values, known)
+        made = self._array(values, None)
+        if made.type.equals(known):
+            return made
+        wider = common_type(known, made.type)
+        if wider is None:
+            return _same(values, made, known)
+        if self._frozen or wider.equals(known):
+            return made.cast(known)
+        self._schema = self._schema.set(self._schema.get_field_index(name), pyarrow.field(name, wider))
+        return made.cast(wider)
+
     @staticmethod
     def _array(values: Any, wanted: Any) -> Any:
         import pyarrow
+        from pyarrow import types
 
+        made = values
         if not isinstance(values, (pyarrow.Array, pyarrow.ChunkedArray)):
-            return pyarrow.array(values, type=wanted)
-        return values if wanted is None or values.type.equals(wanted) else values.cast(wanted)
+            if wanted is None or not types.is_integer(wanted):
+                return pyarrow.array(values, type=wanted)
+            # pyarrow would cut the fractions off
+            made = pyarrow.array(values)
+            if not (types.is_integer(made.type) or types.is_floating(made.type)):
+                return pyarrow.array(values, type=wanted)
+        return made if wanted is None or made.type.equals(wanted) else made.cast(wanted)
 
     def _check_types(self) -> None:
         unknown = [name for name in self._types if name not in (self._names or ())]
@@ -116,3 +161,16 @@ class TableMaker:
             remedy="write records of one form; column_names and column_types say which",
             where=self._where,
         )
+
+
+def _same(values: Any, inferred: Any, wanted: Any) -> Any:
+    """The values with a type that is neither theirs nor wider, if they are still the same then.
+
+    :raises pyarrow.ArrowException: they are not, such as times as dates.
+    """
+    import pyarrow
+
+    made = values.cast(wanted) if values is inferred else pyarrow.array(values, type=wanted)
+    if not made.cast(inferred.type).equals(inferred):
+        raise pyarrow.ArrowInvalid(f"values of type {inferred.type} are not the same as {wanted}")
+    return made

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 from twister2.spec.batch import Batch, n_records
 from twister2.spec.data import Writer
 from twister2.spec.errors import DataAccessError, DataFormatError
+from twister2_data_file.agreement import agreed_schema, is_rewritten, rewrite, throw_away
 from twister2_data_file.problems import writing
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Encoder(ABC):
         """Append what the format wants at its end; the file stays open."""
 
     def schema(self) -> str:
-        """Columns and types of what was written, empty for formats without; parts of one output must agree."""
+        """Columns and types of what was written as text (see :mod:`agreement`), empty for formats without."""
         return ""
 
     @abstractmethod
@@ -41,16 +42,20 @@ class PartWriter(Writer):
     """One task's part of an output.
 
     A task without records makes no part; a single file is made in any case.
+
+    :param columns_known: the columns are known without a record: task 0 makes a part in any case, which has them.
     """
 
-    def __init__(self, layout: Layout, make_encoder: Callable[[IO[bytes]], Encoder]) -> None:
+    def __init__(
+        self, layout: Layout, make_encoder: Callable[[IO[bytes]], Encoder], *, columns_known: bool = False
+    ) -> None:
         self._layout = layout
         self._make_encoder = make_encoder
         self._file: IO[bytes] | None = None
         self._encoder: Encoder | None = None
         self._path = ""
         self._records = 0
-        self._last_checkpoint = 0
+        self._in_any_case = layout.single_file or (columns_known and layout.request.task == 0)
         self._made_folder = False
         with writing(layout.target):
             for path in layout.leftovers(all_tasks=False):
@@ -67,9 +72,9 @@ class PartWriter(Writer):
     def prepare(self, checkpoint: int) -> list[Any]:
         """Close the temporary file, durably."""
         layout = self._layout
-        self._last_checkpoint = checkpoint
-        if self._encoder is None and not layout.single_file:
+        if self._encoder is None and not self._in_any_case:
             return []
+        self._in_any_case = layout.single_file
         with self._guarded():
             self._encoder_now().finish()
             schema = self._encoder_now().schema()
@@ -86,6 +91,8 @@ class PartWriter(Writer):
             "records": self._records,
             "checkpoint": checkpoint,
             "schema": schema,
+            "task": layout.request.task,
+            "new_folder": self._made_folder,
         }
         self._file, self._encoder, self._records = None, None, 0
         return [committable]
@@ -142,13 +149,20 @@ def commit_parts(layout: Layout, committables: Sequence[Any], *, overwrite: bool
 
     Every step may already have been done by an earlier call with the same arguments.
 
+    :raises DataFormatError: the parts have columns that cannot be brought together; nothing of them is left.
     :raises DataAccessError: a prepared part is gone and its target is not it, or a rename fails.
     """
     store = layout.store
-    _compare_schemas(layout, committables)
     with writing(layout.target):
+        schema = agreed_schema(layout, committables)
+        try:
+            for part in committables:
+                rewrite(layout, part, schema)
+        except DataFormatError:
+            throw_away(layout, committables)
+            raise
         for part in committables:
-            _put_in_place(layout, part, overwrite=overwrite)
+            _put_in_place(layout, part, schema, overwrite=overwrite)
         if not layout.single_file:
             _complete_folder(layout, committables, overwrite=overwrite)
         if store.names(layout.folder):
@@ -158,29 +172,10 @@ def commit_parts(layout: Layout, committables: Sequence[Any], *, overwrite: bool
         store.remove_folder(layout.staging)
 
 
-def _compare_schemas(layout: Layout, committables: Sequence[Any]) -> None:
-    """Refuse parts that could not be read as one data set; nothing of them is left.
-
-    :raises DataFormatError: two parts have different columns or types; names both.
-    """
-    for part in committables[1:]:
-        if part.get("schema") != committables[0].get("schema"):
-            for each in committables:
-                with contextlib.suppress(OSError):
-                    layout.store.remove(each["source"])
-            layout.store.remove_folder(layout.staging)
-            raise DataFormatError(
-                f"the parts of {layout.target} have different columns",
-                why=f"one has {committables[0]['schema']}; another has {part['schema']}",
-                remedy="give all records the same fields and types, or name the types with the option column_types",
-                where=layout.target,
-            )
-
-
-def _put_in_place(layout: Layout, part: Any, *, overwrite: bool) -> None:
+def _put_in_place(layout: Layout, part: Any, schema: Any, *, overwrite: bool) -> None:
     store, source, target = layout.store, part["source"], part["target"]
     if store.size(source) is None:
-        if store.size(target) != part["bytes"]:
+        if store.size(target) != part["bytes"] and not is_rewritten(layout, part, schema):
             raise DataAccessError(
                 f"a prepared part of {layout.target} is lost",
                 why=f"neither {source} nor {target} is the part of {part['bytes']} bytes that was prepared",

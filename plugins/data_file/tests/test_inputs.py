@@ -89,6 +89,34 @@ def test_dangling_link_and_pipe(files, tmp_path):
         files.plan(tmp_path / "pipe")
 
 
+def test_what_is_wrong_in_a_folder_is_named_with_a_remedy_that_fits(files, tree):
+    (tree / "sub" / "broken").symlink_to(tree / "nowhere")
+    with pytest.raises(DataNotFoundError) as caught:
+        files.plan(tree)
+    assert caught.value.details["paths"] == [str(tree / "sub" / "broken")]
+    assert str(tree / "nowhere") in caught.value.why
+    assert caught.value.remedy == "mend or remove the link"
+    (tree / "empty").mkdir()
+    with pytest.raises(DataNotFoundError) as caught:
+        files.plan(tree / "empty")
+    assert "spelling" not in caught.value.remedy
+    os.mkfifo(tree / "pipe")
+    with pytest.raises(DataAccessError) as caught:
+        files.plan(tree / "pipe")
+    assert "named pipe" in caught.value.why
+    assert "right to read" not in caught.value.remedy
+
+
+def test_a_link_is_a_file_of_its_own(files, tree):
+    (tree / "z.txt").symlink_to(tree / "a.txt")
+    assert files.read(tree / "a.txt", tree / "z.txt") == ["a.txt", "a.txt"]
+
+
+def test_misspelt_columns(files, tree):
+    with pytest.raises(UsageError, match="did you mean 'columns'"):
+        files.plan(tree / "a.txt", format="csv", colums=["a"])
+
+
 def test_unreadable_files_are_named(files, tree, monkeypatch):
     refused = {str(tree / "a.txt"), str(tree / "b.log")}
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) not in refused)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from typing import TYPE_CHECKING
 
 from twister2.spec.data import Split
@@ -36,7 +37,8 @@ def find_files(uris: Sequence[str]) -> list[FoundFile]:
             for file in store.match(path):
                 found.setdefault(file.path, file)
         except DataNotFoundError as error:
-            missing.append((uri, error.why))
+            link = error.where if error.where and os.path.islink(error.where) else ""
+            missing.append((link or uri, error.why))
         except DataAccessError as error:
             refused.append((error.where or uri, error.why))
         except OSError as error:

@@ -106,6 +106,10 @@ class ParquetWriteOptions(TableWriteOptions):
     row_group_rows: int = attrs.field(default=262_144, validator=_COUNT)
 
 
+_BESIDE = ("columns", "predicate", "partitions")
+"""What reads take beside the options of a format, for those who misspell it."""
+
+
 def checked(cls: type[T], given: Mapping[str, Any], what: str, config: FileConfig | None = None) -> T:
     """Build ``cls`` from ``given``, with defaults of the same names from ``config``.
 
@@ -117,7 +121,7 @@ def checked(cls: type[T], given: Mapping[str, Any], what: str, config: FileConfi
     problems = []
     for name, value in given.items():
         if name not in fields:
-            near = difflib.get_close_matches(name, fields, 1)
+            near = difflib.get_close_matches(name, [*fields, *_BESIDE], 1)
             problems.append(f"{name}: no such option" + (f"; did you mean {near[0]!r}?" if near else ""))
             continue
         field = fields[name]

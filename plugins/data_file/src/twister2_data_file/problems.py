@@ -31,9 +31,17 @@ def not_found(problems: Iterable[tuple[str, str]]) -> DataNotFoundError:
     return DataNotFoundError(
         f"no such input: {named(path for path, _ in every)}",
         why=named(f"{path}: {reason}" for path, reason in every),
-        remedy="check the spelling, and that the path exists on the host that reads it",
+        remedy=_remedy_of_missing([reason for _, reason in every]),
         details={"paths": [path for path, _ in every]},
     )
+
+
+def _remedy_of_missing(reasons: list[str]) -> str:
+    if all("symbolic link" in reason for reason in reasons):
+        return "mend or remove the link"
+    if all("holds no files" in reason for reason in reasons):
+        return "name a folder with files in it; a pattern such as folder/.* reads hidden ones"
+    return "check the spelling, and that the path exists on the host that reads it"
 
 
 def unreadable(problems: Iterable[tuple[str, str]]) -> DataAccessError:
@@ -42,7 +50,9 @@ def unreadable(problems: Iterable[tuple[str, str]]) -> DataAccessError:
     return DataAccessError(
         f"cannot read {named(path for path, _ in every)}",
         why=named(f"{path}: {reason}" for path, reason in every),
-        remedy="give the user who runs the workers the right to read them, or leave them out",
+        remedy="copy what comes out of it to a file, or leave it out"
+        if all("not a regular file" in reason for _, reason in every)
+        else "give the user who runs the workers the right to read them, or leave them out",
         details={"paths": [path for path, _ in every]},
     )
 

@@ -121,9 +121,9 @@ class LocalStore(Store):
 
     def _found(self, path: str) -> FoundFile:
         if not os.path.exists(path):
-            raise _nothing(path, "a symbolic link to nothing")
+            raise _nothing(path, f"a symbolic link to {os.readlink(path)}, which does not exist")
         if not os.path.isfile(path):
-            raise _refused(path, "not a regular file")
+            raise _refused(path, f"{_kind(path)}, not a regular file; only those can be cut and read again")
         if not os.access(path, os.R_OK):
             raise _refused(path, "this user may not read it")
         return FoundFile(path, os.path.getsize(path))
@@ -268,6 +268,13 @@ def store_of(uri: str) -> tuple[Store, str]:
     if scheme == "file":
         return LocalStore(), os.path.abspath("/" + rest.removeprefix("localhost").lstrip("/"))
     return RemoteStore(uri), uri.rstrip("/")
+
+
+def _kind(path: str) -> str:
+    mode = os.stat(path).st_mode
+    if stat.S_ISFIFO(mode):
+        return "a named pipe"
+    return "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
 def _nothing(path: str, why: str) -> DataNotFoundError:

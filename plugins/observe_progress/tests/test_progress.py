@@ -137,9 +137,52 @@ def test_lines_are_quiet():
         display.step_aside()
     display.end("completed", "", 25.0)
     lines = out.getvalue().splitlines()
-    assert len(lines) == 3 + 2 + 1
+    assert len(lines) == 3 + 1, "at 2, 12 and 22 seconds, and the end"
+    assert all("RUNNING" in line for line in lines[:-1])
     assert "\x1b" not in out.getvalue()
     assert lines[-1] == "twister2: words COMPLETED in 25.0 s: 2 workers"
+
+
+def test_short_jobs_print_one_line():
+    clock, out = Clock(), io.StringIO()
+    view = JobView(FACTS, clock)
+    display = LineDisplay(view, out, 10.0, clock)
+    for state in ("queued", "starting", "running"):
+        clock.now += 0.3
+        view.state = state
+        display.changed()
+        view.take(report(counters={"vertex read": {"records": 1}}))
+        display.progressed()
+    display.end("completed", "", 0.9)
+    assert out.getvalue() == "twister2: words COMPLETED in 0.9 s: 2 workers\n"
+
+
+def test_waiting_and_restarts_are_told_at_once():
+    clock, out = Clock(), io.StringIO()
+    view = JobView(FACTS, clock)
+    display = LineDisplay(view, out, 10.0, clock)
+    view.reason = "waits for nodes"
+    display.changed()
+    display.changed()
+    view.state, view.reason = "running", ""
+    view.start_attempt(1, 2)
+    display.changed()
+    view.start_attempt(2, 2)
+    display.changed()
+    first, second = out.getvalue().splitlines()
+    assert "QUEUED" in first
+    assert "waits for nodes" in first
+    assert "attempt 2" in second
+
+
+def test_the_last_line_counts_what_was_read_and_nothing_twice():
+    view = JobView(FACTS)
+    for worker in range(2):
+        read = {"records": 7, "bytes": 900, "records_read": 600, "bytes_read": 45_000}
+        counters = {"vertex read": read, "edge 0 read->split": {"records": 600}, "vertex split": {"records": 9999}}
+        view.take(report(worker, counters=counters))
+        view.take(report(worker, counters={"vertex cached": {"records": 5000}}))
+    assert last_line(view, "completed", "", 1.0) == ("words COMPLETED in 1.0 s: 2 workers, 1.20k records (90.0kB) read")
 
 
 def test_the_terminal_keeps_what_others_print():

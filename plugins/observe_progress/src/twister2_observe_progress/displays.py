@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 REDRAW_S = 0.1
 """Shortest time between two redraws."""
 
+SHORT_S = 2.0
+"""Jobs that are shorter say nothing but how they ended, where lines stay."""
+
 _UP_AND_CLEAR = "\x1b[1A\x1b[2K"
 
 
@@ -41,24 +44,31 @@ class Display(ABC):
 
 
 class LineDisplay(Display):
-    """A line at each change of state and every ``interval_s`` seconds while workers report."""
+    """Few lines: nothing but the last one of a job of two seconds.
+
+    Then a line at each change of state and every ``interval_s`` seconds while workers report; at once when the job
+    waits for a reason, and when it is started again.
+    """
 
     def __init__(
         self, view: JobView, stream: TextIO, interval_s: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._view, self._stream, self._interval_s, self._clock = view, stream, interval_s, clock
-        self._shown = ("", "", 0)
-        self._next = 0.0
+        self._shown = ("", "", 1)
+        self._quiet_until = self._next = clock() + SHORT_S
 
     def changed(self) -> None:
         view = self._view
         now = (view.state, view.reason, max(view.attempt, 1))
-        if now != self._shown:
+        urgent = view.reason or now[2] != self._shown[2]
+        if now != self._shown and (urgent or self._clock() >= self._quiet_until):
             self._shown = now
             self._print()
 
     def progressed(self) -> None:
         if self._clock() >= self._next:
+            view = self._view
+            self._shown = (view.state, view.reason, max(view.attempt, 1))
             self._print()
 
     def step_aside(self) -> None:

@@ -42,9 +42,9 @@ def headline(view: JobView) -> str:
     """``words RUNNING, 4/4 workers, attempt 2, 12.3 s, 410M bytes of memory``."""
     parts = [f"{plain(view.job.name)} {view.state.upper()}"]
     if view.attempt or view.joined:
-        parts.append(f"{len(view.joined)}/{view.n_workers} workers")
+        parts.append(f"{len(view.joined)}/{view.n_workers} worker{'s' if view.n_workers != 1 else ''}")
     else:
-        parts.append(f"{view.n_workers} workers")
+        parts.append(f"{view.n_workers} worker{'s' if view.n_workers != 1 else ''}")
     if view.attempt > 1:
         parts.append(f"attempt {view.attempt}")
     if view.checkpoint is not None:
@@ -77,14 +77,15 @@ def work(view: JobView, bar: bool) -> str:
 
 
 def last_line(view: JobView, state: str, reason: str, seconds: float) -> str:
-    """``words COMPLETED in 12.3 s: 4 workers, 12.3M records, 510M bytes in memory``.
+    """``words COMPLETED in 12.3 s: 4 workers, 12.3M records (510MB) read``.
 
-    The bytes are those of the records as batches, not of the files they come from.
+    Read are records and bytes of decoded input, as sources count them; a graph without such sources says nothing of it.
     """
-    facts = [f"{view.n_workers} workers"]
+    facts = [f"{view.n_workers} worker{'s' if view.n_workers != 1 else ''}"]
     if view.attempt > 1:
         facts.append(f"{view.attempt} attempts")
-    units = {"bytes": "bytes in memory"}
-    facts += [f"{amount(value)} {units.get(field, field)}" for field, value in view.totals().items() if value]
+    records, n_bytes = view.read()
+    if records:
+        facts.append(f"{amount(records)} records ({amount(n_bytes)}B) read")
     ending = f"; {plain(reason)}" if reason else ""
     return f"{plain(view.job.name)} {state.upper()} in {span(seconds)}: {', '.join(facts)}{ending}"

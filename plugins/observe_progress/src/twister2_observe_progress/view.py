@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 RATE_WINDOW_S = 3.0
 RATES = ("records", "bytes")
+READ = ("records_read", "bytes_read")
 
 
 class WorkerView:
@@ -36,7 +37,7 @@ class WorkerView:
         if progress.counters:
             self.step = progress.step
             for name, values in progress.counters.items():
-                for field in RATES:
+                for field in (*RATES, *READ):
                     value = float(values.get(field, 0.0))
                     key = (name, field)
                     last = self.counters.get(key, 0.0)
@@ -107,12 +108,22 @@ class JobView:
 
     def totals(self) -> dict[str, float]:
         """Records and bytes: of the vertex or edge that had most, as a record passes several."""
+        sums = self._sums()
+        return {field: max((value for key, value in sums.items() if key[1] == field), default=0.0) for field in RATES}
+
+    def read(self) -> tuple[float, float]:
+        """Records and bytes that came from outside: what sources say that they have read."""
+        sums = self._sums()
+        records, n_bytes = (sum(value for key, value in sums.items() if key[1] == field) for field in READ)
+        return records, n_bytes
+
+    def _sums(self) -> dict[tuple[str, str], float]:
         sums: dict[tuple[str, str], float] = {}
         for worker in self.workers.values():
             for counted in (worker.counters, worker.before):
                 for key, value in counted.items():
                     sums[key] = sums.get(key, 0.0) + value
-        return {field: max((value for key, value in sums.items() if key[1] == field), default=0.0) for field in RATES}
+        return sums
 
     def rates(self) -> dict[str, float]:
         """Records and bytes per second over the last few seconds."""

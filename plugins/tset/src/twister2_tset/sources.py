@@ -103,6 +103,7 @@ class FileSource(Source):
         self._splits = splits
         self._report = report
         self._reader: Reader | None = None
+        self._last: Mapping[str, float] = {}
 
     def open(self, context: TaskContext) -> None:
         """Open the reader."""
@@ -112,13 +113,18 @@ class FileSource(Source):
         """The next batch of the reader."""
         return END if self._reader is None else self._reader.poll()
 
+    def counters(self) -> Mapping[str, float]:
+        """``records_read`` and ``bytes_read``, of decoded input."""
+        read = self._last if self._reader is None else self._reader.counters()
+        return {f"{name}_read": read.get(name, 0) for name in ("records", "bytes")}
+
     def close(self) -> None:
         """Report what was read, and close."""
         reader, self._reader = self._reader, None
         if reader is None:
             return
         try:
-            read = reader.counters()
+            read = self._last = dict(reader.counters())
             self._report(ReadReport(int(read.get("records", 0)), int(read.get("bytes", 0)), tuple(reader.skipped())))
         finally:
             reader.close()

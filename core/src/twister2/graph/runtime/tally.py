@@ -48,7 +48,10 @@ def tally(plan: Plan, runners: Iterable[TaskRunner], operators: Mapping[int, Ope
 
 
 class Reporter:
-    """Passes counters on a few times a second, and once at the end of a run unless it just did."""
+    """Passes counters on a few times a second, and once at the end of a run.
+
+    Not when it just did, unless something was read from outside: observers show sums of that.
+    """
 
     def __init__(self, report: Callable[[Counters], None]) -> None:
         self._report = report
@@ -63,7 +66,7 @@ class Reporter:
 
     def finish(self, counters: Callable[[], Counters]) -> None:
         """The run has ended."""
-        now = perf_counter()
-        if now >= self._next - _EVERY_S * 0.8:
-            self._report(counters())
+        now, last = perf_counter(), counters()
+        if now >= self._next - _EVERY_S * 0.8 or any(values.get("records_read") for values in last.values()):
+            self._report(last)
             self._next = now + _EVERY_S

@@ -106,6 +106,21 @@ def test_abort_keeps_folders_that_were_there(files, tmp_path, single):
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+@pytest.mark.parametrize("there", [False, True])
+def test_tasks_that_fail_together_leave_no_folder_that_they_made(files, tmp_path, order, there):
+    folder = tmp_path / "out"
+    if there:
+        folder.mkdir()
+    made = [files.backend.create_writer(WriteRequest(str(folder), "text", task, 3, 1, "k", {})) for task in range(3)]
+    for writer in made:
+        writer.write(["x"])
+    for task in order:
+        made[task].abort()
+        made[task].close()
+    assert list(tmp_path.rglob("*")) == ([folder] if there else [])
+
+
 @pytest.mark.parametrize("format", ["csv", "parquet", "text"])
 def test_single_file(files, tmp_path, format):
     target = tmp_path / "new" / f"counts.{format}"

@@ -149,7 +149,7 @@ def test_short_jobs_print_one_line():
     display = LineDisplay(view, out, 10.0, clock)
     for state in ("queued", "starting", "running"):
         clock.now += 0.3
-        view.state = state
+        view.state, view.reason = state, "workers are joining" if state == "starting" else ""
         display.changed()
         view.take(report(counters={"vertex read": {"records": 1}}))
         display.progressed()
@@ -215,7 +215,7 @@ def test_names_and_reasons_cannot_move_the_cursor():
 def test_the_plugin_from_start_to_end(display, capsys):
     plugin = ProgressPlugin()
     plugin.observe_start(ProgressConfig(display=display), FACTS)
-    plugin.job_state("wc-1", "starting", "waits for free nodes (Resources)")
+    plugin.job_state("wc-1", "queued", "waits for free nodes (Resources)")
     plugin.worker_event("wc-1", WorkerEvent("joined", 0, 1))
     plugin.attempt_started("wc-1", 1, 2)
     plugin.job_state("wc-1", "running", "")

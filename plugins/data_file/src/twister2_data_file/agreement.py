@@ -67,7 +67,6 @@ def rewrite(layout: Layout, part: Any, schema: Any) -> None:
             store.sync(new)
     except pyarrow.ArrowException as error:
         store.remove(widened)
-        throw_away(layout, [part])
         raise DataFormatError(
             f"the parts of {layout.target} have different columns, and they cannot be made equal",
             why=f"a value of the part of task {task_of(part)} does not fit {told(schema)}: {error}",
@@ -87,9 +86,7 @@ def throw_away(layout: Layout, committables: Sequence[Any]) -> None:
     for part in committables:
         with contextlib.suppress(OSError):
             layout.store.remove(part["source"])
-    layout.store.remove_folder(layout.staging)
-    if any(part["new_folder"] for part in committables):
-        layout.store.remove_folder(layout.folder)
+    layout.leave()
 
 
 def is_rewritten(layout: Layout, part: Any, schema: Any) -> bool:

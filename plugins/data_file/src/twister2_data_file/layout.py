@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from twister2.spec.data import WriteRequest
 
 SUCCESS = "_SUCCESS"
+NEW = "new"
 SUFFIXES = {"text": "txt", "csv": "csv", "parquet": "parquet"}
 _TEMPORARY = re.compile(r"a(\d+)-t(\d+)-c(\d+)(?:-u)?\.tmp")
 _PART = re.compile(r"part-\d{5,}(-c\d{6,})?\.(txt|csv|parquet)")
@@ -62,6 +63,24 @@ class Layout:
             return self.target
         number = f"-c{checkpoint:06d}" if checkpoint > 1 else ""
         return f"{self.folder}/part-{self.request.task:05d}{number}.{SUFFIXES[self.request.format]}"
+
+    @property
+    def new_mark(self) -> str:
+        """A file that says that this write has made the folder; it goes with the folder, or with the commit."""
+        return f"{self.staging}/{NEW}"
+
+    def leave(self, *, made_folder: bool = False) -> None:
+        """Remove the hidden folder, and the folder if this write has made it, unless somebody's files are in them.
+
+        :param made_folder: it has, whether or not the mark could be written.
+        """
+        new = made_folder
+        if self.store.names(self.staging) == [NEW]:
+            new = True
+            self.store.remove(self.new_mark)
+        self.store.remove_folder(self.staging)
+        if new:
+            self.store.remove_folder(self.folder)
 
     def leftovers(self, *, all_tasks: bool) -> list[str]:
         """Temporary files of older attempts: of this task, or of all."""

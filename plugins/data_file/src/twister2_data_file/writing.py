@@ -92,7 +92,6 @@ class PartWriter(Writer):
             "checkpoint": checkpoint,
             "schema": schema,
             "task": layout.request.task,
-            "new_folder": self._made_folder,
         }
         self._file, self._encoder, self._records = None, None, 0
         return [committable]
@@ -108,9 +107,8 @@ class PartWriter(Writer):
         if self._path:
             with contextlib.suppress(OSError):
                 store.remove(self._path)
-            store.remove_folder(self._layout.staging)
-            if self._made_folder:
-                store.remove_folder(self._layout.folder)
+            with contextlib.suppress(OSError):
+                self._layout.leave(made_folder=self._made_folder)
         self._file, self._encoder, self._path, self._records = None, None, "", 0
 
     def close(self) -> None:
@@ -121,9 +119,11 @@ class PartWriter(Writer):
     def _encoder_now(self) -> Encoder:
         if self._encoder is None:
             layout = self._layout
-            self._made_folder = self._made_folder or not layout.store.has_folder(layout.folder)
             # The number of the checkpoint is not known yet: 0 is the part that is being written.
             self._path = layout.temporary(0)
+            if not self._made_folder and not layout.store.has_folder(layout.folder):
+                self._made_folder = True
+                layout.store.create(layout.new_mark).close()
             self._file = layout.store.create(self._path)
             self._encoder = self._make_encoder(self._file)
         return self._encoder
@@ -169,6 +169,7 @@ def commit_parts(layout: Layout, committables: Sequence[Any], *, overwrite: bool
             store.sync_folder(layout.folder)
         for path in layout.leftovers(all_tasks=True):
             store.remove(path)
+        store.remove(layout.new_mark)
         store.remove_folder(layout.staging)
 
 

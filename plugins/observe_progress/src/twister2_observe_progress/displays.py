@@ -47,7 +47,7 @@ class LineDisplay(Display):
     """Few lines: nothing but the last one of a job of two seconds.
 
     Then a line at each change of state and every ``interval_s`` seconds while workers report; at once when the job
-    waits for a reason, and when it is started again.
+    is queued for a reason, and when it is started again.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class LineDisplay(Display):
     def changed(self) -> None:
         view = self._view
         now = (view.state, view.reason, max(view.attempt, 1))
-        urgent = view.reason or now[2] != self._shown[2]
+        urgent = (view.state == "queued" and view.reason) or now[2] != self._shown[2]
         if now != self._shown and (urgent or self._clock() >= self._quiet_until):
             self._shown = now
             self._print()

@@ -126,9 +126,9 @@ def test_an_untyped_package_and_a_missing_distribution(check):
     [
         ("api", "ApiSpec", "module = 'no_such_module_xyz'; summary = 'x'", "cannot import"),
         ("api", "ApiSpec", "module = 'json'; summary = 'x'", None),
-        ("observe", "ObserveSpec", "where = 'moon'", "where is 'moon'"),
-        ("comm", "CommSpec", "pass", "does not set facts"),
-        ("data", "DataSpec", "formats = ('x',)", "does not set schemes"),
+        ("observe", "ObserveSpec", "where = 'moon'", "moon"),
+        ("comm", "CommSpec", "pass", "facts"),
+        ("data", "DataSpec", "formats = ('x',)", "schemes"),
     ],
 )
 def test_what_others_decide_by_is_declared(tmp_path, monkeypatch, kind, spec, body, clue):
@@ -145,6 +145,6 @@ def test_what_others_decide_by_is_declared(tmp_path, monkeypatch, kind, spec, bo
     info.mkdir()
     (info / "METADATA").write_text(METADATA.format(name=package))
     (info / "entry_points.txt").write_text(f"[twister2.{kind}]\n{package} = {package}:Plugin\n")
-    problems = list(hygiene.check_declarations(package))
+    problems = [*hygiene.check_entry_points(package), *hygiene.check_declarations(package)]
     assert problems == [] if clue is None else any(clue in problem for problem in problems), problems
     sys.modules.pop(package, None)

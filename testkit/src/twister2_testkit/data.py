@@ -107,6 +107,7 @@ class DataSuite(ConformanceSuite):
         for names in (backend.formats, backend.schemes):
             assert names, "formats and schemes are what users choose a backend by ('' is the scheme of plain paths)"
             assert all(name == name.lower() for name in names)
+            assert "to-be-written" not in names, "the template's placeholder is still there: name what it reads"
 
     # -- reading
 

@@ -51,12 +51,20 @@ def run(arguments: argparse.Namespace) -> int:
         print(prepared.backend.render(prepared.allocation))
         return 0
     observers = [] if arguments.quiet or arguments.detach else _observers(submission)
-    session = start(prepared, print_output, observers)
+    session = start(prepared, _only_workers if arguments.quiet else print_output, observers)
     if arguments.detach:
         session.leave()
         print(session.job_id)
         return 0
     return _outcome(session.follow())
+
+
+def _only_workers(worker: int, stream: str, text: str) -> None:
+    """What workers write, and nothing of what the client has to say."""
+    from twister2.client.start import print_output
+
+    if worker >= 0:
+        print_output(worker, stream, text)
 
 
 def _observers(submission: Submission) -> list[str]:

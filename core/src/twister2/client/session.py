@@ -177,7 +177,12 @@ class Session:
                     )
                     self._end_without_master(JobState.KILLED, error)
             except Twister2Error as error:
-                self._end_without_master(JobState.FAILED, error)
+                # a job can be over before its master could be dialled: what that wrote down says more
+                self._outcome = self._outcome_on_file() if self._connection is None else None
+                if self._outcome is None:
+                    self._end_without_master(JobState.FAILED, error)
+                else:
+                    self._release_allocation(0.5)
             except BaseException as error:  # whoever takes the output may raise anything; a notebook lives on
                 why = f"the submitting client failed: {type(error).__name__}: {error}"
                 killed = JobKilledError("the job was killed", why=why, remedy="mend that, then submit it again")

@@ -229,10 +229,15 @@ class MasterProcess:
     def _say_goodbye(self) -> None:
         until = time.monotonic() + GOODBYE_S + self._config.kill_grace_s
         while time.monotonic() < until:
-            if self.job.all_gone and (self.job.clients.ever_came or self._lifeline is None):
+            if self.job.all_gone and (self.job.clients.ever_came or not self._expects_client):
                 return
             if self._drain():
                 select.select([self._listener.fileno()], [], [], 0.02)
+
+    @property
+    def _expects_client(self) -> bool:
+        """Whether the submitting client is still there, or on its way, to hear of the end."""
+        return not self._ticket.detached and (not self._ticket.in_client or self._lifeline is not None)
 
     def _clean(self) -> None:
         """End and remove everything the job has with the manager, and its folder of sockets on this host."""

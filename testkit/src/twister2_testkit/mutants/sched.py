@@ -96,8 +96,8 @@ class ByProcess(Sound):
     """Places by something outside its request."""
 
     def wanted(self, vertex: str, index: int, size: int) -> int:
-        """By process id."""
-        return (os.getpid() + index) % size
+        """By chance, other in every process."""
+        return os.urandom(1)[0] % size
 
 
 class OffByOne(Sound):

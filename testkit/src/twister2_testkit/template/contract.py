@@ -222,6 +222,8 @@ def _attributes(cls: type, imports: _Imports, package: str = "") -> list[str]:
             lines.append(f'module = "{package}"')
         elif hint is str:
             lines.append(f'{name} = "to be written"')
+        elif hint == tuple[str, ...]:
+            lines.append(f'{name} = ("to-be-written",)')
         else:
             lines.append(f"{name} = {(typing.get_origin(hint) or hint)()!r}")
     return lines

@@ -1,0 +1,33 @@
+"""What ``submit`` has to say itself, with ``--quiet`` and without."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from twister2_testkit.jobs import Jobs
+
+pytestmark = pytest.mark.timeout(60)
+
+SAYS = "def main(env):\n    print('worker', env.worker_id)\n"
+
+
+def test_quiet_leaves_nothing_but_what_workers_write(jobs: Jobs) -> None:
+    program = jobs.program(SAYS, "says.py")
+    workers = len(os.sched_getaffinity(0)) + 1  # they take turns: a warning
+    loud = jobs.start("submit", "standalone", "-n", str(workers), program).finish()
+    quiet = jobs.start("submit", "standalone", "-q", "-n", str(workers), program).finish()
+    expected = [f"worker {number}" for number in range(workers)]
+    assert loud.code == quiet.code == 0
+    assert sorted(loud.out.splitlines()) == sorted(quiet.out.splitlines()) == sorted(expected)
+    assert "take turns" in loud.err
+    assert [line for line in loud.err.splitlines() if "COMPLETED" in line]
+    assert quiet.err == ""
+
+
+def test_a_failure_is_told_in_any_case(jobs: Jobs) -> None:
+    program = jobs.program("def main(env):\n    raise ValueError('as asked')\n", "fails.py")
+    done = jobs.start("submit", "standalone", "-q", "-n", "1", program).finish()
+    assert done.code != 0
+    assert "as asked" in done.err

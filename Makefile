@@ -7,6 +7,7 @@
 # make clean   remove what the other targets made, .venv too
 #
 # Everything goes into .venv/, made with the Python that tools/find_python.sh finds; PYTHON=... names another.
+# 'make demo' also writes its counts to demo-output/.
 
 .DELETE_ON_ERROR:
 .PHONY: demo test lint docs wheels format constraints clean help

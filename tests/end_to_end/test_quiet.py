@@ -31,3 +31,22 @@ def test_a_failure_is_told_in_any_case(jobs: Jobs) -> None:
     done = jobs.start("submit", "standalone", "-q", "-n", "1", program).finish()
     assert done.code != 0
     assert "as asked" in done.err
+
+
+READS = """
+from twister2_tset import TSetContext
+
+def main(env):
+    context = TSetContext(env)
+    lines = context.read_text("lines.txt").cache()
+    assert lines.count() == lines.map(len).count() == 777
+    report = context.read_report()
+    assert (report.records, report.n_bytes) == (777, 777 * 9), report
+"""
+
+
+def test_the_last_line_counts_what_the_program_counts(jobs: Jobs) -> None:
+    (jobs.folder / "lines.txt").write_text("12345678\n" * 777)
+    done = jobs.start("submit", "standalone", "-n", "2", jobs.program(READS, "reads.py")).finish()
+    assert done.code == 0, done
+    assert done.err.splitlines()[-1].endswith("777 records (6.99kB) read")

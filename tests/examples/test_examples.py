@@ -44,7 +44,8 @@ def load(path: Path):
 def test_hello(jobs: Jobs, examples: Path, transport: tuple[str, ...]) -> None:
     done = jobs.submit(examples / "hello.py", *transport, workers=2)
     assert done.code == 0, done
-    assert sorted(re.findall(r"hello from worker (\d) of 2 on \S+", done.out)) == ["0", "1"]
+    # threads share one stdout: what two of them print may stand on one line
+    assert sorted(re.findall(r"hello from worker (\d) of 2 on ", done.out)) == ["0", "1"]
 
 
 def test_word_count_is_the_same_as_counter(

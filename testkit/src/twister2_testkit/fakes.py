@@ -77,6 +77,10 @@ class LocalEnv:
         """The sub-group of these workers."""
         return self.network.group(members)
 
+    def empty_shared(self, shape: int | Sequence[int], dtype: Any = "float64") -> Any:
+        """An array that the transports send without a copy, where they can."""
+        return self.network.empty_shared(shape, dtype)
+
     def on_close(self, action: Callable[[], None]) -> None:
         """Run ``action`` when this worker's function is over, last registered first."""
         self.closing.append(action)

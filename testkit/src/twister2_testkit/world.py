@@ -17,13 +17,15 @@ import attrs
 from twister2.spec.batch import n_records
 from twister2.spec.channel import HeaderKind
 from twister2.spec.environment import NodeFacts, WorkerInfo
-from twister2.spec.errors import DeadlineError, NetworkError, StepAbortedError
+from twister2.spec.errors import CapabilityError, DeadlineError, NetworkError, StepAbortedError
 from twister2.spec.executor import ExecutorContext
 from twister2.spec.memory import MemoryService, MemoryUse, Reservation
 from twister2.spec.network import Delivery, EdgeCounters, Fingerprint, Group, Network, Port, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
+
+    from twister2.spec.collectives import Collectives
 
 T = TypeVar("T")
 
@@ -313,3 +315,21 @@ class WorldNetwork(Network):
                 remedy="call it on members only, with their ids",
             )
         return Group(1, ids)
+
+    def collectives(self, group: Group | None = None) -> Collectives:
+        """Executors need none; the core's own network has them."""
+        raise CapabilityError(
+            "this network of the test kit has no collectives",
+            why="it moves the batches of an executor's edges only",
+            remedy="test what needs them with LocalCluster (twister2_testkit.fakes)",
+        )
+
+    def split_by_host(self, *, group: Group | None = None) -> Group:
+        """All threads are on one host."""
+        return group or self.world
+
+    def empty_shared(self, shape: int | Sequence[int], dtype: Any = "float64") -> Any:
+        """An ordinary array."""
+        import numpy
+
+        return numpy.empty(shape, dtype)

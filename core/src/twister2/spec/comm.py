@@ -26,6 +26,7 @@ from twister2.spec.plugin import PluginSpec, Probe, hookspec
 
 if TYPE_CHECKING:
     from twister2.spec.batch import Buffer
+    from twister2.spec.collectives import NativeCollectives
 
 Address = Mapping[str, Any]
 """How a rank can be reached by this transport: JSON types, made by ``open``, read by ``connect``."""
@@ -67,8 +68,7 @@ class TransportFacts:
     :ivar same_process: reaches threads of the same process only; :ivar same_host: reaches processes of one host only.
     :ivar crosses_processes: reaches other processes at all.
     :ivar reconnects: survives a broken connection. :ivar encrypts: data is encrypted between hosts.
-    :ivar native: names of native collectives (``"barrier"``, ``"broadcast"``, ``"reduce"``, ``"allreduce"``,
-        ``"allgather"``, ``"alltoallv"``...) that :meth:`Transport.native` offers.
+    :ivar native: operations of :data:`twister2.spec.collectives.OPERATIONS` that :meth:`Transport.native` offers.
     :ivar copies_on_send: frames may be changed by the caller as soon as ``isend`` returns.
     :ivar max_message: largest message in bytes, 0 for unlimited.
     """
@@ -103,35 +103,6 @@ class Received:
 
     peer: int
     frames: tuple[memoryview, ...]
-
-
-class NativeRequest(ABC):
-    """A native collective under way."""
-
-    @abstractmethod
-    def test(self) -> bool:
-        """Progress it; whether it is complete. Never blocks."""
-
-
-class NativeCollectives(ABC):
-    """Collectives of the transport itself, on contiguous numpy buffers, all non-blocking.
-
-    They carry no header: the network module sends the step's fingerprint beside the call and checks it. A request that
-    is dropped incomplete makes the transport unusable (the attempt is over then anyway).
-    """
-
-    @abstractmethod
-    def start(
-        self, operation: str, send: Any, receive: Any, *, op: str = "", root: int = 0, members: Sequence[int] = ()
-    ) -> NativeRequest:
-        """Begin ``operation`` (a name of :attr:`TransportFacts.native`).
-
-        :param send: numpy array (or ``(array, counts)`` for the v-forms), unchanged until complete.
-        :param receive: numpy array to fill, of the size the operation needs.
-        :param op: ``sum``, ``prod``, ``min``, ``max``... for reductions.
-        :param members: ranks of the group, all when empty.
-        :raises CapabilityError: unknown operation, dtype or op.
-        """
 
 
 class Transport(ABC):
@@ -183,8 +154,20 @@ class Transport(ABC):
         spin with growing sleeps up to 1 ms. Level- or edge-triggered: callers always drain before they sleep.
         """
 
-    def native(self) -> NativeCollectives | None:
-        """Native collectives over all ranks, or None."""
+    def native(self, members: Sequence[int]) -> NativeCollectives | None:
+        """This transport's own collectives among these ranks (in this order), or None, on all of them alike.
+
+        Collective: all members call it once per group, in the same order, and right after a barrier of theirs, so that
+        it may wait for the others for a short time.
+        """
+        return None
+
+    def allocate(self, nbytes: int) -> memoryview | None:
+        """Writable memory that this transport sends from without a copy (shared or registered memory), or None.
+
+        It is given back when its last view dies. What was sent from it must not be changed while a receiver holds a
+        lease on it, which the caller sees to.
+        """
         return None
 
     def mpi_communicator(self) -> Any:

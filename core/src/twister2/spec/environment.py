@@ -220,6 +220,10 @@ class WorkerEnvironment(ABC):
     def group(self, members: Sequence[int]) -> Group:
         """The sub-group of these worker ids, in this order. Collective over the members."""
 
+    @abstractmethod
+    def empty_shared(self, shape: int | Sequence[int], dtype: Any = "float64") -> Any:
+        """Short for ``network.empty_shared``: an array that other workers of this host read without a copy."""
+
 
 class CounterSource(ABC):
     """Something that reports counters while a step runs; executors implement it."""

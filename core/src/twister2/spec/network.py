@@ -19,6 +19,8 @@ from twister2.spec.channel import HeaderKind
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
 
+    from twister2.spec.collectives import Collectives
+
 
 @attrs.frozen
 class Group:
@@ -221,6 +223,20 @@ class Network(ABC):
         """The sub-group of these worker ids in this order, made without communication by its members.
 
         :raises NetworkError: ids that do not exist or come twice, or this worker is not among them.
+        """
+
+    @abstractmethod
+    def collectives(self, group: Group | None = None) -> Collectives:
+        """The group's collective operations on arrays. Collective at the first use of a group; kept for the attempt."""
+
+    @abstractmethod
+    def split_by_host(self, *, group: Group | None = None) -> Group:
+        """The sub-group of the members that run on this worker's host. Collective."""
+
+    @abstractmethod
+    def empty_shared(self, shape: int | Sequence[int], dtype: Any = "float64") -> Any:
+        """An uninitialised numpy array in memory that the transports send from without copying, where they have such
+        memory; else an ordinary one. Do not change what was sent while others may still read it.
         """
 
 

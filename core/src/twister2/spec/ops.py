@@ -44,6 +44,7 @@ class OperatorInfo:
     :ivar name: e.g. ``"keyed_reduce"``. :ivar summary: one line.
     :ivar shape: ``"one_to_one"`` (same parallelism), ``"many_to_one"``, ``"one_to_many"``, ``"many_to_many"``.
     :ivar modes: ``{"batch"}`` or with ``"stream"``.
+    :ivar inputs: number of inputs: 1, 2 (join: left and right), or 0 for any number (union).
     :ivar keyed: records are (key, value) and land by key. :ivar combines: has an associative reducer that may be
         applied early (before a shuffle). :ivar keeps_order: records of one source reach a target in order.
     :ivar holds_records: keeps records at a hop until flush or end.
@@ -57,6 +58,7 @@ class OperatorInfo:
     summary: str
     shape: Literal["one_to_one", "many_to_one", "one_to_many", "many_to_many"]
     modes: frozenset[str] = frozenset({"batch"})
+    inputs: int = 1
     keyed: bool = False
     combines: bool = False
     keeps_order: bool = True
@@ -72,6 +74,8 @@ class OperatorContext:
     :ivar name: operator name. :ivar edge: number of the edge in the step. :ivar label: edge name, for messages.
     :ivar sources, targets: worker id of each source and target task; equal on all members.
     :ivar options: checked against :attr:`OperatorInfo.options`. :ivar step: the step it belongs to.
+    :ivar inputs: number of source tasks of each input; ``sources`` has those of the first input first. Empty: all
+        sources are of one input.
     """
 
     name: str
@@ -84,6 +88,15 @@ class OperatorContext:
     step: Step
     network: Network
     memory: MemoryService
+    inputs: tuple[int, ...] = ()
+
+    def input_of(self, source: int) -> int:
+        """Which input a source task belongs to, from 0."""
+        for index, count in enumerate(self.inputs):
+            if source < count:
+                return index
+            source -= count
+        return 0
 
     @property
     def local_sources(self) -> list[int]:

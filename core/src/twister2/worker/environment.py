@@ -294,6 +294,9 @@ class Environment(WorkerEnvironment):
     def group(self, members: Sequence[int]) -> Group:
         return self.network.group(members)
 
+    def empty_shared(self, shape: int | Sequence[int], dtype: Any = "float64") -> Any:
+        return self.network.empty_shared(shape, dtype)
+
     def close(self, *, aborted: bool) -> None:
         """Run the registered actions, close backends, then the network."""
         for action in reversed(self._on_close):

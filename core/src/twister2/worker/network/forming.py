@@ -31,7 +31,7 @@ def form_network(
     :param transports: names and backends in the job's order of preference; not opened yet. Closed again on failure.
     :param size: number of workers.
     :param memory: where received bytes are counted.
-    :param hosts: host name by worker id, for error texts.
+    :param hosts: host by worker id: for error texts and sub-groups by host.
     :raises NetworkError: two workers cannot reach each other over any of the transports; names them.
     :raises DeadlineError: a worker did not take part within ``config.form_deadline_s``.
     """
@@ -55,7 +55,7 @@ def form_network(
     used = {id(transport) for transport in routes.values()}
     kept = [transport for _, transport in transports if id(transport) in used]
     _close_all([pair for pair in transports if id(pair[1]) not in used])
-    return WorkerNetwork(link, size, routes, kept, config, memory)
+    return WorkerNetwork(link, size, routes, kept, config, memory, hosts)
 
 
 def _left(deadline: float) -> float:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from twister2.config.job import NetworkConfig
     from twister2.spec.batch import Buffer
+    from twister2.spec.collectives import Collectives
     from twister2.spec.comm import Transport
     from twister2.spec.memory import MemoryService, Reservation
     from twister2.worker.link import Link
@@ -48,6 +49,7 @@ class WorkerNetwork(Network):
         transports: Sequence[Transport],
         config: NetworkConfig,
         memory: MemoryService | None = None,
+        hosts: Mapping[int, str] | None = None,
     ) -> None:
         self.worker_id = link.worker_id
         self.attempt = link.attempt
@@ -61,6 +63,8 @@ class WorkerNetwork(Network):
         self._numbers: dict[int, int] = {}
         self._groups_made: dict[tuple[int, ...], int] = {}
         self._next_group = 1
+        self._hosts = dict(hosts or {})
+        self._collectives: dict[Group, Collectives] = {}
         self._open: dict[tuple[int, int], NumberedStep] = {}
         self._future: dict[tuple[int, int], list[Message]] = {}
         self._outbox: dict[int, deque[tuple[NumberedStep, list[Buffer], bool]]] = {}
@@ -411,6 +415,30 @@ class WorkerNetwork(Network):
             )
         made = self._groups_made[ids] = self._groups_made.get(ids, 0) + 1
         return self._told(Group(_FIRST_OWN_GROUP | crc32(repr((ids, made)).encode()) & (_FIRST_OWN_GROUP - 1), ids))
+
+    def split_by_host(self, *, group: Group | None = None) -> Group:
+        here = self.split(self._hosts.get(self.worker_id, ""), group=group)
+        assert here is not None
+        return here
+
+    def collectives(self, group: Group | None = None) -> Collectives:
+        from twister2.worker.network.collectives import GroupCollectives
+
+        group = group or self.world
+        known = self._collectives.get(group)
+        if known is None:
+            known = self._collectives[group] = GroupCollectives(self, group)
+        return known
+
+    def empty_shared(self, shape: int | Sequence[int], dtype: Any = "float64") -> Any:
+        import numpy
+
+        count, kind = int(numpy.prod(shape)), numpy.dtype(dtype)
+        for transport in self._transports:
+            memory = transport.allocate(count * kind.itemsize)
+            if memory is not None:
+                return numpy.frombuffer(memory, kind, count).reshape(shape)
+        return numpy.empty(shape, kind)
 
     def _told(self, group: Group) -> Group:
         """Tell the master who is in it: the others may return while its members are in a step."""

@@ -1,0 +1,167 @@
+"""Collective operations on numpy arrays among the members of a group.
+
+:class:`Collectives` is what programs and operators see (``network.collectives(group)``): every call is one numbered
+step of the group. The network module chooses the road, the same on all members: the transport's own collectives
+(:class:`NativeCollectives`) where one transport joins the whole group and accepts the call; else native ones inside
+each host and messages between the hosts' leaders; else messages alone.
+
+**Buffers.** Arrays are C-contiguous and of a plain dtype (no objects). ``rank`` and ``root`` are ranks *in the group*.
+Counts are numbers of elements along the flattened array; without counts all members give equally many.
+
+============== ============================================== ========================================================
+operation      ``send``                                       ``receive``
+============== ============================================== ========================================================
+barrier        None                                           None
+broadcast      None                                           the array to send at ``root``, to fill elsewhere
+reduce         n elements (None at root: in place)            n elements at ``root``, else None
+allreduce      n elements, or None: in place                  n elements
+scan           n elements, or None: in place                  n elements: op over ranks 0..me
+exscan         n elements, or None: in place                  n elements: op over ranks 0..me-1; untouched on rank 0
+reduce_scatter sum(``receive_counts``), or size x n           my n elements of the result
+gather         n elements                                     at ``root``: all members' by rank, else None
+allgather      n elements                                     all members' by rank
+scatter        at ``root``: all members' by rank, else None   my n elements
+alltoall       by receiving rank (``send_counts``)            by sending rank (``receive_counts``)
+============== ============================================== ========================================================
+
+**Ops** of reductions: ``sum prod min max and or xor band bor bxor`` (``and``.. logical, ``b``.. bit by bit), applied in
+an order that depends on the number of members only: all members get the same bits. A function
+``f(left, right) -> array`` of two arrays is taken too; it is associative and never runs natively.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twister2.spec.network import Group
+
+Op: TypeAlias = "str | Callable[[Any, Any], Any]"
+"""A name of :data:`OPS` or a function of two arrays."""
+
+OPERATIONS: Final = (
+    "barrier",
+    "broadcast",
+    "reduce",
+    "allreduce",
+    "scan",
+    "exscan",
+    "reduce_scatter",
+    "gather",
+    "allgather",
+    "scatter",
+    "alltoall",
+)
+OPS: Final = ("sum", "prod", "min", "max", "and", "or", "xor", "band", "bor", "bxor")
+
+
+@attrs.frozen
+class Call:
+    """What is done with the arrays; equal on all members, but for the counts. Make one and use it often: its
+    description is cached.
+
+    :ivar op: of reductions. :ivar root: rank in the group.
+    :ivar algorithm: a name of :meth:`Collectives.algorithms`; chosen by size and number of members when empty.
+    """
+
+    operation: str
+    op: Op = "sum"
+    root: int = 0
+    send_counts: tuple[int, ...] | None = None
+    receive_counts: tuple[int, ...] | None = None
+    algorithm: str = ""
+
+
+class Request(ABC):
+    """A collective call under way: an open step. Drop it only when it is complete.
+
+    Its arrays must stay unchanged (``send``) and unread (``receive``) until then.
+    """
+
+    @abstractmethod
+    def test(self) -> bool:
+        """Progress the network; whether the call is complete here. Never blocks.
+
+        :raises StepAbortedError, StepMismatchError, NetworkError: as :meth:`~twister2.spec.network.Network.progress`.
+        """
+
+    @abstractmethod
+    def wait(self, deadline_s: float | None = None) -> None:
+        """Until it is complete; raises as :meth:`test`.
+
+        :raises DeadlineError: the deadline passed; the request stays open.
+        """
+
+
+class Collectives(ABC):
+    """The collective operations of one group, made by :meth:`~twister2.spec.network.Network.collectives`."""
+
+    group: Group
+    rank: int
+    size: int
+
+    @abstractmethod
+    def run(self, call: Call, send: Any = None, receive: Any = None) -> None:
+        """One blocking call, the fast path. The table in the module's text says what the arrays are.
+
+        :raises OperatorError: wrong buffers (not contiguous, objects, sizes that do not fit, read-only where it is
+            filled), unknown operation, op, root or algorithm. Other members then raise StepAbortedError.
+        :raises StepMismatchError: another member is in another call, or gave another dtype or number of elements.
+        :raises StepAbortedError: another worker failed.
+        """
+
+    @abstractmethod
+    def start(self, call: Call, send: Any = None, receive: Any = None) -> Request:
+        """As :meth:`run`, without waiting. Members must start the calls of a group in the same order."""
+
+    @abstractmethod
+    def algorithms(self, operation: str) -> Sequence[str]:
+        """Names of the algorithms there are here, ``"native"`` among them where the transport has its own."""
+
+
+class NativeRequest(ABC):
+    """A native collective under way."""
+
+    @abstractmethod
+    def test(self) -> bool:
+        """Progress it; whether it is complete. Never blocks.
+
+        :raises StepMismatchError: another member gave another ``fingerprint`` for this ``step``; its details have
+            ``peer`` (worker id). The network module adds both lines.
+        :raises NetworkError: the transport failed.
+        """
+
+
+class NativeCollectives(ABC):
+    """A transport's own collectives among the members of one group, all non-blocking, started in the same order.
+
+    They carry no header. So every call gets the number and the fingerprint of its step, and the transport sees to it
+    that a member with another fingerprint is found: at once or, at the latest, before a later call completes; and
+    never returns a result that mixes two different calls.
+    """
+
+    operations: ClassVar[frozenset[str]]
+    """Names of :data:`OPERATIONS` that it has."""
+
+    @abstractmethod
+    def accepts(self, call: Call, dtype: Any, nbytes: int) -> bool:
+        """Whether it does this call, by facts that are equal on all members (so that all choose alike).
+
+        :param dtype: numpy dtype, None for a barrier. :param nbytes: size of one member's part; -1 where parts differ.
+        """
+
+    @abstractmethod
+    def start(self, call: Call, send: Any, receive: Any, step: int, fingerprint: int) -> NativeRequest:
+        """Begin a call that :meth:`accepts` took; the buffers are checked. A request that is dropped incomplete makes
+        the transport unusable (the attempt is over then anyway).
+
+        :param fingerprint: 64 bits over operation, op, root, dtype and number of elements where they must be equal.
+        """
+
+    def close(self) -> None:
+        """The group is not used any more (also after an abort: never waits for others). Idempotent."""

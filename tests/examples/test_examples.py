@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import re
 import sys
+import sysconfig
 from collections import Counter
 from pathlib import Path
 
@@ -18,10 +19,10 @@ from twister2_testkit.jobs import Jobs
 pytestmark = pytest.mark.timeout(120)
 
 
-def words_of(folder: Path) -> list[tuple[str, int]]:
+def words_of(folder: Path, pattern: str = "*.txt") -> list[tuple[str, int]]:
     """The counts by collections.Counter, most frequent first, then by word."""
     counts: Counter[str] = Counter()
-    for path in folder.glob("*.txt"):
+    for path in folder.glob(pattern):
         counts.update(path.read_text(encoding="utf-8").split())
     return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
 
@@ -68,6 +69,26 @@ def test_word_count_is_the_same_as_counter(
         with path.open(newline="", encoding="utf-8") as file:
             read += [(row["word"], int(row["count"])) for row in csv.DictReader(file)]
     assert read == expected
+
+
+@pytest.mark.needs_slurm
+@pytest.mark.parametrize("comm", ["tcp", pytest.param("mpi", marks=pytest.mark.needs_mpi)])
+def test_word_count_of_real_text_on_slurm(jobs: Jobs, examples: Path, tmp_path: Path, comm: str) -> None:
+    jobs.kept += ("slurm/",)  # the batch script and what Slurm wrote, until 'twister2 clean'
+    library = Path(sysconfig.get_path("stdlib"))
+    expected = words_of(library / "email", "*.py")
+    output = tmp_path / "counts"
+    args = [f"{library}/email/*.py", "--top", "9", "--output", str(output)]
+    options = ("-o", f"job.comm={comm}", "-o", "job.queue_deadline_s=60")
+    done = jobs.submit(examples / "wordcount.py", *options, profile="slurm", workers=4, args=args)
+    assert done.code == 0, done
+    assert "counting with 4 workers" in done.out
+    assert table_of(done.out) == expected[:9]
+    parts = [pq.read_table(path) for path in sorted((output / "parquet").glob("*.parquet"))]
+    assert [(row["word"], row["count"]) for part in parts for row in part.to_pylist()] == expected
+    assert sorted(event["worker"] for event in jobs.events("worker_joined")) == [0, 1, 2, 3]
+    assert jobs.cli("clean", "last").code == 0
+    assert jobs.folders() == []
 
 
 def test_word_count_names_the_files_it_skips(jobs: Jobs, examples: Path, texts: Path) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 MARK = "KIT_MARK"
-KEPT = ("record.json", "state.json", "events.jsonl", "addresses", "master.log", "logs/", "slots/")
+KEPT: tuple[str, ...] = ("record.json", "state.json", "events.jsonl", "addresses", "master.log", "logs/", "slots/")
 """What may stay in a job's folder: its record, its event log, and logs."""
 
 
@@ -38,10 +38,12 @@ class Jobs:
     :ivar state: the state folder. :ivar folder: where programs are written and clients run.
     :ivar environment: variables of the clients, to be changed by tests.
     :ivar left_s: seconds that processes may take to go after their job has ended.
+    :ivar kept: what may stay in a job's folder; to be extended by the logs of other resource managers.
     """
 
     def __init__(self, folder: Path, left_s: float = 5.0) -> None:
         self.folder, self.left_s = folder, left_s
+        self.kept = KEPT
         self.mark = uuid.uuid4().hex
         # Short, whatever the test's name: paths of Unix sockets are limited to 107 bytes.
         self._base = Path(tempfile.mkdtemp(prefix="t2-", dir="/tmp"))
@@ -203,7 +205,7 @@ class Jobs:
             lambda: f"shared memory is left: {_segments() - self._segments}",
         )
         kept = [path.relative_to(self.state) for path in self.state.rglob("*") if path.is_file()]
-        left = [str(path) for path in kept if not _is_kept(path)]
+        left = [str(path) for path in kept if not _is_kept(path, self.kept)]
         assert not left, f"files are left in the state folder: {left}"
 
     def __enter__(self) -> Jobs:
@@ -316,7 +318,7 @@ def _segments() -> set[str]:
     return names - used
 
 
-def _is_kept(path: Path) -> bool:
+def _is_kept(path: Path, names: Sequence[str]) -> bool:
     parts = path.parts
     inside = "/".join(parts[2:])
-    return parts[0] == "jobs" and any(inside == kept or (kept[-1] == "/" and inside.startswith(kept)) for kept in KEPT)
+    return parts[0] == "jobs" and any(inside == kept or (kept[-1] == "/" and inside.startswith(kept)) for kept in names)

@@ -31,6 +31,39 @@ PROGRAM = """
             except BaseException:
                 pass
 
+    def sleeper(env):
+        pathlib.Path(f"up-{env.worker_id}").touch()
+        try:
+            time.sleep(600)
+        except KeyboardInterrupt:
+            print("told", flush=True)
+            raise
+
+    def tidies_up(env):
+        pathlib.Path(f"up-{env.worker_id}").touch()
+        try:
+            time.sleep(600)
+        finally:
+            time.sleep(1.5)
+            print("tidy", flush=True)
+
+    def own_handler(env):
+        import signal
+        seen = []
+        signal.signal(signal.SIGINT, lambda *_: seen.append(1))
+        pathlib.Path(f"up-{env.worker_id}").touch()
+        while not seen:
+            time.sleep(0.01)
+        time.sleep(0.5)
+        print("seen", len(seen), flush=True)
+
+    def talks(env):
+        pathlib.Path(f"up-{env.worker_id}").touch()
+        while True:
+            env.log.debug("x" * 1000)
+            env.log.info("talk " * 200)
+            env.progress(1, 2)
+
     if __name__ == "__main__":
         try:
             twister2.run(globals()[sys.argv[1]], workers=2)
@@ -49,12 +82,53 @@ def test_once_is_graceful(jobs: Jobs) -> None:
     up(jobs)
     client.signal(signal.SIGINT)
     done = client.finish(20)
-    assert done.code == 5, done
+    assert done.code == 130, done
     assert sorted(done.out.splitlines()) == ["closed 0", "closed 1"]
     assert "[T2-J405] the job was killed" in done.err
     assert "Ctrl-C" in done.err
     assert "Traceback" not in done.err
     assert [event["state"] for event in jobs.events("job_ended")] == ["killed"]
+
+
+@pytest.mark.parametrize("how", ["ctrl-c", "kill"])
+def test_a_sleeping_program_ends_within_a_second(jobs: Jobs, how: str) -> None:
+    client = jobs.start("submit", "standalone", "-n", "2", f"{jobs.program(PROGRAM)}:sleeper")
+    up(jobs)
+    begun = time.time()
+    if how == "ctrl-c":
+        client.signal(signal.SIGINT)
+    else:
+        assert jobs.cli("kill", "last").code == 0
+    done = client.finish(20)
+    assert done.code == (130 if how == "ctrl-c" else 5), done
+    assert done.out.splitlines() == ["told", "told"]
+    assert jobs.events("job_ended")[0]["time"] - begun < 1.0
+    ended = jobs.events("worker_ended")
+    assert [event["code"] for event in ended] == [1, 1]
+    assert max(event["time"] for event in ended) - begun < 1.0
+    status = jobs.cli("wait", "last")
+    assert status.code == 5, status
+
+
+@pytest.mark.parametrize(("function", "lines"), [("tidies_up", ["tidy"] * 2), ("own_handler", ["seen 1"] * 2)])
+def test_a_program_that_cleans_up_has_its_grace(jobs: Jobs, function: str, lines: list[str]) -> None:
+    client = jobs.start("submit", "standalone", "-n", "2", f"{jobs.program(PROGRAM)}:{function}")
+    up(jobs)
+    client.signal(signal.SIGINT)
+    done = client.finish(20)
+    assert done.code == 130, done
+    assert done.out.splitlines() == lines
+
+
+def test_a_message_is_not_cut_in_two(jobs: Jobs) -> None:
+    client = jobs.start("submit", "standalone", "-q", "-n", "2", f"{jobs.program(PROGRAM)}:talks")
+    up(jobs)
+    time.sleep(0.3)
+    client.signal(signal.SIGINT)
+    done = client.finish(20)
+    assert done.code == 130, done
+    assert len(jobs.events("worker_ended")) == 2
+    assert not jobs.events("worker_lost")
 
 
 def test_twice_is_now(jobs: Jobs) -> None:
@@ -65,7 +139,7 @@ def test_twice_is_now(jobs: Jobs) -> None:
     time.sleep(0.3)
     client.signal(signal.SIGINT)
     done = client.finish(10)
-    assert done.code == 5, done
+    assert done.code == 130, done
     assert "Traceback" not in done.err
     assert jobs.events("job_ended")
 
@@ -84,7 +158,7 @@ def test_of_a_whole_process_group_as_a_terminal_sends_it(jobs: Jobs) -> None:
     up(jobs)
     os.killpg(client.pid, signal.SIGINT)
     done = client.finish(20)
-    assert done.code == 5, done
+    assert done.code == 130, done
     assert sorted(done.out.splitlines()) == ["closed 0", "closed 1"]
 
 
@@ -94,7 +168,7 @@ def test_while_it_starts(jobs: Jobs, delay_s: float) -> None:
     time.sleep(delay_s)
     client.signal(signal.SIGINT)
     done = client.finish(20)
-    assert done.code in (5, 130, -signal.SIGINT), done
+    assert done.code in (130, -signal.SIGINT), done
 
 
 def test_a_terminated_client_takes_the_job_with_it(jobs: Jobs) -> None:

@@ -32,9 +32,9 @@ EXIT_CODES = {
     EXIT_USAGE: "command line, configuration or a plugin is wrong",
     EXIT_NOT_FOUND: "no such job",
     EXIT_RESOURCES: "the resource manager refused or failed",
-    EXIT_KILLED: "the job was killed",
+    EXIT_KILLED: "the job was killed, from elsewhere",
     EXIT_BUG: "a mistake in Twister2 itself or in a plugin's command; the traceback was saved",
-    EXIT_INTERRUPTED: "interrupted (Ctrl-C)",
+    EXIT_INTERRUPTED: "interrupted (Ctrl-C); the job of this client was killed",
 }
 
 
@@ -186,6 +186,8 @@ def exit_code(error: BaseException) -> int:
     """The exit code that belongs to an error."""
     from twister2.spec import errors
 
+    if isinstance(error, errors.JobKilledError) and error.details.get("interrupted"):
+        return EXIT_INTERRUPTED
     for classes, code in (
         ((errors.PluginError, errors.ConfigError, errors.UsageError), EXIT_USAGE),
         ((errors.JobNotFoundError,), EXIT_NOT_FOUND),

@@ -413,8 +413,9 @@ class Job:
             self._end(JobState.KILLED, error)
 
     def _abort_for_kill(self, error: Twister2Error) -> None:
-        """Programs get their grace; who does not want to wait ends the processes himself."""
+        """Programs hear of it at once and get their grace; who does not want to wait ends the processes himself."""
         body = {"error": error.to_dict(), "grace_s": self.facts.config.kill_grace_s, "attempt": self.attempt}
+        body["interrupt"] = True
         for slot in self.slots:
             if slot.phase == "joined":
                 self._post(slot.peer, "abort", body)

@@ -24,6 +24,8 @@ class Conversation(Link):
     def __init__(self, worker_id: int, attempt: int) -> None:
         self.worker_id, self.attempt = worker_id, attempt
         self._cause: Twister2Error | None = None
+        self.told = False
+        """Whether the program has heard of the abort: by an error that a call raised, or by an interrupt."""
         self._answers: dict[tuple[str, str], list[Any]] = {}
         self._replies: dict[int, tuple[Mapping[str, Any], bytes]] = {}
         self._events: list[WorkerEvent] = []
@@ -54,6 +56,7 @@ class Conversation(Link):
             self._cause = StepAbortedError(
                 "the attempt was aborted", why="the abort flag is up", remedy="see the job's first error"
             )
+        self.told = True
         raise from_dict(self._cause.to_dict())
 
     def next_step(self, group: int) -> int:

@@ -14,6 +14,7 @@ from twister2.control.package import MANIFEST, Manifest
 from twister2.spec.errors import Twister2Error
 from twister2.worker.board import StepBoard
 from twister2.worker.environment import Environment, Start
+from twister2.worker.interrupt import interruptible
 from twister2.worker.pipe import Pipe
 from twister2.worker.pmi import environment
 from twister2.worker.program import called, check_python, load, user_error
@@ -71,18 +72,19 @@ def _live(link: ProcessLink, job: Mapping[str, Any]) -> int:
     manifest = Manifest.decode((folder / MANIFEST).read_bytes())
     try:
         check_python(manifest)
-        function = load(manifest, folder)
+        with interruptible(link):
+            function = load(manifest, folder)
     except Twister2Error as error:
         link.fail(error)
         return 1
-    link.post("loaded", {})
     start = _wait_for_start(link)
     if start is None:
         return 1
     environment = Environment(link, Start.from_json(start), manifest)
     pid = os.getpid()
     try:
-        result = called(function, environment)
+        with interruptible(link):
+            result = called(function, environment)
         if os.getpid() != pid:
             os._exit(0)  # a process that the program forked and let return: only the worker itself speaks for it
         if link.aborted:

@@ -16,7 +16,7 @@ from twister2.client.leftovers import remove_checkpoints
 from twister2.client.masters import Connection, Master, master_for
 from twister2.client.records import JobRecord, read_state
 from twister2.control.folders import make_private, runtime_folder
-from twister2.control.messages import weight
+from twister2.control.messages import weight_of
 from twister2.control.observing import observe
 from twister2.master.journal import Journal
 from twister2.spec.errors import JobKilledError, ResourceError, ResultError, Twister2Error, from_dict
@@ -32,6 +32,8 @@ POLL_S = 0.2
 STEP_ASIDE_S = 0.2
 """How long an observer may take to make room for output."""
 TELL_EVERY = 1 << 18
+INTERRUPTED = "interrupted"
+"""Among the details of a JobKilledError: Ctrl-C here killed the job, not somebody elsewhere."""
 
 
 @attrs.frozen
@@ -189,6 +191,8 @@ class Session:
                 self._end_without_master(JobState.KILLED, killed)
                 self._observers.close()
                 raise
+        if interrupts and isinstance(self._outcome.error, JobKilledError):
+            self._outcome.error.details[INTERRUPTED] = True
         self._finish(self._outcome)
         return self._outcome
 
@@ -209,12 +213,12 @@ class Session:
     def _take(self, message: Message) -> None:
         body = message.body
         observe(self._observers, self.job_id, message.kind, body, output_wait_s=STEP_ASIDE_S)
+        self._took(weight_of(message.kind, body))
         match message.kind:
             case "output":
                 self._output(body["worker"], body["stream"], body["text"])
                 if not self._same_files:
                     self._own_journal().output(body["worker"], body["text"])
-                self._took(weight(body["text"]))
             case "state" if not self._same_files:
                 self._own_journal().state(**body)
             case "attached":

@@ -16,9 +16,19 @@ LIMIT = 1 << 26
 """Longest JSON body accepted, in bytes."""
 
 
-def weight(text: str) -> int:
-    """What a piece of output counts while it is on its way: about the bytes that it takes in a queue."""
-    return len(text) + 512
+UNASKED = frozenset({"output", "log", "progress"})
+"""What workers send as often as they like, without waiting for an answer: only so much of it may be on its way."""
+
+
+def weight_of(kind: str, body: Mapping[str, Any]) -> int:
+    """What a message counts while it is on its way: about the bytes that it takes in a queue, 0 when it is not one of
+    :data:`UNASKED`.
+
+    Receivers tell senders how much they have taken in, so both must come to the same number.
+    """
+    if kind not in UNASKED:
+        return 0
+    return 512 + len(body.get("text", "")) + 256 * len(body.get("counters", ()))
 
 
 @attrs.frozen

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from twister2.control.messages import weight
+from twister2.control.messages import weight_of
 from twister2.control.ticket import same_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-BACKLOG = 10_000
-"""Messages kept for the first client that follows."""
+BACKLOG = 20_000
+"""Messages kept for the first client that follows: more than the shortest pieces of output that fill the window."""
 WINDOW = 8 << 20
 """About the bytes of output that may be on their way to a client, or wait for the first one."""
 STALLED_S = 5.0
@@ -101,22 +101,24 @@ class Clients:
         """Tell all clients, and keep it for the first that follows. Output goes to followers only."""
         if self.listener is not None:
             self.listener(kind, body)
-        size = weight(body["text"]) if kind == "output" else 0
-        if not self.ever_came and kind != "progress" and self._has_room(self._first, size):
+        size, output = weight_of(kind, body), kind == "output"
+        if not self.ever_came and kind != "progress" and self._has_room(self._first, size, output):
             self._backlog.append((kind, body, blobs))
         for peer, follower in self._followers.items():
             if not size:
                 self._tell_left_out(peer, follower)
-            if self._has_room(follower, size):
+            if self._has_room(follower, size, output):
                 self._post(peer, kind, body, blobs)
-        if not size:
+        if not output:
             for peer in self._peers - self._followers.keys():
                 self._post(peer, kind, body, blobs)
 
-    def _has_room(self, follower: _Follower, size: int) -> bool:
-        """Whether output goes to a follower; else it is left out, for which there are the logs."""
+    def _has_room(self, follower: _Follower, size: int, output: bool) -> bool:
+        """Whether a message goes to a follower. Output that does not is left out, for which there are the logs, and
+        progress is made good by what comes after it.
+        """
         if size and follower.full and (not self.ever_came or follower.stalled):
-            follower.left_out += size
+            follower.left_out += size if output else 0
             return False
         if not follower.full:
             follower.took_at = time.monotonic()  # it has had nothing to hurry for
@@ -127,4 +129,6 @@ class Clients:
         if follower.left_out:
             text = f"note: about {follower.left_out:,} bytes of output are left out here; see 'twister2 logs'\n"
             follower.left_out = 0
-            self._post(peer, "output", {"worker": -1, "stream": "log", "text": text})
+            body = {"worker": -1, "stream": "log", "text": text}
+            follower.on_the_way += weight_of("output", body)
+            self._post(peer, "output", body)

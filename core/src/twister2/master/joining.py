@@ -74,7 +74,6 @@ def start(facts: JobFacts, slots: Sequence[Slot], attempt: int, checkpoint: int)
         "checkpoint": checkpoint,
         "state_root": facts.state_root,
         "state_shared": facts.state_shared,
-        "persistent": "",
     }
 
 

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from twister2.control.messages import Message, weight
+from twister2.control.messages import Message, weight_of
 
 if TYPE_CHECKING:
     from twister2.master.clients import Clients, Post
@@ -43,6 +43,7 @@ class Relay:
 
     def progress(self, slot: Slot, message: Message) -> None:
         """How far a worker is; at most a few a second go on."""
+        self._taken(slot, message)
         now = time.monotonic()
         if now - self._progress_sent.get(slot.number, 0.0) >= PROGRESS_EVERY_S or message.body.get("done"):
             self._progress_sent[slot.number] = now
@@ -59,6 +60,6 @@ class Relay:
             self._post(peer, "taken", body)
 
     def _taken(self, slot: Slot, message: Message) -> None:
-        body = {"size": weight(message.body["text"]), "attempt": message.body["attempt"]}
+        body = {"size": weight_of(message.kind, message.body), "attempt": message.body["attempt"]}
         self._owed.append((slot.peer, body))
         self.release()

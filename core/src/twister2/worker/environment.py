@@ -59,7 +59,6 @@ class Start:
     state_shared: bool
     runtime_dir: str
     volatile: str
-    persistent: str
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Start:
@@ -134,11 +133,9 @@ class Environment(WorkerEnvironment):
 
     @property
     def volumes(self) -> Volumes:
-        persistent, volatile = pathlib.Path(self._start.persistent), pathlib.Path(self._start.volatile)
+        volatile = pathlib.Path(self._start.volatile)
         volatile.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self._start.persistent:
-            persistent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Volumes(persistent if self._start.persistent else None, volatile)
+        return Volumes(None, volatile)  # no manager has volumes that outlive a job
 
     @property
     def threads(self) -> int:

@@ -38,8 +38,8 @@ class ForkServer:
         self.pipe = Pipe(ours)
 
     def fork(self, job: dict[str, object], descriptors: list[int]) -> None:
-        """Ask for a user process; ``("forked", {"pid"})`` and later ``("ended", {"pid", "code"})`` come over
-        ``pipe``.
+        """Ask for the user process of ``job["attempt"]``; ``("forked", {"attempt", "pid"})`` and later ``("ended",
+        {"attempt", "code"})`` come over ``pipe``.
         """
         self.pipe.send("fork", job, descriptors=descriptors)
 
@@ -55,6 +55,7 @@ def _serve(sock: socket.socket, supervisor: int) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     me = os.getpid()
+    attempts: dict[int, object] = {}
     while not pipe.closed:
         frame = pipe.receive()
         if frame is not None and frame[0] == "fork":
@@ -65,10 +66,11 @@ def _serve(sock: socket.socket, supervisor: int) -> NoReturn:
                 _become_user_process(frame[1], descriptors, me)
             for descriptor in descriptors:
                 os.close(descriptor)
-            pipe.send("forked", {"pid": pid})
+            attempts[pid] = frame[1]["attempt"]
+            pipe.send("forked", {"attempt": attempts[pid], "pid": pid})
             continue
         for pid, status in reap():
-            pipe.send("ended", {"pid": pid, "code": os.waitstatus_to_exitcode(status)})
+            pipe.send("ended", {"attempt": attempts.pop(pid, None), "code": os.waitstatus_to_exitcode(status)})
         if not pipe.closed:
             select.select([pipe.fileno(), wake_read], [], [], 5.0)
             while True:

@@ -48,17 +48,17 @@ def end_process(pid: int, signal_number: int) -> None:
         os.kill(pid, signal_number)
 
 
-def end_leftovers(root: int, *, keep: set[int], also: int = 0, grace_s: float) -> None:
-    """End what user code left below ``root`` and, if given, process ``also`` with all below it.
+def end_leftovers(root: int, *, keep: set[int], below_kept: bool = False, grace_s: float) -> None:
+    """End what is left below ``root`` but processes in ``keep`` and, unless ``below_kept``, what is below those.
 
-    TERM first, after ``grace_s`` seconds KILL, until nothing is left (at most 5 s more). Processes in ``keep`` stay.
+    TERM first, after ``grace_s`` seconds KILL, until nothing is left (at most 5 s more).
     """
     deadline = time.monotonic() + grace_s
     told: set[int] = set()
     while time.monotonic() < deadline + 5.0:
         reap()
         alive = [pid for pid in descendants(root) if pid not in keep and not _is_zombie(pid)]
-        alive = [pid for pid in alive if also or not _is_below(pid, keep)]
+        alive = [pid for pid in alive if below_kept or not _is_below(pid, keep)]
         if not alive:
             return
         number = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL

@@ -7,7 +7,6 @@ and starts the next attempt in place. Its liveness never depends on the user's i
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import os
 import pathlib
@@ -15,77 +14,25 @@ import shutil
 import signal
 import sys
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import zmq
 
 from twister2.control.channel import Dialer
 from twister2.control.folders import runtime_folder
-from twister2.control.messages import weight
 from twister2.control.package import digest, unpack
 from twister2.control.ticket import Ticket, curve_pair, wait_for_ticket
 from twister2.spec.errors import MasterLostError, PackageError, Twister2Error
-from twister2.worker.board import StepBoard
 from twister2.worker.facts import worker_facts
 from twister2.worker.forkserver import ForkServer
-from twister2.worker.pipe import Pipe, drain
 from twister2.worker.processes import adopt_orphans, end_leftovers, reap, resident_bytes
+from twister2.worker.userprocess import UserProcess
 
 if TYPE_CHECKING:
     from twister2.control.messages import Message
     from twister2.worker.pmi import PmiService
 
-TAIL_LINES = 20
-RECENT_STEPS = 8
-OUTPUT_WINDOW = 4 << 20
-"""About the bytes of output and log records that may be on their way to the master; then the program has to wait."""
-FRAMES_A_TURN = 256
-"""Messages taken from the user process before the master and the beat have their turn."""
 FORWARDED_TO_USER = frozenset({"exchanged", "event", "reply"})
-
-
-class UserProcess:
-    """The supervisor's view of the user process of one attempt."""
-
-    def __init__(self, fork_server: ForkServer, job: dict[str, Any], pmi_descriptor: int | None) -> None:
-        ours, theirs = Pipe.pair()
-        self.pipe = Pipe(ours)
-        descriptor = StepBoard.create()
-        self.board = StepBoard(descriptor)
-        self.outputs: dict[int, tuple[str, Any]] = {}
-        given = [theirs.fileno(), descriptor]
-        for stream in ("stdout", "stderr"):
-            read, write = os.pipe2(os.O_CLOEXEC)
-            os.set_blocking(read, False)
-            self.outputs[read] = (stream, codecs.getincrementaldecoder("utf-8")("replace"))
-            given.append(write)
-        if pmi_descriptor is not None:
-            given.append(pmi_descriptor)
-        fork_server.fork(job, given)
-        theirs.close()
-        for number in given[1:]:
-            os.close(number)
-        self.pid = 0
-        self.code: int | None = None
-        self.result: bytes | None = None
-        self.last: list[list[int]] = []
-        self.failed = False
-        self.kill_at: float | None = None
-        self.on_the_way = 0
-        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
-
-    @property
-    def must_wait(self) -> bool:
-        """Whether the master has to take in what this process wrote before it may write more."""
-        return self.on_the_way > OUTPUT_WINDOW
-
-    def close(self) -> None:
-        self.pipe.close()
-        self.board.close()
-        for descriptor in self.outputs:
-            os.close(descriptor)
-        self.outputs.clear()
 
 
 class Supervisor:
@@ -98,7 +45,7 @@ class Supervisor:
         self._welcome: dict[str, Any] = {}
         self._curve = ("", "")
         self._pmi: PmiService | None = None
-        self._stop = self._ending = self._more = False
+        self._stop = self._ending = False
         self._early: list[Message] = []
         """What the master said while the package was fetched: the start, if this was the last worker to join."""
         self._heard = time.monotonic()
@@ -209,16 +156,13 @@ class Supervisor:
             poller.register(self._dialer.socket, zmq.POLLIN)
             poller.register(self._fork_server.pipe.fileno(), zmq.POLLIN)
             user = self._user
-            if user is not None and not user.must_wait:
-                if not user.pipe.closed:
-                    poller.register(user.pipe.fileno(), zmq.POLLIN)
-                for descriptor in user.outputs:
-                    poller.register(descriptor, zmq.POLLIN)
+            for descriptor in () if user is None else user.readable:
+                poller.register(descriptor, zmq.POLLIN)
             if self._pmi is not None:
                 poller.register(self._pmi.fileno(), zmq.POLLIN)
             until = next_beat if user is None or user.kill_at is None else min(next_beat, user.kill_at)
-            if self._more:  # in the user process's pipe, and perhaps read from it already
-                self._more, until = False, now
+            if user is not None and user.more and not user.must_wait:
+                until = now  # in the pipe, and perhaps read from it already
             poller.poll(max(0, int((until - time.monotonic()) * 1000) + 1))
             self._take_all()
         self._finish()
@@ -232,11 +176,8 @@ class Supervisor:
         user = self._user
         if user is not None:
             if not user.must_wait:
-                self._read_outputs(user)
-                self._take_frames(user)
-            if user.kill_at is not None and time.monotonic() >= user.kill_at:
-                end_leftovers(os.getpid(), keep={self._fork_server.pid}, also=user.pid, grace_s=0.0)
-                user.kill_at = None
+                self._read(user)
+            user.kill_if_due()
         if self._ending and (self._user is None or self._user.kill_at is None):
             self._stop = True
         if self._pmi is not None:
@@ -249,13 +190,12 @@ class Supervisor:
             print(f"twister2 worker, slot {self.slot}: the fork server died", file=sys.stderr, flush=True)
             os._exit(1)
 
-    def _take_frames(self, user: UserProcess) -> None:
-        for _ in range(FRAMES_A_TURN):
-            frame = user.pipe.receive()
-            if frame is None:
-                return
+    def _read(self, user: UserProcess, *, to_the_end: bool = False) -> None:
+        """Pass on what the user process wrote and said."""
+        for stream, text in user.written(to_the_end=to_the_end):
+            self._send("output", {"stream": stream, "text": text})
+        for frame in user.frames(to_the_end=to_the_end):
             self._from_user(user, *frame)
-        self._more = True
 
     def _from_master(self, message: Message) -> None:
         user, body = self._user, message.body
@@ -280,19 +220,13 @@ class Supervisor:
                 "runtime_dir": str(self._folder.parent),
                 "volatile": str(self._folder / "volatile"),
             }
-            self._tell_user(user, "start", body)
+            user.tell("start", body)
         elif message.kind == "abort":
-            user.board.abort()
-            self._tell_user(user, "abort", {"error": body["error"]})
-            user.kill_at = time.monotonic() + body["grace_s"]
+            user.abort(body["error"], body["grace_s"], interrupt=body.get("interrupt", False))
         elif message.kind == "fenced" and self._pmi is not None:
             self._pmi.fence_done(body["puts"])
         elif message.kind in FORWARDED_TO_USER:
-            self._tell_user(user, message.kind, dict(body), message.blobs[0] if message.blobs else b"")
-
-    def _tell_user(self, user: UserProcess, kind: str, body: dict[str, Any], blob: bytes = b"") -> None:
-        with contextlib.suppress(OSError):
-            user.pipe.send(kind, body, blob)
+            user.tell(message.kind, dict(body), message.blobs[0] if message.blobs else b"")
 
     def _from_user(self, user: UserProcess, kind: str, body: dict[str, Any], blob: bytes) -> None:
         if kind == "returned":
@@ -301,48 +235,27 @@ class Supervisor:
             user.failed = True
             self._send("failed", body)
         else:
-            if kind == "log":
-                user.on_the_way += weight(body["text"])
             self._send(kind, body, (blob,) if blob else ())
-
-    def _read_outputs(self, user: UserProcess, *, to_the_end: bool = False) -> None:
-        for descriptor, (stream, decoder) in list(user.outputs.items()):
-            while True:
-                data = drain(descriptor)
-                text = decoder.decode(data or b"", final=data is None)
-                if text:
-                    if stream == "stderr":
-                        user.tail.extend(text.splitlines())
-                    user.on_the_way += weight(text)
-                    self._send("output", {"stream": stream, "text": text})
-                if data is None:
-                    os.close(descriptor)
-                    del user.outputs[descriptor]
-                if not data or not to_the_end:
-                    break
 
     def _from_fork_server(self, kind: str, body: dict[str, Any]) -> None:
         user = self._user
-        if user is None:
-            return
+        if user is None or body["attempt"] != user.attempt:
+            return  # of an attempt that was given up
         if kind == "forked":
-            user.pid = body["pid"]
-        elif kind == "ended" and body["pid"] == user.pid:
-            user.code = body["code"]
-            self._user_ended(user)
+            user.is_forked(body["pid"])
+        elif kind == "ended":
+            self._user_ended(user, body["code"])
 
-    def _user_ended(self, user: UserProcess) -> None:
+    def _user_ended(self, user: UserProcess, code: int) -> None:
         """Everything the user process wrote is read; what it left behind is ended; the master hears how it ended."""
-        end_leftovers(os.getpid(), keep={self._fork_server.pid}, grace_s=0.0)
-        while (frame := user.pipe.receive()) is not None:
-            self._from_user(user, *frame)
-        self._read_outputs(user, to_the_end=True)
+        user.end_leftovers()
+        self._read(user, to_the_end=True)
         body = {
-            "code": user.code,
+            "code": code,
             "returned": user.result is not None and not user.failed,
             "failed": user.failed,
             "tail": list(user.tail),
-            "steps": self._steps(user),
+            "steps": user.steps(),
             "last": user.last,
         }
         self._send("ended", body, () if user.result is None else (user.result,))
@@ -354,7 +267,7 @@ class Supervisor:
 
     def _next_attempt(self, welcome: dict[str, Any], blobs: tuple[bytes, ...]) -> None:
         if self._user is not None:
-            end_leftovers(os.getpid(), keep={self._fork_server.pid}, also=self._user.pid, grace_s=0.0)
+            self._user.end()
             self._user.close()
             self._user = None
         shutil.rmtree(self._folder / "volatile", ignore_errors=True)
@@ -367,16 +280,11 @@ class Supervisor:
         reap()  # processes that the program left behind: they became our children
         if user is not None:
             body = {
-                "steps": self._steps(user),
+                "steps": user.steps(),
                 "waits_for": user.board.waits_for,
                 "memory": resident_bytes(user.pid) if user.pid else 0,
             }
         self._send("beat", body)
-
-    @staticmethod
-    def _steps(user: UserProcess) -> list[list[Any]]:
-        entries = sorted(user.board.entries(), key=lambda entry: entry.step)[-RECENT_STEPS:]
-        return [entry.to_json() for entry in entries]
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
@@ -390,8 +298,7 @@ class Supervisor:
         print(str(error), file=sys.stderr, flush=True)
         user = self._user
         if user is not None:
-            user.board.abort()
-            self._tell_user(user, "abort", {"error": error.to_dict()})
+            user.abort(error.to_dict(), 0.0)
             time.sleep(0.2)
         with contextlib.suppress(OSError):
             (self._folder.parent / "master").unlink()  # its socket, which it could not remove
@@ -399,7 +306,9 @@ class Supervisor:
 
     def _finish(self) -> None:
         if self._user is not None:
-            end_leftovers(os.getpid(), keep={self._fork_server.pid}, also=self._user.pid, grace_s=1.0)
+            self._user.end(grace_s=1.0)
+        # The fork server too: a request that it has not come to yet must not be granted when the folder has gone.
+        end_leftovers(os.getpid(), keep=set(), below_kept=True, grace_s=0.0)
         shutil.rmtree(self._folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             self._folder.parent.rmdir()

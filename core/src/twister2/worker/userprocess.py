@@ -1,0 +1,170 @@
+"""The supervisor's view of one attempt's user process: having it forked, what it writes, how it is ended."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import signal
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from twister2.control.messages import weight_of
+from twister2.worker.board import StepBoard
+from twister2.worker.pipe import Pipe, drain
+from twister2.worker.processes import end_leftovers, end_process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from twister2.worker.forkserver import ForkServer
+
+TAIL_LINES = 20
+RECENT_STEPS = 8
+OUTPUT_WINDOW = 4 << 20
+"""About the bytes that may be on their way to the master unasked; then the program has to wait."""
+FRAMES_A_TURN = 256
+"""Messages taken from the user process before the master and the beat have their turn."""
+
+Frame = tuple[str, dict[str, Any], bytes]
+
+
+class UserProcess:
+    """One user process, from the request to fork it until what it left behind is ended.
+
+    :ivar pid: 0 until the fork server has said that it is forked. :ivar result: what the function returned, pickled.
+    :ivar last: its latest steps by group. :ivar failed: it has reported an error.
+    :ivar kill_at: monotonic time at which it is killed if it still runs. :ivar killed: it was killed, or is as soon as
+        it is forked. :ivar more: whole frames may be left from the last turn.
+    """
+
+    def __init__(self, fork_server: ForkServer, job: dict[str, Any], pmi_descriptor: int | None) -> None:
+        """
+        :param job: for :func:`twister2.worker.user.main`; ``attempt`` tells the fork server's reports apart.
+        """
+        self._fork_server = fork_server
+        self.attempt: int = job["attempt"]
+        ours, theirs = Pipe.pair()
+        self.pipe = Pipe(ours)
+        descriptor = StepBoard.create()
+        self.board = StepBoard(descriptor)
+        self.outputs: dict[int, tuple[str, codecs.IncrementalDecoder]] = {}
+        given = [theirs.fileno(), descriptor]
+        for stream in ("stdout", "stderr"):
+            read, write = os.pipe2(os.O_CLOEXEC)
+            os.set_blocking(read, False)
+            self.outputs[read] = (stream, codecs.getincrementaldecoder("utf-8")("replace"))
+            given.append(write)
+        if pmi_descriptor is not None:
+            given.append(pmi_descriptor)
+        fork_server.fork(job, given)
+        theirs.close()
+        for number in given[1:]:
+            os.close(number)
+        self.pid = 0
+        self.result: bytes | None = None
+        self.last: list[list[int]] = []
+        self.failed = self.killed = self.more = False
+        self.kill_at: float | None = None
+        self.on_the_way = 0
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+
+    # -- what it says --------------------------------------------------------------------------------------------------
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether the master has to take in what this process wrote before it may write more."""
+        return self.on_the_way > OUTPUT_WINDOW
+
+    @property
+    def readable(self) -> list[int]:
+        """The descriptors to wait for; none while it has to wait itself."""
+        if self.must_wait:
+            return []
+        return [*self.outputs, *([] if self.pipe.closed else [self.pipe.fileno()])]
+
+    def frames(self, *, to_the_end: bool = False) -> Iterator[Frame]:
+        """What it sent: one turn's share, or everything."""
+        taken = 0
+        self.more = False
+        while to_the_end or not self.must_wait:
+            frame = self.pipe.receive()
+            if frame is None:
+                return
+            kind, body, _ = frame
+            self.on_the_way += weight_of(kind, body)
+            yield frame
+            taken += 1
+            if taken == FRAMES_A_TURN and not to_the_end:
+                break
+        self.more = True
+
+    def written(self, *, to_the_end: bool = False) -> Iterator[tuple[str, str]]:
+        """Pieces of its output: stream and text."""
+        for descriptor, (stream, decoder) in list(self.outputs.items()):
+            while True:
+                data = drain(descriptor)
+                text = decoder.decode(data or b"", final=data is None)
+                if text:
+                    if stream == "stderr":
+                        self.tail.extend(text.splitlines())
+                    self.on_the_way += weight_of("output", {"text": text})
+                    yield stream, text
+                if data is None:
+                    os.close(descriptor)
+                    del self.outputs[descriptor]
+                if not data or not to_the_end:
+                    break
+
+    def steps(self) -> list[list[Any]]:
+        """The steps that it noted last."""
+        entries = sorted(self.board.entries(), key=lambda entry: entry.step)[-RECENT_STEPS:]
+        return [entry.to_json() for entry in entries]
+
+    # -- what it is told -----------------------------------------------------------------------------------------------
+
+    def tell(self, kind: str, body: dict[str, Any], blob: bytes = b"") -> None:
+        """Send it a message; one that has ended is told nothing."""
+        with contextlib.suppress(OSError):
+            self.pipe.send(kind, body, blob)
+
+    def abort(self, error: dict[str, Any], grace_s: float, *, interrupt: bool = False) -> None:
+        """Raise in it, and kill it if it still runs after ``grace_s`` seconds; one that is not forked yet runs nothing
+        that needs grace.
+
+        :param interrupt: it is told by a signal, too, wherever it is (:mod:`twister2.worker.interrupt`).
+        """
+        self.board.abort()
+        self.tell("abort", {"error": error})
+        if interrupt and self.pid:
+            end_process(self.pid, signal.SIGINT)
+        self.kill_at = time.monotonic() + (grace_s if self.pid else 0.0)
+
+    def is_forked(self, pid: int) -> None:
+        """The fork server has forked it; one that was given up meanwhile is ended at once."""
+        self.pid = pid
+        if self.killed:
+            self.end()
+
+    def kill_if_due(self) -> None:
+        """End it when its grace is over."""
+        if self.kill_at is not None and time.monotonic() >= self.kill_at:
+            self.kill_at = None
+            self.end()
+
+    def end(self, grace_s: float = 0.0) -> None:
+        """End it with all that it started; when it is not forked yet, as soon as it is."""
+        self.killed = True
+        end_leftovers(os.getpid(), keep={self._fork_server.pid}, below_kept=True, grace_s=grace_s)
+
+    def end_leftovers(self) -> None:
+        """It has ended: end what it left behind."""
+        end_leftovers(os.getpid(), keep={self._fork_server.pid}, grace_s=0.0)
+
+    def close(self) -> None:
+        self.pipe.close()
+        self.board.close()
+        for descriptor in self.outputs:
+            os.close(descriptor)
+        self.outputs.clear()

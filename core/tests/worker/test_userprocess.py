@@ -1,0 +1,142 @@
+"""The supervisor's view of the user process: given up before it was forked, and held back when it says too much.
+
+Each runs in a process of its own, as a supervisor does: it ends everything below itself.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.timeout(60)
+
+PRELUDE = """
+import os, pathlib, signal, sys, time
+from twister2.control.messages import weight_of
+from twister2.control.package import MANIFEST, Manifest, pack, unpack
+from twister2.spec.errors import StepAbortedError
+from twister2.worker.forkserver import ForkServer
+from twister2.worker.processes import descendants
+from twister2.worker.userprocess import OUTPUT_WINDOW, UserProcess
+
+ERROR = StepAbortedError("aborted", why="a test", remedy="none").to_dict()
+folder = pathlib.Path(sys.argv[1])
+server = ForkServer()
+
+def user(attempt=1, source="def main(env): ..."):
+    program = {"kind": "file", "path": "program.py", "original": "program.py", "function": "main"}
+    python = "%d.%d" % sys.version_info[:2]
+    manifest = Manifest(program, (), str(folder), False, python, "0", {"tables": {"job": JOB}}, {}, {})
+    package = folder / f"package-{attempt}"
+    unpack(pack(manifest, {"program.py": source.encode()}), package)
+    job = {"worker_id": 0, "attempt": attempt, "n_workers": 1, "cpus": 1.0, "package": str(package)}
+    return UserProcess(server, job, None)
+
+def reported():
+    frame = server.pipe.receive_within(10.0)
+    assert frame is not None
+    return frame[0], frame[1]
+
+JOB = {"barrier_deadline_s": 0, "log_level": "info", "result_limit_mb": 1}
+NODE = {"host": "h", "addresses": [], "boot_id": "b", "node": "", "rack": "", "datacenter": ""}
+WORKER = {"worker_id": 0, "slot": 0, "node": NODE, "group": "worker", "cpus": 1.0, "memory_mb": 100, "gpus": 0}
+START = {
+    "job_id": "j", "job_name": "j", "attempt": 1, "workers": [WORKER], "session": "s", "keys": {}, "checkpoint": 0,
+    "state_root": "", "state_shared": True, "curve": ["", ""], "runtime_dir": str(folder), "volatile": "",
+}
+"""
+
+
+def run(folder: Path, body: str) -> str:
+    script = PRELUDE + textwrap.dedent(body) + "\nos.kill(server.pid, signal.SIGKILL)\nprint('done')\n"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder)], capture_output=True, text=True, timeout=45, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("done\n"), done
+    return done.stdout
+
+
+def test_one_given_up_before_it_was_forked_is_ended_as_soon_as_it_is(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+        os.kill(server.pid, signal.SIGSTOP)
+        process = user(source="import time; time.sleep(60)")
+        process.abort(ERROR, grace_s=30.0)
+        process.kill_if_due()
+        os.kill(server.pid, signal.SIGCONT)
+        begun = time.monotonic()
+        kind, body = reported()
+        assert kind == "forked", kind
+        process.is_forked(body["pid"])
+        assert reported() == ("ended", {"attempt": 1, "code": -signal.SIGKILL})
+        assert time.monotonic() - begun < 5.0
+        """,
+    )
+
+
+def test_one_that_was_forked_but_not_reported_is_ended_by_its_deadline(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+        process = user(source="import time; time.sleep(60)")
+        while len(descendants(os.getpid())) < 2:  # fork server and user process
+            time.sleep(0.01)
+        assert process.pid == 0
+        process.abort(ERROR, grace_s=30.0)
+        process.kill_if_due()
+        assert descendants(os.getpid()) == [server.pid]
+        """,
+    )
+
+
+def test_reports_of_an_attempt_that_was_given_up_are_told_apart(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+        os.kill(server.pid, signal.SIGSTOP)
+        first = user(1, "import time; time.sleep(60)")
+        first.end()
+        first.close()
+        second = user(2, "import time; time.sleep(60)")
+        os.kill(server.pid, signal.SIGCONT)
+        pids = {}
+        while len(pids) < 2:
+            kind, body = reported()
+            if kind == "forked":
+                pids[body["attempt"]] = body["pid"]
+        assert pids[1] != pids[2]
+        second.end()
+        """,
+    )
+
+
+def test_a_program_that_logs_in_a_tight_loop_waits_until_it_was_taken_in(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+        process = user(source="def main(env):\\n for n in range(60_000): env.log.info('%06d %s', n, 'x' * 60)")
+        process.tell("start", START)
+        texts, held_back, idle = [], 0, time.monotonic()
+        while len(texts) < 60_000:
+            assert time.monotonic() - idle < 10.0, (len(texts), process.on_the_way, list(process.written()))
+            before, size = len(texts), process.on_the_way
+            texts += [body["text"] for kind, body, _ in process.frames() if kind == "log"]
+            assert process.on_the_way <= OUTPUT_WINDOW + 2_000
+            if len(texts) > before:
+                idle = time.monotonic()
+            elif process.must_wait:
+                assert process.readable == []
+                held_back += 1
+                process.on_the_way = 0  # the master has taken all in
+            else:
+                time.sleep(0.001)
+        assert texts == ["%06d %s" % (number, "x" * 60) for number in range(60_000)]
+        assert held_back >= 5
+        """,
+    )

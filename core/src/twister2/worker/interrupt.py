@@ -20,7 +20,7 @@ RETRY_S = 0.05
 
 @contextlib.contextmanager
 def interruptible(link: Conversation) -> Iterator[None]:
-    """While the program runs here (main thread), SIGINT raises ``KeyboardInterrupt`` in it when its attempt was aborted.
+    """While the program runs here (main thread), SIGINT raises ``KeyboardInterrupt`` in it after an abort.
 
     Not more than once, not when a call has told it by the abort's own error already, and never in the middle of code
     of Twister2, where it could cut a message in two. Outside of an abort SIGINT does nothing, as before and after.

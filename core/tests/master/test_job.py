@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from twister2.config import JobConfig
 from twister2.control.messages import Message
 from twister2.control.ticket import Ticket
+from twister2.master.calls import CallThread
 from twister2.master.facts import JobFacts
 from twister2.master.job import Job
 from twister2.master.journal import Journal
@@ -40,7 +42,8 @@ class World:
             master_public="p",
             client_key="client",
         )
-        self.job = Job(facts, "key 1", self.post, self, self.journal, self.store)
+        self.calls = CallThread("the test's store")
+        self.job = Job(facts, "key 1", self.post, self, self.journal, self.store, self.calls)
         self.job.package = b"package"
 
     def store(self) -> StateStore:
@@ -94,6 +97,7 @@ class World:
 def world(tmp_path: Path) -> Iterator[World]:
     world = World(tmp_path)
     yield world
+    world.calls.close()
     world.journal.close()
 
 
@@ -279,13 +283,101 @@ def test_workers_reach_only_the_checkpoints_of_their_job(world: World) -> None:
     world.join_all()
     for key in ("checkpoints/other/1/x", "jobs/job-1/record", "checkpoints/job-1/../other/x"):
         for kind in ("state_get", "state_put"):
-            ((answer, body),) = world.say(
-                "w0", "request", (b"data",), attempt=1, request=1, kind=kind, body={"key": key}
-            )
+            world.say("w0", "request", (b"data",), attempt=1, request=1, kind=kind, body={"key": key})
+            assert world.calls.finish(int, 5.0) is None
+            _, answer, body = world.posted[-1]
             assert answer == "reply"
             assert body["error"]["code"].startswith("T2-"), body
             if ".." not in key:
                 assert key in body["error"]["what"]
+
+
+class SlowDisk:
+    """Puts when it is let; one key cannot be written."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.did: list[str] = []
+
+    def put(self, key: str, data: bytes) -> None:
+        assert self.go.wait(10.0)
+        if key.endswith("/full"):
+            raise StateError(f"no space for {key}", why="a test", remedy="none")
+        self.did.append(f"put {key[-1]}")
+
+    def get(self, key: str) -> bytes:
+        self.did.append(f"get {key[-1]}")
+        return b"value"
+
+    def delete_all(self, prefix: str) -> None:
+        assert self.go.wait(10.0)
+        raise StateError(f"cannot remove {prefix}", why="a test", remedy="none")
+
+
+@pytest.mark.timeout(30)
+def test_a_slow_disk_holds_up_neither_beats_nor_output_and_its_errors_reach_who_asked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SlowDisk()
+    monkeypatch.setattr(world.job.checkpoints, "_store", lambda: disk)
+    world.join_all()
+    begun = time.monotonic()
+
+    def ask(peer: str, number: int, kind: str, key: str) -> None:
+        body = {"key": f"checkpoints/job-1/00000001/{key}"}
+        assert not world.say(peer, "request", (b"data",), attempt=1, request=number, kind=kind, body=body)
+
+    ask("w0", 1, "state_put", "a")
+    ask("w1", 1, "state_put", "full")
+    ask("w1", 2, "state_get", "b")
+    beat = {"attempt": 1, "steps": [], "waits_for": "", "memory": 0}
+    assert world.say("w0", "beat", **beat) == [("ack", {})]
+    assert world.say("w0", "output", attempt=1, stream="stdout", text="x")[0][0] == "taken"
+    world.say("w0", "committed", attempt=1, checkpoint=5)
+    assert time.monotonic() - begun < 5.0
+    assert not world.heard("reply")
+    disk.go.set()
+    assert world.calls.finish(int, 10.0) is None
+    replies = [(peer.decode(), body) for peer, kind, body in world.posted if kind == "reply"]
+    assert [(peer, body["request"], body["attempt"]) for peer, body in replies] == [
+        ("w0", 1, 1),
+        ("w1", 1, 1),
+        ("w1", 2, 1),
+    ]
+    assert "error" not in replies[0][1]
+    assert replies[1][1]["error"]["what"].startswith("no space")
+    assert replies[2][1]["found"]
+    assert disk.did == ["put a", "get b"]
+    assert [event["error"]["what"] for event in world.events("checkpoints_left")] == [
+        "cannot remove checkpoints/job-1/00000003/"
+    ]
+
+
+@pytest.mark.timeout(30)
+def test_a_disk_that_hangs_at_the_end_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = SlowDisk()
+    monkeypatch.setattr(world.job.checkpoints, "_store", lambda: disk)
+    monkeypatch.setattr("twister2.master.checkpoints.REMOVE_S", 0.2)
+    world.join_all()
+    world.say("w0", "committing", attempt=1)
+    begun = time.monotonic()
+    world.job.announce_end()
+    assert time.monotonic() - begun < 5.0
+    (left,) = world.events("checkpoints_left")
+    assert "did not answer within 0.2 s" in left["error"]["what"]
+    disk.go.set()
+
+
+def test_groups_that_were_made_long_ago_are_forgotten_unless_somebody_is_in_them(world: World) -> None:
+    world.join_all()
+    inside = {"attempt": 1, "steps": [[1, 1, True, "reduce", "", "p.py:3"]], "waits_for": "reduce", "memory": 0}
+    world.say("w0", "group", attempt=1, number=1, members=[0, 1])
+    world.say("w0", "beat", **inside)
+    for number in range(2, 15_000):
+        world.say("w0", "group", attempt=1, number=number, members=[0, 1])
+    assert len(world.job._groups) <= 10_000
+    world.ended("w1")
+    assert world.heard("abort") == ["w0"]
 
 
 def test_who_is_not_in_a_group_is_not_missed_by_it(world: World) -> None:

@@ -6,56 +6,89 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.errors import StateError, Twister2Error
+from twister2.spec.errors import StateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twister2.control.messages import Message
+    from twister2.master.calls import Calls
+    from twister2.master.clients import Clients, Post
+    from twister2.master.facts import JobFacts
+    from twister2.master.journal import Journal
+    from twister2.master.slots import Slot
+    from twister2.spec.errors import Twister2Error
     from twister2.spec.state import StateStore
+
+REMOVE_S = 30.0
+"""How long removing the checkpoints at the end of a job may take."""
 
 
 class Checkpoints:
-    """Bookkeeping of one job; the store is made at its first use."""
+    """Bookkeeping of one job. The store is made at its first use, and used in the thread of ``calls`` only: a slow one
+    holds up nothing but those who wait for it.
+    """
 
-    def __init__(self, job_id: str, keep: int, store: Callable[[], StateStore]) -> None:
-        self._prefix, self._keep, self._store = f"checkpoints/{job_id}/", keep, store
+    def __init__(
+        self,
+        facts: JobFacts,
+        post: Post,
+        clients: Clients,
+        journal: Journal,
+        store: Callable[[], StateStore],
+        calls: Calls,
+    ) -> None:
+        self._prefix, self._keep = f"checkpoints/{facts.job_id}/", facts.config.checkpoint.keep
+        self._post, self._clients, self._journal, self._store, self._calls = post, clients, journal, store, calls
         self.latest = 0
         self._begun = False
 
-    def begin(self) -> None:
+    def committing(self, slot: Slot, message: Message) -> None:
         """A worker is about to write its first objects."""
         self._begun = True
 
-    def committed(self, number: int) -> None:
+    def committed(self, slot: Slot, message: Message) -> None:
         """A checkpoint is complete; one that is no longer kept goes."""
-        self.latest = number
-        old = number - self._keep
-        if old > 0:
-            self._store().delete_all(f"{self._prefix}{old:08d}/")
+        self.latest = int(message.body["checkpoint"])
+        self._journal.event("checkpoint_committed", checkpoint=self.latest)
+        self._clients.tell("checkpoint", {"number": self.latest})
+        old = f"{self._prefix}{self.latest - self._keep:08d}/"
+        if self.latest > self._keep:
+            self._calls.call(lambda: self._store().delete_all(old), lambda _, error: self._left(error))
+
+    def request(self, slot: Slot, message: Message) -> None:
+        """Put or get an object for a worker that does not see the store. Requests are served in order; what goes wrong
+        is told to the worker that asked.
+        """
+        peer, put, key = slot.peer, message.body["kind"] == "state_put", str(message.body["body"]["key"])
+        data = message.blobs[0] if put else b""
+        answer: dict[str, Any] = {"request": message.body["request"], "attempt": message.body["attempt"], "found": True}
+
+        def serve() -> bytes | None:
+            if not key.startswith(self._prefix):
+                raise StateError(
+                    f"a worker asked for {key}",
+                    why="workers may use the checkpoints of their own job only",
+                    remedy="use another name for the state variable",
+                )
+            if not put:
+                return self._store().get(key)
+            self._store().put(key, data)
+            return b""
+
+        def done(found: bytes | None, error: Twister2Error | None) -> None:
+            if error is not None:
+                answer["error"] = error.to_dict()
+            answer["found"] = found is not None
+            self._post(peer, "reply", answer, [found or b""])
+
+        self._calls.call(serve, done)
 
     def remove_all(self) -> None:
         """The job is over, and nobody writes any more."""
         if self._begun or self.latest:
-            self._store().delete_all(self._prefix)
+            self._left(self._calls.finish(lambda: self._store().delete_all(self._prefix), REMOVE_S))
 
-    def serve(self, message: Message) -> tuple[dict[str, Any], bytes]:
-        """Put or get an object for a worker; returns the body and attachment of the answer."""
-        request, wanted, body = message.body["request"], message.body["kind"], message.body["body"]
-        answer: dict[str, Any] = {"request": request, "found": True}
-        data: bytes | None = b""
-        try:
-            if not str(body["key"]).startswith(self._prefix):
-                raise StateError(
-                    f"a worker asked for {body['key']}",
-                    why="workers may use the checkpoints of their own job only",
-                    remedy="use another name for the state variable",
-                )
-            if wanted == "state_put":
-                self._store().put(body["key"], message.blobs[0])
-            else:
-                data = self._store().get(body["key"])
-                answer["found"] = data is not None
-        except Twister2Error as error:
-            answer["error"] = error.to_dict()
-        return answer, data or b""
+    def _left(self, error: Twister2Error | None) -> None:
+        if error is not None:
+            self._journal.event("checkpoints_left", error=error.to_dict())

@@ -22,7 +22,7 @@ from twister2.master.joining import refusal, start, welcome
 from twister2.master.relay import Relay
 from twister2.master.slots import Slot
 from twister2.master.status import job_status
-from twister2.master.steps import find_mismatch
+from twister2.master.steps import Groups, find_mismatch
 from twister2.spec.errors import (
     JobKilledError,
     NetworkError,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twister2.control.messages import Message
+    from twister2.master.calls import Calls
     from twister2.master.facts import JobFacts
     from twister2.master.journal import Journal
     from twister2.master.manager import Manager
@@ -56,7 +57,11 @@ class Job:
         manager: Manager,
         journal: Journal,
         store: Callable[[], StateStore],
+        calls: Calls,
     ) -> None:
+        """
+        :param store: makes the state store, at its first use. :param calls: runs what uses it.
+        """
         self.facts, self._post, self._manager, self._journal = facts, post, manager, journal
         self.state = JobState.QUEUED
         self.reason = ""
@@ -71,7 +76,7 @@ class Job:
         self._by_peer: dict[bytes, Slot] = {}
         self.clients = Clients(facts.client_key, post)
         self._exchanges = Exchanges(facts.n_workers)
-        self._groups: dict[int, frozenset[int]] = {}
+        self._groups = Groups()
         self._cause: Twister2Error | None = None
         self._started = self._someone_runs = False
         self.begun = time.monotonic()
@@ -81,16 +86,16 @@ class Job:
         self._suspicion: tuple[Twister2Error, int, float] | None = None
         """A broken connection, by whom, and until when a better explanation is waited for."""
         self.relay = relay = Relay(post, self.clients, journal)
-        self.checkpoints = Checkpoints(facts.job_id, facts.config.checkpoint.keep, store)
+        self.checkpoints = checkpoints = Checkpoints(facts, post, self.clients, journal, store, calls)
         self._handlers: dict[str, Callable[[Slot, Message], None]] = {
             "beat": self._on_beat,
             "output": relay.output,
             "log": relay.log,
             "progress": relay.progress,
             "exchange": self._on_exchange,
-            "request": self._on_request,
-            "committed": self._on_committed,
-            "committing": self._on_committing,
+            "request": checkpoints.request,
+            "committed": checkpoints.committed,
+            "committing": checkpoints.committing,
             "group": self._on_group,
             "failed": self._on_failed,
             "ended": self._on_ended,
@@ -204,21 +209,8 @@ class Job:
         if values is not None:
             self._post_all("exchanged", {"kind": body["kind"], "name": body["name"], "values": values})
 
-    def _on_request(self, slot: Slot, message: Message) -> None:
-        """State objects for workers that do not see the store."""
-        body, data = self.checkpoints.serve(message)
-        self._post(slot.peer, "reply", body, [data])
-
-    def _on_committing(self, slot: Slot, message: Message) -> None:
-        self.checkpoints.begin()
-
-    def _on_committed(self, slot: Slot, message: Message) -> None:
-        self.checkpoints.committed(message.body["checkpoint"])
-        self._journal.event("checkpoint_committed", checkpoint=self.checkpoints.latest)
-        self.clients.tell("checkpoint", {"number": self.checkpoints.latest})
-
     def _on_group(self, slot: Slot, message: Message) -> None:
-        self._groups[message.body["number"]] = frozenset(message.body["members"])
+        self._groups.add(message.body["number"], frozenset(message.body["members"]), self.slots)
 
     def _on_fence(self, slot: Slot, message: Message) -> None:
         """A PMI fence: all ranks' key-value pairs go to all."""
@@ -373,7 +365,7 @@ class Job:
         self.attempt += 1
         self.join_key = new_key()
         self._cause, self._suspicion, self._started, self.results = None, None, False, {}
-        self._exchanges, self._groups = Exchanges(len(self.slots)), {}
+        self._exchanges, self._groups = Exchanges(len(self.slots)), Groups()
         self._waiting_since = time.monotonic()
         why = cause.what if cause else ""
         self._set_state(JobState.RESTARTING, f"attempt {self.attempt} of {self.facts.config.attempts}: {why}")
@@ -437,10 +429,7 @@ class Job:
     def announce_end(self) -> None:
         """Tell the clients: state, error, results. The last thing the master says, when all processes have ended."""
         self.finished = True
-        try:
-            self.checkpoints.remove_all()
-        except Twister2Error as error:
-            self._journal.event("checkpoints_left", error=error.to_dict())
+        self.checkpoints.remove_all()
         body = {
             "state": self.state.value,
             "error": self.error.to_dict() if self.error else None,

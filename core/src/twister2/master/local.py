@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twister2.control.messages import Message
+from twister2.master.calls import CallThread
 from twister2.master.job import Job
 from twister2.master.journal import Journal
 
@@ -38,7 +39,8 @@ class LocalMaster:
         self._beats: list[Callable[[], None]] = []
         self.journal = Journal(folder)
         self._heartbeat_s, self._grace_s = facts.config.heartbeat_s, facts.config.kill_grace_s
-        self.job = Job(facts, join_key, self._post, self, self.journal, store)
+        self._calls = CallThread("the state plugin")
+        self.job = Job(facts, join_key, self._post, self, self.journal, store, self._calls)
         self.job.package = package
         self._thread = threading.Thread(target=self._run, name="twister2-master", daemon=True)
 
@@ -74,6 +76,7 @@ class LocalMaster:
         finally:  # whatever happened, nobody may wait for this thread for ever
             for deliver in self._peers.values():
                 deliver(Message("end", {}))
+            self._calls.close()
             self.journal.close()
 
     def _serve(self) -> None:
@@ -84,6 +87,7 @@ class LocalMaster:
                 for beat in self._beats:
                     beat()
             self._take(POLL_S)
+            self._calls.deliver()
             self.job.tick()
         until = time.monotonic() + GOODBYE_S + self._grace_s
         while not (self.job.all_gone and self.job.clients.ever_came) and time.monotonic() < until:

@@ -19,10 +19,10 @@ from twister2.control.channel import Listener
 from twister2.control.folders import job_folder, runtime_folder
 from twister2.control.master_ticket import MasterTicket
 from twister2.host import Pins, PluginHost
+from twister2.master.calls import CallThread
 from twister2.master.facts import JobFacts
 from twister2.master.job import Job
 from twister2.master.journal import Journal
-from twister2.master.manager import ManagerThread
 from twister2.master.observing import MasterObservers
 from twister2.spec.errors import Twister2Error
 from twister2.spec.rm import JobHandle, JobState, JobStatus, ResourceGroup, ResourceManager, RmContext
@@ -38,6 +38,8 @@ STATE_EVERY_S = 1.0
 GOODBYE_S = 2.0
 HAND_OVER_S = 60.0
 """How long clients that are still connected may take to take in the end of the job, with all results."""
+CLEAN_S = 30.0
+"""How long the manager may take to end or to remove what is left."""
 CACHE_S = 1.0
 """How old a resource manager's answer may be."""
 
@@ -63,7 +65,8 @@ class MasterProcess:
         backend: ResourceManager = host.create(
             "rm", rm_name, resolved.plugin("rm", rm_name), context=RmContext(state_dir=state_root)
         )
-        self._thread = ManagerThread(backend)
+        self._backend, self._calls = backend, CallThread("the resource manager plugin")
+        self._state_calls = CallThread("the state plugin")
         self._handle: JobHandle | None = None
         self._stores: list[StateStore] = []
 
@@ -88,7 +91,7 @@ class MasterProcess:
         )
         self._journal = Journal(self._folder, None if self._private is None else self._tell_event)
         (self._folder / "addresses").write_text(" ".join(self._listener.addresses))
-        self.job = Job(facts, ticket.join_key, self._listener.send, self, self._journal, store)
+        self.job = Job(facts, ticket.join_key, self._listener.send, self, self._journal, store, self._state_calls)
         self.job.package = package
         MasterObservers(host, resolved, self.job, self._journal, ticket.program)
         self.job.addresses = self._listener.addresses
@@ -122,10 +125,10 @@ class MasterProcess:
         self._slots_from = time.monotonic() + CACHE_S
 
     def restarts(self, slots: Sequence[int]) -> bool:
-        return self._handle is not None and (not slots or self._thread.backend.offers.restarts_slots)
+        return self._handle is not None and (not slots or self._backend.offers.restarts_slots)
 
     def _call(self, what: str, function: Any, then: Callable[[], None] = lambda: None) -> None:
-        handle, backend = self._handle, self._thread.backend
+        handle, backend = self._handle, self._backend
         if handle is None:
             return
 
@@ -136,7 +139,7 @@ class MasterProcess:
             else:
                 then()
 
-        self._thread.call(lambda: function(backend, handle), done)
+        self._calls.call(lambda: function(backend, handle), done)
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -155,22 +158,24 @@ class MasterProcess:
         finally:
             self._listener.close(linger_s=HAND_OVER_S)
             self._journal.close()
+            self._state_calls.close()
             for store in self._stores:
                 store.close()
-            self._thread.close()
+            self._calls.close()
         return 0 if self.job.state is JobState.COMPLETED else 1
 
     def _turn(self) -> None:
         wait = self._drain()
         if wait:
-            watched = [self._listener.fileno(), self._thread.fileno()]
+            watched = [self._listener.fileno(), self._calls.fileno(), self._state_calls.fileno()]
             if self._lifeline is not None:
                 watched.append(self._lifeline)
             ready = select.select(watched, [], [], POLL_S)[0]
             if self._lifeline is not None and self._lifeline in ready and self._client_has_gone():
                 self._lifeline = None
                 self.job.kill("the client that the job belongs to has gone")
-        self._thread.deliver()
+        self._calls.deliver()
+        self._state_calls.deliver()
         if self._signalled:
             self.job.kill("the job master was told to end (SIGTERM)")
         self.job.tick()
@@ -203,12 +208,12 @@ class MasterProcess:
 
     def _ask_state(self) -> None:
         now = time.monotonic()
-        handle, backend = self._handle, self._thread.backend
+        handle, backend = self._handle, self._backend
         if now - self._asked_state < STATE_EVERY_S:
             return
         self._asked_state = asked = now
         if handle is None:
-            self._thread.call(lambda: backend.find(self._ticket.job_id), self._found)
+            self._calls.call(lambda: backend.find(self._ticket.job_id), self._found)
             return
 
         def done(status: JobStatus | None, error: Twister2Error | None) -> None:
@@ -219,7 +224,7 @@ class MasterProcess:
                     status = attrs.evolve(status, slots={})  # it may still show the copies that were given up
                 self.job.rm_status(status)
 
-        self._thread.call(lambda: backend.state(handle), done)
+        self._calls.call(lambda: backend.state(handle), done)
 
     def _on_signal(self, *_: Any) -> None:
         self._signalled = True
@@ -241,7 +246,7 @@ class MasterProcess:
 
     def _clean(self) -> None:
         """End and remove everything the job has with the manager, and its folder of sockets on this host."""
-        handle, backend = self._handle, self._thread.backend
+        handle, backend = self._handle, self._backend
         if handle is not None and self._ticket.in_client:
             grace_s = 0.2 if self.job.all_gone else self._config.kill_grace_s
             self._wait_for("end the processes", lambda: backend.kill(handle, grace_s))
@@ -256,18 +261,8 @@ class MasterProcess:
         self.job.clients.tell("event", event)
 
     def _wait_for(self, what: str, function: Callable[[], Any]) -> None:
-        """Have the manager's thread do something, for at most 30 s; an error goes to the event log."""
-        done: list[Twister2Error | None] = []
-
-        def finished(_: Any, error: Twister2Error | None) -> None:
-            done.append(error)
-
-        self._thread.call(function, finished)
-        deadline = time.monotonic() + 30.0
-        while not done and time.monotonic() < deadline:
-            select.select([self._thread.fileno()], [], [], 0.1)
-            self._thread.deliver()
-        error = done[0] if done else None
+        """Have the manager do something; an error goes to the event log."""
+        error = self._calls.finish(function, CLEAN_S)
         if error is not None:
             self._journal.event("rm_error", what=what, error=error.to_dict())
 

@@ -7,15 +7,47 @@ from typing import TYPE_CHECKING
 from twister2.spec.errors import StepMismatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from twister2.master.slots import Slot
 
 
-def find_mismatch(slots: Sequence[Slot], groups: Mapping[int, frozenset[int]]) -> StepMismatchError | None:
+GROUPS = 10_000
+"""Sub-groups that are known at a time."""
+
+
+class Groups:
+    """Who is in which sub-group. A program that makes groups all the time does not fill the memory: the oldest are
+    forgotten, unless somebody's latest steps are theirs.
+    """
+
+    def __init__(self) -> None:
+        self._members: dict[int, frozenset[int]] = {}
+        self._same: dict[frozenset[int], frozenset[int]] = {}
+
+    def add(self, number: int, members: frozenset[int], slots: Sequence[Slot]) -> None:
+        """A member says who is in a group."""
+        self._members[number] = self._same.setdefault(members, members)
+        if len(self._members) > GROUPS:
+            used = {group for slot in slots for group, _ in slot.steps}
+            oldest = list(self._members)[: GROUPS // 10]
+            for old in oldest:
+                if old not in used:
+                    del self._members[old]
+            self._same = {kept: kept for kept in self._members.values()}
+
+    def of(self, number: int) -> frozenset[int]:
+        """The members of a group; none when it is not known (yet)."""
+        return self._members.get(number, frozenset())
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+
+def find_mismatch(slots: Sequence[Slot], groups: Groups) -> StepMismatchError | None:
     """Compare what the workers noted; worker id = slot number.
 
-    :param groups: members by group number; group 0 (all) need not be in it.
+    :param groups: the sub-groups; group 0 (all) need not be among them.
     """
     seen: dict[tuple[int, int], tuple[int, tuple[bool, str, str, str]]] = {}
     for slot in slots:
@@ -48,13 +80,13 @@ def _other_step(
     )
 
 
-def _waits_for_returned(gone: Slot, other: Slot, groups: Mapping[int, frozenset[int]]) -> StepMismatchError | None:
+def _waits_for_returned(gone: Slot, other: Slot, groups: Groups) -> StepMismatchError | None:
     now = other.current()
     if other is gone or other.returned or now is None:
         return None
     group, step, entry = now
     # A member's note may come before the message that says who is in the group: then nothing can be said yet.
-    if (group and gone.number not in groups.get(group, ())) or step <= gone.last_step(group):
+    if (group and gone.number not in groups.of(group)) or step <= gone.last_step(group):
         return None
     return StepMismatchError(
         f"worker {gone.number} has returned while worker {other.number} waits for it",

@@ -70,6 +70,7 @@ class FakeHost:
 
     def __init__(self):
         self.loaded = []
+        self.published = ("k8s",)
 
     def discover(self, kind):
         return [SimpleNamespace(name=name) for name in self.plugins[kind]]
@@ -77,9 +78,12 @@ class FakeHost:
     def load(self, kind, name):
         self.loaded.append((kind, name))
         if name not in self.plugins[kind]:
-            raise PluginNotFoundError(
+            error = PluginNotFoundError(
                 f"no {kind} plugin is called {name!r}", why="not here", remedy="install", where="h"
             )
+            if name in self.published:
+                error.details["install"] = f"python -m pip install twister2-{kind}-{name}"
+            raise error
         return SimpleNamespace(config_class=self.plugins[kind][name])
 
     def missing_requirements(self, requirements):

@@ -212,14 +212,7 @@ def test_secrets_are_shown_nowhere(layers, host):
 
 
 def test_plugins_that_are_all_only_missing_are_one_error_with_one_command(layers, host):
-    def load(kind, name, known=host.load):
-        try:
-            return known(kind, name)
-        except PluginNotFoundError as error:
-            error.details["install"] = f"python -m pip install twister2-{kind}-{name}"
-            raise
-
-    host.load = load
+    host.published = ("thread", "fil")
     with pytest.raises(PluginNotFoundError) as caught:
         layers(host, settings=["job.exec=thread", "job.state=fil"])
     assert caught.value.remedy == "python -m pip install twister2-exec-thread twister2-state-fil"
@@ -229,7 +222,17 @@ def test_plugins_that_are_all_only_missing_are_one_error_with_one_command(layers
     assert mixed.value.remedy.startswith("python -m pip install twister2-exec-thread; correct it")
 
 
-def test_a_profile_like_none_that_there_is_is_a_missing_manager(layers, host):
+def test_a_profile_of_no_known_name_lists_what_there_is(problems):
+    (line,) = problems(profile="xyzzy", project="[profile.night.job]\nworkers = 1\n")
+    assert "there is no profile 'xyzzy' (profiles: night; installed resource managers: slurm, standalone)" in line
+
+
+def test_a_file_that_cannot_be_read_is_the_only_problem_though_it_may_have_the_profile(problems):
+    (line,) = problems(profile="night", project="[profile.night.job]\nworkers = = 1\n")
+    assert "is not TOML" in line
+
+
+def test_a_profile_that_is_a_manager_to_be_installed_is_a_missing_manager(layers, host):
     with pytest.raises(PluginNotFoundError) as caught:
         layers(host, profile="k8s", project="[profile.night.job]\nworkers = 1\n")
     assert caught.value.where == "job.rm [profile k8s]; h"

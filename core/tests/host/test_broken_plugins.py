@@ -10,6 +10,7 @@ import pytest
 from twister2.cli.main import COMMANDS
 from twister2.host import PluginHost
 from twister2.host.declarations import BUILT_IN_COMMANDS
+from twister2.host.failures import not_found
 from twister2.spec import errors
 
 
@@ -23,13 +24,14 @@ def refused(kind, name):
     return error
 
 
-def test_missing_names_the_installed_the_nearest_and_the_exact_command(site, good_sched):
+def test_missing_names_the_installed_and_the_nearest(site, good_sched):
     site.install("acme-greedy", "sched", "greedy", good_sched)
     error = refused("sched", "gredy")
     assert type(error) is errors.PluginNotFoundError
     assert "greedy" in error.details["installed"]
     assert error.details["nearest"] == "greedy"
-    assert f"{sys.executable} -m pip install twister2-sched-gredy" in error.remedy
+    assert error.remedy == "use 'greedy'"
+    assert "install" not in error.details
     assert sys.executable in error.where
     assert re.search(r"host \S+", error.where)
 
@@ -37,14 +39,28 @@ def test_missing_names_the_installed_the_nearest_and_the_exact_command(site, goo
 @pytest.mark.parametrize(
     ("kind", "name", "distribution"),
     [
-        ("rm", "nosuch", "twister2-rm-nosuch"),
-        ("comm", "no_such", "twister2-comm-no-such"),
-        ("ops", "nosuch", "twister2-nosuch"),
-        ("command", "nosuch", "twister2-nosuch"),
+        ("rm", "slurm", "twister2-rm-slurm"),
+        ("ops", "net", "twister2-net"),
+        ("api", "tset", "twister2-tset"),
     ],
 )
-def test_the_distribution_to_install_follows_the_naming_rule(kind, name, distribution):
-    assert refused(kind, name).details["install"].endswith(f"pip install {distribution}")
+def test_a_published_plugin_comes_with_the_exact_command(kind, name, distribution):
+    error = not_found(kind, name, [], pinned=False)
+    assert error.remedy == error.details["install"] == f"{sys.executable} -m pip install {distribution}"
+
+
+@pytest.mark.parametrize("kind", ["rm", "comm", "ops", "command", "api"])
+def test_no_command_is_made_up_for_a_name_that_nobody_has_published(kind):
+    error = refused(kind, "xyzzy")
+    assert "install" not in error.details
+    assert "pip" not in error.remedy
+    assert "the distribution that provides it" in error.remedy
+
+
+def test_a_misspelt_published_plugin_that_is_not_installed():
+    error = not_found("rm", "slrum", [], pinned=False)
+    assert error.remedy == f"use 'slurm', after {sys.executable} -m pip install twister2-rm-slurm"
+    assert "install" not in error.details
 
 
 @pytest.mark.parametrize("statement", ["import no_such_module_xyz", "1 / 0", "raise SystemExit(3)", "assert False"])

@@ -195,6 +195,8 @@ def _read_layers(
         layer, problems = read_file(path)
         report.problems += problems
         tree = _laid_over(tree, layer, report)
+    if report.problems and profile is not None and not _knows(tree, profile, host):
+        profile = None  # it may be in a file that could not be read; its absence is no problem of its own
     tree = _with_profile(tree, profile, host, report)
     tree = _laid_over(tree, read_environment(environ), report)
     layer, problems = read_settings(settings)
@@ -220,28 +222,45 @@ def _with_profile(tree: Tree, profile: str | None, host: PluginSource, report: R
     if isinstance(chosen, Leaf):
         report.problem(f"profile.{profile}", "must be a table", chosen.origin)
         return tree
-    managers = sorted({record.name for record in host.discover("rm")})
+    managers = _managers(host)
     if chosen is None and profile not in managers:
-        hint = did_you_mean(profile, [*profiles, *managers])
-        if hint:
-            report.problem(
-                "",
-                f"there is no profile {profile!r}{hint} (profiles: {', '.join(sorted(profiles)) or 'none'}; "
-                f"installed resource managers: {', '.join(managers) or 'none'})",
-                "profile",
-            )
-            return tree
-        # Like none that there is: most likely a resource manager that is not installed, whose error says how to.
-        try:
-            host.load("rm", profile)
-        except PluginError as error:
-            error.why += f"; profiles: {', '.join(sorted(profiles)) or 'none'}"
-            report.failures.append((error, "job.rm", f"profile {profile}"))
+        _refuse_profile(profile, sorted(profiles), managers, host, report)
         return tree
     if profile in managers:
         # The name of a resource manager chooses it, unless a table of that name chooses another.
         tree = merge(tree, from_data({"job": {"rm": profile}}, f"profile {profile}"))
     return merge(tree, _renamed_origins(chosen or {}, profile))
+
+
+def _managers(host: PluginSource) -> list[str]:
+    return sorted({record.name for record in host.discover("rm")})
+
+
+def _knows(tree: Tree, profile: str, host: PluginSource) -> bool:
+    profiles = tree.get("profile", {})
+    return isinstance(profiles, Leaf) or profile in profiles or profile in _managers(host)
+
+
+def _refuse_profile(
+    profile: str, profiles: Sequence[str], managers: Sequence[str], host: PluginSource, report: Report
+) -> None:
+    """There is no such profile: a resource manager that can be installed, or a slip of the pen."""
+    near = None
+    try:
+        host.load("rm", profile)
+    except PluginNotFoundError as error:
+        if "install" in error.details:
+            error.why += f"; profiles: {', '.join(profiles) or 'none'}"
+            report.failures.append((error, "job.rm", f"profile {profile}"))
+            return
+        near = error.details.get("nearest")
+    hint = did_you_mean(profile, [*profiles, *managers, *([near] if near else [])])
+    report.problem(
+        "",
+        f"there is no profile {profile!r}{hint} (profiles: {', '.join(profiles) or 'none'}; "
+        f"installed resource managers: {', '.join(managers) or 'none'})",
+        "profile",
+    )
 
 
 def _renamed_origins(node: Node, profile: str) -> Any:

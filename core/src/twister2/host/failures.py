@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import twister2
 from twister2.host.installed import install_command
-from twister2.host.records import Pins, PluginRecord, distribution_name
+from twister2.host.published import PUBLISHED, install_published
 from twister2.spec.errors import (
     PluginBrokenError,
     PluginConflictError,
@@ -23,6 +23,8 @@ from twister2.spec.plugin import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from twister2.host.records import Pins, PluginRecord
 
 
 def here() -> str:
@@ -40,15 +42,24 @@ def not_found(kind: str, name: str, installed: Sequence[PluginRecord], *, pinned
             why=f"chosen at submit were: {', '.join(names) or 'none'}",
             remedy=f"choose it when the job is submitted: -o job.{kind}={name}",
         )
-    near = nearest(name, names)
     why = f"installed here are: {', '.join(names)}" if names else f"no {kind} plugin is installed here"
-    install = install_command(distribution_name(kind, name))
+    install = install_published(kind, name)
+    near = None if install else nearest(name, {*names, *PUBLISHED[kind]})
+    details = {"kind": kind, "name": name, "installed": names, "nearest": near}
+    if install:
+        remedy, details["install"] = install, install
+    elif near:
+        why += f"; the nearest name is {near!r}"
+        remedy = f"use {near!r}" + ("" if near in names else f", after {install_published(kind, near)}")
+    else:
+        choice = "use one of these" if names else f"use {' or '.join(PUBLISHED[kind])}" if PUBLISHED[kind] else ""
+        remedy = f"{choice}{', or ' if choice else ''}install the distribution that provides it"
     return PluginNotFoundError(
         f"no {kind} plugin ({KINDS[kind].summary}) is called {name!r}",
         where=here(),
-        why=f"{why}; the nearest name is {near!r}" if near else why,
-        remedy=f"use {near!r}, or install the plugin: {install}" if near else install,
-        details={"kind": kind, "name": name, "installed": names, "nearest": near, "install": install},
+        why=why,
+        remedy=remedy,
+        details=details,
     )
 
 

@@ -1,0 +1,34 @@
+"""The plugins that this project publishes: whose installation an error may recommend.
+
+A name that is not here is mistyped, or a plugin of somebody else. A distribution's name made up from it could be
+anybody's on a package index, so nothing is recommended then. A test compares this list with the repository.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twister2.host.installed import install_command
+from twister2.host.records import distribution_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PUBLISHED: Mapping[str, tuple[str, ...]] = {
+    "rm": ("slurm", "standalone"),
+    "comm": ("inproc", "mpi", "tcp"),
+    "ops": ("net",),
+    "sched": ("roundrobin",),
+    "exec": ("inline", "threads"),
+    "data": ("file",),
+    "state": ("file",),
+    "observe": ("progress",),
+    "api": ("tset",),
+    "command": (),
+}
+"""Names by kind."""
+
+
+def install_published(kind: str, name: str) -> str:
+    """The command that installs a plugin of this project, empty when it has none of that name."""
+    return install_command(distribution_name(kind, name)) if name in PUBLISHED.get(kind, ()) else ""

@@ -118,7 +118,7 @@ def test_ctrl_c(jobs: Jobs) -> None:
     wait_until(lambda: bool(list(jobs.state.glob("jobs/*/logs/worker-1.log"))), 30, lambda: "no worker began")
     client.signal(signal.SIGINT)
     done = client.finish(30)
-    assert done.code == 5, done
+    assert done.code == 130, done
     assert not carrying(jobs.job().name)
 
 

@@ -2,7 +2,8 @@
 
 A BARRIER or FLUSH closes its input until it has come over all others (what lies behind it belongs to the time after).
 WATERMARKs advance to the smallest of all inputs; IDLE inputs do not hold them back. An input that has ended counts as
-having brought every mark.
+having brought every mark. Closing marks must come in the same order over all inputs: anything else is an error, because
+no order would be right for all of them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.channel import HeaderKind
+from twister2.spec.errors import OperatorError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,12 +25,13 @@ Mark = tuple[HeaderKind, Any]
 class Aligner:
     """The inputs of one receiver.
 
-    :param inputs: numbers of the inputs.
+    :param inputs: numbers of the inputs. :param label: of the operator, for messages.
     """
 
-    __slots__ = ("_closing", "_ended", "_idle", "_inputs", "_reached", "_told", "blocked", "ready")
+    __slots__ = ("_closing", "_ended", "_idle", "_inputs", "_label", "_reached", "_told", "blocked", "ready")
 
-    def __init__(self, inputs: Iterable[int]) -> None:
+    def __init__(self, inputs: Iterable[int], label: str = "an operator") -> None:
+        self._label = label
         self._inputs = frozenset(inputs)
         self._ended: set[int] = set()
         self._idle: set[int] = set()
@@ -43,8 +46,13 @@ class Aligner:
             self.ready.append((HeaderKind.END, None))
 
     def mark(self, source: int, kind: HeaderKind, value: Any) -> None:
-        """A mark came over one input."""
+        """A mark came over one input, which is not among :attr:`blocked`.
+
+        :raises OperatorError: another input has brought another closing mark first.
+        """
         if kind in _CLOSING:
+            if self._closing is not None and self._closing != (kind, value):
+                raise self._differ(source, (kind, value))
             self.blocked.add(source)
             self._closing = (kind, value)
             self._close()
@@ -63,6 +71,8 @@ class Aligner:
             self._advance()
             if self._ended == self._inputs:
                 self.ready.append((HeaderKind.END, None))
+            elif source not in self._idle and self._ended | self._idle == self._inputs:
+                self.ready.append((HeaderKind.IDLE, None))
 
     def active(self, source: int) -> None:
         """A record came over an input: it is no longer idle."""
@@ -73,6 +83,16 @@ class Aligner:
     def ended(self) -> bool:
         """Whether all inputs have ended (END may still be in :attr:`ready`)."""
         return self._ended == self._inputs
+
+    def _differ(self, source: int, mark: Mark) -> OperatorError:
+        first, second = self._closing or mark, mark
+        return OperatorError(
+            f"{self._label} got {second[0].name} {second[1]} over input {source} "
+            f"where inputs {sorted(self.blocked)} brought {first[0].name} {first[1]}",
+            why="barriers and flush marks are aligned over all inputs, so all must send the same in the same order",
+            remedy="send the same BARRIER and FLUSH marks, with the same values, from all sources",
+            where=self._label,
+        )
 
     def _close(self) -> None:
         if self._closing is not None and self.blocked | self._ended == self._inputs:

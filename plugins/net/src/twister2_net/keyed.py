@@ -2,41 +2,33 @@
 
 All sources of a worker share one table, which is sent on when it holds ``combine_keys`` keys, when memory gets short,
 and at marks and the end. Values are combined in order of arrival: exact for integers and other values whose
-combination is exact; sums of floats may differ in the last bits between runs.
+combination is exact; sums of floats may differ in the last bits between runs. On streams a target emits at each FLUSH
+mark what came since the last one.
 """
 
 from __future__ import annotations
 
 import operator
-import pickle
 from abc import abstractmethod
-from collections import deque
-from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, is_array, is_arrow
-from twister2.spec.channel import HeaderKind, Item
 from twister2.spec.errors import KeyHashError, OperatorError
 from twister2.spec.hashing import tasks_of_keys
-from twister2_net.align import Aligner
-from twister2_net.base import DATA, END, LaneOperator, workers_of
+from twister2_net.aggregate import AggregatingOperator
+from twister2_net.base import CLOSING, DATA, END, GatedOperator, workers_of
 from twister2_net.problems import no_hash, no_pair, short, user_error
 from twister2_net.reducers import Reducer, name_of, reducer_for
 from twister2_net.tables import NAN, WITHOUT_NAN, KeyValues, SizedTable, Table, merge_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from twister2.spec.channel import HeaderKind
 
 
-_CLOSING = (HeaderKind.BARRIER, HeaderKind.FLUSH)
-
-
-Results = deque[Iterator[list[Any]] | Item]
-"""What a target will get: batches of a table, and marks."""
-
-
-class KeyedCombine(LaneOperator):
+class KeyedCombine(GatedOperator, AggregatingOperator):
     """Base of the keyed operators that combine."""
 
     reducer: Reducer
@@ -58,27 +50,21 @@ class KeyedCombine(LaneOperator):
     # -- sending side ----------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
+        super().begin()
         memory = self.context.memory
         self.table: Table = {}
         self._short = False
         self._table_size = SizedTable(memory.reserve(f"{self.label}: combining", revoke=self._revoke))
-        self._gate = Aligner(self.local_sources)
         self.tables: dict[int, Table] = {target: {} for target in self.local_targets}
         self._sizes = {
             target: SizedTable(memory.reserve(f"{self.label}: results of task {target}"))
             for target in self.local_targets
         }
-        self._results: dict[int, Results] = {target: deque() for target in self.local_targets}
 
     def _revoke(self, wanted: int) -> int:
         """Memory is short: nothing can be freed at once, but the next batch finds an empty table."""
         self._short = bool(self.table)
         return 0
-
-    def send(self, source: int, batch: Batch) -> bool:
-        if source in self._gate.blocked:
-            return False
-        return super().send(source, batch)
 
     def take(self, source: int, batch: Batch) -> None:
         if self._short:
@@ -129,54 +115,21 @@ class KeyedCombine(LaneOperator):
             if len(part):
                 yield target, part
 
-    def marked(self, source: int, kind: HeaderKind, value: Any) -> None:
-        self._gate.mark(source, kind, value)
-        self._pass_marks()
-
-    def finished(self, source: int) -> None:
-        self._gate.mark(source, END, None)
-        self._pass_marks()
-
-    def _pass_marks(self) -> None:
-        while self._gate.ready:
-            kind, value = self._gate.ready.popleft()
-            if kind in _CLOSING or kind == END:
-                self._flush()
-            self.push_all(self.my_senders[0], kind, value)
+    def leaving(self, kind: HeaderKind, value: Any) -> None:
+        if kind in CLOSING or kind == END:
+            self._flush()
+        super().leaving(kind, value)
 
     # -- receiving side --------------------------------------------------------------------------------------------
 
-    def progress(self) -> bool:
-        moved = self.pump()
-        for target in self.local_targets:
-            moved = self._absorb(target) or moved
-        return moved
+    def gathered(self, lane: int, source: int, value: Any) -> None:
+        table = self.tables[lane]
+        self.merge(table, value, lane)
+        self._sizes[lane].grown(table)
 
-    def _absorb(self, target: int) -> bool:
-        """Take in what has come for a target; whether anything had."""
-        aligner, port, table = self.aligners[target], self.port, self.tables[target]
-        moved = False
-        for _ in range(32):
-            delivery = port.receive(target, aligner.blocked or ())
-            if delivery is None:
-                break
-            moved = True
-            if delivery.kind == DATA:
-                self.merge(table, delivery.value, target)
-                self._sizes[target].grown(table)
-            else:
-                aligner.mark(delivery.source, delivery.kind, delivery.value)
-                while aligner.ready:
-                    self._deliver(target, *aligner.ready.popleft())
-                table = self.tables[target]
-        return moved
-
-    def _deliver(self, target: int, kind: HeaderKind, value: Any) -> None:
-        queue = self._results[target]
-        if kind in (END, HeaderKind.FLUSH):
-            queue.append(self._batches(target, self.tables[target]))
-            self.tables[target] = {}
-        queue.append(Item(kind, -1, target, value))
+    def emit(self, lane: int, kind: HeaderKind) -> Iterator[Batch]:
+        table, self.tables[lane] = self.tables[lane], {}
+        return self._batches(lane, table)
 
     def _batches(self, target: int, table: Table) -> Iterator[list[Any]]:
         if NAN in table:
@@ -186,32 +139,11 @@ class KeyedCombine(LaneOperator):
             yield batch
         self._sizes[target].cleared()
 
-    def receive(self, target: int) -> Item | None:
-        if self.closed:
-            return None
-        queue = self._results[target]
-        if not queue:
-            self._absorb(target)
-        while queue:
-            first = queue[0]
-            if isinstance(first, Item):
-                queue.popleft()
-                if first.kind == END:
-                    self._ended.add(target)
-                return first
-            batch = next(first, None)
-            if batch is not None:
-                return Item(DATA, -1, target, batch)
-            queue.popleft()
-        return None
+    def state(self, lane: int) -> Any:
+        return self.tables[lane] or None
 
-    def snapshot(self) -> bytes | None:
-        if not any(self.tables.values()):
-            return None
-        return pickle.dumps(self.tables, 5)
-
-    def restore(self, state: bytes) -> None:
-        self.tables.update(pickle.loads(state))
+    def take_back(self, lane: int, state: Any) -> None:
+        self.tables[lane] = state
 
     def close(self) -> None:
         if not self.closed:
@@ -220,7 +152,6 @@ class KeyedCombine(LaneOperator):
                 size.release()
             self.table = {}
             self.tables = {target: {} for target in self.local_targets}
-            self._results = {target: deque() for target in self.local_targets}
         super().close()
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class TaskOperator(LaneOperator):
     """Lanes are tasks; marks follow the data of their source at once."""
 
+    coalesces = True
+
     def lanes(self) -> tuple[Sequence[int], Sequence[int]]:
         return self.context.sources, self.context.targets
 
@@ -85,9 +87,17 @@ class Partition(TaskOperator):
             )
         self.ordered = bool(self.options.get("ordered"))
         self.samples = self.partitioner == "range" and self.bounds is None and len(self.context.targets) > 1
-        self.limit = self.config.batch_records if self.context.mode == "batch" else 1
+        if self.samples and self.stream:
+            raise wrong_option(
+                self.label,
+                "bounds",
+                "a stream has no end before which a sample of all its records could be drawn",
+                f"give {len(self.context.targets) - 1} bounds, or another partitioner",
+            )
+        self.limit = 1 if self.stream else self.config.batch_records
 
     def begin(self) -> None:
+        super().begin()
         n = len(self.receivers)
         self._sampler = Sampler(self) if self.samples else None
         self.selectors = {source: self.selector(source, n) for source in self.local_sources}
@@ -175,7 +185,7 @@ class Partition(TaskOperator):
         super().finished(source)
 
     def progress(self) -> bool:
-        moved = self.pump()
+        moved = super().progress()
         if self._sampler is not None and not self._sampler.done:
             moved = self._sampler.progress() or moved
         if self._sampler is not None and self._sampler.done:
@@ -245,6 +255,7 @@ class Broadcast(LaneOperator):
         return self.context.sources, workers_of(self.context.targets)
 
     def begin(self) -> None:
+        super().begin()
         self._at = dict.fromkeys(self.local_targets, 0)
         self._log: list[Item] = []
         self._cut = 0

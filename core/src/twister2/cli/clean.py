@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING
 
-from twister2.cli.jobs import add_state_argument, everything, find
+from twister2.cli.jobs import add_state_argument, everything, find, folder
 
 if TYPE_CHECKING:
     import argparse
@@ -20,9 +21,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Remove them; a job that has not ended is an error when it is named, and left alone otherwise."""
+    """Remove them; a job that has not ended is an error when it is named, and left alone otherwise. One that cannot be
+    removed does not stop the others.
+    """
     from twister2.client.jobs import clean, status_of
-    from twister2.spec.errors import UsageError
+    from twister2.client.records import unreadable
+    from twister2.spec.errors import ResourceError, Twister2Error, UsageError
 
     chosen = [find(arguments, text) for text in arguments.jobs]
     if arguments.all or arguments.older_than is not None:
@@ -32,7 +36,22 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             "nothing to clean was named", why="clean removes records for good", remedy="name jobs, or --all"
         )
+    errors: list[Twister2Error] = []
     for job in chosen:
-        clean(job)
-    print(f"{len(chosen)} job{'s' if len(chosen) != 1 else ''} cleaned")
+        try:
+            clean(job)
+        except Twister2Error as error:
+            errors.append(error)
+        except OSError as error:
+            what = f"the folder of job {job.record.job_id} cannot be removed"
+            errors.append(ResourceError(what, why=str(error), remedy=f"remove {job.folder} by hand"))
+    cleaned = len(chosen) - len(errors)
+    print(f"{cleaned} job{'s' if cleaned != 1 else ''} cleaned")
+    if arguments.all or arguments.older_than is not None:
+        for path in unreadable(folder(arguments)):
+            print(f"left alone: {path}, whose record cannot be read", file=sys.stderr)
+    for more in errors[1:]:
+        print(more, file=sys.stderr)
+    if errors:
+        raise errors[0]
     return 0

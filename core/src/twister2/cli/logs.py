@@ -24,12 +24,21 @@ def run(arguments: argparse.Namespace) -> int:
     """Print logs, each line with the worker's number unless only one is asked for."""
     from twister2.client.jobs import log_lines, manager_lines
     from twister2.master.journal import EVENTS
+    from twister2.spec.errors import UsageError
 
     job = find(arguments, arguments.job)
     if arguments.events:
         path = job.folder / EVENTS
         print(path.read_text(encoding="utf-8") if path.exists() else "", end="")
         return 0
+    ids = range(job.record.n_workers)
+    for worker in arguments.worker or ():
+        if worker not in ids:
+            raise UsageError(
+                f"job {job.record.job_id} has no worker {worker}",
+                why=f"its workers are {', '.join(map(str, ids)) if len(ids) < 6 else f'0 to {ids[-1]}'}",
+                remedy="see 'twister2 status' for what each of them does",
+            )
     lines = manager_lines(job) if arguments.manager else log_lines(job, arguments.worker, arguments.follow)
     alone = arguments.worker is not None and len(arguments.worker) == 1 and not arguments.manager
     for name, line in lines:

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     print(f"{facts['job']}  {facts.get('state', 'queued')}{_reason(facts)}")
     print(f"  program   {facts['program']}")
-    print(f"  profile   {facts['profile']}, {facts['n_workers']} workers, attempt {facts.get('attempt', 1)}")
+    print(f"  profile   {facts['profile']}, {_workers(facts['n_workers'])}, attempt {facts.get('attempt', 1)}")
     print(f"  started   {ago(facts['started'])}")
     if facts.get("error"):
         from twister2.spec.errors import from_dict
@@ -37,6 +37,10 @@ def run(arguments: argparse.Namespace) -> int:
         print()
         print_table(("WORKER", "HOST", "PHASE", "MEMORY", "DOES", "WAITS FOR"), [_row(row) for row in facts["workers"]])
     return 0
+
+
+def _workers(number: int) -> str:
+    return f"{number} worker{'' if number == 1 else 's'}"
 
 
 def _reason(facts: dict[str, Any]) -> str:

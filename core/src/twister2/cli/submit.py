@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add arguments."""
     parser.usage = "twister2 submit PROFILE [options] PROGRAM.py[:FUNCTION] [program arguments]"
-    parser.add_argument("profile", help="a [profile.NAME] table of the configuration, or a resource manager's name")
+    parser.add_argument(
+        "profile", type=_profile, help="a [profile.NAME] table of the configuration, or a resource manager's name"
+    )
     parser.add_argument("-n", "--workers", type=int, metavar="N", help="number of workers (job.workers)")
     parser.add_argument("--name", help="name of the job (job.name)")
     parser.add_argument("--detach", action="store_true", help="print the job's id and leave; the job goes on")
@@ -25,6 +27,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(parser)
     parser.add_argument("program", help="the program; its function is 'main' unless named")
     parser.add_argument("args", nargs=argparse.REMAINDER, help="the program's arguments (env.args)")
+
+
+def _profile(text: str) -> str:
+    """The first argument; a program there means that the profile was forgotten.
+
+    :raises argparse.ArgumentTypeError: it was.
+    """
+    if text.partition(":")[0].endswith(".py"):
+        raise argparse.ArgumentTypeError(
+            f"{text} is a program, and the profile that says where to run it is missing; "
+            f"for this machine: twister2 submit standalone {text}"
+        )
+    return text
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -37,15 +37,31 @@ MASTER_ENDS_S = 3.0
 
 
 def backend_of(job: JobSummary) -> ResourceManager:
-    """The resource manager's backend for this job, made as it was when the job was submitted."""
-    host = PluginHost.from_pins(Pins.from_dict(job.record.pins))
-    resolved = Resolved.from_dict(job.record.resolved, host)
+    """The resource manager's backend for this job, made as it was when the job was submitted.
+
+    :raises PluginError: it is not installed any more, or in another version.
+    :raises ResourceError: the job's record makes no sense.
+    """
+    host, resolved = _as_submitted(job)
     name = resolved.job.rm
     state_dir = str(job.folder.parent.parent)
     backend: ResourceManager = host.create(
         "rm", name, resolved.plugin("rm", name), context=RmContext(state_dir=state_dir)
     )
     return backend
+
+
+def _as_submitted(job: JobSummary) -> tuple[PluginHost, Resolved]:
+    """Plugins and configuration of a job, from its record."""
+    try:
+        host = PluginHost.from_pins(Pins.from_dict(job.record.pins))
+        return host, Resolved.from_dict(job.record.resolved, host)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ResourceError(
+            f"the record of job {job.record.job_id} makes no sense",
+            why=f"{type(error).__name__}: {error}",
+            remedy=f"see that nothing of it runs, then remove {job.folder}",
+        ) from error
 
 
 @contextlib.contextmanager
@@ -79,7 +95,10 @@ def status_of(job: JobSummary) -> dict[str, Any]:
     }
     if JobState(facts.get("state", "queued")).final:
         return facts
-    backend = backend_of(job)
+    try:
+        backend = backend_of(job)
+    except Twister2Error as error:
+        return {**facts, "reason": f"nobody can be asked: {error.what}"}
     try:
         with master_of(job, backend) as dialer:
             return {**facts, **dialer.request("status", {}, ("status",), ANSWER_S).body}
@@ -117,11 +136,11 @@ def _gone(status: JobStatus) -> MasterLostError:
 
 
 def _record_end(job: JobSummary, state: JobState, error: Twister2Error | None) -> dict[str, Any]:
-    host = PluginHost.from_pins(Pins.from_dict(job.record.pins))
+    host, resolved = _as_submitted(job)
     state_dir = str(job.folder.parent.parent)
     if job.record.master_in_client:
         shutil.rmtree(runtime_path(job.record.job_id), ignore_errors=True)
-    remove_checkpoints(host, Resolved.from_dict(job.record.resolved, host), state_dir, job.record.job_id)
+    remove_checkpoints(host, resolved, state_dir, job.record.job_id)
     told = error.to_dict() if error else None
     facts = {"state": state.value, "reason": error.what if error else "", "ended": time.time(), "error": told}
     journal = Journal(job.folder)

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import attrs
+from attrs.validators import instance_of
 
 from twister2.control.folders import job_folder
 from twister2.control.ticket import write_private
@@ -27,10 +28,10 @@ class JobRecord:
         the same resource manager backend again. :ivar started: seconds since the epoch.
     """
 
-    job_id: str
+    job_id: str = attrs.field(validator=instance_of(str))
     name: str
     program: str
-    n_workers: int
+    n_workers: int = attrs.field(validator=instance_of(int))
     profile: str
     handle: dict[str, Any]
     addresses: tuple[str, ...]
@@ -40,7 +41,7 @@ class JobRecord:
     resolved: dict[str, Any] = attrs.field(repr=False)
     pins: dict[str, Any] = attrs.field(repr=False)
     master_process: tuple[str, int, int] | None = None
-    started: float = attrs.field(factory=time.time)
+    started: float = attrs.field(factory=time.time, validator=instance_of((int, float)))
 
     @property
     def job_handle(self) -> JobHandle:
@@ -53,6 +54,7 @@ class JobRecord:
     def read(cls, folder: pathlib.Path) -> JobRecord:
         values = json.loads((folder / RECORD).read_bytes())
         process = values.get("master_process")
+        JobHandle(**values["handle"])
         return cls(
             **{
                 **values,
@@ -77,11 +79,12 @@ class JobSummary:
 
 
 def read_state(folder: pathlib.Path) -> dict[str, Any]:
-    """The state file of a job's folder; empty when there is none yet."""
+    """The state file of a job's folder; empty when there is none yet, or nobody can make sense of it."""
     try:
         data: dict[str, Any] = json.loads((folder / STATE).read_bytes())
+        JobState(data.get("state", "queued"))
         return data
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError, TypeError):
         return {}
 
 
@@ -89,10 +92,17 @@ def summary(folder: pathlib.Path) -> JobSummary | None:
     """The job of a folder, or None when it has no readable record."""
     try:
         record = JobRecord.read(folder)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     facts = read_state(folder)
     return JobSummary(record, folder, JobState(facts.get("state", "queued")), facts)
+
+
+def unreadable(state: pathlib.Path) -> list[pathlib.Path]:
+    """Folders of a state folder that have a record which no job can be made of."""
+    jobs = state / "jobs"
+    folders = sorted(jobs.iterdir()) if jobs.is_dir() else []
+    return [folder for folder in folders if (folder / RECORD).exists() and summary(folder) is None]
 
 
 def all_jobs(state: pathlib.Path) -> list[JobSummary]:

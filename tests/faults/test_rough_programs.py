@@ -91,3 +91,106 @@ def test_a_terminal_that_knows_few_characters(jobs: Jobs) -> None:
     assert done.code == 0, done
     assert done.out == "gr\\xf6\\xdfe\n"
     assert "\\u4e16" in done.err
+
+
+def test_threads_that_go_on_and_exit_handlers(jobs: Jobs) -> None:
+    """As at the end of any Python program: threads are waited for, pools told to end, then the handlers run."""
+    lines = run(
+        jobs,
+        """
+import atexit, concurrent.futures, threading
+atexit.register(lambda: print("handler", flush=True))
+def work():
+    time.sleep(1)
+    env.log.info("thread done")
+    print("thread", flush=True)
+threading.Thread(target=work).start()
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+pool = concurrent.futures.ThreadPoolExecutor(2)
+pool.submit(time.sleep, 0.1)
+""",
+    )
+    assert [line for line in lines if line in ("thread", "handler")] == ["thread", "handler"]
+    assert any("thread done" in line for line in lines)
+
+
+def test_threads_that_never_end_are_named_and_end_with_the_process(jobs: Jobs) -> None:
+    program = jobs.program(
+        """
+        import threading, time
+        def main(env):
+            threading.Thread(target=time.sleep, args=(600,), name="sleeper").start()
+        """
+    )
+    done = jobs.submit(program, "-o", "job.threads_deadline_s=0.5", workers=1)
+    assert done.code == 0, done
+    assert done.seconds < 20
+    assert "still ran 0.5 s after its function had returned, and end unfinished: sleeper" in done.err
+
+
+def test_exit_handlers_that_never_end(jobs: Jobs) -> None:
+    program = jobs.program(
+        "import atexit, time\n\ndef main(env):\n    atexit.register(time.sleep, 600)\n    return 1\n"
+    )
+    done = jobs.submit(program, "-o", "job.threads_deadline_s=0.5", workers=1)
+    assert done.code == 0, done
+    assert done.seconds < 20
+    assert "exit handlers of the program still ran after 0.5 s" in done.err
+
+
+def test_an_abort_is_heard_while_threads_are_waited_for(jobs: Jobs) -> None:
+    program = jobs.program(
+        """
+        import threading, time
+        def main(env):
+            if env.worker_id == 0:
+                time.sleep(1)
+                raise ValueError("on purpose")
+            threading.Thread(target=time.sleep, args=(3,)).start()
+        """
+    )
+    done = jobs.submit(program, workers=2)
+    assert done.code == 1, done
+    assert "ValueError: on purpose" in done.err
+
+
+def test_forked_processes_cannot_harm_the_line_to_the_supervisor(jobs: Jobs) -> None:
+    """They log at the same time as the worker, are killed in the middle of it, and try what only the worker may."""
+    lines = run(
+        jobs,
+        """
+import multiprocessing, signal, threading, twister2
+def child(number):
+    env.log.info("child %d", number)
+    env.progress(1, 2)
+    try:
+        env.barrier()
+    except twister2.Twister2Error as error:
+        print("refused", error.what.split(",")[1], flush=True)
+    while True:
+        env.log.debug("x" * 1000)
+        os.write(2, b"")
+threading.Thread(target=lambda: [env.log.info("record %d", n) for n in range(3000)]).start()
+children = []
+for number in range(4):
+    pid = os.fork()
+    if pid == 0:
+        child(number)
+    children.append(pid)
+time.sleep(1)
+for pid in children:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    print(pool.map(abs, [-1, -2]), flush=True)
+os.system("ls -l /proc/self/fd | grep -c -e memfd:twister2 -e 'socket:' ")
+env.barrier()
+print("went on", flush=True)
+""",
+    )
+    assert "[1, 2]" in lines
+    assert "0" in lines
+    assert "went on" in lines
+    assert sum("INFO child" in line for line in lines) == 4
+    assert lines.count("refused  it was forked from it") == 4
+    assert sum("record" in line for line in lines) == 3000

@@ -45,6 +45,14 @@ class JobConfig:
     memory_mb: int = option(
         0, "Memory limit of one worker; 0: an equal share of what the node has free.", unit="MiB", validator=ge(0)
     )
+    spill_dirs: tuple[str, ...] = option(
+        (),
+        "Folders, one per disk, for data that does not fit into a worker's memory, used in turn; they must exist on "
+        "every node. ~ and $VARIABLES are expanded there. None: the worker's volatile folder.",
+    )
+    spill_compression: Literal["auto", "lz4", "zlib", "none"] = option(
+        "auto", "Compression of spilled data; auto: lz4 where it is installed, else none."
+    )
     gpus: int = option(0, "GPUs of one worker.", unit="1", validator=ge(0))
     threads: int = option(
         0, "Threads for functions marked as blocking; 0: as many as the worker has CPUs.", unit="1", validator=ge(0)
@@ -92,6 +100,12 @@ class JobConfig:
         15.0, "Workers end when the master has been silent for so long.", unit="s", validator=gt(0)
     )
     kill_grace_s: float = option(3.0, "Time between asking a process to end and killing it.", unit="s", validator=ge(0))
+    threads_deadline_s: float = option(
+        30.0,
+        "How long threads and exit handlers of the program may go on once its function has returned.",
+        unit="s",
+        validator=ge(0),
+    )
     result_limit_mb: int = option(64, "Largest result of one worker that run() returns.", unit="MiB", validator=ge(1))
     package_limit_mb: int = option(
         512, "Largest job package that is shipped to the workers.", unit="MiB", validator=ge(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import pathlib
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from twister2.control.package import MANIFEST, Manifest
 from twister2.spec.errors import Twister2Error
 from twister2.worker.board import StepBoard
+from twister2.worker.ending import join_threads, run_exit_handlers
 from twister2.worker.environment import Environment, Start
 from twister2.worker.interrupt import interruptible
 from twister2.worker.pipe import Pipe
@@ -42,6 +42,8 @@ def main(sock: socket.socket, board: int, pmi: int | None, job: Mapping[str, Any
     """Live one attempt, then end the process (never returns to the fork server's code)."""
     global _started
     _started = True
+    for descriptor in (sock.fileno(), board):
+        os.set_inheritable(descriptor, False)  # programs that this one starts have no business with them
     link = ProcessLink(Pipe(sock), StepBoard(board), job["worker_id"], job["attempt"])
     if pmi is not None:
         changes = environment(job["worker_id"], job["n_workers"], pmi, list(os.environ))
@@ -89,6 +91,7 @@ def _live(link: ProcessLink, job: Mapping[str, Any]) -> int:
             os._exit(0)  # a process that the program forked and let return: only the worker itself speaks for it
         if link.aborted:
             link.raise_if_aborted()
+        join_threads(link, environment.log, environment.config["job"]["threads_deadline_s"])
         environment.close(aborted=False)
         _return(link, result, manifest, environment)
         code = 0
@@ -98,7 +101,7 @@ def _live(link: ProcessLink, job: Mapping[str, Any]) -> int:
         link.fail(user_error(error, "running", worker=link.worker_id))
         environment.close(aborted=True)
         code = 1
-    atexit._run_exitfuncs()
+    run_exit_handlers(code, environment.config["job"]["threads_deadline_s"])
     return code
 
 

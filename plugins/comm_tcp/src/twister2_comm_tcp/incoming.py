@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from twister2.spec.errors import NetworkError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .config import TcpConfig
 
 
@@ -26,17 +28,17 @@ class Incoming:
     def __len__(self) -> int:
         return len(self._queue)
 
-    def put(self, sequence: int, frames: tuple[memoryview, ...]) -> bool:
-        """Queue a message; False when it is a duplicate.
+    def put(self, first: int, messages: Sequence[tuple[memoryview, ...]]) -> int:
+        """Queue consecutive messages, of which the first has the number ``first``; how many were no duplicates.
 
-        :raises NetworkError: messages before it are missing.
+        :raises NetworkError: messages before them are missing.
         """
-        if sequence <= self._arrived:
-            return False
-        self.check(sequence - 1)
-        self._arrived = sequence
-        self._queue.append(frames)
-        return True
+        if first > self._arrived + 1:
+            self.check(first - 1)
+        new = messages[self._arrived + 1 - first :]
+        self._arrived += len(new)
+        self._queue.extend(new)
+        return len(new)
 
     def check(self, sent: int) -> None:
         """Compare with the number of the last message the peer has sent.

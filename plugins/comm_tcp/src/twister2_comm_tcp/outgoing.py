@@ -1,4 +1,9 @@
-"""The way out to one peer: its socket, the numbers of its messages, and the window that bounds what is under way."""
+"""The way out to one peer: its socket, the numbers of its messages, and the window that bounds what is under way.
+
+While the reader keeps up, every message leaves at once. When it is behind, leaving earlier would not help: small messages
+are collected then and leave together, when there are enough of them, when the reader has caught up, or when the worker
+has nothing else to do.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ from twister2.spec.comm import Send
 from twister2.spec.errors import NetworkError
 
 from .knock import Knock
-from .wire import Head, Kind, flat, pack
+from .wire import Batch, Head, Kind, flat, pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +32,17 @@ SYNC_S = 1.0
 """How long a message may stay unacknowledged before the reader is asked whether it lacks one."""
 CHECK_S = 1.0
 """How often a peer that accepts nothing is asked whether it still listens."""
+
+
+BEHIND = 32
+"""A reader that has not acknowledged so many messages is behind: small ones are collected."""
+SMALL = 4096
+"""Messages of at most so many bytes are collected."""
+ENOUGH_BYTES, ENOUGH_MESSAGES = 32 << 10, 512
+"""What is collected leaves when it is so much,"""
+PATIENCE_S = 0.0002
+"""or this old."""
+_NOBLOCK, _SNDMORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
 
 
 class _Sent(Send):
@@ -50,6 +66,18 @@ class _Tracked(Send):
         return not self._trackers
 
 
+class _Collected(Send):
+    """Small messages that wait to leave together. Not done before they do, so that whoever waits goes on progressing."""
+
+    def __init__(self) -> None:
+        self.left = False
+        self.since = time.monotonic()
+
+    @property
+    def done(self) -> bool:
+        return self.left
+
+
 _SENT = _Sent()
 
 
@@ -59,6 +87,8 @@ class Outgoing:
     def __init__(self, peer: int, config: TcpConfig, dial: Dial, head: Callable[[Kind, int, int], Head]) -> None:
         self._peer, self._config, self._dial, self._head = peer, config, dial, head
         self._socket: Socket | None = None
+        self._batch = Batch()
+        self._collected: _Collected | None = None
         self._sequence = self._acked_messages = 0
         self._bytes = self._acked_bytes = 0
         self._oldest = 0.0  # when the first message that is not acknowledged was sent, or the reader was asked last
@@ -93,20 +123,51 @@ class Outgoing:
         ):
             self._check()
             return None
-        views = [flat(frame) for frame in frames]
-        parts = pack(self._head(Kind.DATA, self._peer, self._sequence + 1), views, self._config.zero_copy_bytes)
-        if self.flushed:
+        views = [frame if type(frame) is bytes else flat(frame) for frame in frames]
+        size = sum(map(len, views))
+        batch, collected = self._batch, self._collected
+        if size <= SMALL and self._sequence - self._acked_messages >= BEHIND:
+            batch.add([view if type(view) is bytes else bytes(view) for view in views], SMALL + 1)
+            self._sequence += 1
+            self._bytes += size
+            if collected is None:
+                collected = self._collected = _Collected()
+            if batch.size >= ENOUGH_BYTES or batch.n_messages >= ENOUGH_MESSAGES:
+                self.flush()
+            return collected
+        if collected is not None:
+            self.flush()
+            batch = self._batch
+        if self._sequence == self._acked_messages:
             self._oldest = time.monotonic()
+        batch.add(views, self._config.zero_copy_bytes)
         self._sequence += 1
-        self._bytes += sum(map(len, views))
+        self._bytes += size
+        return self._leave()
+
+    def flush(self, patience_s: float = 0.0, now: float = 0.0) -> bool:
+        """Let what was collected leave, if it is older than ``patience_s`` at the time ``now``."""
+        collected = self._collected
+        if collected is None or (patience_s and now - collected.since < patience_s):
+            return False
+        self._collected = None
+        self._leave()
+        collected.left = True
+        return True
+
+    def _leave(self) -> Send:
+        batch, socket = self._batch, self._socket
+        assert socket is not None
+        self._batch = Batch()
+        parts = batch.pack(self._head(Kind.DATA, self._peer, self._sequence - batch.n_messages + 1))
         if len(parts) == 1:
-            self._socket.send(parts[0], zmq.NOBLOCK)
+            socket.send(parts[0], _NOBLOCK)
             return _SENT
-        self._socket.send(parts[0], zmq.NOBLOCK | zmq.SNDMORE)
+        socket.send(parts[0], _NOBLOCK | _SNDMORE)
         trackers = []
         for number, part in enumerate(parts[1:], 2):
-            more = zmq.SNDMORE if number < len(parts) else 0
-            tracker = self._socket.send(part, zmq.NOBLOCK | more, copy=False, track=True)
+            more = _SNDMORE if number < len(parts) else 0
+            tracker = socket.send(part, _NOBLOCK | more, copy=False, track=True)
             if not tracker.done:
                 trackers.append(tracker)
         return _Tracked(trackers) if trackers else _SENT
@@ -116,6 +177,7 @@ class Outgoing:
         if self._socket is None:
             self._untold[kind] = None
         elif not self.ended:
+            self.flush()
             self._socket.send(pack(self._head(kind, self._peer, self._sequence), (), 1)[0], zmq.NOBLOCK)
 
     def acknowledged(self, messages: int, n_bytes: int) -> None:
@@ -148,6 +210,7 @@ class Outgoing:
         """
         if self._socket is None or self.unheard():
             return _SENT
+        self.flush()
         part = pack(self._head(Kind.BYE, self._peer, self._sequence), (), 1)[0]
         return _Tracked([self._socket.send(part, zmq.NOBLOCK, copy=False, track=True)])
 

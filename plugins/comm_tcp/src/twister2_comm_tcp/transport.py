@@ -22,7 +22,7 @@ from twister2.spec.errors import NetworkError
 from .address import Target, endpoint, is_loopback, listen_addresses, socket_path, targets
 from .dial import Dial
 from .incoming import Incoming
-from .outgoing import Outgoing
+from .outgoing import PATIENCE_S, Outgoing
 from .plugin import FACTS
 from .wire import Head, Kind, MalformedError, read_head, session_id, unpack
 from .zap import KeyGuard
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     Socket = zmq.Socket[bytes]
 
+_EVENTS, _RCVMORE = int(zmq.EVENTS), int(zmq.RCVMORE)  # as plain numbers: arithmetic on zmq's flags is slow
+_POLLIN, _NOBLOCK = int(zmq.POLLIN), int(zmq.NOBLOCK)
 _DRAIN = 128
 """Messages taken in by one call of progress, so that it stays short."""
 _ASK_AGAIN = 16
@@ -165,6 +167,10 @@ class TcpTransport(Transport):
                     moved = True
                     self._dialling.discard(peer)
         now = time.monotonic()
+        for out in self._out.values():
+            # what was collected waits no longer when there is nothing else to do
+            if out.flush(PATIENCE_S if moved else 0.0, now):
+                moved = True
         if now - self._tick > _TICK_S:
             self._tick = now
             for out in self._out.values():
@@ -272,21 +278,22 @@ class TcpTransport(Transport):
         return Head(kind, context.attempt, context.rank, self._session, sequence, messages, n_bytes)
 
     def _take_in(self, limit: int) -> bool:
-        self._running()
+        if self._zmq is None:
+            self._running()
         moved = False
         for pull in self._pulls:
             for _ in range(limit):
-                if not int(pull.get(zmq.EVENTS)) & zmq.POLLIN:
+                if not pull.get(_EVENTS) & _POLLIN:  # type: ignore[operator]
                     break
                 self._take(pull)
                 moved = True
         return moved
 
     def _take(self, pull: Socket) -> None:
-        first: bytes = pull.recv(zmq.NOBLOCK)
+        first: bytes = pull.recv(_NOBLOCK)
         parts: list[memoryview] = []
-        while pull.get(zmq.RCVMORE):
-            parts.append(pull.recv(zmq.NOBLOCK, copy=False).buffer.toreadonly())
+        while pull.get(_RCVMORE):
+            parts.append(pull.recv(_NOBLOCK, copy=False).buffer.toreadonly())
         try:
             head = read_head(first)
         except MalformedError:
@@ -305,7 +312,7 @@ class TcpTransport(Transport):
                 remedy="start the job again; see that all workers have the same version of twister2-comm-tcp",
             ) from error
 
-    def _accept(self, head: Head, frames: tuple[memoryview, ...]) -> None:
+    def _accept(self, head: Head, messages: Sequence[tuple[memoryview, ...]]) -> None:
         peer = head.rank
         if peer >= self._context.size:
             raise MalformedError(f"there is no worker {peer}")
@@ -314,9 +321,9 @@ class TcpTransport(Transport):
             out.acknowledged(head.acked_messages, head.acked_bytes)
         queue = self._incoming(peer)
         if head.kind == Kind.DATA:
-            if not queue.put(head.sequence, frames):
-                self.dropped += 1
-            elif len(queue) == 1:
+            empty = not queue
+            self.dropped += len(messages) - queue.put(head.sequence, messages)
+            if empty and queue:
                 self._turns.append(peer)
             return
         queue.check(head.sequence)

@@ -1,7 +1,8 @@
 """The format on the wire.
 
-A message is one zmq message. Its first part holds a header, the length of every frame, and the small frames, each
-padded to eight bytes so that numbers in them are aligned. Large frames follow as parts of their own, uncopied.
+One zmq message carries one message or a batch of consecutive ones. Its first part holds a header, a table (per message
+the number of its frames and their lengths, 64-bit words), and the small frames, each padded to eight bytes so that
+numbers in them are aligned. Large frames follow as parts of their own, uncopied.
 """
 
 from __future__ import annotations
@@ -9,21 +10,23 @@ from __future__ import annotations
 import enum
 import hashlib
 import struct
-from typing import TYPE_CHECKING
-
-import attrs
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from twister2.spec.batch import Buffer
 
-MAGIC = b"T2t1"
-_HEADER = struct.Struct("<4sB3xIIII8sQQQ")
-_SEPARATE = 1 << 63
-_INLINE_LIMIT = 1 << 20
-_PADDING = (b"", b"\0" * 7, b"\0" * 6, b"\0" * 5, b"\0" * 4, b"\0" * 3, b"\0" * 2, b"\0")
+MAGIC = b"T2t2"
+HEADER = struct.Struct("<4sB3xIIIII8sQQQ4x")
+SEPARATE = 1 << 63
+"""In a length: the frame is a part of its own."""
+INLINE_LIMIT = 1 << 20
+"""Small frames beyond so many bytes in all become parts too."""
+PADDING = (b"", b"\0" * 7, b"\0" * 6, b"\0" * 5, b"\0" * 4, b"\0" * 3, b"\0" * 2, b"\0")
 _EMPTY = memoryview(b"")
+_TABLES = [struct.Struct(f"<{words}Q") for words in range(64)]
+"""Tables of the usual lengths, so that no format has to be read."""
 
 
 class Kind(enum.IntEnum):
@@ -42,13 +45,13 @@ class MalformedError(Exception):
     """Not a message of this format, or a damaged one."""
 
 
-@attrs.frozen
-class Head:
+class Head(NamedTuple):
     """The header.
 
-    :ivar sequence: number of this DATA message on its way from ``rank`` to the reader, from 1; otherwise the number
-        of the last one.
+    :ivar sequence: number of the first of these DATA messages on their way from ``rank`` to the reader, from 1;
+        otherwise the number of the last one sent.
     :ivar acked_messages, acked_bytes: how much ``rank`` has read of what the reader sent it, in all.
+    :ivar n_messages: messages in a batch. :ivar n_words: words of the table. :ivar n_parts: frames that are parts.
     """
 
     kind: int
@@ -58,7 +61,8 @@ class Head:
     sequence: int
     acked_messages: int
     acked_bytes: int
-    n_frames: int = 0
+    n_messages: int = 0
+    n_words: int = 0
     n_parts: int = 0
 
 
@@ -82,34 +86,62 @@ def flat(frame: Buffer) -> bytes | memoryview:
     return view if view.format == "B" and view.ndim == 1 else view.cast("B")
 
 
+class Batch:
+    """Consecutive messages that become one zmq message.
+
+    :ivar n_messages: how many are in it. :ivar size: bytes of its small frames, padding included.
+    """
+
+    __slots__ = ("_inline", "_separate", "_table", "n_messages", "size")
+
+    def __init__(self) -> None:
+        self.n_messages = self.size = 0
+        self._table: list[int] = []
+        self._inline: list[bytes | memoryview] = []
+        self._separate: list[bytes | memoryview] = []
+
+    def add(self, frames: Sequence[bytes | memoryview], separate_from: int) -> bool:
+        """Append a message; frames of ``separate_from`` bytes and more become parts of their own.
+
+        :returns: whether it has such frames. Small ones that are not bytes are kept as views until :meth:`pack`.
+        """
+        table, inline = self._table, self._inline
+        table.append(len(frames))
+        parts = len(self._separate)
+        for frame in frames:
+            size = len(frame)
+            if size >= separate_from or size > INLINE_LIMIT - self.size:
+                table.append(size | SEPARATE)
+                self._separate.append(frame)
+                continue
+            table.append(size)
+            inline.append(frame)
+            rest = size & 7
+            if rest:
+                inline.append(PADDING[rest])
+                size += 8 - rest
+            self.size += size
+        self.n_messages += 1
+        return len(self._separate) > parts
+
+    def pack(self, head: Head) -> list[bytes | memoryview]:
+        """The parts of the zmq message; the counts in ``head`` are not looked at."""
+        table = self._table
+        words = len(table)
+        kind, attempt, rank, session, sequence, messages, n_bytes, *_ = head
+        front = HEADER.pack(
+            MAGIC, kind, attempt, rank, self.n_messages, words, len(self._separate), session, sequence, messages, n_bytes
+        )
+        numbers = _TABLES[words].pack(*table) if words < len(_TABLES) else struct.pack(f"<{words}Q", *table)
+        return [b"".join((front, numbers, *self._inline)), *self._separate]
+
+
 def pack(head: Head, frames: Sequence[bytes | memoryview], separate_from: int) -> list[bytes | memoryview]:
-    """The parts of a message; frames of ``separate_from`` bytes and more become parts of their own."""
-    lengths: list[int] = []
-    inline: list[bytes | memoryview] = []
-    separate: list[bytes | memoryview] = []
-    room = _INLINE_LIMIT
-    for frame in frames:
-        size = len(frame)
-        if size >= separate_from or size > room:
-            lengths.append(size | _SEPARATE)
-            separate.append(frame)
-        else:
-            room -= size
-            lengths.append(size)
-            inline += (frame, _PADDING[size & 7])
-    header = _HEADER.pack(
-        MAGIC,
-        head.kind,
-        head.attempt,
-        head.rank,
-        len(lengths),
-        len(separate),
-        head.session,
-        head.sequence,
-        head.acked_messages,
-        head.acked_bytes,
-    )
-    return [b"".join((header, struct.pack(f"<{len(lengths)}Q", *lengths), *inline)), *separate]
+    """The parts of a single message: DATA with its frames, or another kind, which has none."""
+    batch = Batch()
+    if head.kind == Kind.DATA:
+        batch.add(frames, separate_from)
+    return batch.pack(head)
 
 
 def read_head(first: bytes) -> Head:
@@ -117,32 +149,48 @@ def read_head(first: bytes) -> Head:
 
     :raises MalformedError: too short, or not of this format.
     """
-    if len(first) < _HEADER.size or not first.startswith(MAGIC):
+    if len(first) < HEADER.size or not first.startswith(MAGIC):
         raise MalformedError("not a message of this transport")
-    _, kind, attempt, rank, n_frames, n_parts, session, sequence, messages, n_bytes = _HEADER.unpack_from(first)
-    return Head(kind, attempt, rank, session, sequence, messages, n_bytes, n_frames, n_parts)
+    _, kind, attempt, rank, count, words, parts, session, sequence, messages, n_bytes = HEADER.unpack_from(first)
+    return Head(kind, attempt, rank, session, sequence, messages, n_bytes, count, words, parts)
 
 
-def unpack(head: Head, first: bytes, parts: Sequence[memoryview]) -> tuple[memoryview, ...]:
-    """The frames of a message, as views of its parts.
+def unpack(head: Head, first: bytes, parts: Sequence[memoryview]) -> list[tuple[memoryview, ...]]:
+    """The messages, each with its frames, as views of the parts.
 
     :raises MalformedError: truncated, or lengths that do not fit.
     """
-    start = _HEADER.size + 8 * head.n_frames
-    if start > len(first) or head.n_parts != len(parts):
-        raise MalformedError(f"{len(first)} bytes and {len(parts)} parts do not hold {head.n_frames} frames")
+    words = head.n_words
+    start = HEADER.size + 8 * words
+    end = len(first)
+    if start > end or head.n_parts != len(parts):
+        raise MalformedError(f"{end} bytes and {len(parts)} parts do not hold a table of {words} words")
+    if words < len(_TABLES):
+        table = _TABLES[words].unpack_from(first, HEADER.size)
+    else:
+        table = struct.unpack_from(f"<{words}Q", first, HEADER.size)
     view = memoryview(first)
-    rest = iter(parts)
-    frames: list[memoryview] = []
-    for length in struct.unpack_from(f"<{head.n_frames}Q", first, _HEADER.size):
-        if length & _SEPARATE:
-            part = next(rest, _EMPTY)
-            if part.nbytes != length ^ _SEPARATE:
-                raise MalformedError(f"a frame of {length ^ _SEPARATE} bytes came with {part.nbytes}")
+    used = at = 0
+    messages: list[tuple[memoryview, ...]] = []
+    for _ in range(head.n_messages):
+        if at >= words:
+            raise MalformedError(f"{head.n_messages} messages are more than its table of {words} words has")
+        stop = at + 1 + table[at]
+        frames: list[memoryview] = []
+        for length in table[at + 1 : stop]:
+            if length < SEPARATE:
+                frames.append(view[start : start + length])
+                start += length + (-length & 7)
+                if start > end:
+                    raise MalformedError(f"{end} bytes came where the lengths say more")
+                continue
+            part = parts[used] if used < len(parts) else _EMPTY
+            if part.nbytes != length ^ SEPARATE:
+                raise MalformedError(f"a frame of {length ^ SEPARATE} bytes came with {part.nbytes}")
             frames.append(part)
-        else:
-            frames.append(view[start : start + length])
-            start += length + (-length & 7)
-    if start != len(first):
-        raise MalformedError(f"{len(first)} bytes came where the lengths say {start}")
-    return tuple(frames)
+            used += 1
+        at = stop
+        messages.append(tuple(frames))
+    if start != end or at != words or used != len(parts):
+        raise MalformedError(f"{end} bytes and {len(parts)} parts came where the table says {start} and {used}")
+    return messages

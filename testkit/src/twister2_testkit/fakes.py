@@ -28,6 +28,7 @@ from twister2.spec.environment import NodeFacts
 from twister2.spec.errors import PluginNotFoundError, StepAbortedError, Twister2Error, UserCodeError
 from twister2.worker.memory import Memory
 from twister2.worker.network import WorkerNetwork, form_network
+from twister2.worker.spill import Spill
 from twister2_testkit.board import Board, MemoryLink, abort_error
 from twister2_testkit.loopback import LoopbackTransport
 
@@ -99,6 +100,7 @@ class LocalCluster:
         loopback when it is not installed), ``"loopback"``, the name of another installed comm plugin, or a function
         from TransportContext to Transport.
     :param network: the job's network options. :param memory_bytes: limit of each worker's memory service, 0 for none.
+    :param spill_dirs: folders for what does not fit into it; a temporary one when there are none.
     :param deadline_s: how long :meth:`run` may take in all; the attempt is aborted then.
     """
 
@@ -109,11 +111,13 @@ class LocalCluster:
         *,
         network: NetworkConfig | None = None,
         memory_bytes: int = 0,
+        spill_dirs: Sequence[str] = (),
         deadline_s: float = 30.0,
     ) -> None:
         self.n = n
         self.config = network or NetworkConfig(form_deadline_s=min(10.0, deadline_s))
         self.memory_bytes = memory_bytes
+        self.spill_dirs = spill_dirs
         self.deadline_s = deadline_s
         self._make = transport if callable(transport) else _maker(transport)
 
@@ -172,7 +176,10 @@ class LocalCluster:
         link = board.link(rank)
         network: WorkerNetwork | None = None
         try:
-            memory = Memory(self.memory_bytes)
+            spill = Spill(
+                self.spill_dirs or [pathlib.Path(folder) / f"spill{rank}"], "none", configured=bool(self.spill_dirs)
+            )
+            memory = Memory(self.memory_bytes, spill=spill)
             context = transport_context(self.n, rank, session, folder, link)
             transports = [("test", self._make(context))] if self.n > 1 else []
             network = form_network(link, transports, self.n, self.config, memory=memory)

@@ -297,6 +297,12 @@ class MemoryBudgetError(Twister2Error):
     code = "T2-M510"
 
 
+class SpillError(Twister2Error):
+    """Data cannot be spilled: no folder, a full disk, a disk that fails; names the folders and the option."""
+
+    code = "T2-M511"
+
+
 class GraphError(Twister2Error):
     """A task graph is not valid: cycle, duplicate name, unconnected input, missing option."""
 

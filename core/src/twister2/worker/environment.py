@@ -90,7 +90,7 @@ class Environment(WorkerEnvironment):
         self._runner: GraphRunner | None = None
         self._transports: list[tuple[str, Transport]] = []
         self._on_close: list[Callable[[], None]] = []
-        self._last_progress = 0.0
+        self._last_progress, self._told_complete = 0.0, False
         self._controller = Controller(link, start.workers, self.config["job"]["barrier_deadline_s"] or None)
         self._variables = Variables(self)
         self.log = logging.Logger("twister2.program")
@@ -148,9 +148,11 @@ class Environment(WorkerEnvironment):
         if self._memory is None:
             from twister2.worker.memory import Memory
             from twister2.worker.processes import resident_bytes
+            from twister2.worker.spill import spill_for
 
             limit = self._start.workers[self.worker_id].memory_mb << 20
-            self._memory = Memory(limit, min(resident_bytes(os.getpid()), limit // 2))
+            spill = spill_for(self.config["job"], self._start.volatile)
+            self._memory = Memory(limit, min(resident_bytes(os.getpid()), limit // 2), spill)
         return self._memory
 
     @property
@@ -275,9 +277,10 @@ class Environment(WorkerEnvironment):
         return self._variables.commit()
 
     def progress(self, done: float, total: float | None = None, unit: str = "") -> None:
-        now = time.monotonic()
-        if now - self._last_progress >= 0.2 or (total is not None and done >= total):
-            self._last_progress = now
+        now, complete = time.monotonic(), total is not None and done >= total
+        # The end of something is told at once, but not again and again.
+        if now - self._last_progress >= 0.2 or (complete and not self._told_complete):
+            self._last_progress, self._told_complete = now, complete
             self._post_progress({"done": done, "total": total, "unit": unit})
 
     def _post_progress(self, body: Mapping[str, Any]) -> None:

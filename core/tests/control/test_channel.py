@@ -159,3 +159,14 @@ def test_the_socket_is_private(tmp_path: Path) -> None:
 
 def test_loopback_comes_last() -> None:
     assert local_addresses()[-1].startswith("127.")
+
+
+def test_a_master_that_takes_nothing_in_blocks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twister2.control.channel.HIGH_WATER", 50)
+    dialer = Dialer(["tcp://127.0.0.1:1"], curve_pair()[0], deadline_s=1.0)
+    begun = time.monotonic()
+    with pytest.raises(MasterLostError, match="50 wait for it"):
+        for _ in range(1000):
+            dialer.send("beat", {})
+    assert time.monotonic() - begun < 5.0
+    dialer.close()

@@ -16,12 +16,12 @@ pytestmark = pytest.mark.timeout(60)
 
 PRELUDE = """
 import os, pathlib, signal, sys, time
-from twister2.control.messages import weight_of
+from twister2.control.messages import OUTPUT_WINDOW
 from twister2.control.package import MANIFEST, Manifest, pack, unpack
 from twister2.spec.errors import StepAbortedError
 from twister2.worker.forkserver import ForkServer
 from twister2.worker.processes import descendants
-from twister2.worker.userprocess import OUTPUT_WINDOW, UserProcess
+from twister2.worker.userprocess import UserProcess
 
 ERROR = StepAbortedError("aborted", why="a test", remedy="none").to_dict()
 folder = pathlib.Path(sys.argv[1])

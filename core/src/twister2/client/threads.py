@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from twister2.control.folders import runtime_folder
+from twister2.control.messages import OUTPUT_WINDOW, weight_of
 from twister2.spec.errors import StepAbortedError
 from twister2.worker.conversation import Conversation
 from twister2.worker.environment import Environment, Start
@@ -45,6 +46,8 @@ class ThreadLink(Conversation):
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._notes: dict[int, list[Any]] = {}
         self._waits_for = ""
+        self._room, self._on_the_way, self._held = threading.Condition(), 0, True
+        """What is on its way to the master unasked, and whether that may hold this worker up."""
         self.over = False
         self.start: dict[str, Any] | None = None
         self.welcomed: bool | None = None
@@ -52,6 +55,11 @@ class ThreadLink(Conversation):
 
     def _deliver(self, message: Message) -> None:
         """Called by the master's thread."""
+        if message.kind in ("taken", "abort", "end"):
+            with self._room:
+                self._on_the_way -= message.body.get("size", 0)
+                self._held = self._held and message.kind == "taken"
+                self._room.notify_all()
         self._inbox.put(message)
         try:
             os.write(self._write, b"x")
@@ -120,7 +128,16 @@ class ThreadLink(Conversation):
         self._waits_for = what
 
     def post(self, kind: str, body: Mapping[str, Any], blob: bytes = b"") -> None:
+        size = weight_of(kind, body)
+        if size:
+            with self._room:
+                self._room.wait_for(self._has_room)
+                self._on_the_way += size
         self._say(kind, dict(body), blob or None)
+
+    def _has_room(self) -> bool:
+        """Every wait for it ends: the master says "end" whatever becomes of it."""
+        return not self._held or self._on_the_way <= OUTPUT_WINDOW
 
     def ended(self, code: int, result: bytes | None, failed: bool) -> None:
         """Tell the master how the worker ended, and go."""

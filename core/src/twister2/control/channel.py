@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from twister2.control.messages import Message
 
 HIGH_WATER = 100_000
+"""Messages that may wait for a peer. Far more than the windows of :mod:`twister2.control.messages` let anybody send to
+a peer that takes messages in.
+"""
 
 
 def _socket(context: zmq.Context[Any], kind: int) -> zmq.Socket[bytes]:
@@ -163,8 +166,19 @@ class Dialer:
         return self._socket
 
     def send(self, kind: str, body: dict[str, Any], blobs: Sequence[bytes] = ()) -> None:
-        """Queue a message for the master; kept while the connection is broken."""
-        self._socket.send_multipart(messages.encode(kind, body, blobs), copy=True)
+        """Queue a message for the master; kept while the connection is broken. Never blocks.
+
+        :raises MasterLostError: too many messages wait for it already.
+        """
+        try:
+            self._socket.send_multipart(messages.encode(kind, body, blobs), flags=zmq.NOBLOCK, copy=True)
+        except zmq.Again:
+            raise MasterLostError(
+                f"the job master takes in no messages any more: {HIGH_WATER:,} wait for it",
+                why=f"it hangs, was stopped, or cannot be reached at {self.address}",
+                remedy="see the job's log; submit the job again",
+                where=socket.gethostname(),
+            ) from None
 
     def receive(self, timeout_s: float) -> Message | None:
         """The next message, or None when none comes in time."""

@@ -20,6 +20,10 @@ UNASKED = frozenset({"output", "log", "progress"})
 """What workers send as often as they like, without waiting for an answer: only so much of it may be on its way."""
 
 
+OUTPUT_WINDOW = 4 << 20
+"""About the bytes of it that a worker may have on its way to the master; then the program has to wait."""
+
+
 def weight_of(kind: str, body: Mapping[str, Any]) -> int:
     """What a message counts while it is on its way: about the bytes that it takes in a queue, 0 when it is not one of
     :data:`UNASKED`.

@@ -140,6 +140,15 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until the master says the job is over, goes away, or a signal comes; returns the exit code."""
+        try:
+            self._serve()
+        except MasterLostError as error:
+            self._lose_master(error)
+            return 1
+        self._finish()
+        return 0
+
+    def _serve(self) -> None:
         assert self._dialer is not None
         heartbeat_s, master_lost_s = self._welcome["heartbeat_s"], self._welcome["master_lost_s"]
         next_beat = time.monotonic()
@@ -150,8 +159,12 @@ class Supervisor:
                 self._beat()
                 next_beat = now + heartbeat_s
             if now - self._heard > master_lost_s:
-                self._lose_master(master_lost_s)
-                return 1
+                raise MasterLostError(
+                    f"the job master has been silent for {master_lost_s:.0f} s",
+                    why="it died, its host did, or the network between is cut",
+                    remedy="see the job's log; submit the job again",
+                    where=os.uname().nodename,
+                )
             poller = zmq.Poller()
             poller.register(self._dialer.socket, zmq.POLLIN)
             poller.register(self._fork_server.pipe.fileno(), zmq.POLLIN)
@@ -165,8 +178,6 @@ class Supervisor:
                 until = now  # in the pipe, and perhaps read from it already
             poller.poll(max(0, int((until - time.monotonic()) * 1000) + 1))
             self._take_all()
-        self._finish()
-        return 0
 
     def _take_all(self) -> None:
         assert self._dialer is not None
@@ -288,13 +299,7 @@ class Supervisor:
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
-    def _lose_master(self, seconds: float) -> None:
-        error = MasterLostError(
-            f"the job master has been silent for {seconds:.0f} s",
-            why="it died, its host did, or the network between is cut",
-            remedy="see the job's log; submit the job again",
-            where=os.uname().nodename,
-        )
+    def _lose_master(self, error: MasterLostError) -> None:
         print(str(error), file=sys.stderr, flush=True)
         user = self._user
         if user is not None:
@@ -313,7 +318,8 @@ class Supervisor:
         with contextlib.suppress(OSError):
             self._folder.parent.rmdir()
         if self._dialer is not None:
-            self._dialer.send("bye", {"slot": self.slot})
+            with contextlib.suppress(MasterLostError):
+                self._dialer.send("bye", {"slot": self.slot})
             self._dialer.close(linger_s=0.5)
 
     def stop(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from twister2.cli.jobs import add_job_argument, find
@@ -22,14 +23,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print logs, each line with the worker's number unless only one is asked for."""
-    from twister2.client.jobs import log_lines, manager_lines
-    from twister2.master.journal import EVENTS
+    from twister2.client.logs import event_lines, log_lines, manager_lines
     from twister2.spec.errors import UsageError
 
     job = find(arguments, arguments.job)
     if arguments.events:
-        path = job.folder / EVENTS
-        print(path.read_text(encoding="utf-8") if path.exists() else "", end="")
+        for line in event_lines(job):
+            _write(line)
         return 0
     ids = range(job.record.n_workers)
     for worker in arguments.worker or ():
@@ -42,5 +42,14 @@ def run(arguments: argparse.Namespace) -> int:
     lines = manager_lines(job) if arguments.manager else log_lines(job, arguments.worker, arguments.follow)
     alone = arguments.worker is not None and len(arguments.worker) == 1 and not arguments.manager
     for name, line in lines:
-        print(line if alone else f"{name} | {line}", flush=True)
+        _write(line if alone else f"{name} | ".encode() + line)
     return 0
+
+
+def _write(line: bytes) -> None:
+    """The very bytes that the program wrote, whatever the terminal makes of them."""
+    if hasattr(sys.stdout, "buffer"):
+        sys.stdout.buffer.write(line + b"\n")
+    else:
+        sys.stdout.write(line.decode(errors="replace") + "\n")
+    sys.stdout.flush()

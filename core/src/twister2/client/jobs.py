@@ -1,4 +1,4 @@
-"""What any shell of the user can do with a job it finds in the state folder: ask, wait, kill, clean, read its logs."""
+"""What any shell of the user can do with a job it finds in the state folder: ask, wait, kill, clean."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from twister2.client.leftovers import remove_checkpoints
-from twister2.client.records import JobSummary, read_state, summary
+from twister2.client.records import JobSummary, read_state
 from twister2.config import Resolved
 from twister2.control.channel import Dialer
 from twister2.control.folders import runtime_path
@@ -29,7 +29,6 @@ from twister2.spec.rm import JobState, JobStatus, ResourceManager, RmContext
 from twister2.worker.processes import end_process, start_ticks
 
 if TYPE_CHECKING:
-    import pathlib
     from collections.abc import Iterator, Sequence
 
 ANSWER_S = 3.0
@@ -143,7 +142,7 @@ def _record_end(job: JobSummary, state: JobState, error: Twister2Error | None) -
     remove_checkpoints(host, resolved, state_dir, job.record.job_id)
     told = error.to_dict() if error else None
     facts = {"state": state.value, "reason": error.what if error else "", "ended": time.time(), "error": told}
-    journal = Journal(job.folder)
+    journal = Journal(job.folder, limit_mb=resolved.job.log_limit_mb)
     journal.state(**{**read_state(job.folder), **facts})
     journal.event("job_ended", by="another shell", state=state.value, error=told)
     journal.close()
@@ -235,49 +234,3 @@ def clean(job: JobSummary) -> None:
         backend.clean(job.record.job_handle)
         backend.close()
     shutil.rmtree(job.folder)
-
-
-def log_lines(job: JobSummary, workers: list[int] | None, follow: bool) -> Iterator[tuple[str, str]]:
-    """Lines of the workers' logs as (name of the file without its ending, line), in the order of workers; with
-    ``follow``, new ones as they come until the job has ended.
-    """
-    offsets: dict[pathlib.Path, int] = {}
-    while True:
-        current = summary(job.folder)
-        ended = current is None or current.state.final
-        for path in _log_files(job.folder, workers):
-            yield from _new_lines(path, offsets, whole=not follow or ended)
-        if not follow or ended:
-            return
-        time.sleep(0.2)
-
-
-def _log_files(folder: pathlib.Path, workers: list[int] | None) -> list[pathlib.Path]:
-    found = [*(folder / "logs").glob("worker-*.log")]
-    found.sort(key=lambda path: int(path.stem.partition("-")[2]))
-    if workers is not None:
-        return [path for path in found if int(path.stem.partition("-")[2]) in workers]
-    return found
-
-
-def _new_lines(path: pathlib.Path, offsets: dict[pathlib.Path, int], *, whole: bool) -> Iterator[tuple[str, str]]:
-    with path.open("rb") as file:
-        file.seek(offsets.get(path, 0))
-        data = file.read()
-    end = len(data) if whole else data.rfind(b"\n") + 1
-    offsets[path] = offsets.get(path, 0) + end
-    for line in data[:end].decode(errors="replace").splitlines():
-        yield path.stem, line
-
-
-def manager_lines(job: JobSummary) -> Iterator[tuple[str, str]]:
-    """What the copies wrote outside the control channel, through the resource manager, and the master's own log."""
-    master = job.folder / "master.log"
-    if master.is_file():
-        yield from (("master", line) for line in master.read_text(errors="replace").splitlines())
-    backend = backend_of(job)
-    try:
-        for chunk in backend.logs(job.record.job_handle):
-            yield from ((f"slot-{chunk.slot}", line) for line in chunk.text.splitlines())
-    finally:
-        backend.close()

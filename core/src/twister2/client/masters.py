@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from twister2.client.child import MasterChild, start_child
+from twister2.client.lines import ThreadLines
 from twister2.control.channel import Dialer
 from twister2.control.package import MANIFEST, Manifest, unpack
 from twister2.spec.errors import DeadlineError, JobFailedError, MasterLostError, ResourceError, Twister2Error
@@ -250,6 +251,7 @@ class ThreadMaster(Master):
         from twister2.master.observing import MasterObservers
 
         ticket, resolved = prepared.master_ticket, prepared.resolved
+        self._lines = ThreadLines()
         self._stores: list[StateStore] = []
         state_root = str(prepared.folder.parent.parent)
 
@@ -281,6 +283,7 @@ class ThreadMaster(Master):
         manifest = Manifest.decode(_manifest_of(prepared))
         function = prepared.program.function or load(manifest, prepared.folder / "program", in_process=True)
         self._master.start()
+        self._lines.begin()
         run = partial(
             run_worker,
             master=self._master,
@@ -308,6 +311,7 @@ class ThreadMaster(Master):
 
     def stop(self, *, now: bool) -> None:
         self._master.join(0.0 if now else STOP_S)
+        self._lines.end()
         shutil.rmtree(self._prepared.folder / "program", ignore_errors=True)
         for store in self._stores:
             store.close()

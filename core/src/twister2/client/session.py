@@ -248,7 +248,7 @@ class Session:
 
     def _own_journal(self) -> Journal:
         if self._journal is None:
-            self._journal = Journal(self._prepared.folder)
+            self._journal = Journal(self._prepared.folder, limit_mb=self._prepared.job.log_limit_mb)
         return self._journal
 
     # -- the end -------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from twister2.client.session import Output, Session
+from twister2.control.text import output_bytes
 from twister2.host import ObserverSet
 from twister2.spec.errors import DataAccessError
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def print_output(worker: int, stream: str, text: str) -> None:
-    """What workers print goes to the same stream here; log records go to stderr. A closed stream takes nothing.
+    """What workers print goes to the same stream here, byte by byte; log records go to stderr. A closed stream takes
+    nothing.
 
     :raises DataAccessError: the stream cannot be written (a full disk).
     """
@@ -24,11 +26,18 @@ def print_output(worker: int, stream: str, text: str) -> None:
     if target is None:
         return
     try:
+        encoding = target.encoding or "utf-8"
         try:
+            text.encode(encoding)
+        except UnicodeEncodeError:  # bytes that are no text, or a terminal that knows few characters
+            data = output_bytes(text, encoding)
+            if hasattr(target, "buffer"):
+                target.flush()
+                target.buffer.write(data)
+            else:
+                target.write(data.decode(encoding, "backslashreplace"))
+        else:
             target.write(text)
-        except UnicodeEncodeError:  # half a surrogate pair, or a terminal that knows few characters
-            encoding = target.encoding or "utf-8"
-            target.write(text.encode(encoding, "backslashreplace").decode(encoding))
         target.flush()
     except BrokenPipeError:
         raise

@@ -114,5 +114,11 @@ class JobConfig:
     log_level: Literal["debug", "info", "warning", "error"] = option(
         "info", "Lowest level of log records that workers send."
     )
+    log_limit_mb: int = option(
+        256,
+        "Size of each worker's log, and of the event log; the oldest part is removed then. 0: any size.",
+        unit="MiB",
+        validator=ge(0),
+    )
     network: NetworkConfig = option(NetworkConfig(), "What all transports share.")
     checkpoint: CheckpointConfig = option(CheckpointConfig(), "Checkpoints.")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
+from twister2.control.limitedlog import LimitedLog
+from twister2.control.text import output_bytes
 from twister2.control.ticket import write_private
 from twister2.spec.errors import JobFailedError
 
@@ -17,20 +19,30 @@ EVENTS = "events.jsonl"
 STATE = "state.json"
 
 
+def _older_lines(size: int) -> bytes:
+    return f"twister2: {size:,} bytes come before this; older ones than job.log_limit_mb allows are removed\n".encode()
+
+
+def _older_events(size: int) -> bytes:
+    return json.dumps({"time": round(time.time(), 3), "event": "older_events_removed", "bytes": size}).encode() + b"\n"
+
+
 class Journal:
     """Writer of a job's folder; one per job, in the master (or in the client, when they share no files).
 
     What cannot be written (a full disk) is left out and told once by :attr:`troubled`: the job goes on.
     """
 
-    def __init__(self, folder: pathlib.Path, mirror: Callable[[dict[str, Any]], None] | None = None) -> None:
+    def __init__(
+        self, folder: pathlib.Path, mirror: Callable[[dict[str, Any]], None] | None = None, *, limit_mb: int = 0
+    ) -> None:
         """
-        :param mirror: is given every event too.
+        :param mirror: is given every event too. :param limit_mb: ``job.log_limit_mb``.
         """
-        self._folder, self._mirror = folder, mirror
+        self._folder, self._mirror, self._limit = folder, mirror, limit_mb << 20
         (folder / "logs").mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._events = self._open(folder / EVENTS)
-        self._logs: dict[int, IO[bytes]] = {}
+        self._events = LimitedLog(folder / EVENTS, self._limit, _older_events)
+        self._logs: dict[int, LimitedLog] = {}
         self._state: dict[str, Any] = {}
         self._told = False
         self.troubled: Callable[[str], None] = lambda text: None
@@ -42,7 +54,7 @@ class Journal:
 
     def append(self, event: dict[str, Any]) -> None:
         """Append an event as it is."""
-        self._write(self._events, json.dumps(event) + "\n")
+        self._write(self._events, json.dumps(event).encode() + b"\n")
         if self._mirror is not None:
             self._mirror(event)
 
@@ -51,11 +63,12 @@ class Journal:
         file = self._logs.get(worker)
         try:
             if file is None:
-                file = self._logs[worker] = self._open(self._folder / "logs" / f"worker-{worker}.log")
+                path = self._folder / "logs" / f"worker-{worker}.log"
+                file = self._logs[worker] = LimitedLog(path, self._limit, _older_lines)
         except OSError as error:
             self._failed(error)
         else:
-            self._write(file, text)
+            self._write(file, output_bytes(text))
 
     def state(self, **facts: Any) -> None:
         """Update the state file, atomically."""
@@ -70,15 +83,9 @@ class Journal:
             file.close()
         self._logs.clear()
 
-    @staticmethod
-    def _open(path: pathlib.Path) -> IO[bytes]:
-        return path.open("ab", buffering=0)
-
-    def _write(self, file: IO[bytes], text: str) -> None:
-        data = memoryview(text.encode("utf-8", "backslashreplace"))  # names of files may hold half a surrogate pair
+    def _write(self, file: LimitedLog, data: bytes) -> None:
         try:
-            while data:
-                data = data[file.write(data) :]
+            file.write(data)
         except OSError as error:
             self._failed(error)
 

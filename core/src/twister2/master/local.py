@@ -37,7 +37,7 @@ class LocalMaster:
         self._inbox: queue.SimpleQueue[tuple[bytes, Message]] = queue.SimpleQueue()
         self._peers: dict[bytes, Deliver] = {}
         self._beats: list[Callable[[], None]] = []
-        self.journal = Journal(folder)
+        self.journal = Journal(folder, limit_mb=facts.config.log_limit_mb)
         self._heartbeat_s, self._grace_s = facts.config.heartbeat_s, facts.config.kill_grace_s
         self._calls = CallThread("the state plugin")
         self.job = Job(facts, join_key, self._post, self, self.journal, store, self._calls)

@@ -89,7 +89,8 @@ class MasterProcess:
             serve_pmi=ticket.serve_pmi,
             fresh_world=ticket.world is not None,
         )
-        self._journal = Journal(self._folder, None if self._private is None else self._tell_event)
+        mirror = None if self._private is None else self._tell_event
+        self._journal = Journal(self._folder, mirror, limit_mb=resolved.job.log_limit_mb)
         (self._folder / "addresses").write_text(" ".join(self._listener.addresses))
         self.job = Job(facts, ticket.join_key, self._listener.send, self, self._journal, store, self._state_calls)
         self.job.package = package

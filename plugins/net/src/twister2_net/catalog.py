@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from twister2.spec.errors import OperatorError
 from twister2.spec.ops import Operator, OperatorContext, OperatorInfo, Operators, OptionInfo
-from twister2_net.combining import Allreduce, Reduce
+from twister2_net.algorithms import chosen
+from twister2_net.base import LaneOperator
+from twister2_net.combining import Allreduce, Reduce, ReduceScatter
 from twister2_net.keyed import CountByValue, KeyedReduce
-from twister2_net.routing import Barrier, Broadcast, Direct, Gather, KeyedPartition, Partition
+from twister2_net.partitioning import ChainKeyedPartition, ChainPartition, KeyedPartition, Partition
+from twister2_net.relays import ChainGather, ChainRelay, Relay, TreeGather
+from twister2_net.routing import AllToAll, Barrier, Broadcast, Direct, Gather, Union
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from twister2_net.base import LaneOperator
     from twister2_net.config import NetConfig
 
 _PARTITIONER = OptionInfo(
@@ -32,47 +34,57 @@ _REDUCER = OptionInfo(
 )
 _INITIAL = OptionInfo("value that is combined in exactly once; the result when there are no records")
 
-_ENTRIES: tuple[tuple[OperatorInfo, type[LaneOperator]], ...] = (
-    (OperatorInfo("direct", "source i to target i, unchanged", "one_to_one"), Direct),
+_INITIAL_ALGORITHM = "chosen by the number of workers when not given"
+_TREES = OptionInfo(f"direct, tree or chain; {_INITIAL_ALGORITHM}")
+_CHAINS = OptionInfo("direct, or chain: workers pass batches on along a line", default="direct")
+_BOTH = frozenset({"batch", "stream"})
+_SELECTING = {
+    "partitioner": _PARTITIONER,
+    "columns": _COLUMNS,
+    "bounds": _BOUNDS,
+    "descending": _DESCENDING,
+    "ordered": _ORDERED,
+    "algorithm": _CHAINS,
+}
+_COMBINING = {"reducer": _REDUCER, "initial": _INITIAL, "algorithm": _TREES}
+
+Classes = type[LaneOperator] | Mapping[str, type[LaneOperator]]
+"""The class of an operator, or its classes by algorithm."""
+
+_RELAYS = {"direct": Broadcast, "tree": Relay, "chain": ChainRelay}
+
+_ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
+    (OperatorInfo("direct", "source i to target i, unchanged", "one_to_one", _BOTH), Direct),
+    (OperatorInfo("pipe", "source i to target i; batches flow on as they come", "one_to_one", _BOTH), Direct),
     (
         OperatorInfo(
             "partition",
             "each record to the target a selector chooses",
             "many_to_many",
+            _BOTH,
             holds_records=True,
-            options={
-                "partitioner": _PARTITIONER,
-                "key": _KEY,
-                "columns": _COLUMNS,
-                "bounds": _BOUNDS,
-                "descending": _DESCENDING,
-                "ordered": _ORDERED,
-            },
+            options={**_SELECTING, "key": _KEY},
         ),
-        Partition,
+        {"direct": Partition, "chain": ChainPartition},
     ),
     (
         OperatorInfo(
             "keyed_partition",
             "(key, value) pairs to the target of their key",
             "many_to_many",
+            _BOTH,
             keyed=True,
             holds_records=True,
-            options={
-                "partitioner": _PARTITIONER,
-                "columns": _COLUMNS,
-                "bounds": _BOUNDS,
-                "descending": _DESCENDING,
-                "ordered": _ORDERED,
-            },
+            options=_SELECTING,
         ),
-        KeyedPartition,
+        {"direct": KeyedPartition, "chain": ChainKeyedPartition},
     ),
     (
         OperatorInfo(
             "keyed_reduce",
             "combine the values of each key; pairs (key, result) at the target of the key",
             "many_to_many",
+            _BOTH,
             keyed=True,
             combines=True,
             keeps_order=False,
@@ -86,6 +98,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, type[LaneOperator]], ...] = (
             "count_by_value",
             "count equal records; pairs (record, count) at the target of the record",
             "many_to_many",
+            _BOTH,
             combines=True,
             keeps_order=False,
             holds_records=True,
@@ -97,11 +110,12 @@ _ENTRIES: tuple[tuple[OperatorInfo, type[LaneOperator]], ...] = (
             "reduce",
             "combine all records into one, at the only target",
             "many_to_one",
+            _BOTH,
             combines=True,
             keeps_order=False,
             holds_records=True,
             delivers="value",
-            options={"reducer": _REDUCER, "initial": _INITIAL},
+            options=_COMBINING,
         ),
         Reduce,
     ),
@@ -110,20 +124,71 @@ _ENTRIES: tuple[tuple[OperatorInfo, type[LaneOperator]], ...] = (
             "allreduce",
             "combine all records into one, at every target",
             "many_to_many",
+            _BOTH,
+            combines=True,
+            keeps_order=False,
+            holds_records=True,
+            delivers="value",
+            options=_COMBINING,
+        ),
+        Allreduce,
+    ),
+    (
+        OperatorInfo(
+            "reduce_scatter",
+            "combine batches of one record per target record by record; result i at target i",
+            "many_to_many",
+            _BOTH,
             combines=True,
             keeps_order=False,
             holds_records=True,
             delivers="value",
             options={"reducer": _REDUCER, "initial": _INITIAL},
         ),
-        Allreduce,
+        ReduceScatter,
     ),
-    (OperatorInfo("gather", "everything to the only target", "many_to_one"), Gather),
-    (OperatorInfo("broadcast", "every batch to every target", "one_to_many", delivers="all"), Broadcast),
-    (OperatorInfo("barrier", "no records; targets end once all sources have finished", "many_to_many"), Barrier),
+    (
+        OperatorInfo("gather", "everything to the only target", "many_to_one", _BOTH, options={"algorithm": _TREES}),
+        {"direct": Gather, "tree": TreeGather, "chain": ChainGather},
+    ),
+    (
+        OperatorInfo(
+            "allgather",
+            "every batch of every source to every target; an item's source tells where it comes from",
+            "many_to_many",
+            _BOTH,
+            delivers="all",
+            options={"algorithm": _TREES},
+        ),
+        _RELAYS,
+    ),
+    (
+        OperatorInfo(
+            "broadcast",
+            "every batch to every target",
+            "one_to_many",
+            _BOTH,
+            delivers="all",
+            options={"algorithm": _TREES},
+        ),
+        _RELAYS,
+    ),
+    (
+        OperatorInfo(
+            "union", "task k of each input to target k (modulo the number of targets)", "many_to_many", _BOTH, inputs=0
+        ),
+        Union,
+    ),
+    (
+        OperatorInfo(
+            "all_to_all", "batches of one part per target: part i to target i, as a batch", "many_to_many", _BOTH
+        ),
+        AllToAll,
+    ),
+    (OperatorInfo("barrier", "no records; targets end once all sources have finished", "many_to_many", _BOTH), Barrier),
 )
 _INFOS = {info.name: info for info, _ in _ENTRIES}
-_CLASSES = {info.name: cls for info, cls in _ENTRIES}
+_CLASSES = {info.name: classes for info, classes in _ENTRIES}
 
 
 class NetOperators(Operators):
@@ -145,7 +210,14 @@ class NetOperators(Operators):
                 where=context.label,
             )
         check_options(info, context)
-        return _CLASSES[context.name](info, context, self._config)
+        classes = _CLASSES[context.name]
+        if isinstance(classes, type):
+            return classes(info, context, self._config)
+        many = "tree" if "tree" in classes else "direct"
+        label = f"{info.name} '{context.label}'"
+        return classes[chosen(context, label, list(classes), many, self._config.relay_above)](
+            info, context, self._config
+        )
 
 
 def check_options(info: OperatorInfo, context: OperatorContext) -> None:
@@ -173,6 +245,12 @@ def check_options(info: OperatorInfo, context: OperatorContext) -> None:
             f"{label} does not run in {context.mode} mode",
             why=f"it declares {', '.join(sorted(info.modes))}",
             remedy="use it in a graph of that mode",
+        )
+    if context.inputs and (sum(context.inputs) != len(context.sources) or info.inputs not in (0, len(context.inputs))):
+        raise OperatorError(
+            f"{label} was given {len(context.inputs)} inputs of {list(context.inputs)} sources",
+            why=f"it takes {info.inputs or 'any number of'} inputs, and there are {len(context.sources)} sources",
+            remedy="say how many source tasks each input has",
         )
     if not context.sources or not context.targets:
         raise OperatorError(

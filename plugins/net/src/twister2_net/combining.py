@@ -1,34 +1,32 @@
-"""reduce and allreduce: each worker combines what its sources send, then the workers combine along a tree.
+"""reduce, allreduce and reduce_scatter: each worker combines what its sources send, then workers combine along ways.
 
 The order of combination depends on the plan only: the batches of a source in their order, the sources of a worker by
-index, the workers by id. The reducer must be associative and commutative.
+index, the workers by id. The reducer must be associative. On streams a result is made at each FLUSH mark, of what came
+since the last one.
 """
 
 from __future__ import annotations
 
 import operator
 import pickle
-from collections import deque
 from functools import reduce as fold
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twister2.spec.batch import Batch, is_array, n_records, records
-from twister2.spec.channel import HeaderKind, Item
+from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import OperatorError
-from twister2_net.align import Aligner
-from twister2_net.base import DATA, END, LaneOperator, workers_of
-from twister2_net.problems import user_error
+from twister2_net.algorithms import choose
+from twister2_net.base import CLOSING, END
+from twister2_net.hops import Flow, HopOperator
+from twister2_net.layouts import Way, reduction
+from twister2_net.problems import short, user_error
 from twister2_net.reducers import Reducer, combiner_for, ufunc_for
-from twister2_net.trees import Collective, Steps, allreduce_for, reduce_for
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from twister2.spec.network import Delivery
+_ALGORITHMS = ("direct", "tree", "chain")
 
 
 class Part:
-    """A value on its way up the tree; ``rows``: it was combined over the rows of arrays."""
+    """A value on its way; ``rows``: it was combined over the rows of arrays."""
 
     __slots__ = ("rows", "value")
 
@@ -40,47 +38,36 @@ class Part:
         return Part, (self.rows, self.value)
 
 
-class Reduction(LaneOperator):
-    """Base of reduce and allreduce. Lanes are the workers that hold a source or a target."""
+class Reduction(HopOperator):
+    """Base of the operators that combine values by position, not by key."""
 
     def prepare(self) -> None:
         self.combine: Reducer = combiner_for(self.options["reducer"], self.label)
         self.ufunc = ufunc_for(self.options["reducer"])
         self.has_initial = "initial" in self.context.options
-
-    def lanes(self) -> tuple[Sequence[int], Sequence[int]]:
-        workers = workers_of([*self.context.sources, *self.context.targets])
-        return workers, workers
+        self.algorithm = choose(self, _ALGORITHMS, "tree", self.config.tree_above)
 
     def begin(self) -> None:
-        self._sums: dict[int, Part] = {}
-        self._gate = Aligner(self.local_sources)
-        self._marks = Aligner(range(len(self.senders)))
-        self._tree: Collective | None = None
-        self.inbox: deque[Delivery] = deque()
-        """Values of other workers that the tree has not asked for yet."""
-        self._items: list[Item] = []
-        self._taken = dict.fromkeys(self.local_targets, 0)
-        self._over = not self.my_senders
-        if self.my_senders and not self.local_sources:
-            self._pass_marks()
+        super().begin()
+        self._frozen: bytes | None = None
 
-    # -- sending side ----------------------------------------------------------------------------------------------
+    def layout(self, me: int, sources: list[int], targets: list[int]) -> list[Way]:
+        return reduction(self.algorithm, me, sources, targets)
 
-    def send(self, source: int, batch: Batch) -> bool:
-        if source in self._gate.blocked:
-            return False
-        return super().send(source, batch)
+    # -- combining -------------------------------------------------------------------------------------------------
 
     def take(self, source: int, batch: Batch) -> None:
         if n_records(batch) == 0:
             return
-        have = self._sums.get(source)
+        (flow,) = self._of[~source]
+        flow.aligner.active(~source)
+        flow.held[~source] = self.folded(flow.held.get(~source), batch, source)
+
+    def folded(self, have: Part | None, batch: Batch, source: int) -> Part:
+        """What a source has given so far, with one more batch."""
         if is_array(batch) and self.ufunc is not None:
             value = self.ufunc.reduce(batch, axis=0)
-            value = value if have is None else self._combined(have.value, value, source)
-            self._sums[source] = Part(True, value)
-            return
+            return Part(True, value if have is None else self.combined(have.value, value, source))
         rows: Any = batch if isinstance(batch, list) else list(records(batch))
         walk = iter(rows)
         try:
@@ -88,133 +75,94 @@ class Reduction(LaneOperator):
         except Exception as error:
             index = len(rows) - operator.length_hint(walk) - 1
             raise user_error(error, "reducer", self.label, source, rows[index]) from error
-        self._sums[source] = Part(have is not None and have.rows, value)
+        return Part(have is not None and have.rows, value)
 
-    def _combined(self, left: Any, right: Any, task: int) -> Any:
+    def combined(self, left: Any, right: Any, task: int = -1) -> Any:
+        """Two values, the left one of lower rank."""
         try:
             return self.combine(left, right)
         except Exception as error:
             raise user_error(error, "reducer", self.label, task, (left, right)) from error
 
-    def _join(self, left: Part | None, right: Part | None) -> Part | None:
+    def join(self, left: Part | None, right: Part | None) -> Part | None:
+        """Two parts that may be missing."""
         if left is None or right is None:
             return right if left is None else left
-        return Part(left.rows or right.rows, self._combined(left.value, right.value, -1))
+        return Part(left.rows or right.rows, self.combined(left.value, right.value))
 
-    def marked(self, source: int, kind: HeaderKind, value: Any) -> None:
-        self._gate.mark(source, kind, value)
-        self._pass_marks()
+    # -- ways ------------------------------------------------------------------------------------------------------
 
-    def finished(self, source: int) -> None:
-        self._gate.mark(source, END, None)
-        self._pass_marks()
+    def data(self, flow: Flow, origin: int, value: Part) -> None:
+        if flow.role == "pass":
+            super().data(flow, origin, value)
+        else:
+            flow.held[origin] = self.join(flow.held.get(origin), value)
 
-    def _pass_marks(self) -> None:
-        while self._gate.ready:
-            kind, value = self._gate.ready.popleft()
-            self.push_all(self.my_senders[0], kind, value)
-            if kind == END:
-                mine: Part | None = None
-                for source in sorted(self._sums):
-                    mine = self._join(mine, self._sums[source])
-                self._sums.clear()
-                lane = self.my_senders[0]
-                self._tree = Collective(self.steps(lane, len(self.senders), mine), _TreePort(self), lane)
-
-    def steps(self, rank: int, size: int, mine: Part | None) -> Steps:
-        """The algorithm between the workers."""
-        return allreduce_for(size)(rank, size, mine, self._join)
-
-    # -- receiving side --------------------------------------------------------------------------------------------
-
-    def progress(self) -> bool:
-        moved = self.pump()
-        return self._absorb() or moved
-
-    def _absorb(self) -> bool:
-        """Take in what came, let the tree go on, hand out marks and the result; whether anything was done."""
-        if self._over or not self.my_receivers:
-            return False
-        moved = self._pull()
-        tree = self._tree
-        if tree is not None and not tree.done:
-            tree.advance()
-        marks = self._marks.ready
-        while marks and marks[0][0] != END:
-            self._items.append(Item(marks[0][0], -1, -1, marks[0][1]))
-            marks.popleft()
-        if tree is not None and tree.done and marks:
-            self._over = True
-            self._finish(tree.result)
-        return moved or self._over
-
-    def _pull(self) -> bool:
-        lane = self.my_receivers[0]
-        moved = False
-        while (delivery := self.port.receive(lane)) is not None:
-            moved = True
-            if delivery.kind == DATA:
-                self.inbox.append(delivery)
+    def leaves(self, flow: Flow, kind: HeaderKind, value: Any) -> None:
+        closing = kind in CLOSING or kind == END
+        if flow.role == "final":
+            if kind == HeaderKind.BARRIER:
+                self._frozen = self._state(flow)
+            elif not closing:
+                flow.late[:] = [mark for mark in flow.late if kind == HeaderKind.IDLE and mark[0] != kind]
+                flow.late.append((kind, value))
+                return
             else:
-                self._marks.mark(delivery.source, delivery.kind, delivery.value)
-        return moved
+                self._emit(flow, kind)
+        elif flow.role == "up" and closing:
+            self._emit(flow, kind)
+        self.out_mark(flow, kind, value)
 
-    def _finish(self, result: Part | None) -> None:
-        if self.local_targets:
-            value = self._result(result)
-            if value is not None:
-                self._items.append(Item(DATA, -1, -1, value))
-            self._items.append(Item(END, -1, -1))
+    def _emit(self, flow: Flow, kind: HeaderKind) -> None:
+        whole: Part | None = None
+        for origin in flow.inputs:
+            whole = self.join(whole, flow.held.get(origin))
+        flow.held.clear()
+        if flow.role == "final":
+            whole = self.finished_part(whole, kind)
+        if whole is not None:
+            for output in flow.outputs:
+                self.out(output, self.share(whole, output) if flow.role == "up" else whole)
+        for mark in flow.late:
+            self.out_mark(flow, *mark)
+        flow.late.clear()
 
-    def _result(self, result: Part | None) -> Batch | None:
-        if self.has_initial:
-            result = self._join(Part(False, self.options["initial"]), result)
-        if result is None:
+    def finished_part(self, whole: Part | None, kind: HeaderKind) -> Part | None:
+        """The result, with ``initial``; at the end of a stream only if records came since its last FLUSH mark."""
+        if self.has_initial and not (whole is None and self.stream and kind == END):
+            return self.join(Part(False, self.options["initial"]), whole)
+        return whole
+
+    def share(self, whole: Part, output: int) -> Part:
+        """What of a worker's part goes to a rank."""
+        return whole
+
+    def here(self, value: Part) -> None:
+        batch = value.value[None] if value.rows and hasattr(value.value, "dtype") else [value.value]
+        for target in self.local_targets:
+            self.give(target, -1, batch)
+
+    # -- checkpoints -----------------------------------------------------------------------------------------------
+
+    def _state(self, flow: Flow) -> bytes | None:
+        if not flow.held and not flow.late:
             return None
-        return result.value[None] if result.rows and hasattr(result.value, "dtype") else [result.value]
-
-    def receive(self, target: int) -> Item | None:
-        if self.closed:
-            return None
-        position = self._taken[target]
-        if position == len(self._items):
-            self._absorb()
-            if position == len(self._items):
-                return None
-        item = self._items[position]
-        self._taken[target] = position + 1
-        if item.kind == END:
-            self._ended.add(target)
-        return Item(item.kind, -1, target, item.value)
-
-    @property
-    def is_complete(self) -> bool:
-        return self._over and super().is_complete
+        whole: Part | None = None
+        for origin in flow.inputs:
+            whole = self.join(whole, flow.held.get(origin))
+        return pickle.dumps((whole, flow.late), 5)
 
     def snapshot(self) -> bytes | None:
-        if not self._sums:
-            return None
-        return pickle.dumps({source: (part.rows, part.value) for source, part in self._sums.items()}, 5)
+        if self._frozen is not None:
+            return self._frozen
+        return next((self._state(flow) for flow in self.flows if flow.role == "final"), None)
 
     def restore(self, state: bytes) -> None:
-        self._sums = {source: Part(*parts) for source, parts in pickle.loads(state).items()}
-
-
-class _TreePort:
-    """The operator's port as a tree sees it: data only, never refused (a tree sends each worker a message or two)."""
-
-    __slots__ = ("_operator",)
-
-    def __init__(self, owner: Reduction) -> None:
-        self._operator = owner
-
-    def send(self, source: int, target: int, kind: int, value: Any) -> bool:
-        self._operator.push(source, target, DATA, value)
-        return True
-
-    def receive(self, target: int) -> Delivery | None:
-        inbox = self._operator.inbox
-        return inbox.popleft() if inbox else None
+        whole, late = pickle.loads(state)
+        for flow in self.flows:
+            if flow.role == "final":
+                flow.held[flow.inputs[0]] = whole
+                flow.late = late
 
 
 class Allreduce(Reduction):
@@ -233,6 +181,56 @@ class Reduce(Reduction):
                 remedy="give the target a parallelism of 1, or use allreduce",
             )
 
-    def steps(self, rank: int, size: int, mine: Part | None) -> Steps:
-        root = list(self.senders).index(self.context.targets[0])
-        return reduce_for(size)(rank, size, mine, self._join, root)
+
+class ReduceScatter(Reduction):
+    """Batches of one record per target, combined record by record; result i at target i."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.algorithm = choose(self, ("direct",), "direct", 0)
+
+    def folded(self, have: Part | None, batch: Batch, source: int) -> Part:
+        count = len(self.context.targets)
+        if n_records(batch) != count:
+            raise OperatorError(
+                f"{self.label} was given a batch of {n_records(batch)} records",
+                why=f"it takes batches of one record for each of its {count} targets",
+                remedy=f"send lists of {count} values, or arrays whose first axis is {count} long",
+                where=f"{self.label}, task {source}",
+                details={"record": short(batch)},
+            )
+        if is_array(batch) and self.ufunc is not None and (have is None or have.rows):
+            return Part(True, batch if have is None else self.combined(have.value, batch, source))
+        rows = list(records(batch))
+        return Part(False, rows if have is None else self._each(have.value, rows, source))
+
+    def _each(self, left: Any, right: Any, task: int = -1) -> list[Any]:
+        return [self.combined(one, other, task) for one, other in zip(left, right, strict=True)]
+
+    def join(self, left: Part | None, right: Part | None) -> Part | None:
+        if left is None or right is None:
+            return right if left is None else left
+        if left.rows and right.rows:
+            return Part(True, self.combined(left.value, right.value))
+        return Part(False, self._each(left.value, right.value))
+
+    def share(self, whole: Part, output: int) -> Part:
+        worker = self.receivers[output]
+        rows = [target for target, where in enumerate(self.context.targets) if where == worker]
+        return Part(whole.rows, whole.value[rows] if whole.rows else [whole.value[row] for row in rows])
+
+    def finished_part(self, whole: Part | None, kind: HeaderKind) -> Part | None:
+        if not self.has_initial or (whole is None and self.stream and kind == END):
+            return whole
+        initial = self.options["initial"]
+        if whole is None:
+            return Part(False, [initial] * len(self.local_targets))
+        return Part(False, [self.combined(initial, value) for value in whole.value])
+
+    def here(self, value: Part) -> None:
+        for index, target in enumerate(self.local_targets):
+            one = value.value[index]
+            self.give(target, -1, one[None] if value.rows and hasattr(one, "dtype") else [one])
+
+
+__all__ = ["Allreduce", "Part", "Reduce", "ReduceScatter", "Reduction"]

@@ -24,3 +24,12 @@ class NetConfig:
     sample_per_target: int = option(
         200, "Records sampled per target and worker to choose the bounds of ranges.", unit="1", validator=ge(1)
     )
+    tree_above: int = option(
+        4, "More workers than this: reduce and allreduce go along a tree, else directly.", unit="1", validator=ge(1)
+    )
+    relay_above: int = option(
+        16,
+        "More workers than this: gather, allgather and broadcast go along a tree, else directly.",
+        unit="1",
+        validator=ge(1),
+    )

@@ -1,4 +1,4 @@
-"""Operators that pass batches on: direct, partition, keyed_partition, gather, broadcast, barrier."""
+"""Operators that pass batches on from task to task: direct, pipe, union, gather, broadcast, allgather, barrier."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ from twister2.spec.batch import Batch, is_array, is_arrow, n_records
 from twister2.spec.channel import HeaderKind, Item
 from twister2.spec.errors import OperatorError
 from twister2_net.base import DATA, END, LaneOperator, workers_of
-from twister2_net.inorder import InOrder
-from twister2_net.problems import no_pair, wrong_option
-from twister2_net.sampling import Sampler
-from twister2_net.selectors import PAIR_KEY, Custom, Hash, Range, RoundRobin, Selector, check_partitioner
-from twister2_net.split import Collected, form_of, split
+from twister2_net.problems import short
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
 
 class TaskOperator(LaneOperator):
@@ -69,187 +65,53 @@ class Gather(TaskOperator):
         self.push(source, 0, DATA, batch)
 
 
-class Partition(TaskOperator):
-    """Every record to the target that a selector chooses."""
-
-    def prepare(self) -> None:
-        self.partitioner = self.options["partitioner"]
-        self.key: Callable[[Any], Any] | None = self.options.get("key")
-        self.columns: Sequence[str] = self.options.get("columns") or ()
-        check_partitioner(self.partitioner, self.label)
-        self.bounds = self.options.get("bounds")
-        if self.bounds is not None and len(self.bounds) != len(self.context.targets) - 1:
-            raise wrong_option(
-                self.label,
-                "bounds",
-                f"{len(self.bounds)} bounds do not cut {len(self.context.targets)} ranges",
-                f"give {len(self.context.targets) - 1} bounds, ascending",
-            )
-        self.ordered = bool(self.options.get("ordered"))
-        self.samples = self.partitioner == "range" and self.bounds is None and len(self.context.targets) > 1
-        if self.samples and self.stream:
-            raise wrong_option(
-                self.label,
-                "bounds",
-                "a stream has no end before which a sample of all its records could be drawn",
-                f"give {len(self.context.targets) - 1} bounds, or another partitioner",
-            )
-        self.limit = 1 if self.stream else self.config.batch_records
+class Union(TaskOperator):
+    """All inputs as one: task k of each input to target k (modulo the number of targets), batch by batch."""
 
     def begin(self) -> None:
         super().begin()
-        n = len(self.receivers)
-        self._sampler = Sampler(self) if self.samples else None
-        self.selectors = {source: self.selector(source, n) for source in self.local_sources}
-        self.collected: dict[tuple[int, int], Collected] = {}
-        self.held = 0
-        self._in_order: dict[int, InOrder] = {}
-        if self.ordered:
-            memory = self.context.memory
-            self._in_order = {
-                target: InOrder(memory.reserve(f"{self.label}: held for task {target}"))
-                for target in self.local_targets
-            }
+        n = len(self.context.targets)
+        counts = self.context.inputs or (len(self.context.sources),)
+        self._to = [index % n for count in counts for index in range(count)]
 
-    def selector(self, source: int, n: int) -> Selector:
-        """The selector of one local source."""
-        if self.partitioner == "hash":
-            return Hash(n, self.label, source, self.key, self.columns)
-        if self.partitioner == "round_robin":
-            return RoundRobin(n, self.label, source)
-        if self.partitioner == "range":
-            selector = Range(n, self.label, source, self.key, self.bounds or (), self.columns)
-            selector.descending = bool(self.options["descending"])
-            return selector
-        return Custom(n, self.label, source, self.partitioner)
+    def inputs_of(self, lane: int) -> Iterable[int]:
+        n = len(self.context.targets)
+        counts = self.context.inputs or (len(self.context.sources),)
+        places = [index % n for count in counts for index in range(count)]
+        return [source for source, target in enumerate(places) if target == lane]
+
+    def outputs_of(self, lane: int) -> Iterable[int]:
+        return (self._to[lane],)
 
     def take(self, source: int, batch: Batch) -> None:
-        n = len(self.receivers)
-        if n_records(batch) == 0:
-            return
-        if self._sampler is not None and not self._sampler.done:
-            self._sampler.take(source, batch)
-            return
-        if n == 1 and not self.checks:
-            self.collect(source, 0, batch, form_of(batch))
-            return
-        targets = self.selectors[source].assign(batch)
-        form = form_of(batch)
-        for target, part in split(batch, targets, n):
-            self.collect(source, target, part, form)
-        if self.held > max(4 * self.limit, self.limit * n // 4):
-            for lane in self.local_sources:
-                self.flush(lane)
-
-    @property
-    def checks(self) -> bool:
-        """Whether records must be looked at even when there is only one target."""
-        return not isinstance(self.partitioner, str)
-
-    def collect(self, source: int, target: int, part: Batch, form: Any) -> None:
-        """Hold a part until there is a batch's worth, or send it."""
-        channel = (source, target)
-        collected = self.collected.get(channel)
-        if collected is None:
-            collected = self.collected[channel] = Collected()
-        elif not collected.fits(form):
-            self._send(channel, collected)
-        collected.add(part, form)
-        self.held += n_records(part)
-        if collected.count >= self.limit:
-            self._send(channel, collected)
-
-    def _send(self, channel: tuple[int, int], collected: Collected) -> None:
-        if collected.parts:
-            self.held -= collected.count
-            self.push(*channel, DATA, collected.take())
-
-    def flush(self, source: int) -> None:
-        """Send everything a source has waiting."""
-        for channel, collected in self.collected.items():
-            if channel[0] == source:
-                self._send(channel, collected)
-
-    def marked(self, source: int, kind: HeaderKind, value: Any) -> None:
-        if self._sampler is not None and not self._sampler.done:
-            self._sampler.mark(source, kind, value)
-            return
-        self.flush(source)
-        super().marked(source, kind, value)
-
-    def finished(self, source: int) -> None:
-        if self._sampler is not None and not self._sampler.done:
-            self._sampler.mark(source, END, None)
-            return
-        self.flush(source)
-        super().finished(source)
-
-    def progress(self) -> bool:
-        moved = super().progress()
-        if self._sampler is not None and not self._sampler.done:
-            moved = self._sampler.progress() or moved
-        if self._sampler is not None and self._sampler.done:
-            moved = self._sampler.replay() or moved
-        return moved
-
-    def bounded(self, bounds: Sequence[Any]) -> None:
-        """The bounds are known now."""
-        for selector in self.selectors.values():
-            if isinstance(selector, Range):
-                selector.bounds = bounds
-
-    def receive(self, target: int) -> Item | None:
-        line = self._in_order.get(target)
-        if line is None or self.closed:
-            return super().receive(target)
-        while not line.ready:
-            item = super().receive(target)
-            if item is None:
-                return None
-            line.take(item)
-        return line.next()
-
-    @property
-    def is_complete(self) -> bool:
-        if any(line.ready for line in self._in_order.values()):
-            return False
-        return (self._sampler is None or self._sampler.over) and super().is_complete
-
-    def close(self) -> None:
-        if not self.closed:
-            if self._sampler is not None:
-                self._sampler.close()
-            for line in self._in_order.values():
-                line.close()
-        super().close()
+        self.push(source, self._to[source], DATA, batch)
 
 
-class KeyedPartition(Partition):
-    """(key, value) pairs to the target of their key; Arrow batches by key columns."""
+class AllToAll(TaskOperator):
+    """Batches of one part per target: part i to target i, as a batch of its own."""
 
-    def prepare(self) -> None:
-        super().prepare()
-        if self.key is None:
-            self.key = PAIR_KEY
-
-    @property
-    def checks(self) -> bool:
-        return True
+    coalesces = False
 
     def take(self, source: int, batch: Batch) -> None:
-        if not is_arrow(batch) and not is_array(batch):
-            for record in batch:
-                if type(record) is not tuple and not _is_pair(record):
-                    raise no_pair(self.label, source, record)
-        super().take(source, batch)
-
-
-def _is_pair(record: Any) -> bool:
-    return isinstance(record, (tuple, list)) and len(record) == 2
+        n = len(self.context.targets)
+        if n_records(batch) != n:
+            raise OperatorError(
+                f"{self.label} was given a batch of {n_records(batch)} parts",
+                why=f"it takes batches of one part for each of its {n} targets",
+                remedy=f"send a list of {n} batches, or an array whose first axis is {n} long",
+                where=f"{self.label}, task {source}",
+                details={"record": short(batch)},
+            )
+        for target in range(n):
+            part = batch[target : target + 1] if is_array(batch) and batch.ndim == 1 else batch[target]
+            if not (isinstance(part, list) or is_array(part) or is_arrow(part)):
+                part = [part]
+            if n_records(part):
+                self.push(source, target, DATA, part)
 
 
 class Broadcast(LaneOperator):
-    """Every batch to every target; it crosses to each worker once."""
+    """Every batch of every source to every target; it crosses to each worker once."""
 
     def lanes(self) -> tuple[Sequence[int], Sequence[int]]:
         return self.context.sources, workers_of(self.context.targets)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from twister2.spec.channel import HeaderKind
-    from twister2_net.routing import Partition
+    from twister2_net.partitioning import Partitioning
 
 _SECOND_PORT = 1 << 30
 """Added to the number of the edge for the port that carries samples."""
@@ -61,7 +61,7 @@ def choose_bounds(samples: Sequence[Sample], n: int) -> list[Any]:
 class Sampler:
     """What one worker's end of a range partition does before the bounds are known."""
 
-    def __init__(self, owner: Partition) -> None:
+    def __init__(self, owner: Partitioning) -> None:
         self._owner = owner
         self._held: deque[tuple[int, HeaderKind, Any]] = deque()
         self._open = set(owner.local_sources)
@@ -106,7 +106,7 @@ class Sampler:
         if not self._exchange.advance():
             return False
         try:
-            bounds = choose_bounds(self._exchange.result, len(self._owner.receivers))
+            bounds = choose_bounds(self._exchange.result, self._owner.n_targets)
         except TypeError as error:
             raise no_order(self._owner.label, error) from error
         except Exception as error:
@@ -118,7 +118,7 @@ class Sampler:
 
     def _sample(self) -> Sample:
         owner = self._owner
-        limit = owner.config.sample_per_target * len(owner.receivers)
+        limit = owner.config.sample_per_target * owner.n_targets
         batches = [(source, batch) for source, kind, batch in self._held if kind == DATA]
         total = sum(len(batch) for _, batch in batches)
         # a batch gives as much of the sample as it has of the records

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import os
 import signal
@@ -10,20 +9,20 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from twister2.control.messages import weight_of
+from twister2.control.messages import OUTPUT_WINDOW, weight_of
+from twister2.control.text import output_decoder, readable
 from twister2.worker.board import StepBoard
 from twister2.worker.pipe import Pipe, drain
 from twister2.worker.processes import end_leftovers, end_process
 
 if TYPE_CHECKING:
+    import codecs
     from collections.abc import Iterator
 
     from twister2.worker.forkserver import ForkServer
 
 TAIL_LINES = 20
 RECENT_STEPS = 8
-OUTPUT_WINDOW = 4 << 20
-"""About the bytes that may be on their way to the master unasked; then the program has to wait."""
 FRAMES_A_TURN = 256
 """Messages taken from the user process before the master and the beat have their turn."""
 
@@ -54,7 +53,7 @@ class UserProcess:
         for stream in ("stdout", "stderr"):
             read, write = os.pipe2(os.O_CLOEXEC)
             os.set_blocking(read, False)
-            self.outputs[read] = (stream, codecs.getincrementaldecoder("utf-8")("replace"))
+            self.outputs[read] = (stream, output_decoder())
             given.append(write)
         if pmi_descriptor is not None:
             given.append(pmi_descriptor)
@@ -108,7 +107,7 @@ class UserProcess:
                 text = decoder.decode(data or b"", final=data is None)
                 if text:
                     if stream == "stderr":
-                        self.tail.extend(text.splitlines())
+                        self.tail.extend(readable(text).splitlines())
                     self.on_the_way += weight_of("output", {"text": text})
                     yield stream, text
                 if data is None:

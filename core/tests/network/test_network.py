@@ -15,7 +15,8 @@ from twister2.spec.errors import (
     StepMismatchError,
     UserCodeError,
 )
-from twister2.worker.network.steps import caller_line, fingerprint_of
+from twister2.worker.callers import caller_line
+from twister2.worker.network.steps import fingerprint_of
 from twister2_testkit.board import Board
 from twister2_testkit.fakes import LocalCluster
 from twister2_testkit.loopback import LoopbackTransport

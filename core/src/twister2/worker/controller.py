@@ -5,12 +5,12 @@ master.
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 from twister2.spec.environment import WorkerController, WorkerEvent, WorkerInfo
 from twister2.spec.errors import UsageError
 from twister2.spec.network import Fingerprint, Group
+from twister2.worker.callers import caller_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,15 +62,3 @@ class Controller(WorkerController):
     def events(self) -> list[WorkerEvent]:
         events, self._events = [*self._events, *self._link.take_events()], []
         return events
-
-
-def caller_line() -> str:
-    """``file:line`` of the nearest frame outside this system and its plugins."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and _is_ours(str(frame.f_globals.get("__name__", ""))):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-def _is_ours(module: str) -> bool:
-    return module.partition(".")[0] == "twister2" or module.startswith("twister2_")

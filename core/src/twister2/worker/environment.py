@@ -21,7 +21,8 @@ from twister2.spec.environment import (
 )
 from twister2.spec.errors import CapabilityError
 from twister2.spec.network import Fingerprint, Group, Network
-from twister2.worker.controller import Controller, caller_line
+from twister2.worker.callers import caller_line
+from twister2.worker.controller import Controller
 from twister2.worker.logs import LinkHandler
 from twister2.worker.variables import Variables
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from twister2.spec.environment import Scope, StateVariable
 from twister2.spec.errors import CapabilityError, StateError
 from twister2.spec.network import Fingerprint, Group
-from twister2.worker.controller import caller_line
+from twister2.worker.callers import caller_line
 
 if TYPE_CHECKING:
     from twister2.worker.environment import Environment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import time
 from collections import deque
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from twister2.spec.channel import HeaderKind
-from twister2.spec.errors import DeadlineError, NetworkError, StepAbortedError, Twister2Error
-from twister2.spec.network import Group, Network, Port, Step
+from twister2.spec.errors import DeadlineError, NetworkError, StepAbortedError, StepMismatchError, Twister2Error
+from twister2.spec.network import Fingerprint, Group, Network, Port, Step
+from twister2.worker.callers import caller_line
 from twister2.worker.network import objects
 from twister2.worker.network.ports import ChannelPort
-from twister2.worker.network.steps import NumberedStep, caller_line, fingerprint_of, mismatch
+from twister2.worker.network.steps import NumberedStep, fingerprint_of, mismatch
 from twister2.worker.network.wire import Message, pack, unpack
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from twister2.spec.memory import MemoryService, Reservation
     from twister2.worker.link import Link
     from twister2.worker.network.codec import Encoded
+    from twister2.worker.network.forming import Pairs
+    from twister2.worker.network.steps import Receiver
 
 _CREDIT = int(HeaderKind.CREDIT)
 _ABORT = int(HeaderKind.ABORT)
@@ -50,6 +54,8 @@ class WorkerNetwork(Network):
         config: NetworkConfig,
         memory: MemoryService | None = None,
         hosts: Mapping[int, str] | None = None,
+        pairs: Pairs | None = None,
+        heartbeat_s: float = 1.0,
     ) -> None:
         self.worker_id = link.worker_id
         self.attempt = link.attempt
@@ -57,13 +63,19 @@ class WorkerNetwork(Network):
         self.link = link
         self.window_messages = config.window_messages
         self.window_bytes = config.window_mb << 20
-        self._spin_s = config.spin_us / 1e6
+        self.spin_s = config.spin_us / 1e6
+        self._pairs = pairs
+        self._heartbeat_s = heartbeat_s
         self._transports = tuple(transports)
         self._routes = dict(routes)
         self._numbers: dict[int, int] = {}
         self._groups_made: dict[tuple[int, ...], int] = {}
         self._next_group = 1
-        self._hosts = dict(hosts or {})
+        self.hosts = dict(hosts or {})
+        here = self.hosts.get(self.worker_id, "")
+        neighbours = sum(self.hosts.get(worker, "") == here for worker in range(size))
+        self.crowded = neighbours > len(os.sched_getaffinity(0))
+        """Whether this host has more workers than cores: who polls yields to the others."""
         self._collectives: dict[Group, Collectives] = {}
         self._open: dict[tuple[int, int], NumberedStep] = {}
         self._future: dict[tuple[int, int], list[Message]] = {}
@@ -80,13 +92,15 @@ class WorkerNetwork(Network):
     # -- steps -----------------------------------------------------------------------------------------------------
 
     def step(self, kind: str, shape: str = "", *, group: Group | None = None, line: str | None = None) -> NumberedStep:
-        self._check()
-        if group is None:
-            group = self.world
         if line is None:
             line = caller_line()
+        return self.numbered(group or self.world, fingerprint_of(kind, shape, line))
+
+    def numbered(self, group: Group, known: tuple[Fingerprint, int, bytes]) -> NumberedStep:
+        """The group's next step, of a fingerprint that is known."""
+        self.check()
         number = self.link.next_step(group.number)
-        step = NumberedStep(self, group, number, fingerprint_of(kind, shape, line))
+        step = NumberedStep(self, group, number, known)
         self._numbers[group.number] = number + 1
         key = (group.number, number)
         self._open[key] = step
@@ -150,12 +164,17 @@ class WorkerNetwork(Network):
                 why="the number of an edge is unique within a step",
                 remedy="give every operator of a step an edge number of its own",
             )
-        port = step.ports[edge] = ChannelPort(self, step, edge, sources, targets)
+        port = ChannelPort(self, step, edge, sources, targets)
+        self.attach(step, edge, port)
+        return port
+
+    def attach(self, step: NumberedStep, edge: int, port: Receiver) -> None:
+        """Give a port the messages of an edge, those that came already first."""
+        step.ports[edge] = port
         if step.held:
             for message in step.held.pop(edge, ()):
                 self.hold(-message.size)
                 self._to_port(port, message)
-        return port
 
     # -- sending ---------------------------------------------------------------------------------------------------
 
@@ -217,7 +236,8 @@ class WorkerNetwork(Network):
 
     # -- receiving -------------------------------------------------------------------------------------------------
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise when the attempt is over."""
         if self.link.aborted:
             self.link.raise_if_aborted()
         if self._error is not None:
@@ -235,7 +255,7 @@ class WorkerNetwork(Network):
         return error
 
     def progress(self) -> bool:
-        self._check()
+        self.check()
         moved = False
         try:
             for transport in self._transports:
@@ -250,11 +270,11 @@ class WorkerNetwork(Network):
             if self._outbox and self._flush():
                 moved = True
         except Twister2Error as error:
-            self._report(error)
+            self.give_up(error)
             raise
         return moved
 
-    def _report(self, error: Twister2Error) -> None:
+    def give_up(self, error: Twister2Error) -> None:
         """What the network itself found wrong is an error of the attempt, whoever catches it here."""
         if self._error is None and not isinstance(error, StepAbortedError):
             self._error = error
@@ -284,7 +304,7 @@ class WorkerNetwork(Network):
     def _deliver(self, step: NumberedStep, message: Message) -> None:
         if message.fingerprint != step.digest:
             error = mismatch(self.worker_id, step, message)
-            self._report(error)
+            self.give_up(error)
             raise error
         if message.kind == _ABORT:
             raise self._aborted(
@@ -301,7 +321,7 @@ class WorkerNetwork(Network):
             self.hold(message.size)
             step.held.setdefault(message.edge, []).append(message)
 
-    def _to_port(self, port: ChannelPort, message: Message) -> None:
+    def _to_port(self, port: Receiver, message: Message) -> None:
         if message.kind == _CREDIT:
             port.grant(message)
         else:
@@ -314,10 +334,33 @@ class WorkerNetwork(Network):
             self._held_told = self._held
             self._room.resize(max(0, self._held))
 
+    def explained(self, error: StepMismatchError, step: NumberedStep) -> StepMismatchError:
+        """A transport found that another member is in another call: the master knows its line, within a beat or two."""
+        until = time.monotonic() + 2 * self._heartbeat_s + 0.5
+        while time.monotonic() < until:
+            self.link.poll(0.02)
+            if self.link.aborted:
+                break
+        try:
+            self.check()
+        except StepMismatchError as told:
+            return told
+        peer = error.details.get("peer", "?")
+        mine = step.fingerprint
+        return StepMismatchError(
+            f"workers {self.worker_id} and {peer} do different things in step {step.number} "
+            f"of group {step.group.number}",
+            why=f"worker {self.worker_id} is in '{mine.kind} {mine.shape}' ({mine.line}), "
+            f"worker {peer} is not ({error.what})",
+            remedy="let all workers make the same collective calls in the same order, with the same shapes",
+            where=mine.line,
+            details={"lines": {str(self.worker_id): mine.line}, "peer": peer},
+        )
+
     # -- waiting ---------------------------------------------------------------------------------------------------
 
     def wait(self, timeout_s: float) -> None:
-        self._check()
+        self.check()
         descriptors = (self.link.fileno(), *(transport.wait_fd() for transport in self._transports))
         if descriptors != self._poll_fds or self._poller is None:
             self._poller = select.poll()
@@ -329,23 +372,25 @@ class WorkerNetwork(Network):
             timeout_s = min(timeout_s, 0.001)
         self._poller.poll(max(0.0, timeout_s) * 1000)
         self.link.poll()
-        self._check()
+        self.check()
 
-    def wait_until(self, ready: Callable[[], bool], what: str, deadline_s: float | None = None) -> None:
+    def wait_until(
+        self, ready: Callable[[], bool], what: str | Callable[[], str], deadline_s: float | None = None
+    ) -> None:
         if ready():
-            self._check()
+            self.check()
             return
         clock = time.perf_counter
         began = clock()
-        spin_until = began + self._spin_s
-        noted = False
+        spin_until = began + self.spin_s
+        noted = ""
         pause = 0.0005
         try:
             while True:
                 if self.progress():
                     if ready():
                         return
-                    spin_until = clock() + self._spin_s
+                    spin_until = clock() + self.spin_s
                     pause = 0.0005
                     continue
                 if ready():
@@ -357,14 +402,16 @@ class WorkerNetwork(Network):
                 if deadline_s is not None:
                     left = began + deadline_s - now
                     if left <= 0:
+                        text = what if isinstance(what, str) else what()
                         raise DeadlineError(
-                            f"worker {self.worker_id} waited {deadline_s:g} s for {what}",
+                            f"worker {self.worker_id} waited {deadline_s:g} s for {text}",
                             why="it did not happen in time",
                             remedy="see the other workers' logs, or give a longer deadline",
                         )
-                if not noted:
-                    self.link.waiting(what)
-                    noted = True
+                text = what if isinstance(what, str) else what()
+                if text != noted:
+                    self.link.waiting(text)
+                    noted = text
                 self.wait(min(left, pause))
                 pause = min(1.0, pause * 2)
         finally:
@@ -417,7 +464,7 @@ class WorkerNetwork(Network):
         return self._told(Group(_FIRST_OWN_GROUP | crc32(repr((ids, made)).encode()) & (_FIRST_OWN_GROUP - 1), ids))
 
     def split_by_host(self, *, group: Group | None = None) -> Group:
-        here = self.split(self._hosts.get(self.worker_id, ""), group=group)
+        here = self.split(self.hosts.get(self.worker_id, ""), group=group)
         assert here is not None
         return here
 
@@ -450,6 +497,12 @@ class WorkerNetwork(Network):
     def transport_of(self, peer: int) -> Transport:
         """The transport that leads to a worker (for native collectives and ``env.mpi``)."""
         return self._route(peer)
+
+    def common_route(self, members: Sequence[int]) -> int | None:
+        """Index in the job's order of the one transport between all of these workers; None when there are several, or
+        fewer than two workers. The same on all of them.
+        """
+        return None if self._pairs is None else self._pairs.common(members)
 
     @property
     def transports(self) -> tuple[Transport, ...]:

@@ -1,8 +1,7 @@
-"""Numbered steps: who is in which, what they do, and where in the user's program they were called."""
+"""Numbered steps: who is in which, and what they do."""
 
 from __future__ import annotations
 
-import sys
 import traceback
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -11,33 +10,14 @@ from twister2.spec.errors import StepAbortedError, StepMismatchError, Twister2Er
 from twister2.spec.network import Fingerprint, Group, Step
 
 if TYPE_CHECKING:
-    from types import FrameType, TracebackType
+    from types import TracebackType
 
     from twister2.worker.network.network import WorkerNetwork
     from twister2.worker.network.ports import ChannelPort
     from twister2.worker.network.wire import Message
 
-_OURS = ("twister2.", "twister2_")
-_lines: dict[tuple[Any, int], str] = {}
 _known: dict[tuple[str, str, str], tuple[Fingerprint, int, bytes]] = {}
 _MANY = 10_000
-
-
-def caller_line(depth: int = 2) -> str:
-    """``file.py:123`` of the first frame outside this system's packages; empty when there is none."""
-    frame: FrameType | None = sys._getframe(depth)
-    while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if not (name.startswith(_OURS) or name in ("twister2", "contextlib")):
-            key = (frame.f_code, frame.f_lineno)
-            line = _lines.get(key)
-            if line is None:
-                if len(_lines) > _MANY:
-                    _lines.clear()
-                line = _lines[key] = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-            return line
-        frame = frame.f_back
-    return ""
 
 
 def fingerprint_of(kind: str, shape: str, line: str) -> tuple[Fingerprint, int, bytes]:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     Socket = zmq.Socket[bytes]
 
 _EVENTS, _RCVMORE = int(zmq.EVENTS), int(zmq.RCVMORE)  # as plain numbers: arithmetic on zmq's flags is slow
-_POLLIN, _NOBLOCK = int(zmq.POLLIN), int(zmq.NOBLOCK)
+_NOBLOCK = int(zmq.NOBLOCK)
 _DRAIN = 128
 """Messages taken in by one call of progress, so that it stays short."""
 _ASK_AGAIN = 16
@@ -58,7 +58,11 @@ class TcpTransport(Transport):
         self._session = session_id(context.job_id, context.session)
         self._zmq: zmq.Context[Socket] | None = None
         self._guard: KeyGuard | None = None
-        self._pulls: list[Socket] = []
+        self._pulls: dict[int, Socket] = {}
+        """By descriptor."""
+        self._busy: list[Socket] = []
+        """Those that may have something. The others have been asked, and their descriptors will tell."""
+        self._looks = 0
         self._path = ""
         self._epoll: select.epoll | None = None
         self._addresses: dict[int, Address] = {}
@@ -112,7 +116,7 @@ class TcpTransport(Transport):
         finally:
             for out in self._out.values():
                 out.close()
-            for pull in self._pulls:
+            for pull in self._pulls.values():
                 pull.close(linger=0)
             if self._guard is not None:
                 self._guard.stop()
@@ -121,7 +125,8 @@ class TcpTransport(Transport):
                 self._guard.join(1.0)
             if self._epoll is not None:
                 self._epoll.close()
-            self._pulls, self._out, self._in = [], {}, {}
+            self._pulls, self._out, self._in = {}, {}, {}
+            self._busy.clear()
             self._turns.clear()
             if self._path:
                 with contextlib.suppress(FileNotFoundError):
@@ -175,6 +180,8 @@ class TcpTransport(Transport):
             self._tick = now
             for out in self._out.values():
                 out.sync(now)
+        if not moved:
+            os.sched_yield()  # to zmq's own threads: whoever spins on a few cores would keep them from moving anything
         return moved
 
     def wait_fd(self) -> int | None:
@@ -207,7 +214,8 @@ class TcpTransport(Transport):
     def _pull(self, addresses: Sequence[str]) -> Socket:
         assert self._epoll is not None
         pull = self._running().socket(zmq.PULL)
-        self._pulls.append(pull)
+        self._pulls[int(pull.get(zmq.FD))] = pull
+        self._busy.append(pull)
         pull.rcvhwm = 0  # the senders' windows bound what can come
         pull.linger = 0
         pull.ipv6 = any(":" in address for address in addresses)
@@ -280,10 +288,19 @@ class TcpTransport(Transport):
     def _take_in(self, limit: int) -> bool:
         if self._zmq is None:
             self._running()
+        busy = self._busy
+        self._looks += 1
+        if not busy or not self._looks % _ASK_AGAIN:
+            assert self._epoll is not None
+            for descriptor, _ in self._epoll.poll(0):
+                pull = self._pulls[descriptor]
+                if pull not in busy:
+                    busy.append(pull)
         moved = False
-        for pull in self._pulls:
+        for pull in tuple(busy):
             for _ in range(limit):
-                if not pull.get(_EVENTS) & _POLLIN:  # type: ignore[operator]
+                if not pull.get(_EVENTS):  # of a PULL socket: POLLIN or nothing
+                    busy.remove(pull)
                     break
                 self._take(pull)
                 moved = True

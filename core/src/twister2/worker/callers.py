@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 _OURS = ("twister2.", "twister2_")
 _MANY = 10_000
+_ours: dict[Any, bool] = {}
+"""Whether a code object is this system's."""
 _lines: dict[tuple[Any, int], str] = {}
 
 
@@ -17,14 +19,24 @@ def caller_line(depth: int = 2) -> str:
     """``file.py:123`` of the first frame outside this system's packages; empty when there is none."""
     frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if not (name.startswith(_OURS) or name in ("twister2", "contextlib")):
-            key = (frame.f_code, frame.f_lineno)
+        code = frame.f_code
+        ours = _ours.get(code)
+        if ours is None:
+            ours = _is_ours(code, frame.f_globals.get("__name__", ""))
+        if not ours:
+            key = (code, frame.f_lineno)
             line = _lines.get(key)
             if line is None:
                 if len(_lines) > _MANY:
                     _lines.clear()
-                line = _lines[key] = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+                line = _lines[key] = f"{code.co_filename}:{key[1]}"
             return line
         frame = frame.f_back
     return ""
+
+
+def _is_ours(code: Any, module: str) -> bool:
+    if len(_ours) > _MANY:
+        _ours.clear()
+    ours = _ours[code] = module.startswith(_OURS) or module in ("twister2", "contextlib")
+    return ours

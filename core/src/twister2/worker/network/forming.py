@@ -25,6 +25,7 @@ def form_network(
     *,
     memory: MemoryService | None = None,
     hosts: Mapping[int, str] | None = None,
+    heartbeat_s: float = 1.0,
 ) -> WorkerNetwork:
     """Form the network; called by all workers of the attempt.
 
@@ -32,6 +33,7 @@ def form_network(
     :param size: number of workers.
     :param memory: where received bytes are counted.
     :param hosts: host by worker id: for error texts and sub-groups by host.
+    :param heartbeat_s: how often the job master hears of all workers.
     :raises NetworkError: two workers cannot reach each other over any of the transports; names them.
     :raises DeadlineError: a worker did not take part within ``config.form_deadline_s``.
     """
@@ -55,7 +57,30 @@ def form_network(
     used = {id(transport) for transport in routes.values()}
     kept = [transport for _, transport in transports if id(transport) in used]
     _close_all([pair for pair in transports if id(pair[1]) not in used])
-    return WorkerNetwork(link, size, routes, kept, config, memory, hosts)
+    return WorkerNetwork(link, size, routes, kept, config, memory, hosts, Pairs(tables), heartbeat_s)
+
+
+class Pairs:
+    """Which transport each pair of workers uses; the same on all workers."""
+
+    def __init__(self, tables: Sequence[Mapping[str, list[int]]]) -> None:
+        self._tables = tables
+
+    def route(self, one: int, other: int) -> int:
+        """Index of the transport between two workers, in the job's order of preference."""
+        return min(set(self._tables[one][str(other)]) & set(self._tables[other][str(one)]))
+
+    def common(self, members: Sequence[int]) -> int | None:
+        """Index of the transport between all of them; None when there are several, or fewer than two workers."""
+        found: int | None = None
+        for at, one in enumerate(members):
+            for other in members[:at]:
+                route = self.route(one, other)
+                if found is None:
+                    found = route
+                elif route != found:
+                    return None
+        return found
 
 
 def _left(deadline: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twister2.spec.errors import StepAbortedError, StepMismatchError, Twister2Error, UserCodeError
 from twister2.spec.network import Fingerprint, Group, Step
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from twister2.worker.network.network import WorkerNetwork
-    from twister2.worker.network.ports import ChannelPort
     from twister2.worker.network.wire import Message
 
 _known: dict[tuple[str, str, str], tuple[Fingerprint, int, bytes]] = {}
@@ -31,6 +30,16 @@ def fingerprint_of(kind: str, shape: str, line: str) -> tuple[Fingerprint, int, 
         story = "\0".join((kind, shape[:500], line)).encode("utf-8", "replace")
         known = _known[key] = (Fingerprint(kind, shape, line), int.from_bytes(digest, "little"), story)
     return known
+
+
+class Receiver(Protocol):
+    """What takes the messages of an edge."""
+
+    def accept(self, message: Message, /) -> None: ...
+
+    def grant(self, message: Message, /) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class NumberedStep(Step):
@@ -57,7 +66,7 @@ class NumberedStep(Step):
         self.group = group
         self.number = number
         self.fingerprint, self.digest, self.story = known
-        self.ports: dict[int, ChannelPort] = {}
+        self.ports: dict[int, Receiver] = {}
         self.closed_edges: set[int] = set()
         self.told: set[int] = set()
         """Workers that have the step's description from this one."""

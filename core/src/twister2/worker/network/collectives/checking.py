@@ -1,0 +1,321 @@
+"""Looking at the buffers of a call: once per form of a call, so that a call in a loop pays a few comparisons."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from twister2.spec.collectives import OPERATIONS, Call
+from twister2.spec.errors import OperatorError
+from twister2.worker.network.collectives import choice
+from twister2.worker.network.collectives.ops import combiner
+from twister2.worker.network.steps import fingerprint_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twister2.spec.network import Fingerprint
+    from twister2.worker.network.collectives.ops import Combine
+
+REDUCTIONS = frozenset({"reduce", "allreduce", "scan", "exscan", "reduce_scatter"})
+_ROOTED = frozenset({"broadcast", "reduce", "gather", "scatter"})
+_IN_PLACE = frozenset({"allreduce", "scan", "exscan"})
+_LINES = 1000
+NONE = -1
+NATIVE, HOSTS, MESSAGES = "native", "hosts", ""
+_REMEDY = "give all members buffers that fit the call; see the table in twister2.spec.collectives"
+
+
+class Plan:
+    """One form of a call on this member: what its buffers must be, and how it is done.
+
+    :ivar dtype: of the buffers, None for a barrier. :ivar nbytes: bytes of one member's part, -1 where they differ.
+    :ivar equal: no counts were given. :ivar whole: the op is a function: arrays are combined as a whole, by rank.
+    :ivar shape: text of what must be equal on all members; with the operation it makes the fingerprint.
+    :ivar algorithm: name of the algorithm by messages. :ivar road: :data:`NATIVE`, :data:`HOSTS` or :data:`MESSAGES`.
+    """
+
+    __slots__ = (
+        "_lines",
+        "algorithm",
+        "call",
+        "combine",
+        "dtype",
+        "equal",
+        "nbytes",
+        "n_receive",
+        "n_send",
+        "road",
+        "shape",
+        "whole",
+    )
+
+    call: Call
+    dtype: Any
+    n_send: int
+    n_receive: int
+    nbytes: int
+    equal: bool
+    whole: bool
+    shape: str
+    combine: Combine | None
+    algorithm: str
+    road: str
+
+    def __init__(self) -> None:
+        self._lines: dict[str, tuple[Fingerprint, int, bytes]] = {}
+
+    def fits(self, send: Any, receive: Any) -> bool:
+        """Whether these buffers have the form that was checked. A wrong answer can only be False."""
+        try:
+            if send is None:
+                if self.n_send != NONE:
+                    return False
+            elif send.size != self.n_send or send.dtype is not self.dtype or not send.flags.c_contiguous:
+                return False
+            if receive is None:
+                return self.n_receive == NONE
+            return (
+                receive.size == self.n_receive
+                and receive.dtype is self.dtype
+                and receive.flags.carray
+                and (send is None or self.nbytes == 0 or not np.may_share_memory(send, receive))
+            )
+        except AttributeError:
+            return False
+
+    def known_at(self, line: str) -> tuple[Fingerprint, int, bytes]:
+        """Fingerprint, its hash and its description for a call at this line."""
+        known = self._lines.get(line)
+        if known is None:
+            if len(self._lines) > _LINES:
+                self._lines.clear()
+            known = self._lines[line] = fingerprint_of(self.call.operation, self.shape, line)
+        return known
+
+
+def make_plan(call: Call, send: Any, receive: Any, rank: int, size: int) -> Plan:
+    """Check a call.
+
+    :raises OperatorError: see :meth:`twister2.spec.collectives.Collectives.run`.
+    """
+    operation = call.operation
+    if operation not in OPERATIONS:
+        raise OperatorError(
+            f"there is no collective operation '{operation}'",
+            why=f"the operations are {', '.join(OPERATIONS)}",
+            remedy="use one of them",
+        )
+    if operation in _ROOTED and not (isinstance(call.root, int) and 0 <= call.root < size):
+        _wrong(call, f"root {call.root!r} is not in the group", f"ranks in the group go from 0 to {size - 1}")
+    plan = Plan()
+    plan.call = call
+    at_root = operation in _ROOTED and rank == call.root
+    _check_presence(call, send, receive, at_root)
+    plan.dtype = _dtype(call, send, receive)
+    for name, array in (("send", send), ("receive", receive)):
+        if array is not None:
+            _check_array(call, name, array, writable=name == "receive")
+    if send is not None and receive is not None and send.size and np.may_share_memory(send, receive):
+        _wrong(
+            call,
+            "send and receive overlap",
+            "the result would overwrite what is still to be sent",
+            "give separate arrays, or send=None where the operation works in place",
+        )
+    plan.n_send = NONE if send is None else send.size
+    plan.n_receive = NONE if receive is None else receive.size
+    _check_sizes(plan, rank, size, at_root)
+    plan.whole = operation in REDUCTIONS and not isinstance(call.op, str)
+    plan.combine = combiner(call.op, plan.dtype) if operation in REDUCTIONS else None
+    _choose(plan, size)
+    return plan
+
+
+def _choose(plan: Plan, size: int) -> None:
+    call = plan.call
+    plan.road = ""
+    named = call.algorithm
+    if named in (NATIVE, HOSTS):
+        plan.road = named
+    if named and not plan.road:
+        plan.algorithm = choice.named(call.operation, named, equal=plan.equal, whole=plan.whole)
+    else:
+        plan.algorithm = choice.choose(call.operation, plan.nbytes, size, equal=plan.equal, whole=plan.whole)
+
+
+def _check_presence(call: Call, send: Any, receive: Any, at_root: bool) -> None:
+    operation = call.operation
+    where = "at the root" if at_root else "on members other than the root" if operation in _ROOTED else ""
+    wants_send, wants_receive = {
+        "barrier": ("no", "no"),
+        "broadcast": ("no", "yes"),
+        "reduce": ("may" if at_root else "yes", "yes" if at_root else "no"),
+        "gather": ("yes", "yes" if at_root else "no"),
+        "scatter": ("yes" if at_root else "no", "yes"),
+    }.get(operation, ("may" if operation in _IN_PLACE else "yes", "yes"))
+    for name, array, wants in (("send", send, wants_send), ("receive", receive, wants_receive)):
+        if wants == "yes" and array is None:
+            _wrong(call, f"{name} is missing {where}".rstrip(), f"{operation} needs an array there")
+        if wants == "no" and array is not None:
+            _wrong(call, f"{name} must be None {where}".rstrip(), f"{operation} has no use for it there")
+
+
+def _dtype(call: Call, send: Any, receive: Any) -> Any:
+    for name, array in (("send", send), ("receive", receive)):
+        if array is not None and not isinstance(array, np.ndarray):
+            _wrong(
+                call,
+                f"{name} is a {type(array).__name__}, not a numpy array",
+                "collectives move the memory of numpy arrays",
+                "give a numpy array (0-dimensional ones by numpy.array(x)), or send objects by an operator for objects",
+            )
+    if send is not None and receive is not None and send.dtype != receive.dtype:
+        _wrong(
+            call,
+            f"send is {send.dtype}, receive is {receive.dtype}",
+            "nothing is converted on the way",
+            "give arrays of one dtype",
+        )
+    array = send if receive is None else receive
+    return None if array is None else array.dtype
+
+
+def _check_array(call: Call, name: str, array: Any, *, writable: bool) -> None:
+    dtype = array.dtype
+    if dtype.hasobject:
+        _wrong(
+            call,
+            f"{name} is an array of objects",
+            "objects have no memory that could be sent as it is",
+            "convert it to numbers, or use a collective for objects",
+        )
+    if dtype.itemsize == 0 or not dtype.isnative:
+        _wrong(
+            call,
+            f"{name} has dtype {dtype.str!r}",
+            "its items have no bytes" if dtype.itemsize == 0 else "its byte order is not this machine's",
+            "convert it by array.astype",
+        )
+    flags = array.flags
+    if not flags.c_contiguous:
+        _wrong(
+            call,
+            f"{name} is not C-contiguous (shape {array.shape}, strides {array.strides})",
+            "it is sent and filled as one piece of memory",
+            "pass numpy.ascontiguousarray(array), or receive into a contiguous array and copy it",
+        )
+    if writable and not flags.writeable:
+        _wrong(
+            call,
+            f"{name} is read-only",
+            "the result is written to it; arrays that were given to an operator, or came from one, are frozen",
+            "give an array of your own: array.copy() or numpy.empty_like(array)",
+        )
+    if not flags.aligned:
+        _wrong(call, f"{name} is not aligned", f"its memory begins at no multiple of {dtype.alignment} bytes",
+               "copy it")  # fmt: skip
+
+
+def _check_sizes(plan: Plan, rank: int, size: int, at_root: bool) -> None:
+    """Compare numbers of elements with the call, and find what must be equal on all members."""
+    call, operation, n, m = plan.call, plan.call.operation, plan.n_send, plan.n_receive
+    sent, received = call.send_counts, call.receive_counts
+    uses = {
+        "gather": (None, received),
+        "allgather": (None, received),
+        "reduce_scatter": (None, received),
+        "scatter": (sent, None),
+        "alltoall": (sent, received),
+    }.get(operation, (None, None))
+    if (sent is not None and uses[0] is None) or (received is not None and uses[1] is None):
+        _wrong(call, "counts were given that it does not use", f"{operation} has no such counts",
+               "leave them out")  # fmt: skip
+    plan.equal = sent is None and received is None
+    here = m if operation in ("broadcast", "scatter", "reduce_scatter") or n == NONE else n
+    agreed = "" if operation == "barrier" else f"n={here}"
+    if operation in ("reduce", "allreduce", "scan", "exscan"):
+        if n != NONE and m != NONE and n != m:
+            _sizes(call, f"send has {n} elements, receive {m}", "they are equal")
+    elif operation == "alltoall":
+        if (sent is None) != (received is None):
+            _sizes(call, "send_counts or receive_counts is missing", "alltoall takes both or none")
+        if sent is not None and received is not None:
+            _counts(call, "send_counts", sent, size, n, "send")
+            _counts(call, "receive_counts", received, size, m, "receive")
+            if sent[rank] != received[rank]:
+                _sizes(call, f"this member sends itself {sent[rank]} elements and receives {received[rank]}", "equal")
+            agreed = "counts"
+        elif n % size or n != m:
+            _sizes(call, f"send has {n} elements, receive {m}", f"both have the same multiple of {size}")
+    elif operation in ("gather", "allgather"):
+        everybody = operation == "allgather" or at_root
+        if received is not None:
+            if everybody:
+                _counts(call, "receive_counts", received, size, m, "receive")
+                if received[rank] != n:
+                    _sizes(call, f"send has {n} elements, receive_counts says {received[rank]}", "they are equal")
+            agreed = f"counts {_digest(received)}" if operation == "allgather" else "counts"
+        elif everybody and m != n * size:
+            _sizes(call, f"send has {n} elements, receive {m}", f"receive has {size} times as many as send")
+    elif operation == "scatter":
+        if sent is not None:
+            if at_root:
+                _counts(call, "send_counts", sent, size, n, "send")
+                if sent[rank] != m:
+                    _sizes(call, f"receive has {m} elements, send_counts says {sent[rank]}", "they are equal")
+            agreed = "counts"
+        elif at_root and n != m * size:
+            _sizes(call, f"send has {n} elements, receive {m}", f"send has {size} times as many as receive")
+    elif operation == "reduce_scatter":
+        if received is not None:
+            _counts(call, "receive_counts", received, size, n, "send")
+            if received[rank] != m:
+                _sizes(call, f"receive has {m} elements, receive_counts says {received[rank]}", "they are equal")
+            agreed = f"counts {_digest(received)}"
+        elif n != m * size:
+            _sizes(call, f"send has {n} elements, receive {m}", f"send has {size} times as many as receive")
+    part = here
+    if operation == "alltoall" and plan.equal:
+        part = n // size
+    plan.nbytes = -1 if not plan.equal else 0 if plan.dtype is None else part * plan.dtype.itemsize
+    plan.shape = _shape(plan, agreed)
+
+
+def _shape(plan: Plan, agreed: str) -> str:
+    call = plan.call
+    words = []
+    if call.operation in REDUCTIONS:
+        words.append(call.op if isinstance(call.op, str) else getattr(call.op, "__name__", type(call.op).__name__))
+    if call.operation in _ROOTED:
+        words.append(f"root={call.root}")
+    if plan.dtype is not None:
+        text = plan.dtype.name if plan.dtype.names is None else plan.dtype.str + _digest(plan.dtype.descr)
+        words.append(text)
+    words += [word for word in (agreed, call.algorithm) if word]
+    return " ".join(words)
+
+
+def _digest(value: object) -> str:
+    return blake2b(repr(value).encode(), digest_size=6).hexdigest()
+
+
+def _counts(call: Call, name: str, counts: Sequence[int], size: int, n: int, array: str) -> None:
+    if len(counts) != size:
+        _sizes(call, f"{name} has {len(counts)} entries", f"one for each of the {size} members")
+    if any(not isinstance(count, (int, np.integer)) or count < 0 for count in counts):
+        _sizes(call, f"{name} is {counts}", "whole numbers from 0")
+    if sum(counts) != n:
+        _sizes(call, f"{name} sums to {sum(counts)}, {array} has {n} elements", "they are equal")
+
+
+def _sizes(call: Call, found: str, wanted: str) -> NoReturn:
+    _wrong(call, found, f"it must be so: {wanted}")
+
+
+def _wrong(call: Call, what: str, why: str, remedy: str = _REMEDY) -> NoReturn:
+    raise OperatorError(
+        f"{call.operation}: {what}", why=why, remedy=remedy, details={"operation": call.operation, "root": call.root}
+    )

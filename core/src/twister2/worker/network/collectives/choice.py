@@ -1,0 +1,157 @@
+"""Which algorithm by messages serves a call: named by the call, or chosen by size and number of members."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twister2.spec.errors import OperatorError
+from twister2.worker.network.collectives import moving, reducing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from twister2.worker.network.collectives.checking import Plan
+
+SHORT = 32 << 10
+"""Bytes up to which few rounds count more than little data."""
+PIPELINED = 1 << 20
+"""Bytes from which messages are cut into pieces that follow each other."""
+CROWD = 8
+"""Members from which trees beat sending directly."""
+
+ALGORITHMS: dict[str, dict[str, Callable[..., Iterator[None]]]] = {
+    "barrier": {"dissemination": moving.barrier_dissemination},
+    "broadcast": {
+        "tree": moving.broadcast_tree,
+        "chain": moving.broadcast_chain,
+        "direct": moving.broadcast_direct,
+    },
+    "reduce": {"tree": reducing.reduce_tree, "chain": reducing.reduce_chain},
+    "allreduce": {
+        "recursive_doubling": reducing.allreduce_doubling,
+        "ring": reducing.allreduce_ring,
+        "recursive_halving": reducing.allreduce_halving,
+        "tree": reducing.allreduce_tree,
+    },
+    "scan": {"recursive_doubling": reducing.scan_doubling, "chain": reducing.scan_chain},
+    "exscan": {"recursive_doubling": reducing.scan_doubling, "chain": reducing.scan_chain},
+    "reduce_scatter": {"pairwise": reducing.scatter_pairwise, "ring": reducing.scatter_ring},
+    "gather": {"direct": moving.gather_direct, "tree": moving.gather_tree},
+    "allgather": {
+        "ring": moving.allgather_ring,
+        "bruck": moving.allgather_bruck,
+        "direct": moving.allgather_direct,
+    },
+    "scatter": {"direct": moving.scatter_direct, "tree": moving.scatter_tree},
+    "alltoall": {
+        "direct": moving.alltoall_direct,
+        "pairwise": moving.alltoall_pairwise,
+        "bruck": moving.alltoall_bruck,
+    },
+}
+EQUAL_ONLY = frozenset({moving.gather_tree, moving.allgather_bruck, moving.scatter_tree, moving.alltoall_bruck})
+"""Algorithms that need equal counts."""
+
+
+def choose(operation: str, nbytes: int, size: int, *, equal: bool, whole: bool) -> str:
+    """The name of the algorithm.
+
+    :param nbytes: bytes of one member's part, or of the array that all have. :param equal: no counts were given.
+    :param whole: arrays must not be split, nor the order of ranks be changed.
+    """
+    if operation == "barrier":
+        return "dissemination"
+    if operation in ("broadcast", "reduce"):
+        return "chain" if nbytes >= PIPELINED and size > 2 and not whole else "tree"
+    if operation == "allreduce":
+        if whole or nbytes <= SHORT:
+            return "recursive_doubling"
+        if size & (size - 1) and nbytes >= PIPELINED:
+            return "ring"
+        return "recursive_halving"
+    if operation in ("scan", "exscan"):
+        return "chain" if nbytes >= PIPELINED and not whole else "recursive_doubling"
+    if operation == "reduce_scatter":
+        return "ring" if nbytes >= PIPELINED and size > 2 and not whole else "pairwise"
+    few = equal and nbytes <= SHORT // size and size >= CROWD
+    if operation in ("gather", "scatter"):
+        return "tree" if few else "direct"
+    if operation == "allgather":
+        if few:
+            return "bruck"
+        return "ring" if equal and nbytes > SHORT and size > 2 else "direct"
+    if few:
+        return "bruck"
+    return "pairwise" if not equal or nbytes >= PIPELINED // size else "direct"
+
+
+def named(operation: str, name: str, *, equal: bool, whole: bool) -> str:
+    """Check the name of an algorithm by messages.
+
+    :raises OperatorError: it does not exist, or cannot serve this call.
+    """
+    known = ALGORITHMS[operation]
+    if name not in known:
+        raise OperatorError(
+            f"there is no algorithm '{name}' for {operation}",
+            why=f"there are {', '.join(known)}; 'native' and 'hosts' where the transport has its own",
+            remedy="use one of them, or leave it to the system",
+        )
+    function = known[name]
+    if function in EQUAL_ONLY and not equal:
+        raise OperatorError(
+            f"the algorithm '{name}' of {operation} needs equal counts",
+            why="this call has counts of its own for each member",
+            remedy="use another algorithm, or leave it to the system",
+        )
+    if whole and operation in _REDUCTIONS and function not in reducing.WHOLE and function is not reducing.scan_chain:
+        raise OperatorError(
+            f"the algorithm '{name}' of {operation} serves named ops only",
+            why="it splits arrays or changes the order of ranks, which a function may not allow",
+            remedy="use another algorithm, or leave it to the system",
+        )
+    return name
+
+
+_REDUCTIONS = frozenset({"reduce", "allreduce", "scan", "exscan", "reduce_scatter"})
+
+
+def by_messages(x: Any, plan: Plan, send: Any, receive: Any) -> Iterator[None] | None:
+    """The generator that does the call among the members of ``x``; arrays are flat. None: it is done already."""
+    call, operation = plan.call, plan.call.operation
+    function = ALGORITHMS[operation][plan.algorithm]
+    combine = plan.combine
+    if operation == "allreduce":
+        if x.size == 1:
+            if send is not None:
+                receive[:] = send
+            return None
+        return function(x, receive if send is None else send, receive, combine)
+    if operation == "barrier":
+        return function(x)
+    if operation == "broadcast":
+        return function(x, receive, call.root)
+    if operation == "reduce":
+        data = receive if receive is not None else send.copy()
+        if receive is not None and send is not None:
+            data[:] = send
+        return function(x, data, combine, call.root)
+    if operation in ("scan", "exscan"):
+        exclusive = operation == "exscan"
+        if function is reducing.scan_chain and plan.whole:
+            function = reducing.scan_chain_whole
+        if exclusive and x.rank == 0 and send is not None:
+            receive = send.copy()  # the caller's stays untouched
+        elif send is not None:
+            receive[:] = send
+        return function(x, receive, combine, exclusive)
+    if operation == "reduce_scatter":
+        counts = call.receive_counts or [receive.size] * x.size
+        return function(x, send, receive, counts, combine)
+    if operation == "gather":
+        return function(x, send, receive, call.root, call.receive_counts)
+    if operation == "scatter":
+        return function(x, send, receive, call.root, call.send_counts)
+    if operation == "allgather":
+        return function(x, send, receive, call.receive_counts)
+    return function(x, send, receive, call.send_counts, call.receive_counts)

@@ -1,0 +1,122 @@
+"""The collectives of one group: one numbered step per call, over the road that all members choose alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twister2.spec.collectives import OPERATIONS, Call, Collectives
+from twister2.spec.errors import OperatorError, Twister2Error
+from twister2.worker.network.collectives import choice
+from twister2.worker.network.collectives.checking import HOSTS, MESSAGES, NATIVE, Plan, make_plan
+from twister2.worker.network.collectives.exchange import EDGE, Debts, Exchange
+from twister2.worker.network.collectives.native import NativeRoad, common_transport
+from twister2.worker.network.collectives.requests import Running
+from twister2.worker.callers import caller_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twister2.spec.network import Group
+    from twister2.worker.network.network import WorkerNetwork
+
+FORMS = 1000
+"""Calls whose last form is remembered."""
+
+
+class GroupCollectives(Collectives):
+    """See :class:`twister2.spec.collectives.Collectives`."""
+
+    def __init__(self, network: WorkerNetwork, group: Group) -> None:
+        self.group = group
+        self.rank = group.rank_of(network.worker_id)
+        self.size = group.size
+        self._network = network
+        self._recent: dict[int, Plan] = {}
+        self._debts = Debts()
+        self._native: NativeRoad | None = None
+        self._formed = False
+
+    def run(self, call: Call, send: Any = None, receive: Any = None) -> None:
+        plan = self._recent.get(id(call))
+        if plan is None or not plan.fits(send, receive):
+            plan = self._plan(call, send, receive)
+        network = self._network
+        with network.numbered(self.group, plan.known_at(caller_line())) as step:
+            if plan.road == NATIVE:
+                assert self._native is not None
+                self._native.run(plan, send, receive, step)
+                return
+            running = Running(self._begin(plan, send, receive, step))
+            network.wait_until(running.advance, running.what)
+
+    def start(self, call: Call, send: Any = None, receive: Any = None) -> Any:
+        raise OperatorError("start is not there yet", why="", remedy="")
+
+    def algorithms(self, operation: str) -> Sequence[str]:
+        if operation not in OPERATIONS:
+            raise OperatorError(
+                f"there is no collective operation '{operation}'",
+                why=f"the operations are {', '.join(OPERATIONS)}",
+                remedy="use one of them",
+            )
+        self._form(operation, "")
+        names = [*choice.ALGORITHMS[operation]]
+        if self._native is not None and operation in self._native.operations:
+            names.insert(0, NATIVE)
+        return tuple(names)
+
+    def _plan(self, call: Call, send: Any, receive: Any) -> Plan:
+        if send is receive and send is not None and call.operation in ("allreduce", "scan", "exscan", "reduce"):
+            send = None
+        try:
+            plan = make_plan(call, send, receive, self.rank, self.size)
+            if not self._formed:
+                self._form(call.operation, plan.shape)
+            self._choose_road(plan)
+        except Twister2Error as error:
+            self._network.give_up(error)
+            raise
+        if len(self._recent) >= FORMS:
+            self._recent.clear()
+        self._recent[id(call)] = plan
+        return plan
+
+    def _choose_road(self, plan: Plan) -> None:
+        native = self._native
+        named = plan.call.algorithm
+        plan.road = MESSAGES
+        if named in ("", NATIVE) and native is not None and not plan.whole and native.takes(plan):
+            plan.road = NATIVE
+        if named in (NATIVE, HOSTS) and plan.road != named:
+            raise OperatorError(
+                f"{plan.call.operation} cannot go the road '{named}' here",
+                why="no transport of this group offers it for this call",
+                remedy="leave the algorithm to the system",
+            )
+
+    def _form(self, operation: str, shape: str) -> None:
+        """Find out, at the first use of the group and together with all members, what its transports can do."""
+        if self._formed:
+            return
+        transport = common_transport(self._network, self.group.members)
+        if transport is not None and transport.facts.native:
+            network = self._network
+            with network.step(operation, f"{shape} (first use)".lstrip(), group=self.group, line=caller_line()) as step:
+                exchange = self._exchange(step)
+                running = Running((exchange, choice.moving.barrier_dissemination(exchange), step))
+                network.wait_until(running.advance, running.what)
+                native = transport.native(self.group.members)
+            if native is not None:
+                self._native = NativeRoad(network, self.group, native)
+        self._formed = True
+
+    def _exchange(self, step: Any) -> Exchange:
+        exchange = Exchange(self._network, step, self.rank, self._debts)
+        self._network.attach(step, EDGE, exchange)
+        return exchange
+
+    def _begin(self, plan: Plan, send: Any, receive: Any, step: Any) -> Any:
+        exchange = self._exchange(step)
+        flat_send = None if send is None or send is receive else send.reshape(-1)
+        flat_receive = None if receive is None else receive.reshape(-1)
+        return exchange, choice.by_messages(exchange, plan, flat_send, flat_receive), step

@@ -201,3 +201,18 @@ print(sorted({"pyarrow", "fsspec", "numpy", "asyncio"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [("delimeter", "delimiter"), ("sep", "delimiter"), ("column_name", "column_names"), ("names", "column_names")],
+)
+def test_misspelt_options_of_csv(files, tree, given, known):
+    with pytest.raises(UsageError, match=f"{given}: no such option; (did you mean|here it is) '{known}'"):
+        files.plan(tree / "a.txt", format="csv", **{given: ";"})
+
+
+def test_an_option_that_this_read_does_not_take_is_not_suggested_for_itself(files, tree):
+    with pytest.raises(UsageError) as caught:
+        files.plan(tree / "a.txt", format="csv", partitions=3)
+    assert "did you mean" not in str(caught.value)

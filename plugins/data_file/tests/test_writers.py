@@ -219,3 +219,19 @@ def test_write_options_are_checked(files, tmp_path):
         files.write(tmp_path / "a", "csv", [[1]], delimiter=",,")
     with pytest.raises(UsageError, match="orc"):
         files.write(tmp_path / "a", "orc", [[1]])
+
+
+def test_the_remedy_fits_what_is_in_the_way(files, tmp_path):
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(DataAccessError) as caught:
+        files.write(tmp_path / "file", "text", [["x"]], overwrite=True)
+    assert "single_file=True" in caught.value.remedy
+    assert "set overwrite" not in caught.value.remedy
+    with pytest.raises(DataAccessError, match="overwrite=True"):
+        files.write(tmp_path / "file", "text", [["x"]], single_file=True)
+    files.write(tmp_path / "file", "text", [["x"]], single_file=True, overwrite=True)
+    assert (tmp_path / "file").read_text() == "x\n"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataAccessError) as caught:
+        files.write(tmp_path / "folder", "text", [["x"]], single_file=True, overwrite=True)
+    assert "set overwrite" not in caught.value.remedy

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from twister2.config.home import home_folder
 from twister2.config.tree import Leaf, Tree, from_data, from_path, merge
 
 PREFIX = "TWISTER2__"
@@ -41,8 +42,12 @@ def config_files(environ: Mapping[str, str], explicit: Sequence[str | os.PathLik
 
     :param explicit: given with ``--config``; they replace the search for ``twister2.toml``.
     """
-    home = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".config")
-    found = [Path(environ.get(SITE_VARIABLE) or SITE_FILE), Path(home) / "twister2" / "config.toml"]
+    found = [Path(environ.get(SITE_VARIABLE) or SITE_FILE)]
+    configured, home = environ.get("XDG_CONFIG_HOME", ""), home_folder(environ)
+    if os.path.isabs(configured):
+        found.append(Path(configured) / "twister2" / "config.toml")
+    elif home is not None:
+        found.append(home / ".config" / "twister2" / "config.toml")
     found = [path for path in found if path.is_file()]
     if explicit is not None:
         return found + [Path(path) for path in explicit]

@@ -7,7 +7,8 @@ import pathlib
 import stat
 import tempfile
 
-from twister2.spec.errors import ResourceError
+from twister2.config.home import home_folder
+from twister2.spec.errors import ResourceError, UsageError
 
 SOCKET_PATH = 107
 """Longest path of a Unix socket on Linux, bytes."""
@@ -16,13 +17,26 @@ SOCKET_NAME = 32
 
 
 def state_folder(configured: str = "") -> pathlib.Path:
-    """The user's state folder: ``job.state_dir``, else ``$XDG_STATE_HOME/twister2``, else
-    ``~/.local/state/twister2``.
+    """The user's state folder: ``job.state_dir``, else ``$XDG_STATE_HOME/twister2`` (where that is absolute), else
+    ``.local/state/twister2`` in :func:`~twister2.config.home.home_folder`.
+
+    :raises UsageError: none of them is known.
     """
-    if configured:
-        return pathlib.Path(configured).expanduser().absolute()
-    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-    return pathlib.Path(base) / "twister2"
+    base = os.environ.get("XDG_STATE_HOME", "")
+    if configured and not configured.startswith("~"):
+        return pathlib.Path(configured).absolute()
+    if not configured and os.path.isabs(base):
+        return pathlib.Path(base) / "twister2"
+    home = home_folder()
+    if home is None:
+        raise UsageError(
+            "there is no folder for job records and logs",
+            why=f"HOME is not set, and no user of this system has the number {os.getuid()}",
+            remedy="set job.state_dir (TWISTER2__JOB__STATE_DIR) or XDG_STATE_HOME to an absolute path",
+        )
+    if configured == "~" or configured.startswith("~/"):
+        return home / configured[2:]
+    return pathlib.Path(configured).expanduser().absolute() if configured else home / ".local" / "state" / "twister2"
 
 
 def job_folder(state: pathlib.Path, job_id: str) -> pathlib.Path:

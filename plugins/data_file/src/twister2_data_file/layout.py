@@ -98,17 +98,17 @@ class Layout:
         """
         if self.single_file:
             if self.store.has_folder(self.target):
-                raise _exists(self.target, "it is a folder, but one file is to be written")
+                raise _exists(self.target, "it is a folder, but one file is to be written", _INSTEAD_OF_FOLDER)
             if not overwrite and self.request.attempt <= 1 and self.store.size(self.target) is not None:
-                raise _exists(self.target, "the file exists")
+                raise _exists(self.target, "the file exists", _OVERWRITE)
             return
         if self.store.size(self.target) is not None:
-            raise _exists(self.target, "it is a file, but a folder of parts is to be written")
+            raise _exists(self.target, "it is a file, but a folder of parts is to be written", _INSTEAD_OF_FILE)
         if overwrite or self._is_own():
             return
         shown = [name for name in self.store.names(self.target) if not is_hidden(name) or name == SUCCESS]
         if shown:
-            raise _exists(self.target, f"the folder is not empty; it holds {shown[0]}")
+            raise _exists(self.target, f"the folder is not empty; it holds {shown[0]}", _OVERWRITE)
 
     def _is_own(self) -> bool:
         done = self.read_marker()
@@ -141,7 +141,11 @@ class Layout:
         return [f"{self.folder}/{name}" for name in names]
 
 
-def _exists(path: str, why: str) -> DataAccessError:
-    return DataAccessError(
-        f"cannot write {path}", why=why, remedy="write elsewhere, remove it, or set the option overwrite", where=path
-    )
+_OVERWRITE = "write elsewhere, remove it, or set overwrite=True"
+_INSTEAD_OF_FILE = "write elsewhere or remove it (overwrite replaces parts, never another kind of thing); a sink with \
+one task may write one file: single_file=True"
+_INSTEAD_OF_FOLDER = "write elsewhere, remove the folder (overwrite does not), or leave single_file out"
+
+
+def _exists(path: str, why: str, remedy: str) -> DataAccessError:
+    return DataAccessError(f"cannot write {path}", why=why, remedy=remedy, where=path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,6 +9,7 @@ import attrs
 from attrs.validators import and_, deep_iterable, deep_mapping, ge, gt, in_, instance_of, le, max_len, min_len, optional
 
 from twister2.spec.errors import UsageError
+from twister2.spec.names import did_you_mean
 
 if TYPE_CHECKING:
     from twister2_data_file.config import FileConfig
@@ -110,6 +110,19 @@ _BESIDE = ("columns", "predicate", "partitions")
 """What reads take beside the options of a format, for those who misspell it."""
 
 
+_ELSEWHERE = {
+    "sep": "delimiter",
+    "separator": "delimiter",
+    "seperator": "delimiter",
+    "names": "column_names",
+    "dtype": "column_types",
+    "usecols": "columns",
+    "quotechar": "quote_char",
+    "codec": "compression",
+}
+"""What other libraries call these options."""
+
+
 def checked(cls: type[T], given: Mapping[str, Any], what: str, config: FileConfig | None = None) -> T:
     """Build ``cls`` from ``given``, with defaults of the same names from ``config``.
 
@@ -121,8 +134,10 @@ def checked(cls: type[T], given: Mapping[str, Any], what: str, config: FileConfi
     problems = []
     for name, value in given.items():
         if name not in fields:
-            near = difflib.get_close_matches(name, [*fields, *_BESIDE], 1)
-            problems.append(f"{name}: no such option" + (f"; did you mean {near[0]!r}?" if near else ""))
+            elsewhere = _ELSEWHERE.get(name, "")
+            hint = f"; here it is {elsewhere!r}" if elsewhere in (*fields, *_BESIDE) else ""
+            known = {*fields, *_BESIDE} - {name}
+            problems.append(f"{name}: no such option{hint or did_you_mean(name, known)}")
             continue
         field = fields[name]
         try:

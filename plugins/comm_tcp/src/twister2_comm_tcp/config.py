@@ -31,7 +31,7 @@ class TcpConfig:
     )
     window_bytes: int = option(
         16 << 20,
-        "Bytes that may be under way to one peer, unread, before its writer is refused; one message may exceed it.",
+        "Bytes that may be under way to one peer, unread, before its writer is refused; two messages may exceed it.",
         unit="bytes",
         validator=attrs.validators.ge(1),
     )

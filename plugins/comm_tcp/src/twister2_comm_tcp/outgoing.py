@@ -117,16 +117,17 @@ class Outgoing:
         if self.ended or self._socket is None:
             self._raise_if_gone()
             return None
-        if (
-            self._bytes - self._acked_bytes >= self._config.window_bytes
-            or self._sequence - self._acked_messages >= self._config.window_messages
+        unread = self._sequence - self._acked_messages
+        if unread >= self._config.window_messages or (
+            # two at least: one on its way while the other is read
+            unread > 1 and self._bytes - self._acked_bytes >= self._config.window_bytes
         ):
             self._check()
             return None
         views = [frame if type(frame) is bytes else flat(frame) for frame in frames]
         size = sum(map(len, views))
         batch, collected = self._batch, self._collected
-        if size <= SMALL and self._sequence - self._acked_messages >= BEHIND:
+        if size <= SMALL and unread >= BEHIND:
             batch.add([view if type(view) is bytes else bytes(view) for view in views], SMALL + 1)
             self._sequence += 1
             self._bytes += size
@@ -138,7 +139,7 @@ class Outgoing:
         if collected is not None:
             self.flush()
             batch = self._batch
-        if self._sequence == self._acked_messages:
+        if not unread:
             self._oldest = time.monotonic()
         batch.add(views, self._config.zero_copy_bytes)
         self._sequence += 1

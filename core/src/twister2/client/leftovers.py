@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from twister2.master.store import JobStore
 from twister2.spec.errors import Twister2Error
-from twister2.spec.state import StateContext, StateStore
 
 if TYPE_CHECKING:
     from twister2.config import Resolved
@@ -15,12 +15,9 @@ if TYPE_CHECKING:
 
 def remove_checkpoints(host: PluginHost, resolved: Resolved, state_dir: str, job_id: str) -> None:
     """Remove the checkpoints of a job that has ended. None is no error, nor is a store that cannot be reached."""
-    name = resolved.job.state
+    store = JobStore(host, resolved, state_dir)
     with contextlib.suppress(Twister2Error):
-        store: StateStore = host.create(
-            "state", name, resolved.plugin("state", name), context=StateContext(root=state_dir)
-        )
         try:
-            store.delete_all(f"checkpoints/{job_id}/")
+            store().delete_all(f"checkpoints/{job_id}/")
         finally:
             store.close()

@@ -18,8 +18,7 @@ from twister2.client.lines import ThreadLines
 from twister2.control.channel import Dialer
 from twister2.control.package import MANIFEST, Manifest, unpack
 from twister2.spec.errors import DeadlineError, JobFailedError, MasterLostError, ResourceError, Twister2Error
-from twister2.spec.rm import Allocation, JobHandle, JobState, ResourceGroup
-from twister2.spec.state import StateContext, StateStore
+from twister2.spec.rm import Allocation, JobHandle, JobState
 from twister2.worker.processes import start_ticks
 
 if TYPE_CHECKING:
@@ -249,30 +248,14 @@ class ThreadMaster(Master):
         from twister2.master.facts import JobFacts
         from twister2.master.local import LocalMaster
         from twister2.master.observing import MasterObservers
+        from twister2.master.store import JobStore
 
         ticket, resolved = prepared.master_ticket, prepared.resolved
         self._lines = ThreadLines()
-        self._stores: list[StateStore] = []
         state_root = str(prepared.folder.parent.parent)
-
-        def store() -> StateStore:
-            if not self._stores:
-                name, context = resolved.job.state, StateContext(root=state_root)
-                self._stores.append(
-                    prepared.host.create("state", name, resolved.plugin("state", name), context=context)
-                )
-            return self._stores[0]
-
-        facts = JobFacts(
-            job_id=ticket.job_id,
-            name=ticket.name,
-            config=resolved.job,
-            groups=tuple(ResourceGroup(**group) for group in ticket.groups),
-            master_public="",
-            client_key=ticket.client_key,
-            state_root=state_root,
-        )
-        self._master = LocalMaster(facts, ticket.join_key, prepared.package, prepared.folder, store)
+        self._store = JobStore(prepared.host, resolved, state_root)
+        facts = JobFacts.of(ticket, resolved.job, state_root)
+        self._master = LocalMaster(facts, ticket.join_key, prepared.package, prepared.folder, self._store)
         MasterObservers(prepared.host, resolved, self._master.job, self._master.journal, ticket.program)
 
     def start(self) -> Allocation:
@@ -313,8 +296,7 @@ class ThreadMaster(Master):
         self._master.join(0.0 if now else STOP_S)
         self._lines.end()
         shutil.rmtree(self._prepared.folder / "program", ignore_errors=True)
-        for store in self._stores:
-            store.close()
+        self._store.close()
 
 
 class _LocalConnection:

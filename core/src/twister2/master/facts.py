@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 
 from twister2.config import JobConfig
 from twister2.spec.rm import ResourceGroup
+
+if TYPE_CHECKING:
+    from twister2.control.master_ticket import MasterTicket
 
 
 @attrs.frozen
@@ -25,6 +30,22 @@ class JobFacts:
     state_shared: bool = True
     serve_pmi: bool = False
     fresh_world: bool = False
+
+    @classmethod
+    def of(cls, ticket: MasterTicket, config: JobConfig, state_root: str, *, state_shared: bool = True) -> JobFacts:
+        """From what the client has put down for the master."""
+        return cls(
+            job_id=ticket.job_id,
+            name=ticket.name,
+            config=config,
+            groups=tuple(ResourceGroup(**group) for group in ticket.groups),
+            master_public=ticket.master_public,
+            client_key=ticket.client_key,
+            state_root=state_root,
+            state_shared=state_shared,
+            serve_pmi=ticket.serve_pmi,
+            fresh_world=ticket.world is not None,
+        )
 
     @property
     def n_workers(self) -> int:

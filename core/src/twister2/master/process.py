@@ -24,9 +24,9 @@ from twister2.master.facts import JobFacts
 from twister2.master.job import Job
 from twister2.master.journal import Journal
 from twister2.master.observing import MasterObservers
+from twister2.master.store import JobStore
 from twister2.spec.errors import Twister2Error
-from twister2.spec.rm import JobHandle, JobState, JobStatus, ResourceGroup, ResourceManager, RmContext
-from twister2.spec.state import StateContext, StateStore
+from twister2.spec.rm import JobHandle, JobState, JobStatus, ResourceManager, RmContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,31 +68,12 @@ class MasterProcess:
         self._backend, self._calls = backend, CallThread("the resource manager plugin")
         self._state_calls = CallThread("the state plugin")
         self._handle: JobHandle | None = None
-        self._stores: list[StateStore] = []
-
-        def store() -> StateStore:
-            if not self._stores:
-                name = resolved.job.state
-                context = StateContext(root=state_root)
-                self._stores.append(host.create("state", name, resolved.plugin("state", name), context=context))
-            return self._stores[0]
-
-        facts = JobFacts(
-            job_id=ticket.job_id,
-            name=ticket.name,
-            config=resolved.job,
-            groups=tuple(ResourceGroup(**group) for group in ticket.groups),
-            master_public=ticket.master_public,
-            client_key=ticket.client_key,
-            state_root=state_root,
-            state_shared="state" in backend.offers.shared_files,
-            serve_pmi=ticket.serve_pmi,
-            fresh_world=ticket.world is not None,
-        )
+        self._store = JobStore(host, resolved, state_root)
+        facts = JobFacts.of(ticket, resolved.job, state_root, state_shared="state" in backend.offers.shared_files)
         mirror = None if self._private is None else self._tell_event
         self._journal = Journal(self._folder, mirror, limit_mb=resolved.job.log_limit_mb)
         (self._folder / "addresses").write_text(" ".join(self._listener.addresses))
-        self.job = Job(facts, ticket.join_key, self._listener.send, self, self._journal, store, self._state_calls)
+        self.job = Job(facts, ticket.join_key, self._listener.send, self, self._journal, self._store, self._state_calls)
         self.job.package = package
         MasterObservers(host, resolved, self.job, self._journal, ticket.program)
         self.job.addresses = self._listener.addresses
@@ -160,8 +141,7 @@ class MasterProcess:
             self._listener.close(linger_s=HAND_OVER_S)
             self._journal.close()
             self._state_calls.close()
-            for store in self._stores:
-                store.close()
+            self._store.close()
             self._calls.close()
         return 0 if self.job.state is JobState.COMPLETED else 1
 

@@ -162,3 +162,45 @@ def test_a_detached_job_whose_end_nobody_saw(jobs: Jobs, body: str, state: str) 
     waited = jobs.cli("wait", job, "--timeout", "40")
     assert waited.code == (0 if state == "completed" else 1), waited
     assert f"{job}  {state}" in waited.out, waited
+
+
+def test_logs_and_error_of_a_detached_job_outlive_its_pods(jobs: Jobs) -> None:
+    """The manager keeps what the master says, and whoever asks for the end has it in the job's own folder."""
+    program = jobs.program(
+        """
+        import os, time
+        def main(env):
+            print("begun", env.worker_id, flush=True)
+            env.barrier()
+            time.sleep(3)
+            print("no end", end="", flush=True)
+            time.sleep(0.5)
+            if env.worker_id == 1:
+                raise ValueError("on purpose")
+            env.barrier()
+        """
+    )
+    done = jobs.start("submit", "hostile", "--detach", *QUICK, program).finish()
+    assert done.code == 0, done
+    job = done.out.strip()
+    wait_until(
+        lambda: "worker-1 | begun 1" in jobs.cli("logs", job).out,
+        30,
+        lambda: f"{jobs.cli('logs', job)} {jobs.cli('logs', '--manager', job)}",
+    )
+    followed = jobs.start("logs", "-f", "-w", "0", job).finish(30)
+    assert followed.out.splitlines()[0] == "begun 0", followed
+    waited = jobs.cli("wait", job, "--timeout", "40")
+    assert waited.code == 1, waited
+    assert "ValueError: on purpose" in waited.out + waited.err
+    assert not carrying(job)
+    assert (jobs.job() / "logs" / "worker-1.log").read_text().splitlines() == ["begun 1", "no end"]
+    assert "worker-0 | no end" in jobs.cli("logs", job).out
+    assert jobs.events("job_ended")[0]["state"] == "failed"
+
+
+def test_the_store_itself_is_out_of_reach_of_workers_and_says_so(jobs: Jobs) -> None:
+    done = jobs.submit(jobs.program("def main(env):\n    env.backend('state')\n"), *QUICK, profile="hostile", workers=1)
+    assert done.code == 2, done
+    assert "this worker does not see the state store" in done.err
+    assert "env.commit" in done.err

@@ -9,13 +9,14 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
+from twister2.client.kept import fetch
 from twister2.client.leftovers import remove_checkpoints
 from twister2.client.records import JobSummary, read_state
 from twister2.config import Resolved
 from twister2.control.channel import Dialer
 from twister2.control.folders import runtime_path
 from twister2.host import Pins, PluginHost
-from twister2.master.journal import Journal
+from twister2.master.journal import EVENTS, Journal
 from twister2.spec.errors import (
     DeadlineError,
     JobKilledError,
@@ -24,6 +25,7 @@ from twister2.spec.errors import (
     ResourceError,
     Twister2Error,
     UsageError,
+    from_dict,
 )
 from twister2.spec.rm import JobState, JobStatus, ResourceManager, RmContext
 from twister2.worker.processes import end_process, start_ticks
@@ -116,14 +118,32 @@ def _status_without_master(job: JobSummary, backend: ResourceManager, facts: dic
     if JobState(again.get("state", "queued")).final:
         return {**facts, **again}
     if status.state.final or status.state is JobState.UNKNOWN:
+        end = _fetched(job, backend)
         with contextlib.suppress(ResourceError):  # what its master would have done
             backend.kill(job.record.job_handle, 0.0)
             backend.clean(job.record.job_handle)
+        if end is not None:
+            return {
+                **facts,
+                **_record_end(job, JobState(end["state"]), from_dict(end["error"]) if end["error"] else None),
+            }
         if status.state is JobState.COMPLETED and not job.record.master_in_client:
             # The manager saw the master's exit code, which is 0 for a completed job only.
             return {**facts, **_record_end(job, JobState.COMPLETED, None)}
         return {**facts, **_record_end(job, JobState.FAILED, _gone(status))}
     return {**facts, "state": status.state.value, "reason": status.reason, "slots": dict(status.slots)}
+
+
+def _fetched(job: JobSummary, backend: ResourceManager) -> dict[str, Any] | None:
+    """Logs and events that only the manager has; how the job ended, if they say so."""
+    if job.record.master_in_client or "state" in backend.offers.shared_files or (job.folder / EVENTS).exists():
+        return None
+    _, resolved = _as_submitted(job)
+    journal = Journal(job.folder, limit_mb=resolved.job.log_limit_mb)
+    try:
+        return fetch(backend, job.record.job_handle, journal)
+    finally:
+        journal.close()
 
 
 def _gone(status: JobStatus) -> MasterLostError:
@@ -186,6 +206,7 @@ def kill(job: JobSummary, reason: str = "twister2 kill") -> bool:
         if not had_ended:
             with contextlib.suppress(MasterLostError, ResourceError, NetworkError), master_of(job, backend) as dialer:
                 dialer.request("kill", {"reason": reason}, ("ended",), 15.0)
+        end = None if had_ended else _fetched(job, backend)
         backend.kill(handle, 1.0)
         _end_master(job)
         left = backend.clean(handle)
@@ -200,6 +221,9 @@ def kill(job: JobSummary, reason: str = "twister2 kill") -> bool:
     if job.record.master_in_client:
         shutil.rmtree(runtime_path(job.record.job_id), ignore_errors=True)
     if not JobState(read_state(job.folder).get("state", "queued")).final:
+        if end is not None:
+            _record_end(job, JobState(end["state"]), from_dict(end["error"]) if end["error"] else None)
+            return True
         error = JobKilledError("the job was killed", why=reason, remedy="submit it again when it is wanted")
         _record_end(job, JobState.KILLED, error)
     return not had_ended

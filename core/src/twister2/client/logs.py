@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from twister2.client.jobs import backend_of
+from twister2.client.kept import kept_output
 from twister2.client.records import JobSummary, summary
 from twister2.control.limitedlog import Part, parts
 from twister2.master.journal import EVENTS
@@ -24,6 +25,9 @@ def log_lines(job: JobSummary, workers: Sequence[int] | None, follow: bool) -> I
     ``follow``, new ones as they come until the job has ended. Bytes, as the program wrote them.
     """
     offsets: dict[pathlib.Path, int] = {}
+    if not (job.folder / EVENTS).exists() and not job.record.master_in_client:
+        yield from _kept_lines(job, workers, follow)
+        return
     while True:
         current = summary(job.folder)
         ended = current is None or current.state.final
@@ -72,6 +76,17 @@ def _new_lines(part: Part, offsets: dict[pathlib.Path, int], *, whole: bool) -> 
         if rest and whole:
             offsets[part.path] = begin + len(rest)
             yield rest
+
+
+def _kept_lines(job: JobSummary, workers: Sequence[int] | None, follow: bool) -> Iterator[tuple[str, bytes]]:
+    """Logs of a detached job that only the manager has as yet."""
+    wanted = None if workers is None else {f"worker-{worker}" for worker in workers}
+    backend = backend_of(job)
+    try:
+        kept = kept_output(backend, job.record.job_handle, follow=follow)
+        yield from ((name, line) for name, line in kept if wanted is None or name in wanted)
+    finally:
+        backend.close()
 
 
 def manager_lines(job: JobSummary) -> Iterator[tuple[str, bytes]]:

@@ -70,6 +70,7 @@ class Session:
         self._untold = 0
         self._begun = time.monotonic()
         self._same_files = prepared.match.master == "client" or "state" in prepared.backend.offers.shared_files
+        self._keeps_journal = not self._same_files and not prepared.detached  # else the master has it, or the manager
 
     # -- starting ------------------------------------------------------------------------------------------------------
 
@@ -217,16 +218,16 @@ class Session:
         match message.kind:
             case "output":
                 self._output(body["worker"], body["stream"], body["text"])
-                if not self._same_files:
+                if self._keeps_journal:
                     self._own_journal().output(body["worker"], body["text"])
-            case "state" if not self._same_files:
+            case "state" if self._keeps_journal:
                 self._own_journal().state(**body)
             case "attached":
                 if body["wants_package"] and self._connection is not None:
                     self._connection.send("push", {}, (self._prepared.package,))
             case "pushed":
                 self._pushed = True
-            case "event" if not self._same_files:
+            case "event" if self._keeps_journal:
                 self._own_journal().append(dict(body))
             case "refused":
                 raise ResourceError("the job master refused this client", why=body["text"], remedy="submit again")

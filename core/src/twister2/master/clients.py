@@ -52,8 +52,8 @@ class Clients:
         self._key, self._post = key, post
         self._peers: set[bytes] = set()
         self._followers: dict[bytes, _Follower] = {}
-        self.listener: Callable[[str, dict[str, Any]], None] | None = None
-        """Hears everything the clients are told."""
+        self.listeners: list[Callable[[str, dict[str, Any]], None]] = []
+        """Hear everything the clients are told."""
         self._backlog: deque[tuple[str, dict[str, Any], Sequence[bytes]]] = deque(maxlen=BACKLOG)
         self._first = _Follower()
         """The first follower, as long as it has not come."""
@@ -99,8 +99,8 @@ class Clients:
 
     def tell(self, kind: str, body: dict[str, Any], blobs: Sequence[bytes] = ()) -> None:
         """Tell all clients, and keep it for the first that follows. Output goes to followers only."""
-        if self.listener is not None:
-            self.listener(kind, body)
+        for listener in self.listeners:
+            listener(kind, body)
         size, output = weight_of(kind, body), kind == "output"
         if not self.ever_came and kind != "progress" and self._has_room(self._first, size, output):
             self._backlog.append((kind, body, blobs))

@@ -27,7 +27,7 @@ class MasterObservers:
             facts = job.facts
             self._set.start(JobFacts(facts.job_id, facts.name, facts.n_workers, resolved.job.rm, program))
             self._set.job_state(facts.job_id, job.state.value, job.reason)
-            job.clients.listener = partial(self._hear, facts.job_id)
+            job.clients.listeners.append(partial(self._hear, facts.job_id))
 
     def _report(self, text: str) -> None:
         self._journal.event("observer", why=text)

@@ -16,6 +16,7 @@ import attrs
 
 from twister2.config import Resolved
 from twister2.control.channel import Listener
+from twister2.control.echo import Echo
 from twister2.control.folders import job_folder, runtime_folder
 from twister2.control.master_ticket import MasterTicket
 from twister2.host import Pins, PluginHost
@@ -75,6 +76,8 @@ class MasterProcess:
         (self._folder / "addresses").write_text(" ".join(self._listener.addresses))
         self.job = Job(facts, ticket.join_key, self._listener.send, self, self._journal, self._store, self._state_calls)
         self.job.package = package
+        if self._private is not None and ticket.detached:  # nobody else keeps what goes with this master's files
+            self.job.clients.listeners.append(Echo(1).hear)
         MasterObservers(host, resolved, self.job, self._journal, ticket.program)
         self.job.addresses = self._listener.addresses
         self._asked_state = self._slots_from = 0.0

@@ -244,6 +244,13 @@ class Environment(WorkerEnvironment):
         if kind == "state":
             from twister2.spec.state import StateContext
 
+            if not self._start.state_shared:
+                raise CapabilityError(
+                    "this worker does not see the state store",
+                    why="the resource manager's hosts share no files with the job master, which keeps the store",
+                    remedy="use env.state and env.commit, which go through the master; write other things to a store "
+                    "that all hosts reach",
+                )
             return {"context": StateContext(root=self._start.state_root)}
         if kind == "exec":
             from twister2.spec.executor import ExecutorContext

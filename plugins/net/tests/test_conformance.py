@@ -7,11 +7,19 @@ from twister2_testkit.ops import OperatorSuite, OpsCapabilities
 ALL = OpsCapabilities(
     direct=True, partition=True, keyed_partition=True, keyed_reduce=True, count_by_value=True, reduce=True,
     allreduce=True, gather=True, broadcast=True, barrier=True, arrays=True, arrow=True, ranges=True,
+    pipe=True, allgather=True, union=True, reduce_scatter=True, all_to_all=True, streams=True,
 )  # fmt: skip
+
+TREES = ("direct", "tree", "chain")
+ALGORITHMS = {
+    "partition": ("chain",), "keyed_partition": ("chain",), "reduce": TREES, "allreduce": TREES, "gather": TREES,
+    "allgather": TREES, "broadcast": TREES,
+}  # fmt: skip
 
 
 class TestNet(OperatorSuite):
     capabilities = ALL
+    algorithms = ALGORITHMS
 
     def make_operators(self):
         return NetPlugin().ops_create(config=NetConfig())
@@ -21,6 +29,7 @@ class TestNetSmallBatches(OperatorSuite):
     """Everything in many small messages."""
 
     capabilities = ALL
+    algorithms = ALGORITHMS
     transport = "loopback"
 
     def make_operators(self):

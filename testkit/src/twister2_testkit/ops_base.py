@@ -14,7 +14,7 @@ from twister2_testkit.capabilities import Capabilities, ConformanceSuite
 from twister2_testkit.ops_drive import Exchange, Mark, check_ends, run_exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from twister2.spec.channel import Item
     from twister2.spec.ops import Operators
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class OpsCapabilities(Capabilities):
     """Which operators of the standard names a catalogue has, and which forms of batch they take.
 
-    :ivar arrays: numpy arrays. :ivar arrow: Arrow record batches. :ivar ranges: the selector ``range``.
+    :ivar streams: the operators run on streams too. :ivar arrays: numpy arrays. :ivar arrow: Arrow record batches. :ivar ranges: the selector ``range``.
     """
 
     direct: bool = False
@@ -37,6 +37,12 @@ class OpsCapabilities(Capabilities):
     gather: bool = False
     broadcast: bool = False
     barrier: bool = False
+    pipe: bool = False
+    allgather: bool = False
+    union: bool = False
+    reduce_scatter: bool = False
+    all_to_all: bool = False
+    streams: bool = False
     arrays: bool = False
     arrow: bool = False
     ranges: bool = False
@@ -81,6 +87,8 @@ class OperatorChecks(ConformanceSuite):
     capabilities: ClassVar[Capabilities] = OpsCapabilities()
     deadline_s: ClassVar[float] = 20.0
     transport: ClassVar[str] = "inproc"
+    algorithms: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """By operator, the values of its option ``algorithm`` that must give the same answers."""
 
     @abstractmethod
     def make_operators(self) -> Operators:

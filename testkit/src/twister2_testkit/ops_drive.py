@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -34,7 +34,9 @@ class Exchange:
 
     :ivar name: operator. :ivar sources, targets: worker id per task. :ivar feeds: what each source sends, by index.
     :ivar options: of the operator. :ivar window: batches a channel may have under way. :ivar window_mb: likewise MiB.
-    :ivar runs: how often it is run, reset in between.
+    :ivar runs: how often it is run, reset in between. :ivar mode: ``"batch"`` or ``"stream"``.
+    :ivar inputs: source tasks of each input, empty for one input. :ivar workers: at least so many workers, with or
+        without tasks.
     """
 
     name: str
@@ -45,17 +47,20 @@ class Exchange:
     window: int = 4
     window_mb: int = 1
     runs: int = 1
+    mode: Literal["batch", "stream"] = "batch"
+    inputs: tuple[int, ...] = ()
+    workers: int = 1
 
     @property
     def n_workers(self) -> int:
-        return max((*self.sources, *self.targets)) + 1
+        return max(max((*self.sources, *self.targets)) + 1, self.workers)
 
 
 def context_of(exchange: Exchange, env: LocalEnv, step: Step) -> OperatorContext:
     """The context of an exchange's operator on one worker."""
     return OperatorContext(
-        exchange.name, 3, "tested", exchange.sources, exchange.targets, exchange.options, "batch", step, env.network,
-        env.memory,
+        exchange.name, 3, "tested", exchange.sources, exchange.targets, exchange.options, exchange.mode, step,
+        env.network, env.memory, exchange.inputs,
     )  # fmt: skip
 
 
@@ -89,8 +94,10 @@ def run_exchange(
     ]
 
 
-def drive(operator: Operator, env: LocalEnv, exchange: Exchange) -> dict[int, list[Item]]:
-    """Feed the local sources and take everything for the local targets."""
+def drive(
+    operator: Operator, env: LocalEnv, exchange: Exchange, note: Callable[[int, Item], None] | None = None
+) -> dict[int, list[Item]]:
+    """Feed the local sources and take everything for the local targets; ``note`` sees each item at once."""
     me = env.worker_id
     feeds = {source: deque(exchange.feeds[source]) for source, worker in enumerate(exchange.sources) if worker == me}
     items: dict[int, list[Item]] = {target: [] for target, worker in enumerate(exchange.targets) if worker == me}
@@ -110,6 +117,8 @@ def drive(operator: Operator, env: LocalEnv, exchange: Exchange) -> dict[int, li
             for target, got in items.items():
                 while (item := operator.receive(target)) is not None:
                     got.append(item)
+                    if note is not None:
+                        note(target, item)
                     moved = True
         return operator.is_complete
 

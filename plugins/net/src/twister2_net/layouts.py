@@ -5,7 +5,8 @@ targets). Channels of opposite purpose never share a direction: up goes from hig
 head or from lower to higher. No way leads back to where it came from, so nobody waits in a circle.
 
 * ``direct``: every worker with sources sends to every worker with targets; one latency.
-* ``tree``: up a binomial tree to the head, the lowest worker with sources, and down another; log2(n) latencies.
+* ``tree``: up a binomial tree to the head, the lowest worker with sources, and down another from the first worker with
+  targets (the head itself where it has some); log2(n) latencies.
 * ``chain``: up and down along a line: each worker sends to its neighbours only.
 
 Every worker of a tree or chain covers consecutive worker ids, so what is combined in order of inputs is combined in
@@ -69,30 +70,33 @@ def reduction(algorithm: str, me: int, sources: Sequence[int], targets: Sequence
         ways = [Way((LOCAL,), tuple(targets), "up")] if me in sources else []
         return ways + ([Way(tuple(sources), (HERE,), "final")] if me in targets else [])
     head = sources[0]
-    order = [head, *(rank for rank in targets if rank != head)]
+    place = head if head in targets else targets[0]  # what is held until a mark is held where a target is
+    order = [place, *(rank for rank in targets if rank != place)]
     ways = []
     if me in sources:
         below, above = up(algorithm, sources.index(me), len(sources))
         inputs = (LOCAL, *(sources[position] for position in below))
-        if me == head:
-            ways.append(Way(inputs, _down(algorithm, me, order, me in targets), "final"))
+        if me == place == head:
+            ways.append(Way(inputs, _down(algorithm, me, order), "final"))
         else:
-            ways.append(Way(inputs, (sources[above],), "up"))
-    if me in targets and me != head:
+            ways.append(Way(inputs, (place if me == head else sources[above],), "up"))
+    if me == place != head:
+        ways.append(Way((head,), _down(algorithm, me, order), "final"))
+    elif me in targets and me != place:
         position = order.index(me)
         before = position - 1 if algorithm == "chain" else parent(position)
-        ways.append(Way((order[before],), _down(algorithm, me, order, True)))
+        ways.append(Way((order[before],), _down(algorithm, me, order)))
     return ways
 
 
-def _down(algorithm: str, me: int, order: list[int], here: bool) -> tuple[int, ...]:
+def _down(algorithm: str, me: int, order: list[int]) -> tuple[int, ...]:
     position = order.index(me)
     if algorithm == "chain":
         below = [position + 1] if position + 1 < len(order) else []
     else:
         # a tree over the order turned round: the largest subtree first
         below = children(position, len(order))[::-1]
-    return tuple(order[other] for other in below) + ((HERE,) if here else ())
+    return tuple(order[other] for other in below) + (HERE,)
 
 
 def collection(algorithm: str, me: int, sources: Sequence[int], targets: Sequence[int]) -> list[Way]:

@@ -20,9 +20,17 @@ _CHECK_EVERY = 1 << 15
 
 
 class _Nan:
-    """Stands for NaN as a key on the way: NaN is not even equal to itself, and all NaNs are one key here."""
+    """Stands for NaN as a key on the way: NaN is not even equal to itself, and all NaNs are one key here, the last in
+    order.
+    """
 
     __slots__ = ()
+
+    def __lt__(self, other: object) -> bool:
+        return False
+
+    def __gt__(self, other: object) -> bool:
+        return other is not self
 
     def __reduce__(self) -> str:
         return "NAN"

@@ -1,0 +1,149 @@
+"""What waits in an operator and may go to disk meanwhile: batches in line, and the values of one key."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from twister2.spec.batch import n_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from twister2.spec.memory import MemoryService, Scratch, SpillFile
+
+T = TypeVar("T")
+
+
+class HeldBatches(Generic[T]):
+    """First in, first out. Goes to disk when memory gets short.
+
+    :param name: of the holder, for messages.
+    """
+
+    def __init__(self, memory: MemoryService, name: str) -> None:
+        self._memory = memory
+        self._name = name
+        self._room = memory.reserve(name, revoke=self._revoke)
+        self._scratch: Scratch | None = None
+        self._files: deque[Iterator[T]] = deque()
+        self._here: deque[tuple[T, int]] = deque()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def put(self, value: T, size: int) -> None:
+        """Hold a value of ``size`` bytes."""
+        self._room.grow(size)
+        self._here.append((value, size))
+        self._count += 1
+
+    def get(self) -> T:
+        """The oldest value, which is held no longer.
+
+        :raises IndexError: there is none.
+        """
+        if not self._count:
+            raise IndexError("nothing is held")
+        self._count -= 1
+        while self._files:
+            for value in self._files[0]:
+                return value
+            self._files.popleft()
+        value, size = self._here.popleft()
+        self._room.resize(max(0, self._room.size - size))
+        return value
+
+    def drain(self) -> Iterator[T]:
+        """All values, oldest first; afterwards the room is given back."""
+        while self._count:
+            yield self.get()
+        self.close()
+
+    def _revoke(self, wanted: int) -> int:
+        if not self._here:
+            return 0
+        if self._scratch is None:
+            self._scratch = self._memory.scratch(self._name)
+        file: SpillFile = self._scratch.file()
+        for value, _ in self._here:
+            file.append(value)
+        self._files.append(iter(file))
+        self._here.clear()
+        freed = self._room.size
+        self._room.resize(0)
+        return freed
+
+    def close(self) -> None:
+        """Forget everything. Idempotent."""
+        self._files.clear()
+        self._here.clear()
+        self._count = 0
+        self._room.release()
+
+
+class Values(Generic[T]):
+    """The values of one key that did not fit into memory: an iterable with a length, read from disk each time.
+
+    It becomes a list when it is sent to another worker.
+    """
+
+    __slots__ = ("_count", "_file", "_tail")
+
+    def __init__(self, file: SpillFile, tail: list[T], count: int) -> None:
+        self._file = file
+        self._tail = tail
+        self._count = count
+
+    def __iter__(self) -> Iterator[T]:
+        for chunk in self._file:
+            yield from chunk
+        yield from self._tail
+
+    def __len__(self) -> int:
+        return self._count
+
+    def chunks(self) -> Iterator[list[T]]:
+        """The values in lists as they lie on disk."""
+        yield from self._file
+        if self._tail:
+            yield self._tail
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (list(self),)
+
+    def __repr__(self) -> str:
+        return f"<{self._count} values on disk>"
+
+
+class Collecting(Generic[T]):
+    """Collects values: a list while they take at most ``limit`` bytes, :class:`Values` beyond."""
+
+    def __init__(self, scratch: Scratch, limit: int) -> None:
+        self._scratch = scratch
+        self._limit = limit
+        self._here: list[T] = []
+        self._size = 0
+        self._count = 0
+        self._file: SpillFile | None = None
+
+    def add(self, values: Iterable[T]) -> None:
+        """Append values."""
+        part = values if isinstance(values, list) else list(values)
+        self._here += part
+        self._count += len(part)
+        self._size += n_bytes(part)
+        if self._size > self._limit:
+            if self._file is None:
+                self._file = self._scratch.file()
+            self._file.append(self._here)
+            self._here = []
+            self._size = 0
+
+    def done(self) -> list[T] | Values[T]:
+        """Everything that was added."""
+        return self._here if self._file is None else Values(self._file, self._here, self._count)
+
+    def __len__(self) -> int:
+        return self._count

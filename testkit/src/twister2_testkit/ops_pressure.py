@@ -1,0 +1,224 @@
+"""The part of the operator suite about streams under pressure: idle receivers, targets that do not read, backlogs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from twister2.config.job import NetworkConfig
+from twister2.spec.channel import HeaderKind, Item
+from twister2_testkit.capabilities import needs
+from twister2_testkit.fakes import LocalCluster
+from twister2_testkit.ops_drive import Exchange, context_of, drive, flat
+from twister2_testkit.ops_streams import FLUSH, HOLDING, PASSING, Shape, StreamChecks, shaped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twister2.spec.ops import Operator
+    from twister2_testkit.fakes import LocalEnv
+
+_MANY = 400
+_RECORDS = 1000
+_QUIET = 100
+"""Turns without anything done after which a sender counts as stopped."""
+
+
+class PressureChecks(StreamChecks):
+    """Back-pressure, and records that move on at once."""
+
+    def _spin(self, env: LocalEnv, ready: Callable[[], bool]) -> None:
+        """Turn until ready, in small steps: what is waited for here wakes nobody."""
+        until = time.monotonic() + self.deadline_s
+        while not ready():
+            assert time.monotonic() < until, "it did not happen in time"
+            env.network.progress()
+            time.sleep(2e-4)
+
+    @needs("streams")
+    def test_stream_records_move_on_without_a_mark(self) -> None:
+        """A single record reaches its target while the source stays open and silent."""
+        for shape in self.on_streams(PASSING):
+
+            def worker(env: LocalEnv, shape: Shape = shape, arrived: list[int] | None = None) -> int:
+                exchange = _exchange(shape)
+                seen: list[Item] = []
+                with env.network.step("one", shape.name) as step:
+                    operator = self.make_operators().create(context_of(exchange, env, step))
+                    if shape.sources[0] == env.worker_id:
+                        assert operator.send(0, shaped(shape, (0, 0, 0), 0))
+
+                    def advance() -> bool:
+                        operator.progress()
+                        for target in _local(shape, env):
+                            while (item := operator.receive(target)) is not None:
+                                if item.kind == HeaderKind.DATA:
+                                    seen.append(item)
+                                    enough.release()
+                        return all_there.is_set()
+
+                    env.network.wait_until(advance, "the record to arrive everywhere", self.deadline_s / 2)
+                    drive(operator, env, exchange)
+                    operator.close()
+                return len(seen)
+
+            enough = threading.Semaphore(0)
+            all_there = threading.Event()
+
+            def watch(enough: Any = enough, all_there: Any = all_there, copies: int = shape.copies) -> None:
+                for _ in range(copies):
+                    enough.acquire(timeout=self.deadline_s)
+                all_there.set()
+
+            watcher = threading.Thread(target=watch)
+            watcher.start()
+            try:
+                seen = LocalCluster(4, self.transport, deadline_s=self.deadline_s).run(worker)
+            finally:
+                for _ in range(shape.copies):
+                    enough.release()
+                watcher.join()
+            assert sum(seen) == shape.copies, f"{shape}: the record waited for more"
+
+    @needs("streams")
+    def test_stream_target_that_does_not_read_stops_its_sources(self) -> None:
+        """``send`` refuses in the end, and nothing is lost when the target wakes."""
+        for shape in self.on_streams((*PASSING, *HOLDING)):
+            asleep = threading.Event()
+            results = self._clog(shape, asleep)
+            refused = [count for _, count in results if count]
+            assert refused, f"{shape}: nobody was refused"
+            assert all(count < _MANY for count in refused), f"{shape}: everything was taken although nobody read"
+            if shape.name in {one.name for one in PASSING}:
+                copies = shape.copies
+                total = sum(sum(records for records in got.values()) for got, _ in results)
+                per_batch = len(_batch(shape, 0)) if shape.name != "all_to_all" else _RECORDS
+                assert total == _MANY * per_batch * copies * len(shape.sources), f"{shape}: records were lost"
+
+    def _clog(self, shape: Shape, awake: threading.Event) -> list[tuple[dict[int, int], int]]:
+        holding = shape.name in {one.name for one in HOLDING}
+
+        def worker(env: LocalEnv) -> tuple[dict[int, int], int]:
+            exchange = _exchange(shape)
+            with env.network.step("clog", shape.name) as step:
+                operator = self.make_operators().create(context_of(exchange, env, step))
+                local = [source for source, where in enumerate(shape.sources) if where == env.worker_id]
+                sent = dict.fromkeys(local, 0)
+                taken = [0]
+                quiet = [0]
+
+                def push() -> bool:
+                    moved = self._offer(operator, shape, sent, holding)
+                    moved = operator.progress() or moved
+                    taken[0] = sum(sent.values())
+                    quiet[0] = 0 if moved else quiet[0] + 1
+                    if quiet[0] > _QUIET or all(count == _MANY for count in sent.values()):
+                        stuck.append(env.worker_id)
+                        return True
+                    return False
+
+                self._spin(env, push)
+                refusals = taken[0] // max(1, len(local)) if any(count < _MANY for count in sent.values()) else 0
+                if not local:
+                    refusals = 0
+                self._spin(env, lambda: bool([operator.progress(), len(set(stuck)) == 4][1]))
+                awake.set()
+                got: dict[int, int] = dict.fromkeys(_local(shape, env), 0)
+
+                def finish() -> bool:
+                    moved = True
+                    while moved:
+                        moved = self._offer(operator, shape, sent, holding)
+                        for source in local:
+                            if sent[source] == _MANY:
+                                operator.finish(source)
+                        moved = operator.progress() or moved
+                        for target in got:
+                            while (item := operator.receive(target)) is not None:
+                                moved = True
+                                if item.kind == HeaderKind.DATA:
+                                    got[target] += len(item.value)
+                    return operator.is_complete
+
+                env.network.wait_until(finish, "the rest")
+                operator.close()
+                return got, refusals
+
+        stuck: list[int] = []
+        config = NetworkConfig(window_messages=4, window_mb=1, form_deadline_s=10)
+        return LocalCluster(4, self.transport, network=config, deadline_s=self.deadline_s).run(worker)
+
+    def _offer(self, operator: Operator, shape: Shape, sent: dict[int, int], holding: bool) -> bool:
+        moved = False
+        for source, count in sent.items():
+            if count < _MANY and operator.send(source, _batch(shape, count)):
+                sent[source] = count + 1
+                moved = True
+                if holding:
+                    operator.mark(source, FLUSH, count)
+        return moved
+
+    @needs("streams", "partition")
+    def test_stream_batches_grow_with_the_backlog(self) -> None:
+        """Single records to a target that is busy arrive in few batches, and all of them, in order."""
+
+        def worker(env: LocalEnv) -> tuple[int, list[Any]]:
+            exchange = Exchange(name="partition", sources=(0,), targets=(1,), feeds=[[]], mode="stream")
+            with env.network.step("backlog") as step:
+                operator = self.make_operators().create(context_of(exchange, env, step))
+                if env.worker_id == 0:
+                    refused = [0]
+                    feed = deque([number] for number in range(2000))
+
+                    def push() -> bool:
+                        refused[0] += 1
+                        while feed and operator.send(0, feed[0]):
+                            feed.popleft()
+                            refused[0] = 0
+                        operator.progress()
+                        if refused[0] > _QUIET:
+                            done.set()
+                        return not feed
+
+                    self._spin(env, push)
+                    done.set()
+                else:
+                    self._spin(env, done.is_set)
+                items = drive(operator, env, exchange).get(0, [])
+                operator.close()
+                return sum(item.kind == HeaderKind.DATA for item in items), flat(items)
+
+        done = threading.Event()
+        config = NetworkConfig(window_messages=4, window_mb=1, form_deadline_s=10)
+        _, (count, records) = LocalCluster(2, self.transport, network=config, deadline_s=self.deadline_s).run(worker)
+        assert records == list(range(2000))
+        assert count < 1600, f"2000 records that had to wait came in {count} batches"
+
+
+def _exchange(shape: Shape) -> Exchange:
+    return Exchange(
+        name=shape.name, sources=shape.sources, targets=shape.targets, feeds=[[] for _ in shape.sources],
+        options=shape.options, inputs=shape.inputs, mode="stream", workers=4,
+    )  # fmt: skip
+
+
+def _local(shape: Shape, env: LocalEnv) -> list[int]:
+    return [target for target, where in enumerate(shape.targets) if where == env.worker_id]
+
+
+def _batch(shape: Shape, count: int) -> list[Any]:
+    """A batch of many records."""
+    if shape.name == "all_to_all":
+        n = len(shape.targets)
+        return [[count] * (_RECORDS // n + (target < _RECORDS % n)) for target in range(n)]
+    if shape.name == "keyed_partition":
+        return [(number % 7, count) for number in range(_RECORDS)]
+    if shape.name == "reduce_scatter":
+        return [1] * len(shape.targets)
+    if shape.name == "keyed_reduce":
+        return [(number, 1) for number in range(50)]
+    if shape.name == "count_by_value":
+        return list(range(50))
+    return [count] * _RECORDS

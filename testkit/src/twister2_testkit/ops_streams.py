@@ -1,0 +1,322 @@
+"""The part of the operator suite about streams: what comes between two flush marks, and where marks stay."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from twister2.spec.channel import HeaderKind, Item
+from twister2.spec.errors import OperatorError
+from twister2.spec.hashing import task_of_key
+from twister2_testkit.capabilities import needs
+from twister2_testkit.fakes import LocalCluster
+from twister2_testkit.ops_base import OperatorChecks
+from twister2_testkit.ops_drive import Exchange, Mark, context_of, drive, flat
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from twister2.spec.ops import OperatorInfo
+    from twister2_testkit.fakes import LocalEnv
+
+FLUSH, BARRIER = HeaderKind.FLUSH, HeaderKind.BARRIER
+WATERMARK, IDLE = HeaderKind.WATERMARK, HeaderKind.IDLE
+
+
+@attrs.frozen
+class Shape:
+    """An operator on some tasks. ``copies``: how many targets get a record."""
+
+    name: str
+    sources: tuple[int, ...]
+    targets: tuple[int, ...]
+    options: dict[str, Any] = attrs.field(factory=dict)
+    inputs: tuple[int, ...] = ()
+    copies: int = 1
+
+
+PASSING = (
+    Shape("direct", (0, 1, 2), (2, 0, 1)),
+    Shape("pipe", (0, 1, 2), (2, 0, 1)),
+    Shape("partition", (0, 1, 1, 3), (2, 0, 2), {"partitioner": "round_robin"}),
+    Shape("keyed_partition", (0, 3, 3), (1, 2, 0)),
+    Shape("gather", (0, 1, 2, 2, 3), (1,)),
+    Shape("allgather", (0, 2, 2), (1, 0, 3), copies=3),
+    Shape("broadcast", (1,), (0, 1, 3, 3), copies=4),
+    Shape("union", (0, 1, 2, 0), (1, 2), inputs=(2, 2)),
+    Shape("all_to_all", (0, 1, 1, 2), (2, 0, 1)),
+)
+"""Operators that pass records on, sources and targets on some of four workers."""
+
+HOLDING = (
+    Shape("keyed_reduce", (0, 1, 1, 3), (2, 0, 2), {"reducer": "sum"}),
+    Shape("count_by_value", (0, 3, 3), (1, 2)),
+    Shape("reduce", (3, 1, 2, 2, 0), (1,), {"reducer": "sum"}),
+    Shape("allreduce", (0, 2, 2), (1, 0, 3, 3), {"reducer": "sum"}),
+    Shape("reduce_scatter", (0, 1, 1, 2), (2, 0, 1, 1), {"reducer": "sum"}),
+)
+"""Operators that hold records until a mark."""
+
+
+def shaped(shape: Shape, record: Any, number: int) -> list[Any]:
+    """A batch with one record, as the operator takes it."""
+    if shape.name in ("keyed_partition", "keyed_reduce"):
+        return [(number % 5, record)]
+    if shape.name == "all_to_all":
+        return [[record] if target == number % len(shape.targets) else [] for target in range(len(shape.targets))]
+    if shape.name == "reduce_scatter":
+        return [record * (target + 1) for target in range(len(shape.targets))]
+    return [record]
+
+
+def unshaped(shape: Shape, record: Any) -> Any:
+    """The record again."""
+    return record[1] if shape.name == "keyed_partition" else record
+
+
+class StreamChecks(OperatorChecks):
+    """What operators do on streams."""
+
+    def on_streams(self, shapes: Sequence[Shape]) -> Iterator[Shape]:
+        """The shapes whose operators are open, each with every algorithm; at least one."""
+        found = False
+        for shape in shapes:
+            if self.capabilities.is_open(shape.name):
+                found = True
+                yield shape
+                for algorithm in self.algorithms.get(shape.name, ()):
+                    yield attrs.evolve(shape, options={**shape.options, "algorithm": algorithm})
+        if not found:
+            pytest.skip("capability streams: none of the operators is open")
+
+    def stream(self, shape: Shape, feeds: Any, **more: Any) -> list[dict[int, list[Item]]]:
+        """Run it on streams; items by target, per run."""
+        return self.run(
+            Exchange(
+                name=shape.name, sources=shape.sources, targets=shape.targets, feeds=feeds, options=shape.options,
+                inputs=shape.inputs, mode="stream", workers=4, **more,
+            )
+        )  # fmt: skip
+
+    @needs("streams")
+    def test_stream_operators_declare_it(self) -> None:
+        catalog = self.make_operators().catalog()
+        for shape in self.on_streams((*PASSING, *HOLDING)):
+            info: OperatorInfo = catalog[shape.name]
+            assert "stream" in info.modes, shape.name
+
+    @needs("streams")
+    def test_stream_marks_stay_between_the_records(self) -> None:
+        """Every target gets each closing mark once, behind all records before it and in front of all behind it."""
+        for shape in self.on_streams(PASSING):
+            feeds = []
+            for source in range(len(shape.sources)):
+                feed: list[Any] = []
+                for segment in range(4):
+                    many = 3 + 9 * ((source + segment) % 3)
+                    feed += [shaped(shape, (segment, source, number), number) for number in range(many)]
+                    feed.append(Mark(FLUSH if segment % 2 else BARRIER, segment) if segment < 3 else Mark(IDLE))
+                feeds.append(feed)
+            expected = Counter(
+                unshaped(shape, record)
+                for feed in feeds
+                for batch in feed
+                if not isinstance(batch, Mark)
+                for record in (_parts(batch) if shape.name == "all_to_all" else batch)
+            )
+            for received in self.stream(shape, feeds, runs=2):
+                seen: Counter[Any] = Counter()
+                for items in received.values():
+                    segment = 0
+                    for item in items:
+                        if item.kind in (BARRIER, FLUSH):
+                            assert item.kind == (FLUSH if segment % 2 else BARRIER), f"{shape}: {item}"
+                            assert item.value == segment, f"{shape}: a mark came twice or was lost: {item}"
+                            segment += 1
+                        elif item.kind == HeaderKind.DATA:
+                            records = [unshaped(shape, record) for record in item.value]
+                            seen.update(records)
+                            wrong = [record for record in records if record[0] != segment]
+                            assert not wrong, f"{shape}: {wrong[0]} is on the wrong side of mark {segment}"
+                    assert segment == 3, f"{shape}: a target got {segment} of 3 marks"
+                assert seen == Counter({record: n * shape.copies for record, n in expected.items()}), str(shape)
+
+    @needs("streams")
+    def test_stream_sources_keep_their_order(self) -> None:
+        for shape in self.on_streams(PASSING):
+            feeds = [
+                [shaped(shape, (0, source, number), number) for number in range(60)]
+                for source in range(len(shape.sources))
+            ]
+            for received in self.stream(shape, feeds):
+                for items in received.values():
+                    records = [unshaped(shape, record) for record in flat(items)]
+                    for source in range(len(shape.sources)):
+                        mine = [number for _, one, number in records if one == source]
+                        assert mine == sorted(mine), f"{shape}: source {source} came out of order"
+
+    @needs("streams")
+    def test_stream_flush_emits_what_came_since_the_last(self) -> None:
+        """Nothing is lost, and nothing is kept across marks."""
+        for seed in (1, 2):
+            chance = random.Random(seed)
+            for shape in self.on_streams(HOLDING):
+                feeds: list[list[Any]] = [[] for _ in shape.sources]
+                expected: list[Any] = []
+                for segment in range(4):
+                    records: list[Any] = []
+                    for feed in feeds:
+                        for number in range(chance.choice((0, 0, 1, 7)) if segment != 1 else 0):
+                            batch = shaped(shape, chance.randrange(100), number)
+                            records += [batch] if shape.name == "reduce_scatter" else batch
+                            feed.append(batch)
+                        if segment < 3:
+                            feed += [Mark(WATERMARK, 10 * segment + 1), Mark(FLUSH, segment)]
+                    expected.append(_model(shape, records))
+                for received in self.stream(shape, feeds, runs=2):
+                    for target, items in received.items():
+                        parts = _segments(items)
+                        assert len(parts) == 4, f"{shape}: {items}"
+                        for segment, part in enumerate(parts):
+                            wanted = expected[segment](target)
+                            assert sorted(part) == wanted, f"seed {seed}, {shape}, target {target}, segment {segment}"
+
+    @needs("streams")
+    def test_stream_watermarks_are_the_smallest_and_follow_their_records(self) -> None:
+        for shape in self.on_streams((*PASSING, *HOLDING)):
+            feeds: list[list[Any]] = []
+            for source in range(len(shape.sources)):
+                record: Any = 1 if shape.name in _NAMES else (0, source, 0)
+                late = 0 < source == len(shape.sources) - 1
+                feeds.append(
+                    [Mark(WATERMARK, 5 if late else 20), shaped(shape, record, 0), Mark(FLUSH, 0)]
+                    + ([Mark(IDLE)] if late else [Mark(WATERMARK, 30)])
+                    + [Mark(FLUSH, 1)]
+                )
+            for received in self.stream(shape, feeds):
+                for target, items in received.items():
+                    marks = [item.value for item in items if item.kind == WATERMARK]
+                    first = [item.kind for item in items].index(FLUSH)
+                    before = [item.value for item in items[:first] if item.kind == WATERMARK]
+                    assert marks == sorted(set(marks)), f"{shape}: watermarks go forward"
+                    if _inputs(shape, target) == len(shape.sources):
+                        assert before == [5 if len(shape.sources) > 1 else 20], (
+                            f"{shape}: the watermark is the smallest of all inputs, not {before}"
+                        )
+                        assert marks[-1] == 30, f"{shape}: an idle input holds the watermark back"
+                    kinds = [item.kind for item in items[:first]]
+                    if shape.name in _NAMES and HeaderKind.DATA in kinds:
+                        assert kinds.index(HeaderKind.DATA) < kinds.index(WATERMARK), f"{shape}: the mark overtook"
+
+    @needs("streams")
+    def test_stream_marks_that_differ_between_sources_are_refused(self) -> None:
+        tried = 0
+        for shape in self.on_streams((*PASSING, *HOLDING)):
+            if len(set(shape.sources)) < 2 or shape.name in ("direct", "pipe", "union"):
+                continue
+            tried += 1
+            feeds = [[Mark(FLUSH, 1 if source else 2), Mark(BARRIER, 1)] for source in range(len(shape.sources))]
+            with pytest.raises(OperatorError) as caught:
+                self.stream(shape, feeds)
+            assert "FLUSH" in str(caught.value)
+            assert shape.name in str(caught.value)
+        assert tried
+
+    @needs("streams")
+    def test_stream_snapshot_and_restore(self) -> None:
+        """A run that is cut at a barrier and goes on in another operator gives what an uncut run gives."""
+        for shape in self.on_streams((*PASSING, *HOLDING)):
+            before: list[list[Any]] = []
+            after: list[list[Any]] = []
+            for source in range(len(shape.sources)):
+                values = [number + 10 * source for number in range(6)]
+                records = values if shape.name in _NAMES else [(0, source, value) for value in values]
+                made = [shaped(shape, record, number) for number, record in enumerate(records)]
+                before.append([*made[:3], Mark(BARRIER, 1)])
+                after.append([*made[3:], Mark(FLUSH, 1)])
+            whole = self.stream(shape, [[*first[:-1], *then] for first, then in zip(before, after, strict=True)])[0]
+            cut = self._cut(shape, before, after)
+            for target, items in whole.items():
+                assert sorted(map(repr, flat(items))) == sorted(map(repr, flat(cut[target]))), f"{shape}: {target}"
+
+    def _cut(self, shape: Shape, before: list[list[Any]], after: list[list[Any]]) -> dict[int, list[Item]]:
+        def exchange(feeds: list[list[Any]]) -> Exchange:
+            return Exchange(
+                name=shape.name, sources=shape.sources, targets=shape.targets, feeds=feeds, options=shape.options,
+                inputs=shape.inputs, mode="stream", workers=4,
+            )  # fmt: skip
+
+        def worker(env: LocalEnv) -> dict[int, list[Item]]:
+            first = exchange([[*feed, *later] for feed, later in zip(before, after, strict=True)])
+            got: dict[int, list[Item]] = {}
+            with env.network.step("first", shape.name) as step:
+                operator = self.make_operators().create(context_of(first, env, step))
+                state: list[bytes | None] = []
+                waiting = {target for target, where in enumerate(shape.targets) if where == env.worker_id}
+
+                def note(target: int, item: Item) -> None:
+                    if item.kind == BARRIER:
+                        waiting.discard(target)
+                        if not waiting:
+                            state.append(operator.snapshot())
+                    elif not state and target in waiting:
+                        got.setdefault(target, []).append(item)
+
+                drive(operator, env, first, note)
+                operator.close()
+            with env.network.step("second", shape.name) as step:
+                again = self.make_operators().create(context_of(exchange(after), env, step))
+                if state and state[0] is not None:
+                    again.restore(state[0])
+                rest = drive(again, env, exchange(after))
+                again.close()
+            return {target: got.get(target, []) + items for target, items in rest.items()}
+
+        parts = LocalCluster(4, self.transport, deadline_s=self.deadline_s).run(worker)
+        return {target: items for part in parts for target, items in part.items()}
+
+
+_NAMES = {shape.name for shape in HOLDING}
+
+
+def _parts(batch: list[Any]) -> list[Any]:
+    return [record for part in batch for record in part]
+
+
+def _inputs(shape: Shape, target: int) -> int:
+    """How many sources send to a target."""
+    if shape.name in ("direct", "pipe"):
+        return 1
+    if shape.name == "union":
+        return 2
+    return len(shape.sources)
+
+
+def _segments(items: Sequence[Item]) -> list[list[Any]]:
+    found: list[list[Any]] = [[]]
+    for item in items:
+        if item.kind == HeaderKind.DATA:
+            found[-1] += list(item.value)
+        elif item.kind == FLUSH:
+            found.append([])
+    return found
+
+
+def _model(shape: Shape, records: list[Any]) -> Any:
+    """What plain Python says a target gets of these records."""
+    n = len(shape.targets)
+    if shape.name == "keyed_reduce":
+        sums: dict[Any, int] = {}
+        for key, value in records:
+            sums[key] = sums.get(key, 0) + value
+        return lambda target: sorted(pair for pair in sums.items() if task_of_key(pair[0], n) == target)
+    if shape.name == "count_by_value":
+        counts = Counter(records)
+        return lambda target: sorted(pair for pair in counts.items() if task_of_key(pair[0], n) == target)
+    if shape.name == "reduce_scatter":
+        return lambda target: [sum(batch[target] for batch in records)] if records else []
+    return lambda target: [sum(records)] if records else []

@@ -30,9 +30,9 @@ def nobody(monkeypatch):
 
 
 def test_configured_then_xdg_then_home(monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", "/home/me")
-    assert state_folder() == Path("/home/me/.local/state/twister2")
-    assert state_folder("~/jobs") == Path("/home/me/jobs")
+    monkeypatch.setenv("HOME", "/somewhere/me")
+    assert state_folder() == Path("/somewhere/me/.local/state/twister2")
+    assert state_folder("~/jobs") == Path("/somewhere/me/jobs")
     monkeypatch.setenv("XDG_STATE_HOME", "/xdg")
     assert state_folder() == Path("/xdg/twister2")
     monkeypatch.chdir(tmp_path)
@@ -49,9 +49,9 @@ def test_without_home_the_system_is_asked(monkeypatch, home):
 
 
 def test_a_relative_xdg_folder_is_passed_over(monkeypatch):
-    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("HOME", "/somewhere/me")
     monkeypatch.setenv("XDG_STATE_HOME", "state")
-    assert state_folder() == Path("/home/me/.local/state/twister2")
+    assert state_folder() == Path("/somewhere/me/.local/state/twister2")
 
 
 def test_a_user_without_a_home_is_told_what_to_set(nobody, monkeypatch, tmp_path):

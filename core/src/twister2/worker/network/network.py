@@ -7,15 +7,13 @@ import select
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
-from zlib import crc32
 
 from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import DeadlineError, NetworkError, StepAbortedError, StepMismatchError, Twister2Error
-from twister2.spec.network import Fingerprint, Group, Network, Port, Step
 from twister2.worker.callers import caller_line
-from twister2.worker.network import objects
+from twister2.worker.network.grouping import Grouping
 from twister2.worker.network.ports import ChannelPort
-from twister2.worker.network.steps import NumberedStep, fingerprint_of, mismatch
+from twister2.worker.network.steps import NumberedStep, fingerprint_of, half_known, left_open, mismatch
 from twister2.worker.network.wire import Message, pack, unpack
 
 if TYPE_CHECKING:
@@ -23,11 +21,13 @@ if TYPE_CHECKING:
 
     from twister2.config.job import NetworkConfig
     from twister2.spec.batch import Buffer
-    from twister2.spec.collectives import Collectives
     from twister2.spec.comm import Transport
     from twister2.spec.memory import MemoryService, Reservation
+    from twister2.spec.network import Fingerprint, Group, Port, Step
     from twister2.worker.link import Link
     from twister2.worker.network.codec import Encoded
+    from twister2.worker.network.collectives import GroupCollectives
+    from twister2.worker.network.collectives.requests import OpenCall
     from twister2.worker.network.forming import Pairs
     from twister2.worker.network.steps import Receiver
 
@@ -38,14 +38,12 @@ _BURST = 64
 """Messages taken from one transport before the next one has its turn."""
 _HOLD_STEP = 1 << 20
 """Bytes by which what waits to be received may change before the memory service is told."""
-_FIRST_OWN_GROUP = 1 << 31
-"""Groups made without communication have numbers from here."""
 
 
-class WorkerNetwork(Network):
+class WorkerNetwork(Grouping):
     """See :class:`twister2.spec.network.Network`. Not thread-safe: one thread runs the steps."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - made in one place
         self,
         link: Link,
         size: int,
@@ -59,7 +57,7 @@ class WorkerNetwork(Network):
     ) -> None:
         self.worker_id = link.worker_id
         self.attempt = link.attempt
-        self.world = Group(0, tuple(range(size)))
+        super().__init__(size, hosts)
         self.link = link
         self.window_messages = config.window_messages
         self.window_bytes = config.window_mb << 20
@@ -69,14 +67,10 @@ class WorkerNetwork(Network):
         self._transports = tuple(transports)
         self._routes = dict(routes)
         self._numbers: dict[int, int] = {}
-        self._groups_made: dict[tuple[int, ...], int] = {}
-        self._next_group = 1
-        self.hosts = dict(hosts or {})
         here = self.hosts.get(self.worker_id, "")
         neighbours = sum(self.hosts.get(worker, "") == here for worker in range(size))
         self.crowded = neighbours > len(os.sched_getaffinity(0))
         """Whether this host has more workers than cores: who polls yields to the others."""
-        self._collectives: dict[Group, Collectives] = {}
         self._open: dict[tuple[int, int], NumberedStep] = {}
         self._future: dict[tuple[int, int], list[Message]] = {}
         self._outbox: dict[int, deque[tuple[NumberedStep, list[Buffer], bool]]] = {}
@@ -86,6 +80,10 @@ class WorkerNetwork(Network):
         self._held = 0
         self._held_told = 0
         self._room: Reservation | None = memory.reserve("network: received, not taken yet") if memory else None
+        self.open_calls: list[OpenCall] = []
+        """Collective calls that were started and are not complete: they go on whenever the network progresses."""
+        self.polled = 0
+        """Calls that are waited for and that nothing wakes this worker for."""
         self.stale_messages = 0
         """Messages of past steps and attempts that were dropped."""
 
@@ -119,6 +117,19 @@ class WorkerNetwork(Network):
         finally:
             self._forget(step)
         self.link.leave_step(step.group, step.number)
+
+    def ended(self, step: NumberedStep) -> bool:
+        """End a step whose body is over if what it sent has left; never waits."""
+        if (self._outbox or step.sends) and not self._has_left(step):
+            return False
+        self._forget(step)
+        self.link.leave_step(step.group, step.number)
+        return True
+
+    def note_again(self, step: NumberedStep) -> None:
+        """This worker is in an earlier step than the last one it began."""
+        if step.number + 1 != self._numbers[step.group.number]:
+            self.link.enter_step(step.group, step.number, step.fingerprint)
 
     def fail_step(self, step: NumberedStep, error: Twister2Error | None) -> None:
         """The step's body raised: tell the master, once."""
@@ -269,6 +280,9 @@ class WorkerNetwork(Network):
                     self._dispatch(unpack(received.peer, received.frames))
             if self._outbox and self._flush():
                 moved = True
+            for call in tuple(self.open_calls) if self.open_calls else ():
+                if call.advance():
+                    moved = True
         except Twister2Error as error:
             self.give_up(error)
             raise
@@ -345,17 +359,7 @@ class WorkerNetwork(Network):
             self.check()
         except StepMismatchError as told:
             return told
-        peer = error.details.get("peer", "?")
-        mine = step.fingerprint
-        return StepMismatchError(
-            f"workers {self.worker_id} and {peer} do different things in step {step.number} "
-            f"of group {step.group.number}",
-            why=f"worker {self.worker_id} is in '{mine.kind} {mine.shape}' ({mine.line}), "
-            f"worker {peer} is not ({error.what})",
-            remedy="let all workers make the same collective calls in the same order, with the same shapes",
-            where=mine.line,
-            details={"lines": {str(self.worker_id): mine.line}, "peer": peer},
-        )
+        return half_known(error, step)
 
     # -- waiting ---------------------------------------------------------------------------------------------------
 
@@ -368,7 +372,7 @@ class WorkerNetwork(Network):
             for descriptor in set(descriptors) - {None, -1}:
                 assert descriptor is not None
                 self._poller.register(descriptor, select.POLLIN)
-        if None in descriptors or self._outbox:
+        if None in descriptors or self._outbox or self.polled or any(call.polled for call in self.open_calls):
             timeout_s = min(timeout_s, 0.001)
         self._poller.poll(max(0.0, timeout_s) * 1000)
         self.link.poll()
@@ -384,14 +388,14 @@ class WorkerNetwork(Network):
         began = clock()
         spin_until = began + self.spin_s
         noted = ""
-        pause = 0.0005
+        pause = 0.0001
         try:
             while True:
                 if self.progress():
                     if ready():
                         return
                     spin_until = clock() + self.spin_s
-                    pause = 0.0005
+                    pause = 0.0001
                     continue
                 if ready():
                     return
@@ -418,80 +422,6 @@ class WorkerNetwork(Network):
             if noted:
                 self.link.waiting("")
 
-    # -- small objects and groups ----------------------------------------------------------------------------------
-
-    def broadcast_object(self, value: Any, root: int = 0, *, group: Group | None = None, what: str = "") -> Any:
-        group = group or self.world
-        with self.step("broadcast_object", f"{what} from {root}", group=group) as step:
-            return objects.broadcast(self, step, value, root, what)
-
-    def exchange_objects(self, value: Any, *, group: Group | None = None, what: str = "") -> list[Any]:
-        group = group or self.world
-        with self.step("exchange_objects", what, group=group) as step:
-            return objects.exchange(self, step, value, what)
-
-    def split(self, color: int | str | None, *, group: Group | None = None) -> Group | None:
-        parent = group or self.world
-        with self.step("split", group=parent) as step:
-            colors = objects.exchange(self, step, (color, self._next_group), "split")
-        first = max(number for _, number in colors)
-        order = sorted({one for one, _ in colors if one is not None}, key=lambda one: (str(type(one)), one))
-        self._next_group = first + len(order)
-        if color is None:
-            return None
-        members = (worker for worker, (one, _) in zip(parent.members, colors, strict=True) if one == color)
-        return self._told(Group(first + order.index(color), tuple(sorted(members))))
-
-    def group(self, members: Sequence[int]) -> Group:
-        """The sub-group of these worker ids in this order, made without communication.
-
-        Members that call it equally often with the same ids get the same group.
-        """
-        ids = tuple(members)
-        if not ids or len(set(ids)) != len(ids) or not set(ids) <= set(self.world.members):
-            raise NetworkError(
-                f"{list(ids)} is no group",
-                why="a group is made of different worker ids of this attempt",
-                remedy=f"use ids from 0 to {self.world.size - 1}, each at most once",
-            )
-        if self.worker_id not in ids:
-            raise NetworkError(
-                f"worker {self.worker_id} is not in the group {list(ids)}",
-                why="only members call group()",
-                remedy="call it on the members only, or use split()",
-            )
-        made = self._groups_made[ids] = self._groups_made.get(ids, 0) + 1
-        return self._told(Group(_FIRST_OWN_GROUP | crc32(repr((ids, made)).encode()) & (_FIRST_OWN_GROUP - 1), ids))
-
-    def split_by_host(self, *, group: Group | None = None) -> Group:
-        here = self.split(self.hosts.get(self.worker_id, ""), group=group)
-        assert here is not None
-        return here
-
-    def collectives(self, group: Group | None = None) -> Collectives:
-        from twister2.worker.network.collectives import GroupCollectives
-
-        group = group or self.world
-        known = self._collectives.get(group)
-        if known is None:
-            known = self._collectives[group] = GroupCollectives(self, group)
-        return known
-
-    def empty_shared(self, shape: int | Sequence[int], dtype: Any = "float64") -> Any:
-        import numpy
-
-        count, kind = int(numpy.prod(shape)), numpy.dtype(dtype)
-        for transport in self._transports:
-            memory = transport.allocate(count * kind.itemsize)
-            if memory is not None:
-                return numpy.frombuffer(memory, kind, count).reshape(shape)
-        return numpy.empty(shape, kind)
-
-    def _told(self, group: Group) -> Group:
-        """Tell the master who is in it: the others may return while its members are in a step."""
-        self.link.post("group", {"number": group.number, "members": list(group.members)})
-        return group
-
     # -- transports ------------------------------------------------------------------------------------------------
 
     def transport_of(self, peer: int) -> Transport:
@@ -504,18 +434,43 @@ class WorkerNetwork(Network):
         """
         return None if self._pairs is None else self._pairs.common(members)
 
+    def _make_collectives(self, group: Group) -> GroupCollectives:
+        from twister2.worker.network.collectives import GroupCollectives
+
+        return GroupCollectives(self, group)
+
+    def empty_shared(self, shape: int | Sequence[int], dtype: Any = "float64") -> Any:
+        import numpy
+
+        count, kind = int(numpy.prod(shape)), numpy.dtype(dtype)
+        for transport in self._transports:
+            memory = transport.allocate(count * kind.itemsize)
+            if memory is not None:
+                return numpy.frombuffer(memory, kind, count).reshape(shape)
+        return numpy.empty(shape, kind)
+
     @property
     def transports(self) -> tuple[Transport, ...]:
         """The transports in use, in the job's order of preference."""
         return self._transports
 
     def close(self, *, aborted: bool = False, deadline_s: float = 2.0) -> None:
-        """Close all transports; the first error is raised after all were closed. Idempotent."""
+        """Close all transports; the first error is raised after all were closed. Idempotent.
+
+        :raises OperatorError: the program leaves collective calls open, which others may wait for.
+        """
         transports, self._transports = self._transports, ()
+        first: Exception | None = None
+        if self.open_calls and not aborted:
+            first = left_open(self.open_calls[0].step)
+            aborted = True
+        self.open_calls.clear()
+        for collectives in self._collectives.values():
+            collectives.close()
+        self._collectives.clear()
         self._routes.clear()
         if self._room is not None:
             self._room.release()
-        first: Exception | None = None
         for transport in transports:
             try:
                 transport.close(aborted=aborted, deadline_s=deadline_s)

@@ -6,7 +6,7 @@ import traceback
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
-from twister2.spec.errors import StepAbortedError, StepMismatchError, Twister2Error, UserCodeError
+from twister2.spec.errors import OperatorError, StepAbortedError, StepMismatchError, Twister2Error, UserCodeError
 from twister2.spec.network import Fingerprint, Group, Step
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class NumberedStep(Step):
         self.sends: list[Any] = []
         """Messages whose frames a transport still needs."""
 
-    def __enter__(self) -> Step:
+    def __enter__(self) -> NumberedStep:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -119,4 +119,28 @@ def mismatch(me: int, step: NumberedStep, message: Message) -> StepMismatchError
         remedy="let all workers make the same collective calls in the same order, with the same shapes",
         where=mine.line,
         details={"lines": {str(me): mine.line, str(message.peer): line}},
+    )
+
+
+def half_known(error: StepMismatchError, step: NumberedStep) -> StepMismatchError:
+    """The error for a mismatch that a transport found and the master did not explain: names this worker's line."""
+    me, peer, mine = step.network.worker_id, error.details.get("peer", "?"), step.fingerprint
+    return StepMismatchError(
+        f"workers {me} and {peer} do different things in step {step.number} of group {step.group.number}",
+        why=f"worker {me} is in '{f'{mine.kind} {mine.shape}'.strip()}' ({mine.line}), "
+        f"worker {peer} is not ({error.what})",
+        remedy="let all workers make the same collective calls in the same order, with the same shapes",
+        where=mine.line,
+        details={"lines": {str(me): mine.line}, "peer": peer},
+    )
+
+
+def left_open(step: NumberedStep) -> OperatorError:
+    """The error for a program that ends without having waited for a call that it started."""
+    mine = step.fingerprint
+    return OperatorError(
+        f"worker {step.network.worker_id} ended with an open call: {mine.kind}, step {step.number}",
+        why="it was started, and not waited for; other members may wait for this one in it",
+        remedy="call wait() on every request before the function returns",
+        where=mine.line,
     )

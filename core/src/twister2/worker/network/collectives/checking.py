@@ -44,9 +44,9 @@ class Plan:
         "combine",
         "dtype",
         "equal",
-        "nbytes",
         "n_receive",
         "n_send",
+        "nbytes",
         "road",
         "shape",
         "whole",
@@ -108,8 +108,9 @@ def make_plan(call: Call, send: Any, receive: Any, rank: int, size: int) -> Plan
             why=f"the operations are {', '.join(OPERATIONS)}",
             remedy="use one of them",
         )
-    if operation in _ROOTED and not (isinstance(call.root, int) and 0 <= call.root < size):
-        _wrong(call, f"root {call.root!r} is not in the group", f"ranks in the group go from 0 to {size - 1}")
+    root: object = call.root  # callers need not check types
+    if operation in _ROOTED and not (isinstance(root, int) and 0 <= root < size):
+        _wrong(call, f"root {root!r} is not in the group", f"ranks in the group go from 0 to {size - 1}")
     plan = Plan()
     plan.call = call
     at_root = operation in _ROOTED and rank == call.root
@@ -302,7 +303,7 @@ def _digest(value: object) -> str:
     return blake2b(repr(value).encode(), digest_size=6).hexdigest()
 
 
-def _counts(call: Call, name: str, counts: Sequence[int], size: int, n: int, array: str) -> None:
+def _counts(call: Call, name: str, counts: Sequence[Any], size: int, n: int, array: str) -> None:
     if len(counts) != size:
         _sizes(call, f"{name} has {len(counts)} entries", f"one for each of the {size} members")
     if any(not isinstance(count, (int, np.integer)) or count < 0 for count in counts):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from twister2.spec.errors import OperatorError
 from twister2.worker.network.collectives import moving, reducing
@@ -19,7 +19,9 @@ PIPELINED = 1 << 20
 CROWD = 8
 """Members from which trees beat sending directly."""
 
-ALGORITHMS: dict[str, dict[str, Callable[..., Iterator[None]]]] = {
+Algorithm: TypeAlias = "Callable[..., Iterator[None]]"
+
+ALGORITHMS: dict[str, dict[str, Algorithm]] = {
     "barrier": {"dissemination": moving.barrier_dissemination},
     "broadcast": {
         "tree": moving.broadcast_tree,
@@ -118,40 +120,76 @@ _REDUCTIONS = frozenset({"reduce", "allreduce", "scan", "exscan", "reduce_scatte
 
 def by_messages(x: Any, plan: Plan, send: Any, receive: Any) -> Iterator[None] | None:
     """The generator that does the call among the members of ``x``; arrays are flat. None: it is done already."""
-    call, operation = plan.call, plan.call.operation
-    function = ALGORITHMS[operation][plan.algorithm]
-    combine = plan.combine
-    if operation == "allreduce":
-        if x.size == 1:
-            if send is not None:
-                receive[:] = send
-            return None
-        return function(x, receive if send is None else send, receive, combine)
-    if operation == "barrier":
-        return function(x)
-    if operation == "broadcast":
-        return function(x, receive, call.root)
-    if operation == "reduce":
-        data = receive if receive is not None else send.copy()
-        if receive is not None and send is not None:
-            data[:] = send
-        return function(x, data, combine, call.root)
-    if operation in ("scan", "exscan"):
-        exclusive = operation == "exscan"
-        if function is reducing.scan_chain and plan.whole:
-            function = reducing.scan_chain_whole
-        if exclusive and x.rank == 0 and send is not None:
-            receive = send.copy()  # the caller's stays untouched
-        elif send is not None:
-            receive[:] = send
-        return function(x, receive, combine, exclusive)
-    if operation == "reduce_scatter":
-        counts = call.receive_counts or [receive.size] * x.size
-        return function(x, send, receive, counts, combine)
-    if operation == "gather":
-        return function(x, send, receive, call.root, call.receive_counts)
-    if operation == "scatter":
-        return function(x, send, receive, call.root, call.send_counts)
-    if operation == "allgather":
-        return function(x, send, receive, call.receive_counts)
-    return function(x, send, receive, call.send_counts, call.receive_counts)
+    operation = plan.call.operation
+    return _MAKERS[operation](ALGORITHMS[operation][plan.algorithm], x, plan, send, receive)
+
+
+def _barrier(function: Algorithm, x: Any, plan: Plan, send: Any, receive: Any) -> Iterator[None]:
+    return function(x)
+
+
+def _broadcast(function: Algorithm, x: Any, plan: Plan, send: Any, receive: Any) -> Iterator[None]:
+    return function(x, receive, plan.call.root)
+
+
+def _allreduce(function: Algorithm, x: Any, plan: Plan, send: Any, receive: Any) -> Iterator[None] | None:
+    if x.size > 1:
+        return function(x, receive if send is None else send, receive, plan.combine)
+    if send is not None:
+        receive[:] = send
+    return None
+
+
+def _reduce(function: Algorithm, x: Any, plan: Plan, send: Any, receive: Any) -> Iterator[None]:
+    if receive is None:
+        receive = send.copy()
+    elif send is not None:
+        receive[:] = send
+    return function(x, receive, plan.combine, plan.call.root)
+
+
+def _scan(function: Algorithm, x: Any, plan: Plan, send: Any, receive: Any) -> Iterator[None]:
+    exclusive = plan.call.operation == "exscan"
+    if function is reducing.scan_chain and plan.whole:
+        function = reducing.scan_chain_whole
+    if exclusive and x.rank == 0 and send is not None:
+        receive = send.copy()  # the caller's stays untouched
+    elif send is not None:
+        receive[:] = send
+    return function(x, receive, plan.combine, exclusive)
+
+
+def _reduce_scatter(function: Algorithm, x: Any, plan: Plan, send: Any, receive: Any) -> Iterator[None]:
+    counts = plan.call.receive_counts or [receive.size] * x.size
+    return function(x, send, receive, counts, plan.combine)
+
+
+def _gather(function: Algorithm, x: Any, plan: Plan, send: Any, receive: Any) -> Iterator[None]:
+    return function(x, send, receive, plan.call.root, plan.call.receive_counts)
+
+
+def _scatter(function: Algorithm, x: Any, plan: Plan, send: Any, receive: Any) -> Iterator[None]:
+    return function(x, send, receive, plan.call.root, plan.call.send_counts)
+
+
+def _allgather(function: Algorithm, x: Any, plan: Plan, send: Any, receive: Any) -> Iterator[None]:
+    return function(x, send, receive, plan.call.receive_counts)
+
+
+def _alltoall(function: Algorithm, x: Any, plan: Plan, send: Any, receive: Any) -> Iterator[None]:
+    return function(x, send, receive, plan.call.send_counts, plan.call.receive_counts)
+
+
+_MAKERS: dict[str, Callable[..., Iterator[None] | None]] = {
+    "barrier": _barrier,
+    "broadcast": _broadcast,
+    "reduce": _reduce,
+    "allreduce": _allreduce,
+    "scan": _scan,
+    "exscan": _scan,
+    "reduce_scatter": _reduce_scatter,
+    "gather": _gather,
+    "allgather": _allgather,
+    "scatter": _scatter,
+    "alltoall": _alltoall,
+}

@@ -16,6 +16,7 @@ from twister2.spec.errors import NetworkError, StepMismatchError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from twister2.spec.batch import Buffer
     from twister2.worker.network.network import WorkerNetwork
     from twister2.worker.network.steps import NumberedStep
     from twister2.worker.network.wire import Message
@@ -78,7 +79,7 @@ class Exchange:
 
     def send(self, rank: int, array: Any) -> None:
         """Send the bytes of a contiguous array, which must not change before the step ends or the receiver answers."""
-        size = array.nbytes
+        size: int = array.nbytes
         sequence = self._sent[rank] = self._sent.get(rank, 0) + 1
         debts = self._debts.bytes
         debt = debts[rank] = debts.get(rank, 0) + size + WINDOW // MANY
@@ -86,7 +87,7 @@ class Exchange:
         if debt >= WINDOW and rank not in self._owed:
             self._owed.add(rank)
             asks = 1
-        buffers = [memoryview(array.view(np.uint8))] if size else []
+        buffers: list[Buffer] = [memoryview(array.view(np.uint8))] if size else []
         self._network.post(
             self._step, self.members[rank], (DATA, EDGE, self.rank, rank, sequence, asks), (0, b"", buffers, size)
         )

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.collectives import OPERATIONS, Call, Collectives
+from twister2.spec.collectives import OPERATIONS, Call, Collectives, Request
 from twister2.spec.errors import OperatorError, Twister2Error
+from twister2.worker.callers import caller_line
 from twister2.worker.network.collectives import choice
 from twister2.worker.network.collectives.checking import HOSTS, MESSAGES, NATIVE, Plan, make_plan
 from twister2.worker.network.collectives.exchange import EDGE, Debts, Exchange
-from twister2.worker.network.collectives.native import NativeRoad, common_transport
-from twister2.worker.network.collectives.requests import Running
-from twister2.worker.callers import caller_line
+from twister2.worker.network.collectives.moving import barrier_dissemination
+from twister2.worker.network.collectives.native import NativeRoad, common_transport, waits_natively
+from twister2.worker.network.collectives.requests import OpenCall, Running
+from twister2.worker.network.steps import as_failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from twister2.spec.network import Group
     from twister2.worker.network.network import WorkerNetwork
+    from twister2.worker.network.steps import NumberedStep
 
 FORMS = 1000
 """Calls whose last form is remembered."""
@@ -46,11 +49,27 @@ class GroupCollectives(Collectives):
                 assert self._native is not None
                 self._native.run(plan, send, receive, step)
                 return
-            running = Running(self._begin(plan, send, receive, step))
+            running = self._begin(plan, send, receive, step)
             network.wait_until(running.advance, running.what)
 
-    def start(self, call: Call, send: Any = None, receive: Any = None) -> Any:
-        raise OperatorError("start is not there yet", why="", remedy="")
+    def start(self, call: Call, send: Any = None, receive: Any = None) -> Request:
+        plan = self._recent.get(id(call))
+        if plan is None or not plan.fits(send, receive):
+            plan = self._plan(call, send, receive)
+        network = self._network
+        step = network.numbered(self.group, plan.known_at(caller_line()))
+        try:
+            if plan.road == NATIVE:
+                assert self._native is not None
+                advance = self._native.start(plan, send, receive, step)
+                what = waits_natively(step)
+            else:
+                running = self._begin(plan, send, receive, step)
+                advance, what = running.advance, running.what
+        except BaseException as error:
+            network.fail_step(step, as_failure(error, step))
+            raise
+        return OpenCall(network, step, advance, what, (send, receive), polled=plan.road != MESSAGES)
 
     def algorithms(self, operation: str) -> Sequence[str]:
         if operation not in OPERATIONS:
@@ -82,14 +101,14 @@ class GroupCollectives(Collectives):
         return plan
 
     def _choose_road(self, plan: Plan) -> None:
-        native = self._native
-        named = plan.call.algorithm
+        call, native = plan.call, self._native
         plan.road = MESSAGES
-        if named in ("", NATIVE) and native is not None and not plan.whole and native.takes(plan):
+        natively = call.algorithm in ("", NATIVE) and native is not None and not plan.whole
+        if natively and native is not None and native.takes(call, plan.dtype, plan.nbytes):
             plan.road = NATIVE
-        if named in (NATIVE, HOSTS) and plan.road != named:
+        if call.algorithm in (NATIVE, HOSTS) and plan.road != call.algorithm:
             raise OperatorError(
-                f"{plan.call.operation} cannot go the road '{named}' here",
+                f"{call.operation} cannot go the road '{call.algorithm}' here",
                 why="no transport of this group offers it for this call",
                 remedy="leave the algorithm to the system",
             )
@@ -98,25 +117,31 @@ class GroupCollectives(Collectives):
         """Find out, at the first use of the group and together with all members, what its transports can do."""
         if self._formed:
             return
-        transport = common_transport(self._network, self.group.members)
-        if transport is not None and transport.facts.native:
-            network = self._network
+        network, members = self._network, self.group.members
+        transport = common_transport(network, members)
+        if transport is not None:
             with network.step(operation, f"{shape} (first use)".lstrip(), group=self.group, line=caller_line()) as step:
                 exchange = self._exchange(step)
-                running = Running((exchange, choice.moving.barrier_dissemination(exchange), step))
+                running = Running(exchange, barrier_dissemination(exchange), step)
                 network.wait_until(running.advance, running.what)
-                native = transport.native(self.group.members)
+                native = transport.native(members)
             if native is not None:
-                self._native = NativeRoad(network, self.group, native)
+                self._native = NativeRoad(network, native)
         self._formed = True
 
-    def _exchange(self, step: Any) -> Exchange:
+    def close(self) -> None:
+        """The group is not used any more."""
+        native, self._native = self._native, None
+        if native is not None:
+            native.close()
+
+    def _exchange(self, step: NumberedStep) -> Exchange:
         exchange = Exchange(self._network, step, self.rank, self._debts)
         self._network.attach(step, EDGE, exchange)
         return exchange
 
-    def _begin(self, plan: Plan, send: Any, receive: Any, step: Any) -> Any:
+    def _begin(self, plan: Plan, send: Any, receive: Any, step: NumberedStep) -> Running:
         exchange = self._exchange(step)
         flat_send = None if send is None or send is receive else send.reshape(-1)
         flat_receive = None if receive is None else receive.reshape(-1)
-        return exchange, choice.by_messages(exchange, plan, flat_send, flat_receive), step
+        return Running(exchange, choice.by_messages(exchange, plan, flat_send, flat_receive), step)

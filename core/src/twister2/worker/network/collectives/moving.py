@@ -59,6 +59,7 @@ def tree_of(rank: int, size: int, root: int) -> tuple[int, list[int]]:
 
 
 def broadcast_tree(x: Any, data: Any, root: int) -> Iterator[None]:
+    """Binomial tree."""
     parent, children = tree_of(x.rank, x.size, root)
     if parent >= 0:
         yield from x.into(parent, data)
@@ -78,6 +79,7 @@ def broadcast_chain(x: Any, data: Any, root: int) -> Iterator[None]:
 
 
 def broadcast_direct(x: Any, data: Any, root: int) -> Iterator[None]:
+    """From the root to everybody."""
     if x.rank == root:
         for rank in range(x.size):
             if rank != root:
@@ -87,6 +89,7 @@ def broadcast_direct(x: Any, data: Any, root: int) -> Iterator[None]:
 
 
 def gather_direct(x: Any, send: Any, receive: Any, root: int, counts: Sequence[int] | None) -> Iterator[None]:
+    """From everybody to the root."""
     if x.rank != root:
         for piece in pieces(send):
             x.send(root, piece)
@@ -124,6 +127,7 @@ def _subtree(me: int, size: int) -> int:
 
 
 def scatter_direct(x: Any, send: Any, receive: Any, root: int, counts: Sequence[int] | None) -> Iterator[None]:
+    """From the root to everybody."""
     if x.rank != root:
         for piece in pieces(receive):
             yield from x.into(root, piece)
@@ -189,6 +193,7 @@ def allgather_bruck(x: Any, send: Any, receive: Any, counts: Sequence[int] | Non
 
 
 def allgather_direct(x: Any, send: Any, receive: Any, counts: Sequence[int] | None) -> Iterator[None]:
+    """From everybody to everybody."""
     parts = blocks(receive, counts or [send.size] * x.size)
     for distance in range(1, x.size):
         for piece in pieces(send):

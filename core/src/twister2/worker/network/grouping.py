@@ -1,0 +1,110 @@
+"""Groups of a network: making them, small objects among their members, and their collectives on arrays."""
+
+from __future__ import annotations
+
+import weakref
+from abc import abstractmethod
+from collections import deque
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+from twister2.spec.errors import NetworkError
+from twister2.spec.network import Group, Network
+from twister2.worker.network import objects
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from twister2.worker.link import Link
+    from twister2.worker.network.collectives import GroupCollectives
+
+_FIRST_OWN_GROUP = 1 << 31
+"""Groups made without communication have numbers from here."""
+
+
+class Grouping(Network):
+    """What a network does for groups, by its steps and ports."""
+
+    link: Link
+
+    def __init__(self, size: int, hosts: Mapping[int, str] | None) -> None:
+        self.world = Group(0, tuple(range(size)))
+        self.hosts = dict(hosts or {})
+        self._next_group = 1
+        self._groups_made: dict[tuple[int, ...], int] = {}
+        self._collectives: dict[Group, GroupCollectives] = {}
+        self._unused: deque[int] = deque()
+        """Numbers of groups that the program has dropped."""
+
+    def broadcast_object(self, value: Any, root: int = 0, *, group: Group | None = None, what: str = "") -> Any:
+        group = group or self.world
+        with self.step("broadcast_object", f"{what} from {root}", group=group) as step:
+            return objects.broadcast(self, step, value, root, what)
+
+    def exchange_objects(self, value: Any, *, group: Group | None = None, what: str = "") -> list[Any]:
+        group = group or self.world
+        with self.step("exchange_objects", what, group=group) as step:
+            return objects.exchange(self, step, value, what)
+
+    def split(self, color: int | str | None, *, group: Group | None = None) -> Group | None:
+        parent = group or self.world
+        with self.step("split", group=parent) as step:
+            colors = objects.exchange(self, step, (color, self._next_group), "split")
+        first = max(number for _, number in colors)
+        order = sorted({one for one, _ in colors if one is not None}, key=lambda one: (str(type(one)), one))
+        self._next_group = first + len(order)
+        if color is None:
+            return None
+        members = (worker for worker, (one, _) in zip(parent.members, colors, strict=True) if one == color)
+        return self._told(Group(first + order.index(color), tuple(sorted(members))))
+
+    def group(self, members: Sequence[int]) -> Group:
+        """The sub-group of these worker ids in this order, made without communication.
+
+        Members that call it equally often with the same ids get the same group.
+        """
+        ids = tuple(members)
+        if not ids or len(set(ids)) != len(ids) or not set(ids) <= set(self.world.members):
+            raise NetworkError(
+                f"{list(ids)} is no group",
+                why="a group is made of different worker ids of this attempt",
+                remedy=f"use ids from 0 to {self.world.size - 1}, each at most once",
+            )
+        if self.worker_id not in ids:
+            raise NetworkError(
+                f"worker {self.worker_id} is not in the group {list(ids)}",
+                why="only members call group()",
+                remedy="call it on the members only, or use split()",
+            )
+        made = self._groups_made[ids] = self._groups_made.get(ids, 0) + 1
+        return self._told(Group(_FIRST_OWN_GROUP | crc32(repr((ids, made)).encode()) & (_FIRST_OWN_GROUP - 1), ids))
+
+    def split_by_host(self, *, group: Group | None = None) -> Group:
+        here = self.split(self.hosts.get(self.worker_id, ""), group=group)
+        assert here is not None
+        return here
+
+    def collectives(self, group: Group | None = None) -> GroupCollectives:
+        group = group or self.world
+        known = self._collectives.get(group)
+        if known is None:
+            self._drop_unused()
+            # a group of its own: the program's may die, and with it the collectives
+            known = self._collectives[group] = self._make_collectives(Group(group.number, group.members))
+        return known
+
+    @abstractmethod
+    def _make_collectives(self, group: Group) -> GroupCollectives:
+        """The collectives of a group."""
+
+    def _drop_unused(self) -> None:
+        while self._unused:
+            number = self._unused.popleft()
+            for group in [group for group in self._collectives if group.number == number]:
+                self._collectives.pop(group).close()
+
+    def _told(self, group: Group) -> Group:
+        """Tell the master who is in it: the others may return while its members are in a step."""
+        self.link.post("group", {"number": group.number, "members": list(group.members)})
+        weakref.finalize(group, self._unused.append, group.number).atexit = False
+        return group

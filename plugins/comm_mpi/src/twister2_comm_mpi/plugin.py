@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from twister2.spec.collectives import OPERATIONS
 from twister2.spec.comm import CommSpec, TransportFacts
 from twister2.spec.plugin import Probe, hookimpl
 
@@ -15,7 +16,7 @@ from .config import MpiConfig
 if TYPE_CHECKING:
     from twister2.spec.comm import Transport, TransportContext
 
-FACTS = TransportFacts(worlds=("pmi1", "pmi2", "pmix", "mpiexec"))
+FACTS = TransportFacts(worlds=("pmi1", "pmi2", "pmix", "mpiexec"), native=frozenset(OPERATIONS))
 
 REMEDY = 'pip install "twister2-comm-mpi[mpich]", or load the module of your system\'s MPI'
 PROBE_TIMEOUT_S = 10

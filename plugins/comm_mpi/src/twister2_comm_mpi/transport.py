@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from twister2.spec.comm import Received, Send, Transport, TransportFacts
 from twister2.spec.errors import NetworkError
 
+from .native.group import MpiCollectives
 from .plugin import FACTS
 from .wire import ACK, ACK_FORMAT, BODY, HEAD, Head, chunks, flat, pack, unpack
 from .world import MPI, World
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from twister2.spec.batch import Buffer
+    from twister2.spec.collectives import NativeCollectives
     from twister2.spec.comm import Address, TransportContext
 
     from .config import MpiConfig
@@ -106,6 +108,7 @@ class MpiTransport(Transport):
         self._peers: dict[int, _Peer] = {}
         self._sending: list[_Sending] = []
         self._turns: collections.deque[int] = collections.deque()
+        self._groups: list[MpiCollectives] = []
         self._unasked = 0
 
     def open(self) -> Address:
@@ -174,6 +177,8 @@ class MpiTransport(Transport):
                 moved = self._advance(comm, peer, state) or moved
         except MPI.Exception as error:
             raise self._failed("receiving", error) from error
+        for group in self._groups:
+            moved = group.verify_all() or moved
         left = [sending for sending in self._sending if not sending.test()]
         moved = moved or len(left) < len(self._sending)
         self._sending = left
@@ -182,19 +187,30 @@ class MpiTransport(Transport):
     def wait_fd(self) -> int | None:
         return None
 
+    def native(self, members: Sequence[int]) -> NativeCollectives | None:
+        self._data()
+        assert self._world is not None
+        try:
+            group = MpiCollectives(self._world.group(members), members)
+        except MPI.Exception:
+            return None  # the library has no communicators left, which all members are told
+        self._groups.append(group)
+        return group
+
     def mpi_communicator(self) -> Any:
         return None if self._world is None else self._world.user
 
     def close(self, *, aborted: bool = False, deadline_s: float = 2.0) -> None:
         if self._world is None:
             return
+        aborted = aborted or any(group.broken for group in self._groups)
         deadline = time.monotonic() + deadline_s
         try:
             while not aborted and self._sending and time.monotonic() < deadline and not self._context.aborted():
                 if not self.progress():
                     time.sleep(0.0002)
             if not aborted and not self._sending and not self._context.aborted():
-                self._world.leave(deadline, self.progress)
+                self._world.leave(deadline, self.progress, self._groups)
         finally:
             # what MPI may still read or write stays referenced by its requests; without MPI_Finalize nothing waits
             self._world = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+import zlib
+from typing import TYPE_CHECKING, cast
 
 import mpi4py
 
@@ -23,13 +24,18 @@ except (ImportError, RuntimeError) as error:
     raise NetworkError("the MPI library cannot be loaded", why=str(error), remedy=REMEDY) from error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from twister2.spec.comm import TransportContext
+
+    from .native.group import MpiCollectives
 
 __all__ = ["MPI", "World"]
 
 _LEVELS = {"funneled": MPI.THREAD_FUNNELED, "serialized": MPI.THREAD_SERIALIZED, "multiple": MPI.THREAD_MULTIPLE}
+
+_TAG_MASK = 32767
+"""Largest tag that every library has."""
 
 
 class World:
@@ -62,7 +68,7 @@ class World:
                 where=f"worker {context.rank} on {context.node.host}, {MPI.Get_library_version().splitlines()[0]}",
             )
         # the order of ranks in a split is that of the keys
-        self.user = MPI.COMM_WORLD.Split(0, context.rank)
+        self.user = cast("MPI.Intracomm", MPI.COMM_WORLD.Split(0, context.rank))
         self.data = self.user.Dup()
         ids = self.data.allgather((context.rank, world_id(context.job_id, context.session, context.attempt)))
         expected = [(rank, ids[self.data.Get_rank()][1]) for rank in range(size)]
@@ -73,10 +79,21 @@ class World:
                 remedy="start every attempt with processes of its own",
             )
 
-    def leave(self, deadline: float, progress: Callable[[], bool]) -> bool:
+    def group(self, members: Sequence[int]) -> MPI.Intracomm:
+        """A communicator of these workers, in this order; collective over them."""
+        everybody = self.data.Get_group()
+        chosen = everybody.Incl(list(members))
+        try:
+            return self.data.Create_group(chosen, zlib.crc32(repr(tuple(members)).encode()) & _TAG_MASK)
+        finally:
+            chosen.Free()
+            everybody.Free()
+
+    def leave(self, deadline: float, progress: Callable[[], bool], groups: Sequence[MpiCollectives] = ()) -> bool:
         """Finalize together with all others; False, and nothing was done, when they did not come in time.
 
         :param progress: called while waiting, so that what others still send is taken from them.
+        :param groups: what held requests of the library.
         """
         request = self.data.Ibarrier()
         while not request.Test():
@@ -86,6 +103,8 @@ class World:
             time.sleep(0.0002)
         while progress() and time.monotonic() < deadline:
             pass  # messages that nobody reads: some libraries finalize only what is empty
+        for group in groups:
+            group.release()
         MPI.Finalize()
         return True
 

@@ -1,0 +1,145 @@
+"""How each collective is started on a communicator. Buffers are checked by the caller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..world import MPI
+from .types import part, reduction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twister2.spec.collectives import Call
+
+    from .checks import Counts
+
+_VARIES = 0x5DEECE66D
+_MASK = (1 << 64) - 1
+
+
+def variant(call: Call) -> int:
+    """What a call with counts adds to the fingerprint: it is another one for MPI than the same without counts."""
+    operation = call.operation
+    if operation == "alltoall":
+        return 0 if call.send_counts is None and call.receive_counts is None else _VARIES
+    if operation in ("allgather", "reduce_scatter") and call.receive_counts is not None:
+        return hash(call.receive_counts) & _MASK  # of numbers: equal in all processes
+    return 0
+
+
+def counts(call: Call, rank: int, size: int, send: Any, receive: Any) -> Counts | None:
+    """Sizes of the parts that go to and come from each member, where these may differ."""
+    operation = call.operation
+    if operation == "alltoall":
+        return (
+            None
+            if call.send_counts is None and call.receive_counts is None
+            else _of_alltoall(call, size, send, receive)
+        )
+    if operation == "gather":
+        given, expected = [0] * size, [0] * size
+        if rank == call.root:
+            return given, call.receive_counts or [receive.size // size] * size
+        given[call.root] = send.size
+        return given, expected
+    if operation == "scatter":
+        given, expected = [0] * size, [0] * size
+        if rank == call.root:
+            return call.send_counts or [send.size // size] * size, expected
+        expected[call.root] = receive.size
+        return given, expected
+    return None
+
+
+def _of_alltoall(call: Call, size: int, send: Any, receive: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return call.send_counts or (send.size // size,) * size, call.receive_counts or (receive.size // size,) * size
+
+
+def _broadcast(comm: MPI.Intracomm, call: Call, send: Any, receive: Any) -> MPI.Request:
+    return comm.Ibcast(part(receive), call.root)
+
+
+def _reduce(comm: MPI.Intracomm, call: Call, send: Any, receive: Any) -> MPI.Request:
+    op = reduction(call.op, (send if receive is None else receive).dtype)
+    assert op is not None
+    into = None if receive is None else part(receive)
+    return comm.Ireduce(MPI.IN_PLACE if send is None else part(send), into, op, call.root)
+
+
+def _allreduce(comm: MPI.Intracomm, call: Call, send: Any, receive: Any) -> MPI.Request:
+    op = reduction(call.op, receive.dtype)
+    assert op is not None
+    return comm.Iallreduce(MPI.IN_PLACE if send is None else part(send), part(receive), op)
+
+
+def _scan(comm: MPI.Intracomm, call: Call, send: Any, receive: Any) -> MPI.Request:
+    op = reduction(call.op, receive.dtype)
+    assert op is not None
+    return comm.Iscan(MPI.IN_PLACE if send is None else part(send), part(receive), op)
+
+
+def _exscan(comm: MPI.Intracomm, call: Call, send: Any, receive: Any) -> MPI.Request:
+    op = reduction(call.op, receive.dtype)
+    assert op is not None
+    return comm.Iexscan(MPI.IN_PLACE if send is None else part(send), part(receive), op)
+
+
+def _reduce_scatter(comm: MPI.Intracomm, call: Call, send: Any, receive: Any) -> MPI.Request:
+    op = reduction(call.op, receive.dtype)
+    assert op is not None
+    if call.receive_counts is None:
+        return comm.Ireduce_scatter_block(part(send, receive.size), part(receive), op)
+    return comm.Ireduce_scatter(part(send), part(receive), call.receive_counts, op)
+
+
+def _gather(comm: MPI.Intracomm, call: Call, send: Any, receive: Any) -> MPI.Request:
+    # always the form with counts: only the root knows whether parts differ
+    if receive is None:
+        return comm.Igatherv(part(send), None, call.root)
+    parts = call.receive_counts or (receive.size // comm.size,) * comm.size
+    return comm.Igatherv(part(send), _parts(receive, parts), call.root)
+
+
+def _scatter(comm: MPI.Intracomm, call: Call, send: Any, receive: Any) -> MPI.Request:
+    if send is None:
+        return comm.Iscatterv(None, part(receive), call.root)
+    parts = call.send_counts or (send.size // comm.size,) * comm.size
+    return comm.Iscatterv(_parts(send, parts), part(receive), call.root)
+
+
+def _allgather(comm: MPI.Intracomm, call: Call, send: Any, receive: Any) -> MPI.Request:
+    if call.receive_counts is None:
+        return comm.Iallgather(part(send), part(receive, receive.size // comm.size))
+    return comm.Iallgatherv(part(send), _parts(receive, call.receive_counts))
+
+
+def _alltoall(comm: MPI.Intracomm, call: Call, send: Any, receive: Any) -> MPI.Request:
+    size = comm.size
+    if call.receive_counts is None and call.send_counts is None:
+        return comm.Ialltoall(part(send, send.size // size), part(receive, receive.size // size))
+    sent, received = _of_alltoall(call, size, send, receive)
+    return comm.Ialltoallv(_parts(send, sent), _parts(receive, received))
+
+
+def _parts(array: Any, sizes: tuple[int, ...]) -> Any:
+    buffer, _, datatype = part(array, sizes)
+    return buffer, sizes, None, datatype
+
+
+STARTERS: dict[str, Callable[[MPI.Intracomm, Call, Any, Any], MPI.Request]] = {
+    "broadcast": _broadcast,
+    "reduce": _reduce,
+    "allreduce": _allreduce,
+    "scan": _scan,
+    "exscan": _exscan,
+    "reduce_scatter": _reduce_scatter,
+    "gather": _gather,
+    "scatter": _scatter,
+    "allgather": _allgather,
+    "alltoall": _alltoall,
+}
+WITH_COUNTS = frozenset({"allgather", "alltoall", "gather", "reduce_scatter", "scatter"})
+REDUCTIONS = frozenset({"reduce", "allreduce", "scan", "exscan", "reduce_scatter"})
+FROM_ROOT = frozenset({"broadcast", "scatter"})
+TO_ROOT = frozenset({"reduce", "gather"})

@@ -1,0 +1,210 @@
+"""The fingerprints beside the calls: each member learns whether all others are in the same call.
+
+They travel on a communicator of the group, by messages (which MPI keeps apart from its collectives): in small groups
+from each to each, which is what a barrier costs; in larger ones by a reduction. Values are 64 bits over step and
+fingerprint. Where parts differ their sizes travel along, since not every library notices parts that do not fit.
+Exchanges of a group are started in the same order by all; MPI keeps that order.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from array import array
+from typing import TYPE_CHECKING, TypeAlias
+
+from ..world import MPI
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EACH_TO_EACH = 8
+"""Members up to which fingerprints are sent from each to each."""
+
+Counts: TypeAlias = "tuple[Sequence[int], Sequence[int]]"
+"""Of a call whose parts may differ: elements this member gives to each member, and expects from each."""
+
+DIFFERENT_CALL = "its fingerprint of the step, sent beside the MPI call, is another one"
+
+_TAG = 1
+_MASK = (1 << 64) - 1
+
+
+def different_count(given: int, expected: int) -> str:
+    """How parts do not fit."""
+    return f"it gives {given} elements where {expected} are expected"
+
+
+class Exchange(ABC):
+    """One exchange of fingerprints."""
+
+    @abstractmethod
+    def test(self) -> bool:
+        """Whether it is complete. Never blocks."""
+
+    @abstractmethod
+    def odd_one(self) -> tuple[int, str] | None:
+        """After completion: the rank of a member that differs, and how; None when all agree."""
+
+
+class Checks(ABC):
+    """Starts exchanges."""
+
+    @abstractmethod
+    def start(self, value: int, counts: Counts | None) -> Exchange:
+        """Tell the others ``value``, learn theirs; also ``counts``, if the call has them."""
+
+    @abstractmethod
+    def done(self, exchange: Exchange) -> None:
+        """It is complete and may be used again."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Give back what the MPI library holds; nothing is under way."""
+
+
+def checks(comm: MPI.Intracomm) -> Checks:
+    """The checks of a group.
+
+    :param comm: the group's communicator. Collective, as a larger group makes one of its own.
+    """
+    return EachToEach(comm) if comm.size <= EACH_TO_EACH else Reduced(comm.Dup())
+
+
+class _Messages(Exchange):
+    """Persistent requests: starting them again costs a fraction of a microsecond.
+
+    Buffers hold two words for each other member: value and count.
+    """
+
+    __slots__ = ("_left", "_requests", "expected", "mine", "ranks", "theirs", "value")
+
+    def __init__(self, comm: MPI.Intracomm) -> None:
+        self.ranks = [rank for rank in range(comm.size) if rank != comm.rank]
+        self.mine = array("Q", [0] * 2 * len(self.ranks))
+        self.theirs = array("Q", [0] * 2 * len(self.ranks))
+        self.expected: Sequence[int] | None = None
+        self.value = self._left = 0
+        ours, views = memoryview(self.mine), memoryview(self.theirs)
+        places = [(2 * index, rank) for index, rank in enumerate(self.ranks)]
+        receives = [comm.Recv_init((views[at : at + 2], 2, MPI.UINT64_T), rank, _TAG) for at, rank in places]
+        sends = [comm.Send_init((ours[at : at + 2], 2, MPI.UINT64_T), rank, _TAG) for at, rank in places]
+        self._requests = [*receives, *sends]
+
+    def start(self, value: int, counts: Counts | None) -> None:
+        self.value = value
+        mine = self.mine
+        for at in range(0, len(mine), 2):
+            mine[at] = value
+        self.expected = None
+        if counts is not None:
+            told, self.expected = counts
+            for index, rank in enumerate(self.ranks):
+                mine[2 * index + 1] = told[rank]
+        for request in self._requests:
+            request.Start()
+        self._left = len(self._requests)
+
+    def test(self) -> bool:
+        left = self._left
+        while left:
+            if not self._requests[left - 1].Test():
+                self._left = left
+                return False
+            left -= 1
+        self._left = 0
+        return True
+
+    def odd_one(self) -> tuple[int, str] | None:
+        value, theirs, expected = self.value, self.theirs, self.expected
+        for at in range(0, len(theirs), 2):
+            if theirs[at] != value:
+                return self.ranks[at >> 1], DIFFERENT_CALL
+        if expected is not None:
+            for index, rank in enumerate(self.ranks):
+                if theirs[2 * index + 1] != expected[rank]:
+                    return rank, different_count(theirs[2 * index + 1], expected[rank])
+        return None
+
+    def release(self) -> None:
+        for request in self._requests:
+            request.Free()
+        self._requests = []
+
+
+class EachToEach(Checks):
+    """Fingerprints by messages from each to each. Exchanges that are complete are used again."""
+
+    def __init__(self, comm: MPI.Intracomm) -> None:
+        self._comm = comm
+        self._free: list[_Messages] = []
+
+    def start(self, value: int, counts: Counts | None) -> Exchange:
+        exchange = self._free.pop() if self._free else _Messages(self._comm)
+        exchange.start(value, counts)
+        return exchange
+
+    def done(self, exchange: Exchange) -> None:
+        assert isinstance(exchange, _Messages)
+        self._free.append(exchange)
+
+    def release(self) -> None:
+        while self._free:
+            self._free.pop().release()
+
+
+class _Reduction(Exchange):
+    """The least and the greatest value; when they differ all members ask for all values, else for counts if any."""
+
+    __slots__ = ("_comm", "_counts", "_extremes", "_gathered", "_mine", "_request", "_told")
+
+    def __init__(self, comm: MPI.Intracomm, value: int, counts: Counts | None) -> None:
+        self._comm, self._counts = comm, counts
+        self._mine = array("Q", [value, _MASK - value])
+        self._extremes = array("Q", [0, 0])
+        self._told = array("Q", () if counts is None else counts[0])
+        self._gathered: array[int] | None = None
+        self._request = comm.Iallreduce((self._mine, 2, MPI.UINT64_T), (self._extremes, 2, MPI.UINT64_T), MPI.MIN)
+
+    @property
+    def _agreed(self) -> bool:
+        return self._extremes[0] == _MASK - self._extremes[1]
+
+    def test(self) -> bool:
+        if not self._request.Test():
+            return False
+        if self._gathered is not None or (self._agreed and self._counts is None):
+            return True
+        self._gathered = array("Q", [0] * self._comm.size)
+        into = (self._gathered, 1, MPI.UINT64_T)
+        if self._agreed:
+            self._request = self._comm.Ialltoall((self._told, 1, MPI.UINT64_T), into)
+        else:
+            self._request = self._comm.Iallgather((self._mine, 1, MPI.UINT64_T), into)
+        return self._request.Test()
+
+    def odd_one(self) -> tuple[int, str] | None:
+        if self._gathered is None:
+            return None
+        if not self._agreed:
+            return next((rank, DIFFERENT_CALL) for rank, other in enumerate(self._gathered) if other != self._mine[0])
+        assert self._counts is not None
+        for rank, (count, expected) in enumerate(zip(self._gathered, self._counts[1], strict=True)):
+            if count != expected and rank != self._comm.rank:
+                return rank, different_count(count, expected)
+        return None
+
+
+class Reduced(Checks):
+    """Fingerprints by a reduction, on a communicator where nothing else is called."""
+
+    def __init__(self, comm: MPI.Intracomm) -> None:
+        self._comm = comm
+
+    def start(self, value: int, counts: Counts | None) -> Exchange:
+        return _Reduction(self._comm, value, counts)
+
+    def done(self, exchange: Exchange) -> None:
+        pass
+
+    def release(self) -> None:
+        pass

@@ -1,0 +1,177 @@
+"""The collectives of one group of workers.
+
+A member that receives something waits until it knows that all members are in the same call. One that only gives (the
+root of a broadcast, the others of a reduction) goes on, and finds a mismatch before its next call completes.
+"""
+
+from __future__ import annotations
+
+import collections
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from twister2.spec.collectives import OPERATIONS, NativeCollectives, NativeRequest
+from twister2.spec.errors import NetworkError, StepMismatchError
+
+from ..world import MPI
+from .calls import FROM_ROOT, REDUCTIONS, STARTERS, TO_ROOT, WITH_COUNTS, counts, variant
+from .checks import checks
+from .types import reduction
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twister2.spec.collectives import Call
+
+    from .checks import Exchange
+
+_SPIN = 32
+"""Polls of the MPI library in one test, some microseconds."""
+
+_MASK = (1 << 64) - 1
+_SPREAD = 0x9E3779B97F4A7C15
+_LARGE = MPI.VERSION >= 4
+"""Whether the library takes counts of 2**31 and more."""
+
+_dropped: list[Any] = []
+"""Requests that were dropped under way: MPI may still write where they point to."""
+
+
+class MpiRequest(NativeRequest):
+    """A call under way.
+
+    :ivar number: count of the group's calls up to and with which all members must be known to agree.
+    """
+
+    __slots__ = ("_group", "_number", "_request")
+
+    def __init__(self, group: MpiCollectives, request: MPI.Request | None, number: int) -> None:
+        self._group, self._request, self._number = group, request, number
+
+    def test(self) -> bool:
+        request = self._request
+        if request is not None:
+            test = request.Test
+            try:
+                for _ in repeat(None, _SPIN):
+                    if test():
+                        self._request = None
+                        break
+                else:
+                    self._group.verify_all()
+                    return False
+            except MPI.Exception as error:
+                self._group.failed(error)
+                return False
+        group = self._group
+        return (group.verified >= self._number and group.failure is None) or group.verify(self._number)
+
+    def __del__(self) -> None:
+        if self._request is not None:
+            _dropped.append(self._request)
+
+
+class MpiCollectives(NativeCollectives):
+    """See :class:`twister2.spec.collectives.NativeCollectives`.
+
+    :ivar verified: calls of this group of which it is known that all members made the same.
+    :ivar failure: what the MPI library said of a call that failed.
+    :ivar broken: a call failed or was not the same on all members; something may be under way for ever.
+    """
+
+    operations: ClassVar[frozenset[str]] = frozenset(OPERATIONS)
+
+    def __init__(self, comm: MPI.Intracomm, members: Sequence[int]) -> None:
+        """Collective over ``comm``, whose ranks are the places in ``members`` (worker ids)."""
+        self._comm, self._members = comm, tuple(members)
+        self._rank = comm.rank
+        self._checks = checks(comm)
+        self._open: collections.deque[tuple[Exchange, int]] = collections.deque()
+        self._started = 0
+        self.failure: MPI.Exception | None = None
+        self.verified = 0
+        self.broken = False
+
+    def accepts(self, call: Call, dtype: Any, nbytes: int) -> bool:
+        if call.operation == "barrier":
+            return True
+        if call.operation not in STARTERS or dtype.hasobject or not dtype.itemsize:
+            return False
+        if call.operation in REDUCTIONS and reduction(call.op, dtype) is None:
+            return False
+        return _LARGE or nbytes // dtype.itemsize * len(self._members) < 1 << 31
+
+    def start(self, call: Call, send: Any, receive: Any, step: int, fingerprint: int) -> NativeRequest:
+        operation = call.operation
+        value = (fingerprint ^ step * _SPREAD) & _MASK
+        parts = None
+        if operation in WITH_COUNTS:
+            value ^= variant(call)
+            parts = counts(call, self._rank, len(self._members), send, receive)
+        self._started = number = self._started + 1
+        self._open.append((self._checks.start(value, parts), step))
+        if operation == "barrier":  # to know that all are in this call is what a barrier is
+            return MpiRequest(self, None, number)
+        try:
+            request = STARTERS[operation](self._comm, call, send, receive)
+        except (MPI.Exception, OverflowError, ValueError) as error:
+            raise self._error(f"{operation} could not be started", error) from error
+        at_root = self._rank == call.root
+        if (operation in FROM_ROOT and at_root) or (operation in TO_ROOT and not at_root):
+            number -= 1
+        return MpiRequest(self, request, number)
+
+    def verify(self, number: int) -> bool:
+        """Whether it is known that all members made the same calls, up to the one with this number.
+
+        :raises StepMismatchError: a member made another call.
+        """
+        while self._open and self.verified < number:
+            exchange, step = self._open[0]
+            if not exchange.test():
+                return False
+            odd = exchange.odd_one()
+            if odd is not None:
+                self.broken = True
+                rank, how = odd
+                raise StepMismatchError(
+                    f"workers {self._members[self._rank]} and {self._members[rank]} do different things in step {step}",
+                    why=f"worker {self._members[rank]}: {how}",
+                    remedy="let all workers make the same collective calls in the same order, with the same shapes",
+                    details={"peer": self._members[rank], "step": step},
+                )
+            self._open.popleft()
+            self._checks.done(exchange)
+            self.verified += 1
+        if self.failure is not None and not self._open:
+            raise self._error("a collective failed", self.failure) from self.failure
+        return self.verified >= number
+
+    def verify_all(self) -> bool:
+        """Look for mismatches of calls that have returned already; whether anything moved."""
+        before = self.verified
+        self.verify(self._started)
+        return self.verified > before
+
+    def failed(self, error: MPI.Exception) -> None:
+        """A call failed; when members made different calls, that is the reason to tell.
+
+        :raises StepMismatchError, NetworkError: at once, or from :meth:`verify` when all fingerprints are known.
+        """
+        self.failure, self.broken = error, True
+        self.verify(self._started)
+
+    def close(self) -> None:
+        # A communicator is freed by all its members together, which would be waiting for them; it ends with MPI.
+        self.failure = None
+
+    def release(self) -> None:
+        """All members are about to finalize MPI: give back what it would complain of."""
+        self._checks.release()
+
+    def _error(self, what: str, error: BaseException) -> NetworkError:
+        return NetworkError(
+            f"{what} among the workers {list(self._members)}",
+            why=str(error),
+            remedy="see whether all members gave counts that fit together",
+        )

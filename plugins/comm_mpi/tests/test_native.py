@@ -1,0 +1,368 @@
+"""The MPI library's collectives give what numpy gives, and no member gets a result of another call."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from twister2.spec.collectives import OPERATIONS, Call
+from twister2.spec.errors import NetworkError, StepMismatchError
+from twister2_comm_mpi.config import MpiConfig
+from twister2_comm_mpi.plugin import MpiPlugin
+from twister2_testkit.comm_pmi import PmiWorld
+from twister2_testkit.comm_world import World
+
+pytestmark = pytest.mark.needs_mpi
+
+DEADLINE_S = 20.0
+ARITHMETIC = ["sum", "prod", "min", "max"]
+LOGICAL = {"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor}
+BITWISE = {"band": np.bitwise_and, "bor": np.bitwise_or, "bxor": np.bitwise_xor}
+UFUNCS = {"sum": np.add, "prod": np.multiply, "min": np.minimum, "max": np.maximum, **LOGICAL, **BITWISE}
+INTEGERS = ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "?"]
+
+
+def make(context):
+    return MpiPlugin().comm_create(config=MpiConfig(), context=context)
+
+
+def world(size, *, close=True):
+    """:param close: whether ranks end in order; after an error they cannot."""
+    return World(size, make, processes=True, services=PmiWorld, close=close)
+
+
+class Native:
+    """The collectives of a group on one rank, with step numbers."""
+
+    def __init__(self, rank, members=None):
+        self.rank = rank
+        members = list(range(rank.size)) if members is None else members
+        self.me = members.index(rank.id)
+        self.size = len(members)
+        self.it = rank.transport.native(members)
+        self.step = 0
+
+    def start(self, call, send=None, receive=None, fingerprint=7):
+        self.step += 1
+        return self.it.start(call, send, receive, self.step, fingerprint)
+
+    def run(self, call, send=None, receive=None, fingerprint=7):
+        self.finish(self.start(call, send, receive, fingerprint))
+        return receive
+
+    @staticmethod
+    def finish(request, seconds=DEADLINE_S):
+        end = time.monotonic() + seconds
+        while not request.test():
+            assert time.monotonic() < end, "a collective did not complete"
+            time.sleep(0)
+
+
+def expected(op, arrays, dtype):
+    result = arrays[0]
+    for array in arrays[1:]:
+        result = UFUNCS[op](result, array).astype(dtype)
+    return result
+
+
+def operands(dtype, size, n, seed):
+    generator = np.random.default_rng(seed)
+    if np.dtype(dtype).kind in "fc":
+        return [generator.integers(-4, 5, n).astype(dtype) for _ in range(size)]
+    return [generator.integers(0, 2 if dtype == "?" else 100, n).astype(dtype) for _ in range(size)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_every_reduction_of_every_dtype_gives_what_numpy_gives(size):
+    def body(rank):
+        native, done = Native(rank), 0
+        for dtype in [*INTEGERS, "f4", "f8", "g", "c8", "c16", "f2", "M8[s]", ">f8"]:
+            arrays = operands(dtype, size, 17, 3)
+            for op in UFUNCS:
+                call = Call("allreduce", op=op)
+                if not native.it.accepts(call, np.dtype(dtype), arrays[0].nbytes):
+                    continue
+                got = native.run(call, arrays[native.me], np.empty(17, dtype))
+                assert got.tolist() == expected(op, arrays, dtype).tolist(), (op, dtype)
+                done += 1
+        return done
+
+    # all ops on integers and truth values, four on common floats, two on long double, sums of complex numbers
+    assert world(size).run(body) == [9 * 10 + 2 * 4 + 2 + 2] * size
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_every_operation_moves_what_it_should(size):
+    def body(rank):
+        native = Native(rank)
+        me, n = native.me, 5
+        for dtype in ["f8", "?", "c16", "M8[s]", "S3", ">i4", [("a", "i4"), ("b", "f8")]]:
+            values = (np.arange(n * size * size) % 251).astype("u1").repeat(np.dtype(dtype).itemsize)
+            if dtype == "?":
+                values &= 1
+            grid = values.view(dtype).reshape(size, size, n)
+            kind = grid.dtype
+            mine = np.ascontiguousarray(grid[me])
+            for root in range(size):
+                got = native.run(Call("broadcast", root=root), None, mine.copy() if me == root else np.empty_like(mine))
+                assert got.tobytes() == grid[root].tobytes()
+                into = np.empty((size, n), kind) if me == root else None
+                native.run(Call("gather", root=root), mine[0], into)
+                assert into is None or into.tobytes() == np.ascontiguousarray(grid[:, 0]).tobytes()
+                got = native.run(Call("scatter", root=root), mine if me == root else None, np.empty(n, kind))
+                assert got.tobytes() == grid[root, me].tobytes()
+            got = native.run(Call("allgather"), mine[0], np.empty((size, n), kind))
+            assert got.tobytes() == np.ascontiguousarray(grid[:, 0]).tobytes()
+            got = native.run(Call("alltoall"), mine, np.empty((size, n), kind))
+            assert got.tobytes() == np.ascontiguousarray(grid[:, me]).tobytes()
+            native.run(Call("barrier"))
+
+    world(size).run(body)
+
+
+def test_parts_of_different_sizes():
+    size = 3
+
+    def body(rank):
+        native = Native(rank)
+        me = native.me
+        sent = [[(source * 5 + target) % 4 for target in range(size)] for source in range(size)]
+        blocks = [[np.full(sent[s][t], 10 * s + t, "f8") for t in range(size)] for s in range(size)]
+        received = tuple(sent[source][me] for source in range(size))
+        call = Call("alltoall", send_counts=tuple(sent[me]), receive_counts=received)
+        got = native.run(call, np.concatenate(blocks[me]), np.empty(sum(received)))
+        assert got.tolist() == np.concatenate([blocks[source][me] for source in range(size)]).tolist()
+        counts = (0, 3, 2)
+        parts = [np.full(count, source, "M8[s]") for source, count in enumerate(counts)]
+        got = native.run(Call("allgather", receive_counts=counts), parts[me], np.empty(5, "M8[s]"))
+        assert got.tolist() == np.concatenate(parts).tolist()
+        into = np.empty(5, "M8[s]") if me == 1 else None
+        native.run(Call("gather", root=1, receive_counts=counts), parts[me], into)
+        assert into is None or into.tolist() == np.concatenate(parts).tolist()
+        whole = np.arange(5.0) if me == 2 else None
+        got = native.run(Call("scatter", root=2, send_counts=counts), whole, np.empty(counts[me]))
+        assert got.tolist() == np.split(np.arange(5.0), np.cumsum(counts)[:-1])[me].tolist()
+        got = native.run(Call("reduce_scatter", receive_counts=counts), np.arange(5.0), np.empty(counts[me]))
+        assert got.tolist() == (3 * np.split(np.arange(5.0), np.cumsum(counts)[:-1])[me]).tolist()
+
+    world(size).run(body)
+
+
+def test_reductions_with_roots_prefixes_and_in_place():
+    size = 3
+
+    def body(rank):
+        native = Native(rank)
+        me = native.me
+        arrays = operands("i8", size, 6, 11)
+        total = sum(arrays)
+        for root in range(size):
+            native.run(Call("reduce", root=root), arrays[me], into := np.empty(6, "i8") if me == root else None)
+            assert into is None or into.tolist() == total.tolist()
+            into = arrays[me].copy()
+            native.run(Call("reduce", root=root), None if me == root else into, into if me == root else None)
+            assert me != root or into.tolist() == total.tolist()
+        assert native.run(Call("allreduce"), None, arrays[me].copy()).tolist() == total.tolist()
+        for send in (arrays[me], None):
+            got = native.run(Call("scan"), send, arrays[me].copy())
+            assert got.tolist() == sum(arrays[: me + 1]).tolist()
+            got = native.run(Call("exscan"), send, arrays[me].copy())
+            assert got.tolist() == (sum(arrays[:me]) if me else arrays[0]).tolist()
+        got = native.run(Call("reduce_scatter"), np.concatenate(arrays), np.empty(6, "i8"))
+        assert got.tolist() == (size * arrays[me]).tolist()
+
+    world(size).run(body)
+
+
+def test_nan_and_signed_zero_come_out_alike_on_all_ranks():
+    size = 3
+
+    def body(rank):
+        native = Native(rank)
+        values = [[np.nan, 1.0, 0.0, 2.0], [0.0, np.nan, -0.0, 1.0], [5.0, 5.0, 0.0, 3.0]]
+        got = [native.run(Call("allreduce", op=op), np.array(values[native.me]), np.empty(4)) for op in ("min", "max")]
+        return b"".join(array.tobytes() for array in got), [array.tolist()[3] for array in got], np.isnan(got).tolist()
+
+    answers = world(size).run(body)
+    assert len({bits for bits, _, _ in answers}) == 1
+    assert answers[0][1:] == ([1.0, 3.0], [[True, True, False, False]] * 2)
+
+
+@pytest.mark.parametrize("n", [0, 1, 300_000])
+def test_sizes_and_calls_under_way_together(n):
+    size = 3
+
+    def body(rank):
+        native = Native(rank)
+        receives = [np.zeros(n) for _ in range(6)]
+        requests = [
+            native.start(Call("allreduce"), np.full(n, float(k + native.me)), into) for k, into in enumerate(receives)
+        ]
+        for request in reversed(requests):
+            native.finish(request)
+        assert all((into == 3 * k + 3).all() for k, into in enumerate(receives))
+
+    world(size).run(body)
+
+
+def test_sub_groups_have_calls_of_their_own():
+    size = 4
+
+    def body(rank):
+        members = [2, 0] if rank.id % 2 == 0 else [1, 3]
+        whole, half = Native(rank), Native(rank, members)
+        for _ in range(3):
+            ids = half.run(Call("allgather"), np.array([rank.id]), np.empty(2, int))
+            assert ids.tolist() == members
+        assert whole.run(Call("allreduce"), np.array([rank.id]), np.empty(1, int)).tolist() == [6]
+        half.it.close()
+        return rank.transport.mpi_communicator().allreduce(1)
+
+    assert world(size).run(body) == [size] * size
+
+
+def test_groups_larger_than_the_fingerprints_go_from_each_to_each():
+    size = 10
+
+    def body(rank):
+        native = Native(rank)
+        assert native.run(Call("allreduce"), np.array([1]), np.empty(1, int)).tolist() == [size]
+        native.run(Call("barrier"))
+        rank.sync("before")
+        with pytest.raises(StepMismatchError) as caught:
+            native.run(Call("barrier"), fingerprint=5 + (rank.id == 3))
+        return caught.value.details["peer"]
+
+    # members that are right name the one that is wrong; it names some other
+    answers = world(size, close=False).run(body)
+    assert set(answers[:3] + answers[4:]) == {3}
+
+
+def test_a_member_in_another_call_is_found_and_nobody_gets_its_result():
+    seed = int(os.environ.get("TWISTER2_SEED", random.randrange(1 << 32)))
+    print("seed", seed)
+    choice = random.Random(seed)
+    size, odd, warm_up = choice.randint(2, 4), 0, choice.randint(0, 3)
+    odd = choice.randrange(size)
+    names = [name for name in OPERATIONS if name != "reduce_scatter"]
+    first, second = choice.sample(names, 2)
+    n = choice.choice([1, 1000, 100_000])
+
+    def body(rank):
+        native = Native(rank)
+
+        def arrays(operation):
+            send, receive = np.full(n * size, 1.0), np.full(n * size, -1.0)
+            at_root = native.me == 0
+            return {
+                "barrier": (None, None),
+                "broadcast": (None, receive),
+                "reduce": (send, receive if at_root else None),
+                "gather": (send[:n], receive if at_root else None),
+                "scatter": (send if at_root else None, receive[:n]),
+                "allgather": (send[:n], receive),
+            }.get(operation, (send, receive))
+
+        def call(operation):
+            native.run(Call(operation), *arrays(operation), fingerprint=names.index(operation))
+
+        for _ in range(warm_up):
+            call("allreduce")
+        rank.sync("warm")
+        returned = []
+
+        def until_it_is_found():
+            call(second if rank.id == odd else first)
+            returned.append(1)  # only who gives and gets nothing: it finds out before its next call is over
+            call("barrier")
+
+        with pytest.raises(StepMismatchError) as caught:
+            until_it_is_found()
+        rank.sync("found", progress=False)
+        received = {"reduce", "gather"} if native.me else {"broadcast", "scatter"}
+        mine = second if rank.id == odd else first
+        assert not returned or mine in received
+        return caught.value.details["peer"]
+
+    peers = world(size, close=False).run(body)
+    assert odd in peers
+    assert peers[odd] != odd
+
+
+def test_a_mismatch_is_found_by_progress_alone():
+    size = 2
+
+    def body(rank):
+        native = Native(rank)
+        if rank.id == 0:
+            native.run(Call("broadcast"), None, np.zeros(1), fingerprint=1)  # the root returns at once
+            with pytest.raises(StepMismatchError):
+                rank.until(lambda: None, "the mismatch")
+        else:
+            with pytest.raises(StepMismatchError):
+                native.run(Call("barrier"), fingerprint=2)
+        rank.sync("found", progress=False)
+
+    world(size, close=False).run(body)
+
+
+@pytest.mark.parametrize("size", [2, 9])
+@pytest.mark.parametrize("operation", ["allgather", "alltoall", "gather", "scatter", "reduce_scatter"])
+def test_counts_that_do_not_fit_are_an_error(operation, size):
+    def body(rank):
+        native = Native(rank)
+        n = 2 if rank.id else 3  # worker 0 has other ideas of the sizes than the others
+        counts, array, into = (n,) * size, np.ones(n * size), np.empty(n * size)
+        if operation == "allgather":
+            call, send, receive = Call(operation, receive_counts=counts), array[:n], into
+        elif operation == "alltoall":
+            call, send, receive = Call(operation, send_counts=counts, receive_counts=counts), array, into
+        elif operation == "gather":
+            call, send, receive = Call(operation, receive_counts=counts), array[:n], None if rank.id else into
+        elif operation == "scatter":
+            call, send, receive = Call(operation, send_counts=counts), None if rank.id else array, into[:n]
+        else:
+            call, send, receive = Call(operation, receive_counts=counts), array, into[:n]
+        if operation in ("gather", "scatter") and (rank.id == 0) == (operation == "scatter"):
+            native.run(call, send, receive)  # gives and gets nothing: who receives finds it
+            return
+        with pytest.raises((StepMismatchError, NetworkError), match="worker"):
+            native.run(call, send, receive)
+
+    world(size, close=False).run(body)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("operation", ["allreduce", "broadcast", "barrier"])
+def test_nothing_blocks_when_a_member_is_killed(operation):
+    size = 3
+
+    def body(rank):
+        native = Native(rank)
+        native.run(Call("barrier"))
+        rank.sync("up")
+        if rank.id == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        arrays = (None, None) if operation == "barrier" else (None, np.zeros(200_000))
+        requests = []
+        end, longest = time.monotonic() + 0.5, 0.0
+        requests = [native.start(Call(operation), *arrays) for _ in range(3)]
+        while time.monotonic() < end:
+            began = time.perf_counter()
+            assert not requests[-1].test()
+            rank.transport.progress()
+            longest = max(longest, time.perf_counter() - began)
+        rank.transport.close(aborted=True)
+        return longest
+
+    answers = world(size, close=False).run(body)
+    assert all(longest < 0.3 for longest in answers if isinstance(longest, float))
+    end = time.monotonic() + 5  # other worlds of this machine have segments for a moment
+    while left := [name for name in os.listdir("/dev/shm") if name.startswith("mpich")]:
+        assert time.monotonic() < end, left
+        time.sleep(0.05)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twister2.host.matching import match, place_master, require, require_mode
+from twister2.host.matching import match, place_master
 from twister2.spec.comm import TransportFacts
 from twister2.spec.errors import CapabilityError
 from twister2.spec.rm import ResourceOffers
@@ -76,15 +76,6 @@ def test_master_placement():
     either = ResourceOffers(master_in_client=True, master_in_allocation=True)
     assert place_master("x", either, "auto") == "allocation", "the client may go away"
     assert place_master("x", either, "client") == "client"
-
-
-def test_closed_capabilities_and_modes():
-    require(LAPTOP, "x", "supervised", "a restart")
-    with pytest.raises(CapabilityError, match="growing"):
-        require(LAPTOP, "x", "resizes", "growing")
-    require_mode("threads", frozenset({"batch"}), "batch")
-    with pytest.raises(CapabilityError, match="stream"):
-        require_mode("inline", frozenset({"batch"}), "stream")
 
 
 worlds = st.sampled_from(["pmi1", "pmi2", "pmix", "mpiexec"])

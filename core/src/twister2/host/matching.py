@@ -148,33 +148,3 @@ def place_master(rm: str, offers: ResourceOffers, wanted: Literal["auto", "clien
         why=why,
         remedy=f"set job.master = {others[0]!r}" if others else "choose another resource manager",
     )
-
-
-def require(offers: ResourceOffers, rm: str, name: str, purpose: str) -> None:
-    """Refuse to use a closed capability of a resource manager.
-
-    :param name: a boolean of :class:`~twister2.spec.rm.ResourceOffers`. :param purpose: what it is needed for.
-    :raises CapabilityError: it is closed; with the manager's own reason.
-    """
-    if not getattr(offers, name):
-        raise CapabilityError(
-            f"{purpose} is not possible under rm plugin {rm!r}",
-            where=f"capability {name}",
-            why=offers.why.get(name) or f"it does not declare {name}",
-            remedy="choose another resource manager, or do without",
-        )
-
-
-def require_mode(executor: str, modes: frozenset[str], mode: str) -> None:
-    """Refuse a graph whose mode an executor does not carry out.
-
-    :param modes: of the plugin class (:attr:`twister2.spec.executor.ExecSpec.modes`). :param mode: of the graph.
-    :raises CapabilityError: names both.
-    """
-    if mode not in modes:
-        raise CapabilityError(
-            f"exec plugin {executor!r} does not run graphs of mode {mode!r}",
-            where="job.exec",
-            why=f"it declares {', '.join(sorted(modes))}",
-            remedy="choose another executor: -o job.exec=...",
-        )

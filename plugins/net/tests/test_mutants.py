@@ -16,7 +16,7 @@ CAPABILITIES = OpsCapabilities(
 )  # fmt: skip
 
 
-def rejections(wrap, stop_at_first, deadline=1.5):
+def rejections(wrap, stop_at_first, deadline=1.5, streams_first=False):
     class Suite(OperatorSuite):
         capabilities = CAPABILITIES
         deadline_s = deadline
@@ -26,7 +26,7 @@ def rejections(wrap, stop_at_first, deadline=1.5):
             return wrap(NetPlugin().ops_create(config=NetConfig(batch_records=16)))
 
     failed = {}
-    for name in suite_tests(Suite):
+    for name in sorted(suite_tests(Suite), key=lambda name: name.startswith("test_stream_") != streams_first):
         try:
             getattr(Suite(), name)()
         except (Exception, pytest.fail.Exception) as error:
@@ -38,7 +38,7 @@ def rejections(wrap, stop_at_first, deadline=1.5):
 
 @pytest.mark.parametrize("fault", MUTANTS)
 def test_fault_is_rejected(fault):
-    assert rejections(MUTANTS[fault], stop_at_first=True)
+    assert rejections(MUTANTS[fault], stop_at_first=True, streams_first=fault.startswith("stream_"))
 
 
 def test_a_sound_wrapper_is_accepted():

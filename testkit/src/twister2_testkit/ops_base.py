@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class OpsCapabilities(Capabilities):
     """Which operators of the standard names a catalogue has, and which forms of batch they take.
 
-    :ivar streams: the operators run on streams too. :ivar arrays: numpy arrays. :ivar arrow: Arrow record batches. :ivar ranges: the selector ``range``.
+    :ivar streams: the operators run on streams too.
+    :ivar arrays: numpy arrays. :ivar arrow: Arrow record batches. :ivar ranges: the selector ``range``.
     """
 
     direct: bool = False

@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from twister2.config.job import NetworkConfig
-from twister2.spec.channel import HeaderKind, Item
+from twister2.spec.channel import HeaderKind
 from twister2_testkit.capabilities import needs
 from twister2_testkit.fakes import LocalCluster
 from twister2_testkit.ops_drive import Exchange, context_of, drive, flat
@@ -41,46 +41,37 @@ class PressureChecks(StreamChecks):
     def test_stream_records_move_on_without_a_mark(self) -> None:
         """A single record reaches its target while the source stays open and silent."""
         for shape in self.on_streams(PASSING):
+            seen = self._one_record(shape)
+            assert seen == shape.copies, f"{shape}: the record waited for more"
 
-            def worker(env: LocalEnv, shape: Shape = shape, arrived: list[int] | None = None) -> int:
-                exchange = _exchange(shape)
-                seen: list[Item] = []
-                with env.network.step("one", shape.name) as step:
-                    operator = self.make_operators().create(context_of(exchange, env, step))
-                    if shape.sources[0] == env.worker_id:
-                        assert operator.send(0, shaped(shape, (0, 0, 0), 0))
+    def _one_record(self, shape: Shape) -> int:
+        lock = threading.Lock()
+        seen = 0
 
-                    def advance() -> bool:
-                        operator.progress()
-                        for target in _local(shape, env):
-                            while (item := operator.receive(target)) is not None:
-                                if item.kind == HeaderKind.DATA:
-                                    seen.append(item)
-                                    enough.release()
-                        return all_there.is_set()
+        def worker(env: LocalEnv) -> None:
+            nonlocal seen
+            exchange = _exchange(shape)
+            with env.network.step("one", shape.name) as step:
+                operator = self.make_operators().create(context_of(exchange, env, step))
+                if shape.sources[0] == env.worker_id:
+                    assert operator.send(0, shaped(shape, (0, 0, 0), 0))
 
-                    env.network.wait_until(advance, "the record to arrive everywhere", self.deadline_s / 2)
-                    drive(operator, env, exchange)
-                    operator.close()
-                return len(seen)
+                def advance() -> bool:
+                    nonlocal seen
+                    operator.progress()
+                    for target in _local(shape, env):
+                        while (item := operator.receive(target)) is not None:
+                            if item.kind == HeaderKind.DATA:
+                                with lock:
+                                    seen += 1
+                    return seen >= shape.copies
 
-            enough = threading.Semaphore(0)
-            all_there = threading.Event()
+                self._spin(env, advance)
+                drive(operator, env, exchange)
+                operator.close()
 
-            def watch(enough: Any = enough, all_there: Any = all_there, copies: int = shape.copies) -> None:
-                for _ in range(copies):
-                    enough.acquire(timeout=self.deadline_s)
-                all_there.set()
-
-            watcher = threading.Thread(target=watch)
-            watcher.start()
-            try:
-                seen = LocalCluster(4, self.transport, deadline_s=self.deadline_s).run(worker)
-            finally:
-                for _ in range(shape.copies):
-                    enough.release()
-                watcher.join()
-            assert sum(seen) == shape.copies, f"{shape}: the record waited for more"
+        LocalCluster(4, self.transport, deadline_s=self.deadline_s).run(worker)
+        return seen
 
     @needs("streams")
     def test_stream_target_that_does_not_read_stops_its_sources(self) -> None:

@@ -11,6 +11,8 @@ from twister2.spec.ops import Operator, OperatorContext, OperatorInfo, Operators
 from twister2_net.algorithms import chosen
 from twister2_net.base import LaneOperator
 from twister2_net.combining import Allreduce, Reduce, ReduceScatter
+from twister2_net.gathering import KeyedGather
+from twister2_net.joining import Join
 from twister2_net.keyed import CountByValue, KeyedReduce
 from twister2_net.partitioning import ChainKeyedPartition, ChainPartition, KeyedPartition, Partition
 from twister2_net.relays import ChainGather, ChainRelay, Relay, TreeGather
@@ -47,6 +49,29 @@ _SELECTING = {
     "algorithm": _CHAINS,
 }
 _COMBINING = {"reducer": _REDUCER, "initial": _INITIAL, "algorithm": _TREES}
+
+_ORDER = OptionInfo("True: by key, ascending; or a function of a key: by its result. NaN comes last", default=None)
+_GATHERING = {
+    "group": OptionInfo("True: pairs (key, values); False: pairs (key, value), those of a key together", default=True),
+    "order": _ORDER,
+    "partitioner": _PARTITIONER,
+    "columns": _COLUMNS,
+    "bounds": _BOUNDS,
+    "ordered": OptionInfo(
+        "values of a key come by source: those of source 0 first; else as they arrived", default=False
+    ),
+}
+_JOINING = {
+    "how": OptionInfo("inner, left, right or full: sides whose records are kept without a partner", default="inner"),
+    "algorithm": OptionInfo("hash, or sort: the result is in the order of keys", default="hash"),
+    "order": _ORDER,
+    "left_key": OptionInfo("function from record of the left to key; without it records are (key, value) pairs"),
+    "right_key": OptionInfo("the same for the right"),
+    "left_columns": OptionInfo("key columns of Arrow batches of the left; the first column when not given"),
+    "right_columns": OptionInfo("the same for the right"),
+    "partitioner": _PARTITIONER,
+    "bounds": OptionInfo("for range: n_targets - 1 ascending keys"),
+}
 
 Classes = type[LaneOperator] | Mapping[str, type[LaneOperator]]
 """The class of an operator, or its classes by algorithm."""
@@ -92,6 +117,33 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             options={"reducer": _REDUCER},
         ),
         KeyedReduce,
+    ),
+    (
+        OperatorInfo(
+            "keyed_gather",
+            "all values of each key, at the target of the key; larger than memory, on disk",
+            "many_to_many",
+            _BOTH,
+            keyed=True,
+            keeps_order=False,
+            holds_records=True,
+            options=_GATHERING,
+        ),
+        KeyedGather,
+    ),
+    (
+        OperatorInfo(
+            "join",
+            "records of two inputs with equal keys: pairs (key, (left, right)) at the target of the key",
+            "many_to_many",
+            _BOTH,
+            inputs=2,
+            keyed=True,
+            keeps_order=False,
+            holds_records=True,
+            options=_JOINING,
+        ),
+        Join,
     ),
     (
         OperatorInfo(

@@ -96,7 +96,7 @@ def _down(algorithm: str, me: int, order: list[int]) -> tuple[int, ...]:
     else:
         # a tree over the order turned round: the largest subtree first
         below = children(position, len(order))[::-1]
-    return tuple(order[other] for other in below) + (HERE,)
+    return (*tuple(order[other] for other in below), HERE)
 
 
 def collection(algorithm: str, me: int, sources: Sequence[int], targets: Sequence[int]) -> list[Way]:

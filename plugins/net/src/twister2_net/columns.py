@@ -106,7 +106,7 @@ class ArrowForm(ColumnForm):
 
         whole = self.joined(parts)
         try:
-            keys = pyarrow.table({name: _flat(whole.column(name)) for name in self.columns(whole)})
+            keys = pyarrow.table({name: flat(whole.column(name)) for name in self.columns(whole)})
             positions = pyarrow.compute.sort_indices(
                 keys, sort_keys=[(name, "ascending") for name in keys.schema.names]
             )
@@ -120,7 +120,16 @@ class ArrowForm(ColumnForm):
         return whole.take(positions).combine_chunks()
 
 
-def _flat(column: Any) -> Any:
+def _other_form(label: str, forms: Sequence[str]) -> OperatorError:
+    return OperatorError(
+        f"{label} was given batches of different columns",
+        why=" and ".join(sorted(set(forms))),
+        remedy="send batches of one dtype, or of one schema, from all sources",
+        where=label,
+    )
+
+
+def flat(column: Any) -> Any:
     """A column whose values can be compared: dictionaries decoded, -0.0 as 0.0."""
     import pyarrow
     import pyarrow.compute
@@ -146,7 +155,7 @@ def codes(columns: Sequence[Any]) -> Any:
 
     found: Any = None
     for column in columns:
-        flat = _flat(column)
+        flat = flat(column)
         if isinstance(flat, pyarrow.ChunkedArray):
             flat = flat.combine_chunks()
         encoded = pyarrow.compute.dictionary_encode(flat, null_encoding="encode")

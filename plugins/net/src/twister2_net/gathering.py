@@ -5,193 +5,104 @@ Pairs are held in a table that goes to disk when memory gets short; numpy arrays
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes
-from twister2.spec.errors import OperatorError
-from twister2_net.aggregate import AggregatingOperator
-from twister2_net.grouping import GroupTable, sliced
-from twister2_net.holding import HeldBatches
-from twister2_net.problems import short, wrong_option
-from twister2_net.ranking import Ranking
-from twister2_net.routing import KeyedPartition
+from twister2.spec.batch import Batch, is_array, is_arrow
+from twister2_net.columns import ArrayForm, ArrowForm, SortedColumns, grouped_rows
+from twister2_net.holders import Held, HeldPairs, HoldingOperator, form_name, pairs_of
+from twister2_net.problems import wrong_option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from twister2.spec.channel import HeaderKind
+    from twister2_net.columns import ColumnForm
     from twister2_net.grouping import Group
 
 
-def check_order(order: Any, label: str) -> None:
-    """Whether an option ``order`` can mean anything.
-
-    :raises OperatorError: it is neither True, False, None nor a function.
-    """
-    if order is not None and not isinstance(order, bool) and not callable(order):
-        raise wrong_option(
-            label, "order", f"{short(order)} is neither True nor a function", "give True, or a function of a key"
-        )
-
-
-class Held(ABC):
-    """What one target of a keyed operator holds, of one form. Made with the first batch."""
-
-    form: str
-
-    @abstractmethod
-    def add(self, side: int, batch: Batch) -> None:
-        """Take in a batch."""
-
-    @abstractmethod
-    def emit(self) -> Iterator[Batch]:
-        """Everything held, as what the operator delivers. Afterwards nothing is held."""
-
-    @abstractmethod
-    def state(self) -> Any:
-        """Everything held, to be pickled; None when nothing is."""
-
-    @abstractmethod
-    def add_back(self, state: Any) -> None:
-        """Take in what :meth:`state` gave."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Forget everything. Idempotent."""
-
-
-class HeldPairs(Held):
-    """Pairs, in groups."""
-
-    form = "pairs"
-
-    def __init__(self, owner: HoldingOperator, task: int, sides: int) -> None:
-        self._owner = owner
-        self._task = task
-        ranking = Ranking(owner.options["order"], owner.label)
-        self._table = GroupTable(owner.context.memory, owner.holder(task), ranking, sides)
-
-    def add(self, side: int, batch: Batch) -> None:
-        pairs = self._owner.pairs(side, batch)
-        self._table.add(side, pairs, n_bytes(pairs), self._task)
-
-    def emit(self) -> Iterator[Batch]:
-        return sliced(self._owner.delivered(self._table.groups()), self._owner.config.batch_records)
-
-    def state(self) -> Any:
-        return self._table.state()
-
-    def add_back(self, state: Any) -> None:
-        self._table.add_back(state)
-
-    def close(self) -> None:
-        self._table.close()
-
-
-class HoldingOperator(KeyedPartition, AggregatingOperator):
-    """Base of keyed operators whose targets hold everything until a mark: keyed_gather and join."""
+class KeyedGather(HoldingOperator):
+    """All values of each key at its target."""
 
     def prepare(self) -> None:
-        self.options.setdefault("descending", False)
         super().prepare()
-        check_order(self.options["order"], self.label)
-        self.by_source, self.ordered = self.ordered, False
+        self.grouped = bool(self.options["group"])
 
-    def begin(self) -> None:
-        super().begin()
-        self._held: dict[int, Held] = {}
-        self._emitting: list[Held] = []
-        self._lines: dict[int, dict[int, HeldBatches[Batch]]] = {target: {} for target in self.local_targets}
-
-    def holder(self, target: int) -> str:
-        """The name under which a target holds records."""
-        return f"{self.label}: held for task {target}"
-
-    # -- for subclasses --------------------------------------------------------------------------------------------
-
-    @abstractmethod
     def make(self, target: int, batch: Batch) -> Held:
-        """What will hold batches such as this one."""
+        order = self.options["order"]
+        if is_arrow(batch) or (is_array(batch) and not self.grouped):
+            if callable(order):
+                raise wrong_option(
+                    self.label,
+                    "order",
+                    f"{form_name(batch)} are sorted by the values of their key columns",
+                    "give order=True, or send pairs",
+                )
+            form = ArrowForm(self.columns, self.label) if is_arrow(batch) else ArrayForm(self.label)
+            return HeldColumns(self, target, form, grouped=self.grouped)
+        return HeldPairs(self, target, 1)
 
-    @abstractmethod
     def pairs(self, side: int, batch: Batch) -> list[tuple[Any, Any]]:
-        """The pairs of a batch of one side."""
+        return pairs_of(batch, self.label)
 
-    @abstractmethod
     def delivered(self, groups: Iterator[Group]) -> Iterator[Any]:
-        """What becomes of groups."""
+        if self.grouped:
+            return ((key, values) for key, (values,) in groups)
+        return ((key, value) for key, (values,) in groups for value in values)
 
-    # -- holding ---------------------------------------------------------------------------------------------------
 
-    def gathered(self, lane: int, source: int, value: Any) -> None:
-        if not self.by_source:
-            self._hold(lane, source, value)
+class HeldColumns(Held):
+    """Columns, sorted by key. :param grouped: delivered with one row per key (Arrow only)."""
+
+    def __init__(self, owner: HoldingOperator, task: int, form: ColumnForm, *, grouped: bool) -> None:
+        self._columns = SortedColumns(owner.context.memory, owner.holder(task), [form])
+        self._form = form
+        self._grouped = grouped
+        self._rows = owner.config.batch_records
+
+    def add(self, side: int, batch: Batch) -> None:
+        self._columns.add(side, batch)
+
+    def emit(self) -> Iterator[Batch]:
+        windows = self._columns.windows()
+        if windows is None:
+            yield from self._made([self._form.sorted(self._columns.here(0))])
             return
-        lines = self._lines[lane]
-        if source not in lines:
-            lines[source] = HeldBatches(self.context.memory, f"{self.holder(lane)}, from {source}")
-        lines[source].put(value, n_bytes(value))
+        for window in windows:
+            parts = (part for _, part in window.parts)
+            if window.below:
+                yield from self._made([self._form.whole(list(parts))])
+            elif self._grouped:
+                some = list(parts)
+                yield from self._made([self._form.whole(some)] if some else [])
+            else:
+                yield from self._made(parts)
 
-    def _hold(self, lane: int, source: int, value: Any) -> None:
-        held = self._held.get(lane)
-        form = form_name(value)
-        if held is None:
-            held = self._held[lane] = self.make(lane, value)
-        if held.form != form:
-            raise OperatorError(
-                f"{self.label} was given {form} where it has {held.form}",
-                why=f"source {source} sent another form of batch than sources before it",
-                remedy="send lists, numpy arrays or Arrow batches from all sources, not some of each",
-                where=f"{self.label}, task {lane}",
-            )
-        held.add(self.context.input_of(source), value)
+    def _made(self, blocks: Iterable[Any]) -> Iterator[Batch]:
+        for block in blocks:
+            if self._grouped and isinstance(self._form, ArrowForm):
+                yield from batches_of(grouped_rows(self._form, block), self._rows)
+            else:
+                yield from batches_of(block, self._rows)
 
-    def emit(self, lane: int, kind: HeaderKind) -> Iterator[Batch]:
-        lines, self._lines[lane] = self._lines[lane], {}
-        for source in sorted(lines):
-            for batch in lines[source].drain():
-                self._hold(lane, source, batch)
-        held = self._held.pop(lane, None)
-        if held is None:
-            return iter(())
-        self._emitting.append(held)
-        return self._walk(held)
+    def state(self) -> Any:
+        state = self._columns.state()
+        return None if state is None else ("batches", state)
 
-    def _walk(self, held: Held) -> Iterator[Batch]:
-        yield from held.emit()
-        held.close()
-        self._emitting.remove(held)
-
-    # -- checkpoints -----------------------------------------------------------------------------------------------
-
-    def state(self, lane: int) -> Any:
-        lines = {source: list(line.peek()) for source, line in self._lines[lane].items()}
-        held = self._held.get(lane)
-        state = None if held is None else (held.form, held.state())
-        return (lines, state) if lines or state is not None else None
-
-    def take_back(self, lane: int, state: Any) -> None:
-        lines, held = state
-        for source, batches in lines.items():
-            for batch in batches:
-                self.gathered(lane, source, batch)
-        if held is not None and held[1] is not None:
-            self._held[lane] = self.of_form(lane, held[0])
-            self._held[lane].add_back(held[1])
+    def add_back(self, state: Any) -> None:
+        for side, batch in state[1]:
+            self._columns.add(side, batch)
 
     def close(self) -> None:
-        if not self.closed:
-            for lines in self._lines.values():
-                for line in lines.values():
-                    line.close()
-            for held in [*self._held.values(), *self._emitting]:
-                held.close()
-            self._held.clear()
-            self._emitting.clear()
-        super().close()
+        self._columns.close()
 
 
-def form_name(batch: Batch) -> str:
-    """How a batch is called in messages, and what holds it is told apart by."""
-    return "Arrow batches" if is_arrow(batch) else "arrays" if is_array(batch) else "pairs"
+def batches_of(block: Any, rows: int) -> Iterator[Batch]:
+    """A block in batches of at most so many records."""
+    if is_arrow(block):
+        if hasattr(block, "to_batches"):
+            yield from block.to_batches(max_chunksize=rows)
+            return
+        for start in range(0, block.num_rows, rows):
+            yield block.slice(start, rows)
+        return
+    for start in range(0, len(block), rows):
+        yield block[start : start + rows]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from twister2.spec.batch import n_bytes
+from twister2.spec.batch import is_arrow, n_bytes, n_records
+from twister2.spec.errors import MemoryBudgetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -13,6 +15,19 @@ if TYPE_CHECKING:
     from twister2.spec.memory import MemoryService, Scratch, SpillFile
 
 T = TypeVar("T")
+
+
+def pieces(memory: MemoryService, batch: Any) -> Iterator[Any]:
+    """A batch in slices that each take but a small share of the memory budget; the batch itself where it does."""
+    most = max(1 << 14, memory.use().budget // 16)
+    size = n_bytes(batch)
+    if not memory.use().limit or size <= most:
+        yield batch
+        return
+    count = n_records(batch)
+    rows = max(1, count * most // size)
+    for start in range(0, count, rows):
+        yield batch.slice(start, rows) if is_arrow(batch) else batch[start : start + rows]
 
 
 class HeldBatches(Generic[T]):
@@ -26,7 +41,9 @@ class HeldBatches(Generic[T]):
         self._name = name
         self._room = memory.reserve(name, revoke=self._revoke)
         self._scratch: Scratch | None = None
-        self._files: deque[Iterator[T]] = deque()
+        self._files: deque[SpillFile] = deque()
+        self._reading: Iterator[T] | None = None
+        self._read = 0
         self._here: deque[tuple[T, int]] = deque()
         self._count = 0
 
@@ -34,9 +51,14 @@ class HeldBatches(Generic[T]):
         return self._count
 
     def put(self, value: T, size: int) -> None:
-        """Hold a value of ``size`` bytes."""
-        self._room.grow(size)
-        self._here.append((value, size))
+        """Hold a value of ``size`` bytes; on disk at once when there is no room for it at all."""
+        try:
+            self._room.grow(size)
+        except MemoryBudgetError:
+            self._revoke(0)
+            self._write([value])
+        else:
+            self._here.append((value, size))
         self._count += 1
 
     def get(self) -> T:
@@ -48,12 +70,23 @@ class HeldBatches(Generic[T]):
             raise IndexError("nothing is held")
         self._count -= 1
         while self._files:
-            for value in self._files[0]:
+            if self._reading is None:
+                self._reading, self._read = iter(self._files[0]), 0
+            for value in self._reading:
+                self._read += 1
                 return value
-            self._files.popleft()
+            self._reading = None
+            self._files.popleft().close()
         value, size = self._here.popleft()
         self._room.resize(max(0, self._room.size - size))
         return value
+
+    def peek(self) -> Iterator[T]:
+        """All values, oldest first; they stay."""
+        for number, file in enumerate(self._files):
+            yield from islice(file, 0 if number or self._reading is None else self._read, None)
+        for value, _ in self._here:
+            yield value
 
     def drain(self) -> Iterator[T]:
         """All values, oldest first; afterwards the room is given back."""
@@ -64,20 +97,24 @@ class HeldBatches(Generic[T]):
     def _revoke(self, wanted: int) -> int:
         if not self._here:
             return 0
-        if self._scratch is None:
-            self._scratch = self._memory.scratch(self._name)
-        file: SpillFile = self._scratch.file()
-        for value, _ in self._here:
-            file.append(value)
-        self._files.append(iter(file))
+        self._write(value for value, _ in self._here)
         self._here.clear()
         freed = self._room.size
         self._room.resize(0)
         return freed
 
+    def _write(self, values: Iterable[T]) -> None:
+        if self._scratch is None:
+            self._scratch = self._memory.scratch(self._name)
+        file = self._scratch.file()
+        for value in values:
+            file.append(value)
+        self._files.append(file)
+
     def close(self) -> None:
         """Forget everything. Idempotent."""
         self._files.clear()
+        self._reading = None
         self._here.clear()
         self._count = 0
         self._room.release()

@@ -20,12 +20,18 @@ if TYPE_CHECKING:
     from twister2_net.calls import broadcast as broadcast
     from twister2_net.calls import gather as gather
     from twister2_net.calls import reduce as reduce
+    from twister2_net.driving import Mark as Mark
+    from twister2_net.driving import NetOperator as NetOperator
+    from twister2_net.driving import operator as operator
     from twister2_net.exchanges import count_by_value as count_by_value
     from twister2_net.exchanges import keyed_partition as keyed_partition
     from twister2_net.exchanges import keyed_reduce as keyed_reduce
     from twister2_net.exchanges import partition as partition
 
 _HOMES = {
+    "Mark": "driving",
+    "NetOperator": "driving",
+    "operator": "driving",
     "allgather": "calls",
     "allreduce": "calls",
     "barrier": "calls",
@@ -39,6 +45,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "Mark",
+    "NetOperator",
     "allgather",
     "allreduce",
     "barrier",
@@ -47,6 +55,7 @@ __all__ = [
     "gather",
     "keyed_partition",
     "keyed_reduce",
+    "operator",
     "partition",
     "reduce",
 ]

@@ -1,0 +1,303 @@
+"""Operators used directly by worker programs: one worker's end of an exchange, and helpers that drive it.
+
+::
+
+    tasks = {"sources": [0, 0, 1], "targets": [0, 1]}
+    with twister2_net.operator(env, "keyed_reduce", **tasks, mode="stream", reducer="sum") as op:
+        for source in op.local_sources:
+            op.put(source, [("a", 1), ("b", 2)])
+            op.mark(source, "flush", 1)
+            op.finish(source)
+        for item in op.items():
+            print(item.target, item.kind, item.value)
+
+Every worker of the group makes the operator with the same arguments, also those without tasks. Nothing moves by itself:
+``send``, ``receive`` and ``mark`` do not wait, :meth:`NetOperator.pump` moves what can be moved; ``put``, ``items``,
+``drive`` and ``wait_until`` pump while they wait. Making the operator begins a step of the group, leaving the ``with``
+block ends it, and :meth:`NetOperator.reset` goes on to the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+from twister2.spec.channel import HeaderKind, Item
+from twister2.spec.errors import OperatorError
+from twister2.spec.ops import Operator, OperatorContext
+
+if TYPE_CHECKING:
+    from twister2.spec.batch import Batch
+    from twister2.spec.environment import WorkerEnvironment
+    from twister2.spec.network import EdgeCounters, Group, Step
+
+_KINDS = {
+    kind.name.lower(): kind for kind in (HeaderKind.BARRIER, HeaderKind.WATERMARK, HeaderKind.IDLE, HeaderKind.FLUSH)
+}
+
+
+@attrs.frozen
+class Mark:
+    """A mark among the batches of a feed: ``"flush"``, ``"barrier"``, ``"watermark"`` or ``"idle"``, and its value."""
+
+    kind: str | HeaderKind
+    value: Any = None
+
+
+Feed = Iterable[Any]
+"""Batches and :class:`Mark`, in the order in which a source sends them."""
+
+
+def operator(
+    env: WorkerEnvironment,
+    name: str,
+    *,
+    sources: Sequence[int] | Sequence[Sequence[int]],
+    targets: Sequence[int],
+    mode: Literal["batch", "stream"] = "batch",
+    label: str = "",
+    group: Group | None = None,
+    **options: Any,
+) -> NetOperator:
+    """Make this worker's end of an operator of the catalogue.
+
+    :param name: e.g. ``"partition"``. :param sources: worker id of each source task; for operators with several inputs
+        a list of such lists, one per input. :param targets: worker id of each target task.
+    :param mode: ``"stream"`` for marks that aggregating operators emit at. :param label: for messages.
+    :param group: who takes part; all workers when None. :param options: of the operator.
+    :raises OperatorError: unknown name or option, a wrong one, tasks on workers that are not in the group.
+    """
+    network = env.network
+    where = group or network.world
+    inputs: tuple[int, ...] = ()
+    flat: list[int] = []
+    if any(isinstance(one, Sequence) for one in sources):
+        for one in sources:
+            flat += one if isinstance(one, Sequence) else [one]
+        inputs = tuple(len(one) if isinstance(one, Sequence) else 1 for one in sources)
+    else:
+        flat = [one for one in sources if isinstance(one, int)]
+    strange = sorted({worker for worker in (*flat, *targets) if worker not in where.members})
+    if strange or where.rank_of(network.worker_id) < 0:
+        raise OperatorError(
+            f"{name} has tasks on workers {strange}" if strange else f"worker {network.worker_id} made {name}",
+            why=f"the group's members are {list(where.members)}",
+            remedy="place its tasks on members of the group, and make it on members only",
+        )
+
+    def make(step: Step) -> OperatorContext:
+        return OperatorContext(
+            name, 0, label, tuple(flat), tuple(targets), options, mode, step, network, env.memory, inputs
+        )  # fmt: skip
+
+    shape = f"{mode} {flat} {list(inputs) or ''} to {list(targets)} {sorted(options)}"
+    return NetOperator(env, name, shape, where, make)
+
+
+class NetOperator:
+    """One worker's end of an operator, see :func:`operator`. A context manager.
+
+    :ivar local_sources, local_targets: indexes of the tasks on this worker.
+    """
+
+    def __init__(
+        self,
+        env: WorkerEnvironment,
+        name: str,
+        shape: str,
+        group: Group,
+        make: Callable[[Step], OperatorContext],
+    ) -> None:
+        self._network = env.network
+        self._group = group
+        self._name = name
+        self._shape = shape
+        self._step: Step = self._begin()
+        try:
+            context = make(self._step)
+            self._operator: Operator = env.backend("ops", "net").create(context)
+        except BaseException as error:
+            self._step.__exit__(type(error), error, error.__traceback__)
+            raise
+        self.local_sources = context.local_sources
+        self.local_targets = context.local_targets
+
+    def _begin(self) -> Step:
+        return self._network.step(f"net.{self._name}", self._shape, group=self._group).__enter__()
+
+    def __enter__(self) -> NetOperator:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        try:
+            self._operator.close()
+        finally:
+            self._step.__exit__(*exc)
+
+    def close(self) -> None:
+        """End it without a ``with`` block."""
+        self.__exit__(None, None, None)
+
+    # -- without waiting -------------------------------------------------------------------------------------------
+
+    def send(self, source: int, batch: Batch) -> bool:
+        """Offer a batch of a local source; False when it cannot be taken now: pump, and offer the same batch again."""
+        return self._operator.send(source, batch)
+
+    def mark(self, source: int, kind: str | HeaderKind, value: Any = None) -> None:
+        """Send a mark behind what ``source`` has sent: ``"flush"``, ``"barrier"``, ``"watermark"`` or ``"idle"``."""
+        known = _KINDS.get(kind.lower()) if isinstance(kind, str) else kind
+        if known is None or known not in _MARKS:
+            raise OperatorError(
+                f"{self._name} has no mark {kind!r}", why=f"marks are {', '.join(_KINDS)}", remedy="name one of these"
+            )
+        self._operator.mark(source, known, value)
+
+    def finish(self, source: int | None = None) -> None:
+        """This source, or every local one, sends nothing more. May be called again."""
+        for one in self.local_sources if source is None else [source]:
+            self._operator.finish(one)
+
+    def receive(self, target: int | None = None) -> Item | None:
+        """The next item for a local target (any when None), or None for now. The last one of a target is its END."""
+        for one in self.local_targets if target is None else [target]:
+            item = self._operator.receive(one)
+            if item is not None:
+                return item
+        return None
+
+    def pump(self) -> bool:
+        """Move what can be moved without waiting; whether anything was."""
+        moved = self._network.progress()
+        return self._operator.progress() or moved
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything was sent, and END received for all local targets."""
+        return self._operator.is_complete
+
+    @property
+    def counters(self) -> EdgeCounters:
+        """Records, bytes and messages of this end, and the seconds in which its sources were refused."""
+        return self._operator.counters
+
+    def snapshot(self) -> bytes | None:
+        """What is held here, once a barrier has been received for all local targets; None when nothing is."""
+        return self._operator.snapshot()
+
+    def restore(self, state: bytes | None) -> None:
+        """Take back what :meth:`snapshot` gave, before anything is sent."""
+        if state is not None:
+            self._operator.restore(state)
+
+    def reset(self) -> None:
+        """Make ready for another run, in the group's next step; on all members, and only when complete."""
+        if not self._operator.is_complete:
+            raise OperatorError(
+                f"{self._name} was reset before it was complete",
+                why="a source has not finished, or a target has not taken its END",
+                remedy="receive until is_complete, or leave the with block",
+            )
+        self._step.__exit__(None, None, None)
+        self._step = self._begin()
+        self._operator.reset(self._step)
+
+    # -- with waiting ----------------------------------------------------------------------------------------------
+
+    def wait_until(self, ready: Callable[[], bool], deadline_s: float | None = None) -> None:
+        """Pump until ``ready()``.
+
+        :raises DeadlineError: ``deadline_s`` seconds are over.
+        """
+
+        def turn() -> bool:
+            self._operator.progress()
+            return ready()
+
+        self._network.wait_until(turn, self._name, deadline_s)
+
+    def put(self, source: int, batch: Batch, deadline_s: float | None = None) -> None:
+        """Send a batch, waiting for room. The local targets must be read by somebody meanwhile: items that are not may
+        be what there is no room for; programs that have both on one worker use :meth:`drive`.
+
+        :raises DeadlineError: there was no room within ``deadline_s`` seconds.
+        """
+        if not self._operator.send(source, batch):
+            self.wait_until(lambda: self._operator.send(source, batch), deadline_s)
+
+    def items(self, deadline_s: float | None = None) -> Iterator[Item]:
+        """Everything that comes to the local targets, until their ENDs (which are not given).
+
+        :raises DeadlineError: nothing came for ``deadline_s`` seconds.
+        """
+        found: list[Item] = []
+
+        def come() -> bool:
+            item = self.receive()
+            if item is not None:
+                found.append(item)
+            return bool(found) or self._operator.is_complete
+
+        while True:
+            self.wait_until(come, deadline_s)
+            if not found:
+                return
+            item = found.pop()
+            if item.kind != HeaderKind.END:
+                yield item
+
+    def drive(
+        self,
+        feeds: Mapping[int, Feed] | None = None,
+        take: Callable[[Item], object] | None = None,
+        deadline_s: float | None = None,
+    ) -> None:
+        """Send what the feeds of the local sources give, finish them, and give every item (marks, but not END) to
+        ``take``, until the operator is complete.
+
+        :param feeds: by local source; one that has none is finished at once.
+        :raises DeadlineError: it is not complete after ``deadline_s`` seconds.
+        """
+        given = feeds or {}
+        open_feeds = {source: iter(given.get(source, ())) for source in self.local_sources}
+        refused: dict[int, Any] = {}
+        inner = self._operator
+
+        def offer(source: int, feed: Iterator[Any]) -> bool:
+            nothing = object()
+            batch = refused.pop(source, nothing)
+            if batch is nothing:
+                batch = next(feed, nothing)
+            if batch is nothing:
+                inner.finish(source)
+                del open_feeds[source]
+            elif isinstance(batch, Mark):
+                self.mark(source, batch.kind, batch.value)
+            elif not inner.send(source, batch):
+                refused[source] = batch
+                return False
+            return True
+
+        def turn() -> bool:
+            moved = True
+            while moved:
+                moved = False
+                for source, feed in list(open_feeds.items()):
+                    moved = offer(source, feed) or moved
+                moved = inner.progress() or moved
+                for target in self.local_targets:
+                    while (item := inner.receive(target)) is not None:
+                        moved = True
+                        if take is not None and item.kind != HeaderKind.END:
+                            take(item)
+            return inner.is_complete
+
+        self._network.wait_until(turn, self._name, deadline_s)
+
+    def run(self, feeds: Mapping[int, Feed] | None = None, deadline_s: float | None = None) -> dict[int, list[Item]]:
+        """As :meth:`drive`; the items of each local target, marks included."""
+        found: dict[int, list[Item]] = {target: [] for target in self.local_targets}
+        self.drive(feeds, lambda item: found[item.target].append(item), deadline_s)
+        return found

@@ -10,7 +10,7 @@ import pytest
 PROGRAM = "def main(env):\n    print('hello from', env.worker_id)\n"
 
 DEFAULTS = (
-    *("comm_inproc", "comm_tcp", "data_file", "exec_inline", "exec_threads", "net"),
+    *("comm_inproc", "comm_shm", "comm_tcp", "data_file", "exec_inline", "exec_threads", "net"),
     *("observe_progress", "rm_standalone", "sched_roundrobin", "state_file", "tset"),
 )
 
@@ -85,7 +85,7 @@ def test_the_default_wheels_run_a_job_and_another_one_after_a_plugin_was_removed
     missing = core.twister2("submit", "standalone", "hello.py")
     assert missing.returncode == 2
     assert "no comm plugin (transport between workers) is called 'tcp'" in missing.stderr
-    assert "installed here are: inproc" in missing.stderr
+    assert "installed here are: inproc, shm" in missing.stderr
     assert f"{core.python} -m pip install twister2-comm-tcp" in missing.stderr
 
     core.pip("uninstall", "--yes", "twister2-observe-progress", "twister2-tset", "twister2-exec-inline")

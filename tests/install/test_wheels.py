@@ -56,7 +56,7 @@ def test_the_umbrella_brings_the_core_and_the_default_plugins_and_no_code(wheels
     umbrella = wheels["."]
     assert not umbrella.modules
     defaults = (
-        *("comm_inproc", "comm_tcp", "data_file", "exec_inline", "exec_threads", "net"),
+        *("comm_inproc", "comm_shm", "comm_tcp", "data_file", "exec_inline", "exec_threads", "net"),
         *("observe_progress", "rm_standalone", "sched_roundrobin", "state_file", "tset"),
     )
     assert umbrella.needs() == {"twister2-core", *(f"twister2-{name.replace('_', '-')}" for name in defaults)}

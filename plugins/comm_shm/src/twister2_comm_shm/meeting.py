@@ -1,0 +1,170 @@
+"""How workers meet: each tells every peer, over a Unix socket in the job's private folder, of the memory it shares.
+
+Nobody asks for anything: at ``connect`` a worker pushes the descriptors of its home segment and of its bell to all
+peers, which take them whenever they come to it. The socket then carries descriptors of further segments, and its end
+tells that the worker is gone. A socket's path exists only until all peers have come or are known not to.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import hashlib
+import os
+import socket
+import stat
+import struct
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from twister2.spec.errors import NetworkError
+
+if TYPE_CHECKING:
+    from twister2.spec.comm import TransportContext
+
+_NOTE: Final = struct.Struct("@8sIIII16sQQ")
+_MAGIC: Final = b"T2meet1\0"
+_MAX_PATH: Final = 107  # sun_path of Linux, without the final zero
+_CREDENTIALS: Final = struct.Struct("3i")
+HELLO, RING, SEGMENT, GROUP = range(4)
+
+
+@attrs.frozen
+class Note:
+    """What a worker says over its socket, with the descriptors that come with it.
+
+    :ivar number: of a segment, or of a group. :ivar size: bytes of the segment.
+    """
+
+    kind: int
+    rank: int
+    attempt: int
+    session: bytes
+    number: int
+    size: int
+    descriptors: tuple[int, ...]
+
+    def drop(self) -> None:
+        """Close what came with it."""
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+
+
+def session_id(context: TransportContext) -> bytes:
+    """Sixteen bytes that are equal for the workers of one session of one job only."""
+    return hashlib.blake2b(f"{context.job_id}\0{context.session}".encode(), digest_size=16).digest()
+
+
+def socket_path(context: TransportContext) -> str:
+    """Path of this worker's socket; empty when it would be too long for one.
+
+    :raises NetworkError: the folder is open to others.
+    """
+    folder = os.stat(context.runtime_dir)
+    if not stat.S_ISDIR(folder.st_mode) or folder.st_uid != os.geteuid() or folder.st_mode & 0o077:
+        raise NetworkError(
+            f"the job's folder for sockets, {context.runtime_dir}, is not private",
+            why=f"its mode is {stat.S_IMODE(folder.st_mode):o} and its owner is user {folder.st_uid}",
+            remedy="give it mode 700 and this user",
+        )
+    path = os.path.join(context.runtime_dir, f"s{context.attempt}-{context.rank}-{context.session[:16]}")
+    return path if len(os.fsencode(path)) <= _MAX_PATH else ""
+
+
+def listen(path: str, size: int) -> socket.socket:
+    """The socket at which peers come.
+
+    :raises NetworkError: it cannot be made.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        listener.bind(path)
+        os.chmod(path, 0o600)
+        listener.listen(2 * size + 16)
+    except OSError as error:
+        listener.close()
+        raise NetworkError(
+            f"no socket can be made at {path}",
+            why=str(error),
+            remedy="see that the job's folder for sockets is writable and not full",
+        ) from error
+    return listener
+
+
+def dial(path: str) -> socket.socket | None:
+    """A connection to a peer's socket; None when nobody listens there, or it is another user's.
+
+    :raises BlockingIOError: the peer's queue is full for the moment.
+    """
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        made.connect(path)
+        if same_user(made):
+            return made
+    except BlockingIOError:
+        made.close()
+        raise
+    except OSError:
+        pass
+    made.close()
+    return None
+
+
+def same_user(connection: socket.socket) -> bool:
+    """Whether the process at the other end is this user's, by the kernel's word."""
+    packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return bool(_CREDENTIALS.unpack(packed)[1] == os.geteuid())
+
+
+class Sender:
+    """Writes notes into a connection."""
+
+    def __init__(self, context: TransportContext) -> None:
+        self._rank, self._attempt, self._session = context.rank, context.attempt, session_id(context)
+
+    def send(
+        self, connection: socket.socket, kind: int, descriptors: tuple[int, ...], number: int = 0, size: int = 0
+    ) -> bool:
+        """Say something; False when the peer has not read what was said before, or is gone."""
+        note = _NOTE.pack(_MAGIC, kind, self._rank, self._attempt, len(descriptors), self._session, number, size)
+        try:
+            if descriptors:
+                socket.send_fds(connection, [note], list(descriptors))
+            else:
+                connection.send(note)
+        except OSError:
+            return False
+        return True
+
+
+def read(connection: socket.socket) -> Note | bool | None:
+    """The next note; None when there is none yet, False at the end or when something else came."""
+    descriptors: list[int] = []
+    try:
+        data, ancillary, _, _ = connection.recvmsg(
+            _NOTE.size, socket.CMSG_SPACE(4 * array.array("i").itemsize), socket.MSG_CMSG_CLOEXEC
+        )
+    except BlockingIOError:
+        return None
+    except OSError:
+        return False
+    for level, kind, packed in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            found = array.array("i")
+            found.frombytes(packed[: len(packed) - len(packed) % found.itemsize])
+            descriptors.extend(found)
+    if len(data) == _NOTE.size:
+        magic, sort, rank, attempt, count, session, number, size = _NOTE.unpack(data)
+        if magic == _MAGIC and count == len(descriptors):
+            return Note(sort, rank, attempt, session, number, size, tuple(descriptors))
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return False
+
+
+def remove(path: str) -> None:
+    """Remove a socket's path, which may be gone already."""
+    if path:
+        with contextlib.suppress(OSError):
+            os.unlink(path)

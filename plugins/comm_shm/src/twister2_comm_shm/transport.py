@@ -1,0 +1,430 @@
+"""The backend: workers of one host that map each other's memory.
+
+Nothing here waits, and nothing needs a system call while both sides are awake: a sender writes into its ring and says
+so in the reader's home segment; the reader looks there. A reader that has looked in vain for a while says that it is
+asleep, and is woken by its bell (an event descriptor), which is written to only then.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import secrets
+import select
+import time
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from twister2.spec.comm import Received, Send, Transport, TransportFacts
+from twister2.spec.errors import NetworkError
+
+from . import fence, meeting
+from .home import ASLEEP, CLOSED, NONCE, WORD, Layout, as_words
+from .outgoing import Outgoing, Slots
+from .peer import Peer
+from .plugin import FACTS
+from .pool import Pool
+from .ring import words
+from .segment import Segment
+
+if TYPE_CHECKING:
+    import mmap
+    import socket
+    from collections.abc import Mapping, Sequence
+
+    from twister2.spec.batch import Buffer
+    from twister2.spec.comm import Address, TransportContext
+
+    from .config import ShmConfig
+
+SETTLE_S: Final = 4.5
+IDLE_CALLS: Final = 40
+"""Calls of progress in vain before this worker says that it sleeps: some 20 µs. Until then progress says that it
+moved, so that nobody goes to sleep on the descriptor."""
+_AGAIN: Final = 8
+"""The same, while it sleeps: how often the bell is taken off."""
+_LOOK: Final = 512
+"""Calls of progress between two looks at the connections, when there is no idle time."""
+_ASK_AGAIN: Final = 16
+"""Messages read from known backlogs before the others are looked at."""
+
+
+class _Sent(Send):
+    @property
+    def done(self) -> bool:
+        return True
+
+
+_SENT = _Sent()
+
+
+class ShmTransport(Transport):
+    """Messages through shared memory. Read :attr:`refused` for the number of strangers that were turned away."""
+
+    facts: ClassVar[TransportFacts] = FACTS
+
+    def __init__(self, config: ShmConfig, context: TransportContext) -> None:
+        self._config, self._context = config, context
+        self._layout = Layout(context.size)
+        self._session = meeting.session_id(context)
+        self._sender = meeting.Sender(context)
+        self._nonce = secrets.token_bytes(NONCE)
+        self._path = ""
+        self._listener: socket.socket | None = None
+        self._epoll: select.epoll | None = None
+        self._bell = -1
+        self._own: Segment | None = None
+        self._home: mmap.mmap | None = None
+        self._words: memoryview | None = None
+        self._pool: Pool | None = None
+        self._peers: dict[int, Peer] = {}
+        self._strangers: dict[int, socket.socket] = {}
+        self._by_fd: dict[int, Peer] = {}
+        self._unsettled: set[int] = set()
+        self._deadline = 0.0
+        self._tails = slice(self._layout.tails, self._layout.tails + 8 * context.size)
+        self._unpack = words(context.size).unpack
+        self._seen = bytes(8 * context.size)
+        self._turns: collections.deque[Peer] = collections.deque()
+        self._asked = self._idle = self._since_look = 0
+        self._asleep = False
+        self.refused = 0
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    def open(self) -> Address:
+        context = self._context
+        try:
+            self._own = Segment(self._layout.n_bytes, context.runtime_dir)
+            self._home = self._own.map
+            self._words = as_words(self._home)
+            self._layout.write(self._home, context.attempt, context.rank, self._nonce)
+            self._slots = Slots(self._home, self._layout.slots)
+            self._pool = Pool(context.runtime_dir, self._config.pool_bytes, self._dropped)
+            self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            self._epoll = select.epoll()
+            self._epoll.register(self._bell, select.EPOLLIN)
+            path = meeting.socket_path(context)
+            if path:
+                self._listener = meeting.listen(path, context.size)
+                self._path = path
+                self._epoll.register(self._listener.fileno(), select.EPOLLIN)
+        except BaseException:
+            self.close(aborted=True)
+            raise
+        return {"path": self._path, "nonce": self._nonce.hex(), "boot": context.node.boot_id}
+
+    def connect(self, peers: Mapping[int, Address]) -> None:
+        boot = self._context.node.boot_id
+        for rank, address in peers.items():
+            if rank == self._context.rank:
+                continue
+            theirs = str(address.get("boot", ""))
+            path = str(address.get("path", "")) if not boot or not theirs or boot == theirs else ""
+            nonce = bytes.fromhex(str(address.get("nonce", "")))
+            self._peers[rank] = Peer(rank, path, nonce, self._layout, self._context.rank)
+            self._unsettled.add(rank)
+        self._deadline = time.monotonic() + SETTLE_S
+        self._settle()
+
+    def close(self, *, aborted: bool = False, deadline_s: float = 2.0) -> None:
+        # what was sent lies in memory that its reader has, or finds in its connection: there is nothing to flush
+        home, self._home = self._home, None
+        if home is not None:
+            home[CLOSED] = 1
+            fence.full()
+        meeting.remove(self._path)
+        self._path = ""
+        for peer in self._peers.values():
+            peer.wake()
+        for peer in self._peers.values():
+            peer.release()
+        self._peers, self._by_fd = {}, {}
+        self._turns.clear()
+        for stranger in self._strangers.values():
+            stranger.close()
+        self._strangers = {}
+        if self._pool is not None:
+            self._pool.close()
+        if self._words is not None:
+            self._words.release()
+            self._words = None
+        if self._own is not None:
+            self._own.close()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        if self._epoll is not None:
+            self._epoll.close()
+            self._epoll = None
+        if self._bell >= 0:
+            os.close(self._bell)
+            self._bell = -1
+
+    # -- messages ------------------------------------------------------------------------------------------------------
+
+    def reaches(self, peer: int) -> bool | None:
+        self._running()
+        if self._unsettled:
+            self._look()
+        return self._peer(peer).reaches
+
+    def isend(self, peer: int, frames: Sequence[Buffer]) -> Send | None:
+        there = self._peers.get(peer) or self._peer(peer)
+        out = there.out
+        if out is None or there.gone:
+            out = self._way_out(there)
+            if out is None:
+                return None
+        if not out.send(frames):
+            self.progress()
+            return None
+        fence.full()
+        home = there.home
+        if home is not None and home[ASLEEP]:
+            there.wake()
+        return _SENT
+
+    def receive(self) -> Received | None:
+        turns = self._turns
+        self._asked += 1
+        if not turns or self._asked >= _ASK_AGAIN:
+            self._asked = 0
+            home = self._home
+            if home is None:
+                home = self._running()
+            if home[self._tails] != self._seen:
+                self._notice(home)
+            if not turns:
+                return None
+        self._awake()
+        peer = turns.popleft()
+        incoming = peer.incoming
+        assert incoming is not None
+        frames = incoming.get()
+        if incoming.reader.head != incoming.reader.tail:
+            turns.append(peer)
+        else:
+            incoming.queued = False
+        if frames is None:
+            return self.receive()
+        return Received(peer.rank, frames)
+
+    def progress(self) -> bool:
+        home = self._home
+        if home is None:
+            home = self._running()
+        moved = bool(self._unsettled) and self._look()
+        self._since_look += 1
+        if self._since_look >= _LOOK:
+            moved = self._look() or moved
+        if moved or self._turns or home[self._tails] != self._seen:
+            self._awake()
+            return True
+        self._idle += 1
+        if self._idle < IDLE_CALLS:
+            return True
+        self._idle = IDLE_CALLS - _AGAIN
+        return self._fall_asleep(home)
+
+    def wait_fd(self) -> int | None:
+        return None if self._epoll is None else self._epoll.fileno()
+
+    def allocate(self, nbytes: int) -> memoryview | None:
+        self._running()
+        assert self._pool is not None
+        if nbytes <= 0:
+            return memoryview(bytearray())
+        try:
+            return self._pool.allocate(nbytes)
+        except NetworkError:
+            return None
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _running(self) -> mmap.mmap:
+        if self._home is None:
+            raise NetworkError(
+                f"the transport of worker {self._context.rank} is closed",
+                why="it was used before open or after close",
+                remedy="open a transport for each attempt, and use it only until close",
+            )
+        return self._home
+
+    def _peer(self, rank: int) -> Peer:
+        self._running()
+        found = self._peers.get(rank)
+        if found is None:
+            raise NetworkError(
+                f"worker {rank} cannot be reached through shared memory",
+                why="it has published no address",
+                remedy="use worker ids of this attempt, after connect",
+            )
+        return found
+
+    def _way_out(self, peer: Peer) -> Outgoing | None:
+        """Messages to this peer, or None while there is no way yet."""
+        self._running()
+        peer.check()
+        if not peer.reaches or peer.link is None or peer.words is None:
+            self.progress()
+            return None
+        if peer.out is None:
+            assert self._pool is not None
+            near = max(1, sum(each.home is not None for each in self._peers.values()))
+            quota = max(1 << 20, self._config.pool_bytes // near)
+            out = Outgoing(peer.rank, self._config, self._layout, self._pool, self._slots, quota, self._sender)
+            assert self._words is not None
+            if not out.open(self._context.rank, peer.link, self._words, peer.words, self._context.runtime_dir):
+                return None
+            peer.out = out
+        return peer.out
+
+    def _dropped(self, number: int) -> None:
+        for peer in self._peers.values():
+            if peer.out is not None:
+                peer.out.drop(number)
+
+    def _notice(self, home: mmap.mmap) -> None:
+        cells = home[self._tails]
+        fence.publish()
+        before = self._unpack(self._seen)
+        for rank, cell in enumerate(self._unpack(cells)):
+            if cell != before[rank]:
+                (tail,) = WORD.unpack_from(home, self._layout.tails + 8 * rank)
+                peer = self._peers[rank]
+                if peer.incoming is None:
+                    self._look()  # it reached this worker before this worker has looked who came
+                incoming = peer.tail(tail)
+                if not incoming.queued:
+                    incoming.queued = True
+                    self._turns.append(peer)
+        self._seen = cells
+
+    # -- sleeping and waking -------------------------------------------------------------------------------------------
+
+    def _awake(self) -> None:
+        self._idle = 0
+        if self._asleep:
+            self._asleep = False
+            if self._home is not None:
+                self._home[ASLEEP] = 0
+
+    def _fall_asleep(self, home: mmap.mmap) -> bool:
+        """Say that the bell must be rung from now on; True when something has come meanwhile."""
+        moved = self._look()
+        home[ASLEEP] = 1
+        self._asleep = True
+        fence.full()
+        if home[self._tails] != self._seen:
+            moved = True
+        if moved:
+            self._awake()
+        return moved
+
+    # -- meeting -------------------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        late = time.monotonic() > self._deadline
+        assert self._own is not None
+        for rank in list(self._unsettled):
+            peer = self._peers[rank]
+            if peer.link is None and not peer.unreachable:
+                self._push(peer)
+            if late and not peer.settled:
+                peer.unreachable = f"it has not shared its memory within {SETTLE_S} s"
+            if peer.settled:
+                self._unsettled.discard(rank)
+        if not self._unsettled and self._listener is not None and self._epoll is not None:
+            # nobody else is to come: nothing is left to find, and nothing to leak
+            self._epoll.unregister(self._listener.fileno())
+            self._listener.close()
+            self._listener = None
+            meeting.remove(self._path)
+            self._path = ""
+
+    def _push(self, peer: Peer) -> None:
+        assert self._own is not None
+        try:
+            link = meeting.dial(peer.path)
+        except BlockingIOError:
+            return
+        if link is None:
+            peer.unreachable = "nobody listens at the socket it has published"
+        elif self._sender.send(link, meeting.HELLO, (self._own.fd, self._bell), 0, self._own.size):
+            peer.link = link
+        else:
+            link.close()
+
+    def _look(self) -> bool:
+        """Look at the bell and the connections."""
+        self._since_look = 0
+        moved = False
+        assert self._epoll is not None
+        for fd, _ in self._epoll.poll(0):
+            if fd == self._bell:
+                os.eventfd_read(self._bell)
+            elif self._listener is not None and fd == self._listener.fileno():
+                self._accept()
+                moved = True
+            elif fd in self._strangers:
+                self._hear(fd)
+                moved = True
+            elif fd in self._by_fd:
+                peer = self._by_fd[fd]
+                moved = peer.read_notes() or moved
+                if peer.died:
+                    self._let_go(peer, fd)
+        if self._unsettled:
+            before = len(self._unsettled)
+            self._settle()
+            moved = moved or len(self._unsettled) != before
+        return moved
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        assert self._epoll is not None
+        for _ in range(self._context.size + 8):
+            try:
+                made, _ = self._listener.accept()
+            except OSError:
+                return
+            made.setblocking(False)
+            if not meeting.same_user(made):
+                self.refused += 1
+                made.close()
+                continue
+            self._strangers[made.fileno()] = made
+            self._epoll.register(made.fileno(), select.EPOLLIN)
+            self._hear(made.fileno())
+
+    def _hear(self, fd: int) -> None:
+        """The first note of a connection: who it is."""
+        made = self._strangers[fd]
+        note = meeting.read(made)
+        if note is None:
+            return
+        del self._strangers[fd]
+        if isinstance(note, meeting.Note):
+            peer = self._peers.get(note.rank)
+            ours = note.attempt == self._context.attempt and note.session == self._session
+            if not ours or peer is None or note.kind != meeting.HELLO:
+                note.drop()
+            elif peer.meets(made, note, self._context.attempt):
+                self._by_fd[fd] = peer
+                return
+        self.refused += 1
+        assert self._epoll is not None
+        self._epoll.unregister(fd)
+        made.close()
+
+    def _let_go(self, peer: Peer, fd: int) -> None:
+        """A peer's connection has ended: its process is gone, or its transport closed."""
+        assert self._epoll is not None
+        self._epoll.unregister(fd)
+        del self._by_fd[fd]
+        back = peer.hang_up()
+        if back is not None:
+            back.close()
+        if peer.out is not None:
+            peer.out.close()
+            peer.out = None

@@ -33,9 +33,8 @@ if TYPE_CHECKING:
     from twister2.spec.environment import WorkerEnvironment
     from twister2.spec.network import EdgeCounters, Group, Step
 
-_KINDS = {
-    kind.name.lower(): kind for kind in (HeaderKind.BARRIER, HeaderKind.WATERMARK, HeaderKind.IDLE, HeaderKind.FLUSH)
-}
+_MARKS = (HeaderKind.BARRIER, HeaderKind.WATERMARK, HeaderKind.IDLE, HeaderKind.FLUSH)
+_KINDS = {kind.name.lower(): kind for kind in _MARKS}
 
 
 @attrs.frozen

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import operator
 from abc import abstractmethod
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, is_array, is_arrow
@@ -18,7 +17,9 @@ from twister2.spec.errors import KeyHashError, OperatorError
 from twister2.spec.hashing import tasks_of_keys
 from twister2_net.aggregate import AggregatingOperator
 from twister2_net.base import CLOSING, DATA, END, GatedOperator, workers_of
+from twister2_net.grouping import FoldTable, sliced
 from twister2_net.problems import no_hash, no_pair, short, user_error
+from twister2_net.ranking import Ranking
 from twister2_net.reducers import Reducer, name_of, reducer_for
 from twister2_net.tables import NAN, WITHOUT_NAN, KeyValues, SizedTable, Table, merge_pairs
 
@@ -55,11 +56,21 @@ class KeyedCombine(GatedOperator, AggregatingOperator):
         self.table: Table = {}
         self._short = False
         self._table_size = SizedTable(memory.reserve(f"{self.label}: combining", revoke=self._revoke))
-        self.tables: dict[int, Table] = {target: {} for target in self.local_targets}
-        self._sizes = {
-            target: SizedTable(memory.reserve(f"{self.label}: results of task {target}"))
-            for target in self.local_targets
-        }
+        self._most = memory.use().budget // 8
+        self.tables = {target: self._table_of(target) for target in self.local_targets}
+        self._emitting: list[FoldTable] = []
+
+    def _table_of(self, target: int) -> FoldTable:
+        """An empty table for what comes to a target; it goes to disk when memory gets short."""
+
+        def combine(key: Any, left: Any, right: Any) -> Any:
+            try:
+                return self.reducer(left, right)
+            except Exception as error:
+                raise user_error(error, "reducer", self.label, target, (key, left, right)) from error
+
+        name = f"{self.label}: results of task {target}"
+        return FoldTable(self.context.memory, name, Ranking(None, self.label), combine)
 
     def _revoke(self, wanted: int) -> int:
         """Memory is short: nothing can be freed at once, but the next batch finds an empty table."""
@@ -71,7 +82,8 @@ class KeyedCombine(GatedOperator, AggregatingOperator):
             self._flush()
         self.combine(self.table, batch, source)
         self._table_size.grown(self.table)
-        if len(self.table) >= self.config.combine_keys or self._short:
+        large = 0 < self._most < self._table_size.bytes
+        if len(self.table) >= self.config.combine_keys or self._short or large:
             self._flush()
 
     def _flush(self) -> None:
@@ -124,34 +136,31 @@ class KeyedCombine(GatedOperator, AggregatingOperator):
 
     def gathered(self, lane: int, source: int, value: Any) -> None:
         table = self.tables[lane]
-        self.merge(table, value, lane)
-        self._sizes[lane].grown(table)
+        self.merge(table.table, value, lane)
+        table.grown(len(value))
 
     def emit(self, lane: int, kind: HeaderKind) -> Iterator[Batch]:
-        table, self.tables[lane] = self.tables[lane], {}
-        return self._batches(lane, table)
+        table, self.tables[lane] = self.tables[lane], self._table_of(lane)
+        self._emitting.append(table)
+        return self._batches(table)
 
-    def _batches(self, target: int, table: Table) -> Iterator[list[Any]]:
-        if NAN in table:
-            table[float("nan")] = table.pop(NAN)
-        pairs = iter(table.items())
-        while batch := list(islice(pairs, self.config.batch_records)):
-            yield batch
-        self._sizes[target].cleared()
+    def _batches(self, table: FoldTable) -> Iterator[list[Any]]:
+        yield from sliced(table.results(), self.config.batch_records)
+        table.close()
+        self._emitting.remove(table)
 
     def state(self, lane: int) -> Any:
-        return self.tables[lane] or None
+        return self.tables[lane].state()
 
     def take_back(self, lane: int, state: Any) -> None:
-        self.tables[lane] = state
+        self.tables[lane].add_back(state)
 
     def close(self) -> None:
         if not self.closed:
             self._table_size.release()
-            for size in self._sizes.values():
-                size.release()
             self.table = {}
-            self.tables = {target: {} for target in self.local_targets}
+            for table in [*self.tables.values(), *self._emitting]:
+                table.close()
         super().close()
 
 

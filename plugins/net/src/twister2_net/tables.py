@@ -7,6 +7,8 @@ import sys
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
+from twister2.spec.batch import n_bytes
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 Table = dict[Any, Any]
 
-_CHECK_EVERY = 1 << 15
+_CHECK_EVERY = 1 << 12
 """Keys a table grows by before its size is looked at."""
 
 
@@ -72,6 +74,11 @@ class SizedTable:
             self._checked = len(table)
             self._reservation.resize(table_bytes(table))
 
+    @property
+    def bytes(self) -> int:
+        """The size last told."""
+        return self._reservation.size
+
     def cleared(self) -> None:
         """The table was emptied."""
         self._checked = 0
@@ -88,8 +95,8 @@ def table_bytes(table: Table) -> int:
     size = sys.getsizeof(table)
     sample = list(islice(table.items(), 64))
     if sample:
-        per_pair = sum(sys.getsizeof(key) + sys.getsizeof(value) for key, value in sample) / len(sample)
-        size += int(len(table) * per_pair)
+        parts = sum(n_bytes([part for pair in some for part in pair]) for some in (sample[:16], sample[16:]))
+        size += len(table) * parts // len(sample)
     return size
 
 

@@ -95,6 +95,7 @@ def status_of(job: JobSummary) -> dict[str, Any]:
         **read_state(job.folder),
     }
     if JobState(facts.get("state", "queued")).final:
+        _tidy(job)
         return facts
     try:
         backend = backend_of(job)
@@ -107,6 +108,26 @@ def status_of(job: JobSummary) -> dict[str, Any]:
         return _status_without_master(job, backend, facts)
     finally:
         backend.close()
+
+
+def _tidy(job: JobSummary) -> None:
+    """Remove what the master of an ended job left here, killed after its last word and before the rest."""
+    runtime = runtime_path(job.record.job_id)
+    if job.record.master_process is None or not runtime.exists():
+        return
+    host, pid, start = job.record.master_process
+    if host != os.uname().nodename or start_ticks(pid) == start:
+        return  # it lives, or cannot be seen from here
+    with contextlib.suppress(Twister2Error):
+        host_of_plugins, resolved = _as_submitted(job)
+        backend = backend_of(job)
+        try:
+            backend.kill(job.record.job_handle, 0.0)
+            backend.clean(job.record.job_handle)
+        finally:
+            backend.close()
+        remove_checkpoints(host_of_plugins, resolved, str(job.folder.parent.parent), job.record.job_id)
+        shutil.rmtree(runtime, ignore_errors=True)
 
 
 def _status_without_master(job: JobSummary, backend: ResourceManager, facts: dict[str, Any]) -> dict[str, Any]:

@@ -132,9 +132,7 @@ def program(env: Any) -> dict[str, list[tuple[float, float]]]:
             (count,) = env.run(graph)["count"]
             return int(count)
 
-        seconds[kind] = [
-            (timed(lambda given=given: by_hand(socket, me, given)), timed(twister)) for _ in range(rounds)
-        ]
+        seconds[kind] = [(timed(lambda given=given: by_hand(socket, me, given)), timed(twister)) for _ in range(rounds)]
     socket.close(linger=0)
     context.term()
     return seconds

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from twister2.spec.errors import NetworkError, SerializationError, UsageError
 from twister2.worker.network import codec
-from twister2.worker.network.codec import ARRAY, PICKLE, decode, encode
+from twister2.worker.network.codec import ARRAY, ARROW, COLUMNS, PICKLE, decode, encode
 
 
 def there_and_back(value):
@@ -92,8 +92,8 @@ def test_arrow_batches_share_buffers_and_slices_are_cut():
     pyarrow = pytest.importorskip("pyarrow")
     batch = pyarrow.RecordBatch.from_pydict({"a": list(range(100_000)), "b": ["x"] * 100_000})
     kind, _, buffers, size = encode(batch)
-    assert kind == PICKLE
-    assert len(buffers) > 1
+    assert kind == ARROW
+    assert len(buffers) > 1, "the columns of a large batch lie apart, uncopied"
     assert there_and_back(batch).equals(batch)
     piece = batch.slice(5, 10)
     assert encode(piece)[3] < size // 100
@@ -101,6 +101,118 @@ def test_arrow_batches_share_buffers_and_slices_are_cut():
     table = pyarrow.Table.from_batches([batch])
     assert there_and_back(table.slice(7, 3)).to_pylist() == table.slice(7, 3).to_pylist()
     assert there_and_back(batch.slice(0, 0)).num_rows == 0
+
+
+def arrow_batch(name):
+    pyarrow = pytest.importorskip("pyarrow")
+    n = 70_000 if name.startswith("large") else 5
+    columns = {
+        "empty": {},
+        "no rows": {"a": pyarrow.array([], "int64"), "s": pyarrow.array([], "string")},
+        "flat": {"a": range(n), "b": [None, *range(n - 1)], "s": ["x", None, "", "yy", "z"], "t": [True] * n},
+        "large flat": {"a": range(n), "b": [None, *range(n - 1)], "s": [str(k) for k in range(n)]},
+        "large bool": {"a": range(n), "b": [k % 3 == 0 for k in range(n)]},
+        "nested": {"l": [[1], None, [], [2, 3], [4]], "m": [{"x": 1, "y": "a"}] * n},
+        "large nested": {"l": [[k, k] for k in range(n)]},
+        "dictionary": {"d": pyarrow.array(["u", "v", "u", None, "v"]).dictionary_encode()},
+        "nulls": {"z": pyarrow.nulls(n)},
+        "dates": {"d": pyarrow.array([1, 2, None, 4, 5], pyarrow.timestamp("us", "UTC"))},
+    }[name]
+    arrays = [
+        column if isinstance(column, pyarrow.Array) else pyarrow.array(list(column)) for column in columns.values()
+    ]
+    fields = [pyarrow.field(key, one.type, metadata={"of": key}) for key, one in zip(columns, arrays, strict=True)]
+    schema = pyarrow.schema(fields, metadata={"by": name})
+    return pyarrow.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+ARROW_BATCHES = (
+    "empty", "no rows", "flat", "large flat", "large bool", "nested", "large nested", "dictionary", "nulls", "dates"
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ARROW_BATCHES)
+def test_record_batches_of_any_kind_come_back_with_their_schema(name):
+    batch = arrow_batch(name)
+    for one in (batch, batch.slice(1, 3), batch.slice(0, 2), batch.slice(2)):
+        back = there_and_back(one)
+        back.validate(full=True)
+        assert back.equals(one)
+        assert back.schema.equals(batch.schema, check_metadata=True)
+
+
+@pytest.mark.parametrize("name", ["flat", "large flat", "nested"])
+def test_a_damaged_record_batch_is_an_error(name):
+    kind, head, buffers, _ = encode(arrow_batch(name))
+    frames = [memoryview(bytes(part)) for part in buffers]
+    for cut in ([], [frames[0][:3], *frames[1:]], [*frames[:-1], frames[-1][:2]], [memoryview(b""), *frames[1:]]):
+        with pytest.raises(NetworkError):
+            decode(kind, head, cut)
+    with pytest.raises(NetworkError):
+        decode(kind, head[:20], frames)
+
+
+def test_structured_arrays_and_tuples_of_columns_travel_as_memory():
+    structured = numpy.zeros(1000, [("key", "i8"), ("value", "f4"), ("name", "S5")])
+    structured["value"] = numpy.arange(1000)
+    kind, _, buffers, _ = encode(structured)
+    assert (kind, len(buffers)) == (ARRAY, 1)
+    back = there_and_back(structured)
+    assert back.dtype == structured.dtype
+    assert back.tobytes() == structured.tobytes()
+    assert there_and_back(numpy.zeros((0, 2), structured.dtype)).shape == (0, 2)
+    columns = (numpy.arange(10), numpy.arange(10.0).reshape(5, 2), numpy.array(["a", "bc"]))
+    kind, head, buffers, _ = encode(columns)
+    assert (kind, len(buffers)) == (COLUMNS, 3)
+    back = there_and_back(columns)
+    assert type(back) is tuple
+    assert [(one.dtype, one.tolist()) for one in back] == [(one.dtype, one.tolist()) for one in columns]
+    with pytest.raises(NetworkError):
+        decode(kind, head, [memoryview(bytes(part)) for part in buffers[:2]])
+    mixed = (numpy.arange(3), "text")
+    assert there_and_back(mixed)[1] == "text"
+
+
+class Celsius(float):
+    pass
+
+
+def same(one, other):
+    """Equal, of the same types, the same bits."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return repr(one) == repr(other)
+
+
+SCALARS = (
+    st.integers()
+    | st.floats()
+    | st.booleans()
+    | st.text(max_size=40)
+    | st.binary(max_size=40)
+    | st.none()
+    | st.sampled_from([-0.0, 2**63, -(2**63), numpy.float64(1.5), numpy.int64(-3), Celsius(21), complex(0, -0.0)])
+)
+
+
+@given(st.lists(st.tuples(SCALARS, SCALARS), min_size=16, max_size=40))
+@settings(deadline=None, max_examples=80)
+def test_records_come_back_with_the_very_same_types(pairs):
+    plain = [(number, float(number)) for number in range(20)]
+    for batch in (pairs, plain + pairs + plain, [pair[0] for pair in plain + pairs + plain]):
+        assert same(there_and_back(batch), batch)
+
+
+def test_odd_records_among_plain_ones_arrive_too():
+    plain = [("word", 1)] * 50
+    knot = []
+    knot.append(knot)
+    back = there_and_back([*plain, (knot, 2), {"a": [1]}, *plain])
+    assert back[50][0][0] is back[50][0]
+    assert back[51] == {"a": [1]}
+    assert back[:50] == back[-50:] == plain
 
 
 class Point:

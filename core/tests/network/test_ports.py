@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import zlib
 
 import numpy
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from twister2.config.job import NetworkConfig
 from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import NetworkError, SerializationError
+from twister2.worker.network import wire
 from twister2_testkit.fakes import LocalCluster
+from twister2_testkit.loopback import LoopbackTransport
 
 DATA, END, BARRIER = HeaderKind.DATA, HeaderKind.END, HeaderKind.BARRIER
 
@@ -200,3 +203,64 @@ def test_what_waits_to_be_received_is_counted():
             return reserved
 
     assert cluster().run(main)[1] == 3 << 20
+
+
+def test_a_schema_is_sent_when_it_changes():
+    pyarrow = pytest.importorskip("pyarrow")
+    one = pyarrow.RecordBatch.from_pydict({f"a column with a long name {number}": [number] for number in range(50)})
+    other = pyarrow.RecordBatch.from_pydict({"another": ["x"]})
+    rows = numpy.zeros(3, [(f"field {number}", "i8") for number in range(50)])
+    plan = [one, one, other, one, rows, rows, numpy.arange(3), rows, one]
+    described = [True, False, True, True, True, False, False, False, True]
+    sent = []
+
+    class Counts(LoopbackTransport):
+        def isend(self, peer, frames):
+            if self._context.rank == 0:
+                sent.append(
+                    b"a column with a long name 49" in b"".join(map(bytes, frames))
+                    or b"field 49" in b"".join(map(bytes, frames))
+                )
+            return super().isend(peer, frames)
+
+    def main(env):
+        with env.network.step("test") as step:
+            port = env.network.open_port(step, 0, (0,), (1, 1))
+            if env.worker_id == 0:
+                for target in (0, 1):
+                    for value in plan:
+                        assert port.send(0, target, DATA, value)
+                        assert port.send(0, target, BARRIER, 1)
+                return None
+            got = [receive_all(env, port, target, 2 * len(plan))[::2] for target in (0, 1)]
+            return [[delivery.value for delivery in channel] for channel in got]
+
+    for channel in LocalCluster(2, Counts, network=NetworkConfig(window_messages=100)).run(main)[1]:
+        for value, expected in zip(channel, plan, strict=True):
+            assert type(value) is type(expected)
+            assert value.equals(expected) if hasattr(value, "equals") else value.tolist() == expected.tolist()
+    described[2] = False  # the other schema has other names
+    assert sent[: 2 * len(plan) : 2] == described
+    assert sent[2 * len(plan) :: 2] == described, "each channel is told for itself"
+
+
+def test_a_repeated_description_that_never_came_is_an_error():
+    class Forgets(LoopbackTransport):
+        def isend(self, peer, frames):
+            front = bytearray(frames[0])
+            if self._context.rank == 0 and front[4] == DATA:
+                front[5] |= 0x80
+                crc = zlib.crc32(front[wire.SIZE :], zlib.crc32(front[: wire.HEADER.size]))
+                front[wire.HEADER.size : wire.SIZE] = crc.to_bytes(4, "little")
+            return super().isend(peer, [bytes(front), *frames[1:]])
+
+    def main(env):
+        with env.network.step("test") as step:
+            port = env.network.open_port(step, 0, (0,), (1,))
+            if env.worker_id == 0:
+                port.send(0, 0, DATA, ["x"])
+            else:
+                receive_all(env, port, 0, 1)
+
+    with pytest.raises(NetworkError, match="no description"):
+        LocalCluster(2, Forgets).run(main)

@@ -1,8 +1,8 @@
 """The way out to one peer: its socket, the numbers of its messages, and the window that bounds what is under way.
 
-While the reader keeps up, every message leaves at once. When it is behind, leaving earlier would not help: small messages
-are collected then and leave together, when there are enough of them, when the reader has caught up, or when the worker
-has nothing else to do.
+While the reader keeps up, every message leaves at once. When it is behind, leaving earlier would not help: small
+messages are collected then and leave together, when there are enough of them, when the reader has caught up, or when
+the worker has nothing else to do.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class _Tracked(Send):
 
 
 class _Collected(Send):
-    """Small messages that wait to leave together. Not done before they do, so that whoever waits goes on progressing."""
+    """Small messages that wait to leave together. Not done before they do: whoever waits for it goes on progressing."""
 
     def __init__(self) -> None:
         self.left = False

@@ -130,7 +130,17 @@ class Batch:
         words = len(table)
         kind, attempt, rank, session, sequence, messages, n_bytes, *_ = head
         front = HEADER.pack(
-            MAGIC, kind, attempt, rank, self.n_messages, words, len(self._separate), session, sequence, messages, n_bytes
+            MAGIC,
+            kind,
+            attempt,
+            rank,
+            self.n_messages,
+            words,
+            len(self._separate),
+            session,
+            sequence,
+            messages,
+            n_bytes,
         )
         numbers = _TABLES[words].pack(*table) if words < len(_TABLES) else struct.pack(f"<{words}Q", *table)
         return [b"".join((front, numbers, *self._inline)), *self._separate]

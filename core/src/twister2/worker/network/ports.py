@@ -2,7 +2,8 @@
 
 A sender may have ``window_messages`` batches and about ``window_bytes`` bytes per channel under way; the receiver gives
 credit back as batches are *received* (not as they arrive), in lumps of half a window. Marks pass without credit. On one
-worker batches are handed over without being encoded; only their number is limited.
+worker batches are handed over without being encoded; only their number is limited. A long description of a value (the
+schema of a record batch, a structured dtype) is sent when it is another than that of the value before on its channel.
 """
 
 from __future__ import annotations
@@ -29,6 +30,11 @@ _END = int(HeaderKind.END)
 _CREDIT = int(HeaderKind.CREDIT)
 _KINDS = {int(kind): kind for kind in HeaderKind}
 
+_AS_BEFORE = 0x80
+"""Added to the encoding: the value is described as the last one with a long description on this channel."""
+_LONG = 24
+"""Descriptions of more bytes are not repeated."""
+
 Channel = tuple[int, int]
 """Source and target task."""
 
@@ -36,21 +42,31 @@ Channel = tuple[int, int]
 class _Out:
     """The sending end of a channel."""
 
-    __slots__ = ("bytes", "messages", "refused_at", "sequence")
+    __slots__ = ("bytes", "head", "messages", "refused_at", "sequence")
 
     def __init__(self) -> None:
+        self.head = b""
         self.sequence = 0
         self.messages = 0
         self.bytes = 0
         self.refused_at = 0.0
 
+    def described(self, encoded: Encoded) -> Encoded:
+        """The same without its description when the value sent before had an equal one."""
+        kind, head, buffers, size = encoded
+        if head == self.head:
+            return kind | _AS_BEFORE, b"", buffers, size
+        self.head = head
+        return encoded
+
 
 class _In:
     """The receiving end of a channel from another worker."""
 
-    __slots__ = ("bytes", "ended", "messages", "sequence")
+    __slots__ = ("bytes", "ended", "head", "messages", "sequence")
 
     def __init__(self) -> None:
+        self.head = b""
         self.sequence = 0
         self.messages = 0
         self.bytes = 0
@@ -137,6 +153,8 @@ class ChannelPort(Port):
             size = 0
         else:
             encoded = self._encode(channel, value) if data else encode(value)
+            if len(encoded[1]) > _LONG:
+                encoded = out.described(encoded)
             size = encoded[3]
             out.sequence += 1
             if data:
@@ -188,6 +206,13 @@ class ChannelPort(Port):
                 f"message {message.sequence} came after {end.sequence} on channel {source} -> {target}: one {what}",
             )
         end.sequence = message.sequence
+        if len(message.head) > _LONG:
+            end.head = message.head
+        elif message.encoding & _AS_BEFORE:
+            if not end.head:
+                raise _foreign(message, f"channel {source} -> {target} has brought no description to repeat")
+            message.encoding &= ~_AS_BEFORE
+            message.head = end.head
         if message.kind == _END:
             end.ended = True
         self._network.hold(message.size)

@@ -27,10 +27,12 @@ def simulate(runs: list[patterns.Steps]) -> list[Any]:
             while not done[rank]:
                 wish = wishes[rank]
                 if isinstance(wish, int):
-                    box = mail.get((wish, rank))
-                    if not box:
+                    sources = range(len(runs)) if wish == patterns.ANY else [wish]
+                    came = next((one for one in sources if mail.get((one, rank))), None)
+                    if came is None:
                         break
-                    answers[rank] = box.popleft()
+                    value = mail[came, rank].popleft()
+                    answers[rank] = (came, value) if wish == patterns.ANY else value
                 try:
                     wishes[rank] = run.send(answers[rank])
                     answers[rank] = None
@@ -99,6 +101,16 @@ def test_moving_values(size: int, root: int) -> None:
     assert simulate([patterns.scatter(rank, size, given_[rank], root) for rank in range(size)]) == everybody
     swapped = simulate([patterns.alltoall(rank, size, [(rank, to) for to in range(size)]) for rank in range(size)])
     assert swapped == [[(source, rank) for source in range(size)] for rank in range(size)]
+
+
+@given(size=SIZES, data=st.data())
+def test_sparse_finds_who_sends(size: int, data: st.DataObject) -> None:
+    targets = [data.draw(st.sets(st.integers(0, size - 1))) for _ in range(size)]
+    expected = [{rank: (rank, me) for rank in range(size) if me in targets[rank]} for me in range(size)]
+    runs = [
+        patterns.sparse(rank, {to: (rank, to) for to in targets[rank]}, len(expected[rank])) for rank in range(size)
+    ]
+    assert simulate(runs) == expected
 
 
 @given(size=SIZES)

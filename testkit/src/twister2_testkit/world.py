@@ -25,7 +25,7 @@ from twister2.spec.network import Delivery, EdgeCounters, Fingerprint, Group, Ne
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
 
-    from twister2.spec.collectives import Collectives
+    from twister2.spec.collectives import Collectives, Request
 
 T = TypeVar("T")
 
@@ -318,11 +318,11 @@ class WorldNetwork(Network):
 
     def collectives(self, group: Group | None = None) -> Collectives:
         """Executors need none; the core's own network has them."""
-        raise CapabilityError(
-            "this network of the test kit has no collectives",
-            why="it moves the batches of an executor's edges only",
-            remedy="test what needs them with LocalCluster (twister2_testkit.fakes)",
-        )
+        raise _not_here("collectives")
+
+    def keep_open(self, step: Step, advance: Callable[[], bool], what: str) -> Request:
+        """Executors leave no step open."""
+        raise _not_here("steps that stay open")
 
     def split_by_host(self, *, group: Group | None = None) -> Group:
         """All threads are on one host."""
@@ -333,3 +333,11 @@ class WorldNetwork(Network):
         import numpy
 
         return numpy.empty(shape, dtype)
+
+
+def _not_here(what: str) -> CapabilityError:
+    return CapabilityError(
+        f"this network of the test kit has no {what}",
+        why="it moves the batches of an executor's edges only",
+        remedy="test what needs them with LocalCluster (twister2_testkit.fakes)",
+    )

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from twister2.spec.network import Group
+    from twister2.spec.patterns import Steps
 
 Op: TypeAlias = "str | Callable[[Any, Any], Any]"
 """A name of :data:`OPS` or a function of two arrays."""
@@ -98,6 +99,15 @@ class Request(ABC):
         """
 
 
+class ObjectRequest(Request):
+    """A call on objects under way."""
+
+    @property
+    @abstractmethod
+    def result(self) -> Any:
+        """What the call gives this rank; only once it is complete."""
+
+
 class Collectives(ABC):
     """The collective operations of one group, made by :meth:`~twister2.spec.network.Network.collectives`."""
 
@@ -118,6 +128,30 @@ class Collectives(ABC):
     @abstractmethod
     def start(self, call: Call, send: Any = None, receive: Any = None) -> Request:
         """As :meth:`run`, without waiting. Members must start the calls of a group in the same order."""
+
+    @abstractmethod
+    def run_objects(self, call: Call, value: Any = None) -> Any:
+        """The same operations on picklable objects, by messages. Reductions combine in the order of ranks.
+
+        :param value: what this rank gives; for ``alltoall`` and ``reduce_scatter`` one value for each member, for
+            ``scatter`` likewise at the root. :param call: without counts.
+        :returns: what this rank gets: a list by rank where the table has all members' parts; None where it gets
+            nothing. Arrays in it that come from other members are read-only, the array of a reduction is new.
+        :raises OperatorError: as :meth:`run`; values that the named op cannot combine.
+        :raises UserCodeError: a function given as op raised.
+        """
+
+    @abstractmethod
+    def start_objects(self, call: Call, value: Any = None) -> ObjectRequest:
+        """As :meth:`run_objects`, without waiting."""
+
+    @abstractmethod
+    def start_pattern(self, kind: str, shape: str, steps: Steps) -> ObjectRequest:
+        """Run a pattern (:mod:`twister2.spec.patterns`, or one like them) as a step of the group.
+
+        :param kind, shape: of the step's fingerprint: what must be equal on all members.
+        :param steps: this rank's generator; its ranks are those of the group.
+        """
 
     @abstractmethod
     def algorithms(self, operation: str) -> Sequence[str]:

@@ -19,7 +19,7 @@ from twister2.spec.channel import HeaderKind
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
 
-    from twister2.spec.collectives import Collectives
+    from twister2.spec.collectives import Collectives, Request
 
 
 @attrs.frozen
@@ -176,6 +176,14 @@ class Network(ABC):
         """Open the channels of one edge. ``edge`` is any number unique in the step, equal on all members.
 
         :param sources: worker id per source task; ``targets`` likewise. The same on all members.
+        """
+
+    @abstractmethod
+    def keep_open(self, step: Step, advance: Callable[[], bool], what: str) -> Request:
+        """Leave a step open while the program goes on to others: ``advance`` is called whenever the network
+        progresses, until it returns True, which ends the step. What it raises, the call that progressed raises.
+
+        :param what: as in :meth:`wait_until`.
         """
 
     @abstractmethod

@@ -1,6 +1,7 @@
 """Communication patterns of collectives, each a generator that says what one rank sends and what it waits for.
 
-A generator yields ``(rank, value)`` to send and ``rank`` (an int) to receive, and returns this rank's result. It knows
+A generator yields ``(rank, value)`` to send and ``rank`` (an int) to receive from it, or :data:`ANY` to receive
+``(rank, value)`` from whoever comes first, and returns this rank's result. It knows
 nothing of networks: :class:`Run` drives it over a port, without ever waiting. Values are combined in the order of
 ranks, whatever the number of members and the root: a function that is associative is enough, and all members get the
 same bits in every run. Sources: R. Thakur, R. Rabenseifner, W. Gropp, "Optimization of Collective Communication
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 Steps: TypeAlias = Generator[Any, Any, Any]
 Combine: TypeAlias = Callable[[Any, Any], Any]
+
+ANY: Final = -1
+"""Yielded to receive from any rank."""
 
 FEW: Final = 3
 """Up to so many members, everybody talking to everybody (or to the root) is as fast as a tree."""
@@ -210,6 +214,18 @@ def neighbours(rank: int, values: Mapping[int, Any], sources: Sequence[int]) -> 
     return came
 
 
+def sparse(rank: int, values: Mapping[int, Any], n_incoming: int) -> Steps:
+    """A value to each of some ranks, one from each of ``n_incoming`` ranks, whoever they are; what came, by rank."""
+    for other, value in values.items():
+        if other != rank:
+            yield other, value
+    came = {rank: values[rank]} if rank in values else {}
+    while len(came) < n_incoming:
+        other, value = yield ANY
+        came[other] = value
+    return dict(sorted(came.items()))
+
+
 ALLREDUCE: Final[Mapping[str, Callable[[int, int, Any, Combine], Steps]]] = {
     "exchange": exchange,
     "recursive_doubling": recursive_doubling,
@@ -242,7 +258,7 @@ class Run:
     """Drives one generator over a port whose tasks are the ranks of a group. Never waits.
 
     :ivar done: whether it is complete; :ivar result: what it returned.
-    :ivar wants: the rank whose message it waits for, None when it waits for credit.
+    :ivar wants: the rank whose message it waits for or :data:`ANY`; None when it waits for credit.
     """
 
     __slots__ = ("_blocked", "_early", "_me", "_port", "_steps", "done", "result", "wants")
@@ -264,11 +280,11 @@ class Run:
             wish = self._steps.send(answer)
             while True:
                 if type(wish) is int:
-                    early = self._early.get(wish)
-                    if not early:
+                    came = self._came_early(wish)
+                    if came is None:
                         self.wants = wish
                         return
-                    wish = self._steps.send(early.pop(0))
+                    wish = self._steps.send(came[0])
                     continue
                 if not port.send(me, wish[0], _DATA, wish[1]):
                     self._blocked = wish
@@ -277,6 +293,15 @@ class Run:
         except StopIteration as stop:
             self.done = True
             self.result = stop.value
+
+    def _came_early(self, wish: int) -> tuple[Any] | None:
+        if wish != ANY:
+            early = self._early.get(wish)
+            return (early.pop(0),) if early else None
+        for source, early in self._early.items():
+            if early:
+                return ((source, early.pop(0)),)
+        return None
 
     def advance(self) -> bool:
         """Go as far as possible; whether it is complete."""
@@ -293,6 +318,9 @@ class Run:
             if delivery.source == self.wants:
                 self.wants = None
                 self._go_on(delivery.value)
+            elif self.wants == ANY:
+                self.wants = None
+                self._go_on((delivery.source, delivery.value))
             else:
                 self._early.setdefault(delivery.source, []).append(delivery.value)
         return True

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from twister2.config.job import NetworkConfig
     from twister2.spec.batch import Buffer
+    from twister2.spec.collectives import Request
     from twister2.spec.comm import Transport
     from twister2.spec.memory import MemoryService, Reservation
     from twister2.spec.network import Fingerprint, Group, Port, Step
@@ -161,6 +162,12 @@ class WorkerNetwork(Grouping):
             return False
         step.sends = [send for send in step.sends if not send.done]
         return not step.sends
+
+    def keep_open(self, step: Step, advance: Callable[[], bool], what: str) -> Request:
+        from twister2.worker.network.collectives.requests import OpenCall
+
+        assert isinstance(step, NumberedStep)
+        return OpenCall(self, step, advance, lambda: what, None, polled=False)
 
     def open_port(self, step: Step, edge: int, sources: Sequence[int], targets: Sequence[int]) -> Port:
         if not isinstance(step, NumberedStep) or (step.group.number, step.number) not in self._open:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.collectives import OPERATIONS, Call, Collectives, Request
+from twister2.spec.collectives import OPERATIONS, Call, Collectives, ObjectRequest, Request
 from twister2.spec.errors import OperatorError, Twister2Error
+from twister2.spec.patterns import Run
 from twister2.worker.callers import caller_line
-from twister2.worker.network.collectives import choice
+from twister2.worker.network.collectives import choice, objects
 from twister2.worker.network.collectives.checking import HOSTS, MESSAGES, NATIVE, Plan, make_plan
 from twister2.worker.network.collectives.exchange import EDGE, Debts, Exchange
 from twister2.worker.network.collectives.moving import barrier_dissemination
@@ -16,9 +17,10 @@ from twister2.worker.network.collectives.requests import OpenCall, Running
 from twister2.worker.network.steps import as_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from twister2.spec.network import Group
+    from twister2.spec.patterns import Steps
     from twister2.worker.network.network import WorkerNetwork
     from twister2.worker.network.steps import NumberedStep
 
@@ -70,6 +72,39 @@ class GroupCollectives(Collectives):
             network.fail_step(step, as_failure(error, step))
             raise
         return OpenCall(network, step, advance, what, (send, receive), polled=plan.road != MESSAGES)
+
+    def run_objects(self, call: Call, value: Any = None) -> Any:
+        steps, shape = self._object_steps(call, value)
+        network, members = self._network, self.group.members
+        with network.step(call.operation, shape, group=self.group) as step:
+            run = Run(steps, network.open_port(step, EDGE, members, members), self.rank)
+            if not run.done:
+                network.wait_until(run.advance, lambda: objects.waits(step, run))
+            return objects.fresh(call, run.result, value)
+
+    def start_objects(self, call: Call, value: Any = None) -> ObjectRequest:
+        steps, shape = self._object_steps(call, value)
+        return self._start(call.operation, shape, steps, lambda result: objects.fresh(call, result, value))
+
+    def start_pattern(self, kind: str, shape: str, steps: Steps) -> ObjectRequest:
+        return self._start(kind, shape, steps, None)
+
+    def _object_steps(self, call: Call, value: Any) -> tuple[Steps, str]:
+        try:
+            return objects.steps_of(call, self.rank, self.size, value), objects.shape_of(call, value)
+        except Twister2Error as error:
+            self._network.give_up(error)
+            raise
+
+    def _start(self, kind: str, shape: str, steps: Steps, fresh: Callable[[Any], Any] | None) -> ObjectRequest:
+        network, members = self._network, self.group.members
+        step = network.step(kind, shape, group=self.group)
+        try:
+            run = Run(steps, network.open_port(step, EDGE, members, members), self.rank)
+        except BaseException as error:
+            network.fail_step(step, as_failure(error, step))
+            raise
+        return objects.ObjectCall(network, step, run, fresh)
 
     def algorithms(self, operation: str) -> Sequence[str]:
         if operation not in OPERATIONS:

@@ -1,0 +1,202 @@
+"""Collectives on picklable objects: a pattern of :mod:`twister2.spec.patterns` over a port, as one step of the group.
+
+Numpy arrays among the objects travel as their memory; those that come from another member are read-only, but for the
+result of a reduction, which is the caller's own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twister2.spec import patterns
+from twister2.spec.batch import is_array
+from twister2.spec.collectives import ObjectRequest
+from twister2.spec.errors import OperatorError, Twister2Error, UserCodeError
+from twister2.spec.reducers import FUNCTIONS, Reducer, combiner, name_of
+from twister2.spec.tracebacks import user_line, user_traceback
+from twister2.worker.network.codec import short
+from twister2.worker.network.collectives.requests import OpenCall
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twister2.spec.collectives import Call
+    from twister2.spec.patterns import Run, Steps
+    from twister2.worker.network.network import WorkerNetwork
+    from twister2.worker.network.steps import NumberedStep
+
+
+class ObjectCall(OpenCall, ObjectRequest):
+    """A pattern that was started and not waited for yet."""
+
+    __slots__ = ("_fresh", "_run")
+
+    def __init__(
+        self, network: WorkerNetwork, step: NumberedStep, run: Run, fresh: Callable[[Any], Any] | None = None
+    ) -> None:
+        self._run, self._fresh = run, fresh
+        super().__init__(network, step, run.advance, lambda: waits(step, run), None, polled=False)
+
+    @property
+    def result(self) -> Any:
+        result, self._fresh = self._run.result if self._fresh is None else self._fresh(self._run.result), None
+        self._run.result = result
+        return result
+
+
+def waits(step: NumberedStep, run: Run) -> str:
+    """What a pattern waits for, for the status."""
+    known = run.wants is not None and run.wants != patterns.ANY
+    whom = f": for worker {step.group.members[run.wants or 0]}" if known else ""
+    return f"{step.fingerprint.kind}, step {step.number}{whom}"
+
+
+_REDUCTIONS = frozenset({"reduce", "allreduce", "scan", "exscan", "reduce_scatter"})
+_LISTS = frozenset({"alltoall", "reduce_scatter"})
+"""Operations that take one value for each member, from each member."""
+
+
+def steps_of(call: Call, rank: int, size: int, value: Any) -> Steps:
+    """What this rank does for ``call``.
+
+    :raises OperatorError: unknown operation, op, algorithm or root; not one value for each member.
+    """
+    operation = call.operation
+    make = _MAKERS.get(operation)
+    if make is None:
+        raise _wrong(f"there is no collective '{call.operation}'", f"there are {', '.join(sorted(_MAKERS))}")
+    if not 0 <= call.root < size:
+        raise _wrong(f"{operation} has no root {call.root}", f"the group has ranks 0 to {size - 1}")
+    listed = operation in _LISTS or (operation == "scatter" and rank == call.root)
+    if listed and (not hasattr(value, "__len__") or len(value) != size):
+        raise _wrong(
+            f"{operation} needs one value for each of the {size} members",
+            f"rank {rank} gave {short(value, 60)}",
+        )
+    combine = guarded(call) if operation in _REDUCTIONS else None
+    return make(call, rank, size, [_shown(one) for one in value] if listed else _shown(value), combine)
+
+
+def shape_of(call: Call, value: Any) -> str:
+    """What must be equal on all members: operation and root, and for reductions the op and the kind of values."""
+    if call.operation not in _REDUCTIONS:
+        return f"{call.operation} {call.root} {call.algorithm}".rstrip()
+    form = value.dtype.str if is_array(value) else "objects"
+    op = name_of(call.op) or getattr(call.op, "__name__", type(call.op).__name__)
+    return f"{call.operation} {op} {call.root} {form} {call.algorithm}".rstrip()
+
+
+def fresh(call: Call, result: Any, value: Any) -> Any:
+    """A reduction's result is the caller's own: never the argument, nor a transport's buffer."""
+    if call.operation not in _REDUCTIONS or not is_array(result):
+        return result
+    if result is value or not result.flags.writeable or result.base is not None:
+        return result.copy()
+    return result
+
+
+def guarded(call: Call) -> Reducer:
+    """The function of ``call.op``; what it raises says what was combined.
+
+    :raises OperatorError: unknown op.
+    """
+    op, operation = call.op, call.operation
+    combine = combiner(op)
+    if combine is None:
+        raise _wrong(f"{operation} has no op {short(op, 60)}", f"an op is a function or one of {', '.join(FUNCTIONS)}")
+
+    def combined(left: Any, right: Any) -> Any:
+        try:
+            return combine(left, right)
+        except Twister2Error:
+            raise
+        except Exception as error:
+            if name_of(op) in FUNCTIONS:
+                raise OperatorError(
+                    f"{operation} cannot combine {_form(left)} and {_form(right)} by '{name_of(op)}'",
+                    why=f"{type(error).__name__}: {error}",
+                    remedy="give values of the same type and shape on all workers",
+                    details={"left": short(left), "right": short(right)},
+                ) from error
+            raise UserCodeError(
+                f"the function of {operation} raised {type(error).__name__}",
+                why=f"{str(error) or 'no message'}: it was given {short(left, 60)} and {short(right, 60)}",
+                remedy="see the traceback, and mend the function",
+                where=user_line(error),
+                details={"left": short(left), "right": short(right), "traceback": user_traceback(error, keep=False)},
+            ) from error
+
+    return combined
+
+
+def _reduce_scatter(call: Call, rank: int, size: int, values: Any, combine: Any) -> Steps:
+    came = yield from patterns.alltoall(rank, size, values)
+    result = came[0]
+    for part in came[1:]:
+        result = combine(result, part)
+    return result
+
+
+def _allreduce(call: Call, rank: int, size: int, value: Any, combine: Any) -> Steps:
+    pattern = _named(patterns.ALLREDUCE, call) or patterns.allreduce_for(size)
+    return pattern(rank, size, value, combine)
+
+
+def _reduce(call: Call, rank: int, size: int, value: Any, combine: Any) -> Steps:
+    pattern = _named(patterns.REDUCE, call) or patterns.reduce_for(size)
+    return pattern(rank, size, value, combine, call.root)
+
+
+def _broadcast(call: Call, rank: int, size: int, value: Any, combine: Any) -> Steps:
+    pattern = _named(patterns.BROADCAST, call) or patterns.tree_broadcast
+    return pattern(rank, size, value, call.root)
+
+
+_MAKERS: dict[str, Callable[[Call, int, int, Any, Any], Steps]] = {
+    "barrier": lambda call, rank, size, value, combine: patterns.allreduce_for(size)(rank, size, 0, max),
+    "broadcast": _broadcast,
+    "reduce": _reduce,
+    "allreduce": _allreduce,
+    "scan": lambda call, rank, size, value, combine: patterns.scan(rank, size, value, combine),
+    "exscan": lambda call, rank, size, value, combine: patterns.exscan(rank, size, value, combine),
+    "reduce_scatter": _reduce_scatter,
+    "gather": lambda call, rank, size, value, combine: patterns.gather(rank, size, value, call.root),
+    "allgather": lambda call, rank, size, value, combine: patterns.allgather(rank, size, value),
+    "scatter": lambda call, rank, size, value, combine: patterns.scatter(rank, size, value, call.root),
+    "alltoall": lambda call, rank, size, value, combine: patterns.alltoall(rank, size, value),
+}
+
+ALGORITHMS: dict[str, tuple[str, ...]] = {
+    "allreduce": tuple(patterns.ALLREDUCE),
+    "reduce": tuple(patterns.REDUCE),
+    "broadcast": tuple(patterns.BROADCAST),
+}
+
+
+def _named(known: Any, call: Call) -> Any:
+    if not call.algorithm:
+        return None
+    if call.algorithm not in known:
+        raise _wrong(
+            f"there is no algorithm '{call.algorithm}' for {call.operation} of objects",
+            f"the algorithms are {', '.join(known)}",
+        )
+    return known[call.algorithm]
+
+
+def _shown(value: Any) -> Any:
+    """What is sent of an argument: a read-only view of an array, so that the caller's own stays writable."""
+    if not is_array(value) or not value.flags.writeable:
+        return value
+    view = value.view()
+    view.flags.writeable = False
+    return view
+
+
+def _form(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    return f"a {type(value).__name__}" + (f" of shape {shape}" if shape is not None else f" {short(value, 40)}")
+
+
+def _wrong(what: str, why: str) -> OperatorError:
+    return OperatorError(what, why=why, remedy="correct the call, in the same way on all members")

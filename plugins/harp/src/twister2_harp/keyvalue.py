@@ -1,0 +1,77 @@
+"""Key-value tables: tables whose partitions are dictionaries, with each key in the partition of its stable hash."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twister2.spec.errors import OperatorError
+from twister2.spec.hashing import stable_hash
+from twister2_harp.table import Status, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from twister2.spec.collectives import Op
+
+
+class KeyValueTable(Table):
+    """Values by key, spread over partitions: every collective on tables works on it, and merges equal keys.
+
+    ``regroup`` brings all values of a key to one rank (a group-by-key with the combiner applied); ``allreduce`` gives
+    everybody all keys.
+
+    :param combiner: how two values of one key become one, as in :class:`~twister2_harp.table.Table`.
+    :param n_partitions: number of partitions; equal on all members.
+    """
+
+    __slots__ = ("_values", "n_partitions")
+
+    def __init__(
+        self, partitions: Mapping[int, dict[Any, Any]] | None = None, combiner: Op = "sum", n_partitions: int = 64
+    ) -> None:
+        if n_partitions < 1:
+            raise OperatorError(
+                f"a table of {n_partitions} partitions holds nothing",
+                why="every key lies in a partition",
+                remedy="give n_partitions of at least 1",
+            )
+        super().__init__(partitions, combiner)
+        self.n_partitions = n_partitions
+        self._values = self._combine
+        self._combine = self._merge_pairs
+
+    def put(self, key: Any, value: Any) -> Status:
+        """Add a value; one of an equal key is combined with it.
+
+        :raises KeyHashError: the key has no stable hash.
+        """
+        pairs = self._partitions.setdefault(stable_hash(key) % self.n_partitions, {})
+        if key in pairs:
+            pairs[key] = self._values(pairs[key], value)
+            return Status.COMBINED
+        pairs[key] = value
+        return Status.ADDED
+
+    def value(self, key: Any, default: Any = None) -> Any:
+        """The value of a key that is here, else ``default``."""
+        return self._partitions.get(stable_hash(key) % self.n_partitions, {}).get(key, default)
+
+    def pairs(self) -> Iterator[tuple[Any, Any]]:
+        """All pairs that are here, by partition."""
+        for partition in sorted(self._partitions):
+            yield from self._partitions[partition].items()
+
+    def copy(self) -> KeyValueTable:
+        return KeyValueTable(self._partitions, self.combiner, self.n_partitions)
+
+    def empty(self) -> KeyValueTable:
+        return KeyValueTable(None, self.combiner, self.n_partitions)
+
+    def _merge_pairs(self, left: dict[Any, Any], right: dict[Any, Any]) -> dict[Any, Any]:
+        result = dict(left)
+        for key, value in right.items():
+            result[key] = self._values(result[key], value) if key in result else value
+        return result
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return KeyValueTable, (self._partitions, self.combiner, self.n_partitions)

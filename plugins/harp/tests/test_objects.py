@@ -1,0 +1,91 @@
+"""Lower case: any objects, in the order of ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from twister2.spec.errors import OperatorError, Twister2Error, UserCodeError
+from twister2_harp import Harp
+
+Run = Callable[..., list[Any]]
+
+
+def word(rank: int) -> str:
+    return chr(97 + rank)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7])
+def test_every_collective_keeps_the_order_of_ranks(run: Run, n: int) -> None:
+    whole = "".join(map(word, range(n)))
+
+    def program(harp: Harp) -> None:
+        mine, root = word(harp.rank), harp.size - 1
+        harp.barrier()
+        assert harp.broadcast({"it": mine} if harp.rank == root else None, root) == {"it": word(root)}
+        assert harp.broadcast(mine, algorithm="chain") == "a"
+        assert harp.allreduce(mine) == whole
+        assert harp.allreduce(mine, algorithm="tree") == whole
+        assert harp.reduce(mine, root=root) == (whole if harp.rank == root else None)
+        assert harp.scan(mine) == whole[: harp.rank + 1]
+        assert harp.exscan(mine) == (whole[: harp.rank] or None)
+        assert harp.gather(mine, root) == (list(whole) if harp.rank == root else None)
+        assert harp.allgather(mine) == list(whole)
+        assert harp.scatter([mine + other for other in whole] if harp.rank == 0 else None) == "a" + mine
+        assert harp.alltoall([mine + other for other in whole]) == [other + mine for other in whole]
+        assert harp.reduce_scatter([mine + str(to) for to in range(n)]) == "".join(f"{c}{harp.rank}" for c in whole)
+        assert harp.allreduce(None, lambda left, right: left) is None
+
+    run(program, n)
+
+
+def test_arrays_stay_the_callers_own(run: Run) -> None:
+    def program(harp: Harp) -> None:
+        mine = np.full(3000, float(harp.rank))
+        total = harp.allreduce(mine)
+        mine += 1
+        total += 1
+        assert total.tolist() == [1.0 + sum(range(harp.size))] * 3000
+
+    run(program, 3)
+
+
+def test_exchange_finds_who_sends(run: Run) -> None:
+    def program(harp: Harp) -> dict[int, Any]:
+        to = {0: [1, 2], 1: [], 2: [2, 0], 3: [0]}[harp.rank]
+        return harp.exchange({rank: (harp.rank, rank) for rank in to})
+
+    came = run(program, 4)
+    assert came == [{2: (2, 0), 3: (3, 0)}, {0: (0, 1)}, {0: (0, 2), 2: (2, 2)}, {}]
+
+
+def test_what_a_user_op_raises_names_the_values(run: Run) -> None:
+    def bad(left: Any, right: Any) -> Any:
+        raise KeyError("broken")
+
+    with pytest.raises(UserCodeError, match="KeyError"):
+        run(lambda harp: harp.allreduce(harp.rank, bad), 3)
+
+
+def test_mixed_types_are_named(run: Run) -> None:
+    with pytest.raises(Twister2Error, match="cannot combine"):
+        run(lambda harp: harp.allreduce("text" if harp.rank else 1), 2)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda harp: harp.scatter([1]),
+        lambda harp: harp.alltoall([1, 2, 3]),
+        lambda harp: harp.allreduce(1, "median"),
+        lambda harp: harp.broadcast(1, root=5),
+        lambda harp: harp.allreduce(1, algorithm="magic"),
+        lambda harp: harp.exchange({9: 1}),
+    ],
+)
+def test_mistakes_are_named(run: Run, call: Any) -> None:
+    with pytest.raises(OperatorError):
+        run(call, 2)

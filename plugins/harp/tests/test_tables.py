@@ -1,0 +1,143 @@
+"""Tables against plain dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twister2.spec.errors import OperatorError
+from twister2_harp import Harp, KeyValueTable, Status, Table
+from twister2_testkit.fakes import LocalCluster
+
+Run = Callable[..., list[Any]]
+
+
+Contents = list[dict[int, int]]
+contents = st.lists(st.dictionaries(st.integers(0, 12), st.integers(-9, 9)), min_size=3, max_size=3)
+
+
+def summed(parts: Contents) -> dict[int, int]:
+    total: dict[int, int] = {}
+    for part in parts:
+        for key, value in part.items():
+            total[key] = total.get(key, 0) + value
+    return total
+
+
+def table(part: dict[int, int]) -> Table:
+    return Table({key: np.array([value]) for key, value in part.items()})
+
+
+def plain(it: Table) -> dict[int, int]:
+    return {key: int(value[0]) for key, value in it.items()}
+
+
+def test_add_combines_equal_ids() -> None:
+    it = Table(combiner="max")
+    assert it.add(1, 5) is Status.ADDED
+    assert it.add(1, 3) is Status.COMBINED
+    assert dict(it) == {1: 5}
+    with pytest.raises(OperatorError, match="median"):
+        Table(combiner="median")
+
+
+@settings(max_examples=20, deadline=None)
+@given(parts=contents)
+def test_collectives_on_tables_equal_dictionaries(parts: Contents) -> None:
+    total = summed(parts)
+
+    def program(env: Any) -> None:
+        harp = Harp(env)
+        mine = table(parts[harp.rank])
+        assert plain(harp.allreduce(mine)) == total
+        reduced = harp.reduce(mine, root=1)
+        assert (plain(reduced) if reduced is not None else None) == (total if harp.rank == 1 else None)
+        grouped = harp.regroup(mine)
+        assert plain(grouped) == {key: value for key, value in total.items() if key % 3 == harp.rank}
+        doubled = harp.aggregate(mine, lambda _, value: value * 2)
+        assert plain(doubled) == {key: value * 2 for key, value in total.items()}
+        assert plain(harp.broadcast(mine if harp.rank == 2 else None, root=2)) == parts[2]
+        assert plain(mine) == parts[harp.rank], "what was given stays as it is"
+        wanted = sorted(total)[harp.rank :]
+        assert plain(harp.pull(grouped, wanted)) == {key: total[key] for key in wanted}
+        harp.push(mine, grouped)
+        assert plain(grouped) == {key: 2 * value for key, value in total.items() if key % 3 == harp.rank}
+
+    LocalCluster(3).run(program)
+
+
+def test_what_came_may_be_changed(run: Run) -> None:
+    def program(harp: Harp) -> None:
+        for came in (
+            harp.regroup(Table({rank: np.ones(50_000) for rank in range(harp.size)})),
+            harp.rotate(Table({harp.rank: np.ones(50_000)})),
+        ):
+            for value in came.values():
+                value += 1
+
+    run(program, 3)
+
+
+def test_rotate_visits_every_rank(run: Run) -> None:
+    def program(harp: Harp) -> list[list[int]]:
+        it, seen = Table({harp.rank: np.array([harp.rank])}), []
+        for _ in range(harp.size):
+            seen.append(sorted(it))
+            it = harp.rotate(it)
+        assert sorted(it) == [harp.rank]
+        return seen
+
+    assert run(program, 4)[0] == [[0], [3], [2], [1]]
+
+
+def test_rotate_by_an_order_and_without_waiting(run: Run) -> None:
+    order = [2, 1, 0]
+
+    def program(harp: Harp) -> int:
+        rotation = harp.irotate(Table({harp.rank: 1}), order)
+        total = harp.allreduce(1)  # another step while it is under way
+        while not rotation.test():
+            pass
+        assert total == 3
+        return next(iter(rotation.result))
+
+    assert run(program, 3) == [2, 1, 0]
+    with pytest.raises(OperatorError, match="permutation"):
+        run(lambda harp: harp.rotate(Table(), [0, 0, 1]), 3)
+
+
+def test_pull_of_what_nobody_has_names_it(run: Run) -> None:
+    with pytest.raises(OperatorError, match="77"):
+        run(lambda harp: harp.pull(Table({harp.rank: 1}), [77]), 2)
+
+
+def test_a_partitioner_that_gives_no_rank_is_named(run: Run) -> None:
+    with pytest.raises(OperatorError, match="-1"):
+        run(lambda harp: harp.regroup(Table({4: 1}), lambda _: -1), 2)
+
+
+@settings(max_examples=15, deadline=None)
+@given(words=st.lists(st.lists(st.sampled_from("abcdefg") | st.integers(0, 5), max_size=30), min_size=2, max_size=2))
+def test_key_value_tables_count_words(words: list[list[Any]]) -> None:
+    import collections
+
+    total = collections.Counter(word for part in words for word in part)
+
+    def program(env: Any) -> dict[Any, int]:
+        harp = Harp(env)
+        counts = KeyValueTable(n_partitions=8)
+        for word in words[harp.rank]:
+            counts.put(word, 1)
+        everybody = harp.allreduce(counts)
+        assert dict(everybody.pairs()) == total
+        assert everybody.value("none", 0) == 0
+        return dict(harp.regroup(counts).pairs())
+
+    shares = LocalCluster(2).run(program)
+    assert not set(shares[0]) & set(shares[1])
+    assert shares[0] | shares[1] == total

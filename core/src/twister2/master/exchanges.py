@@ -10,7 +10,11 @@ import attrs
 from twister2.spec.errors import DeadlineError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from twister2.control.messages import Message
+    from twister2.master.clients import Post
+    from twister2.master.slots import Slot
 
 
 @attrs.define
@@ -27,30 +31,39 @@ class Exchange:
 class Exchanges:
     """All exchanges of an attempt."""
 
-    def __init__(self, n_workers: int) -> None:
-        self._n = n_workers
+    def __init__(self, slots: Sequence[Slot], post: Post) -> None:
+        self._slots, self._post, self._n = slots, post, len(slots)
+        self.reset()
+
+    def reset(self) -> None:
+        """A new attempt."""
         self._open: dict[tuple[str, str], Exchange] = {}
         self._fence: dict[int, Mapping[str, str]] = {}
 
-    def add(self, worker: int, kind: str, name: str, value: Any, deadline_s: float | None) -> list[Any] | None:
-        """Take a worker's value; returns all values by worker id once everybody has come."""
+    def exchange(self, slot: Slot, message: Message) -> None:
+        """Take a worker's value; all get all values, by worker id, once everybody has come."""
+        body = message.body
+        kind, name, deadline_s = body["kind"], body["name"], body["deadline_s"]
         exchange = self._open.setdefault((kind, name), Exchange(kind, name))
-        exchange.values[worker] = value
+        exchange.values[slot.number] = body["value"]
         if deadline_s and exchange.deadline is None:
             exchange.deadline, exchange.deadline_s = time.monotonic() + deadline_s, deadline_s
-        if len(exchange.values) < self._n:
-            return None
-        del self._open[(kind, name)]
-        return [exchange.values[index] for index in range(self._n)]
+        if len(exchange.values) == self._n:
+            del self._open[(kind, name)]
+            values = [exchange.values[index] for index in range(self._n)]
+            self._tell_all("exchanged", {"kind": kind, "name": name, "values": values})
 
-    def fence(self, rank: int, puts: Mapping[str, str]) -> dict[str, str] | None:
-        """Take the pairs a rank brings to a PMI fence; returns everybody's once all have come."""
-        self._fence[rank] = puts
-        if len(self._fence) < self._n:
-            return None
-        everything = {key: value for each in self._fence.values() for key, value in each.items()}
-        self._fence = {}
-        return everything
+    def fence(self, slot: Slot, message: Message) -> None:
+        """Take the key-value pairs that a rank brings to a PMI fence; all get everybody's once all have come."""
+        self._fence[slot.number] = message.body["puts"]
+        if len(self._fence) == self._n:
+            everything = {key: value for each in self._fence.values() for key, value in each.items()}
+            self._fence = {}
+            self._tell_all("fenced", {"puts": everything})
+
+    def _tell_all(self, kind: str, body: dict[str, Any]) -> None:
+        for slot in self._slots:
+            self._post(slot.peer, kind, body)
 
     def overdue(self) -> DeadlineError | None:
         """The error of an exchange whose deadline has passed."""

@@ -75,7 +75,7 @@ class Job:
         self.finished = False
         self._by_peer: dict[bytes, Slot] = {}
         self.clients = Clients(facts.client_key, post)
-        self._exchanges = Exchanges(facts.n_workers)
+        self._exchanges = exchanges = Exchanges(self.slots, post)
         self._groups = Groups()
         self._cause: Twister2Error | None = None
         self._started = self._someone_runs = False
@@ -92,14 +92,14 @@ class Job:
             "output": relay.output,
             "log": relay.log,
             "progress": relay.progress,
-            "exchange": self._on_exchange,
+            "exchange": exchanges.exchange,
             "request": checkpoints.request,
             "committed": checkpoints.committed,
             "committing": checkpoints.committing,
             "group": self._on_group,
             "failed": self._on_failed,
             "ended": self._on_ended,
-            "fence": self._on_fence,
+            "fence": exchanges.fence,
         }
 
     # -- messages ------------------------------------------------------------------------------------------------------
@@ -181,7 +181,8 @@ class Job:
             return
         self._started = True
         told = start(self.facts, self.slots, self.attempt, self.checkpoints.latest)
-        self._post_all("start", {"start": told, "attempt": self.attempt})
+        for slot in self.slots:
+            self._post(slot.peer, "start", {"start": told, "attempt": self.attempt})
         self._journal.event(
             "attempt_started", attempt=self.attempt, workers=len(self.slots), checkpoint=self.checkpoints.latest
         )
@@ -203,24 +204,8 @@ class Job:
             if error is not None:
                 self._abort(error)
 
-    def _on_exchange(self, slot: Slot, message: Message) -> None:
-        body = message.body
-        values = self._exchanges.add(slot.number, body["kind"], body["name"], body["value"], body["deadline_s"])
-        if values is not None:
-            self._post_all("exchanged", {"kind": body["kind"], "name": body["name"], "values": values})
-
     def _on_group(self, slot: Slot, message: Message) -> None:
         self._groups.add(message.body["number"], frozenset(message.body["members"]), self.slots)
-
-    def _on_fence(self, slot: Slot, message: Message) -> None:
-        """A PMI fence: all ranks' key-value pairs go to all."""
-        puts = self._exchanges.fence(slot.number, message.body["puts"])
-        if puts is not None:
-            self._post_all("fenced", {"puts": puts})
-
-    def _post_all(self, kind: str, body: dict[str, Any]) -> None:
-        for slot in self.slots:
-            self._post(slot.peer, kind, body)
 
     def _on_failed(self, slot: Slot, message: Message) -> None:
         if self.state.final:
@@ -365,7 +350,8 @@ class Job:
         self.attempt += 1
         self.join_key = new_key()
         self._cause, self._suspicion, self._started, self.results = None, None, False, {}
-        self._exchanges, self._groups = Exchanges(len(self.slots)), Groups()
+        self._exchanges.reset()
+        self._groups = Groups()
         self._waiting_since = time.monotonic()
         why = cause.what if cause else ""
         self._set_state(JobState.RESTARTING, f"attempt {self.attempt} of {self.facts.config.attempts}: {why}")

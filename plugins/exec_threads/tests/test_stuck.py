@@ -44,6 +44,12 @@ def test_an_error_in_the_pool_names_the_record():
     assert used.diary.of("apply", "close") == {0: 1}
 
 
+def start_until(execution, step, entered):
+    execution.start(step)
+    while not entered.is_set():
+        execution.step(0.001)
+
+
 def test_cancel_waits_for_a_call_under_way():
     used = bench()
     entered = threading.Event()
@@ -55,9 +61,7 @@ def test_cancel_waits_for_a_call_under_way():
 
     def use(execution, worker_id, network):
         with network.step("run") as step:
-            execution.start(step)
-            while not entered.is_set():
-                execution.step(0.001)
+            start_until(execution, step, entered)
             execution.cancel()
 
     used.work(graph_of(used, slow), use)
@@ -77,9 +81,7 @@ def test_cancel_does_not_wait_for_ever(monkeypatch):
 
     def use(execution, worker_id, network):
         with network.step("run") as step:
-            execution.start(step)
-            while not entered.is_set():
-                execution.step(0.001)
+            start_until(execution, step, entered)
             begin = time.monotonic()
             execution.cancel()
             return time.monotonic() - begin

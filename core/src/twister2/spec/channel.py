@@ -27,7 +27,10 @@ class HeaderKind(enum.IntEnum):
     END = 5
     """No more on this channel."""
     ABORT = 6
-    """The step was aborted; ``value`` is the reason. Never delivered as an item: receivers raise."""
+    """The step was aborted; ``value`` is the reason. Between network modules only, never delivered as an item: the
+    receiver raises. The core's own network takes it but sends none: its aborts go through the job master and the step
+    board, which reach workers that wait for nobody, too.
+    """
     CREDIT = 7
     """Between network modules only: the receiver grants room; ``value`` is ``(messages, bytes)``."""
 

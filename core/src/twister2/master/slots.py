@@ -6,7 +6,35 @@ from typing import Any, Literal
 
 import attrs
 
+Said = tuple[bool, str, str, str]
+"""What a worker says of a step: inside, kind, shape, line."""
+
 Phase = Literal["absent", "joined", "ended", "lost"]
+
+
+@attrs.frozen
+class Note:
+    """A call site that a worker has noted: every ``stride``-th step from ``first`` to ``last``.
+
+    :ivar inside: whether the worker is in the last one.
+    """
+
+    group: int
+    last: int
+    inside: bool
+    kind: str
+    shape: str
+    line: str
+    first: int
+    stride: int = 1
+
+    def has(self, step: int) -> bool:
+        """Whether a step of its group is one of these."""
+        return self.first <= step <= self.last and (step - self.first) % self.stride == 0
+
+    def said(self, step: int) -> Said:
+        """What it says of one of its steps."""
+        return (self.inside and step == self.last, self.kind, self.shape, self.line)
 
 
 @attrs.define
@@ -19,7 +47,7 @@ class Slot:
     :ivar key: public CURVE key of this attempt's user process. :ivar heard: monotonic time of the last message.
     :ivar gone: nobody answers on its connection any more. :ivar returned: the function returned.
     :ivar last: the latest step by group, known when the function has returned.
-    :ivar steps: noted steps as ``{(group, step): (inside, kind, shape, line)}``.
+    :ivar notes: noted steps by group.
     """
 
     number: int
@@ -28,7 +56,7 @@ class Slot:
     key: str = ""
     facts: dict[str, Any] = attrs.field(factory=dict)
     heard: float = 0.0
-    steps: dict[tuple[int, int], tuple[bool, str, str, str]] = attrs.field(factory=dict)
+    notes: dict[int, list[Note]] = attrs.field(factory=dict)
     last: dict[int, int] = attrs.field(factory=dict)
     waits_for: str = ""
     memory: int = 0
@@ -38,17 +66,35 @@ class Slot:
 
     def reset(self) -> None:
         """Forget the attempt that is over."""
-        self.steps, self.last, self.waits_for, self.returned, self.tail, self.gone = {}, {}, "", False, [], False
+        self.notes, self.last, self.waits_for, self.returned, self.tail, self.gone = {}, {}, "", False, [], False
 
     def note_steps(self, entries: list[list[Any]]) -> None:
-        self.steps = {(entry[0], entry[1]): (entry[2], entry[3], entry[4], entry[5]) for entry in entries}
+        notes: dict[int, list[Note]] = {}
+        for group, last, inside, kind, shape, line, *more in entries:
+            first, stride = more or (last, 1)
+            notes.setdefault(group, []).append(Note(group, last, inside, kind, shape, line, first, stride))
+        self.notes = notes
+
+    def said(self, group: int, step: int) -> Said | None:
+        """What it says of a step, if it has noted it."""
+        for note in self.notes.get(group, ()):
+            if note.has(step):
+                return note.said(step)
+        return None
 
     def last_step(self, group: int) -> int:
         """Its latest step of a group: as it said when it returned (notes are few), else as noted."""
-        noted = (step for number, step in self.steps if number == group)
+        noted = (note.last for note in self.notes.get(group, ()))
         return max(self.last.get(group, 0), *noted, 0)
 
-    def current(self) -> tuple[int, int, tuple[bool, str, str, str]] | None:
-        """The step it is inside of, if any: group, number, entry."""
-        inside = [(group, step, entry) for (group, step), entry in self.steps.items() if entry[0]]
-        return max(inside, key=lambda item: item[1]) if inside else None
+    def inside(self) -> list[Note]:
+        """The steps that it is in: one of a group at most, but for calls that were started and not waited for."""
+        return [note for notes in self.notes.values() for note in notes if note.inside]
+
+    def current(self) -> tuple[int, int, Said] | None:
+        """The step it is inside of, if any: group, number, what it says of it."""
+        inside = self.inside()
+        if not inside:
+            return None
+        note = max(inside, key=lambda note: note.last)
+        return note.group, note.last, note.said(note.last)

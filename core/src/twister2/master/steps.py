@@ -9,7 +9,7 @@ from twister2.spec.errors import StepMismatchError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from twister2.master.slots import Slot
+    from twister2.master.slots import Note, Said, Slot
 
 
 GROUPS = 10_000
@@ -29,7 +29,7 @@ class Groups:
         """A member says who is in a group."""
         self._members[number] = self._same.setdefault(members, members)
         if len(self._members) > GROUPS:
-            used = {group for slot in slots for group, _ in slot.steps}
+            used = {group for slot in slots for group in slot.notes}
             oldest = list(self._members)[: GROUPS // 10]
             for old in oldest:
                 if old not in used:
@@ -49,12 +49,9 @@ def find_mismatch(slots: Sequence[Slot], groups: Groups) -> StepMismatchError | 
 
     :param groups: the sub-groups; group 0 (all) need not be among them.
     """
-    seen: dict[tuple[int, int], tuple[int, tuple[bool, str, str, str]]] = {}
-    for slot in slots:
-        for key, entry in slot.steps.items():
-            first = seen.setdefault(key, (slot.number, entry))
-            if first[1][1:3] != entry[1:3]:
-                return _other_step(key, first[0], first[1], slot.number, entry)
+    error = _different(slots)
+    if error is not None:
+        return error
     for slot in slots:
         if slot.returned:
             for other in slots:
@@ -64,12 +61,33 @@ def find_mismatch(slots: Sequence[Slot], groups: Groups) -> StepMismatchError | 
     return None
 
 
+def _different(slots: Sequence[Slot]) -> StepMismatchError | None:
+    seen: dict[tuple[int, int], tuple[int, Said]] = {}
+    inside: set[tuple[int, int]] = set()
+    for slot in slots:
+        for notes in slot.notes.values():
+            for note in notes:
+                key, said = (note.group, note.last), note.said(note.last)
+                if note.inside:
+                    inside.add(key)
+                first = seen.setdefault(key, (slot.number, said))
+                if first[1][1:3] != said[1:3]:
+                    return _other_step(key, first[0], first[1], slot.number, said)
+    for key in inside:  # others may have passed what these are in
+        number, mine = seen[key]
+        for slot in slots:
+            theirs = slot.said(*key)
+            if theirs is not None and theirs[1:3] != mine[1:3]:
+                return _other_step(key, number, mine, slot.number, theirs)
+    return None
+
+
 def _other_step(
     key: tuple[int, int],
     one: int,
-    entry: tuple[bool, str, str, str],
+    entry: Said,
     other: int,
-    other_entry: tuple[bool, str, str, str],
+    other_entry: Said,
 ) -> StepMismatchError:
     return StepMismatchError(
         f"workers {one} and {other} are in different collective steps",
@@ -81,23 +99,28 @@ def _other_step(
 
 
 def _waits_for_returned(gone: Slot, other: Slot, groups: Groups) -> StepMismatchError | None:
-    now = other.current()
-    if other is gone or other.returned or now is None:
+    if other is gone or other.returned:
         return None
-    group, step, entry = now
-    # A member's note may come before the message that says who is in the group: then nothing can be said yet.
-    if (group and gone.number not in groups.of(group)) or step <= gone.last_step(group):
-        return None
+    for note in other.inside():
+        # A member's note may come before the message that says who is in the group: then nothing can be said yet.
+        known = not note.group or gone.number in groups.of(note.group)
+        if known and note.last > gone.last_step(note.group):
+            return _returned(gone, other, note)
+    return None
+
+
+def _returned(gone: Slot, other: Slot, note: Note) -> StepMismatchError:
+    group, step = note.group, note.last
     return StepMismatchError(
         f"worker {gone.number} has returned while worker {other.number} waits for it",
-        why=f"worker {other.number} is in step {step}{_of_group(group)}, {_text(entry)}; "
+        why=f"worker {other.number} is in step {step}{_of_group(group)}, {_text(note.said(step))}; "
         f"worker {gone.number} ended after step {gone.last_step(group)}",
         remedy="let all workers make the same collective calls before they return",
         details={"workers": [gone.number, other.number], "step": step, "group": group},
     )
 
 
-def _text(entry: tuple[bool, str, str, str]) -> str:
+def _text(entry: Said) -> str:
     _, kind, shape, line = entry
     return f"{kind}{f' {shape}' if shape else ''} at {line}"
 

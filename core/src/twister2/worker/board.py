@@ -1,8 +1,10 @@
 """The step board: a page of shared memory where a user process notes its steps and its supervisor raises the abort
 flag.
 
-Entering a step is one write into a ring of entries, so a loop of collectives sends no message; the supervisor copies
-the ring into its beats, and the master compares the boards of a group's members (:mod:`twister2.master.steps`).
+A program that calls the same collectives in a loop enters them at regular distances. So an entry covers every
+``stride``-th step from ``first`` to ``last``, and entering the next one of them is one write of eight bytes. Loops send
+no message: the supervisor copies the ring of entries into its beats, and the master compares the boards of a group's
+members (:mod:`twister2.master.steps`).
 """
 
 from __future__ import annotations
@@ -18,8 +20,11 @@ if TYPE_CHECKING:
     from twister2.spec.network import Fingerprint
 
 ENTRIES = 16
-_ENTRY = struct.Struct("<IQBH")  # group, step, inside (at byte 12), length of the text
+_ENTRY = struct.Struct("<QQQIH")  # first, last * 2 + inside, stride, group, length of the text
 _ENTRY_BYTES = 248
+_WORDS = _ENTRY_BYTES // 8
+_LAST, _STRIDE = 1, 2
+"""Words of an entry that change alone."""
 _WAIT_AT = 8
 _WAIT_BYTES = 240
 _RING_AT = 256
@@ -28,33 +33,48 @@ SIZE = 8192
 
 @attrs.frozen
 class Entry:
-    """One noted step.
+    """One noted call site: every ``stride``-th step from ``first`` to ``last``.
 
-    :ivar inside: whether the worker is still in it.
+    :ivar inside: whether the worker is still in the last one.
     """
 
     group: int
-    step: int
+    first: int
+    last: int
+    stride: int
     inside: bool
     kind: str
     shape: str
     line: str
 
     def to_json(self) -> list[Any]:
-        return [self.group, self.step, self.inside, self.kind, self.shape, self.line]
+        return [self.group, self.last, self.inside, self.kind, self.shape, self.line, self.first, self.stride]
+
+
+class _Noted:
+    """The writer's own view of an entry."""
+
+    __slots__ = ("at", "fingerprint", "group", "last", "stride")
+
+    def __init__(self, at: int, group: int, step: int, fingerprint: Fingerprint) -> None:
+        self.at, self.group, self.last, self.fingerprint = at, group, step, fingerprint
+        self.stride = 0
 
 
 class StepBoard:
     """Both ends' view of the page.
 
-    Layout: byte 0 the abort flag, byte 1 whether the worker waits; at 8 what it waits for; at 256 the ring of entries
-    (group, step, inside, length, text).
+    Layout: byte 0 the abort flag, byte 1 whether the worker waits; at 8 what it waits for; at 256 the ring of entries.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._map = mmap.mmap(descriptor, SIZE)
-        self._texts: dict[Fingerprint, bytes] = {}
-        self._last: dict[int, int] = {}
+        self._bytes = memoryview(self._map)
+        self._words = self._bytes.cast("Q")
+        self._noted: dict[tuple[int, int], _Noted] = {}
+        """By group and identity of the fingerprint, which the entry keeps alive."""
+        self._ring: list[_Noted | None] = [None] * ENTRIES
+        self._current: dict[int, _Noted] = {}
         self._next = 0
 
     @staticmethod
@@ -66,27 +86,54 @@ class StepBoard:
 
     @property
     def aborted(self) -> bool:
-        return self._map[0] != 0
+        return self._bytes[0] != 0
 
     def abort(self) -> None:
         self._map[0] = 1
 
     def enter(self, group: int, step: int, fingerprint: Fingerprint) -> None:
-        text = self._texts.get(fingerprint)
-        if text is None:
-            text = "\x1f".join((fingerprint.kind, fingerprint.shape[:120], fingerprint.line[-100:])).encode()
-            text = self._texts[fingerprint] = text[: _ENTRY_BYTES - _ENTRY.size]
-        at = _RING_AT + self._next * _ENTRY_BYTES
-        self._last[group] = self._next
-        self._next = (self._next + 1) % ENTRIES
-        _ENTRY.pack_into(self._map, at, 0, 0, 0, 0)  # the entry that is overwritten must not be read with the new text
-        self._map[at + _ENTRY.size : at + _ENTRY.size + len(text)] = text
-        _ENTRY.pack_into(self._map, at, group, step, 1, len(text))
+        noted = self._noted.get((group, id(fingerprint)))
+        if noted is not None:
+            stride = step - noted.last
+            if stride == noted.stride or (not noted.stride and stride > 0):
+                if not noted.stride:
+                    noted.stride = self._words[noted.at + _STRIDE] = stride
+                noted.last = step
+                self._words[noted.at + _LAST] = step << 1 | 1
+                self._current[group] = noted
+                return
+        self._note(group, step, fingerprint)
+
+    def _note(self, group: int, step: int, fingerprint: Fingerprint) -> None:
+        """Begin an entry, in the place of the oldest whose step is over."""
+        words, first = self._words, _RING_AT // 8
+        places = [(self._next + number) % ENTRIES for number in range(ENTRIES)]
+        place = next((one for one in places if not words[first + one * _WORDS + _LAST] & 1), self._next)
+        self._next = (place + 1) % ENTRIES
+        at = first + place * _WORDS
+        old = self._ring[place]
+        if old is not None:
+            key = (old.group, id(old.fingerprint))
+            if self._noted.get(key) is old:
+                del self._noted[key]
+            if self._current.get(old.group) is old:
+                del self._current[old.group]
+        noted = self._ring[place] = _Noted(at, group, step, fingerprint)
+        self._noted[group, id(fingerprint)] = self._current[group] = noted
+        text = "\x1f".join((fingerprint.kind, fingerprint.shape[:120], fingerprint.line[-100:])).encode()
+        text = text[: _ENTRY_BYTES - _ENTRY.size]
+        words[at + _LAST] = 0  # what is overwritten must not be read with the new text
+        start = at * 8
+        self._bytes[start + _ENTRY.size : start + _ENTRY.size + len(text)] = text
+        _ENTRY.pack_into(self._map, start, step, 0, 0, group, len(text))
+        words[at + _LAST] = step << 1 | 1
 
     def leave(self, group: int, step: int) -> None:
-        at = _RING_AT + self._last.get(group, 0) * _ENTRY_BYTES
-        if _ENTRY.unpack_from(self._map, at)[:2] == (group, step):
-            self._map[at + 12] = 0
+        noted = self._current.get(group)
+        if noted is None or noted.last != step:  # of several open calls an earlier one
+            noted = next((one for one in self._ring if one and one.group == group and one.last == step), None)
+        if noted is not None:
+            self._words[noted.at + _LAST] = step << 1
 
     def wait_for(self, what: str) -> None:
         text = what.encode()[: _WAIT_BYTES - 2]
@@ -103,13 +150,16 @@ class StepBoard:
         found = []
         for index in range(ENTRIES):
             at = _RING_AT + index * _ENTRY_BYTES
-            group, step, inside, n = _ENTRY.unpack_from(self._map, at)
-            text = bytes(self._map[at + _ENTRY.size : at + _ENTRY.size + n]).decode(errors="replace")
+            first, last, stride, group, n = _ENTRY.unpack_from(self._map, at)
+            text = bytes(self._bytes[at + _ENTRY.size : at + _ENTRY.size + n]).decode(errors="replace")
             parts = text.split("\x1f")
-            same = _ENTRY.unpack_from(self._map, at)[:2] == (group, step)
-            if step and same and len(parts) == 3:
-                found.append(Entry(group, step, bool(inside), *parts))
+            again = _ENTRY.unpack_from(self._map, at)
+            same = (first, group, n) == (again[0], *again[3:]) and last and again[1]
+            if same and len(parts) == 3:
+                found.append(Entry(group, first, last >> 1, stride or 1, bool(last & 1), *parts))
         return found
 
     def close(self) -> None:
+        self._words.release()
+        self._bytes.release()
         self._map.close()

@@ -117,8 +117,8 @@ class UserProcess:
                     break
 
     def steps(self) -> list[list[Any]]:
-        """The steps that it noted last."""
-        entries = sorted(self.board.entries(), key=lambda entry: entry.step)[-RECENT_STEPS:]
+        """The steps that it noted last, those it is in before all others."""
+        entries = sorted(self.board.entries(), key=lambda entry: (entry.inside, entry.last))[-RECENT_STEPS:]
         return [entry.to_json() for entry in entries]
 
     # -- what it is told -----------------------------------------------------------------------------------------------

@@ -56,7 +56,8 @@ def test_one_kill(jobs: Jobs, role: str) -> None:
             assert time.monotonic() < until, f"left after the kill of a {role}: {jobs.processes()}"
             time.sleep(0.05)
         if done.code == 0:
-            assert done.out == RIGHT, done
+            # A worker that was killed after it had printed is started again and prints again: at most once an attempt.
+            assert done.out in (RIGHT, RIGHT * 2), done
         else:
             assert "Traceback" not in done.err, done
             assert done.code == -signal.SIGKILL or done.err.count("[T2-") == 1, done

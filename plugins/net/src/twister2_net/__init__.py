@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from twister2_net.exchanges import keyed_partition as keyed_partition
     from twister2_net.exchanges import keyed_reduce as keyed_reduce
     from twister2_net.exchanges import partition as partition
+    from twister2_net.keyed_calls import join as join
+    from twister2_net.keyed_calls import keyed_gather as keyed_gather
 
 _HOMES = {
     "Mark": "driving",
@@ -39,6 +41,8 @@ _HOMES = {
     "gather": "calls",
     "reduce": "calls",
     "count_by_value": "exchanges",
+    "join": "keyed_calls",
+    "keyed_gather": "keyed_calls",
     "keyed_partition": "exchanges",
     "keyed_reduce": "exchanges",
     "partition": "exchanges",
@@ -53,6 +57,8 @@ __all__ = [
     "broadcast",
     "count_by_value",
     "gather",
+    "join",
+    "keyed_gather",
     "keyed_partition",
     "keyed_reduce",
     "operator",

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 _PARTITIONER = OptionInfo(
     "hash, round_robin, range, or a function partitioner(record, n_targets) -> int", default="hash"
 )
-_KEY = OptionInfo("function from record to key; the record itself when not given")
-_COLUMNS = OptionInfo("key columns of Arrow batches; the first column when not given")
+_KEY = OptionInfo("function from record to key, or the name of a key column; the record itself when not given")
+_PAIR_KEY = OptionInfo("the same; the first part of a pair or the first column when not given")
+_COLUMNS = OptionInfo("key columns of Arrow batches and structured arrays; the first column when not given")
 _BOUNDS = OptionInfo("for range: n_targets - 1 ascending keys; from a sample of all records when not given")
 _DESCENDING = OptionInfo("for range: the largest keys go to target 0", default=False)
 _ORDERED = OptionInfo(
@@ -52,7 +53,9 @@ _COMBINING = {"reducer": _REDUCER, "initial": _INITIAL, "algorithm": _TREES}
 
 _ORDER = OptionInfo("True: by key, ascending; or a function of a key: by its result. NaN comes last", default=None)
 _GATHERING = {
-    "group": OptionInfo("True: pairs (key, values); False: pairs (key, value), those of a key together", default=True),
+    "grouped": OptionInfo(
+        "True: pairs (key, values); False: pairs (key, value), those of a key together", default=True
+    ),
     "order": _ORDER,
     "partitioner": _PARTITIONER,
     "columns": _COLUMNS,
@@ -100,7 +103,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             _BOTH,
             keyed=True,
             holds_records=True,
-            options=_SELECTING,
+            options={**_SELECTING, "key": _PAIR_KEY},
         ),
         {"direct": KeyedPartition, "chain": ChainKeyedPartition},
     ),

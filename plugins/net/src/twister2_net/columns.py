@@ -155,12 +155,8 @@ def codes(columns: Sequence[Any]) -> Any:
 
     found: Any = None
     for column in columns:
-        flat = flat(column)
-        if isinstance(flat, pyarrow.ChunkedArray):
-            flat = flat.combine_chunks()
-        encoded = pyarrow.compute.dictionary_encode(flat, null_encoding="encode")
-        if isinstance(encoded, pyarrow.ChunkedArray):
-            encoded = encoded.combine_chunks()
+        plain = _one_chunk(flat(column))
+        encoded = _one_chunk(pyarrow.compute.dictionary_encode(plain, null_encoding="encode"))
         indices = encoded.indices.to_numpy(zero_copy_only=False).astype(numpy.int64)
         if found is None:
             found = indices
@@ -168,6 +164,16 @@ def codes(columns: Sequence[Any]) -> Any:
             # numbers stay small: each pair of codes becomes one of at most as many codes as there are rows
             found = numpy.unique(found * (len(encoded.dictionary) + 1) + indices, return_inverse=True)[1]
     return found
+
+
+def _one_chunk(column: Any) -> Any:
+    """A column as one array."""
+    import pyarrow
+
+    if not isinstance(column, pyarrow.ChunkedArray):
+        return column
+    whole = column.combine_chunks()
+    return pyarrow.concat_arrays(whole.chunks) if isinstance(whole, pyarrow.ChunkedArray) else whole
 
 
 def grouped_rows(form: ArrowForm, table: Any) -> Any:
@@ -185,9 +191,7 @@ def grouped_rows(form: ArrowForm, table: Any) -> Any:
         if name in keys:
             columns[name] = column.take(pyarrow.array(starts))
         else:
-            chunks = column.combine_chunks()
-            flat = chunks.combine_chunks() if isinstance(chunks, pyarrow.ChunkedArray) else chunks
-            columns[name] = pyarrow.ListArray.from_arrays(offsets, flat)
+            columns[name] = pyarrow.ListArray.from_arrays(offsets, _one_chunk(column))
     return pyarrow.table(columns)
 
 

@@ -16,7 +16,7 @@ from twister2_net.holding import Collecting, HeldBatches
 from twister2_net.merging import Entries, Runs
 from twister2_net.problems import no_hash, user_error
 from twister2_net.ranking import canonical_pairs, restored
-from twister2_net.tables import table_bytes
+from twister2_net.tables import NAN, table_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -237,21 +237,24 @@ class FoldTable(SpillingTable):
     ) -> None:
         super().__init__(memory, name, ranking)
         self._combine = combine
-        self._checked = 0
+        self._since = 0
 
     @property
     def table(self) -> dict[Any, Any]:
         """What is in memory now; add to it and call :meth:`grown`."""
         return self.tables[0]
 
-    def grown(self) -> None:
-        """Count the table again when it has grown much; it may be spilled by that."""
-        count = self._records = len(self.table)
-        if count < self._checked:
-            self._checked = 0
-        if count - self._checked >= self._CHECK_EVERY:
-            self._checked = count
-            self._room.grow(max(0, table_bytes(self.table) - self._room.size))
+    def grown(self, merged: int) -> None:
+        """So many pairs were merged: count the table again if they are many; it may be spilled by that."""
+        self._since += merged
+        if self._since >= self._CHECK_EVERY:
+            self._since = 0
+            self._records = len(self.table)
+            size = table_bytes(self.table)
+            if size > self._room.size:
+                self._room.grow(size - self._room.size)
+            else:
+                self._room.resize(size)
 
     def entries(self, table: dict[Any, Any], side: int, rows: int) -> Iterator[list[tuple[Any, ...]]]:
         walk = self.ranked(table)
@@ -263,6 +266,8 @@ class FoldTable(SpillingTable):
         runs = self.merged()
         if runs is None:
             self._emptied = True
+            if NAN in self.table:
+                self.table[restored(NAN)] = self.table.pop(NAN)
             yield from self.table.items()
             self.close()
             return
@@ -270,7 +275,8 @@ class FoldTable(SpillingTable):
             found: dict[Any, Any] = {}
             for _, key, _, value in (entry for _, part in window.parts for entry in part):
                 found[key] = self._combine(key, found[key], value) if key in found else value
-            yield from found.items()
+            for key, value in found.items():
+                yield restored(key), value
         self.close()
 
     def state(self) -> list[list[tuple[Any, Any]]] | None:
@@ -286,7 +292,7 @@ class FoldTable(SpillingTable):
             table = self.table
             for key, value in pairs:
                 table[key] = self._combine(key, table[key], value) if key in table else value
-            self.grown()
+            self.grown(len(pairs))
 
 
 def sliced(records: Iterable[Any], count: int) -> Iterator[list[Any]]:

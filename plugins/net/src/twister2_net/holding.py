@@ -6,12 +6,13 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from twister2.spec.batch import is_arrow, n_bytes, n_records
+from twister2.spec.batch import is_arrow, n_bytes, n_records, records
 from twister2.spec.errors import MemoryBudgetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from twister2.spec.batch import Batch
     from twister2.spec.memory import MemoryService, Scratch, SpillFile
 
 T = TypeVar("T")
@@ -82,11 +83,19 @@ class HeldBatches(Generic[T]):
         return value
 
     def peek(self) -> Iterator[T]:
-        """All values, oldest first; they stay."""
-        for number, file in enumerate(self._files):
-            yield from islice(file, 0 if number or self._reading is None else self._read, None)
-        for value, _ in self._here:
-            yield value
+        """All values, oldest first; they stay. Some may go to disk meanwhile, but none may be taken."""
+        number, offset = 0, 0 if self._reading is None else self._read
+        while True:
+            if number < len(self._files):
+                for value in islice(self._files[number], offset, None):
+                    offset += 1
+                    yield value
+                number, offset = number + 1, 0
+            elif offset < len(self._here):
+                offset += 1
+                yield self._here[offset - 1][0]
+            else:
+                return
 
     def drain(self) -> Iterator[T]:
         """All values, oldest first; afterwards the room is given back."""
@@ -118,6 +127,43 @@ class HeldBatches(Generic[T]):
         self._here.clear()
         self._count = 0
         self._room.release()
+
+
+class Records:
+    """What a call has brought: batches that go to disk when memory gets short, read as often as wanted.
+
+    Iterating gives records. The room is given back by :meth:`close`, and with the last reference.
+    """
+
+    def __init__(self, memory: MemoryService, name: str) -> None:
+        self._held: HeldBatches[Batch] = HeldBatches(memory, name)
+        self._count = 0
+
+    def add(self, batch: Batch) -> None:
+        """Hold one more batch."""
+        self._count += n_records(batch)
+        self._held.put(batch, n_bytes(batch))
+
+    def batches(self) -> Iterator[Batch]:
+        """The batches in the order they came."""
+        return self._held.peek()
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.batches():
+            yield from records(batch)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def close(self) -> None:
+        """Forget everything. Idempotent."""
+        self._held.close()
+
+    def __del__(self) -> None:
+        self._held.close()
+
+    def __repr__(self) -> str:
+        return f"<{self._count} records>"
 
 
 class Values(Generic[T]):

@@ -33,8 +33,9 @@ class Partitioning(LaneOperator):
     def prepare(self) -> None:
         self.n_targets = len(self.context.targets)
         self.partitioner = self.options["partitioner"]
-        self.key: Callable[[Any], Any] | None = self.options.get("key")
-        self.columns: Sequence[str] = self.options.get("columns") or ()
+        given = self.options.get("key")
+        self.columns: Sequence[str] = (given,) if isinstance(given, str) else self.options.get("columns") or ()
+        self.key: Callable[[Any], Any] | None = None if isinstance(given, str) else given
         check_partitioner(self.partitioner, self.label)
         self.bounds = self.options.get("bounds")
         if self.bounds is not None and len(self.bounds) != len(self.context.targets) - 1:
@@ -66,8 +67,7 @@ class Partitioning(LaneOperator):
         if self.ordered:
             memory = self.context.memory
             self._in_order = {
-                target: InOrder(memory.reserve(f"{self.label}: held for task {target}"))
-                for target in self.local_targets
+                target: InOrder(memory, f"{self.label}: held for task {target}") for target in self.local_targets
             }
 
     def selector(self, source: int, n: int) -> Selector:
@@ -197,9 +197,11 @@ class Keyed(Partitioning):
 
     def take(self, source: int, batch: Batch) -> None:
         if not is_arrow(batch) and not is_array(batch):
-            for record in batch:
-                if type(record) is not tuple and not _is_pair(record):
-                    raise no_pair(self.label, source, record)
+            kinds = set(map(type, batch))
+            if not kinds <= {tuple, list} or not set(map(len, batch)) <= {2}:
+                for record in batch:
+                    if not _is_pair(record):
+                        raise no_pair(self.label, source, record)
         super().take(source, batch)
 
 

@@ -1,18 +1,18 @@
 """Bounds of ranges from a sample: every worker gives a sample of its keys, all workers choose the same bounds.
 
-Until its sources have finished, a worker holds their batches (counted in the memory service); then the workers exchange
+Until its sources have finished, a worker holds their batches, on disk when memory gets short; then the workers exchange
 samples, and what was held goes its way.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.batch import Batch, n_bytes, records
+from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes, records
 from twister2_net.base import DATA, END, workers_of
+from twister2_net.holding import HeldBatches
+from twister2_net.key_columns import array_column, arrow_keys
 from twister2_net.problems import no_order, user_error
-from twister2_net.selectors import arrow_keys
 from twister2_net.trees import Collective, exchange
 
 if TYPE_CHECKING:
@@ -63,9 +63,11 @@ class Sampler:
 
     def __init__(self, owner: Partitioning) -> None:
         self._owner = owner
-        self._held: deque[tuple[int, HeaderKind, Any]] = deque()
+        self._held: HeldBatches[tuple[int, HeaderKind, Any]] = HeldBatches(
+            owner.context.memory, f"{owner.label}: held for the sample"
+        )
+        self._total = 0
         self._open = set(owner.local_sources)
-        self._room = owner.context.memory.reserve(f"{owner.label}: held for the sample")
         workers = workers_of([*owner.context.sources, *owner.context.targets])
         me = owner.context.network.worker_id
         self._rank = workers.index(me) if me in workers else -1
@@ -84,12 +86,12 @@ class Sampler:
 
     def take(self, source: int, batch: Batch) -> None:
         """Hold a batch."""
-        self._room.resize(self._room.size + n_bytes(batch))
-        self._held.append((source, DATA, batch))
+        self._total += len(batch)
+        self._held.put((source, DATA, batch), n_bytes(batch))
 
     def mark(self, source: int, kind: HeaderKind, value: Any) -> None:
         """Hold a mark, END included."""
-        self._held.append((source, kind, value))
+        self._held.put((source, kind, value), 0)
         if kind == END:
             self._open.discard(source)
 
@@ -119,12 +121,12 @@ class Sampler:
     def _sample(self) -> Sample:
         owner = self._owner
         limit = owner.config.sample_per_target * owner.n_targets
-        batches = [(source, batch) for source, kind, batch in self._held if kind == DATA]
-        total = sum(len(batch) for _, batch in batches)
+        total = self._total
         # a batch gives as much of the sample as it has of the records
         keys: list[Any] = []
-        for source, batch in batches:
-            keys += thin(self._keys(source, batch), max(1, limit * len(batch) // max(1, total)))
+        for source, batch in ((source, batch) for source, kind, batch in self._held.peek() if kind == DATA):
+            some = thin(self._keys(source, batch), max(1, limit * len(batch) // max(1, total)))
+            keys += [key.item() if hasattr(key, "dtype") else key for key in some]
         try:
             keys.sort()
         except TypeError as error:
@@ -135,7 +137,13 @@ class Sampler:
 
     def _keys(self, source: int, batch: Batch) -> Sequence[Any]:
         owner = self._owner
-        if owner.columns:
+        if is_array(batch):
+            column = array_column(batch, owner.key, owner.columns, owner.label)
+            if column is not None and not isinstance(column, list):
+                import numpy
+
+                return numpy.sort(column)  # type: ignore[no-any-return]
+        if owner.columns and is_arrow(batch):
             return list(arrow_keys(batch, owner.columns, owner.label))
         rows = list(records(batch))
         if owner.key is None:
@@ -153,10 +161,9 @@ class Sampler:
         owner = self._owner
         moved = False
         while self._held and not owner.is_waiting:
-            source, kind, value = self._held.popleft()
+            source, kind, value = self._held.get()
             moved = True
             if kind == DATA:
-                self._room.resize(max(0, self._room.size - n_bytes(value)))
                 owner.take(source, value)
             elif kind == END:
                 owner.finished(source)
@@ -166,6 +173,5 @@ class Sampler:
 
     def close(self) -> None:
         """Forget everything."""
-        self._held.clear()
-        self._room.release()
+        self._held.close()
         self._port.close()

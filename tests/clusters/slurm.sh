@@ -39,12 +39,20 @@ listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 packages=(slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2)
 
+# Slurm's PMIx plugin loads its library by a name that only the development package has, which brings ten others along.
+link_pmix() {
+  local library
+  library=$(dpkg-query -L libpmix2 2>/dev/null | grep -m 1 '/pmix2/lib/libpmix\.so\.[0-9.]*$') || return 0
+  local link=${library%/*}/libpmix.so
+  [ -e "$link" ] || [ "$(id -u)" != 0 ] || ln -s "${library##*/}" "$link"
+}
+
 install_packages() {
   local missing=() package
   for package in "${packages[@]}"; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
   done
-  [ ${#missing[@]} -gt 0 ] || { say "all packages are installed"; return; }
+  [ ${#missing[@]} -gt 0 ] || { say "all packages are installed"; link_pmix; return; }
   [ "$(id -u)" = 0 ] || die "not installed: ${missing[*]}; run as root: apt-get install --no-install-recommends ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
   # The packages would start daemons of their own where an init system runs; ours are the only ones wanted.
@@ -54,6 +62,7 @@ install_packages() {
   { apt-get -o DPkg::Lock::Timeout=300 update -q && apt-get -o DPkg::Lock::Timeout=300 install -y -q \
     --no-install-recommends "${missing[@]}"; } >&2 </dev/null || rc=$?
   [ -z "$made" ] || rm -f "$policy"
+  link_pmix
   return "$rc"
 }
 

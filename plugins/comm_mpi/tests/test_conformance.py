@@ -1,4 +1,6 @@
-"""The transport suite on an MPI world of plain processes, with the process manager in the test."""
+"""The suites of transports and of native collectives, on MPI worlds of plain processes with the process manager in the
+test.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from twister2_comm_mpi.config import MpiConfig
 from twister2_comm_mpi.plugin import MpiPlugin
 from twister2_testkit.comm import CommCapabilities, CommSuite
 from twister2_testkit.comm_pmi import PmiWorld
+from twister2_testkit.natives import NativeSuite
 
 
 @pytest.mark.needs_mpi
@@ -24,6 +27,17 @@ class TestMpi(CommSuite):
 
     def make_transport(self, context):
         return MpiPlugin().comm_create(config=MpiConfig(chunk_bytes=1 << 24), context=context)
+
+    def make_services(self, size):
+        return PmiWorld(size)
+
+
+@pytest.mark.needs_mpi
+class TestMpiNative(NativeSuite):
+    processes = True
+
+    def make_transport(self, context):
+        return MpiPlugin().comm_create(config=MpiConfig(), context=context)
 
     def make_services(self, size):
         return PmiWorld(size)

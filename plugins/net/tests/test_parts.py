@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import OperatorError, UserCodeError
-from twister2.spec.hashing import task_of_key
 from twister2_net import trees
 from twister2_net.align import Aligner
 from twister2_net.reducers import combiner_for, reducer_for, ufunc_for
 from twister2_net.sampling import choose_bounds, thin
-from twister2_net.selectors import Hash, int_targets
+from twister2_net.selectors import Hash
 
 
 def run(size, make):
@@ -111,22 +110,6 @@ def test_watermarks_are_the_smallest_and_idle_inputs_do_not_hold_back():
 
 def test_without_inputs_the_end_is_there_at_once():
     assert marks(Aligner(())) == [(HeaderKind.END, None)]
-
-
-@given(
-    st.lists(st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, -1, -2, 2**61 - 1, 1 - 2**61, 2**61, -(2**63)])),
-    st.integers(1, 9),
-)
-@settings(deadline=None)
-def test_whole_arrays_are_placed_like_single_keys(values, n):
-    array = numpy.array(values, dtype="i8")
-    assert list(int_targets(array, n)) == [task_of_key(value, n) for value in values]
-
-
-@pytest.mark.parametrize("dtype", ["u1", "u8", "i1", "i4", "?"])
-def test_all_kinds_of_integers_are_placed_alike(dtype):
-    array = numpy.array([0, 1, 100, 255, 2**64 - 1], dtype="u8").astype(dtype)
-    assert list(int_targets(array, 7)) == [task_of_key(value, 7) for value in array.tolist()]
 
 
 def test_reducers_by_name_function_and_ufunc():

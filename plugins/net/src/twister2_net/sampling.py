@@ -142,7 +142,8 @@ class Sampler:
             if column is not None and not isinstance(column, list):
                 import numpy
 
-                return numpy.sort(column)  # type: ignore[no-any-return]
+                ordered: Any = numpy.sort(column)
+                return ordered  # type: ignore[no-any-return]
         if owner.columns and is_arrow(batch):
             return list(arrow_keys(batch, owner.columns, owner.label))
         rows = list(records(batch))

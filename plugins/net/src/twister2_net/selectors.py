@@ -6,16 +6,20 @@ import itertools
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from operator import itemgetter
 from typing import Any
 
+from twister2.spec.array_hashing import tasks_of_array
 from twister2.spec.batch import Batch, is_array, is_arrow, n_records, records
 from twister2.spec.errors import KeyHashError, OperatorError, Twister2Error
 from twister2.spec.hashing import N_KEY_GROUPS, stable_hash
+from twister2_net.key_columns import PAIR_KEY, array_column, arrow_column, arrow_keys
 from twister2_net.problems import no_hash, no_order, no_pair, short, user_error, wrong_option
 
 Key = Callable[[Any], Any]
 _REMEMBERED = 1 << 17
+_WORTH = 64
+"""Keys from which on an array is worth making."""
+
 _NAMES = ("hash", "round_robin", "range")
 
 
@@ -52,7 +56,11 @@ class _KeyTargets(dict[Any, int]):
 
 
 class Hash(Selector):
-    """By the stable hash of the record's key: equal keys meet in one target."""
+    """By the stable hash of the record's key: equal keys meet in one target. Columns of numbers are hashed as a whole.
+
+    :param key: function from record to key, or None for the record itself. :param columns: key columns of Arrow batches
+        and of structured arrays; their first one when empty.
+    """
 
     def __init__(self, n: int, label: str, task: int, key: Key | None, columns: Sequence[str] = ()) -> None:
         super().__init__(n, label, task)
@@ -61,24 +69,55 @@ class Hash(Selector):
         self._targets = _KeyTargets(n)
 
     def assign(self, batch: Batch) -> Sequence[int]:
-        keys: Iterable[Any]
+        targets: Sequence[int] = self._assign(batch)
+        return targets
+
+    def _assign(self, batch: Batch) -> Any:
         if is_arrow(batch):
-            keys = arrow_keys(batch, self.columns, self.label)
-        elif is_array(batch) and self.key is None and batch.ndim == 1 and batch.dtype.kind in "iub":
-            targets: Sequence[int] = int_targets(batch, self.n)
-            return targets
-        elif self.key is None:
-            keys = batch.tolist() if is_array(batch) and batch.ndim == 1 else records(batch)
-        else:
-            keys = map(self.key, records(batch))
+            return self._of_keys(batch, *arrow_column(batch, self.columns, self.label))
+        if is_array(batch):
+            column = array_column(batch, self.key, self.columns, self.label)
+            if column is not None:
+                return self._of_keys(batch, column, None)
+        keys: Iterable[Any] = records(batch) if self.key is None else map(self.key, records(batch))
+        if is_array(batch) and self.key is None and batch.ndim == 1:
+            keys = batch.tolist()
         try:
-            found = list(map(self._targets.__getitem__, keys))
+            keys = list(keys)
+            found = self._whole(keys)
+            if found is None:
+                found = list(map(self._targets.__getitem__, keys))
         except Exception as error:
             raise self._found(batch, error) from error
         if len(found) != n_records(batch):
             # map() took a StopIteration of the key function for the end of the records
             raise self._found(batch, StopIteration())
         return found
+
+    def _whole(self, keys: list[Any]) -> Any:
+        """The targets of keys that are all ints or all floats, without a loop; None for others."""
+        if len(keys) < _WORTH or type(keys[0]) not in (int, float) or len(set(map(type, keys))) != 1:
+            return None
+        import numpy
+
+        try:
+            return tasks_of_array(numpy.array(keys, numpy.int64 if type(keys[0]) is int else numpy.float64), self.n)
+        except OverflowError:  # an int of more than 64 bits
+            return None
+
+    def _of_keys(self, batch: Batch, column: Any, codes: Any) -> Any:
+        """Targets of a column: an array of numbers, or a list of keys; ``codes``: positions in that list by record."""
+        if not isinstance(column, list):
+            return tasks_of_array(column, self.n)
+        try:
+            found = list(map(self._targets.__getitem__, column))
+        except Exception as error:
+            raise self._found(batch, error) from error
+        if codes is None:
+            return found
+        import numpy
+
+        return numpy.array(found, numpy.int64)[codes]
 
     def _found(self, batch: Batch, error: Exception) -> Twister2Error:
         """The record that made trouble, by trying one after the other."""
@@ -98,41 +137,6 @@ class Hash(Selector):
         return user_error(error, "key", self.label, self.task, batch)
 
 
-def int_targets(keys: Any, n: int) -> Any:
-    """Targets of an array of integers, the same as :class:`Hash` gives each of them."""
-    import numpy
-
-    prime = (1 << 61) - 1
-    if keys.dtype.kind == "i":
-        signed = keys.astype(numpy.int64)
-        # the smallest int64 has no positive counterpart: go through unsigned numbers
-        size = numpy.where(signed < 0, (~signed).astype(numpy.uint64) + numpy.uint64(1), signed.astype(numpy.uint64))
-        rest = (size % numpy.uint64(prime)).astype(numpy.int64)
-        hashed = numpy.where(signed < 0, -rest, rest)
-        hashed = numpy.where(hashed == -1, -2, hashed).astype(numpy.uint64)
-    else:
-        hashed = keys.astype(numpy.uint64) % numpy.uint64(prime)
-    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
-        hashed = hashed ^ (hashed >> numpy.uint64(33))
-        hashed = hashed * numpy.uint64(factor)
-    hashed = hashed ^ (hashed >> numpy.uint64(33))
-    return ((hashed % numpy.uint64(N_KEY_GROUPS)).astype(numpy.int64) * n) // N_KEY_GROUPS
-
-
-def arrow_keys(batch: Any, columns: Sequence[str], label: str) -> Iterable[Any]:
-    """The values of the key columns of an Arrow batch, as tuples when there are several."""
-    names = list(columns) or [batch.schema.names[0]]
-    unknown = [name for name in names if name not in batch.schema.names]
-    if unknown:
-        raise OperatorError(
-            f"{label} has no column {', '.join(map(repr, unknown))} to partition by",
-            why=f"the batch has the columns {', '.join(batch.schema.names)}",
-            remedy="name its key columns with the option 'columns'",
-        )
-    values = [batch.column(name).to_pylist() for name in names]
-    return values[0] if len(values) == 1 else zip(*values, strict=True)
-
-
 class RoundRobin(Selector):
     """In turn; source i begins with target i, so that small inputs spread too."""
 
@@ -143,6 +147,12 @@ class RoundRobin(Selector):
     def assign(self, batch: Batch) -> Sequence[int]:
         count, first = n_records(batch), self._next
         self._next = (first + count) % self.n
+        if is_array(batch) or is_arrow(batch):
+            import numpy
+
+            spread: Any = numpy.arange(first, first + count) % self.n
+            targets: Sequence[int] = spread
+            return targets
         return list(itertools.islice(itertools.cycle([*range(first, self.n), *range(first)]), count))
 
 
@@ -160,8 +170,11 @@ class Range(Selector):
 
     def assign(self, batch: Batch) -> Sequence[int]:
         bounds, key, last = self.bounds, self.key, self.n - 1
+        whole = self._whole(batch)
+        if whole is not None:
+            return last - whole if self.descending else whole  # type: ignore[no-any-return]
         try:
-            if self.columns:
+            if self.columns and is_arrow(batch):
                 found = [bisect_right(bounds, value) for value in arrow_keys(batch, self.columns, self.label)]
             elif key is None:
                 found = [bisect_right(bounds, record) for record in records(batch)]
@@ -170,6 +183,24 @@ class Range(Selector):
         except Exception as error:
             raise self._found(batch, error) from error
         return [last - target for target in found] if self.descending else found
+
+    def _whole(self, batch: Batch) -> Any:
+        """The targets of a column of numbers, without a loop; None for others."""
+        column: Any = None
+        if is_arrow(batch):
+            column, _ = arrow_column(batch, self.columns, self.label) if self.columns else (None, None)
+        elif is_array(batch):
+            column = array_column(batch, self.key, self.columns, self.label)
+        if column is None or isinstance(column, list):
+            return None
+        import numpy
+
+        bounds = numpy.asarray(self.bounds)
+        if bounds.dtype.kind != column.dtype.kind and len(bounds):
+            return None  # numpy would compare as floats what Python compares exactly
+        return (
+            numpy.searchsorted(bounds, column, side="right") if len(bounds) else numpy.zeros(len(column), numpy.int64)
+        )
 
     def _found(self, batch: Batch, error: Exception) -> Twister2Error:
         """The record that made trouble, by trying one after the other."""
@@ -224,10 +255,6 @@ class Custom(Selector):
         )
 
 
-PAIR_KEY = itemgetter(0)
-"""The key of a (key, value) pair."""
-
-
 def check_partitioner(partitioner: Any, label: str) -> None:
     """Whether an option ``partitioner`` can mean anything.
 
@@ -245,3 +272,6 @@ def check_partitioner(partitioner: Any, label: str) -> None:
             f"{short(partitioner)} is neither a name nor a function",
             f"give one of {', '.join(_NAMES)}, or a function partitioner(record, n_targets)",
         )
+
+
+__all__ = ["PAIR_KEY", "Custom", "Hash", "Key", "Range", "RoundRobin", "Selector", "check_partitioner"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import compress
+from operator import not_
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, is_array, is_arrow, n_records
@@ -9,12 +11,23 @@ from twister2.spec.batch import Batch, is_array, is_arrow, n_records
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+_BY_MASK = 4
+"""Targets up to which lists are cut by masks."""
+
+_WORTH = 32
+"""Records from which on they are."""
+
 
 def split(batch: Batch, targets: Sequence[int], n: int) -> Iterator[tuple[int, Batch]]:
     """The parts of a batch, by ascending target; the order of records within a part is that of the batch."""
     if is_array(batch) or is_arrow(batch):
         yield from _split_rows(batch, targets, n)
         return
+    if n <= _BY_MASK and len(targets) >= _WORTH and (n == 2 or not isinstance(targets, list)):
+        yield from _split_by_masks(batch, targets, n)
+        return
+    if not isinstance(targets, list):
+        targets = targets.tolist()  # type: ignore[attr-defined]
     parts: list[list[Any]] = [[] for _ in range(n)]
     add = [part.append for part in parts]
     for target, record in zip(targets, batch, strict=True):
@@ -24,18 +37,37 @@ def split(batch: Batch, targets: Sequence[int], n: int) -> Iterator[tuple[int, B
             yield target, part
 
 
+def _split_by_masks(batch: Batch, targets: Sequence[int], n: int) -> Iterator[tuple[int, Batch]]:
+    """For few targets: one pass in C for each of them."""
+    for target in range(n):
+        if isinstance(targets, list):
+            mask: Any = targets if target else map(not_, targets)
+        else:
+            mask = (targets == target).tobytes()  # type: ignore[comparison-overlap, attr-defined]
+        part = list(compress(batch, mask))
+        if part:
+            yield target, part
+
+
 def _split_rows(batch: Batch, targets: Sequence[int], n: int) -> Iterator[tuple[int, Batch]]:
     import numpy
 
-    where = numpy.asarray(targets, dtype=numpy.int64)
-    order = numpy.argsort(where, kind="stable")
-    ends = numpy.cumsum(numpy.bincount(where, minlength=n))
+    where = numpy.asarray(targets)
+    if where.dtype.itemsize > 2:
+        where = where.astype(numpy.uint16 if n <= 65536 else numpy.int64)
+    order = numpy.argsort(where, kind="stable")  # by counting, for integers of 16 bits
+    ends = numpy.cumsum(numpy.bincount(where, minlength=n)).tolist()
     start = 0
-    for target in range(n):
-        end = int(ends[target])
+    if is_array(batch):
+        batch = batch.take(order, axis=0)
+        for target, end in enumerate(ends):
+            if end > start:
+                yield target, batch[start:end]
+                start = end
+        return
+    for target, end in enumerate(ends):
         if end > start:
-            rows = order[start:end]
-            yield target, batch[rows] if is_array(batch) else batch.take(rows)
+            yield target, batch.take(order[start:end])
             start = end
 
 

@@ -1,0 +1,81 @@
+"""The keys of numpy arrays and Arrow batches, without a Python object per record where possible."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+from twister2.spec.array_hashing import can_hash
+from twister2.spec.errors import OperatorError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+PAIR_KEY = itemgetter(0)
+"""The key of a (key, value) pair."""
+
+
+def arrow_keys(batch: Any, columns: Sequence[str], label: str) -> Iterable[Any]:
+    """The values of the key columns of an Arrow batch, as tuples when there are several."""
+    names = list(columns) or [batch.schema.names[0]]
+    unknown = [name for name in names if name not in batch.schema.names]
+    if unknown:
+        raise OperatorError(
+            f"{label} has no column {', '.join(map(repr, unknown))} to partition by",
+            why=f"the batch has the columns {', '.join(batch.schema.names)}",
+            remedy="name its key columns with the option 'columns'",
+        )
+    values = [batch.column(name).to_pylist() for name in names]
+    return values[0] if len(values) == 1 else zip(*values, strict=True)
+
+
+def arrow_column(batch: Any, columns: Sequence[str], label: str) -> tuple[Any, Any]:
+    """The keys of an Arrow batch: an array of numbers; or a list of keys, and the position of each record's key in it
+    (None: in order).
+    """
+    names = list(columns) or list(batch.schema.names[:1])
+    if len(names) != 1 or names[0] not in batch.schema.names:
+        return list(arrow_keys(batch, columns, label)), None
+    import pyarrow
+
+    column = batch.column(names[0])
+    if isinstance(column, pyarrow.ChunkedArray):
+        column = column.combine_chunks()
+    kind = column.type
+    if column.null_count == 0 and (pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind)):
+        return column.to_numpy(zero_copy_only=False), None
+    if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) or pyarrow.types.is_binary(kind):
+        encoded = column.dictionary_encode("encode")
+        return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
+    return column.to_pylist(), None
+
+
+def array_column(batch: Any, key: Callable[[Any], Any] | None, columns: Sequence[str], label: str) -> Any:
+    """The keys of a numpy array as an array of numbers or a list; None when its records must be looked at one by one.
+
+    Structured arrays are keyed by the named fields, or by their first one where records are pairs.
+    """
+    pairs = key is PAIR_KEY
+    names = batch.dtype.names
+    if names is not None and (columns or pairs):
+        chosen = list(columns) or list(names[:1])
+        unknown = [name for name in chosen if name not in names]
+        if unknown:
+            raise _no_column(label, unknown, names)
+        if len(chosen) > 1:
+            return list(zip(*(batch[name].tolist() for name in chosen), strict=True))
+        found = batch[chosen[0]]
+        return found if can_hash(found.dtype) and found.ndim == 1 else found.tolist()
+    if names is None and pairs and batch.ndim == 2 and batch.shape[1] and can_hash(batch.dtype):
+        return batch[:, 0]
+    if names is None and key is None and batch.ndim == 1 and can_hash(batch.dtype):
+        return batch
+    return None
+
+
+def _no_column(label: str, unknown: Sequence[str], names: Sequence[str]) -> OperatorError:
+    return OperatorError(
+        f"{label} has no column {', '.join(map(repr, unknown))} to partition by",
+        why=f"the batch has the columns {', '.join(names)}",
+        remedy="name its key columns with the option 'columns'",
+    )

@@ -9,6 +9,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from twister2.spec.collectives import OPERATIONS
 from twister2.spec.comm import CommSpec, TransportFacts
 from twister2.spec.plugin import Probe, hookimpl
 
@@ -17,7 +18,7 @@ from .config import ShmConfig
 if TYPE_CHECKING:
     from twister2.spec.comm import Transport, TransportContext
 
-FACTS = TransportFacts(same_host=True, copies_on_send=True)
+FACTS = TransportFacts(same_host=True, native=frozenset(OPERATIONS), copies_on_send=True)
 
 
 class ShmPlugin(CommSpec):

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from twister2.spec.batch import Buffer
+    from twister2.spec.collectives import NativeCollectives
     from twister2.spec.comm import Address, TransportContext
 
+    from .collectives.group import ShmCollectives
     from .config import ShmConfig
 
 SETTLE_S: Final = 4.5
@@ -87,6 +89,10 @@ class ShmTransport(Transport):
         self._turns: collections.deque[Peer] = collections.deque()
         self._asked = self._idle = self._since_look = 0
         self._asleep = False
+        self._turns_of: dict[tuple[int, ...], int] = {}
+        self._groups: list[ShmCollectives] = []
+        self.busy: list[ShmCollectives] = []
+        """Groups whose members wait for each other."""
         self.refused = 0
 
     # -- life ----------------------------------------------------------------------------------------------------------
@@ -136,6 +142,9 @@ class ShmTransport(Transport):
         self._path = ""
         for peer in self._peers.values():
             peer.wake()
+        for group in self._groups:
+            group.close()
+        self._groups = []
         for peer in self._peers.values():
             peer.release()
         self._peers, self._by_fd = {}, {}
@@ -217,6 +226,8 @@ class ShmTransport(Transport):
         self._since_look += 1
         if self._since_look >= _LOOK:
             moved = self._look() or moved
+        if self.busy:
+            moved = self._advance() or moved
         if moved or self._turns or home[self._tails] != self._seen:
             self._awake()
             return True
@@ -238,6 +249,49 @@ class ShmTransport(Transport):
             return self._pool.allocate(nbytes)
         except NetworkError:
             return None
+
+    def native(self, members: Sequence[int]) -> NativeCollectives | None:
+        self._running()
+        from .collectives.group import make_group
+
+        key = tuple(members)
+        turn = self._turns_of[key] = self._turns_of.get(key, 0) + 1
+        found = make_group(self, key, turn)
+        if found is not None:
+            self._groups.append(found)
+        return found
+
+    # -- for groups ----------------------------------------------------------------------------------------------------
+
+    @property
+    def rank(self) -> int:
+        """This worker's id."""
+        return self._context.rank
+
+    @property
+    def folder(self) -> str:
+        """Where nameless files lie on systems without memfd."""
+        return self._context.runtime_dir
+
+    @property
+    def stage_bytes(self) -> int:
+        """Memory of one member through which large collective operations pass."""
+        return self._config.stage_bytes
+
+    def peer(self, rank: int) -> Peer:
+        """What is known of another worker.
+
+        :raises NetworkError: it is not reached through shared memory.
+        """
+        return self._peer(rank)
+
+    def invite(self, peer: Peer, fd: int, number: int, size: int) -> bool:
+        """Share a group's memory; False when the peer has not read what was said before."""
+        return peer.link is not None and self._sender.send(peer.link, meeting.GROUP, (fd,), number, size)
+
+    def listen(self) -> bool:
+        """Take in what peers say; whether anything was there."""
+        return self._look()
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -315,10 +369,16 @@ class ShmTransport(Transport):
         home[ASLEEP] = 1
         self._asleep = True
         fence.full()
-        if home[self._tails] != self._seen:
+        if home[self._tails] != self._seen or (self.busy and self._advance()):
             moved = True
         if moved:
             self._awake()
+        return moved
+
+    def _advance(self) -> bool:
+        moved = False
+        for group in list(self.busy):
+            moved = group.advance() or moved
         return moved
 
     # -- meeting -------------------------------------------------------------------------------------------------------

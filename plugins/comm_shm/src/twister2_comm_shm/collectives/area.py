@@ -1,0 +1,101 @@
+"""The memory of a group.
+
+================== ======================== ===========================================================================
+part               for each member          what
+================== ======================== ===========================================================================
+entries            2 x 2 words              fingerprint and number of the call the member has entered, by parity
+posts              a cache line             how far the member has come within a large call
+slots              2 x SLOT bytes           what the member gives in a small call, by parity
+stage              stage_bytes              what the member gives in a large call, piece by piece
+================== ======================== ===========================================================================
+
+Two sets, of odd and even calls, are enough: nobody completes a call before all have entered it, and who has entered
+call k + 1 has read everything of call k; so what belongs to call k can be overwritten by call k + 2.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+from typing import Final
+
+from ..fence import publish
+from ..segment import out_of_memory
+
+SLOT: Final = 64 << 10
+"""Bytes that a member gives in a small call, at most."""
+_LINE: Final = 64
+
+
+class Layout:
+    """Where the parts are, in bytes, for ``size`` members."""
+
+    def __init__(self, size: int, stage_bytes: int) -> None:
+        self.size = size
+        self.entry_row = -(-16 * size // _LINE) * _LINE
+        self.posts = 2 * self.entry_row
+        self.slots = -(-(self.posts + _LINE * size) // mmap.PAGESIZE) * mmap.PAGESIZE
+        self.stage_bytes = -(-stage_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
+        self.stages = self.slots + 2 * SLOT * size
+        self.n_bytes = self.stages + self.stage_bytes * size
+
+    def slot(self, parity: int, member: int) -> int:
+        """Place of a slot."""
+        return self.slots + (parity * self.size + member) * SLOT
+
+    def stage(self, member: int) -> int:
+        """Place of a stage."""
+        return self.stages + member * self.stage_bytes
+
+
+class Area:
+    """One member's mapping of the group's memory. Takes the descriptor over."""
+
+    def __init__(self, fd: int, layout: Layout, rank: int) -> None:
+        self.layout, self.rank, self._fd = layout, rank, fd
+        try:
+            if os.fstat(fd).st_size < layout.n_bytes:
+                raise ValueError("the group's memory is smaller than its members need")
+            self.map = mmap.mmap(fd, layout.n_bytes)
+        except BaseException:
+            os.close(fd)
+            raise
+        self.words = memoryview(self.map).cast("Q")
+        self._post = (layout.posts >> 3) + rank * 8
+        self._staged = False
+
+    def entry(self, parity: int, member: int) -> int:
+        """Word in which a member's fingerprint stands; the number of the call is in the next one."""
+        return (parity * self.layout.entry_row >> 3) + 2 * member
+
+    def post(self, value: int) -> None:
+        """Say how far this member has come."""
+        publish()
+        self.words[self._post] = value
+
+    def posted(self, member: int) -> int:
+        """How far a member has come."""
+        return self.words[(self.layout.posts >> 3) + member * 8]
+
+    def back_stage(self) -> None:
+        """Get the memory of this member's stage, once.
+
+        :raises NetworkError: too little memory.
+        """
+        if not self._staged:
+            layout = self.layout
+            try:
+                os.posix_fallocate(self._fd, layout.stage(self.rank), layout.stage_bytes)
+            except OSError as error:
+                raise out_of_memory(layout.stage_bytes, error) from error
+            self._staged = True
+
+    def close(self) -> None:
+        """Unmap it, as far as no array lies in it any more. Idempotent."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+            self.words.release()
+            with contextlib.suppress(BufferError):
+                self.map.close()

@@ -15,12 +15,22 @@ import pytest
 
 REQUIRE = "TWISTER2_REQUIRE_SERVERS"
 PROBE_TIMEOUT_S = 15
+MPIEXEC = "mpiexec.openmpi"
+LIBRARY = {"MPI4PY_MPIABI": "openmpi", "MPI4PY_LIBMPI": "libmpi.so.40"}
+"""Makes mpi4py load Open MPI beside the MPICH of the environment."""
 
 
-def _run(command: list[str]) -> str:
+def _run(command: list[str], environment: dict[str, str] | None = None) -> str:
     """Return why ``command`` does not succeed, empty when it does."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_TIMEOUT_S,
+            check=False,
+            env={**os.environ, **(environment or {})},
+        )
     except subprocess.TimeoutExpired:
         return f"{command[0]} gave no answer within {PROBE_TIMEOUT_S} s"
     last = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-1]
@@ -38,7 +48,16 @@ def _mpi() -> str:
     return _run([sys.executable, "-c", "from mpi4py import MPI; assert MPI.COMM_WORLD.Get_size() == 1"])
 
 
-PROBES = {"needs_slurm": _slurm, "needs_mpi": _mpi}
+def _openmpi() -> str:
+    if not shutil.which(MPIEXEC):
+        return "Open MPI is not installed (apt-get install openmpi-bin)"
+    ask = (
+        "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; assert 'Open MPI' in MPI.get_vendor()[0]"
+    )
+    return _run([sys.executable, "-c", ask], LIBRARY)
+
+
+PROBES = {"needs_slurm": _slurm, "needs_mpi": _mpi, "needs_openmpi": _openmpi}
 
 
 @functools.cache

@@ -1,5 +1,5 @@
-"""The suites of transports and of native collectives, on MPI worlds of plain processes with the process manager in the
-test.
+"""The suites of transports and of native collectives: on MPICH, with the process manager in the test, and on Open MPI,
+started by its mpiexec.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import pytest
 from twister2_comm_mpi.config import MpiConfig
 from twister2_comm_mpi.plugin import MpiPlugin
 from twister2_testkit.comm import CommCapabilities, CommSuite
+from twister2_testkit.comm_mpiexec import OpenMpiWorld
 from twister2_testkit.comm_pmi import PmiWorld
 from twister2_testkit.natives import NativeSuite
 
@@ -32,6 +33,12 @@ class TestMpi(CommSuite):
         return PmiWorld(size)
 
 
+@pytest.mark.needs_openmpi
+class TestOpenMpi(TestMpi):
+    def make_services(self, size):
+        return OpenMpiWorld(size)
+
+
 @pytest.mark.needs_mpi
 class TestMpiNative(NativeSuite):
     processes = True
@@ -41,3 +48,12 @@ class TestMpiNative(NativeSuite):
 
     def make_services(self, size):
         return PmiWorld(size)
+
+
+@pytest.mark.needs_openmpi
+class TestOpenMpiNative(TestMpiNative):
+    sizes = (3,)  # its mpiexec takes a second to start
+    lengths = (0, 1, 1000, 100_003)
+
+    def make_services(self, size):
+        return OpenMpiWorld(size)

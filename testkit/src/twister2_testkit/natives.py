@@ -262,10 +262,11 @@ class NativeSuite(ConformanceSuite):
 
     def test_calls_may_be_open_at_once(self) -> None:
         """Started in the same order, completed in any."""
+        had = self.operations()
+        names = [name for name in ("allreduce", "broadcast", "allgather", "gather") if name in had]
 
         def body(rank: Rank, group: Group) -> None:
             chance = random.Random(rank.id + 17)
-            names = [name for name in ("allreduce", "broadcast", "allgather", "gather") if name in self.operations()]
             for turn in range(15):
                 opened = []
                 for number in range(4):

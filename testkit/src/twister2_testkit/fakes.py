@@ -192,6 +192,7 @@ class LocalCluster:
                 while env.closing:
                     env.closing.pop()()
             link.raise_if_aborted()
+            network.check_finished()
             board.returned(rank)
             self._wait_for_all(board, rank)
         except BaseException as error:

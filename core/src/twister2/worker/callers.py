@@ -10,9 +10,10 @@ if TYPE_CHECKING:
 
 _OURS = ("twister2.", "twister2_")
 _MANY = 10_000
-_ours: dict[Any, bool] = {}
-"""Whether a code object is this system's."""
-_lines: dict[tuple[Any, int], str] = {}
+_ours: dict[int, tuple[Any, bool]] = {}
+"""By identity of a code object, which is kept alive: whether it is this system's."""
+_lines: dict[tuple[int, int], tuple[Any, str]] = {}
+"""By identity of a code object, which is kept alive, and place in it."""
 
 
 def caller_line(depth: int = 2) -> str:
@@ -20,17 +21,12 @@ def caller_line(depth: int = 2) -> str:
     frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
         code = frame.f_code
-        ours = _ours.get(code)
-        if ours is None:
-            ours = _is_ours(code, frame.f_globals.get("__name__", ""))
-        if not ours:
-            key = (code, frame.f_lineno)
-            line = _lines.get(key)
-            if line is None:
-                if len(_lines) > _MANY:
-                    _lines.clear()
-                line = _lines[key] = f"{code.co_filename}:{key[1]}"
-            return line
+        known = _lines.get((id(code), frame.f_lasti))
+        if known is not None:
+            return known[1]
+        ours = _ours.get(id(code))
+        if not (ours[1] if ours is not None else _is_ours(code, frame.f_globals.get("__name__", ""))):
+            return _line_of(frame)
         frame = frame.f_back
     return ""
 
@@ -38,5 +34,15 @@ def caller_line(depth: int = 2) -> str:
 def _is_ours(code: Any, module: str) -> bool:
     if len(_ours) > _MANY:
         _ours.clear()
-    ours = _ours[code] = module.startswith(_OURS) or module in ("twister2", "contextlib")
+    ours = module.startswith(_OURS) or module in ("twister2", "contextlib")
+    _ours[id(code)] = code, ours
     return ours
+
+
+def _line_of(frame: FrameType) -> str:
+    if len(_lines) > _MANY:
+        _lines.clear()
+    code = frame.f_code
+    line = f"{code.co_filename}:{frame.f_lineno}"
+    _lines[id(code), frame.f_lasti] = code, line
+    return line

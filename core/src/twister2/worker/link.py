@@ -51,6 +51,12 @@ class Link(ABC):
     def enter_step(self, group: Group, number: int, fingerprint: Fingerprint) -> None:
         """Note that this worker is in a step. The master compares the notes of a group's members on every beat."""
 
+    def begin_step(self, group: Group, fingerprint: Fingerprint) -> int:
+        """:meth:`next_step` and :meth:`enter_step` in one, for calls in a loop."""
+        number = self.next_step(group.number)
+        self.enter_step(group, number, fingerprint)
+        return number
+
     @abstractmethod
     def leave_step(self, group: Group, number: int) -> None:
         """The step ended normally here."""

@@ -100,6 +100,15 @@ class ProcessLink(Conversation):
         self._only_the_worker()
         self._board.enter(group.number, number, fingerprint)
 
+    def begin_step(self, group: Group, fingerprint: Fingerprint) -> int:
+        if self._forked:
+            self._only_the_worker()
+        key = group.number
+        steps = self._steps
+        number = steps[key] = steps.get(key, 0) + 1
+        self._board.enter(key, number, fingerprint)
+        return number
+
     def leave_step(self, group: Group, number: int) -> None:
         self._board.leave(group.number, number)
 

@@ -89,8 +89,8 @@ class Grouping(Network):
         known = self._collectives.get(group)
         if known is None:
             self._drop_unused()
-            # a group of its own: the program's may die, and with it the collectives
-            known = self._collectives[group] = self._make_collectives(Group(group.number, group.members))
+            mine = Group(group.number, group.members)  # the program's may die, and with it the collectives
+            known = self._collectives[mine] = self._make_collectives(mine)
         return known
 
     @abstractmethod

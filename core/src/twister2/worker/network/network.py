@@ -97,13 +97,21 @@ class WorkerNetwork(Grouping):
 
     def numbered(self, group: Group, known: tuple[Fingerprint, int, bytes]) -> NumberedStep:
         """The group's next step, of a fingerprint that is known."""
-        self.check()
-        number = self.link.next_step(group.number)
-        step = NumberedStep(self, group, number, known)
+        return self.opened(group, self.begin(group, known[0]), known)
+
+    def begin(self, group: Group, fingerprint: Fingerprint) -> int:
+        """Begin the group's next step; :meth:`opened` makes it known to messages."""
+        link = self.link
+        if link.aborted or self._error is not None:
+            self.check()
+        number = link.begin_step(group, fingerprint)
         self._numbers[group.number] = number + 1
+        return number
+
+    def opened(self, group: Group, number: int, known: tuple[Fingerprint, int, bytes]) -> NumberedStep:
+        """A step that was begun, from now on with messages: those that came already are delivered."""
         key = (group.number, number)
-        self._open[key] = step
-        self.link.enter_step(group, number, step.fingerprint)
+        step = self._open[key] = NumberedStep(self, group, number, known)
         if self._future:
             for message in self._future.pop(key, ()):
                 self.hold(-message.size)
@@ -435,6 +443,12 @@ class WorkerNetwork(Grouping):
         """The transport that leads to a worker (for native collectives and ``env.mpi``)."""
         return self._route(peer)
 
+    def transport_name(self, peer: int) -> str:
+        if self._pairs is None or peer == self.worker_id:
+            return ""
+        self._route(peer)
+        return self._pairs.name(self.worker_id, peer)
+
     def common_route(self, members: Sequence[int]) -> int | None:
         """Index in the job's order of the one transport between all of these workers; None when there are several, or
         fewer than two workers. The same on all of them.
@@ -461,16 +475,18 @@ class WorkerNetwork(Grouping):
         """The transports in use, in the job's order of preference."""
         return self._transports
 
-    def close(self, *, aborted: bool = False, deadline_s: float = 2.0) -> None:
-        """Close all transports; the first error is raised after all were closed. Idempotent.
+    def check_finished(self) -> None:
+        """The program has returned.
 
-        :raises OperatorError: the program leaves collective calls open, which others may wait for.
+        :raises OperatorError: it leaves collective calls open, in which others may wait for this worker.
         """
+        if self.open_calls:
+            raise left_open(self.open_calls[0].step)
+
+    def close(self, *, aborted: bool = False, deadline_s: float = 2.0) -> None:
+        """Close all transports; the first error is raised after all were closed. Idempotent."""
         transports, self._transports = self._transports, ()
         first: Exception | None = None
-        if self.open_calls and not aborted:
-            first = left_open(self.open_calls[0].step)
-            aborted = True
         self.open_calls.clear()
         for collectives in self._collectives.values():
             collectives.close()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from twister2.spec.network import Fingerprint
+    from twister2.worker.network.collectives.native import NativeRoad
     from twister2.worker.network.collectives.ops import Combine
 
 REDUCTIONS = frozenset({"reduce", "allreduce", "scan", "exscan", "reduce_scatter"})
@@ -35,6 +36,7 @@ class Plan:
     :ivar equal: no counts were given. :ivar whole: the op is a function: arrays are combined as a whole, by rank.
     :ivar shape: text of what must be equal on all members; with the operation it makes the fingerprint.
     :ivar algorithm: name of the algorithm by messages. :ivar road: :data:`NATIVE`, :data:`HOSTS` or :data:`MESSAGES`.
+    :ivar native: where the native road leads.
     """
 
     __slots__ = (
@@ -46,6 +48,7 @@ class Plan:
         "equal",
         "n_receive",
         "n_send",
+        "native",
         "nbytes",
         "road",
         "shape",
@@ -63,8 +66,10 @@ class Plan:
     combine: Combine | None
     algorithm: str
     road: str
+    native: NativeRoad | None
 
     def __init__(self) -> None:
+        self.native = None
         self._lines: dict[str, tuple[Fingerprint, int, bytes]] = {}
 
     def fits(self, send: Any, receive: Any) -> bool:
@@ -77,12 +82,11 @@ class Plan:
                 return False
             if receive is None:
                 return self.n_receive == NONE
-            return (
-                receive.size == self.n_receive
-                and receive.dtype is self.dtype
-                and receive.flags.carray
-                and (send is None or self.nbytes == 0 or not np.may_share_memory(send, receive))
-            )
+            if receive.size != self.n_receive or receive.dtype is not self.dtype or not receive.flags.carray:
+                return False
+            if send is None or (send.base is None and receive.base is None and send is not receive):
+                return True  # arrays that own their memory do not overlap
+            return not np.may_share_memory(send, receive)
         except AttributeError:
             return False
 
@@ -223,66 +227,97 @@ def _check_array(call: Call, name: str, array: Any, *, writable: bool) -> None:
 def _check_sizes(plan: Plan, rank: int, size: int, at_root: bool) -> None:
     """Compare numbers of elements with the call, and find what must be equal on all members."""
     call, operation, n, m = plan.call, plan.call.operation, plan.n_send, plan.n_receive
-    sent, received = call.send_counts, call.receive_counts
-    uses = {
-        "gather": (None, received),
-        "allgather": (None, received),
-        "reduce_scatter": (None, received),
-        "scatter": (sent, None),
-        "alltoall": (sent, received),
-    }.get(operation, (None, None))
-    if (sent is not None and uses[0] is None) or (received is not None and uses[1] is None):
+    sends, receives = _COUNTS.get(operation, (False, False))
+    if (call.send_counts is not None and not sends) or (call.receive_counts is not None and not receives):
         _wrong(call, "counts were given that it does not use", f"{operation} has no such counts",
                "leave them out")  # fmt: skip
-    plan.equal = sent is None and received is None
+    plan.equal = call.send_counts is None and call.receive_counts is None
     here = m if operation in ("broadcast", "scatter", "reduce_scatter") or n == NONE else n
+    check = _SIZES.get(operation)
     agreed = "" if operation == "barrier" else f"n={here}"
-    if operation in ("reduce", "allreduce", "scan", "exscan"):
-        if n != NONE and m != NONE and n != m:
-            _sizes(call, f"send has {n} elements, receive {m}", "they are equal")
-    elif operation == "alltoall":
-        if (sent is None) != (received is None):
-            _sizes(call, "send_counts or receive_counts is missing", "alltoall takes both or none")
-        if sent is not None and received is not None:
-            _counts(call, "send_counts", sent, size, n, "send")
-            _counts(call, "receive_counts", received, size, m, "receive")
-            if sent[rank] != received[rank]:
-                _sizes(call, f"this member sends itself {sent[rank]} elements and receives {received[rank]}", "equal")
-            agreed = "counts"
-        elif n % size or n != m:
-            _sizes(call, f"send has {n} elements, receive {m}", f"both have the same multiple of {size}")
-    elif operation in ("gather", "allgather"):
-        everybody = operation == "allgather" or at_root
-        if received is not None:
-            if everybody:
-                _counts(call, "receive_counts", received, size, m, "receive")
-                if received[rank] != n:
-                    _sizes(call, f"send has {n} elements, receive_counts says {received[rank]}", "they are equal")
-            agreed = f"counts {_digest(received)}" if operation == "allgather" else "counts"
-        elif everybody and m != n * size:
-            _sizes(call, f"send has {n} elements, receive {m}", f"receive has {size} times as many as send")
-    elif operation == "scatter":
-        if sent is not None:
-            if at_root:
-                _counts(call, "send_counts", sent, size, n, "send")
-                if sent[rank] != m:
-                    _sizes(call, f"receive has {m} elements, send_counts says {sent[rank]}", "they are equal")
-            agreed = "counts"
-        elif at_root and n != m * size:
-            _sizes(call, f"send has {n} elements, receive {m}", f"send has {size} times as many as receive")
-    elif operation == "reduce_scatter":
-        if received is not None:
-            _counts(call, "receive_counts", received, size, n, "send")
-            if received[rank] != m:
-                _sizes(call, f"receive has {m} elements, receive_counts says {received[rank]}", "they are equal")
-            agreed = f"counts {_digest(received)}"
-        elif n != m * size:
-            _sizes(call, f"send has {n} elements, receive {m}", f"send has {size} times as many as receive")
-    part = here
-    if operation == "alltoall" and plan.equal:
-        part = n // size
+    if check is not None:
+        agreed = check(call, n, m, rank, size, at_root) or agreed
+    part = n // size if operation == "alltoall" else here
     plan.nbytes = -1 if not plan.equal else 0 if plan.dtype is None else part * plan.dtype.itemsize
     plan.shape = _shape(plan, agreed)
+
+
+def _sizes_of_reduction(call: Call, n: int, m: int, rank: int, size: int, at_root: bool) -> str:
+    if NONE not in (n, m) and n != m:
+        _sizes(call, f"send has {n} elements, receive {m}", "they are equal")
+    return ""
+
+
+def _sizes_of_alltoall(call: Call, n: int, m: int, rank: int, size: int, at_root: bool) -> str:
+    sent, received = call.send_counts, call.receive_counts
+    if sent is None and received is None:
+        if n % size or n != m:
+            _sizes(call, f"send has {n} elements, receive {m}", f"both have the same multiple of {size}")
+        return ""
+    if sent is None or received is None:
+        _sizes(call, "send_counts or receive_counts is missing", "alltoall takes both or none")
+    _counts(call, "send_counts", sent, size, n, "send")
+    _counts(call, "receive_counts", received, size, m, "receive")
+    if sent[rank] != received[rank]:
+        _sizes(call, f"this member sends itself {sent[rank]} elements and receives {received[rank]}", "equal numbers")
+    return "counts"
+
+
+def _sizes_of_gather(call: Call, n: int, m: int, rank: int, size: int, at_root: bool) -> str:
+    counts = call.receive_counts
+    everybody = call.operation == "allgather"
+    if counts is None:
+        if (everybody or at_root) and m != n * size:
+            _sizes(call, f"send has {n} elements, receive {m}", f"receive has {size} times as many as send")
+        return ""
+    if everybody or at_root:
+        _counts(call, "receive_counts", counts, size, m, "receive")
+        if counts[rank] != n:
+            _sizes(call, f"send has {n} elements, receive_counts says {counts[rank]}", "they are equal")
+    return f"counts {_digest(counts)}" if everybody else "counts"
+
+
+def _sizes_of_scatter(call: Call, n: int, m: int, rank: int, size: int, at_root: bool) -> str:
+    counts = call.send_counts
+    if counts is None:
+        if at_root and n != m * size:
+            _sizes(call, f"send has {n} elements, receive {m}", f"send has {size} times as many as receive")
+        return ""
+    if at_root:
+        _counts(call, "send_counts", counts, size, n, "send")
+        if counts[rank] != m:
+            _sizes(call, f"receive has {m} elements, send_counts says {counts[rank]}", "they are equal")
+    return "counts"
+
+
+def _sizes_of_reduce_scatter(call: Call, n: int, m: int, rank: int, size: int, at_root: bool) -> str:
+    counts = call.receive_counts
+    if counts is None:
+        if n != m * size:
+            _sizes(call, f"send has {n} elements, receive {m}", f"send has {size} times as many as receive")
+        return ""
+    _counts(call, "receive_counts", counts, size, n, "send")
+    if counts[rank] != m:
+        _sizes(call, f"receive has {m} elements, receive_counts says {counts[rank]}", "they are equal")
+    return f"counts {_digest(counts)}"
+
+
+_SIZES = {
+    **dict.fromkeys(("reduce", "allreduce", "scan", "exscan"), _sizes_of_reduction),
+    "alltoall": _sizes_of_alltoall,
+    "gather": _sizes_of_gather,
+    "allgather": _sizes_of_gather,
+    "scatter": _sizes_of_scatter,
+    "reduce_scatter": _sizes_of_reduce_scatter,
+}
+_COUNTS = {
+    "gather": (False, True),
+    "allgather": (False, True),
+    "reduce_scatter": (False, True),
+    "scatter": (True, False),
+    "alltoall": (True, True),
+}
+"""Whether an operation takes send_counts and receive_counts."""
 
 
 def _shape(plan: Plan, agreed: str) -> str:

@@ -61,30 +61,29 @@ def choose(operation: str, nbytes: int, size: int, *, equal: bool, whole: bool) 
     :param nbytes: bytes of one member's part, or of the array that all have. :param equal: no counts were given.
     :param whole: arrays must not be split, nor the order of ranks be changed.
     """
-    if operation == "barrier":
-        return "dissemination"
-    if operation in ("broadcast", "reduce"):
-        return "chain" if nbytes >= PIPELINED and size > 2 and not whole else "tree"
+    large = nbytes >= PIPELINED
+    few = equal and nbytes <= SHORT // size and size >= CROWD
     if operation == "allreduce":
         if whole or nbytes <= SHORT:
             return "recursive_doubling"
-        if size & (size - 1) and nbytes >= PIPELINED:
-            return "ring"
-        return "recursive_halving"
-    if operation in ("scan", "exscan"):
-        return "chain" if nbytes >= PIPELINED and not whole else "recursive_doubling"
-    if operation == "reduce_scatter":
-        return "ring" if nbytes >= PIPELINED and size > 2 and not whole else "pairwise"
-    few = equal and nbytes <= SHORT // size and size >= CROWD
-    if operation in ("gather", "scatter"):
-        return "tree" if few else "direct"
+        return "ring" if large and size & (size - 1) else "recursive_halving"
     if operation == "allgather":
-        if few:
-            return "bruck"
-        return "ring" if equal and nbytes > SHORT and size > 2 else "direct"
-    if few:
-        return "bruck"
-    return "pairwise" if not equal or nbytes >= PIPELINED // size else "direct"
+        spread = "ring" if equal and nbytes > SHORT and size > 2 else "direct"
+        return "bruck" if few else spread
+    if operation == "alltoall":
+        spread = "pairwise" if not equal or nbytes >= PIPELINED // size else "direct"
+        return "bruck" if few else spread
+    pipelined = large and size > 2 and not whole
+    return {
+        "barrier": "dissemination",
+        "broadcast": "chain" if pipelined else "tree",
+        "reduce": "chain" if pipelined else "tree",
+        "scan": "chain" if pipelined else "recursive_doubling",
+        "exscan": "chain" if pipelined else "recursive_doubling",
+        "reduce_scatter": "ring" if pipelined else "pairwise",
+        "gather": "tree" if few else "direct",
+        "scatter": "tree" if few else "direct",
+    }[operation]
 
 
 def named(operation: str, name: str, *, equal: bool, whole: bool) -> str:

@@ -46,11 +46,10 @@ class GroupCollectives(Collectives):
         if plan is None or not plan.fits(send, receive):
             plan = self._plan(call, send, receive)
         network = self._network
+        if plan.native is not None:
+            plan.native.run(plan, send, receive, plan.known_at(caller_line()))
+            return
         with network.numbered(self.group, plan.known_at(caller_line())) as step:
-            if plan.road == NATIVE:
-                assert self._native is not None
-                self._native.run(plan, send, receive, step)
-                return
             running = self._begin(plan, send, receive, step)
             network.wait_until(running.advance, running.what)
 
@@ -61,9 +60,8 @@ class GroupCollectives(Collectives):
         network = self._network
         step = network.numbered(self.group, plan.known_at(caller_line()))
         try:
-            if plan.road == NATIVE:
-                assert self._native is not None
-                advance = self._native.start(plan, send, receive, step)
+            if plan.native is not None:
+                advance = plan.native.start(plan, send, receive, step)
                 what = waits_natively(step)
             else:
                 running = self._begin(plan, send, receive, step)
@@ -137,10 +135,10 @@ class GroupCollectives(Collectives):
 
     def _choose_road(self, plan: Plan) -> None:
         call, native = plan.call, self._native
-        plan.road = MESSAGES
+        plan.road, plan.native = MESSAGES, None
         natively = call.algorithm in ("", NATIVE) and native is not None and not plan.whole
         if natively and native is not None and native.takes(call, plan.dtype, plan.nbytes):
-            plan.road = NATIVE
+            plan.road, plan.native = NATIVE, native
         if call.algorithm in (NATIVE, HOSTS) and plan.road != call.algorithm:
             raise OperatorError(
                 f"{call.operation} cannot go the road '{call.algorithm}' here",
@@ -161,7 +159,7 @@ class GroupCollectives(Collectives):
                 network.wait_until(running.advance, running.what)
                 native = transport.native(members)
             if native is not None:
-                self._native = NativeRoad(network, native)
+                self._native = NativeRoad(network, self.group, native)
         self._formed = True
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from twister2.spec.collectives import Call, NativeCollectives
     from twister2.spec.comm import Transport
+    from twister2.spec.network import Fingerprint, Group
     from twister2.worker.network.collectives.checking import Plan
     from twister2.worker.network.network import WorkerNetwork
     from twister2.worker.network.steps import NumberedStep
@@ -31,8 +32,9 @@ def common_transport(network: WorkerNetwork, members: Sequence[int]) -> Transpor
 class NativeRoad:
     """The native collectives of a group, or of its members on one host."""
 
-    def __init__(self, network: WorkerNetwork, native: NativeCollectives) -> None:
-        self._network, self._native = network, native
+    def __init__(self, network: WorkerNetwork, group: Group, native: NativeCollectives) -> None:
+        self._network, self._group, self._native = network, group, native
+        self._start = native.start
         self.operations = native.operations
         self._yields = network.crowded
         self._calls = 0
@@ -41,33 +43,44 @@ class NativeRoad:
         """Whether it does such a call."""
         return call.operation in self.operations and self._native.accepts(call, dtype, nbytes)
 
-    def run(self, plan: Plan, send: Any, receive: Any, step: NumberedStep) -> None:
-        """One call, to its end.
+    def run(self, plan: Plan, send: Any, receive: Any, known: tuple[Fingerprint, int, bytes]) -> None:
+        """One call, to its end, as a step of its own.
 
         :raises StepMismatchError: another member is in another call; names both lines.
         """
-        network = self._network
+        network, group = self._network, self._group
+        number = network.begin(group, known[0])
+        link = network.link
         try:
-            test = self._native.start(plan.call, send, receive, step.number, step.digest).test
-            if test():
+            test = self._start(plan.call, send, receive, number, known[1]).test
+            if test() or self._spin(test):
+                link.leave_step(group, number)
                 return
-            clock = time.perf_counter
-            until = clock() + network.spin_s
-            yields, link = self._yields, network.link
-            while clock() < until:
-                if test() or test() or test() or test():
-                    return
-                if link.aborted:
-                    network.check()
-                if yields:
-                    os.sched_yield()
-        except StepMismatchError as error:
-            raise network.explained(error, step) from error
-        network.polled += 1
-        try:
-            network.wait_until(self.checked(test, step), waits_natively(step))
-        finally:
-            network.polled -= 1
+        except BaseException as error:
+            with network.opened(group, number, known) as step:
+                if isinstance(error, StepMismatchError):
+                    raise network.explained(error, step) from error
+                raise
+        with network.opened(group, number, known) as step:
+            network.polled += 1
+            try:
+                network.wait_until(self.checked(test, step), waits_natively(step))
+            finally:
+                network.polled -= 1
+
+    def _spin(self, test: Callable[[], bool]) -> bool:
+        """Poll for as long as waiting workers may."""
+        network, clock = self._network, time.perf_counter
+        until = clock() + network.spin_s
+        yields, link = self._yields, network.link
+        while clock() < until:
+            if test() or test() or test() or test():
+                return True
+            if link.aborted:
+                network.check()
+            if yields:
+                os.sched_yield()
+        return False
 
     def start(self, plan: Plan, send: Any, receive: Any, step: NumberedStep) -> Callable[[], bool]:
         """Begin a call; what is returned advances it and says whether it is complete."""

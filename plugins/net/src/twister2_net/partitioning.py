@@ -196,12 +196,10 @@ class Keyed(Partitioning):
         return True
 
     def take(self, source: int, batch: Batch) -> None:
-        if not is_arrow(batch) and not is_array(batch):
-            kinds = set(map(type, batch))
-            if not kinds <= {tuple, list} or not set(map(len, batch)) <= {2}:
-                for record in batch:
-                    if not _is_pair(record):
-                        raise no_pair(self.label, source, record)
+        if not is_arrow(batch) and not is_array(batch) and list(map(type, batch)).count(tuple) != len(batch):
+            for record in batch:
+                if type(record) is not tuple and not _is_pair(record):
+                    raise no_pair(self.label, source, record)
         super().take(source, batch)
 
 

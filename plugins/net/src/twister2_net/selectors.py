@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
@@ -11,12 +12,22 @@ from typing import Any
 from twister2.spec.array_hashing import tasks_of_array
 from twister2.spec.batch import Batch, is_array, is_arrow, n_records, records
 from twister2.spec.errors import KeyHashError, OperatorError, Twister2Error
-from twister2.spec.hashing import N_KEY_GROUPS, stable_hash
+from twister2.spec.hashing import N_KEY_GROUPS, stable_hash, tasks_of_keys
 from twister2_net.key_columns import PAIR_KEY, array_column, arrow_column, arrow_keys
 from twister2_net.problems import no_hash, no_order, no_pair, short, user_error, wrong_option
 
 Key = Callable[[Any], Any]
 _REMEMBERED = 1 << 17
+"""Keys whose targets are remembered, for each number of targets."""
+
+_KNOWN = 8
+"""Numbers of targets for which there are such memories."""
+
+_SMALL = 256
+"""Longest text that is remembered; most targets that fit a byte."""
+
+_NUMBERS = (int, float)
+_KEPT = (str, bytes, int, float, bool)
 _WORTH = 64
 """Keys from which on an array is worth making."""
 
@@ -40,19 +51,52 @@ class Selector(ABC):
 
 
 class _KeyTargets(dict[Any, int]):
-    """Key to target, remembered; equal keys have equal hashes, so equality is enough."""
+    """Key to target, remembered; equal keys have equal hashes, so equality is enough.
+
+    Small texts, bytes and numbers are remembered for the operators that come later; other keys are not kept alive.
+    """
 
     def __init__(self, n: int) -> None:
         super().__init__()
         self.n = n
 
     def __missing__(self, key: Any) -> int:
-        target = (stable_hash(key) % N_KEY_GROUPS) * self.n // N_KEY_GROUPS
-        if len(self) >= _REMEMBERED:
+        return (stable_hash(key) % N_KEY_GROUPS) * self.n // N_KEY_GROUPS
+
+    def of(self, keys: list[Any]) -> Any:
+        """The targets of keys, as a list or, for up to 256 targets, as an array.
+
+        :raises TypeError: a key that cannot be hashed. :raises KeyHashError: one that has no stable hash.
+        """
+        found: list[Any] = list(map(self.get, keys))
+        if None in found:
+            self._learn({key for key, target in zip(keys, found, strict=True) if target is None})
+            found = list(map(self.__getitem__, keys))
+        if self.n > _SMALL:
+            return found
+        import numpy
+
+        return numpy.frombuffer(bytes(found), numpy.uint8)
+
+    def _learn(self, keys: set[Any]) -> None:
+        if len(self) + len(keys) > _REMEMBERED:
             self.clear()
-        if key == key:
-            self[key] = target
-        return target
+        some = [key for key in keys if type(key) in _KEPT and (type(key) in _NUMBERS or len(key) <= _SMALL)]
+        some = some[:_REMEMBERED]
+        self.update(zip(some, tasks_of_keys(some, self.n), strict=True))
+
+
+_known: dict[int, _KeyTargets] = {}
+
+
+def key_targets(n: int) -> _KeyTargets:
+    """What is remembered for a number of targets."""
+    known = _known.get(n)
+    if known is None:
+        if len(_known) >= _KNOWN:
+            _known.clear()
+        known = _known[n] = _KeyTargets(n)
+    return known
 
 
 class Hash(Selector):
@@ -66,7 +110,7 @@ class Hash(Selector):
         super().__init__(n, label, task)
         self.key = key
         self.columns = columns
-        self._targets = _KeyTargets(n)
+        self._targets = key_targets(n)
 
     def assign(self, batch: Batch) -> Sequence[int]:
         targets: Sequence[int] = self._assign(batch)
@@ -86,7 +130,7 @@ class Hash(Selector):
             keys = list(keys)
             found = self._whole(keys)
             if found is None:
-                found = list(map(self._targets.__getitem__, keys))
+                found = self._targets.of(keys)
         except Exception as error:
             raise self._found(batch, error) from error
         if len(found) != n_records(batch):
@@ -96,28 +140,32 @@ class Hash(Selector):
 
     def _whole(self, keys: list[Any]) -> Any:
         """The targets of keys that are all ints or all floats, without a loop; None for others."""
-        if len(keys) < _WORTH or type(keys[0]) not in (int, float) or len(set(map(type, keys))) != 1:
+        if len(keys) < _WORTH:
+            return None
+        kind = type(keys[0])
+        if kind not in _NUMBERS or list(map(type, keys)).count(kind) != len(keys):
             return None
         import numpy
 
         try:
-            return tasks_of_array(numpy.array(keys, numpy.int64 if type(keys[0]) is int else numpy.float64), self.n)
-        except OverflowError:  # an int of more than 64 bits
+            packed = struct.pack(f"{len(keys)}{'q' if kind is int else 'd'}", *keys)
+        except struct.error:  # an int of more than 64 bits
             return None
+        return tasks_of_array(numpy.frombuffer(packed, numpy.int64 if kind is int else numpy.float64), self.n)
 
     def _of_keys(self, batch: Batch, column: Any, codes: Any) -> Any:
         """Targets of a column: an array of numbers, or a list of keys; ``codes``: positions in that list by record."""
         if not isinstance(column, list):
             return tasks_of_array(column, self.n)
         try:
-            found = list(map(self._targets.__getitem__, column))
+            found = self._targets.of(column)
         except Exception as error:
             raise self._found(batch, error) from error
         if codes is None:
             return found
         import numpy
 
-        return numpy.array(found, numpy.int64)[codes]
+        return numpy.asarray(found)[codes]
 
     def _found(self, batch: Batch, error: Exception) -> Twister2Error:
         """The record that made trouble, by trying one after the other."""

@@ -224,7 +224,11 @@ class WorkerNetwork(Grouping):
         frames = pack(fields, story, head, buffers, size)
         queue = self._outbox.get(peer)
         if queue is None:
-            send = self._route(peer).isend(peer, frames)
+            try:
+                send = self._route(peer).isend(peer, frames)
+            except NetworkError:
+                self.check()  # peers that heard of an abort have gone: the abort is the cause
+                raise
             if send is not None:
                 if kind != _CREDIT and not send.done:
                     step.sends.append(send)
@@ -299,6 +303,7 @@ class WorkerNetwork(Grouping):
                 if call.advance():
                     moved = True
         except Twister2Error as error:
+            self.check()
             self.give_up(error)
             raise
         return moved

@@ -178,7 +178,7 @@ class MpiTransport(Transport):
         except MPI.Exception as error:
             raise self._failed("receiving", error) from error
         for group in self._groups:
-            moved = group.verify_all() or moved
+            moved = group.verify_returned() or moved
         left = [sending for sending in self._sending if not sending.test()]
         moved = moved or len(left) < len(self._sending)
         self._sending = left

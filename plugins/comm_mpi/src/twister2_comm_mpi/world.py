@@ -59,13 +59,16 @@ class World:
     def _check(self, context: TransportContext) -> None:
         size = MPI.COMM_WORLD.Get_size()
         if size != context.size:
+            library = MPI.Get_library_version().splitlines()[0]
+            if size == 1:
+                MPI.Finalize()  # nobody to wait for; some libraries have made files
             raise NetworkError(
                 f"the MPI world has {size} process{'es' * (size != 1)}, the job has {context.size} workers",
                 why="the processes were not started as one world"
                 + (": each one is alone, so the launcher speaks another PMI than the MPI library" * (size == 1)),
                 remedy="under Slurm set rm.slurm.mpi to a value that `srun --mpi=list` shows and the MPI library "
                 "speaks (pmi2 for MPICH, pmix for Open MPI); elsewhere start the workers with this library's mpiexec",
-                where=f"worker {context.rank} on {context.node.host}, {MPI.Get_library_version().splitlines()[0]}",
+                where=f"worker {context.rank} on {context.node.host}, {library}",
             )
         # the order of ranks in a split is that of the keys
         self.user = cast("MPI.Intracomm", MPI.COMM_WORLD.Split(0, context.rank))

@@ -43,10 +43,12 @@ class MpiRequest(NativeRequest):
     :ivar number: count of the group's calls up to and with which all members must be known to agree.
     """
 
-    __slots__ = ("_group", "_number", "_request")
+    __slots__ = ("_complete", "_group", "_number", "_request")
 
     def __init__(self, group: MpiCollectives, request: MPI.Request | None, number: int) -> None:
         self._group, self._request, self._number = group, request, number
+        self._complete = False
+        group.waited_for += 1
 
     def test(self) -> bool:
         request = self._request
@@ -64,7 +66,12 @@ class MpiRequest(NativeRequest):
                 self._group.failed(error)
                 return False
         group = self._group
-        return (group.verified >= self._number and group.failure is None) or group.verify(self._number)
+        if (group.verified >= self._number and group.failure is None) or group.verify(self._number):
+            if not self._complete:
+                self._complete = True
+                group.waited_for -= 1
+            return True
+        return False
 
     def __del__(self) -> None:
         if self._request is not None:
@@ -76,6 +83,7 @@ class MpiCollectives(NativeCollectives):
 
     :ivar verified: calls of this group of which it is known that all members made the same.
     :ivar failure: what the MPI library said of a call that failed.
+    :ivar waited_for: calls that were started and are not complete.
     :ivar broken: a call failed or was not the same on all members; something may be under way for ever.
     """
 
@@ -91,6 +99,7 @@ class MpiCollectives(NativeCollectives):
         self.failure: MPI.Exception | None = None
         self.verified = 0
         self.broken = False
+        self.waited_for = 0
 
     def accepts(self, call: Call, dtype: Any, nbytes: int) -> bool:
         if call.operation == "barrier":
@@ -147,8 +156,15 @@ class MpiCollectives(NativeCollectives):
             raise self._error("a collective failed", self.failure) from self.failure
         return self.verified >= number
 
+    def verify_returned(self) -> bool:
+        """Look for mismatches of calls that have returned already; whether anything moved.
+
+        What concerns a call that is waited for is raised from there, where its line is known.
+        """
+        return not self.waited_for and bool(self._open) and self.verify_all()
+
     def verify_all(self) -> bool:
-        """Look for mismatches of calls that have returned already; whether anything moved."""
+        """Look for mismatches of all calls; whether anything moved."""
         before = self.verified
         self.verify(self._started)
         return self.verified > before

@@ -1,0 +1,178 @@
+"""Whole jobs over MPI: the program's own communicator beside the system's, ranks that are lost, calls that differ."""
+
+from __future__ import annotations
+
+import pytest
+
+from twister2_testkit.comm_mpiexec import LIBRARY
+from twister2_testkit.jobs import Jobs
+
+pytestmark = [pytest.mark.needs_mpi, pytest.mark.timeout(90)]
+
+QUICK = ("-o", "job.comm=mpi", "-o", "job.heartbeat_s=0.25", "-o", "job.lost_after_s=2")
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    with Jobs(tmp_path) as jobs:
+        yield jobs
+
+
+def test_the_programs_communicator_and_the_systems_collectives_do_not_meet(jobs):
+    program = jobs.program("""
+        import numpy as np
+        from twister2.spec.collectives import Call
+
+        def main(env):
+            ours, comm, into = env.network.collectives(), env.mpi, np.empty(1000)
+            assert "native" in ours.algorithms("allreduce")
+            assert (comm.rank, comm.size) == (env.worker_id, env.n_workers)
+            for turn in range(20):
+                theirs = comm.Iallreduce(np.full(1000, turn + 0.5), other := np.empty(1000))
+                ours.run(Call("allreduce", algorithm="native"), np.full(1000, float(turn)), into)
+                theirs.Wait()
+                assert (into == 3 * turn).all() and (other == 3 * turn + 1.5).all()
+            half = env.network.split(env.worker_id % 2)
+            sum_ = np.empty(1)
+            env.network.collectives(half).run(Call("allreduce"), np.array([1.0]), sum_)
+            print(env.worker_id, sum_[0], flush=True)
+    """)
+    done = jobs.submit(program, *QUICK, workers=3)
+    assert done.code == 0, done.err
+    assert sorted(done.out.splitlines()) == ["0 2.0", "1 1.0", "2 2.0"]
+
+
+KILLED = """
+    import os, signal
+    import numpy as np
+    from twister2.spec.collectives import Call
+    from twister2_net import allreduce, gather
+
+    def main(env):
+        ours, into, total = env.network.collectives(), np.empty(200_000), env.state("total", 0.0)
+        turn = env.state("turn", 0)
+        while turn.value < 40:
+            if env.attempt == 1 and env.worker_id == 1 and turn.value == 25:
+                MOMENT
+            if "native" in env.args:
+                ours.run(Call("allreduce"), np.full(200_000, float(turn.value)), into)
+                total.value += into[-1]
+            else:
+                parts = gather(env, np.full(200_000, float(turn.value)))
+                total.value += allreduce(env, float(turn.value))
+            turn.value += 1
+            if turn.value % 10 == 0:
+                env.commit()
+        print(env.attempt, env.worker_id, total.value, flush=True)
+"""
+DIE = "os.kill(os.getpid(), signal.SIGKILL)"
+IN_A_CALL = "under_way = ours.start(Call('allreduce'), np.ones(200_000), into); " + DIE
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("road", "moment"), [("native", DIE), ("native", IN_A_CALL), ("messages", DIE)])
+def test_a_killed_rank_is_replaced_with_a_world_that_is_formed_anew(jobs, road, moment):
+    program = jobs.program(KILLED.replace("MOMENT", moment))
+    done = jobs.submit(program, *QUICK, "-o", "job.attempts=2", workers=3, args=[road])
+    assert done.code == 0, done.err
+    right = 3.0 * sum(range(40))
+    assert sorted(line for line in done.out.splitlines() if line[0] == "2") == [
+        f"2 {rank} {right}" for rank in range(3)
+    ]
+
+
+ODD = {
+    "another_call": 'Call("broadcast"), None, data',
+    "another_size": 'Call("allreduce"), None, data[:7]',
+    "another_op": 'Call("allreduce", op="max"), None, data',
+}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("odd", [*ODD, "returned", "raised", "killed"])
+def test_all_ranks_learn_of_a_rank_that_is_not_in_their_call(jobs, odd):
+    program = jobs.program(f"""
+        import os, signal, time
+        import numpy as np
+        from twister2.spec.collectives import Call
+        from twister2.spec.errors import Twister2Error
+
+        def odd(env, ours, data):
+            if {odd!r} == "raised":
+                raise ValueError("bad luck")
+            if {odd!r} == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if {odd!r} == "returned":
+                return
+            ours.run({ODD.get(odd, "None")})  # the odd line
+
+        def main(env):
+            ours, data = env.network.collectives(), np.ones(100)
+            ours.run(Call("allreduce"), None, data)
+            begun = time.monotonic()
+            try:
+                if env.worker_id == 2:
+                    return odd(env, ours, data)
+                ours.run(Call("allreduce"), None, data)  # the even line
+            except Twister2Error as error:
+                took = time.monotonic() - begun
+                print(f"{{env.worker_id}} after {{took:.1f}}: {{error}}".replace(chr(10), " "), flush=True)
+                raise
+            else:
+                print(env.worker_id, "got a result", flush=True)
+    """)
+    done = jobs.submit(program, *QUICK, "-o", "job.attempts=1", workers=3)
+    lines = done.out.splitlines()
+    assert done.code != 0
+    assert not [line for line in lines if "got a result" in line], lines
+    told = {line.split()[0]: line for line in lines}
+    assert {"0", "1"} <= set(told), (done.out, done.err)
+    assert all(float(line.split()[2].rstrip(":")) < 5 for line in told.values()), lines
+    everything = done.out + done.err
+    if odd in ODD:
+        assert "allreduce" in everything
+        even = next(i for i, line in enumerate(program.read_text().splitlines(), 1) if "the even line" in line)
+        strange = next(i for i, line in enumerate(program.read_text().splitlines(), 1) if "the odd line" in line)
+        assert f"prog.py:{even}" in everything, everything
+        assert f"prog.py:{strange}" in everything, everything
+    elif odd == "raised":
+        assert "bad luck" in done.err
+    else:
+        assert "worker 2" in everything, everything
+
+
+@pytest.mark.needs_slurm
+@pytest.mark.parametrize(
+    ("library", "plugin"),
+    [
+        pytest.param({}, "pmi2", id="mpich"),
+        pytest.param(LIBRARY, "pmix", id="openmpi", marks=pytest.mark.needs_openmpi),
+    ],
+)
+def test_a_world_from_srun(jobs, library, plugin):
+    jobs.environment.update(library)
+    jobs.kept = (*jobs.kept, "slurm/")
+    program = jobs.program("""
+        import numpy as np
+        from mpi4py import MPI
+        from twister2.spec.collectives import Call
+        from twister2_net import allreduce
+
+        def main(env):
+            into = np.empty(1000)
+            env.network.collectives().run(Call("allreduce", algorithm="native"), np.full(1000, 1.0), into)
+            print(MPI.get_vendor()[0], env.mpi.rank == env.worker_id, into[-1], allreduce(env, 2), flush=True)
+    """)
+    done = jobs.submit(program, "-o", "job.comm=mpi", "-o", f"rm.slurm.mpi={plugin}", workers=3, profile="slurm")
+    assert done.code == 0, done.err
+    vendor = "Open MPI" if library else "MPICH"
+    assert done.out.splitlines() == [f"{vendor} True 3.0 6"] * 3
+
+
+@pytest.mark.needs_openmpi
+def test_a_library_that_does_not_speak_the_supervisors_pmi_is_an_error(jobs):
+    jobs.environment.update(LIBRARY)
+    done = jobs.submit(jobs.program("def main(env):\n    env.barrier()\n    env.network\n"), *QUICK)
+    assert done.code != 0
+    assert "the MPI world has 1 process, the job has 2 workers" in done.err
+    assert "--mpi" in done.err

@@ -47,3 +47,9 @@ class TcpConfig:
         unit="bytes",
         validator=attrs.validators.ge(1),
     )
+    unreachable_s: float = option(
+        15.0,
+        "How long the host of a silent peer may not answer a connection attempt before the network counts as cut.",
+        unit="s",
+        validator=attrs.validators.gt(0),
+    )

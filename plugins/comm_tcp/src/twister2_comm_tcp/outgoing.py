@@ -16,6 +16,7 @@ from twister2.spec.comm import Send
 from twister2.spec.errors import NetworkError
 
 from .knock import Knock
+from .watch import Watch
 from .wire import Batch, Head, Kind, flat, pack
 
 if TYPE_CHECKING:
@@ -91,7 +92,9 @@ class Outgoing:
         self._collected: _Collected | None = None
         self._sequence = self._acked_messages = 0
         self._bytes = self._acked_bytes = 0
-        self._oldest = 0.0  # when the first message that is not acknowledged was sent, or the reader was asked last
+        self._heard = 0.0  # when the peer was heard last, or the first message that it has not read was sent
+        self._asked = 0.0
+        self._watch: Watch | None = None
         self._untold: dict[Kind, None] = {}
         self._knock: Knock | None = None
         self._checked = 0.0
@@ -140,7 +143,7 @@ class Outgoing:
             self.flush()
             batch = self._batch
         if not unread:
-            self._oldest = time.monotonic()
+            self._heard = time.monotonic()
         batch.add(views, self._config.zero_copy_bytes)
         self._sequence += 1
         self._bytes += size
@@ -183,9 +186,9 @@ class Outgoing:
 
     def acknowledged(self, messages: int, n_bytes: int) -> None:
         """The peer has read this much, in all."""
+        self._heard = time.monotonic()
         if messages > self._acked_messages:
             self._acked_messages, self._acked_bytes = messages, n_bytes
-            self._oldest = time.monotonic()
 
     def progress(self) -> bool:
         """Go on dialling; returns whether something changed."""
@@ -198,10 +201,24 @@ class Outgoing:
         return self._socket is not None or self._dial.failed
 
     def sync(self, now: float) -> None:
-        """Ask the reader whether it lacks a message, when one is unacknowledged for long."""
-        if not self.flushed and now - self._oldest > SYNC_S:
-            self._oldest = now
+        """Look after messages that are unread for long: ask the reader whether it lacks one, and whether it is there.
+
+        :raises NetworkError: the host of the peer does not answer any more.
+        """
+        if self.flushed or self.ended or self._socket is None:
+            return
+        if now - max(self._heard, self._asked) > SYNC_S:
+            self._asked = now
             self.tell(Kind.SYNC)
+        target = self._dial.target
+        if target is None or isinstance(target, str):
+            return
+        if self._watch is None:
+            self._watch = Watch(target, self._config.unreachable_s)
+        elif now - self._heard < SYNC_S:
+            self._watch.reset()
+        self.ended = self._watch.gone(now, now - self._heard)
+        self._raise_if_gone()
 
     def farewell(self) -> Send:
         """Say that nothing follows; done when this was taken by the sending thread, with everything before it.
@@ -228,6 +245,8 @@ class Outgoing:
     def close(self) -> None:
         """Release the socket; what has not left the process is dropped."""
         self._dial.close()
+        if self._watch is not None:
+            self._watch.close()
         if self._knock is not None:
             self._knock.close()
             self._knock = None

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 CLONE_NEWNS = 0x00020000
+CLONE_NEWNET = 0x40000000
 CLONE_NEWUSER = 0x10000000
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 PR_SET_PDEATHSIG = 1
@@ -24,6 +25,19 @@ def set_death_signal(number: int) -> None:
 def adopt_orphans() -> None:
     """Become the parent of descendants that lose theirs."""
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def join_network(name: str) -> None:
+    """Put this process into a named network namespace.
+
+    :raises OSError: there is none of that name, or the kernel does not let us.
+    """
+    number = os.open(f"/run/netns/{name}", os.O_RDONLY)
+    try:
+        if _libc.setns(number, CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), f"cannot enter the network namespace {name}")
+    finally:
+        os.close(number)
 
 
 def _unshare() -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from twister2_testkit.hostile.cluster import CLUSTER, MARKER, JobObjects, write_whole
-from twister2_testkit.hostile.isolate import adopt_orphans, isolate, set_death_signal
+from twister2_testkit.hostile.isolate import adopt_orphans, isolate, join_network, set_death_signal
 from twister2_testkit.hostile.plugin import FIRST_INDEX, INDEX
 from twister2_testkit.processes import process_ids
 
@@ -154,6 +154,9 @@ class Node:
             number = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             os.dup2(number, 1)
             os.dup2(number, 2)
+            networks = self.spec["networks"]
+            if networks and pod.slot != MASTER:
+                join_network(networks[pod.slot % len(networks)])
             hidden = (Path(self.spec["hidden"]), Path("/dev/shm"))
             seen = self.objects.home if isolate(own, self.objects.home, hidden) else own
             environment = {

@@ -20,6 +20,10 @@ class HostileConfig:
     seed: int = option(0, "Which copies come late or twice.", unit="1")
     late_s: float = option(0.3, "Latest start of a copy after the submission.", unit="s", validator=ge(0))
     twice: int = option(1, "How many copies are started twice.", unit="1", validator=ge(0))
+    networks: str = option(
+        "",
+        "Network namespaces (ip netns), separated by commas, for the copies of slots 0, 1, ... in turn.",
+    )
     secret_late_s: float = option(0.3, "Longest time until a copy sees a new ticket.", unit="s", validator=ge(0))
 
 

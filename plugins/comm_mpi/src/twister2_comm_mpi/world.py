@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import zlib
 from typing import TYPE_CHECKING, cast
@@ -11,6 +12,8 @@ import mpi4py
 # Nothing is initialised by an import, nor finalized by the interpreter's end: after an abort that would hang.
 mpi4py.rc.initialize = False
 mpi4py.rc.finalize = False
+# A process that no launcher of Open MPI started would start a daemon of it, which outlives the process for a while.
+os.environ.setdefault("OMPI_MCA_ess_singleton_isolated", "1")
 
 from twister2.spec.errors import NetworkError  # noqa: E402 - mpi4py reads its settings when MPI is imported
 

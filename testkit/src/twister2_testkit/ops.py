@@ -33,10 +33,12 @@ if TYPE_CHECKING:
 from twister2_testkit.ops_base import OpsCapabilities
 from twister2_testkit.ops_data import DataChecks
 from twister2_testkit.ops_faults import FaultChecks
+from twister2_testkit.ops_keyed import KeyedChecks
 from twister2_testkit.ops_pressure import PressureChecks
+from twister2_testkit.ops_spill import SpillChecks
 
 
-class OperatorSuite(DataChecks, PressureChecks, FaultChecks):
+class OperatorSuite(DataChecks, KeyedChecks, SpillChecks, PressureChecks, FaultChecks):
     """What operators must do."""
 
     # -- the catalogue ---------------------------------------------------------------------------------------------
@@ -56,7 +58,7 @@ class OperatorSuite(DataChecks, PressureChecks, FaultChecks):
     def test_open_capabilities_are_in_the_catalogue(self) -> None:
         catalog = self.make_operators().catalog()
         for name in self.capabilities.names():
-            if name not in ("arrays", "arrow", "ranges", "streams") and self.capabilities.is_open(name):
+            if name not in ("arrays", "arrow", "ranges", "streams", "spills") and self.capabilities.is_open(name):
                 assert name in catalog
 
     def test_wrong_names_and_options_are_refused(self) -> None:

@@ -26,6 +26,7 @@ class OpsCapabilities(Capabilities):
 
     :ivar streams: the operators run on streams too.
     :ivar arrays: numpy arrays. :ivar arrow: Arrow record batches. :ivar ranges: the selector ``range``.
+    :ivar spills: what is held goes to disk when memory gets short.
     """
 
     direct: bool = False
@@ -43,10 +44,13 @@ class OpsCapabilities(Capabilities):
     union: bool = False
     reduce_scatter: bool = False
     all_to_all: bool = False
+    keyed_gather: bool = False
+    join: bool = False
     streams: bool = False
     arrays: bool = False
     arrow: bool = False
     ranges: bool = False
+    spills: bool = False
 
 
 few = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)

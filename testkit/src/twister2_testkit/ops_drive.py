@@ -35,6 +35,8 @@ class Exchange:
     :ivar name: operator. :ivar sources, targets: worker id per task. :ivar feeds: what each source sends, by index.
     :ivar options: of the operator. :ivar window: batches a channel may have under way. :ivar window_mb: likewise MiB.
     :ivar runs: how often it is run, reset in between. :ivar mode: ``"batch"`` or ``"stream"``.
+    :ivar memory_bytes: budget of each worker, 0 for any; :ivar spill_dirs: where it may spill to, a temporary folder
+        when empty.
     :ivar inputs: source tasks of each input, empty for one input. :ivar workers: at least so many workers, with or
         without tasks.
     """
@@ -50,6 +52,8 @@ class Exchange:
     mode: Literal["batch", "stream"] = "batch"
     inputs: tuple[int, ...] = ()
     workers: int = 1
+    memory_bytes: int = 0
+    spill_dirs: tuple[str, ...] = ()
 
     @property
     def n_workers(self) -> int:
@@ -69,7 +73,10 @@ def run_exchange(
 ) -> list[dict[int, list[Item]]]:
     """Run an exchange on as many workers as it names; per run, all items by target."""
     config = NetworkConfig(window_messages=exchange.window, window_mb=exchange.window_mb, form_deadline_s=10)
-    cluster = LocalCluster(exchange.n_workers, transport, network=config, deadline_s=deadline_s)
+    cluster = LocalCluster(
+        exchange.n_workers, transport, network=config, memory_bytes=exchange.memory_bytes,
+        spill_dirs=exchange.spill_dirs, deadline_s=deadline_s,
+    )  # fmt: skip
 
     def worker(env: LocalEnv) -> list[dict[int, list[Item]]]:
         operator: Operator | None = None

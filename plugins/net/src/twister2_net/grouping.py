@@ -12,14 +12,15 @@ from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from twister2.spec.errors import MemoryBudgetError
 from twister2_net.holding import Collecting, HeldBatches
 from twister2_net.merging import Entries, Runs
-from twister2_net.problems import no_hash, user_error
+from twister2_net.problems import no_hash, no_pair, user_error
 from twister2_net.ranking import canonical_pairs, restored
-from twister2_net.tables import NAN, table_bytes
+from twister2_net.tables import NAN, Pace, table_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from twister2.spec.memory import MemoryService, Scratch
     from twister2_net.ranking import Pairs, Ranking
@@ -116,12 +117,15 @@ class GroupTable(SpillingTable):
                 else:
                     values.append(value)
         except Exception as error:
-            raise self._unhashable(pairs, task, error) from error
+            raise self._blamed(pairs, task, error) from error
         self._records += len(pairs)
         self._room.grow(_PER_KEY * (len(table) - before))
 
-    def _unhashable(self, pairs: Pairs, task: int, error: Exception) -> Exception:
-        for key, _ in pairs:
+    def _blamed(self, pairs: Sequence[Any], task: int, error: Exception) -> Exception:
+        for pair in pairs:
+            if len(pair) != 2:
+                return no_pair(self._name, task, pair)
+            key = pair[0]
             try:
                 hash(key)
             except TypeError as unhashable:
@@ -230,14 +234,12 @@ class FoldTable(SpillingTable):
     :param combine: ``combine(key, left, right)`` gives the two values as one.
     """
 
-    _CHECK_EVERY = 4096
-
     def __init__(
         self, memory: MemoryService, name: str, ranking: Ranking, combine: Callable[[Any, Any, Any], Any]
     ) -> None:
         super().__init__(memory, name, ranking)
         self._combine = combine
-        self._since = 0
+        self._pace = Pace(memory.use().budget)
 
     @property
     def table(self) -> dict[Any, Any]:
@@ -246,15 +248,17 @@ class FoldTable(SpillingTable):
 
     def grown(self, merged: int) -> None:
         """So many pairs were merged: count the table again if they are many; it may be spilled by that."""
-        self._since += merged
-        if self._since >= self._CHECK_EVERY:
-            self._since = 0
-            self._records = len(self.table)
-            size = table_bytes(self.table)
-            if size > self._room.size:
-                self._room.grow(size - self._room.size)
-            else:
-                self._room.resize(size)
+        if not self._pace.due(merged):
+            return
+        self._records = len(self.table)
+        size = table_bytes(self.table)
+        self._pace.seen(size, self._records)
+        try:
+            self._room.resize(size)
+        except MemoryBudgetError:
+            self._revoke(0)
+        if not self.table:
+            self._room.resize(0)
 
     def entries(self, table: dict[Any, Any], side: int, rows: int) -> Iterator[list[tuple[Any, ...]]]:
         walk = self.ranked(table)

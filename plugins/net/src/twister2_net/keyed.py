@@ -13,7 +13,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, is_array, is_arrow
-from twister2.spec.errors import KeyHashError, OperatorError
+from twister2.spec.errors import KeyHashError, MemoryBudgetError, OperatorError
 from twister2.spec.hashing import tasks_of_keys
 from twister2_net.aggregate import AggregatingOperator
 from twister2_net.base import CLOSING, DATA, END, GatedOperator, workers_of
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from twister2.spec.channel import HeaderKind
+
+
+_AT_ONCE = 2048
+"""Pairs that are merged before the memory they take is looked at."""
 
 
 class KeyedCombine(GatedOperator, AggregatingOperator):
@@ -55,8 +59,9 @@ class KeyedCombine(GatedOperator, AggregatingOperator):
         memory = self.context.memory
         self.table: Table = {}
         self._short = False
-        self._table_size = SizedTable(memory.reserve(f"{self.label}: combining", revoke=self._revoke))
-        self._most = memory.use().budget // 8
+        budget = memory.use().budget
+        self._table_size = SizedTable(memory.reserve(f"{self.label}: combining", revoke=self._revoke), budget)
+        self._most = budget // 8
         self.tables = {target: self._table_of(target) for target in self.local_targets}
         self._emitting: list[FoldTable] = []
 
@@ -81,8 +86,11 @@ class KeyedCombine(GatedOperator, AggregatingOperator):
         if self._short:
             self._flush()
         self.combine(self.table, batch, source)
-        self._table_size.grown(self.table)
-        large = 0 < self._most < self._table_size.bytes
+        try:
+            self._table_size.grown(self.table)
+            large = 0 < self._most < self._table_size.bytes
+        except MemoryBudgetError:
+            large = True
         if len(self.table) >= self.config.combine_keys or self._short or large:
             self._flush()
 
@@ -136,8 +144,16 @@ class KeyedCombine(GatedOperator, AggregatingOperator):
 
     def gathered(self, lane: int, source: int, value: Any) -> None:
         table = self.tables[lane]
-        self.merge(table.table, value, lane)
-        table.grown(len(value))
+        count = len(value)
+        if count <= _AT_ONCE or not self._most:
+            self.merge(table.table, value, lane)
+            table.grown(count)
+            return
+        for start in range(0, count, _AT_ONCE):
+            end = start + _AT_ONCE
+            part = KeyValues(value.keys[start:end], value.values[start:end])
+            self.merge(table.table, part, lane)
+            table.grown(len(part))
 
     def emit(self, lane: int, kind: HeaderKind) -> Iterator[Batch]:
         table, self.tables[lane] = self.tables[lane], self._table_of(lane)

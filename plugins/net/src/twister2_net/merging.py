@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from twister2.spec.memory import MemoryService, SpillFile
 
 FAN_IN = 16
-"""Runs merged at once; with more, some are merged to longer ones first."""
+"""Runs of a side merged at once, if a block of each takes at most a quarter of the memory budget; with more, some are
+merged to longer ones first.
+"""
 
 
 class Form(ABC):
@@ -140,6 +142,10 @@ class Runs:
         self.scratch = memory.scratch(name)
         self._room = memory.reserve(f"{name}: merging")
         self._files: list[tuple[int, SpillFile]] = []
+        use = memory.use()
+        self._fan_in = FAN_IN
+        if use.limit:
+            self._fan_in = max(2, min(FAN_IN, use.budget // (4 * len(forms) * self.scratch.block_bytes)))
 
     def __len__(self) -> int:
         return len(self._files)
@@ -171,10 +177,10 @@ class Runs:
         """Merge runs of a side, neighbours only so that equal records keep their order, until they are few."""
         mine = [file for one, file in self._files if one == side]
         others = [pair for pair in self._files if pair[0] != side]
-        while len(mine) > FAN_IN:
+        while len(mine) > self._fan_in:
             longer = []
-            for start in range(0, len(mine), FAN_IN):
-                some = mine[start : start + FAN_IN]
+            for start in range(0, len(mine), self._fan_in):
+                some = mine[start : start + self._fan_in]
                 longer.append(some[0] if len(some) == 1 else self._merged(some, self._forms[side]))
             mine = longer
         self._files = others + [(side, file) for file in mine]

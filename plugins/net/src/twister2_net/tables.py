@@ -59,20 +59,49 @@ class KeyValues:
         return KeyValues, (self.keys, self.values)
 
 
+class Pace:
+    """How often a growing table is looked at: rarely, but before what is new can be much of the memory budget.
+
+    :param budget: bytes, 0 for any.
+    """
+
+    __slots__ = ("_every", "_share", "_since")
+
+    def __init__(self, budget: int) -> None:
+        self._share = budget // 16
+        self._since = 0
+        self._every = min(_CHECK_EVERY, max(16, self._share // 256)) if budget else _CHECK_EVERY
+
+    def due(self, count: int) -> bool:
+        """So many are new: whether to look at the table now."""
+        self._since += count
+        return self._since >= self._every
+
+    def seen(self, size: int, count: int) -> None:
+        """A table of ``count`` keys has ``size`` bytes."""
+        self._since = 0
+        if self._share and count:
+            self._every = min(_CHECK_EVERY, max(16, self._share * count // max(1, size)))
+
+
 class SizedTable:
     """A table's reservation: told its estimated size as it grows."""
 
-    __slots__ = ("_checked", "_reservation")
+    __slots__ = ("_pace", "_reservation", "_seen")
 
-    def __init__(self, reservation: Reservation) -> None:
+    def __init__(self, reservation: Reservation, budget: int = 0) -> None:
         self._reservation = reservation
-        self._checked = 0
+        self._pace = Pace(budget)
+        self._seen = 0
 
     def grown(self, table: Table) -> None:
         """Look at the size again when the table has grown much."""
-        if len(table) - self._checked >= _CHECK_EVERY:
-            self._checked = len(table)
-            self._reservation.resize(table_bytes(table))
+        count = len(table)
+        if self._pace.due(count - self._seen):
+            size = table_bytes(table)
+            self._pace.seen(size, count)
+            self._reservation.resize(size)
+        self._seen = count
 
     @property
     def bytes(self) -> int:
@@ -81,7 +110,7 @@ class SizedTable:
 
     def cleared(self) -> None:
         """The table was emptied."""
-        self._checked = 0
+        self._seen = 0
         if self._reservation.size:
             self._reservation.resize(0)
 

@@ -9,7 +9,7 @@ import pytest
 
 import twister2_net as net
 from twister2.spec.errors import KeyHashError, OperatorError, StepMismatchError, UserCodeError
-from twister2_net.trees import ALLREDUCE
+from twister2.spec.patterns import ALLREDUCE
 from twister2_testkit.fakes import LocalCluster
 
 
@@ -35,7 +35,21 @@ def test_values_of_all_kinds(n):
         assert net.gather(env, str(me), root=n - 1) == ([str(rank) for rank in range(n)] if me == n - 1 else None)
         assert net.gather(env, None) == ([None] * n if me == 0 else None)
         assert net.allgather(env, [me]) == [[rank] for rank in range(n)]
+        assert net.scan(env, me + 1) == (me + 1) * (me + 2) // 2
+        assert net.scan(env, numpy.full(3, me + 1)).tolist() == [(me + 1) * (me + 2) // 2] * 3
+        assert net.scan(env, str(me), lambda a, b: a + b) == "".join(map(str, range(me + 1)))
+        assert net.reduce_scatter(env, [me * rank for rank in range(n)]) == me * total
+        rows = net.reduce_scatter(env, numpy.arange(2.0 * n).reshape(2 * n, 1) + me)
+        assert rows.tolist() == [[2.0 * me * n + total], [(2.0 * me + 1) * n + total]]
+        assert net.all_to_all(env, [(me, rank) for rank in range(n)]) == [(rank, me) for rank in range(n)]
+        assert net.all_to_all(env, numpy.arange(n) + 100 * me).tolist() == [100 * rank + me for rank in range(n)]
+        strided = numpy.arange(8.0)[::2]
+        assert net.allreduce(env, strided).tolist() == (strided * n).tolist()
+        assert net.reduce(env, numpy.ones(3), root=n - 1) is None or me == n - 1
+        objects = net.allreduce(env, numpy.array([me, "x"], dtype=object), lambda a, b: a)
+        assert objects.tolist() == [0, "x"]
         net.barrier(env)
+        net.barrier(env, "named")
         return total
 
     assert everywhere(main, n) == [n * (n - 1) // 2] * n
@@ -101,12 +115,15 @@ def test_exchanges():
     [
         (lambda env: net.allreduce(env, 1, "summ"), OperatorError, "summ"),
         (lambda env: net.allreduce(env, 1, algorithm="fast"), OperatorError, "fast"),
-        (lambda env: net.allreduce(env, numpy.zeros(2 + env.worker_id)), OperatorError, "shape"),
+        (lambda env: net.allreduce(env, numpy.zeros(2 + env.worker_id)), StepMismatchError, "n=3"),
         (lambda env: net.allreduce(env, "x" if env.worker_id else 1), OperatorError, "sum"),
         (lambda env: net.allreduce(env, 1, lambda a, b: a / 0), UserCodeError, "ZeroDivisionError"),
+        (lambda env: net.all_to_all(env, numpy.zeros(3)), OperatorError, "3 rows"),
+        (lambda env: net.all_to_all(env, [1]), OperatorError, "one value for each"),
+        (lambda env: net.barrier(env, f"b{env.worker_id}"), StepMismatchError, "b1"),
         (lambda env: net.broadcast(env, 1, root=9), OperatorError, "root 9"),
         (lambda env: net.allreduce(env, 1, "sum" if env.worker_id else "max"), StepMismatchError, "max"),
-        (lambda env: net.allreduce(env, numpy.zeros(1, "f4" if env.worker_id else "f8")), StepMismatchError, "f4"),
+        (lambda env: net.allreduce(env, numpy.zeros(1, "f4" if env.worker_id else "f8")), StepMismatchError, "float32"),
         (lambda env: net.keyed_reduce(env, [([], 1)]), KeyHashError, "key"),
         (lambda env: net.keyed_reduce(env, [1]), OperatorError, "pair"),
         (lambda env: net.partition(env, [1], "hashh"), OperatorError, "hashh"),

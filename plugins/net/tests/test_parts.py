@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import operator
-from collections import deque
-
 import numpy
 import pytest
 from hypothesis import given, settings
@@ -12,62 +9,10 @@ from hypothesis import strategies as st
 
 from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import OperatorError, UserCodeError
-from twister2_net import trees
 from twister2_net.align import Aligner
 from twister2_net.reducers import combiner_for, reducer_for, ufunc_for
 from twister2_net.sampling import choose_bounds, thin
 from twister2_net.selectors import Hash
-
-
-def run(size, make):
-    """All ranks of a generator algorithm in one loop; the results, and the number of messages."""
-    mail = {(a, b): deque() for a in range(size) for b in range(size)}
-    running = {rank: (make(rank), None) for rank in range(size)}
-    results, count = {}, 0
-    while running:
-        moved = False
-        for rank, (steps, want) in list(running.items()):
-            answer = None
-            if want is not None:
-                if not mail[want, rank]:
-                    continue
-                answer = mail[want, rank].popleft()
-            moved = True
-            try:
-                wish = steps.send(answer)
-                while type(wish) is not int:
-                    mail[rank, wish[0]].append(wish[1])
-                    count += 1
-                    wish = steps.send(None)
-                running[rank] = (steps, wish)
-            except StopIteration as stop:
-                results[rank] = stop.value
-                del running[rank]
-        assert moved, "the ranks wait for each other"
-    assert not any(mail.values()), "messages that nobody took"
-    return [results[rank] for rank in range(size)], count
-
-
-@pytest.mark.parametrize("size", range(1, 18))
-def test_every_algorithm_is_right_for_every_number_of_workers(size):
-    values = [0.1 * 3**rank for rank in range(size)]
-    for name, algorithm in trees.ALLREDUCE.items():
-        found, _ = run(size, lambda rank, make=algorithm: make(rank, size, values[rank], operator.add))
-        assert len(set(found)) == 1, f"{name}: the ranks have different bits"
-        assert found[0] == pytest.approx(sum(values))
-        parts, _ = run(size, lambda rank, make=algorithm: make(rank, size, {rank}, operator.or_))
-        assert parts[0] == set(range(size))
-    for algorithm in trees.REDUCE.values():
-        for root in {0, size // 2, size - 1}:
-            found, count = run(
-                size, lambda rank, make=algorithm, at=root: make(rank, size, (rank,), lambda a, b: a + b, at)
-            )
-            assert sorted(found[root]) == list(range(size))
-            assert count == size - 1
-    for root in {0, size - 1}:
-        found, count = run(size, lambda rank, at=root: trees.tree_broadcast(rank, size, rank, at))
-        assert found == [root] * size
-        assert count == size - 1
 
 
 def marks(aligner):

@@ -14,12 +14,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from twister2_net.calls import all_to_all as all_to_all
     from twister2_net.calls import allgather as allgather
     from twister2_net.calls import allreduce as allreduce
     from twister2_net.calls import barrier as barrier
     from twister2_net.calls import broadcast as broadcast
     from twister2_net.calls import gather as gather
     from twister2_net.calls import reduce as reduce
+    from twister2_net.calls import reduce_scatter as reduce_scatter
+    from twister2_net.calls import scan as scan
     from twister2_net.driving import Mark as Mark
     from twister2_net.driving import NetOperator as NetOperator
     from twister2_net.driving import operator as operator
@@ -34,12 +37,15 @@ _HOMES = {
     "Mark": "driving",
     "NetOperator": "driving",
     "operator": "driving",
+    "all_to_all": "calls",
     "allgather": "calls",
     "allreduce": "calls",
     "barrier": "calls",
     "broadcast": "calls",
     "gather": "calls",
     "reduce": "calls",
+    "reduce_scatter": "calls",
+    "scan": "calls",
     "count_by_value": "exchanges",
     "join": "keyed_calls",
     "keyed_gather": "keyed_calls",
@@ -51,6 +57,7 @@ _HOMES = {
 __all__ = [
     "Mark",
     "NetOperator",
+    "all_to_all",
     "allgather",
     "allreduce",
     "barrier",
@@ -64,6 +71,8 @@ __all__ = [
     "operator",
     "partition",
     "reduce",
+    "reduce_scatter",
+    "scan",
 ]
 
 

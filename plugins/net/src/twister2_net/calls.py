@@ -1,40 +1,34 @@
 """Collectives for worker programs: one call, one numbered step, on numbers, arrays and any other object.
 
-Numpy arrays travel as their memory and are never pickled. What was given may be changed again once the call has
-returned. Arrays that come from another worker are read-only (they lie in the transport's buffer); the result of a
-reduction is new and writable.
+Reductions, ``scan``, ``reduce_scatter`` and ``all_to_all`` of numpy arrays go over ``env.network.collectives``, which
+uses what the transport has of its own; everything else goes by messages, and arrays travel as their memory. What was
+given may be changed again once the call has returned. Arrays that come from another worker are read-only (they lie in
+the transport's buffer); the result of a reduction is new and writable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twister2.spec.batch import is_array
-from twister2.spec.channel import HeaderKind
+from twister2.spec.collectives import Call
 from twister2.spec.errors import OperatorError
-from twister2_net.problems import short, user_error
-from twister2_net.reducers import NAMES, Reducer, combiner_for
-from twister2_net.trees import (
-    ALLREDUCE,
-    Collective,
-    Steps,
-    allreduce_for,
-    flat_reduce,
-    reduce_for,
-    tree_broadcast,
-)
+from twister2.spec.reducers import combiner, name_of
+from twister2_net.problems import short
+from twister2_net.reducers import NAMES
 
 if TYPE_CHECKING:
+    from twister2.spec.collectives import Collectives
     from twister2.spec.environment import WorkerEnvironment
     from twister2.spec.network import Group
 
 T = TypeVar("T")
 Op = str | Callable[[Any, Any], Any]
 
-_DATA = HeaderKind.DATA
-_combiners: dict[str, Reducer] = {}
-_shapes: dict[tuple[str, str], str] = {}
+_call = lru_cache(maxsize=256)(Call)
+"""Calls are kept, because the network remembers what it found out about one."""
 
 
 def allreduce(
@@ -42,207 +36,195 @@ def allreduce(
 ) -> T:
     """Combine everybody's value; the same result on all members.
 
-    :param value: a number, a numpy array (combined element by element, same shape everywhere) or any object.
-    :param op: ``sum``, ``prod``, ``min``, ``max``, ``and``, ``or``, a numpy ufunc, or an associative and commutative
-        function of two values that does not change them. The order of combination depends on ranks only.
-    :param group: all workers when None. :param algorithm: a name of :data:`twister2_net.trees.ALLREDUCE`.
-    :raises OperatorError: unknown ``op`` or ``algorithm``, arrays of different shape.
-    :raises UserCodeError: ``op`` raised.
+    :param value: a number, a numpy array (combined element by element, equally many everywhere) or any object.
+    :param op: ``sum``, ``prod``, ``min``, ``max``, ``and``, ``or``, ``xor`` (logical), ``band``, ``bor``, ``bxor`` (bit
+        by bit), a numpy ufunc, or an associative function of two values that does not change them. The order of
+        combination depends on the number of members only.
+    :param group: all workers when None. :param algorithm: see ``env.network.collectives(group).algorithms``.
+    :raises OperatorError: unknown ``op`` or ``algorithm``, values that do not fit each other.
+    :raises UserCodeError: ``op`` raised. :raises StepMismatchError: another member gave another form of value.
     """
-    combine = _combiner(op, "allreduce")
-    make = _algorithm(algorithm) if algorithm else None
-
-    def steps(rank: int, size: int) -> Steps:
-        return (make or allreduce_for(size))(rank, size, _shown(value), combine)
-
-    result: T = _fresh(_collective(env, "allreduce", _shape(op, value, algorithm), steps, group), value)
+    result: T = _reduction(_members(env, group, "allreduce"), "allreduce", value, op, 0, algorithm)
     return result
 
 
-def reduce(env: WorkerEnvironment, value: T, op: Op = "sum", root: int = 0, *, group: Group | None = None) -> T | None:
+def reduce(
+    env: WorkerEnvironment,
+    value: T,
+    op: Op = "sum",
+    root: int = 0,
+    *,
+    group: Group | None = None,
+    algorithm: str = "",
+) -> T | None:
     """Combine everybody's value as :func:`allreduce` does; the result on worker ``root``, None on the others."""
-    combine = _combiner(op, "reduce")
-    at = _rank_of(env, group, root, "reduce")
-
-    def steps(rank: int, size: int) -> Steps:
-        return reduce_for(size)(rank, size, _shown(value), combine, at)
-
-    result = _collective(env, "reduce", f"{_shape(op, value)} to {root}", steps, group)
-    return None if result is None else _fresh(result, value)
+    members = _members(env, group, "reduce")
+    at = _rank_of(members, root, "reduce")
+    result: T | None = _reduction(members, "reduce", value, op, at, algorithm)
+    return result
 
 
-def broadcast(env: WorkerEnvironment, value: Any = None, root: int = 0, *, group: Group | None = None) -> Any:
-    """The value of worker ``root`` on all members. What other members give is not looked at."""
-    at = _rank_of(env, group, root, "broadcast")
-    mine = env.network.worker_id == root
+def scan(env: WorkerEnvironment, value: T, op: Op = "sum", *, group: Group | None = None, algorithm: str = "") -> T:
+    """Combine the values of all members up to this one, in order of rank, as :func:`allreduce` does."""
+    result: T = _reduction(_members(env, group, "scan"), "scan", value, op, 0, algorithm)
+    return result
 
-    def steps(rank: int, size: int) -> Steps:
-        return tree_broadcast(rank, size, _Box(_shown(value)) if mine else None, at)
 
-    box = _collective(env, "broadcast", f"from {root}", steps, group)
-    return value if mine else box.value
+def reduce_scatter(
+    env: WorkerEnvironment, values: Any, op: Op = "sum", *, group: Group | None = None, algorithm: str = ""
+) -> Any:
+    """Combine everybody's list of one value per member, value by value; the result number i on rank i.
+
+    :param values: a list of one value per member, or an array whose first axis is a multiple of the number of members:
+        rank i gets its i-th part, combined element by element.
+    """
+    members = _members(env, group, "reduce_scatter")
+    call = _make("reduce_scatter", op, 0, algorithm)
+    if not _is_buffer(values):
+        return members.run_objects(call, values)
+    import numpy
+
+    receive = numpy.empty(_part(members, "reduce_scatter", values), values.dtype)
+    members.run(call, numpy.ascontiguousarray(values), receive)
+    return receive
+
+
+def all_to_all(env: WorkerEnvironment, parts: Any, *, group: Group | None = None, algorithm: str = "") -> Any:
+    """Part i of everybody's ``parts`` to rank i; what came, by rank of the sender.
+
+    :param parts: a list of one value per member (of any form and size), or an array whose first axis is a multiple of
+        the number of members: an array of the same shape comes back.
+    """
+    members = _members(env, group, "all_to_all")
+    call = _make("alltoall", "sum", 0, algorithm)
+    if not _is_buffer(parts):
+        return members.run_objects(call, parts)
+    import numpy
+
+    _part(members, "all_to_all", parts)
+    receive = numpy.empty(parts.shape, parts.dtype)
+    members.run(call, numpy.ascontiguousarray(parts), receive)
+    return receive
+
+
+def broadcast(
+    env: WorkerEnvironment, value: Any = None, root: int = 0, *, group: Group | None = None, algorithm: str = ""
+) -> Any:
+    """The value of worker ``root`` on all members. What other members give is not looked at.
+
+    :param algorithm: ``tree`` or ``chain``.
+    """
+    members = _members(env, group, "broadcast")
+    at = _rank_of(members, root, "broadcast")
+    got = members.run_objects(_make("broadcast", "sum", at, algorithm), value if members.rank == at else None)
+    return value if members.rank == at else got
 
 
 def gather(env: WorkerEnvironment, value: T, root: int = 0, *, group: Group | None = None) -> list[T] | None:
-    """Everybody's value, by rank, on worker ``root``; None on the others."""
-    at = _rank_of(env, group, root, "gather")
-
-    def steps(rank: int, size: int) -> Steps:
-        return flat_reduce(rank, size, _Box(_shown(value)), _append, at)
-
-    result = _collective(env, "gather", f"to {root}", steps, group)
-    if result is None:
-        return None
-    return _unbox(result, value, at)
+    """Everybody's value, by rank, on worker ``root``; None on the others. Values may be of any form and size."""
+    members = _members(env, group, "gather")
+    at = _rank_of(members, root, "gather")
+    values: list[T] | None = members.run_objects(_make("gather", "sum", at, ""), value)
+    if values is not None:
+        values[at] = value
+    return values
 
 
 def allgather(env: WorkerEnvironment, value: T, *, group: Group | None = None) -> list[T]:
-    """Everybody's value, by rank, on all members."""
-
-    def steps(rank: int, size: int) -> Steps:
-        return ALLREDUCE["exchange"](rank, size, _Box(_shown(value)), _append)
-
-    where = group or env.network.world
-    result = _collective(env, "allgather", "", steps, group)
-    return _unbox(result, value, where.rank_of(env.network.worker_id))
+    """Everybody's value, by rank, on all members. Values may be of any form and size."""
+    members = _members(env, group, "allgather")
+    values: list[T] = members.run_objects(_make("allgather", "sum", 0, ""), value)
+    values[members.rank] = value
+    return values
 
 
 def barrier(env: WorkerEnvironment, name: str = "", *, group: Group | None = None) -> None:
-    """Wait until all members have called it. Over the data network; ``env.barrier`` goes through the job master."""
+    """Wait until all members have called it. Over the data network; ``env.barrier`` goes through the job master.
 
-    def steps(rank: int, size: int) -> Steps:
-        return allreduce_for(size)(rank, size, 0, max)
-
-    _collective(env, "net.barrier", name, steps, group)
+    :param name: of the barrier: members that wait at another one are told so.
+    """
+    members = _members(env, group, "barrier")
+    if name:
+        members.run_objects(_make("allreduce", _same_name(name), 0, ""), name)
+    else:
+        members.run(_call("barrier"))
 
 
 # -- how -------------------------------------------------------------------------------------------------------------
 
 
-class _Box:
-    """A value in transit that may be anything, None included. An array in it still travels as its memory."""
+@lru_cache(maxsize=64)
+def _same_name(name: str) -> Callable[[str, str], str]:
+    """An op that is called as the barrier is: names are part of what is compared between members."""
 
-    __slots__ = ("value",)
+    def same(left: str, right: str) -> str:
+        return left
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Box, (self.value,)
-
-
-class _Boxes(list[Any]):
-    """Values collected so far, by rank."""
+    same.__name__ = f"barrier {name}"
+    return same
 
 
-def _append(left: Any, right: Any) -> _Boxes:
-    boxes = left if isinstance(left, _Boxes) else _Boxes([left.value])
-    boxes.append(right.value)
-    return boxes
-
-
-def _unbox(result: Any, value: Any, me: int) -> list[Any]:
-    values = list(result) if isinstance(result, _Boxes) else [result.value]
-    values[me] = value
-    return values
-
-
-def _collective(
-    env: WorkerEnvironment, kind: str, shape: str, steps: Callable[[int, int], Steps], group: Group | None
-) -> Any:
+def _members(env: WorkerEnvironment, group: Group | None, kind: str) -> Collectives:
     network = env.network
-    if group is None:
-        group = network.world
-    me = group.rank_of(network.worker_id)
-    if me < 0:
+    where = network.world if group is None else group
+    if network.worker_id not in where.members:
         raise OperatorError(
             f"worker {network.worker_id} called {kind} on a group it is not in",
-            why=f"the group's members are {list(group.members)}",
+            why=f"the group's members are {list(where.members)}",
             remedy="call it on members only",
         )
-    with network.step(kind, shape, group=group) as step:
-        members = group.members
-        port = network.open_port(step, 0, members, members)
-        run = Collective(steps(me, len(members)), port, me)
-        if not run.done:
-            network.wait_until(run.advance, kind)
-        return run.result
+    return network.collectives(where)
 
 
-def _shown(value: Any) -> Any:
-    """What is sent of an argument: a read-only view of an array, so that the caller's own stays writable."""
-    if not is_array(value) or not value.flags.writeable:
-        return value
-    view = value.view()
-    view.flags.writeable = False
-    return view
-
-
-def _fresh(result: Any, value: Any) -> Any:
-    """A result that is the caller's own: never the argument, nor a transport's buffer."""
-    if is_array(result) and (not result.flags.writeable or result is value or result.base is not None):
-        return result.copy()
-    return result
-
-
-def _combiner(op: Op, kind: str) -> Reducer:
-    if isinstance(op, str):
-        known = _combiners.get(op)
-        if known is None:
-            known = _combiners[op] = _guarded(combiner_for(op, kind), op, kind)
-        return known
-    return _guarded(combiner_for(op, kind), op, kind)
-
-
-def _guarded(combine: Reducer, op: Op, kind: str) -> Reducer:
-    def guarded(left: Any, right: Any) -> Any:
-        try:
-            return combine(left, right)
-        except Exception as error:
-            if op in NAMES if isinstance(op, str) else False:
-                raise OperatorError(
-                    f"{kind} cannot combine {_form(left)} and {_form(right)} by '{op}'",
-                    why=f"{type(error).__name__}: {error}",
-                    remedy="give values of the same type and shape on all workers",
-                    details={"left": short(left), "right": short(right)},
-                ) from error
-            raise user_error(error, "function", kind, -1, (left, right)) from error
-
-    return guarded
-
-
-def _form(value: Any) -> str:
-    shape = getattr(value, "shape", None)
-    return f"a {type(value).__name__}" + (f" of shape {shape}" if shape is not None else f" {short(value, 40)}")
-
-
-def _shape(op: Op, value: Any, algorithm: str = "") -> str:
-    """What must be the same on all members: the operation, and whether it is on arrays of one dtype or on objects."""
-    name = op if isinstance(op, str) else getattr(op, "__name__", type(op).__name__)
-    form = value.dtype.str if is_array(value) else "object"
-    key = (name + algorithm, form)
-    shape = _shapes.get(key)
-    if shape is None:
-        if len(_shapes) > 1000:
-            _shapes.clear()
-        shape = _shapes[key] = f"{name} {form} {algorithm}".rstrip()
-    return shape
-
-
-def _algorithm(name: str) -> Callable[[int, int, Any, Reducer], Steps]:
-    if name not in ALLREDUCE:
+def _make(operation: str, op: Op, root: int, algorithm: str) -> Call:
+    name = name_of(op)
+    if combiner(name or op) is None:
         raise OperatorError(
-            f"there is no algorithm '{name}' for allreduce",
-            why=f"the algorithms are {', '.join(ALLREDUCE)}",
-            remedy="give one of these names, or none",
+            f"{operation} has no op {short(op)}",
+            why=f"an op is a function of two values or one of {', '.join(NAMES)}",
+            remedy="give one of these",
         )
-    return ALLREDUCE[name]
+    try:
+        return _call(operation, name or op, root, algorithm=algorithm)
+    except TypeError:  # a function that cannot be hashed
+        return Call(operation, op, root, algorithm=algorithm)
 
 
-def _rank_of(env: WorkerEnvironment, group: Group | None, worker: int, kind: str) -> int:
-    members = (group or env.network.world).members
-    if worker not in members:
+def _reduction(members: Collectives, operation: str, value: Any, op: Op, root: int, algorithm: str) -> Any:
+    call = _make(operation, op, root, algorithm)
+    if not _is_buffer(value):
+        return members.run_objects(call, value)
+    import numpy
+
+    send = numpy.ascontiguousarray(value)
+    receive = numpy.empty(send.shape, send.dtype) if operation != "reduce" or members.rank == root else None
+    members.run(call, send, receive)
+    return receive
+
+
+def _is_buffer(value: Any) -> bool:
+    """Whether a value is an array of plain numbers, whose memory can be combined and cut as it is."""
+    return is_array(value) and value.ndim > 0 and value.dtype.kind in "biufc" and value.dtype.isnative
+
+
+def _part(members: Collectives, kind: str, array: Any) -> Sequence[int]:
+    """The shape of one member's part of an array."""
+    rows = len(array)
+    if rows % members.size:
         raise OperatorError(
-            f"{kind} has no root {worker}", why=f"the workers are {list(members)}", remedy="name one of these as root"
+            f"{kind} was given an array of {rows} rows for {members.size} members",
+            why="its first axis is cut into equal parts",
+            remedy="give an array whose first axis is a multiple of the number of members, or a list of parts",
         )
-    return members.index(worker)
+    return rows // members.size, *array.shape[1:]
+
+
+def _rank_of(members: Collectives, worker: int, kind: str) -> int:
+    rank = members.group.rank_of(worker)
+    if rank < 0:
+        raise OperatorError(
+            f"{kind} has no root {worker}",
+            why=f"the workers are {list(members.group.members)}",
+            remedy="name one of these as root",
+        )
+    return rank

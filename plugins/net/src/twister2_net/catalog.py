@@ -22,9 +22,15 @@ if TYPE_CHECKING:
     from twister2_net.config import NetConfig
 
 _PARTITIONER = OptionInfo(
-    "hash, round_robin, range, or a function partitioner(record, n_targets) -> int", default="hash"
+    "hash, round_robin, range, skew (hash, but heavy keys go to several targets), a function "
+    "partitioner(record, n_targets) -> int, or an object with prepare, next and commit",
+    default="hash",
 )
 _KEY = OptionInfo("function from record to key, or the name of a key column; the record itself when not given")
+_KEYED_PARTITIONER = OptionInfo(
+    "hash, range, a function partitioner(record, n_targets) -> int, or an object with prepare, next and commit",
+    default="hash",
+)
 _PAIR_KEY = OptionInfo("the same; the first part of a pair or the first column when not given")
 _COLUMNS = OptionInfo("key columns of Arrow batches and structured arrays; the first column when not given")
 _BOUNDS = OptionInfo("for range: n_targets - 1 ascending keys; from a sample of all records when not given")
@@ -103,7 +109,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             _BOTH,
             keyed=True,
             holds_records=True,
-            options={**_SELECTING, "key": _PAIR_KEY},
+            options={**_SELECTING, "partitioner": _KEYED_PARTITIONER, "key": _PAIR_KEY},
         ),
         {"direct": KeyedPartition, "chain": ChainKeyedPartition},
     ),

@@ -13,7 +13,20 @@ from twister2_net.problems import no_pair, wrong_option
 from twister2_net.relays import Parcel, Relay
 from twister2_net.routing import TaskOperator
 from twister2_net.sampling import Sampler
-from twister2_net.selectors import PAIR_KEY, Custom, Hash, Range, RoundRobin, Selector, check_partitioner
+from twister2_net.selectors import (
+    KEYED_NAMES,
+    NAMES,
+    PAIR_KEY,
+    Custom,
+    Hash,
+    Range,
+    RoundRobin,
+    Selector,
+    TwoPhase,
+    check_partitioner,
+    is_two_phase,
+)
+from twister2_net.skew import Skewed
 from twister2_net.split import Collected, form_of, split
 
 if TYPE_CHECKING:
@@ -26,6 +39,8 @@ if TYPE_CHECKING:
 class Partitioning(LaneOperator):
     """Choosing targets and collecting what goes to each; how it goes there is said by the class it is mixed with."""
 
+    selectors_known: Sequence[str] = NAMES
+
     @abstractmethod
     def deliver(self, source: int, target: int, batch: Batch) -> None:
         """Send a batch from a local source to a target."""
@@ -36,7 +51,7 @@ class Partitioning(LaneOperator):
         given = self.options.get("key")
         self.columns: Sequence[str] = (given,) if isinstance(given, str) else self.options.get("columns") or ()
         self.key: Callable[[Any], Any] | None = None if isinstance(given, str) else given
-        check_partitioner(self.partitioner, self.label)
+        check_partitioner(self.partitioner, self.label, self.selectors_known)
         self.bounds = self.options.get("bounds")
         if self.bounds is not None and len(self.bounds) != len(self.context.targets) - 1:
             raise wrong_option(
@@ -80,6 +95,10 @@ class Partitioning(LaneOperator):
             selector = Range(n, self.label, source, self.key, self.bounds or (), self.columns)
             selector.descending = bool(self.options["descending"])
             return selector
+        if self.partitioner == "skew":
+            return Skewed(n, self.label, source, self.key, self.columns)
+        if is_two_phase(self.partitioner):
+            return TwoPhase(n, self.label, source, self.partitioner)
         return Custom(n, self.label, source, self.partitioner)
 
     def take(self, source: int, batch: Batch) -> None:
@@ -185,6 +204,8 @@ class Partitioning(LaneOperator):
 
 class Keyed(Partitioning):
     """Records are (key, value) pairs, or Arrow batches with key columns."""
+
+    selectors_known = KEYED_NAMES
 
     def prepare(self) -> None:
         super().prepare()

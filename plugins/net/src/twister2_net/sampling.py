@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes, records
+from twister2.spec.patterns import Run, exchange
 from twister2_net.base import DATA, END, workers_of
 from twister2_net.holding import HeldBatches
 from twister2_net.key_columns import array_column, arrow_keys
 from twister2_net.problems import no_order, user_error
-from twister2_net.trees import Collective, exchange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +75,7 @@ class Sampler:
         self._port = owner.context.network.open_port(
             owner.port_step, owner.context.edge + _SECOND_PORT, workers, workers
         )
-        self._exchange: Collective | None = None
+        self._exchange: Run | None = None
         self.done = self._rank < 0
         """Whether the bounds are known."""
 
@@ -100,7 +100,7 @@ class Sampler:
         if self._open:
             return False
         if self._exchange is None:
-            self._exchange = Collective(
+            self._exchange = Run(
                 exchange(self._rank, self._size, [self._sample()], lambda left, right: left + right),
                 self._port,
                 self._rank,

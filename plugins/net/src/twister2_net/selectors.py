@@ -27,11 +27,14 @@ _SMALL = 256
 """Longest text that is remembered; most targets that fit a byte."""
 
 _NUMBERS = (int, float)
-_KEPT = (str, bytes, int, float, bool)
+_TEXTS = (str, bytes)
 _WORTH = 64
 """Keys from which on an array is worth making."""
 
-_NAMES = ("hash", "round_robin", "range")
+NAMES = ("hash", "round_robin", "range", "skew")
+
+KEYED_NAMES = ("hash", "range")
+"""Selectors that bring all records of a key to one target."""
 
 
 class Selector(ABC):
@@ -81,7 +84,8 @@ class _KeyTargets(dict[Any, int]):
     def _learn(self, keys: set[Any]) -> None:
         if len(self) + len(keys) > _REMEMBERED:
             self.clear()
-        some = [key for key in keys if type(key) in _KEPT and (type(key) in _NUMBERS or len(key) <= _SMALL)]
+        some = [key for key in keys if type(key) in _NUMBERS or (type(key) in _TEXTS and len(key) <= _SMALL)]
+        some = [key for key in some if key == key]  # not NaN, which is never found again
         some = some[:_REMEMBERED]
         self.update(zip(some, tasks_of_keys(some, self.n), strict=True))
 
@@ -275,10 +279,14 @@ class Custom(Selector):
 
     def assign(self, batch: Batch) -> Sequence[int]:
         n, function = self.n, self.function
+        return self._each(batch, lambda record: function(record, n))
+
+    def _each(self, batch: Batch, choose: Callable[[Any], Any]) -> list[int]:
+        n = self.n
         targets = []
         for record in records(batch):
             try:
-                target = function(record, n)
+                target = choose(record)
             except Exception as error:
                 raise user_error(error, "partitioner", self.label, self.task, record) from error
             if type(target) is not int:
@@ -303,23 +311,68 @@ class Custom(Selector):
         )
 
 
-def check_partitioner(partitioner: Any, label: str) -> None:
+class TwoPhase(Custom):
+    """By an object of the user's with ``prepare``, ``next`` and ``commit``.
+
+    ``prepare(n_targets, source)`` is called once for each local source and returns the object that chooses for it
+    (None: the object itself); ``next(record) -> int`` for every record of a batch, and ``commit()`` once the batch was taken.
+    A batch that is refused for lack of room is not looked at: it is offered again, and begins where the last one that
+    was committed ended.
+    """
+
+    def __init__(self, n: int, label: str, task: int, chooser: Any) -> None:
+        super().__init__(n, label, task, chooser.next)
+        try:
+            self._chooser = chooser.prepare(n, task) or chooser
+        except Exception as error:
+            raise user_error(error, "partitioner's prepare", label, task, n) from error
+
+    def assign(self, batch: Batch) -> Sequence[int]:
+        targets = self._each(batch, self._chooser.next)
+        try:
+            self._chooser.commit()
+        except Exception as error:
+            raise user_error(error, "partitioner's commit", self.label, self.task, len(targets)) from error
+        return targets
+
+
+def is_two_phase(partitioner: Any) -> bool:
+    """Whether a partitioner is an object with prepare, next and commit."""
+    return all(callable(getattr(partitioner, name, None)) for name in ("prepare", "next", "commit"))
+
+
+def check_partitioner(partitioner: Any, label: str, names: Sequence[str] = NAMES) -> None:
     """Whether an option ``partitioner`` can mean anything.
+
+    :param names: the selectors that the operator takes.
 
     :raises OperatorError: an unknown name, or nothing that can be called.
     """
     if isinstance(partitioner, str):
-        if partitioner not in _NAMES:
-            raise wrong_option(
-                label, "partitioner", f"there is no selector {partitioner!r}", f"give one of {', '.join(_NAMES)}"
-            )
-    elif not callable(partitioner):
+        if partitioner not in names:
+            why = "it would spread a key over several targets" if partitioner in NAMES else "there is no such selector"
+            raise wrong_option(label, "partitioner", f"{partitioner!r}: {why}", f"give one of {', '.join(names)}")
+    elif not callable(partitioner) and not is_two_phase(partitioner):
         raise wrong_option(
             label,
             "partitioner",
             f"{short(partitioner)} is neither a name nor a function",
-            f"give one of {', '.join(_NAMES)}, or a function partitioner(record, n_targets)",
+            f"give one of {', '.join(names)}, a function partitioner(record, n_targets), or an object with prepare, "
+            "next and commit",
         )
 
 
-__all__ = ["PAIR_KEY", "Custom", "Hash", "Key", "Range", "RoundRobin", "Selector", "check_partitioner"]
+__all__ = [
+    "KEYED_NAMES",
+    "NAMES",
+    "PAIR_KEY",
+    "Custom",
+    "Hash",
+    "Key",
+    "Range",
+    "RoundRobin",
+    "Selector",
+    "TwoPhase",
+    "check_partitioner",
+    "is_two_phase",
+]

@@ -1,0 +1,182 @@
+"""Selectors: columns are placed like single records, heavy keys are spread, two-phase objects go on where they were."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import twister2_net as net
+from twister2.spec.errors import OperatorError, UserCodeError
+from twister2.spec.hashing import task_of_key
+from twister2_net.selectors import PAIR_KEY, Hash, Range, RoundRobin, key_targets
+from twister2_net.skew import Sketch, Skewed
+from twister2_net.split import split
+from twister2_testkit.fakes import LocalCluster
+
+pyarrow = pytest.importorskip("pyarrow")
+
+
+def everywhere(function, n=2):
+    return LocalCluster(n, "loopback", deadline_s=20.0).run(function)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 300])
+def test_columns_are_placed_like_single_records(n):
+    ints = [3, -1, 2**60, 0, 7, 7, -(2**63)] * 20
+    floats = [0.5, -0.0, 1.0, 2.5e300, -7.25] * 20
+    words = ["a", "bb", "a", "", "é"] * 20
+    table = numpy.zeros(len(ints), [("key", "i8"), ("value", "f8")])
+    table["key"] = ints
+    arrow = pyarrow.RecordBatch.from_pydict({"word": words, "float": floats})
+    nulls = pyarrow.RecordBatch.from_pydict({"x": [1, None, 3]})
+    cases = [
+        (Hash(n, "x", 0, None), numpy.array(ints), ints),
+        (Hash(n, "x", 0, None), ints, ints),
+        (Hash(n, "x", 0, None), floats, floats),
+        (Hash(n, "x", 0, None), [*ints, "text", 2**70], [*ints, "text", 2**70]),
+        (Hash(n, "x", 0, PAIR_KEY), table, ints),
+        (Hash(n, "x", 0, None, ("value",)), table, [0.0] * len(ints)),
+        (Hash(n, "x", 0, PAIR_KEY), numpy.array([floats, floats]).T, floats),
+        (Hash(n, "x", 0, PAIR_KEY), [(word, 1) for word in words], words),
+        (Hash(n, "x", 0, None), arrow, words),
+        (Hash(n, "x", 0, None, ("float",)), arrow, floats),
+        (Hash(n, "x", 0, None, ("word", "float")), arrow, list(zip(words, floats, strict=True))),
+        (Hash(n, "x", 0, None), nulls, [1, None, 3]),
+    ]
+    for selector, batch, keys in cases:
+        found = [int(target) for target in selector.assign(batch)]
+        assert found == [task_of_key(key, n) for key in keys]
+
+
+@given(st.lists(st.integers(-100, 100)), st.lists(st.integers(-100, 100), max_size=5))
+@settings(deadline=None)
+def test_ranges_of_columns_are_those_of_single_records(values, bounds):
+    bounds.sort()
+    selector = Range(len(bounds) + 1, "x", 0, None, bounds)
+    one_by_one = [int(target) for target in selector.assign(list(values))]
+    assert [int(target) for target in selector.assign(numpy.array(values, "i8"))] == one_by_one
+    selector.descending = True
+    assert [int(target) for target in selector.assign(numpy.array(values, "i8"))] == [
+        len(bounds) - t for t in one_by_one
+    ]
+
+
+@given(st.lists(st.integers(0, 6), max_size=200), st.integers(7, 9) | st.integers(7, 300))
+@settings(deadline=None)
+def test_all_ways_to_cut_a_batch_agree(targets, n):
+    records = [(number, target) for number, target in enumerate(targets)]
+    forms = [targets, numpy.array(targets, "u1")]
+    for form in forms:
+        for count in {n, 7}:
+            parts = dict(split(records, form, count))
+            assert parts == {
+                target: [record for record in records if record[1] == target] for target in sorted(set(targets))
+            }
+    two = [target % 2 for target in targets]
+    for form in (two, numpy.array(two, "u1")):
+        cut = {target: list(part) for target, part in split(list(range(len(two))), form, 2)}
+        assert cut == {t: [at for at, target in enumerate(two) if target == t] for t in sorted(set(two))}
+
+
+def test_round_robin_goes_on_from_batch_to_batch():
+    for forms in ((list, list), (numpy.array, list), (numpy.array, numpy.array)):
+        selector = RoundRobin(3, "x", 1)
+        found = [int(target) for form in forms for target in selector.assign(form(range(4)))]
+        assert found == [1, 2, 0, 1, 2, 0, 1, 2]
+
+
+def test_only_small_keys_are_kept_alive():
+    targets = key_targets(11)
+    targets.clear()
+    targets.of(["small", "x" * 1000, 7, (1, 2), None, float("nan")])
+    assert set(targets) == {"small", 7}
+
+
+def test_a_sketch_finds_what_is_heavy():
+    sketch = Sketch(8)
+    for number in range(1000):
+        sketch.add("heavy" if number % 3 == 0 else number)
+    assert set(sketch.heavy(0.2)) == {"heavy"}
+    sketch.fade()
+    assert set(sketch.heavy(0.2)) == {"heavy"}
+
+
+@pytest.mark.parametrize("form", [list, numpy.array, lambda keys: pyarrow.RecordBatch.from_pydict({"k": list(keys)})])
+def test_skew_spreads_heavy_keys_and_leaves_the_others(form):
+    keys = [7 if number % 4 else number * 13 for number in range(4000)]
+    selector = Skewed(4, "x", 0, None)
+    found = [int(target) for target in selector.assign(form(keys))]
+    counts = Counter(found)
+    assert max(counts.values()) < 1.6 * 1000, "one target has most of the heavy key"
+    light = [(key, target) for key, target in zip(keys, found, strict=True) if key != 7]
+    assert all(target == task_of_key(key, 4) for key, target in light)
+    assert len({target for key, target in zip(keys, found, strict=True) if key == 7}) >= 3
+
+
+def test_skew_delivers_everything_and_is_refused_where_keys_must_meet():
+    def main(env):
+        return net.partition(env, [1] * 500 + list(range(100)), "skew")
+
+    assert sorted(record for part in everywhere(main) for record in part) == sorted(([1] * 500 + list(range(100))) * 2)
+    for name in ("skew", "round_robin"):
+        with pytest.raises(OperatorError, match="spread a key"):
+            everywhere(lambda env, name=name: net.keyed_partition(env, [(1, 1)], name))
+
+
+class Turn:
+    """Records in turn, but only what was committed counts."""
+
+    def __init__(self, n=0, source=0):
+        self.n, self.at, self.done = n, source, source
+        self.committed = 0
+
+    def prepare(self, n_targets, source):
+        return Turn(n_targets, source)
+
+    def next(self, record):
+        if record == "bad":
+            raise ZeroDivisionError("bad record")
+        self.at += 1
+        return (self.at - 1) % self.n
+
+    def commit(self):
+        self.done = self.at
+        self.committed += 1
+
+
+def test_two_phase_selectors_see_a_refused_batch_again():
+    """Batches that are refused are not looked at: the turn goes on as if nothing had been refused."""
+
+    def main(env):
+        with net.operator(env, "partition", sources=[0], targets=[1, 1], partitioner=Turn()) as op:
+            found = op.run({source: [list(range(7)) for _ in range(3000)] for source in op.local_sources}, 15.0)
+            blocked = op.counters.blocked_s
+        return {target: [r for item in items for r in item.value] for target, items in found.items()}, blocked
+
+    (_, blocked), (got, _) = everywhere(main)
+    stream = [number for _ in range(3000) for number in range(7)]
+    assert got == {0: stream[::2], 1: stream[1::2]}
+    assert blocked >= 0
+    with pytest.raises(UserCodeError, match="ZeroDivisionError"):
+        everywhere(lambda env: net.partition(env, [1, "bad"], Turn()))
+    with pytest.raises(OperatorError, match="prepare, next and commit"):
+        everywhere(lambda env: net.partition(env, [1], 7))
+
+
+def test_key_by_the_name_of_a_column():
+    def main(env):
+        table = numpy.zeros(100, [("value", "f8"), ("key", "i8")])
+        table["key"] = numpy.arange(100) + env.worker_id
+        with net.operator(env, "keyed_partition", sources=[0, 1], targets=[0, 1], key="key") as op:
+            found = op.run({source: [table] for source in op.local_sources})
+        keys = [int(key) for items in found.values() for item in items for key in item.value["key"]]
+        assert all(task_of_key(key, 2) == env.worker_id for key in keys)
+        return len(keys)
+
+    assert sum(everywhere(main)) == 200
+    with pytest.raises(OperatorError, match="no_such"):
+        everywhere(lambda env: net.partition(env, numpy.zeros(3, [("a", "i8")]), columns=["no_such"]))

@@ -57,7 +57,7 @@ class FakeHost:
 
     plugins: ClassVar = {
         "rm": {"standalone": Empty, "slurm": Options},
-        "comm": {"tcp": Empty, "mpi": Empty},
+        "comm": {"shm": Empty, "tcp": Empty, "mpi": Empty},
         "ops": {"net": Empty},
         "sched": {"roundrobin": Empty},
         "exec": {"threads": Empty},

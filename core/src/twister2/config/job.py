@@ -59,7 +59,7 @@ class JobConfig:
     )
     rm: str = option("standalone", "Resource manager plugin.")
     comm: tuple[str, ...] = option(
-        ("tcp",), "Transport plugins in order of preference; each pair of workers uses the first that reaches."
+        ("shm", "tcp"), "Transport plugins in order of preference; each pair of workers uses the first that reaches."
     )
     sched: str = option("roundrobin", "Task scheduler plugin.")
     exec: str = option("threads", "Executor plugin.")

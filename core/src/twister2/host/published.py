@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 PUBLISHED: Mapping[str, tuple[str, ...]] = {
     "rm": ("slurm", "standalone"),
-    "comm": ("inproc", "mpi", "tcp"),
+    "comm": ("inproc", "mpi", "shm", "tcp"),
     "ops": ("net",),
     "sched": ("roundrobin",),
     "exec": ("inline", "threads"),
     "data": ("file",),
     "state": ("file",),
     "observe": ("progress",),
-    "api": ("tset",),
-    "command": (),
+    "api": ("harp", "tset"),
+    "command": ("bench",),
 }
 """Names by kind."""
 

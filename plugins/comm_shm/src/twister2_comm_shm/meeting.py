@@ -105,6 +105,8 @@ def dial(path: str) -> socket.socket | None:
     except BlockingIOError:
         made.close()
         raise
+    except ConnectionRefusedError:
+        remove(path)  # who made it is dead: a path is published only once somebody listens there
     except OSError:
         pass
     made.close()

@@ -482,6 +482,7 @@ class ShmTransport(Transport):
         assert self._epoll is not None
         self._epoll.unregister(fd)
         del self._by_fd[fd]
+        meeting.remove(peer.path)  # it may have died before everybody had come to it
         back = peer.hang_up()
         if back is not None:
             back.close()

@@ -135,7 +135,7 @@ class ShmCollectives(NativeCollectives):
         if nbytes <= SLOT:
             form = (call, *flat.make_form(self.area, call, send, receive))
         else:
-            form = (call, None, staged.make_steps(self, call, send, receive))
+            form = (call, None, staged.make_steps(self, call))
         self._forms[key] = form
         return form
 
@@ -256,10 +256,7 @@ def make_group(transport: ShmTransport, members: Sequence[int], turn: int) -> Sh
     layout = Layout(len(members), transport.stage_bytes)
     text = f"{list(members)} {turn}"
     number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
-    if rank == 0:
-        fd = _make(transport, layout, peers, number)
-    else:
-        fd = _wait(transport, transport.peer(members[0]), number)
+    fd = _make(transport, layout, peers, number) if rank == 0 else _wait(transport, transport.peer(members[0]), number)
     return ShmCollectives(transport, Area(fd, layout, rank), members, peers)
 
 

@@ -33,13 +33,14 @@ _PIECES: Final = 4
 """Pieces that an array is cut into at least, if they do not become too small."""
 
 
-def make_steps(group: ShmCollectives, call: Call, send: Any, receive: Any) -> Steps:
+def make_steps(group: ShmCollectives, call: Call) -> Steps:
     """How this member does a call on large arrays.
 
     :raises NetworkError: too little memory for its stage.
     """
     group.area.back_stage()
-    return _MAKERS[call.operation](group, call)
+    steps: Steps = _MAKERS[call.operation](group, call)
+    return steps
 
 
 def _pieces(n_items: int, room: int, itemsize: int) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from twister2.spec.collectives import OPERATIONS, Call, Collectives, ObjectRequest, Request
 from twister2.spec.errors import OperatorError, Twister2Error
 from twister2.spec.patterns import Run
@@ -11,7 +13,9 @@ from twister2.worker.callers import caller_line
 from twister2.worker.network.collectives import choice, objects
 from twister2.worker.network.collectives.checking import HOSTS, MESSAGES, NATIVE, Plan, make_plan
 from twister2.worker.network.collectives.exchange import EDGE, Debts, Exchange
-from twister2.worker.network.collectives.moving import barrier_dissemination
+from twister2.worker.network.collectives.leaders import OPERATIONS as HOST_OPERATIONS
+from twister2.worker.network.collectives.leaders import HostsRoad, islands_of
+from twister2.worker.network.collectives.moving import allgather_direct, barrier_dissemination
 from twister2.worker.network.collectives.native import NativeRoad, common_transport, waits_natively
 from twister2.worker.network.collectives.requests import OpenCall, Running
 from twister2.worker.network.steps import as_failure
@@ -19,6 +23,7 @@ from twister2.worker.network.steps import as_failure
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from twister2.spec.comm import Transport
     from twister2.spec.network import Group
     from twister2.spec.patterns import Steps
     from twister2.worker.network.network import WorkerNetwork
@@ -39,6 +44,9 @@ class GroupCollectives(Collectives):
         self._recent: dict[int, Plan] = {}
         self._debts = Debts()
         self._native: NativeRoad | None = None
+        self._inside: NativeRoad | None = None
+        """Among the members on this host."""
+        self._hosts: HostsRoad | None = None
         self._formed = False
 
     def run(self, call: Call, send: Any = None, receive: Any = None) -> None:
@@ -51,7 +59,12 @@ class GroupCollectives(Collectives):
             return
         with network.numbered(self.group, plan.known_at(caller_line())) as step:
             running = self._begin(plan, send, receive, step)
-            network.wait_until(running.advance, running.what)
+            polls = plan.road == HOSTS
+            network.polled += polls
+            try:
+                network.wait_until(running.advance, running.what)
+            finally:
+                network.polled -= polls
 
     def start(self, call: Call, send: Any = None, receive: Any = None) -> Request:
         plan = self._recent.get(id(call))
@@ -115,6 +128,8 @@ class GroupCollectives(Collectives):
         names = [*choice.ALGORITHMS[operation]]
         if self._native is not None and operation in self._native.operations:
             names.insert(0, NATIVE)
+        elif self._hosts is not None and operation in HOST_OPERATIONS:
+            names.insert(0, HOSTS)
         return tuple(names)
 
     def _plan(self, call: Call, send: Any, receive: Any) -> Plan:
@@ -134,17 +149,20 @@ class GroupCollectives(Collectives):
         return plan
 
     def _choose_road(self, plan: Plan) -> None:
-        call, native = plan.call, self._native
+        call, native, hosts = plan.call, self._native, self._hosts
         plan.road, plan.native = MESSAGES, None
-        natively = call.algorithm in ("", NATIVE) and native is not None and not plan.whole
-        if natively and native is not None and native.takes(call, plan.dtype, plan.nbytes):
+        if native is not None and not plan.whole and native.takes(call, plan.dtype, plan.nbytes):
             plan.road, plan.native = NATIVE, native
-        if call.algorithm in (NATIVE, HOSTS) and plan.road != call.algorithm:
-            raise OperatorError(
-                f"{call.operation} cannot go the road '{call.algorithm}' here",
-                why="no transport of this group offers it for this call",
-                remedy="leave the algorithm to the system",
-            )
+        elif hosts is not None and hosts.takes(plan):
+            plan.road = HOSTS
+        if call.algorithm and plan.road != call.algorithm:
+            if call.algorithm in (NATIVE, HOSTS):
+                raise OperatorError(
+                    f"{call.operation} cannot go the road '{call.algorithm}' here",
+                    why="no transport of this group offers it for this call",
+                    remedy="leave the algorithm to the system",
+                )
+            plan.road, plan.native = MESSAGES, None
 
     def _form(self, operation: str, shape: str) -> None:
         """Find out, at the first use of the group and together with all members, what its transports can do."""
@@ -152,21 +170,42 @@ class GroupCollectives(Collectives):
             return
         network, members = self._network, self.group.members
         transport = common_transport(network, members)
-        if transport is not None:
+        islands = islands_of(members, network.hosts)
+        several = 1 < len(islands) < self.size and self._network.common_route(members) is None
+        if transport is not None or several:
             with network.step(operation, f"{shape} (first use)".lstrip(), group=self.group, line=caller_line()) as step:
                 exchange = self._exchange(step)
                 running = Running(exchange, barrier_dissemination(exchange), step)
                 network.wait_until(running.advance, running.what)
-                native = transport.native(members)
-            if native is not None:
-                self._native = NativeRoad(network, self.group, native)
+                if transport is not None:
+                    self._native = self._made(transport, members)
+                else:
+                    self._hosts = self._join(islands, exchange, step)
         self._formed = True
+
+    def _join(self, islands: list[list[int]], exchange: Exchange, step: NumberedStep) -> HostsRoad | None:
+        """The road by hosts, when the members of any host have native collectives."""
+        mine = next(island for island in islands if self.rank in island)
+        members = [self.group.members[rank] for rank in mine]
+        transport = common_transport(self._network, members)
+        inside = self._made(transport, members) if transport is not None else None
+        found = np.empty(self.size, np.uint8)
+        telling = allgather_direct(exchange, np.array([inside is not None], np.uint8), found, None)
+        running = Running(exchange, telling, step)
+        self._network.wait_until(running.advance, running.what)
+        self._inside = inside
+        return HostsRoad(islands, self.rank, inside) if found.any() else None
+
+    def _made(self, transport: Transport, members: Sequence[int]) -> NativeRoad | None:
+        native = transport.native(members)
+        return None if native is None else NativeRoad(self._network, self.group, native)
 
     def close(self) -> None:
         """The group is not used any more."""
-        native, self._native = self._native, None
-        if native is not None:
-            native.close()
+        for native in (self._native, self._inside):
+            if native is not None:
+                native.close()
+        self._native = self._inside = None
 
     def _exchange(self, step: NumberedStep) -> Exchange:
         exchange = Exchange(self._network, step, self.rank, self._debts)
@@ -177,4 +216,6 @@ class GroupCollectives(Collectives):
         exchange = self._exchange(step)
         flat_send = None if send is None or send is receive else send.reshape(-1)
         flat_receive = None if receive is None else receive.reshape(-1)
+        if plan.road == HOSTS and self._hosts is not None:
+            return Running(exchange, self._hosts.begin(exchange, plan, flat_send, flat_receive, step), step)
         return Running(exchange, choice.by_messages(exchange, plan, flat_send, flat_receive), step)

@@ -64,6 +64,8 @@ class Running:
             "rm.hostile.twice=0",
             "-o",
             "job.comm=tcp",
+            "-o",
+            "comm.tcp.same_host=tcp",
         )
         words = (*QUICK, *networks, *options, program, str(jobs.folder), str(turns), str(pause_s))
         self.client = jobs.start("submit", "hostile", "-n", "2", *words)
@@ -106,7 +108,7 @@ def test_a_host_that_never_comes_back_is_one_clear_error(jobs: Jobs, hosts: Host
 
 
 def test_workers_that_do_not_reach_each_other_while_both_reach_the_master(jobs: Jobs, hosts: Hosts) -> None:
-    job = Running(jobs, hosts, "-o", "job.attempts=1", "-o", "comm.tcp.unreachable_s=6")
+    job = Running(jobs, hosts, "-o", "job.attempts=1", "-o", "comm.tcp.unreachable_s=6", turns=1000)
     hosts.part()
     try:
         begun = time.monotonic()

@@ -20,6 +20,8 @@ LAZY = {
     "plugins/net": {"pyarrow"},
     "plugins/tset": {"numpy", "pyarrow"},
     "plugins/data_file": {"numpy"},
+    # the version of the MPI library of a job that uses one; the plot is an extra
+    "plugins/bench": {"mpi4py", "matplotlib"},
     # keys for transports that need some; those bring it
     "testkit": {"zmq"},
 }
@@ -62,8 +64,10 @@ def test_the_umbrella_brings_the_core_and_the_default_plugins_and_no_code(wheels
     assert umbrella.needs() == {"twister2-core", *(f"twister2-{name.replace('_', '-')}" for name in defaults)}
     assert umbrella.needs("slurm") - umbrella.needs() == {"twister2-rm-slurm"}
     assert umbrella.needs("mpi") - umbrella.needs() == {"twister2-comm-mpi", "mpich"}
-    everything = umbrella.needs("slurm", "mpi")
-    assert everything - {"mpich"} == {wheels[folder].name for folder in ("core", *PLUGINS)}
+    assert umbrella.needs("harp") - umbrella.needs() == {"twister2-harp"}
+    assert umbrella.needs("bench") - umbrella.needs() == {"twister2-bench", "matplotlib"}
+    everything = umbrella.needs("slurm", "mpi", "harp", "bench")
+    assert everything - {"mpich", "matplotlib"} == {wheels[folder].name for folder in ("core", *PLUGINS)}
     assert umbrella.needs("all") == everything
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import pickle
 import sys
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    main: Callable[..., Any],
+    main: Callable[..., Any] | str | os.PathLike[str],
     *,
     args: Sequence[str] = (),
     workers: int | None = None,
@@ -26,14 +27,16 @@ def run(
     config: Mapping[str, Any] | None = None,
     settings: Sequence[str] = (),
     name: str | None = None,
+    files: Sequence[str] | None = None,
 ) -> list[Any]:
     """Run ``main(env)`` on N workers and return their results, by worker id.
 
-    :param main: the worker program, a function of one :class:`~twister2.spec.environment.WorkerEnvironment`.
+    :param main: the worker program, a function of one :class:`~twister2.spec.environment.WorkerEnvironment`, or the
+        file of one: ``"program.py"``, ``"program.py:FUNCTION"``.
     :param args: becomes ``env.args``. :param workers: number of workers, ``job.workers`` when None.
     :param profile: a profile of the configuration or the name of a resource manager.
     :param config: nested options, e.g. ``{"job": {"comm": ["mpi"]}}``. :param settings: ``"job.workers=4"``...
-    :param name: the job's name.
+    :param name: the job's name. :param files: TOML files that are read in place of the nearest ``twister2.toml``.
     :raises ConfigError, PluginError, PackageError, ResourceError: before anything is started.
     :raises JobFailedError: one classified error of the job: UserCodeError, WorkerLostError...
     :raises UsageError: called inside a worker.
@@ -44,15 +47,16 @@ def run(
     for key, value in (("workers", workers), ("name", name)):
         if value is not None:
             job[key] = value
-    submission = configure(_name_of(main), profile, settings=settings, overrides=overrides)
+    submission = configure(_name_of(main), profile, files=files, settings=settings, overrides=overrides)
 
     # only now: the resource manager may be warming up by this time
-    from twister2.client.packing import from_function
+    from twister2.client.packing import from_file, from_function
     from twister2.client.prepare import prepare
     from twister2.client.start import print_output, start
 
     arguments = [str(arg) for arg in args]
-    prepared = prepare(submission, from_function(main), arguments, want_results=True, detached=False)
+    program = from_function(main) if callable(main) else from_file(os.fspath(main))
+    prepared = prepare(submission, program, arguments, want_results=True, detached=False)
     outcome = start(prepared, print_output, submission.resolved.job.observe).follow()
     if outcome.state is not JobState.COMPLETED:
         raise outcome.error or JobFailedError("the job failed", why="no reason was given", remedy="see its logs")
@@ -77,7 +81,9 @@ def _unpickle(data: bytes) -> Any:
     return pickle.loads(data)
 
 
-def _name_of(main: Callable[..., Any]) -> str:
+def _name_of(main: Callable[..., Any] | str | os.PathLike[str]) -> str:
     """The program's file, or the function's name when it has none."""
+    if not callable(main):
+        return pathlib.Path(os.fspath(main).partition(":")[0]).stem
     file = getattr(sys.modules.get(getattr(main, "__module__", "")), "__file__", None)
     return pathlib.Path(file).stem if file else getattr(main, "__name__", "job")

@@ -241,6 +241,13 @@ class Network(ABC):
     def split_by_host(self, *, group: Group | None = None) -> Group:
         """The sub-group of the members that run on this worker's host. Collective."""
 
+    def transport_name(self, peer: int) -> str:
+        """Name of the transport plugin that leads to another worker, for people; empty when none does.
+
+        :raises NetworkError: there is no worker of that id.
+        """
+        return ""
+
     @abstractmethod
     def empty_shared(self, shape: int | Sequence[int], dtype: Any = "float64") -> Any:
         """An uninitialised numpy array in memory that the transports send from without copying, where they have such

@@ -57,14 +57,19 @@ def form_network(
     used = {id(transport) for transport in routes.values()}
     kept = [transport for _, transport in transports if id(transport) in used]
     _close_all([pair for pair in transports if id(pair[1]) not in used])
-    return WorkerNetwork(link, size, routes, kept, config, memory, hosts, Pairs(tables), heartbeat_s)
+    pairs = Pairs(tables, [name for name, _ in transports])
+    return WorkerNetwork(link, size, routes, kept, config, memory, hosts, pairs, heartbeat_s)
 
 
 class Pairs:
     """Which transport each pair of workers uses; the same on all workers."""
 
-    def __init__(self, tables: Sequence[Mapping[str, list[int]]]) -> None:
-        self._tables = tables
+    def __init__(self, tables: Sequence[Mapping[str, list[int]]], names: Sequence[str]) -> None:
+        self._tables, self._names = tables, names
+
+    def name(self, one: int, other: int) -> str:
+        """Name of the transport between two workers."""
+        return self._names[self.route(one, other)]
 
     def route(self, one: int, other: int) -> int:
         """Index of the transport between two workers, in the job's order of preference."""

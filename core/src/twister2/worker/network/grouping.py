@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from twister2.worker.link import Link
     from twister2.worker.network.collectives import GroupCollectives
+    from twister2.worker.network.forming import Pairs
 
 _FIRST_OWN_GROUP = 1 << 31
 """Groups made without communication have numbers from here."""
@@ -26,6 +27,7 @@ class Grouping(Network):
     """What a network does for groups, by its steps and ports."""
 
     link: Link
+    _pairs: Pairs | None
 
     def __init__(self, size: int, hosts: Mapping[int, str] | None) -> None:
         self.world = Group(0, tuple(range(size)))
@@ -35,6 +37,15 @@ class Grouping(Network):
         self._collectives: dict[Group, GroupCollectives] = {}
         self._unused: deque[int] = deque()
         """Numbers of groups that the program has dropped."""
+
+    def transport_name(self, peer: int) -> str:
+        if peer not in self.world.members:
+            raise NetworkError(
+                f"there is no worker {peer}",
+                why="worker ids are those of this attempt",
+                remedy=f"use ids from 0 to {self.world.size - 1}",
+            )
+        return "" if self._pairs is None or peer == self.worker_id else self._pairs.name(self.worker_id, peer)
 
     def broadcast_object(self, value: Any, root: int = 0, *, group: Group | None = None, what: str = "") -> Any:
         group = group or self.world

@@ -14,6 +14,10 @@ mpi4py.rc.initialize = False
 mpi4py.rc.finalize = False
 # A process that no launcher of Open MPI started would start a daemon of it, which outlives the process for a while.
 os.environ.setdefault("OMPI_MCA_ess_singleton_isolated", "1")
+# What MPICH chooses for these takes large scratch arrays anew in every call: up to ten times slower from 1 MiB on.
+os.environ.setdefault("MPIR_CVAR_IREDUCE_INTRA_ALGORITHM", "tsp_tree")
+os.environ.setdefault("MPIR_CVAR_IREDUCE_SCATTER_INTRA_ALGORITHM", "sched_pairwise")
+os.environ.setdefault("MPIR_CVAR_IREDUCE_SCATTER_BLOCK_INTRA_ALGORITHM", "sched_pairwise")
 
 from twister2.spec.errors import NetworkError  # noqa: E402 - mpi4py reads its settings when MPI is imported
 

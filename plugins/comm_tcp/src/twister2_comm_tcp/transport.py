@@ -44,6 +44,8 @@ _DRAIN = 128
 _ASK_AGAIN = 16
 """Messages read from the queues before new ones are taken in, so that one peer's backlog keeps nobody waiting."""
 _TICK_S = 0.25
+_LARGEST = 1 << 42
+"""Frames that announce more bytes are nonsense, and end their connection before memory is asked for."""
 _LOOK_S = 0.02
 """How often a close that waits for a peer looks whether the peer still listens."""
 
@@ -218,6 +220,7 @@ class TcpTransport(Transport):
         self._busy.append(pull)
         pull.rcvhwm = 0  # the senders' windows bound what can come
         pull.linger = 0
+        pull.maxmsgsize = _LARGEST
         pull.ipv6 = any(":" in address for address in addresses)
         self._epoll.register(int(pull.get(zmq.FD)), select.EPOLLIN)
         return pull

@@ -15,6 +15,7 @@ from twister2_net.gathering import KeyedGather
 from twister2_net.joining import Join
 from twister2_net.keyed import CountByValue, KeyedReduce
 from twister2_net.partitioning import ChainKeyedPartition, ChainPartition, KeyedPartition, Partition
+from twister2_net.reducers import NAMES
 from twister2_net.relays import ChainGather, ChainRelay, Relay, TreeGather
 from twister2_net.routing import AllToAll, Barrier, Broadcast, Direct, Gather, Union
 
@@ -31,7 +32,9 @@ _KEYED_PARTITIONER = OptionInfo(
     "hash, range, a function partitioner(record, n_targets) -> int, or an object with prepare, next and commit",
     default="hash",
 )
-_PAIR_KEY = OptionInfo("the same; the first part of a pair or the first column when not given")
+_PAIR_KEY = OptionInfo(
+    "function from record to key, or the name of a key column; the first part of a pair when not given"
+)
 _COLUMNS = OptionInfo("key columns of Arrow batches and structured arrays; the first column when not given")
 _BOUNDS = OptionInfo("for range: n_targets - 1 ascending keys; from a sample of all records when not given")
 _DESCENDING = OptionInfo("for range: the largest keys go to target 0", default=False)
@@ -39,7 +42,7 @@ _ORDERED = OptionInfo(
     "targets get the batches of source 0 first, then those of source 1...; held until a mark", default=False
 )
 _REDUCER = OptionInfo(
-    "associative and commutative function of two values, or sum, prod, min, max, and, or", required=True
+    f"associative and commutative function of two values, a numpy ufunc, or {', '.join(NAMES)}", required=True
 )
 _INITIAL = OptionInfo("value that is combined in exactly once; the result when there are no records")
 
@@ -63,7 +66,7 @@ _GATHERING = {
         "True: pairs (key, values); False: pairs (key, value), those of a key together", default=True
     ),
     "order": _ORDER,
-    "partitioner": _PARTITIONER,
+    "partitioner": _KEYED_PARTITIONER,
     "columns": _COLUMNS,
     "bounds": _BOUNDS,
     "ordered": OptionInfo(
@@ -78,7 +81,7 @@ _JOINING = {
     "right_key": OptionInfo("the same for the right"),
     "left_columns": OptionInfo("key columns of Arrow batches of the left; the first column when not given"),
     "right_columns": OptionInfo("the same for the right"),
-    "partitioner": _PARTITIONER,
+    "partitioner": _KEYED_PARTITIONER,
     "bounds": OptionInfo("for range: n_targets - 1 ascending keys"),
 }
 

@@ -315,9 +315,9 @@ class TwoPhase(Custom):
     """By an object of the user's with ``prepare``, ``next`` and ``commit``.
 
     ``prepare(n_targets, source)`` is called once for each local source and returns the object that chooses for it
-    (None: the object itself); ``next(record) -> int`` for every record of a batch, and ``commit()`` once the batch was taken.
-    A batch that is refused for lack of room is not looked at: it is offered again, and begins where the last one that
-    was committed ended.
+    (None: the object itself); ``next(record) -> int`` for every record of a batch, and ``commit()`` once the batch was
+    taken. A batch that is refused for lack of room is not looked at: it is offered again, and begins where the last one
+    that was committed ended.
     """
 
     def __init__(self, n: int, label: str, task: int, chooser: Any) -> None:

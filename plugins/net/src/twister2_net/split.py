@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _BY_MASK = 4
-"""Targets up to which lists are cut by masks."""
+"""Targets up to which batches are cut by masks."""
 
 _WORTH = 32
 """Records from which on they are."""
@@ -53,6 +53,15 @@ def _split_rows(batch: Batch, targets: Sequence[int], n: int) -> Iterator[tuple[
     import numpy
 
     where = numpy.asarray(targets)
+    if n <= _BY_MASK:
+        for target in range(n):
+            rows = numpy.flatnonzero(where == target)
+            if len(rows) == len(where):
+                yield target, batch
+                return
+            if len(rows):
+                yield target, batch.take(rows, axis=0) if is_array(batch) else batch.take(rows)
+        return
     if where.dtype.itemsize > 2:
         where = where.astype(numpy.uint16 if n <= 65536 else numpy.int64)
     order = numpy.argsort(where, kind="stable")  # by counting, for integers of 16 bits

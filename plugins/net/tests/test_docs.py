@@ -1,0 +1,54 @@
+"""The tables of the README are what the catalogue says. ``python plugins/net/tests/test_docs.py`` writes them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from twister2_net.config import NetConfig
+from twister2_net.plugin import NetPlugin
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def tables():
+    catalog = NetPlugin().ops_create(config=NetConfig()).catalog()
+    operators = ["| operator | what it does | inputs | options |", "| --- | --- | --- | --- |"]
+    options: dict[tuple[str, str], list[str]] = {}
+    for name, info in sorted(catalog.items()):
+        assert info.modes == {"batch", "stream"}
+        names = ", ".join(f"`{option}`" for option in info.options)
+        operators.append(f"| `{name}` | {info.summary} | {info.inputs or 'any'} | {names} |")
+        for option, declared in info.options.items():
+            options.setdefault((option, declared.help), []).append(name)
+    lines = ["| option | of | what it is |", "| --- | --- | --- |"]
+    for (option, text), of in sorted(options.items()):
+        lines.append(f"| `{option}` | {', '.join(of)} | {text} |")
+    return {"operators": "\n".join(operators), "options": "\n".join(lines)}
+
+
+def filled(text):
+    for name, table in tables().items():
+        pattern = rf"(<!-- {name}: [^\n]* -->\n).*?(<!-- end of {name} -->)"
+        text, count = re.subn(
+            pattern, lambda match, table=table: f"{match[1]}{table}\n\n{match[2]}", text, flags=re.DOTALL
+        )
+        assert count == 1, f"the README has no place for the table of {name}"
+    return text
+
+
+def test_the_tables_of_the_readme_are_the_catalogue():
+    text = README.read_text(encoding="utf-8")
+    assert text == filled(text), f"run python {Path(__file__).name}"
+
+
+def test_every_option_of_the_configuration_is_in_the_readme():
+    import attrs
+
+    text = README.read_text(encoding="utf-8")
+    for field in attrs.fields(NetConfig):
+        assert f"`ops.net.{field.name}`" in text
+
+
+if __name__ == "__main__":
+    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -68,3 +68,27 @@ def test_the_probe_names_the_library():
     probe = MpiPlugin().comm_probe(config=MpiConfig())
     assert probe.ok
     assert "MPI" in probe.text
+
+
+@pytest.mark.parametrize("level", ["funneled", "serialized", "multiple"])
+def test_a_library_without_threads_is_an_error_that_names_the_level(level):
+    def without_threads(context):
+        from twister2_comm_mpi import world as module
+
+        class Library:
+            """The MPI library as if it were built without threads."""
+
+            def __getattr__(self, name):
+                return getattr(MPI, name)
+
+            @staticmethod
+            def Init_thread(required):
+                MPI.Init_thread(MPI.THREAD_SINGLE)
+                return MPI.THREAD_SINGLE
+
+        MPI, module.MPI = module.MPI, Library()
+        return MpiPlugin().comm_create(config=MpiConfig(thread_level=level), context=context)
+
+    with pytest.raises(RankFailedError, match=f"does not offer the thread level {level}") as caught:
+        world(2, make=without_threads).run(lambda rank: None)
+    assert "comm.mpi.thread_level" in str(caught.value)

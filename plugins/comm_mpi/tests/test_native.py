@@ -366,3 +366,16 @@ def test_nothing_blocks_when_a_member_is_killed(operation):
     while left := [name for name in os.listdir("/dev/shm") if name.startswith("mpich")]:
         assert time.monotonic() < end, left
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_groups_beyond_the_librarys_communicators_are_refused_on_all_members_alike():
+    def body(rank):
+        for number in range(20_000):
+            if rank.transport.native([0, 1]) is None:
+                return number
+        return None
+
+    answers = world(2).run(body)
+    assert answers[0] == answers[1]
+    assert answers[0] is None or answers[0] > 100

@@ -56,11 +56,11 @@ class World:
 
         :raises NetworkError: wrong size, thread level or attempt; MPI was finalized in this process before.
         """
-        self._init(_LEVELS[thread_level], thread_level)
         try:
+            self._init(_LEVELS[thread_level], thread_level)
             self._check(context)
         finally:
-            # MPI_Init is over everywhere, so that the segments are mapped; also when the world is a wrong one
+            # MPI_Init is over everywhere, so that the segments are mapped; also in a world that is refused
             segments.unlink()
 
     def _check(self, context: TransportContext) -> None:

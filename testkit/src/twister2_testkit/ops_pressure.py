@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from twister2.spec.ops import Operator
     from twister2_testkit.fakes import LocalEnv
 
-_MANY = 400
+_MANY = 200
 _RECORDS = 1000
 _QUIET = 100
 """Turns without anything done after which a sender counts as stopped."""

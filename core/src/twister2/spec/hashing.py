@@ -33,6 +33,9 @@ N_KEY_GROUPS = 32768
 """Number of key groups: fixed, so that state written by M tasks can be read by N."""
 
 _MASK = (1 << 64) - 1
+_SHORT = 256
+"""Texts up to this length are remembered with their hashes; longer ones would keep much memory."""
+
 _registered: dict[type, Callable[[Any], Any]] = {}
 
 
@@ -44,9 +47,15 @@ def _mix(x: int) -> int:
     return x ^ (x >> 33)
 
 
-@lru_cache(maxsize=1 << 16)
 def _hash_str(key: str) -> int:
+    return _hash_short_str(key) if len(key) <= _SHORT else _hash_any_str(key)
+
+
+def _hash_any_str(key: str) -> int:
     return int.from_bytes(blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+_hash_short_str = lru_cache(maxsize=1 << 16)(_hash_any_str)
 
 
 def _hash_bytes(key: bytes | bytearray | memoryview) -> int:

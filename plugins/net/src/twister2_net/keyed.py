@@ -18,9 +18,10 @@ from twister2.spec.hashing import tasks_of_keys
 from twister2_net.aggregate import AggregatingOperator
 from twister2_net.base import CLOSING, DATA, END, GatedOperator, workers_of
 from twister2_net.grouping import FoldTable, sliced
+from twister2_net.pair_columns import combined
 from twister2_net.problems import no_hash, no_pair, short, user_error
 from twister2_net.ranking import Ranking
-from twister2_net.reducers import Reducer, name_of, reducer_for
+from twister2_net.reducers import Reducer, name_of, reducer_for, ufunc_for
 from twister2_net.tables import NAN, WITHOUT_NAN, KeyValues, SizedTable, Table, merge_pairs
 
 if TYPE_CHECKING:
@@ -186,8 +187,14 @@ class KeyedReduce(KeyedCombine):
     def prepare(self) -> None:
         given = self.options["reducer"]
         self.reducer = operator.add if name_of(given) == "sum" else reducer_for(given, self.label)
+        self.ufunc = ufunc_for(given) if name_of(given) else None
 
     def combine(self, table: Table, batch: Batch, source: int) -> None:
+        if self.ufunc is not None and not isinstance(batch, list):
+            whole = combined(batch, self.ufunc, name_of(self.options["reducer"]))
+            if whole is not None:
+                merge_pairs(table, whole, self.reducer)
+                return
         pairs = _pairs(batch)
         if pairs and not (_is_pair(pairs[0]) and _is_pair(pairs[-1])):
             raise no_pair(self.label, source, pairs[-1] if _is_pair(pairs[0]) else pairs[0])
@@ -271,6 +278,13 @@ class CountByValue(KeyedCombine):
             merge_pairs(table, zip(values.tolist(), counts.tolist(), strict=True), operator.add)
             return
         records: Any = batch
+        if is_arrow(batch) and batch.num_columns == 1:
+            import pyarrow.compute
+
+            found = pyarrow.compute.value_counts(batch.column(0))
+            pairs = zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True)
+            merge_pairs(table, pairs, operator.add)
+            return
         if is_arrow(batch):
             columns = [batch.column(index).to_pylist() for index in range(batch.num_columns)]
             records = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))

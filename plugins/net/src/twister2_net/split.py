@@ -117,7 +117,7 @@ class Collected:
         if is_array(parts[0]):
             import numpy
 
-            return numpy.concatenate(parts)
+            return numpy.concatenate(parts, dtype=parts[0].dtype)  # else in native byte order
         if is_arrow(parts[0]):
             import pyarrow
 

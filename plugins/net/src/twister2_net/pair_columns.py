@@ -46,7 +46,7 @@ def columns_of(batch: Batch) -> tuple[Any, Any] | None:
 def combined(batch: Batch, ufunc: Any, name: str) -> Iterable[tuple[Any, Any]] | None:
     """The pairs of a batch with the values of equal keys combined, as Python numbers.
 
-    None for what must be combined one by one: other forms, small batches, reductions of integers that may not fit 64 bits.
+    None for what must be combined one by one: other forms, small batches, integers whose result may not fit 64 bits.
 
     :param ufunc: the reducer as a numpy function. :param name: its name.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from twister2.spec.errors import DeadlineError, OperatorError, StepAbortedError,
 from twister2.worker.network.collectives.choice import ALGORITHMS, EQUAL_ONLY
 from twister2_testkit.array_cases import COUNTED, REDUCTIONS, Case
 from twister2_testkit.fakes import LocalCluster
+from twister2_testkit.loopback import LoopbackTransport
 from twister2_testkit.native_loopback import NativeLoopback
 
 CHUNK_BORDERS = (65_535, 65_536, 65_537, 300_001)
@@ -134,6 +136,44 @@ def test_all_members_get_the_same_bits(algorithm, size):
     assert all(result == results[0] for result in results)
 
 
+class OnOneHost(NativeLoopback):
+    """Reaches workers with the same first letter of the layout only."""
+
+    layout = ""
+
+    def __init__(self, context):
+        super().__init__(attrs.evolve(context, session=f"{context.session}-host"))
+
+    def reaches(self, peer):
+        return self.layout[peer] == self.layout[self._context.rank] and super().reaches(peer)
+
+
+def on_hosts(layout):
+    return LocalCluster(len(layout), (type("Here", (OnOneHost,), {"layout": layout}), LoopbackTransport), hosts=layout)
+
+
+@pytest.mark.timeout(120)
+@settings(max_examples=40, deadline=None)
+@given(st.text("ab", min_size=2, max_size=5), st.lists(cases(), min_size=1, max_size=6), st.booleans())
+def test_groups_that_span_hosts_get_the_same_answers(layout, chosen, at_once):
+    size = len(layout)
+
+    def main(env):
+        fitting = [attrs.evolve(case, size=size, root=case.root % size, counts=None, algorithm="") for case in chosen]
+        opened = (
+            [started(env, None, case) for case in fitting] if at_once else [do(env, None, case) for case in fitting]
+        )
+        for request, rank, case, send, receive in reversed(opened) if at_once else ():
+            request.wait(20)
+            case.check(rank, send, receive)
+        return env.network.collectives().algorithms("allreduce")[0]
+
+    first = on_hosts(layout).run(main)
+    spans = len(set(layout)) == 2
+    want = "hosts" if spans and size > 2 else "recursive_doubling" if spans else "native"
+    assert first == [want] * size
+
+
 def outcomes(main, n=2, transport="loopback", **kwargs):
     """What each worker's function raised."""
     seen = {}
@@ -250,17 +290,13 @@ def test_who_returns_early_ends_the_wait_of_all(transport):
     assert "allreduce" in str(error)
 
 
-@pytest.mark.parametrize("transport", ["loopback", NativeLoopback])
-def test_counts_that_do_not_fit_are_found(transport):
-    """Worker 1 expects of worker 0 another number than that gives; only messages know."""
-    if transport is NativeLoopback:
-        pytest.skip("what transports do is for their own suite")
+def test_counts_that_do_not_fit_are_found():
+    """Worker 1 expects of worker 0 another number than that gives."""
 
     def main(env):
-        counts = ((2, 3), (3, 2))[env.worker_id]
-        call = Call("alltoall", send_counts=counts[:: 1 - 2 * env.worker_id], receive_counts=(2, 2))
-        call = Call("alltoall", send_counts=(2, 3 if env.worker_id == 0 else 2), receive_counts=(2, 2))
-        env.network.collectives().run(call, np.ones(sum(call.send_counts)), np.ones(4))
+        sent = (2, 3 if env.worker_id == 0 else 2)
+        call = Call("alltoall", send_counts=sent, receive_counts=(2, 2))
+        env.network.collectives().run(call, np.ones(sum(sent)), np.ones(4))
 
     assert isinstance(outcomes(main)[1], StepMismatchError)
 

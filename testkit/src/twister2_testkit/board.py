@@ -125,7 +125,7 @@ class Board:
                 if self.cause is not None:
                     raise abort_error(self.cause)
                 missing = sorted(set(range(self.size)) - set(values))
-                if set(missing) & self._returned:
+                if key[0] != "end" and set(missing) & self._returned:  # to the end come all who have returned
                     self.fail(missing[0], _not_there(key[1], missing, "it has returned"))
                     continue
                 left = None if until is None else until - time.monotonic()

@@ -99,6 +99,7 @@ class LocalCluster:
     :param n: number of workers. :param transport: ``"inproc"`` (the installed plugin of that name, or the kit's
         loopback when it is not installed), ``"loopback"``, the name of another installed comm plugin, or a function
         from TransportContext to Transport.
+        Several in the job's order of preference. :param hosts: name of each worker's host.
     :param network: the job's network options. :param memory_bytes: limit of each worker's memory service, 0 for none.
     :param spill_dirs: folders for what does not fit into it; a temporary one when there are none.
     :param deadline_s: how long :meth:`run` may take in all; the attempt is aborted then.
@@ -107,8 +108,9 @@ class LocalCluster:
     def __init__(
         self,
         n: int,
-        transport: str | MakeTransport = "inproc",
+        transport: str | MakeTransport | Sequence[MakeTransport] = "inproc",
         *,
+        hosts: Sequence[str] = (),
         network: NetworkConfig | None = None,
         memory_bytes: int = 0,
         spill_dirs: Sequence[str] = (),
@@ -119,7 +121,10 @@ class LocalCluster:
         self.memory_bytes = memory_bytes
         self.spill_dirs = spill_dirs
         self.deadline_s = deadline_s
-        self._make = transport if callable(transport) else _maker(transport)
+        self.hosts = dict(enumerate(hosts))
+        chosen: Sequence[str | MakeTransport]
+        chosen = [transport] if isinstance(transport, str) or callable(transport) else transport
+        self._makes = [_maker(one) if isinstance(one, str) else one for one in chosen]
 
     def run(self, function: Callable[..., T], *args: Any) -> list[T]:
         """Run ``function(env, *args)`` on every worker, in a fresh attempt; its results by worker id.
@@ -181,8 +186,9 @@ class LocalCluster:
             )
             memory = Memory(self.memory_bytes, spill=spill)
             context = transport_context(self.n, rank, session, folder, link)
-            transports = [("test", self._make(context))] if self.n > 1 else []
-            network = form_network(link, transports, self.n, self.config, memory=memory)
+            makes = enumerate(self._makes) if self.n > 1 else ()
+            transports = [(f"test{number}", make(context)) for number, make in makes]
+            network = form_network(link, transports, self.n, self.config, memory=memory, hosts=self.hosts)
             env = LocalEnv(
                 rank, self.n, 1, "test", "test", network, memory, link, logging.getLogger(f"twister2.worker{rank}")
             )

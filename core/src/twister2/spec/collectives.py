@@ -6,7 +6,8 @@ step of the group. The network module chooses the road, the same on all members:
 each host and messages between the hosts' leaders; else messages alone.
 
 **Buffers.** Arrays are C-contiguous and of a plain dtype (no objects). ``rank`` and ``root`` are ranks *in the group*.
-Counts are numbers of elements along the flattened array; without counts all members give equally many.
+Counts are numbers of elements along the flattened array; without counts all members give equally many. Counts are given
+by all members or by none: members who have none to give (of a gather or scatter, all but the root) give ``()``.
 
 ============== ============================================== ========================================================
 operation      ``send``                                       ``receive``
@@ -26,7 +27,8 @@ alltoall       by receiving rank (``send_counts``)            by sending rank (`
 
 **Ops** of reductions: ``sum prod min max and or xor band bor bxor`` (``and``.. logical, ``b``.. bit by bit), applied in
 an order that depends on the number of members only: all members get the same bits. A function
-``f(left, right) -> array`` of two arrays is taken too; it is associative and never runs natively.
+``f(left, right) -> array`` of two arrays is taken too; it is associative, keeps the order of ranks and never runs
+natively.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from twister2.spec.environment import (
     WorkerInfo,
 )
 from twister2.spec.errors import CapabilityError
-from twister2.spec.network import Fingerprint, Group, Network
+from twister2.spec.network import Fingerprint, Group
 from twister2.worker.callers import caller_line
 from twister2.worker.controller import Controller
 from twister2.worker.logs import LinkHandler
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from twister2.spec.memory import MemoryService
     from twister2.worker.execute import GraphRunner
     from twister2.worker.link import Link
+    from twister2.worker.network import WorkerNetwork
 
 T = TypeVar("T")
 
@@ -86,7 +87,7 @@ class Environment(WorkerEnvironment):
         self._host: PluginHost | None = None
         self._resolved: Resolved | None = None
         self._backends: dict[tuple[str, str], Any] = {}
-        self._network: Network | None = None
+        self._network: WorkerNetwork | None = None
         self._memory: MemoryService | None = None
         self._runner: GraphRunner | None = None
         self._transports: list[tuple[str, Transport]] = []
@@ -157,7 +158,7 @@ class Environment(WorkerEnvironment):
         return self._memory
 
     @property
-    def network(self) -> Network:
+    def network(self) -> WorkerNetwork:
         if self._network is None:
             from twister2.worker.network import form_network
 
@@ -174,6 +175,7 @@ class Environment(WorkerEnvironment):
                 self.resolved.job.network,
                 memory=self.memory,
                 hosts={info.worker_id: info.node.host for info in self._start.workers},
+                heartbeat_s=self.resolved.job.heartbeat_s,
             )
             self._link.leave_step(world, number)
         return self._network
@@ -306,7 +308,12 @@ class Environment(WorkerEnvironment):
         return self.network.empty_shared(shape, dtype)
 
     def close(self, *, aborted: bool) -> None:
-        """Run the registered actions, close backends, then the network."""
+        """Run the registered actions, close backends, then the network.
+
+        :raises OperatorError: the program leaves collective calls open.
+        """
+        if self._network is not None and not aborted:
+            self._network.check_finished()
         for action in reversed(self._on_close):
             try:
                 action()
@@ -317,6 +324,8 @@ class Environment(WorkerEnvironment):
             if hasattr(backend, "close"):
                 backend.close()
         self._backends.clear()
+        if self._network is not None:
+            self._network.close(aborted=aborted)
         for _, transport in self._transports:
             transport.close(aborted=aborted)
         self._transports = []

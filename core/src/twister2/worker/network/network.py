@@ -13,7 +13,7 @@ from twister2.spec.errors import DeadlineError, NetworkError, StepAbortedError, 
 from twister2.worker.callers import caller_line
 from twister2.worker.network.grouping import Grouping
 from twister2.worker.network.ports import ChannelPort
-from twister2.worker.network.steps import NumberedStep, fingerprint_of, half_known, left_open, mismatch
+from twister2.worker.network.steps import NumberedStep, explained, fingerprint_of, left_open, mismatch
 from twister2.worker.network.wire import Message, pack, unpack
 
 if TYPE_CHECKING:
@@ -304,6 +304,11 @@ class WorkerNetwork(Grouping):
                     moved = True
         except Twister2Error as error:
             self.check()
+            if type(error) is StepMismatchError and "lines" not in error.details and self._open:
+                # a transport saw it while it went on with a native call
+                told = self.explained(error, next(reversed(self._open.values())))
+                self.give_up(told)
+                raise told from error
             self.give_up(error)
             raise
         return moved
@@ -369,17 +374,8 @@ class WorkerNetwork(Grouping):
             self._room.resize(max(0, self._held))
 
     def explained(self, error: StepMismatchError, step: NumberedStep) -> StepMismatchError:
-        """A transport found that another member is in another call: the master knows its line, within a beat or two."""
-        until = time.monotonic() + 2 * self._heartbeat_s + 0.5
-        while time.monotonic() < until:
-            self.link.poll(0.02)
-            if self.link.aborted:
-                break
-        try:
-            self.check()
-        except StepMismatchError as told:
-            return told
-        return half_known(error, step)
+        """A transport found that another member is in another call: the same with both lines."""
+        return explained(error, step, 2 * self._heartbeat_s + 0.5)
 
     # -- waiting ---------------------------------------------------------------------------------------------------
 
@@ -447,12 +443,6 @@ class WorkerNetwork(Grouping):
     def transport_of(self, peer: int) -> Transport:
         """The transport that leads to a worker (for native collectives and ``env.mpi``)."""
         return self._route(peer)
-
-    def transport_name(self, peer: int) -> str:
-        if self._pairs is None or peer == self.worker_id:
-            return ""
-        self._route(peer)
-        return self._pairs.name(self.worker_id, peer)
 
     def common_route(self, members: Sequence[int]) -> int | None:
         """Index in the job's order of the one transport between all of these workers; None when there are several, or

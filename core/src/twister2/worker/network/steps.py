@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
@@ -122,8 +123,20 @@ def mismatch(me: int, step: NumberedStep, message: Message) -> StepMismatchError
     )
 
 
-def half_known(error: StepMismatchError, step: NumberedStep) -> StepMismatchError:
-    """The error for a mismatch that a transport found and the master did not explain: names this worker's line."""
+def explained(error: StepMismatchError, step: NumberedStep, deadline_s: float) -> StepMismatchError:
+    """A transport found that another member is in another call. The master knows the lines of both within a beat or
+    two, and aborts; if it does not, the error names this worker's line at least.
+    """
+    if "lines" in error.details:
+        return error
+    network = step.network
+    until = time.monotonic() + deadline_s
+    while time.monotonic() < until and not network.link.aborted:
+        network.link.poll(0.02)
+    try:
+        network.check()
+    except StepMismatchError as told:
+        return told
     me, peer, mine = step.network.worker_id, error.details.get("peer", "?"), step.fingerprint
     return StepMismatchError(
         f"workers {me} and {peer} do different things in step {step.number} of group {step.group.number}",

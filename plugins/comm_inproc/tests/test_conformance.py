@@ -16,7 +16,11 @@ class TestInproc(CommSuite):
         several_attempts=True,
         notices_closed_peers=True,
         over_2_gib=True,
-        why={"processes": "it connects the threads of one process"},
+        on_its_own=True,
+        why={
+            "allocates": "what is mutable is copied on its way",
+            "processes": "it connects the threads of one process",
+        },
     )
 
     @pytest.fixture(autouse=True)

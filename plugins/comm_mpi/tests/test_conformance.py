@@ -20,6 +20,8 @@ class TestMpi(CommSuite):
         processes=True,
         over_2_gib=True,
         why={
+            "on_its_own": "MPI moves data only inside calls",
+            "allocates": "MPI sends from any memory",
             "wait_fd": "MPI moves data only inside calls",
             "several_attempts": "a process belongs to one MPI world, whose members are made for one attempt",
             "notices_closed_peers": "a rank leaves an MPI world together with all others",

@@ -6,7 +6,15 @@ from twister2_comm_shm.config import ShmConfig
 from twister2_comm_shm.plugin import ShmPlugin
 from twister2_testkit.comm import CommCapabilities, CommSuite
 
-OPEN = CommCapabilities(processes=True, wait_fd=True, several_attempts=True, notices_closed_peers=True, over_2_gib=True)
+OPEN = CommCapabilities(
+    processes=True,
+    wait_fd=True,
+    several_attempts=True,
+    notices_closed_peers=True,
+    over_2_gib=True,
+    on_its_own=True,
+    allocates=True,
+)
 
 
 class TestShm(CommSuite):

@@ -6,7 +6,15 @@ from twister2_comm_tcp.config import TcpConfig
 from twister2_comm_tcp.plugin import TcpPlugin
 from twister2_testkit.comm import CommCapabilities, CommSuite
 
-OPEN = CommCapabilities(processes=True, wait_fd=True, several_attempts=True, notices_closed_peers=True, over_2_gib=True)
+OPEN = CommCapabilities(
+    processes=True,
+    wait_fd=True,
+    several_attempts=True,
+    notices_closed_peers=True,
+    over_2_gib=True,
+    on_its_own=True,
+    why={"allocates": "sockets have no memory of their own that others could read"},
+)
 
 
 class TestIpc(CommSuite):

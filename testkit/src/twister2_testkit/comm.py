@@ -23,7 +23,8 @@ import attrs
 import pytest
 
 from twister2.spec.errors import NetworkError
-from twister2_testkit.capabilities import Capabilities, ConformanceSuite, needs
+from twister2_testkit.capabilities import Capabilities, needs
+from twister2_testkit.comm_memory import CommMemoryTests
 from twister2_testkit.comm_messages import check_message, clog, frames_of, pattern, trade
 from twister2_testkit.comm_world import Died, Rank, Services, World
 
@@ -45,6 +46,8 @@ class CommCapabilities(Capabilities):
     :ivar several_attempts: transports of two attempts can be open in one place, and must not meet.
     :ivar notices_closed_peers: ``reaches`` and, in time, ``isend`` tell that a peer has closed.
     :ivar over_2_gib: takes messages beyond 2 GiB (every transport should).
+    :ivar on_its_own: what was sent arrives without further calls of its writer.
+    :ivar allocates: ``allocate`` gives memory that is sent without a copy.
     """
 
     processes: bool = False
@@ -52,9 +55,11 @@ class CommCapabilities(Capabilities):
     several_attempts: bool = False
     notices_closed_peers: bool = False
     over_2_gib: bool = False
+    on_its_own: bool = False
+    allocates: bool = False
 
 
-class CommSuite(ConformanceSuite):
+class CommSuite(CommMemoryTests):
     """Tests of the transport contract. Override :meth:`make_transport`."""
 
     capabilities: ClassVar[CommCapabilities] = CommCapabilities()

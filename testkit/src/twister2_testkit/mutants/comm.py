@@ -327,6 +327,78 @@ class ClosesSlowly(Wrapped):
         super().close(aborted=aborted, deadline_s=deadline_s)
 
 
+class RecyclesLeases(Wrapped):
+    """Uses the memory of what it has delivered again after a hundred messages, whoever still looks at it."""
+
+    def __init__(self, context: TransportContext) -> None:
+        super().__init__(context)
+        self.ring: dict[tuple[int, int], bytearray] = {}
+
+    def receive(self) -> Received | None:
+        """Copy the message into the oldest buffers."""
+        received = super().receive()
+        if received is None:
+            return None
+        self.count += 1
+        frames = []
+        for number, frame in enumerate(received.frames):
+            buffer = self.ring.setdefault((self.count % 100, number), bytearray(1 << 18))
+            buffer[: frame.nbytes] = frame
+            frames.append(memoryview(buffer)[: frame.nbytes].toreadonly())
+        return Received(received.peer, tuple(frames))
+
+
+class KeepsOneBack(Wrapped):
+    """Sends a message when the next one comes, and the last one when it is closed."""
+
+    _last: tuple[int, list[bytes]] | None = None
+
+    def isend(self, peer: int, frames: Sequence[Buffer]) -> Send | None:
+        """Claim that it was sent."""
+        if self._last is not None and super().isend(*self._last) is None:
+            return None
+        self._last = (peer, [bytes(frame) for frame in frames])
+        return _Sent()
+
+    def close(self, *, aborted: bool = False, deadline_s: float = 2.0) -> None:
+        """Send what is kept first."""
+        if self._last is not None and not aborted:
+            super().isend(*self._last)
+            self._last = None
+        super().close(aborted=aborted, deadline_s=deadline_s)
+
+
+class ClosesWhenRead(Wrapped):
+    """Waits in close until everything was read, whatever the deadline."""
+
+    def close(self, *, aborted: bool = False, deadline_s: float = 2.0) -> None:
+        """Sleep as if somebody might still read."""
+        if not aborted:
+            time.sleep(4.0)
+        super().close(aborted=aborted, deadline_s=deadline_s)
+
+
+class AllocatesOneBuffer(Wrapped):
+    """Gives the same memory to everybody who asks."""
+
+    def __init__(self, context: TransportContext) -> None:
+        super().__init__(context)
+        self.memory = bytearray(1 << 21)
+
+    def allocate(self, nbytes: int) -> memoryview | None:
+        """The beginning of the only buffer."""
+        return memoryview(self.memory)[:nbytes]
+
+
+class AllocatesForEver(Wrapped):
+    """Never gets its memory back."""
+
+    def allocate(self, nbytes: int) -> memoryview | None:
+        """A new piece, until there is no more."""
+        self.count += nbytes
+        return memoryview(bytearray(nbytes)) if self.count < 1 << 26 else None
+
+
 MUTANTS: dict[type[Transport], str] = {
     Loses: "test_every_pair_keeps_order_and_delivers_exactly_once",
     Reorders: "test_every_pair_keeps_order_and_delivers_exactly_once",
@@ -347,6 +419,11 @@ MUTANTS: dict[type[Transport], str] = {
     ForgetsOnClose: "test_close_delivers_what_was_sent_before",
     WorksAfterClose: "test_close_may_be_repeated_and_ends_the_transport",
     ClosesSlowly: "test_close_of_a_clogged_pair_keeps_its_deadline",
+    RecyclesLeases: "test_leases_outlive_many_later_messages",
+    KeepsOneBack: "test_sent_messages_arrive_without_another_call",
+    ClosesWhenRead: "test_an_orderly_close_of_a_clogged_pair_keeps_its_deadline",
+    AllocatesOneBuffer: "test_pieces_of_memory_of_the_transport_are_apart",
+    AllocatesForEver: "test_memory_of_the_transport_is_sent_and_given_back",
     AcceptsOldAttempts: "test_a_process_of_an_old_attempt_is_refused",
 }
 """Every mutant and the test that must reject it."""

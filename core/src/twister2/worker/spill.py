@@ -248,7 +248,7 @@ class _Scratch(Scratch):
         self.spill = spill
         self.name = name
         self.counters = SpillCounters()
-        self.block_bytes = min(1 << 20, max(1 << 12, budget // 128)) if budget else 1 << 20
+        self.block_bytes = min(1 << 20, max(1 << 12, budget // 256)) if budget else 1 << 20
 
     def file(self) -> SpillFile:
         return _File(self)

@@ -24,7 +24,7 @@ class KeyedGather(HoldingOperator):
 
     def prepare(self) -> None:
         super().prepare()
-        self.grouped = bool(self.options["grouped"])
+        self.grouped = self.delivers_groups = bool(self.options["grouped"])
 
     def make(self, target: int, batch: Batch) -> Held:
         order = self.options["order"]

@@ -45,6 +45,8 @@ class SpillingTable(ABC):
         self._records = 0
         self._runs: Runs | None = None
         self._emptied = False
+        self.record_bytes = 1
+        """Bytes of a record, about."""
         self._room = memory.reserve(name, revoke=self._revoke)
 
     def __bool__(self) -> bool:
@@ -60,8 +62,7 @@ class SpillingTable(ABC):
         """Rank and key of all keys, in order of rank."""
         keys = list(table)
         ranks, positions = self.ranking.ranked(keys)
-        for position in positions:
-            yield ranks[position], keys[position]
+        return zip(map(ranks.__getitem__, positions), map(keys.__getitem__, positions), strict=True)
 
     def _revoke(self, wanted: int) -> int:
         if self._emptied or not any(self.tables):
@@ -119,6 +120,7 @@ class GroupTable(SpillingTable):
         except Exception as error:
             raise self._blamed(pairs, task, error) from error
         self._records += len(pairs)
+        self.record_bytes = max(1, size // max(1, len(pairs)))
         self._room.grow(_PER_KEY * (len(table) - before))
 
     def _blamed(self, pairs: Sequence[Any], task: int, error: Exception) -> Exception:
@@ -135,15 +137,21 @@ class GroupTable(SpillingTable):
     def entries(self, table: dict[Any, Any], side: int, rows: int) -> Iterator[list[tuple[Any, ...]]]:
         block: list[tuple[Any, ...]] = []
         count = 0
+        pop = table.pop
         for rank, key in self.ranked(table):
-            values = table.pop(key)
-            for start in range(0, len(values), rows):
-                part = values if len(values) <= rows else values[start : start + rows]
-                block.append((rank, key, side, part))
-                count += len(part)
-                if count >= rows:
-                    yield block
-                    block, count = [], 0
+            values = pop(key)
+            number = len(values)
+            if number > rows:
+                for start in range(0, number, rows):
+                    yield [*block, (rank, key, side, values[start : start + rows])]
+                    block = []
+                count = 0
+                continue
+            block.append((rank, key, side, values))
+            count += number
+            if count >= rows:
+                yield block
+                block, count = [], 0
         if block:
             yield block
 
@@ -253,6 +261,7 @@ class FoldTable(SpillingTable):
         self._records = len(self.table)
         size = table_bytes(self.table)
         self._pace.seen(size, self._records)
+        self.record_bytes = max(1, size // max(1, self._records))
         try:
             self._room.resize(size)
         except MemoryBudgetError:
@@ -299,8 +308,26 @@ class FoldTable(SpillingTable):
             self.grown(len(pairs))
 
 
+BATCH_BYTES = 1 << 20
+"""Bytes of a batch of results, about."""
+
+
 def sliced(records: Iterable[Any], count: int) -> Iterator[list[Any]]:
     """Records in batches."""
     walk = iter(records)
     while batch := list(islice(walk, count)):
+        yield batch
+
+
+def sliced_by_weight(records: Iterable[Any], count: int, weigh: Callable[[Any], int], most: int) -> Iterator[list[Any]]:
+    """Records in batches of at most ``count``; a batch ends once its records weigh ``most``."""
+    batch: list[Any] = []
+    weight = 0
+    for record in records:
+        batch.append(record)
+        weight += weigh(record)
+        if weight >= most or len(batch) >= count:
+            yield batch
+            batch, weight = [], 0
+    if batch:
         yield batch

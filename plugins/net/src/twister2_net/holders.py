@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes
 from twister2.spec.errors import OperatorError
 from twister2_net.aggregate import AggregatingOperator
-from twister2_net.grouping import GroupTable, sliced
+from twister2_net.grouping import BATCH_BYTES, GroupTable, sliced, sliced_by_weight
 from twister2_net.holding import HeldBatches, pieces
 from twister2_net.partitioning import KeyedPartition
 from twister2_net.problems import no_pair, short, wrong_option
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 
 _SMALL = 1 << 14
+
+
+def _values_of(group: tuple[Any, Any]) -> int:
+    return len(group[1])
 
 
 def check_order(order: Any, label: str) -> None:
@@ -78,7 +82,11 @@ class HeldPairs(Held):
         self._table.add(side, pairs, n_bytes(pairs), self._task)
 
     def emit(self) -> Iterator[Batch]:
-        return sliced(self._owner.delivered(self._table.groups()), self._owner.config.batch_records)
+        records = self._owner.delivered(self._table.groups())
+        count, most = self._owner.config.batch_records, max(1, BATCH_BYTES // self._table.record_bytes)
+        if self._owner.delivers_groups:
+            return sliced_by_weight(records, count, _values_of, most)
+        return sliced(records, min(count, most))
 
     def state(self) -> Any:
         state = self._table.state()
@@ -93,6 +101,9 @@ class HeldPairs(Held):
 
 class HoldingOperator(KeyedPartition, AggregatingOperator):
     """Base of keyed operators whose targets hold everything until a mark: keyed_gather and join."""
+
+    delivers_groups = False
+    """Whether its records are pairs of a key and many values."""
 
     def prepare(self) -> None:
         self.options.setdefault("descending", False)

@@ -17,7 +17,7 @@ from twister2.spec.errors import KeyHashError, MemoryBudgetError, OperatorError
 from twister2.spec.hashing import tasks_of_keys
 from twister2_net.aggregate import AggregatingOperator
 from twister2_net.base import CLOSING, DATA, END, GatedOperator, workers_of
-from twister2_net.grouping import FoldTable, sliced
+from twister2_net.grouping import BATCH_BYTES, FoldTable, sliced
 from twister2_net.pair_columns import combined
 from twister2_net.problems import no_hash, no_pair, short, user_error
 from twister2_net.ranking import Ranking
@@ -162,7 +162,7 @@ class KeyedCombine(GatedOperator, AggregatingOperator):
         return self._batches(table)
 
     def _batches(self, table: FoldTable) -> Iterator[list[Any]]:
-        yield from sliced(table.results(), self.config.batch_records)
+        yield from sliced(table.results(), max(1, min(self.config.batch_records, BATCH_BYTES // table.record_bytes)))
         table.close()
         self._emitting.remove(table)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
-from twister2.spec.batch import is_array, is_arrow, n_records
+from twister2.spec.batch import is_array, is_arrow, n_bytes, n_records
 from twister2.spec.channel import HeaderKind
 from twister2_net.driving import operator
 from twister2_net.holding import Records
@@ -20,7 +20,9 @@ Partitioner = str | Callable[[Any, int], int]
 Order = Callable[[Any], Any] | bool | None
 
 _AT_ONCE = 8192
-"""Records of an iterable that are taken together."""
+"""Records that are taken together,"""
+_AT_ONCE_BYTES = 2 << 20
+"""unless they are large: then so many bytes, about."""
 
 
 def keyed_gather(  # noqa: PLR0913 - each is an option of the operator
@@ -121,5 +123,7 @@ def _batches(values: Any) -> Iterator[Batch]:
             yield values[start : start + _AT_ONCE]
     else:
         walk = iter(values)
-        while some := list(islice(walk, _AT_ONCE)):
+        count = 256
+        while some := list(islice(walk, count)):
+            count = max(1, min(_AT_ONCE, _AT_ONCE_BYTES * len(some) // max(1, n_bytes(some))))
             yield some

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from twister2.spec.memory import MemoryService, SpillFile
 
 FAN_IN = 16
-"""Runs of a side merged at once, if a block of each takes at most a quarter of the memory budget; with more, some are
+"""Runs of a side merged at once, if their blocks take at most a quarter of the memory budget; with more, some are
 merged to longer ones first.
 """
+_COPIES = 4
+"""What a block takes in memory while it is merged: as read, as a value, sorted with others, and in groups."""
 
 
 class Form(ABC):
@@ -145,7 +147,7 @@ class Runs:
         use = memory.use()
         self._fan_in = FAN_IN
         if use.limit:
-            self._fan_in = max(2, min(FAN_IN, use.budget // (4 * len(forms) * self.scratch.block_bytes)))
+            self._fan_in = max(2, min(FAN_IN, use.budget // (4 * _COPIES * len(forms) * self.scratch.block_bytes)))
 
     def __len__(self) -> int:
         return len(self._files)
@@ -168,7 +170,7 @@ class Runs:
         for side in {side for side, _ in self._files}:
             self._reduce(side)
         files = list(self._files)
-        self._room.resize(len(files) * self.scratch.block_bytes)
+        self._room.resize(_COPIES * len(files) * self.scratch.block_bytes)
         for window in windows([(file, self._forms[side]) for side, file in files]):
             yield Window(window.below, ((files[number][0], part) for number, part in window.parts))
         self._room.resize(0)
@@ -186,7 +188,7 @@ class Runs:
         self._files = others + [(side, file) for file in mine]
 
     def _merged(self, files: list[SpillFile], form: Form) -> SpillFile:
-        self._room.resize(len(files) * self.scratch.block_bytes)
+        self._room.resize(_COPIES * len(files) * self.scratch.block_bytes)
         merged = self.scratch.file()
         rows = 0
         pending: list[Any] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.batch import Batch, is_array, is_arrow, n_records
+from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes, n_records
 from twister2_net.base import DATA, END, LaneOperator
 from twister2_net.inorder import InOrder
 from twister2_net.layouts import HERE, Way, line
@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 
     from twister2.spec.channel import HeaderKind, Item
     from twister2_net.hops import Flow
+
+
+_BATCH_BYTES = 4 << 20
+"""Bytes that are collected for one target, about; less where the memory budget is small."""
+_LEAST_BYTES = 1 << 16
+_MEASURE_EVERY = 15
 
 
 class Partitioning(LaneOperator):
@@ -70,6 +76,10 @@ class Partitioning(LaneOperator):
                 f"give {len(self.context.targets) - 1} bounds, or another partitioner",
             )
         self.limit = 1 if self.stream else self.config.batch_records
+        use = self.context.memory.use()
+        share = use.budget // (16 * self.n_targets) if use.limit else _BATCH_BYTES
+        self._batch_bytes = max(_LEAST_BYTES, min(_BATCH_BYTES, share))
+        self._until_measured = 0
 
     def begin(self) -> None:
         super().begin()
@@ -105,6 +115,8 @@ class Partitioning(LaneOperator):
         n = self.n_targets
         if n_records(batch) == 0:
             return
+        if not self.stream:
+            self._measure(batch)
         if self._sampler is not None and not self._sampler.done:
             self._sampler.take(source, batch)
             return
@@ -118,6 +130,14 @@ class Partitioning(LaneOperator):
         if self.held > max(4 * self.limit, self.limit * n // 4):
             for local in self.local_sources:
                 self.flush(local)
+
+    def _measure(self, batch: Batch) -> None:
+        """Now and then look at how large records are: what is collected for a target is limited in bytes too."""
+        self._until_measured -= 1
+        if self._until_measured < 0:
+            self._until_measured = _MEASURE_EVERY
+            fitting = self._batch_bytes * n_records(batch) // max(1, n_bytes(batch))
+            self.limit = max(1, min(self.config.batch_records, fitting))
 
     @property
     def checks(self) -> bool:

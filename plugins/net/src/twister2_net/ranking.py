@@ -62,7 +62,8 @@ class Ranking:
         if not self.is_order:
             import numpy
 
-            hashes = numpy.fromiter((stable_hash(restored(key)) for key in keys), numpy.uint64, len(keys))
+            plain = keys if WITHOUT_NAN.issuperset(map(type, keys)) else map(restored, keys)
+            hashes = numpy.fromiter(map(stable_hash, plain), numpy.uint64, len(keys))
             return hashes.tolist(), numpy.argsort(hashes, kind="stable").tolist()
         ranks = keys if self._order is True else [self._rank(key) for key in keys]
         try:

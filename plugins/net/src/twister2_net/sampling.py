@@ -139,7 +139,9 @@ class Sampler:
         owner = self._owner
         if is_array(batch):
             column = array_column(batch, owner.key, owner.columns, owner.label)
-            if column is not None and not isinstance(column, list):
+            if isinstance(column, list):
+                return column
+            if column is not None:
                 import numpy
 
                 ordered: Any = numpy.sort(column)

@@ -222,11 +222,15 @@ class Range(Selector):
 
     def assign(self, batch: Batch) -> Sequence[int]:
         bounds, key, last = self.bounds, self.key, self.n - 1
-        whole = self._whole(batch)
+        column = self._column(batch)
+        whole = self._whole(column)
         if whole is not None:
             return last - whole if self.descending else whole  # type: ignore[no-any-return]
         try:
-            if self.columns and is_arrow(batch):
+            if column is not None:
+                values = column if isinstance(column, list) else column.tolist()
+                found = [bisect_right(bounds, value) for value in values]
+            elif self.columns and is_arrow(batch):
                 found = [bisect_right(bounds, value) for value in arrow_keys(batch, self.columns, self.label)]
             elif key is None:
                 found = [bisect_right(bounds, record) for record in records(batch)]
@@ -236,23 +240,29 @@ class Range(Selector):
             raise self._found(batch, error) from error
         return [last - target for target in found] if self.descending else found
 
-    def _whole(self, batch: Batch) -> Any:
+    def _column(self, batch: Batch) -> Any:
+        """The keys as an array of numbers or a list of values; None when records must be looked at one by one."""
+        if is_array(batch):
+            return array_column(batch, self.key, self.columns, self.label)
+        if self.columns and is_arrow(batch):
+            column, _ = arrow_column(batch, self.columns, self.label)
+            return None if isinstance(column, list) else column
+        return None
+
+    def _whole(self, column: Any) -> Any:
         """The targets of a column of numbers, without a loop; None for others."""
-        column: Any = None
-        if is_arrow(batch):
-            column, _ = arrow_column(batch, self.columns, self.label) if self.columns else (None, None)
-        elif is_array(batch):
-            column = array_column(batch, self.key, self.columns, self.label)
         if column is None or isinstance(column, list):
             return None
         import numpy
 
         bounds = numpy.asarray(self.bounds)
-        if bounds.dtype.kind != column.dtype.kind and len(bounds):
+        if not len(bounds):
+            return numpy.zeros(len(column), numpy.int64)
+        if bounds.dtype.kind == "i" and column.dtype.kind == "u":
+            bounds = numpy.maximum(bounds, 0).astype(numpy.uint64)  # no key lies below 0
+        elif bounds.dtype.kind != column.dtype.kind:
             return None  # numpy would compare as floats what Python compares exactly
-        return (
-            numpy.searchsorted(bounds, column, side="right") if len(bounds) else numpy.zeros(len(column), numpy.int64)
-        )
+        return numpy.searchsorted(bounds, column, side="right")
 
     def _found(self, batch: Batch, error: Exception) -> Twister2Error:
         """The record that made trouble, by trying one after the other."""

@@ -12,7 +12,7 @@ import os
 import secrets
 import select
 import time
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from twister2.spec.comm import Received, Send, Transport, TransportFacts
 from twister2.spec.errors import NetworkError
@@ -252,6 +252,8 @@ class ShmTransport(Transport):
 
     def native(self, members: Sequence[int]) -> NativeCollectives | None:
         self._running()
+        if len(members) < 2:
+            return None
         from .collectives.group import make_group
 
         key = tuple(members)
@@ -288,6 +290,18 @@ class ShmTransport(Transport):
     def invite(self, peer: Peer, fd: int, number: int, size: int) -> bool:
         """Share a group's memory; False when the peer has not read what was said before."""
         return peer.link is not None and self._sender.send(peer.link, meeting.GROUP, (fd,), number, size)
+
+    def where(self, array: Any, peers: Sequence[Peer]) -> tuple[int, int]:
+        """Segment and place of an array in memory from :meth:`allocate` that these peers can map; else (0, 0)."""
+        assert self._pool is not None
+        found = self._pool.find(memoryview(array)) if array is not None else None
+        if found is None:
+            return 0, 0
+        for peer in peers:
+            out = peer.out or self._way_out(peer)
+            if out is None or not out.share(found[0].segment):
+                return 0, 0
+        return found[0].segment, found[1]
 
     def listen(self) -> bool:
         """Take in what peers say; whether anything was there."""

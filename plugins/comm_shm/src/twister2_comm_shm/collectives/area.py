@@ -4,6 +4,7 @@
 part               for each member          what
 ================== ======================== ===========================================================================
 entries            2 x 2 words              fingerprint and number of the call the member has entered, by parity
+offers             2 x 2 words              segment (0: none) and place of the array it gives in a large call, by parity
 posts              a cache line             how far the member has come within a large call
 slots              2 x SLOT bytes           what the member gives in a small call, by parity
 stage              stage_bytes              what the member gives in a large call, piece by piece
@@ -34,7 +35,8 @@ class Layout:
     def __init__(self, size: int, stage_bytes: int) -> None:
         self.size = size
         self.entry_row = -(-16 * size // _LINE) * _LINE
-        self.posts = 2 * self.entry_row
+        self.offers = 2 * self.entry_row
+        self.posts = 4 * self.entry_row
         self.slots = -(-(self.posts + _LINE * size) // mmap.PAGESIZE) * mmap.PAGESIZE
         self.stage_bytes = -(-stage_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         self.stages = self.slots + 2 * SLOT * size
@@ -68,6 +70,10 @@ class Area:
     def entry(self, parity: int, member: int) -> int:
         """Word in which a member's fingerprint stands; the number of the call is in the next one."""
         return (parity * self.layout.entry_row >> 3) + 2 * member
+
+    def offer(self, parity: int, member: int) -> int:
+        """Word in which a member says which segment its array lies in; the place in it is in the next one."""
+        return ((self.layout.offers + parity * self.layout.entry_row) >> 3) + 2 * member
 
     def post(self, value: int) -> None:
         """Say how far this member has come."""

@@ -8,6 +8,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+import numpy as np
+
 from twister2.spec.collectives import OPERATIONS, NativeCollectives, NativeRequest
 from twister2.spec.errors import NetworkError, StepMismatchError
 
@@ -217,6 +219,39 @@ class ShmCollectives(NativeCollectives):
         """Say how far this member has come in a large call."""
         self.area.post(value)
         self.ring()
+
+    # -- arrays that lie in shared memory already ----------------------------------------------------------------------
+
+    def offer(self, number: int, array: Any) -> None:
+        """Before entering a large call: say where the array lies that this member gives, if others can map it."""
+        found = self._transport.where(array, self._peers)
+        at = self.area.offer(number & 1, self.rank)
+        self._words[at], self._words[at + 1] = found
+
+    def offered(self, number: int, givers: Sequence[int]) -> dict[int, tuple[int, int]] | None:
+        """After all have entered: where the givers' arrays lie; None unless all of them can be mapped."""
+        found = {}
+        for member in givers:
+            at = self.area.offer(number & 1, member)
+            if not self._words[at]:
+                return None
+            found[member] = (self._words[at], self._words[at + 1])
+        return found
+
+    def mapped(self, member: int, place: tuple[int, int], dtype: Any, count: int) -> Any:
+        """Another member's array.
+
+        :raises NetworkError: it was not passed on.
+        """
+        peer = self._transport.peer(self.members[member])
+        memory = peer.segment(place[0])
+        if memory is None or place[1] + count * dtype.itemsize > len(memory):
+            raise NetworkError(
+                f"worker {peer.rank} gives an array in memory that this worker does not have",
+                why=f"its segment {place[0]} was not passed on",
+                remedy="start the job again; see that all workers have the same version of twister2-comm-shm",
+            )
+        return np.ndarray((count,), dtype, memory, place[1])
 
     def _mismatch(self, parity: int, wanted: int) -> None:
         for member in self._others:

@@ -25,10 +25,14 @@ if TYPE_CHECKING:
     Steps: TypeAlias = Callable[[int, Any, Any], Iterator[None]]
     """Number of the call, send, receive: goes on at each ``next`` as far as the others are."""
     Piece: TypeAlias = Callable[[int], None]
+    Phases: TypeAlias = tuple[Piece | None, Piece | None, Piece | None]
+    Direct: TypeAlias = Callable[[dict[int, tuple[int, int]]], Phases]
 
 DEPTH: Final = 4
 _GIVEN, _COMBINED, _TAKEN = 1, 2, 3
 _SMALLEST: Final = 64 << 10
+_COPIED: Final = 256 << 10
+"""Bytes copied at a time while others are waited for."""
 _PIECES: Final = 4
 """Pieces that an array is cut into at least, if they do not become too small."""
 
@@ -62,36 +66,50 @@ def _room(group: ShmCollectives, itemsize: int) -> int:
     return int(group.area.layout.stage_bytes // DEPTH // itemsize)
 
 
+def _until(words: memoryview, posts: Sequence[int], value: int, idle: Iterator[None]) -> Iterator[None]:
+    """Wait until all these posts say so much."""
+    for post in posts:
+        while words[post] < value:
+            next(idle, None)
+            yield
+
+
 def pipeline(
     group: ShmCollectives,
     number: int,
     rounds: int,
-    phases: tuple[Piece | None, Piece | None, Piece | None],
+    phases: Phases,
     givers: Sequence[int],
     takers: Sequence[int],
+    spare: Iterator[None] | None = None,
+    direct: Direct | None = None,
 ) -> Iterator[None]:
     """Rounds of a call.
 
     :param phases: give, combine and take, each with the number of a piece; None where this member does nothing.
     :param givers: members whose pieces this one needs. :param takers: members that need this one's.
+    :param spare: work that concerns this member alone: done while it has to wait for others, the rest at the end.
+    :param direct: makes the phases where all givers' arrays lie in shared memory already, from where they lie.
     """
-    give, combine, take = phases
-    combines = combine is not None
+    idle = iter(()) if spare is None else spare
     words, base = group.area.words, number << 32
     place = group.area.layout.posts >> 3
     sources = [place + 8 * member for member in givers if member != group.rank]
     readers = [place + 8 * member for member in takers if member != group.rank]
-    lag = 2 if combines else 1
     wanted = group.open[0].wanted
     while not group.entered(wanted):
+        next(idle, None)
         yield
+    places = group.offered(number, givers) if direct is not None else None
+    give, combine, take = phases if places is None or direct is None else direct(places)
+    combines = combine is not None
+    lag = 2 if combines else 1
     for turn in range(rounds + lag):
         if turn < rounds:
             if give is not None:
                 if turn >= DEPTH:
                     free = base + 4 * (turn - DEPTH + lag) + _TAKEN
-                    while any(words[reader] < free for reader in readers):
-                        yield
+                    yield from _until(words, readers, free, idle)
                 give(turn)
             group.post(base + 4 * turn + _GIVEN)
         if combine is not None and 0 < turn <= rounds:
@@ -104,63 +122,85 @@ def pipeline(
         if piece >= 0:
             if take is not None:
                 there = base + (4 * (piece + 1) + _COMBINED if combines else 4 * piece + _GIVEN)
-                while any(words[source] < there for source in sources):
-                    yield
+                yield from _until(words, sources, there, idle)
                 take(piece)
             group.post(base + 4 * turn + _TAKEN)
+    yield from idle
+    if places is not None:
+        last = base + 4 * (rounds + lag - 1) + _TAKEN  # until then others may read what this member gives
+        yield from _until(words, readers, last, idle)
+
+
+class _Reduction:
+    """reduce and allreduce: each member combines its share of every piece."""
+
+    def __init__(self, group: ShmCollectives, call: Call, source: Any, target: Any) -> None:
+        """:param target: None on members that do not get the result."""
+        assert isinstance(call.op, str)
+        self._ufunc = getattr(np, UFUNCS[call.op])
+        self._group, self._source, self._target = group, source, target
+        self._stages = _stages(group, source.dtype)
+        self._mine = self._stages[group.rank]
+        self._room = _room(group, source.dtype.itemsize)
+        self._length = _pieces(source.size, self._room, source.dtype.itemsize)
+        self.rounds = -(-source.size // self._length)
+
+    def _bounds(self, piece: int) -> tuple[int, int, list[int]]:
+        """Where the piece starts in the array and in a stage, and where the shares start in it."""
+        first, size = piece * self._length, self._group.size
+        extent = min(self._length, self._source.size - first)
+        return first, piece % DEPTH * self._room, [extent * member // size for member in range(size + 1)]
+
+    def give(self, piece: int) -> None:
+        first, at, share = self._bounds(piece)
+        before, after, extent = share[self._group.rank], share[self._group.rank + 1], share[-1]
+        if before:
+            self._mine[at : at + before] = self._source[first : first + before]
+        if after < extent:
+            self._mine[at + after : at + extent] = self._source[first + after : first + extent]
+
+    def combine(self, piece: int) -> None:
+        first, at, share = self._bounds(piece)
+        low, high = share[self._group.rank], share[self._group.rank + 1]
+        parts = [stage[at + low : at + high] for stage in self._stages]
+        parts[self._group.rank] = self._source[first + low : first + high]
+        self._combined(parts, first, at, low, high)
+
+    def take(self, piece: int) -> None:
+        first, at, share = self._bounds(piece)
+        for member, stage in enumerate(self._stages):
+            if member != self._group.rank:
+                low, high = share[member], share[member + 1]
+                self._target[first + low : first + high] = stage[at + low : at + high]
+
+    def direct(self, places: dict[int, tuple[int, int]]) -> Phases:
+        given = _mapped(self._group, places, self._source)
+
+        def combine_there(piece: int) -> None:
+            first, at, share = self._bounds(piece)
+            low, high = share[self._group.rank], share[self._group.rank + 1]
+            self._combined([array[first + low : first + high] for array in given], first, at, low, high)
+
+        return None, combine_there, None if self._target is None else self.take
+
+    def _combined(self, parts: list[Any], first: int, at: int, low: int, high: int) -> None:
+        result = self._mine[at + low : at + high]
+        fold(self._ufunc, parts, len(parts), result)
+        if self._target is not None:
+            self._target[first + low : first + high] = result
 
 
 def _reduce(group: ShmCollectives, call: Call) -> Steps:
-    """Reduce and allreduce: each member combines its share of every piece."""
-    rank, size, everybody = group.rank, group.size, range(group.size)
-    assert isinstance(call.op, str)
-    ufunc = getattr(np, UFUNCS[call.op])
-    gets = call.operation == "allreduce" or rank == call.root
+    gets = call.operation == "allreduce" or group.rank == call.root
+    everybody = range(group.size)
 
     def start(number: int, send: Any, receive: Any) -> Iterator[None]:
         source = (receive if send is None else send).reshape(-1)
-        target = receive.reshape(-1) if gets else None
-        stages = _stages(group, source.dtype)
-        room = _room(group, source.dtype.itemsize)
-        total, mine = source.size, stages[rank]
-        length = _pieces(total, room, source.dtype.itemsize)
-
-        def bounds(piece: int) -> tuple[int, int, int, list[int]]:
-            first = piece * length
-            extent = min(length, total - first)
-            return first, extent, piece % DEPTH * room, [extent * member // size for member in range(size + 1)]
-
-        def give(piece: int) -> None:
-            first, extent, at, share = bounds(piece)
-            before, after = share[rank], share[rank + 1]
-            if before:
-                mine[at : at + before] = source[first : first + before]
-            if after < extent:
-                mine[at + after : at + extent] = source[first + after : first + extent]
-
-        def combine(piece: int) -> None:
-            first, _, at, share = bounds(piece)
-            low, high = share[rank], share[rank + 1]
-            parts = [
-                source[first + low : first + high] if member == rank else stages[member][at + low : at + high]
-                for member in everybody
-            ]
-            result = mine[at + low : at + high]
-            fold(ufunc, parts, size, result)
-            if target is not None:
-                target[first + low : first + high] = result
-
-        def take(piece: int) -> None:
-            first, _, at, share = bounds(piece)
-            for member in everybody:
-                if member != rank and target is not None:
-                    low, high = share[member], share[member + 1]
-                    target[first + low : first + high] = stages[member][at + low : at + high]
-
+        reduction = _Reduction(group, call, source, receive.reshape(-1) if gets else None)
+        group.offer(number, _bytes(source))
+        phases = (reduction.give, reduction.combine, reduction.take if gets else None)
         # a stage is free again when its shares were combined by their owners and taken by whoever gets the result
-        return pipeline(
-            group, number, -(-total // length), (give, combine, take if gets else None), everybody, everybody
-        )
+        return pipeline(group, number, reduction.rounds, phases, everybody, everybody, None, reduction.direct)
 
     return start
 
@@ -175,26 +215,39 @@ def _reduce_scatter(group: ShmCollectives, call: Call) -> Steps:
         stages = _stages(group, source.dtype)
         room = _room(group, source.dtype.itemsize)
         total, mine = target.size, stages[rank]
-        length = _pieces(total, room // size, source.dtype.itemsize)
+        length = _pieces(total, room // (size - 1), source.dtype.itemsize)
 
         def give(piece: int) -> None:
             first, at = piece * length, piece % DEPTH * room
             extent = min(length, total - first)
             for member in everybody:
                 if member != rank:
-                    here, there = at + member * length, member * total + first
+                    here, there = at + _part(rank, member) * length, member * total + first
                     mine[here : here + extent] = source[there : there + extent]
 
         def take(piece: int) -> None:
-            first, at = piece * length, piece % DEPTH * room + rank * length
+            first = piece * length
             extent, own = min(length, total - first), rank * total + first
-            parts = [
-                source[own : own + extent] if member == rank else stages[member][at : at + extent]
-                for member in everybody
-            ]
+            parts = []
+            for member in everybody:
+                at = piece % DEPTH * room + _part(member, rank) * length
+                given = source[own : own + extent] if member == rank else stages[member][at : at + extent]
+                parts.append(given)
             fold(ufunc, parts, size, target[first : first + extent])
 
-        return pipeline(group, number, -(-total // length), (give, None, take), everybody, everybody)
+        def direct(places: dict[int, tuple[int, int]]) -> Phases:
+            given = _mapped(group, places, source)
+
+            def take_there(piece: int) -> None:
+                first = piece * length
+                extent, own = min(length, total - first), rank * total + first
+                fold(ufunc, [array[own : own + extent] for array in given], size, target[first : first + extent])
+
+            return None, None, take_there
+
+        group.offer(number, _bytes(source))
+        phases = (give, None, take)
+        return pipeline(group, number, -(-total // length), phases, everybody, everybody, None, direct)
 
     return start
 
@@ -234,6 +287,26 @@ def _bytes(array: Any) -> Any:
     return array.reshape(-1).view(BYTES)
 
 
+def _mapped(group: ShmCollectives, places: dict[int, tuple[int, int]], own: Any) -> list[Any]:
+    """The givers' arrays, of the same form as this member's own."""
+    return [
+        own if member == group.rank else group.mapped(member, place, own.dtype, own.size)
+        for member, place in places.items()
+    ]
+
+
+def _copying(target: Any, source: Any) -> Iterator[None]:
+    """Copy piece by piece."""
+    for first in range(0, source.size, _COPIED):
+        target[first : first + _COPIED] = source[first : first + _COPIED]
+        yield
+
+
+def _part(sender: int, receiver: int) -> int:
+    """Which part of a sender's piece is for a receiver: there is none for itself."""
+    return receiver - (receiver > sender)
+
+
 def _gather(group: ShmCollectives, call: Call) -> Steps:
     """Gather and allgather."""
     rank, everybody = group.rank, range(group.size)
@@ -249,11 +322,7 @@ def _gather(group: ShmCollectives, call: Call) -> Steps:
         def give(piece: int) -> None:
             first, at = piece * length, piece % DEPTH * room
             extent = min(length, total - first)
-            if gives:
-                mine[at : at + extent] = source[first : first + extent]
-            if target is not None:
-                own = rank * total + first
-                target[own : own + extent] = source[first : first + extent]
+            mine[at : at + extent] = source[first : first + extent]
 
         def take(piece: int) -> None:
             first, at = piece * length, piece % DEPTH * room
@@ -263,8 +332,24 @@ def _gather(group: ShmCollectives, call: Call) -> Steps:
                     there = member * total + first
                     target[there : there + extent] = stages[member][at : at + extent]
 
+        def direct(places: dict[int, tuple[int, int]]) -> Phases:
+            given = dict(zip(places, _mapped(group, places, source), strict=True)) if target is not None else {}
+
+            def take_there(piece: int) -> None:
+                first = piece * length
+                extent = min(length, total - first)
+                for member, array in given.items():
+                    if member != rank and target is not None:
+                        there = member * total + first
+                        target[there : there + extent] = array[first : first + extent]
+
+            return None, None, take_there if gets else None
+
+        group.offer(number, source)
+        own = None if target is None else _copying(target[rank * total : (rank + 1) * total], source)
+        phases = (give if gives else None, None, take if gets else None)
         takers = everybody if all_get else (call.root,)
-        return pipeline(group, number, -(-total // length), (give, None, take if gets else None), everybody, takers)
+        return pipeline(group, number, -(-total // length), phases, everybody, takers, own, direct)
 
     return start
 
@@ -288,8 +373,20 @@ def _broadcast(group: ShmCollectives, call: Call) -> Steps:
             extent = min(length, total - first)
             whole[first : first + extent] = stage[at : at + extent]
 
+        def direct(places: dict[int, tuple[int, int]]) -> Phases:
+            if rank == root:
+                return None, None, None
+            (array,) = _mapped(group, places, whole)
+
+            def take_there(piece: int) -> None:
+                first = piece * length
+                whole[first : first + length] = array[first : first + length]
+
+            return None, None, take_there
+
+        group.offer(number, whole if rank == root else None)
         phases = (give, None, None) if rank == root else (None, None, take)
-        return pipeline(group, number, -(-total // length), phases, (root,), range(group.size))
+        return pipeline(group, number, -(-total // length), phases, (root,), range(group.size), None, direct)
 
     return start
 
@@ -305,29 +402,50 @@ def _alltoall(group: ShmCollectives, call: Call) -> Steps:
         source, target = _bytes(send) if gives else None, _bytes(receive)
         stages, room = _stages(group, BYTES), _room(group, 1)
         total = target.size if scatters else target.size // size
-        mine, length = stages[rank], _pieces(total, room // size, 1)
+        mine, length = stages[rank], _pieces(total, room // (size - 1), 1)
 
         def give(piece: int) -> None:
             assert source is not None
             first, at = piece * length, piece % DEPTH * room
             extent = min(length, total - first)
             for member in range(size):
-                there, here = member * total + first, at + member * length
                 if member != rank:
+                    there, here = member * total + first, at + _part(rank, member) * length
                     mine[here : here + extent] = source[there : there + extent]
-                else:
-                    own = first if scatters else there
-                    target[own : own + extent] = source[there : there + extent]
 
         def take(piece: int) -> None:
-            first, at = piece * length, piece % DEPTH * room + rank * length
+            first = piece * length
             extent = min(length, total - first)
             for member in givers:
                 if member != rank:
+                    at = piece % DEPTH * room + _part(member, rank) * length
                     there = first if scatters else member * total + first
                     target[there : there + extent] = stages[member][at : at + extent]
 
-        return pipeline(group, number, -(-total // length), (give if gives else None, None, take), givers, range(size))
+        def direct(places: dict[int, tuple[int, int]]) -> Phases:
+            given = {
+                member: group.mapped(member, place, BYTES, total * size)
+                for member, place in places.items()
+                if member != rank
+            }
+
+            def take_there(piece: int) -> None:
+                first = piece * length
+                extent = min(length, total - first)
+                for member, array in given.items():
+                    here, there = rank * total + first, first if scatters else member * total + first
+                    target[there : there + extent] = array[here : here + extent]
+
+            return None, None, take_there
+
+        group.offer(number, source)
+        own = None
+        if source is not None:
+            low = rank * total
+            own = _copying(target if scatters else target[low : low + total], source[low : low + total])
+
+        phases = (give if gives else None, None, take)
+        return pipeline(group, number, -(-total // length), phases, givers, range(size), own, direct)
 
     return start
 

@@ -1,0 +1,97 @@
+"""Large collective calls on arrays in memory from ``allocate``, on all, some or none of the members."""
+
+from __future__ import annotations
+
+import random
+import select
+import time
+
+import numpy as np
+import pytest
+
+from twister2.spec.collectives import Call
+from twister2_testkit.array_cases import Case
+
+OPERATIONS = (
+    "broadcast",
+    "allreduce",
+    "reduce",
+    "reduce_scatter",
+    "gather",
+    "allgather",
+    "scatter",
+    "alltoall",
+    "scan",
+)
+
+
+def _do(rank, natives, step, case, shared):
+    send, receive = case.buffers(rank.id)
+
+    def moved(array):
+        if array is None or not shared:
+            return array
+        there = np.frombuffer(rank.transport.allocate(array.nbytes), array.dtype).reshape(array.shape)
+        there[...] = array
+        return there
+
+    send, receive = moved(send), moved(receive)
+    request = natives.start(case.call(rank.id), send, receive, step, 1000 + step)
+    rank.until(lambda: True if request.test() else None, str(case))
+    case.check(rank.id, send, receive)
+    if send is not None:
+        send[...] = 0  # it is this member's again
+    if receive is not None:
+        receive[...] = 0
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("who", ["all", "some", "in turns"])
+def test_answers_are_right_wherever_arrays_lie(make_world, size, who):
+    seed = random.randrange(1 << 30)
+    print("seed", seed)
+
+    def body(rank):
+        rank.reach_all()
+        rank.sync("reached")
+        natives = rank.transport.native(list(range(size)))
+        chance, step = random.Random(seed), 0
+        for turn in range(2):
+            for operation in OPERATIONS:
+                step += 1
+                shared = who == "all" or (rank.id == turn % size if who == "some" else (turn + step) % 2 == 0)
+                n = chance.choice((9000, 70_001, 300_000))
+                root = chance.randrange(size) if operation in ("broadcast", "reduce", "gather", "scatter") else 0
+                _do(rank, natives, step, Case(operation, size, n, root=root, seed=seed + step), shared)
+                if chance.random() < 0.2 and rank.id == step % size:
+                    time.sleep(0.005)
+
+    make_world(size, timeout_s=40.0).run(body)
+
+
+def test_a_sleeping_member_is_woken_by_a_collective_call(make_world):
+    def body(rank):
+        rank.reach_all()
+        natives = rank.transport.native([0, 1])
+        poller = select.poll()
+        poller.register(rank.transport.wait_fd(), select.POLLIN)
+        slept = 0
+        for step in range(1, 21):
+            for n in (10, 200_000):
+                rank.sync("next")
+                if rank.id == 0:
+                    time.sleep(0.01)
+                request = natives.start(
+                    Call("allreduce"), np.full(n, 1.0), receive := np.empty(n), 2 * step + (n > 10), 9
+                )
+                deadline = time.monotonic() + 10
+                while not request.test():
+                    assert time.monotonic() < deadline
+                    if not rank.transport.progress() and not request.test():
+                        slept += 1
+                        assert poller.poll(5000), "nobody rang the bell"
+                assert (receive == 2).all()
+        return slept
+
+    slept = make_world(2).run(body)
+    assert slept[1] >= 20

@@ -113,37 +113,40 @@ class StreamChecks(OperatorChecks):
     def test_stream_marks_stay_between_the_records(self) -> None:
         """Every target gets each closing mark once, behind all records before it and in front of all behind it."""
         for shape in self.on_streams(PASSING):
-            feeds = []
-            for source in range(len(shape.sources)):
-                feed: list[Any] = []
-                for segment in range(4):
-                    many = 3 + 9 * ((source + segment) % 3)
-                    feed += [shaped(shape, (segment, source, number), number) for number in range(many)]
-                    feed.append(Mark(FLUSH if segment % 2 else BARRIER, segment) if segment < 3 else Mark(IDLE))
-                feeds.append(feed)
-            expected = Counter(
-                unshaped(shape, record)
-                for feed in feeds
-                for batch in feed
-                if not isinstance(batch, Mark)
-                for record in (_parts(batch) if shape.name == "all_to_all" else batch)
-            )
-            for received in self.stream(shape, feeds, runs=2):
-                seen: Counter[Any] = Counter()
-                for items in received.values():
-                    segment = 0
-                    for item in items:
-                        if item.kind in (BARRIER, FLUSH):
-                            assert item.kind == (FLUSH if segment % 2 else BARRIER), f"{shape}: {item}"
-                            assert item.value == segment, f"{shape}: a mark came twice or was lost: {item}"
-                            segment += 1
-                        elif item.kind == HeaderKind.DATA:
-                            records = [unshaped(shape, record) for record in item.value]
-                            seen.update(records)
-                            wrong = [record for record in records if record[0] != segment]
-                            assert not wrong, f"{shape}: {wrong[0]} is on the wrong side of mark {segment}"
-                    assert segment == 3, f"{shape}: a target got {segment} of 3 marks"
-                assert seen == Counter({record: n * shape.copies for record, n in expected.items()}), str(shape)
+            self._passes(shape)
+
+    def _passes(self, shape: Shape) -> None:
+        feeds = []
+        for source in range(len(shape.sources)):
+            feed: list[Any] = []
+            for segment in range(4):
+                many = 3 + 9 * ((source + segment) % 3)
+                feed += [shaped(shape, (segment, source, number), number) for number in range(many)]
+                feed.append(Mark(FLUSH if segment % 2 else BARRIER, segment) if segment < 3 else Mark(IDLE))
+            feeds.append(feed)
+        expected = Counter(
+            unshaped(shape, record)
+            for feed in feeds
+            for batch in feed
+            if not isinstance(batch, Mark)
+            for record in (_parts(batch) if shape.name == "all_to_all" else batch)
+        )
+        for received in self.stream(shape, feeds, runs=2):
+            seen: Counter[Any] = Counter()
+            for items in received.values():
+                segment = 0
+                for item in items:
+                    if item.kind in (BARRIER, FLUSH):
+                        assert item.kind == (FLUSH if segment % 2 else BARRIER), f"{shape}: {item}"
+                        assert item.value == segment, f"{shape}: a mark came twice or was lost: {item}"
+                        segment += 1
+                    elif item.kind == HeaderKind.DATA:
+                        records = [unshaped(shape, record) for record in item.value]
+                        seen.update(records)
+                        wrong = [record for record in records if record[0] != segment]
+                        assert not wrong, f"{shape}: {wrong[0]} is on the wrong side of mark {segment}"
+                assert segment == 3, f"{shape}: a target got {segment} of 3 marks"
+            assert seen == Counter({record: n * shape.copies for record, n in expected.items()}), str(shape)
 
     @needs("streams")
     def test_stream_sources_keep_their_order(self) -> None:
@@ -165,25 +168,45 @@ class StreamChecks(OperatorChecks):
         for seed in (1, 2):
             chance = random.Random(seed)
             for shape in self.on_streams(HOLDING):
-                feeds: list[list[Any]] = [[] for _ in shape.sources]
-                expected: list[Any] = []
-                for segment in range(4):
-                    records: list[Any] = []
-                    for feed in feeds:
-                        for number in range(chance.choice((0, 0, 1, 7)) if segment != 1 else 0):
-                            batch = shaped(shape, chance.randrange(100), number)
-                            records += [batch] if shape.name == "reduce_scatter" else batch
-                            feed.append(batch)
-                        if segment < 3:
-                            feed += [Mark(WATERMARK, 10 * segment + 1), Mark(FLUSH, segment)]
-                    expected.append(_model(shape, records))
-                for received in self.stream(shape, feeds, runs=2):
-                    for target, items in received.items():
-                        parts = _segments(items)
-                        assert len(parts) == 4, f"{shape}: {items}"
-                        for segment, part in enumerate(parts):
-                            wanted = expected[segment](target)
-                            assert sorted(part) == wanted, f"seed {seed}, {shape}, target {target}, segment {segment}"
+                self._holds(shape, chance, f"seed {seed}, {shape}")
+
+    def _holds(self, shape: Shape, chance: random.Random, what: str) -> None:
+        feeds: list[list[Any]] = [[] for _ in shape.sources]
+        expected: list[Any] = []
+        for segment in range(4):
+            records: list[Any] = []
+            for feed in feeds:
+                for number in range(chance.choice((0, 0, 1, 7)) if segment != 1 else 0):
+                    batch = shaped(shape, chance.randrange(100), number)
+                    records += [batch] if shape.name == "reduce_scatter" else batch
+                    feed.append(batch)
+                if segment < 3:
+                    feed += [Mark(WATERMARK, 10 * segment + 1), Mark(FLUSH, segment)]
+            expected.append(_model(shape, records))
+        for received in self.stream(shape, feeds, runs=2):
+            for target, items in received.items():
+                parts = _segments(items)
+                assert len(parts) == 4, f"{what}: {items}"
+                for segment, part in enumerate(parts):
+                    wanted = expected[segment](target)
+                    assert sorted(part) == wanted, f"{what}, target {target}, segment {segment}"
+
+    @needs("streams")
+    def test_stream_random_placements(self) -> None:
+        """Any number of sources and targets on any workers."""
+        seed = random.SystemRandom().randrange(1 << 32)
+        chance = random.Random(seed)
+        shapes = list(self.on_streams((*PASSING, *HOLDING)))
+        for _ in range(12):
+            shape = _placed(chance.choice(shapes), chance)
+            try:
+                if shape.name in _NAMES:
+                    self._holds(shape, chance, str(shape))
+                else:
+                    self._passes(shape)
+            except (Exception, pytest.fail.Exception):
+                print(f"seed {seed}: {shape}")  # shown by pytest when the test fails
+                raise
 
     @needs("streams")
     def test_stream_watermarks_are_the_smallest_and_follow_their_records(self) -> None:
@@ -281,6 +304,24 @@ class StreamChecks(OperatorChecks):
 
 
 _NAMES = {shape.name for shape in HOLDING}
+
+
+def _placed(shape: Shape, chance: random.Random) -> Shape:
+    """The same operator between other tasks."""
+    sources = tuple(chance.randrange(4) for _ in range(chance.randint(1, 6)))
+    targets = tuple(chance.randrange(4) for _ in range(chance.randint(1, 5)))
+    if shape.name in ("direct", "pipe"):
+        targets = tuple(chance.randrange(4) for _ in sources)
+    elif len(shape.targets) == 1:
+        targets = targets[:1]
+    elif shape.name == "broadcast":
+        sources = sources[:1]
+    first = chance.randint(0, len(sources))
+    inputs = (first, len(sources) - first) if shape.inputs else ()
+    if inputs:
+        targets = targets[: max(inputs)]  # the others have no source
+    copies = len(targets) if shape.copies > 1 else 1
+    return attrs.evolve(shape, sources=sources, targets=targets, inputs=inputs, copies=copies)
 
 
 def _parts(batch: list[Any]) -> list[Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from twister2.spec.errors import MemoryBudgetError
 from twister2.spec.memory import MemoryService, MemoryUse, Reservation, Scratch
+from twister2.worker.processes import give_back_free_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 
 HIGH_WATER = 0.9
 """Share of the budget from which on revocable holders are asked to shrink."""
+
+
+TRIM_BYTES = 16 << 20
+"""When a holder shrinks by so much at once, free pages are given back to the kernel: what comes next may be of other
+sizes."""
 
 
 class _Held(Reservation):
@@ -103,6 +109,8 @@ class Memory(MemoryService):
         held._size += growth
         if reserved > self._peak:
             self._peak = reserved
+        if growth <= -TRIM_BYTES and self._limit:
+            give_back_free_pages()
 
     def _make_room(self, growth: int) -> None:
         """Ask revocable holders, the largest first, until the new size is below the high-water mark."""

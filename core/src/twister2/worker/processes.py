@@ -127,6 +127,13 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
+def give_back_free_pages() -> None:
+    """Have the C library return memory that it keeps for later, where it can (glibc)."""
+    trim = getattr(_libc, "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def start_ticks(pid: int) -> int:
     """When a process started, in clock ticks since boot: tells it from a later one with the same id. 0: it is gone."""
     fields = _stat(pid)

@@ -153,7 +153,7 @@ class RoomRequest(NativeRequest):
         if operation == "broadcast":
             out[:] = given[call.root]
         elif operation in ("gather", "allgather"):
-            out[:] = np.concatenate(given)
+            out[:] = np.concatenate([part for part in given if part is not None])
         elif operation == "scatter":
             out[:] = _part(given[call.root], calls[call.root].call.send_counts, rank, len(given))
         elif operation == "alltoall":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from twister2.spec.errors import OperatorError
+from twister2.spec.reducers import UFUNCS, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,40 +15,22 @@ if TYPE_CHECKING:
 Combine: TypeAlias = "Callable[[Any, Any, Any], None]"
 """``combine(left, right, out)``: elementwise for named ops; ``out`` may be either of them."""
 
-UFUNCS: dict[str, Any] = {
-    "sum": np.add,
-    "prod": np.multiply,
-    "min": np.minimum,
-    "max": np.maximum,
-    "and": np.logical_and,
-    "or": np.logical_or,
-    "xor": np.logical_xor,
-    "band": np.bitwise_and,
-    "bor": np.bitwise_or,
-    "bxor": np.bitwise_xor,
-}
-
 
 def combiner(op: Any, dtype: Any) -> Combine:
     """How two arrays of ``dtype`` are combined.
 
     :raises OperatorError: no such op, or it is not defined for the dtype.
     """
-    if not isinstance(op, str):
+    name = UFUNCS.get(name_of(op))
+    if name is None:
         if callable(op):
             return _guarded(op)
         raise OperatorError(
-            f"{op!r} is no op of a reduction",
-            why="an op is a name or a function of two arrays",
-            remedy=f"use one of {', '.join(UFUNCS)}, or f(left, right)",
+            f"there is no op {op!r} of a reduction",
+            why=f"an op is a function of two arrays or one of {', '.join(UFUNCS)}",
+            remedy="use one of these names, or pass a function f(left, right)",
         )
-    ufunc = UFUNCS.get(op)
-    if ufunc is None:
-        raise OperatorError(
-            f"there is no op '{op}'",
-            why=f"the names are {', '.join(UFUNCS)}",
-            remedy="use one of them, or pass a function f(left, right)",
-        )
+    ufunc = getattr(np, name)
     probe = np.zeros(1, dtype)
     try:
         ufunc(probe, probe, out=probe)

@@ -11,13 +11,13 @@ import collections
 import os
 import secrets
 import select
-import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from twister2.spec.comm import Received, Send, Transport, TransportFacts
 from twister2.spec.errors import NetworkError
 
 from . import fence, meeting
+from .entrance import Entrance
 from .home import ASLEEP, CLOSED, NONCE, WORD, Layout, as_words
 from .outgoing import Outgoing, Slots
 from .peer import Peer
@@ -28,7 +28,6 @@ from .segment import Segment
 
 if TYPE_CHECKING:
     import mmap
-    import socket
     from collections.abc import Mapping, Sequence
 
     from twister2.spec.batch import Buffer
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from .collectives.group import ShmCollectives
     from .config import ShmConfig
 
-SETTLE_S: Final = 4.5
 IDLE_CALLS: Final = 40
 """Calls of progress in vain before this worker says that it sleeps: some 20 µs. Until then progress says that it
 moved, so that nobody goes to sleep on the descriptor."""
@@ -60,18 +58,16 @@ _SENT = _Sent()
 
 
 class ShmTransport(Transport):
-    """Messages through shared memory. Read :attr:`refused` for the number of strangers that were turned away."""
+    """Messages through shared memory."""
 
     facts: ClassVar[TransportFacts] = FACTS
 
     def __init__(self, config: ShmConfig, context: TransportContext) -> None:
         self._config, self._context = config, context
         self._layout = Layout(context.size)
-        self._session = meeting.session_id(context)
         self._sender = meeting.Sender(context)
         self._nonce = secrets.token_bytes(NONCE)
-        self._path = ""
-        self._listener: socket.socket | None = None
+        self._entrance: Entrance | None = None
         self._epoll: select.epoll | None = None
         self._bell = -1
         self._own: Segment | None = None
@@ -79,10 +75,7 @@ class ShmTransport(Transport):
         self._words: memoryview | None = None
         self._pool: Pool | None = None
         self._peers: dict[int, Peer] = {}
-        self._strangers: dict[int, socket.socket] = {}
         self._by_fd: dict[int, Peer] = {}
-        self._unsettled: set[int] = set()
-        self._deadline = 0.0
         self._tails = slice(self._layout.tails, self._layout.tails + 8 * context.size)
         self._unpack = words(context.size).unpack
         self._seen = bytes(8 * context.size)
@@ -93,7 +86,6 @@ class ShmTransport(Transport):
         self._groups: list[ShmCollectives] = []
         self.busy: list[ShmCollectives] = []
         """Groups whose members wait for each other."""
-        self.refused = 0
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -109,15 +101,12 @@ class ShmTransport(Transport):
             self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             self._epoll = select.epoll()
             self._epoll.register(self._bell, select.EPOLLIN)
-            path = meeting.socket_path(context)
-            if path:
-                self._listener = meeting.listen(path, context.size)
-                self._path = path
-                self._epoll.register(self._listener.fileno(), select.EPOLLIN)
+            self._entrance = Entrance(context, self._sender, self._epoll)
+            path = self._entrance.open()
         except BaseException:
             self.close(aborted=True)
             raise
-        return {"path": self._path, "nonce": self._nonce.hex(), "boot": context.node.boot_id}
+        return {"path": path, "nonce": self._nonce.hex(), "boot": context.node.boot_id}
 
     def connect(self, peers: Mapping[int, Address]) -> None:
         boot = self._context.node.boot_id
@@ -128,9 +117,9 @@ class ShmTransport(Transport):
             path = str(address.get("path", "")) if not boot or not theirs or boot == theirs else ""
             nonce = bytes.fromhex(str(address.get("nonce", "")))
             self._peers[rank] = Peer(rank, path, nonce, self._layout, self._context.rank)
-            self._unsettled.add(rank)
-        self._deadline = time.monotonic() + SETTLE_S
-        self._settle()
+        assert self._own is not None
+        assert self._entrance is not None
+        self._entrance.greet(self._peers, self._own.fd, self._bell, self._own.size)
 
     def close(self, *, aborted: bool = False, deadline_s: float = 2.0) -> None:
         # what was sent lies in memory that its reader has, or finds in its connection: there is nothing to flush
@@ -138,8 +127,8 @@ class ShmTransport(Transport):
         if home is not None:
             home[CLOSED] = 1
             fence.full()
-        meeting.remove(self._path)
-        self._path = ""
+        if self._entrance is not None:
+            self._entrance.close()
         for peer in self._peers.values():
             peer.wake()
         for group in self._groups:
@@ -149,9 +138,6 @@ class ShmTransport(Transport):
             peer.release()
         self._peers, self._by_fd = {}, {}
         self._turns.clear()
-        for stranger in self._strangers.values():
-            stranger.close()
-        self._strangers = {}
         if self._pool is not None:
             self._pool.close()
         if self._words is not None:
@@ -159,9 +145,6 @@ class ShmTransport(Transport):
             self._words = None
         if self._own is not None:
             self._own.close()
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
         if self._epoll is not None:
             self._epoll.close()
             self._epoll = None
@@ -173,7 +156,7 @@ class ShmTransport(Transport):
 
     def reaches(self, peer: int) -> bool | None:
         self._running()
-        if self._unsettled:
+        if self._entrance is not None and self._entrance.unsettled:
             self._look()
         return self._peer(peer).reaches
 
@@ -222,7 +205,7 @@ class ShmTransport(Transport):
         home = self._home
         if home is None:
             home = self._running()
-        moved = bool(self._unsettled) and self._look()
+        moved = self._entrance is not None and bool(self._entrance.unsettled) and self._look()
         self._since_look += 1
         if self._since_look >= _LOOK:
             moved = self._look() or moved
@@ -262,6 +245,11 @@ class ShmTransport(Transport):
         if found is not None:
             self._groups.append(found)
         return found
+
+    @property
+    def refused(self) -> int:
+        """Strangers that were turned away."""
+        return 0 if self._entrance is None else self._entrance.refused
 
     # -- for groups ----------------------------------------------------------------------------------------------------
 
@@ -395,101 +383,27 @@ class ShmTransport(Transport):
             moved = group.advance() or moved
         return moved
 
-    # -- meeting -------------------------------------------------------------------------------------------------------
-
-    def _settle(self) -> None:
-        late = time.monotonic() > self._deadline
-        assert self._own is not None
-        for rank in list(self._unsettled):
-            peer = self._peers[rank]
-            if peer.link is None and not peer.unreachable:
-                self._push(peer)
-            if late and not peer.settled:
-                peer.unreachable = f"it has not shared its memory within {SETTLE_S} s"
-            if peer.settled:
-                self._unsettled.discard(rank)
-        if not self._unsettled and self._listener is not None and self._epoll is not None:
-            # nobody else is to come: nothing is left to find, and nothing to leak
-            self._epoll.unregister(self._listener.fileno())
-            self._listener.close()
-            self._listener = None
-            meeting.remove(self._path)
-            self._path = ""
-
-    def _push(self, peer: Peer) -> None:
-        assert self._own is not None
-        try:
-            link = meeting.dial(peer.path)
-        except BlockingIOError:
-            return
-        if link is None:
-            peer.unreachable = "nobody listens at the socket it has published"
-        elif self._sender.send(link, meeting.HELLO, (self._own.fd, self._bell), 0, self._own.size):
-            peer.link = link
-        else:
-            link.close()
+    # -- connections ---------------------------------------------------------------------------------------------------
 
     def _look(self) -> bool:
         """Look at the bell and the connections."""
         self._since_look = 0
         moved = False
         assert self._epoll is not None
+        assert self._entrance is not None
         for fd, _ in self._epoll.poll(0):
             if fd == self._bell:
                 os.eventfd_read(self._bell)
-            elif self._listener is not None and fd == self._listener.fileno():
-                self._accept()
-                moved = True
-            elif fd in self._strangers:
-                self._hear(fd)
-                moved = True
             elif fd in self._by_fd:
                 peer = self._by_fd[fd]
                 moved = peer.read_notes() or moved
                 if peer.died:
                     self._let_go(peer, fd)
-        if self._unsettled:
-            before = len(self._unsettled)
-            self._settle()
-            moved = moved or len(self._unsettled) != before
+            else:
+                moved = self._entrance.heard(fd, self._by_fd.__setitem__) or moved
+        if self._entrance.unsettled:
+            moved = self._entrance.settle() or moved
         return moved
-
-    def _accept(self) -> None:
-        assert self._listener is not None
-        assert self._epoll is not None
-        for _ in range(self._context.size + 8):
-            try:
-                made, _ = self._listener.accept()
-            except OSError:
-                return
-            made.setblocking(False)
-            if not meeting.same_user(made):
-                self.refused += 1
-                made.close()
-                continue
-            self._strangers[made.fileno()] = made
-            self._epoll.register(made.fileno(), select.EPOLLIN)
-            self._hear(made.fileno())
-
-    def _hear(self, fd: int) -> None:
-        """The first note of a connection: who it is."""
-        made = self._strangers[fd]
-        note = meeting.read(made)
-        if note is None:
-            return
-        del self._strangers[fd]
-        if isinstance(note, meeting.Note):
-            peer = self._peers.get(note.rank)
-            ours = note.attempt == self._context.attempt and note.session == self._session
-            if not ours or peer is None or note.kind != meeting.HELLO:
-                note.drop()
-            elif peer.meets(made, note, self._context.attempt):
-                self._by_fd[fd] = peer
-                return
-        self.refused += 1
-        assert self._epoll is not None
-        self._epoll.unregister(fd)
-        made.close()
 
     def _let_go(self, peer: Peer, fd: int) -> None:
         """A peer's connection has ended: its process is gone, or its transport closed."""

@@ -7,6 +7,7 @@ others gave or combined of the one before that. Its post says how far it is: num
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 DEPTH: Final = 4
 _GIVEN, _COMBINED, _TAKEN = 1, 2, 3
 _SMALLEST: Final = 64 << 10
+_LOOKS: Final = 32
+"""Looks in vain at a post, some 20 µs, before the processor is offered to others at each further one."""
 _COPIED: Final = 256 << 10
 """Bytes copied at a time while others are waited for."""
 _PIECES: Final = 4
@@ -67,10 +70,14 @@ def _room(group: ShmCollectives, itemsize: int) -> int:
 
 
 def _until(words: memoryview, posts: Sequence[int], value: int, idle: Iterator[None]) -> Iterator[None]:
-    """Wait until all these posts say so much."""
+    """Wait until all these posts say so much; leave the processor to others when that takes longer."""
+    looks = 0
     for post in posts:
         while words[post] < value:
             next(idle, None)
+            looks += 1
+            if looks > _LOOKS:
+                os.sched_yield()
             yield
 
 

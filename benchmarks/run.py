@@ -56,6 +56,8 @@ def measure(contestant: Contestant, *, size: str, workers: int, limit_s: float) 
         line = json.loads(said[1])
         result.update(ready_s=round(line["ready_s"], 4), job_s=round(line["job_s"], 4))
         problem = WORKLOADS[contestant.workload].check(line["answer"], size)
+        if isinstance(line["answer"], dict):
+            result.update({key: line["answer"][key] for key in ("figures", "pairs") if key in line["answer"]})
     return {**result, "ok": not problem, "problem": problem}
 
 

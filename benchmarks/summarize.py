@@ -1,4 +1,4 @@
-"""Write RESULTS.md from the result lines: per workload and size the last session, medians and paired ratios.
+"""Write RESULTS.md from the result lines: the last session of each workload, size and number of workers.
 
 python summarize.py [--results DIR] [--output FILE]
 """
@@ -27,6 +27,9 @@ of the ratios to the reference within each round. `ready` and `wall` are counted
 system that takes work and to the command's end; `job` lies between: from a started system to the answer, reading the
 input included. `memory` is the largest sum over all processes of the run, with shared pages counted once; a dash means
 that the run was too short to say.
+
+Workloads with cases (`collectives`, `keyed_partition`) show a figure for each: times, less is better, or records per
+second, more is better; every figure is the median over rounds of medians over many calls.
 """
 COLUMNS = ("system", "runs ok", "median", "min", "max", "ratio", "ready", "job", "wall", "CPU", "memory", "left")
 
@@ -101,6 +104,75 @@ def table(lines: Sequence[Line], workload: Workload) -> list[str]:
     return ["| " + " | ".join(cells) + " |" for cells in (COLUMNS, ["---"] * len(COLUMNS), *rows)]
 
 
+def shown(value: float, unit: str) -> str:
+    """A figure of a case: seconds in the unit that fits, others with three digits."""
+    if unit != "s":
+        return figure(value)
+    for scale, name in ((1.0, "s"), (1e-3, "ms")):
+        if value >= scale:
+            return figure(value / scale, f" {name}")
+    return figure(value * 1e6, " us")
+
+
+def case_table(lines: Sequence[Line], workload: Workload) -> list[str]:
+    """A row for each case, a column for each system: the median over rounds, and the median of the ratios within
+    rounds to the reference, which has the first column.
+    """
+    good = [line for line in lines if line["ok"]]
+    names = sorted({line["system"] for line in lines}, key=lambda name: (name != workload.reference, name))
+    rows = [("case", *(f"{name} (ratio)" if name != workload.reference else name for name in names))]
+    rows.append(tuple(["---"] * len(rows[0])))
+    for case in dict.fromkeys(case for line in good for case in line["figures"]):
+        per_case = [{**line, "case": line["figures"][case]} for line in good if case in line["figures"]]
+        compared = ratios(per_case, "case", workload.reference)
+        cells = [case]
+        for name in names:
+            value = median([line for line in per_case if line["system"] == name], "case")
+            cell = "-" if value is None else shown(value, workload.unit)
+            if name in compared and name != workload.reference:
+                cell += f" ({statistics.median(compared[name]):.2f})"
+            cells.append(cell)
+        rows.append(tuple(cells))
+    return ["| " + " | ".join(cells) + " |" for cells in rows]
+
+
+def pair_table(lines: Sequence[Line], workload: Workload) -> list[str]:
+    """A row for each contestant and case: Twister2, the hand-written loop, and their ratio in each round."""
+    rows = [("contestant", "case", "twister2", "by hand", "ratio"), ("---",) * 5]
+    good = [line for line in lines if line["ok"]]
+    for system in sorted({line["system"] for line in good}):
+        mine = [line["pairs"] for line in good if line["system"] == system]
+        for case in dict.fromkeys(case for pairs in mine for case in pairs):
+            both = [pairs[case] for pairs in mine if case in pairs]
+            ours, theirs = (statistics.median(column) for column in zip(*both, strict=True))
+            found = [one / other for one, other in both]
+            ratio = f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
+            rows.append((system, case, shown(ours, workload.unit), shown(theirs, workload.unit), ratio))
+    return ["| " + " | ".join(cells) + " |" for cells in rows]
+
+
+def tables(lines: Sequence[Line], workload: Workload) -> list[str]:
+    """What belongs to the workload: times and memory of its runs, or the figures of their cases."""
+    if not workload.unit:
+        return table(lines, workload)
+    failed = [f"{line['system']} failed in round {line['round']}" for line in lines if not line["ok"]]
+    found: list[str] = []
+    if any("figures" in line for line in lines):
+        found += case_table(lines, workload)
+    if any("pairs" in line for line in lines):
+        found += pair_table(lines, workload)
+    return [*found, *(["", f"Not counted: {', '.join(failed)}."] if failed else [])]
+
+
+def compared(workload: Workload, workers: int) -> str:
+    """What the section compares, in words."""
+    if not workload.unit:
+        metric = workload.metric.removesuffix("_s")
+        return f"Compared: `{metric}`, with {workers} workers; ratios to `{workload.reference}`."
+    unit = "median time of a call on the slowest rank" if workload.unit == "s" else workload.unit
+    return f"Compared: {unit}, with {workers} workers."
+
+
 def section(name: str, lines: Sequence[Line]) -> list[str]:
     """Heading, circumstances, table, and what each contestant is."""
     workload, first = WORKLOADS[name], lines[0]
@@ -113,13 +185,12 @@ def section(name: str, lines: Sequence[Line]) -> list[str]:
         for system, (text, versions) in sorted(about.items())
     ]
     return [
-        f"## {name}, size {first['size']}",
+        f"## {name}, size {first['size']}, {first['workers']} workers",
         "",
-        f"The workload: {workload.about}. Compared: `{workload.metric.removesuffix('_s')}`, with {first['workers']} "
-        f"workers; ratios to `{workload.reference}`. Session {first['session']}, {rounds} rounds; the machine was at "
-        f"most {busy:.0%} busy before a run. Machine: {machine}.",
+        f"The workload: {workload.about}. {compared(workload, first['workers'])} Session {first['session']}, {rounds} "
+        f"rounds; the machine was at most {busy:.0%} busy before a run. Machine: {machine}.",
         "",
-        *table(lines, workload),
+        *tables(lines, workload),
         "",
         *described,
         "",
@@ -137,8 +208,8 @@ def main() -> None:
         if not path.exists():
             continue
         lines = [json.loads(line) for line in path.read_text().splitlines()]
-        for size in sorted({line["size"] for line in lines}):
-            text += section(name, last_session(line for line in lines if line["size"] == size))
+        for kind in sorted({(line["size"], line["workers"]) for line in lines}):
+            text += section(name, last_session(line for line in lines if (line["size"], line["workers"]) == kind))
     args.output.write_text("\n".join(text))
 
 

@@ -1,12 +1,13 @@
 """Find the contestants, and say how each is started.
 
-A contestant is one script, ``workloads/<workload>/<system>.py``. A comment near its top describes it::
+A contestant is one script, ``workloads/<workload>/<system>.py``. Comments near its top describe it::
 
     # benchmark: venv=mpich launch=mpiexec packages=mpi4py,mpich
 
-``venv`` is the virtual environment it runs in, ``launch`` how (``python``, the default, ``mpiexec`` or ``submit``: by
-``twister2 submit``), ``packages`` the distributions whose versions are recorded. A script must not be named like a
-package that it imports.
+``venv`` is the virtual environment it runs in, ``launch`` how (``python``, the default, ``mpiexec``, ``mpiexec_open``:
+that of Open MPI, or ``submit``: by ``twister2 submit``), ``options`` what ``submit`` is given by ``-o``, separated by
+semicolons, ``packages`` the distributions whose versions are recorded. A script must not be named like a package that
+it imports.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Contestant:
     launch: str
     packages: tuple[str, ...]
     about: str
+    options: tuple[str, ...] = ()
 
     @property
     def workload(self) -> str:
@@ -57,10 +59,12 @@ class Contestant:
     def command(self, *, size: str, workers: int, spawned: float) -> list[str]:
         """The words to start it with; ``spawned`` is the present reading of the monotonic clock."""
         bin_, count = str(self._bin), str(workers)
+        options = [word for option in self.options for word in ("-o", option)]
         starts = {
             "python": [f"{bin_}/python"],
             "mpiexec": [f"{bin_}/mpiexec", "-n", count, f"{bin_}/python"],
-            "submit": [f"{bin_}/twister2", "submit", "standalone", "-o", f"job.workers={count}"],
+            "mpiexec_open": [f"{bin_}/mpiexec", "--oversubscribe", "-n", count, f"{bin_}/python"],
+            "submit": [f"{bin_}/twister2", "submit", "standalone", "-o", f"job.workers={count}", *options],
         }
         settings = {"size": size, "workers": workers, "data": DATA, "spawned": spawned}
         return [*starts[self.launch], str(self.script), *(f"{key}={value}" for key, value in settings.items())]
@@ -77,6 +81,8 @@ class Contestant:
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
             "SPARK_LOCAL_IP": "127.0.0.1",
+            **{f"{part}_ALLOW_RUN_AS_ROOT{more}": "1" for part in ("OMPI", "PRTE") for more in ("", "_CONFIRM")},
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
             "TWISTER2__JOB__STATE_DIR": str(_TEMPORARY / "bench-state"),
         }
 
@@ -97,17 +103,18 @@ class Contestant:
 def read(script: Path) -> Contestant:
     """The contestant of one script; raises ValueError when it does not describe itself."""
     text = script.read_text()
-    header = re.search(r"^# benchmark: (.*)$", text, re.MULTILINE)
+    header = re.findall(r"^# benchmark: (.*)$", text, re.MULTILINE)
     docstring = re.match(r'"""(.*?)(?:"""|\n)', text)
-    if header is None or docstring is None:
+    if not header or docstring is None:
         raise ValueError(f"{script.name}: wants a docstring and a line '# benchmark: venv=...'")
-    fields = dict(word.split("=", 1) for word in header[1].split())
+    fields = dict(word.split("=", 1) for line in header for word in line.split())
     return Contestant(
         script=script,
         venv=fields["venv"],
         launch=fields.get("launch", "python"),
         packages=tuple(name for name in fields.get("packages", "").split(",") if name),
         about=docstring[1],
+        options=tuple(option for option in fields.get("options", "").split(";") if option),
     )
 
 

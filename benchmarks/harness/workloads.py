@@ -16,7 +16,8 @@ _COORDINATE_TOLERANCE = 1e-6
 class Workload:
     """``metric`` names the field of a result that is compared, ``reference`` the system that ratios are taken to.
 
-    ``check(answer, size)`` says what is wrong with an answer; nothing when it is right.
+    ``check(answer, size)`` says what is wrong with an answer; nothing when it is right. Answers of workloads with a
+    ``unit`` carry their own figures, by case: ``figures``, or ``pairs`` of what two contestants of one process did.
     """
 
     about: str
@@ -24,6 +25,7 @@ class Workload:
     metric: str
     reference: str
     check: Callable[[Any, str], str]
+    unit: str = ""
 
 
 def _check_startup(answer: Any, size: str) -> str:
@@ -43,6 +45,10 @@ def _check_kmeans(answer: Any, size: str) -> str:
     rows = zip(answer, expected, strict=True)
     error = max(abs(x - y) for row, other in rows for x, y in zip(row, other, strict=True))
     return "" if error < _COORDINATE_TOLERANCE else f"a coordinate is wrong by {error:.2e}"
+
+
+def _check_right(answer: Any, size: str) -> str:
+    return "" if answer.get("right") is True else "a result is wrong"
 
 
 def _expected(workload: str, size: str) -> Any:
@@ -70,5 +76,29 @@ WORKLOADS: Final = {
         metric="job_s",
         reference="mpi4py_allreduce",
         check=_check_kmeans,
+    ),
+    "collectives": Workload(
+        about="allreduce, broadcast, allgather and alltoall of float64 arrays; sizes are what one rank gives in all",
+        inputs=(),
+        metric="job_s",
+        reference="mpi4py_mpich",
+        check=_check_right,
+        unit="s",
+    ),
+    "collectives_paired": Workload(
+        about="every collective of Harp and the raw call of the MPI library below it, in turns in the same processes",
+        inputs=(),
+        metric="job_s",
+        reference="harp_and_mpi4py",
+        check=_check_right,
+        unit="s",
+    ),
+    "keyed_partition": Workload(
+        about="records to the worker of their key, by the operator and by a hand-written loop in the same processes",
+        inputs=(),
+        metric="job_s",
+        reference="tuples",
+        check=_check_right,
+        unit="M records/s",
     ),
 }

@@ -64,5 +64,27 @@ def test_checks_refuse_wrong_answers(monkeypatch: Any) -> None:
         "kmeans": [[[0.0, 1.0], [2.0, 3.1]], [[0.0, 1.0]], [[0.0], [2.0]]],
     }
     for name, workload in WORKLOADS.items():
+        if workload.unit:
+            assert workload.check({"right": True}, "small") == ""
+            assert workload.check({"right": False}, "small")
+            continue
         assert workload.check(expected[name], "small") == ""
         assert all(workload.check(answer, "small") for answer in wrong[name])
+
+
+def test_cases_are_shown_with_ratios_to_the_reference_within_rounds() -> None:
+    workload = WORKLOADS["collectives"]
+    figures = [(workload.reference, 0, 1e-6), ("ours", 0, 2e-6), (workload.reference, 1, 4e-3), ("ours", 1, 2e-3)]
+    lines = [line(name, number, 1.0, figures={"allreduce 8 B": value}) for name, number, value in figures]
+    rows = summarize.case_table([*lines, line("broken", 0, 1.0, ok=False, figures={"allreduce 8 B": 1.0})], workload)
+    assert rows[0] == f"| case | {workload.reference} | broken (ratio) | ours (ratio) |"
+    assert rows[2] == "| allreduce 8 B | 2.00 ms | - | 1.00 ms (1.25) |"
+
+
+def test_pairs_are_shown_side_by_side() -> None:
+    lines = [line("tuples", number, 1.0, pairs={"(int, int)": pair}) for number, pair in enumerate([[3, 2], [2, 4]])]
+    row = summarize.pair_table(lines, WORKLOADS["keyed_partition"])[2]
+    assert row == "| tuples | (int, int) | 2.50 | 3.00 | 1.00 (0.50 to 1.50) |"
+    assert "Not counted: tuples failed in round 7." in summarize.tables(
+        [*lines, line("tuples", 7, 1.0, ok=False)], WORKLOADS["keyed_partition"]
+    )

@@ -1,4 +1,4 @@
-"""Twister2, operators: a part of the points on each worker, one allreduce per iteration over comm_tcp."""
+"""Twister2, operators: a part of the points on each worker, one allreduce per iteration."""
 
 # benchmark: venv=twister2 launch=submit packages=twister2-core,numpy
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import attrs
 import numpy as np
@@ -397,3 +398,16 @@ def test_groups_that_nobody_uses_are_dropped():
         return len(env.network._collectives)
 
     assert max(LocalCluster(2, NativeLoopback).run(main)) < 10
+
+
+@pytest.mark.parametrize("operation", ["allreduce", "reduce", "scan"])
+def test_arrays_of_another_shape_are_not_combined_though_of_equal_size(operation: str) -> None:
+    def program(env: Any) -> None:
+        array = np.ones((2, 3) if env.worker_id else (3, 2))
+        receive = np.empty_like(array) if operation != "reduce" or env.worker_id == 0 else None
+        env.network.collectives().run(Call(operation), array, receive)
+
+    with pytest.raises(StepMismatchError, match="different things") as caught:
+        LocalCluster(2).run(program)
+    assert "2x3" in caught.value.why
+    assert "3x2" in caught.value.why

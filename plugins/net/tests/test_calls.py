@@ -41,8 +41,8 @@ def test_values_of_all_kinds(n):
         assert net.reduce_scatter(env, [me * rank for rank in range(n)]) == me * total
         rows = net.reduce_scatter(env, numpy.arange(2.0 * n).reshape(2 * n, 1) + me)
         assert rows.tolist() == [[2.0 * me * n + total], [(2.0 * me + 1) * n + total]]
-        assert net.all_to_all(env, [(me, rank) for rank in range(n)]) == [(rank, me) for rank in range(n)]
-        assert net.all_to_all(env, numpy.arange(n) + 100 * me).tolist() == [100 * rank + me for rank in range(n)]
+        assert net.alltoall(env, [(me, rank) for rank in range(n)]) == [(rank, me) for rank in range(n)]
+        assert net.alltoall(env, numpy.arange(n) + 100 * me).tolist() == [100 * rank + me for rank in range(n)]
         strided = numpy.arange(8.0)[::2]
         assert net.allreduce(env, strided).tolist() == (strided * n).tolist()
         assert net.reduce(env, numpy.ones(3), root=n - 1) is None or me == n - 1
@@ -115,11 +115,11 @@ def test_exchanges():
     [
         (lambda env: net.allreduce(env, 1, "summ"), OperatorError, "summ"),
         (lambda env: net.allreduce(env, 1, algorithm="fast"), OperatorError, "fast"),
-        (lambda env: net.allreduce(env, numpy.zeros(2 + env.worker_id)), StepMismatchError, "n=3"),
+        (lambda env: net.allreduce(env, numpy.zeros(2 + env.worker_id)), StepMismatchError, "shape=3"),
         (lambda env: net.allreduce(env, "x" if env.worker_id else 1), OperatorError, "sum"),
         (lambda env: net.allreduce(env, 1, lambda a, b: a / 0), UserCodeError, "ZeroDivisionError"),
-        (lambda env: net.all_to_all(env, numpy.zeros(3)), OperatorError, "3 rows"),
-        (lambda env: net.all_to_all(env, [1]), OperatorError, "one value for each"),
+        (lambda env: net.alltoall(env, numpy.zeros(3)), OperatorError, "3 rows"),
+        (lambda env: net.alltoall(env, [1]), OperatorError, "one value for each"),
         (lambda env: net.barrier(env, f"b{env.worker_id}"), StepMismatchError, "b1"),
         (lambda env: net.broadcast(env, 1, root=9), OperatorError, "root 9"),
         (lambda env: net.allreduce(env, 1, "sum" if env.worker_id else "max"), StepMismatchError, "max"),

@@ -7,7 +7,7 @@ from twister2_testkit.ops import OperatorSuite, OpsCapabilities
 ALL = OpsCapabilities(
     direct=True, partition=True, keyed_partition=True, keyed_reduce=True, count_by_value=True, reduce=True,
     allreduce=True, gather=True, broadcast=True, barrier=True, arrays=True, arrow=True, ranges=True,
-    pipe=True, allgather=True, union=True, reduce_scatter=True, all_to_all=True, streams=True,
+    pipe=True, allgather=True, union=True, reduce_scatter=True, alltoall=True, streams=True,
     keyed_gather=True, join=True, spills=True,
 )  # fmt: skip
 

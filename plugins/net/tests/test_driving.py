@@ -40,7 +40,7 @@ def test_keyed_reduce_on_a_stream_step_by_step():
 
 def test_drive_and_use_again():
     def main(env):
-        with net.operator(env, "all_to_all", sources=[0, 1, 2], targets=[2, 1, 0], mode="stream") as op:
+        with net.operator(env, "alltoall", sources=[0, 1, 2], targets=[2, 1, 0], mode="stream") as op:
             runs = []
             for number in range(3):
                 if number:

@@ -43,7 +43,7 @@ class OpsCapabilities(Capabilities):
     allgather: bool = False
     union: bool = False
     reduce_scatter: bool = False
-    all_to_all: bool = False
+    alltoall: bool = False
     keyed_gather: bool = False
     join: bool = False
     streams: bool = False

@@ -85,7 +85,7 @@ class PressureChecks(StreamChecks):
             if shape.name in {one.name for one in PASSING}:
                 copies = shape.copies
                 total = sum(sum(records for records in got.values()) for got, _ in results)
-                per_batch = len(_batch(shape, 0)) if shape.name != "all_to_all" else _RECORDS
+                per_batch = len(_batch(shape, 0)) if shape.name != "alltoall" else _RECORDS
                 assert total == _MANY * per_batch * copies * len(shape.sources), f"{shape}: records were lost"
 
     def _clog(self, shape: Shape, awake: threading.Event) -> list[tuple[dict[int, int], int]]:
@@ -201,7 +201,7 @@ def _local(shape: Shape, env: LocalEnv) -> list[int]:
 
 def _batch(shape: Shape, count: int) -> list[Any]:
     """A batch of many records."""
-    if shape.name == "all_to_all":
+    if shape.name == "alltoall":
         n = len(shape.targets)
         return [[count] * (_RECORDS // n + (target < _RECORDS % n)) for target in range(n)]
     if shape.name == "keyed_partition":

@@ -48,7 +48,7 @@ PASSING = (
     Shape("allgather", (0, 2, 2), (1, 0, 3), copies=3),
     Shape("broadcast", (1,), (0, 1, 3, 3), copies=4),
     Shape("union", (0, 1, 2, 0), (1, 2), inputs=(2, 2)),
-    Shape("all_to_all", (0, 1, 1, 2), (2, 0, 1)),
+    Shape("alltoall", (0, 1, 1, 2), (2, 0, 1)),
 )
 """Operators that pass records on, sources and targets on some of four workers."""
 
@@ -66,7 +66,7 @@ def shaped(shape: Shape, record: Any, number: int) -> list[Any]:
     """A batch with one record, as the operator takes it."""
     if shape.name in ("keyed_partition", "keyed_reduce"):
         return [(number % 5, record)]
-    if shape.name == "all_to_all":
+    if shape.name == "alltoall":
         return [[record] if target == number % len(shape.targets) else [] for target in range(len(shape.targets))]
     if shape.name == "reduce_scatter":
         return [record * (target + 1) for target in range(len(shape.targets))]
@@ -129,7 +129,7 @@ class StreamChecks(OperatorChecks):
             for feed in feeds
             for batch in feed
             if not isinstance(batch, Mark)
-            for record in (_parts(batch) if shape.name == "all_to_all" else batch)
+            for record in (_parts(batch) if shape.name == "alltoall" else batch)
         )
         for received in self.stream(shape, feeds, runs=2):
             seen: Counter[Any] = Counter()

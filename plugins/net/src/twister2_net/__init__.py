@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from twister2_net.calls import all_to_all as all_to_all
+    from twister2_net.calls import alltoall as alltoall
     from twister2_net.calls import allgather as allgather
     from twister2_net.calls import allreduce as allreduce
     from twister2_net.calls import barrier as barrier
@@ -37,7 +37,7 @@ _HOMES = {
     "Mark": "driving",
     "NetOperator": "driving",
     "operator": "driving",
-    "all_to_all": "calls",
+    "alltoall": "calls",
     "allgather": "calls",
     "allreduce": "calls",
     "barrier": "calls",
@@ -57,7 +57,7 @@ _HOMES = {
 __all__ = [
     "Mark",
     "NetOperator",
-    "all_to_all",
+    "alltoall",
     "allgather",
     "allreduce",
     "barrier",

@@ -1,6 +1,6 @@
 """Collectives for worker programs: one call, one numbered step, on numbers, arrays and any other object.
 
-Reductions, ``scan``, ``reduce_scatter`` and ``all_to_all`` of numpy arrays go over ``env.network.collectives``, which
+Reductions, ``scan``, ``reduce_scatter`` and ``alltoall`` of numpy arrays go over ``env.network.collectives``, which
 uses what the transport has of its own; everything else goes by messages, and arrays travel as their memory. What was
 given may be changed again once the call has returned. Arrays that come from another worker are read-only (they lie in
 the transport's buffer); the result of a reduction is new and writable.
@@ -89,19 +89,19 @@ def reduce_scatter(
     return receive
 
 
-def all_to_all(env: WorkerEnvironment, parts: Any, *, group: Group | None = None, algorithm: str = "") -> Any:
+def alltoall(env: WorkerEnvironment, parts: Any, *, group: Group | None = None, algorithm: str = "") -> Any:
     """Part i of everybody's ``parts`` to rank i; what came, by rank of the sender.
 
     :param parts: a list of one value per member (of any form and size), or an array whose first axis is a multiple of
         the number of members: an array of the same shape comes back.
     """
-    members = _members(env, group, "all_to_all")
+    members = _members(env, group, "alltoall")
     call = _make("alltoall", "sum", 0, algorithm)
     if not _is_buffer(parts):
         return members.run_objects(call, parts)
     import numpy
 
-    _part(members, "all_to_all", parts)
+    _part(members, "alltoall", parts)
     receive = numpy.empty(parts.shape, parts.dtype)
     members.run(call, numpy.ascontiguousarray(parts), receive)
     return receive

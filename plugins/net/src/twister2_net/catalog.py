@@ -245,7 +245,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
     ),
     (
         OperatorInfo(
-            "all_to_all", "batches of one part per target: part i to target i, as a batch", "many_to_many", _BOTH
+            "alltoall", "batches of one part per target: part i to target i, as a batch", "many_to_many", _BOTH
         ),
         AllToAll,
     ),

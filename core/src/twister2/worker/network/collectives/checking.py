@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from twister2.worker.network.collectives.ops import Combine
 
 REDUCTIONS = frozenset({"reduce", "allreduce", "scan", "exscan", "reduce_scatter"})
+_SHAPED = REDUCTIONS - {"reduce_scatter"}
+"""Operations that combine element by element: arrays of another shape are another thing, though of equal size."""
 _ROOTED = frozenset({"broadcast", "reduce", "gather", "scatter"})
 _IN_PLACE = frozenset({"allreduce", "scan", "exscan"})
 _LINES = 1000
@@ -34,6 +36,7 @@ class Plan:
 
     :ivar dtype: of the buffers, None for a barrier. :ivar nbytes: bytes of one member's part, -1 where they differ.
     :ivar equal: no counts were given. :ivar whole: the op is a function: arrays are combined as a whole, by rank.
+    :ivar dims: shape of the arrays where all members must give the same, else None.
     :ivar shape: text of what must be equal on all members; with the operation it makes the fingerprint.
     :ivar algorithm: name of the algorithm by messages. :ivar road: :data:`NATIVE`, :data:`HOSTS` or :data:`MESSAGES`.
     :ivar native: where the native road leads.
@@ -44,6 +47,7 @@ class Plan:
         "algorithm",
         "call",
         "combine",
+        "dims",
         "dtype",
         "equal",
         "n_receive",
@@ -57,6 +61,7 @@ class Plan:
 
     call: Call
     dtype: Any
+    dims: tuple[int, ...] | None
     n_send: int
     n_receive: int
     nbytes: int
@@ -79,6 +84,8 @@ class Plan:
                 if self.n_send != NONE:
                     return False
             elif send.size != self.n_send or send.dtype is not self.dtype or not send.flags.c_contiguous:
+                return False
+            if self.dims is not None and (receive if send is None else send).shape != self.dims:
                 return False
             if receive is None:
                 return self.n_receive == NONE
@@ -132,6 +139,8 @@ def make_plan(call: Call, send: Any, receive: Any, rank: int, size: int) -> Plan
         )
     plan.n_send = NONE if send is None else send.size
     plan.n_receive = NONE if receive is None else receive.size
+    given = receive if send is None else send
+    plan.dims = given.shape if operation in _SHAPED else None
     _check_sizes(plan, rank, size, at_root)
     plan.whole = operation in REDUCTIONS and not isinstance(call.op, str)
     plan.combine = combiner(call.op, plan.dtype) if operation in REDUCTIONS else None
@@ -238,6 +247,8 @@ def _check_sizes(plan: Plan, rank: int, size: int, at_root: bool) -> None:
     if check is not None:
         agreed = check(call, n, m, rank, size, at_root) or agreed
     part = n // size if operation == "alltoall" else here
+    if plan.dims is not None:
+        agreed = f"shape={'x'.join(map(str, plan.dims)) or 'scalar'}"
     plan.nbytes = -1 if not plan.equal else 0 if plan.dtype is None else part * plan.dtype.itemsize
     plan.shape = _shape(plan, agreed)
 

@@ -12,6 +12,7 @@ import tempfile
 from twister2.spec.errors import NetworkError
 
 PAGE = mmap.PAGESIZE
+_HUGE = 4 << 20
 _UNIT = 1 << 20
 """Memory is got from the system in pieces of this size."""
 
@@ -36,7 +37,7 @@ class Segment:
                     fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
             if backed:
                 self.back(0, self.size)
-            self.map = mmap.mmap(self.fd, self.size)
+            self.map = map_shared(self.fd, self.size)
         except OSError as error:
             os.close(self.fd)
             raise out_of_memory(size, error) from error
@@ -83,9 +84,21 @@ def attach(fd: int, size: int) -> mmap.mmap:
     try:
         if os.fstat(fd).st_size < size:
             raise OSError(errno.EINVAL, "the segment is smaller than its owner says")
-        return mmap.mmap(fd, size)
+        return map_shared(fd, size)
     finally:
         os.close(fd)
+
+
+def map_shared(fd: int, size: int) -> mmap.mmap:
+    """Map a segment, with huge pages where the system gives them to shared memory.
+
+    :raises OSError: too little address space.
+    """
+    made = mmap.mmap(fd, size)
+    if size >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):
+            made.madvise(mmap.MADV_HUGEPAGE)
+    return made
 
 
 def out_of_memory(size: int, error: OSError) -> NetworkError:

@@ -391,7 +391,8 @@ def _broadcast(group: ShmCollectives, call: Call) -> Steps:
 
             return None, None, take_there
 
-        group.offer(number, whole if rank == root else None)
+        # two members are faster when both of them copy, through the cache, than when one reads where the other's lies
+        group.offer(number, whole if rank == root and group.size > 2 else None)
         phases = (give, None, None) if rank == root else (None, None, take)
         return pipeline(group, number, -(-total // length), phases, (root,), range(group.size), None, direct)
 

@@ -14,9 +14,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from twister2_net.calls import alltoall as alltoall
     from twister2_net.calls import allgather as allgather
     from twister2_net.calls import allreduce as allreduce
+    from twister2_net.calls import alltoall as alltoall
     from twister2_net.calls import barrier as barrier
     from twister2_net.calls import broadcast as broadcast
     from twister2_net.calls import gather as gather
@@ -57,9 +57,9 @@ _HOMES = {
 __all__ = [
     "Mark",
     "NetOperator",
-    "alltoall",
     "allgather",
     "allreduce",
+    "alltoall",
     "barrier",
     "broadcast",
     "count_by_value",

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import fnmatch
+import os
+import pathlib
+import random
+import time
+
 import pytest
 
+from twister2_comm_mpi.plugin import FACTS
 from twister2_testkit.comm_mpiexec import LIBRARY
 from twister2_testkit.jobs import Jobs
 
@@ -176,3 +184,58 @@ def test_a_library_that_does_not_speak_the_supervisors_pmi_is_an_error(jobs):
     assert done.code != 0
     assert "the MPI world has 1 process, the job has 2 workers" in done.err
     assert "--mpi" in done.err
+
+
+DIES_AT_RANDOM = """
+    import subprocess, sys
+
+    def main(env):
+        if env.worker_id == int(env.args[0]):
+            # another process, as the call holds the interpreter's lock
+            subprocess.Popen(["sh", "-c", f"sleep {env.args[1]}; kill -9 $PPID"])
+        env.network
+        env.barrier()
+        subprocess.run(["sleep", "1"])
+"""
+GOES_ON = """
+    import numpy as np
+    from twister2.spec.collectives import Call
+
+    def main(env):
+        into = np.empty(1)
+        for _ in range(200):
+            env.network.collectives().run(Call("allreduce"), np.ones(1), into)
+        print(into[0], flush=True)
+"""
+
+
+def _segments():
+    return {name for name in os.listdir("/dev/shm") if any(fnmatch.fnmatchcase(name, one) for one in FACTS.segments)}
+
+
+@pytest.mark.faults
+def test_a_rank_killed_while_the_world_forms_leaves_no_segment_and_takes_nobody_elses(jobs, tmp_path):
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    dies, goes_on = jobs.program(DIES_AT_RANDOM, "dies.py"), jobs.program(GOES_ON, "goes_on.py")
+    mine = f"mpich_shm_0_test_{os.getpid()}"  # made before, by nobody's job: stays
+    path = pathlib.Path("/dev/shm", mine)
+    path.write_bytes(b"kept")
+    time.sleep(1.1)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            for _ in range(6):
+                args = [str(chance.randrange(2)), f"{chance.uniform(0.0, 0.3):.3f}"]
+                dying = pool.submit(jobs.submit, dies, *QUICK, "-o", "job.attempts=1", workers=2, args=args)
+                other = pool.submit(jobs.submit, goes_on, *QUICK, workers=2)
+                assert dying.result().code != 0, args
+                assert other.result().code == 0, other.result().err
+                assert other.result().out.split() == ["2.0", "2.0"]
+        assert path.exists()
+    finally:
+        path.unlink(missing_ok=True)
+    deadline = time.monotonic() + 10  # other tests on this machine have worlds too, which are forming
+    while _segments() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _segments()

@@ -122,6 +122,7 @@ def prepare(
         shares_state=in_client or "state" in offers.shared_files,
         world=fits.world,
         serve_pmi=fits.supervisors_serve,
+        segments=tuple(pattern for name in fits.transports for pattern in transports[name].segments),
     )
     slot_source = cast("ResourceManagerSpec", host.load("rm", job.rm).plugin).slot_source
     allocation = Allocation(

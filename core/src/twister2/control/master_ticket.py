@@ -23,6 +23,7 @@ class MasterTicket:
     :ivar shares_state: ``folder`` and the state folder around it are the client's; else the master keeps files of its
         own.
     :ivar world: process world to start; :ivar serve_pmi: the supervisors serve PMI-1 instead.
+    :ivar segments: what the transports may leave in shared memory (:mod:`twister2.worker.segments`).
     """
 
     job_id: str
@@ -44,6 +45,7 @@ class MasterTicket:
     shares_state: bool = True
     world: str | None = None
     serve_pmi: bool = False
+    segments: tuple[str, ...] = ()
     handle: dict[str, Any] | None = None
 
     def encode(self) -> bytes:
@@ -52,4 +54,4 @@ class MasterTicket:
     @classmethod
     def decode(cls, data: bytes) -> MasterTicket:
         values = json.loads(data)
-        return cls(**{**values, "listen": tuple(values["listen"])})
+        return cls(**{**values, "listen": tuple(values["listen"]), "segments": tuple(values["segments"])})

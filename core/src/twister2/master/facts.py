@@ -29,6 +29,7 @@ class JobFacts:
     state_root: str = ""
     state_shared: bool = True
     serve_pmi: bool = False
+    segments: tuple[str, ...] = ()
     fresh_world: bool = False
 
     @classmethod
@@ -44,6 +45,7 @@ class JobFacts:
             state_root=state_root,
             state_shared=state_shared,
             serve_pmi=ticket.serve_pmi,
+            segments=ticket.segments,
             fresh_world=ticket.world is not None,
         )
 

@@ -55,6 +55,7 @@ def welcome(facts: JobFacts, slot: Slot, attempt: int, package: bytes) -> tuple[
         "package": digest(package),
         "package_size": len(package),
         "pmi": facts.serve_pmi,
+        "segments": facts.segments,
         "cpus": group_of(facts, slot.number).cpus,
         "heartbeat_s": config.heartbeat_s,
         "master_lost_s": config.master_lost_s,

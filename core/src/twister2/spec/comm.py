@@ -71,6 +71,8 @@ class TransportFacts:
     :ivar native: operations of :data:`twister2.spec.collectives.OPERATIONS` that :meth:`Transport.native` offers.
     :ivar copies_on_send: frames may be changed by the caller as soon as ``isend`` returns.
     :ivar max_message: largest message in bytes, 0 for unlimited.
+    :ivar segments: patterns (as of :mod:`fnmatch`) of the names in ``/dev/shm`` that a killed process may leave behind;
+        what no process uses any more is removed by the supervisors.
     """
 
     worlds: tuple[str, ...] = ()
@@ -82,6 +84,7 @@ class TransportFacts:
     native: frozenset[str] = frozenset()
     copies_on_send: bool = False
     max_message: int = 0
+    segments: tuple[str, ...] = ()
 
 
 class Send(ABC):

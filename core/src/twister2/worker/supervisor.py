@@ -26,6 +26,7 @@ from twister2.spec.errors import MasterLostError, PackageError, Twister2Error
 from twister2.worker.facts import worker_facts
 from twister2.worker.forkserver import ForkServer
 from twister2.worker.processes import adopt_orphans, end_leftovers, reap, resident_bytes
+from twister2.worker.segments import Segments
 from twister2.worker.userprocess import UserProcess
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Supervisor:
         self._welcome: dict[str, Any] = {}
         self._curve = ("", "")
         self._pmi: PmiService | None = None
+        self._segments: Segments | None = None
         self._stop = self._ending = False
         self._early: list[Message] = []
         """What the master said while the package was fetched: the start, if this was the last worker to join."""
@@ -91,6 +93,8 @@ class Supervisor:
     def _begin_attempt(self, blobs: tuple[bytes, ...]) -> None:
         """Fetch and unpack the package and have the user process forked."""
         welcome = self._welcome
+        if self._segments is None:
+            self._segments = Segments(welcome["segments"])
         runtime = runtime_folder(welcome["job_id"])
         self._folder = runtime / f"s{self.slot}"
         package = self._folder / f"package-{welcome['package'][:12]}"
@@ -260,6 +264,7 @@ class Supervisor:
     def _user_ended(self, user: UserProcess, code: int) -> None:
         """Everything the user process wrote is read; what it left behind is ended; the master hears how it ended."""
         user.end_leftovers()
+        self._sweep()
         self._read(user, to_the_end=True)
         body = {
             "code": code,
@@ -281,6 +286,7 @@ class Supervisor:
             self._user.end()
             self._user.close()
             self._user = None
+            self._sweep()
         shutil.rmtree(self._folder / "volatile", ignore_errors=True)
         self._welcome = welcome
         self._begin_attempt(blobs)
@@ -296,6 +302,11 @@ class Supervisor:
                 "memory": resident_bytes(user.pid) if user.pid else 0,
             }
         self._send("beat", body)
+
+    def _sweep(self) -> None:
+        """Nothing of this worker runs any more: remove what transports left in shared memory."""
+        if self._segments is not None:
+            self._segments.sweep()
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
@@ -314,6 +325,7 @@ class Supervisor:
             self._user.end(grace_s=1.0)
         # The fork server too: a request that it has not come to yet must not be granted when the folder has gone.
         end_leftovers(os.getpid(), keep=set(), below_kept=True, grace_s=0.0)
+        self._sweep()
         shutil.rmtree(self._folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             self._folder.parent.rmdir()

@@ -16,7 +16,11 @@ from .config import MpiConfig
 if TYPE_CHECKING:
     from twister2.spec.comm import Transport, TransportContext
 
-FACTS = TransportFacts(worlds=("pmi1", "pmi2", "pmix", "mpiexec"), native=frozenset(OPERATIONS))
+FACTS = TransportFacts(
+    worlds=("pmi1", "pmi2", "pmix", "mpiexec"),
+    native=frozenset(OPERATIONS),
+    segments=("mpich_*", "ucx_shm_posix_*", "vader_segment.*", "sm_segment.*", "psm2_shm.*", "efa_shm_*"),
+)
 
 REMEDY = 'pip install "twister2-comm-mpi[mpich]", or load the module of your system\'s MPI'
 PROBE_TIMEOUT_S = 10

@@ -21,6 +21,8 @@ COLOURS = (
 """Told apart by most people who see colours differently; the markers differ too."""
 MARKERS = "osD^vP*X<>h"
 INK = "#333333"
+SHORT_AXIS = 1000.0
+"""Ratio of the ends of an axis up to which there is room for more labels."""
 
 
 def plot(results: Results, path: pathlib.Path) -> None:
@@ -117,7 +119,17 @@ def _lines(axes: Axes, rows: dict[str, list[Row]], field: str, *, band: bool = F
             axes.fill_between(
                 x, [row["min_s"] for row in of], [row["p99_s"] for row in of], color=colour, alpha=0.15, linewidth=0
             )
+    _ticks(axes)
     _legend(axes, beside=beside)
+
+
+def _ticks(axes: Axes) -> None:
+    """Labels at 1, 2 and 5 where the axis is short, else at powers of ten; none between them."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < SHORT_AXIS else (1.0,)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _legend(axes: Axes, *, beside: bool) -> None:

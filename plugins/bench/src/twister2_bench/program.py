@@ -109,7 +109,8 @@ class Cell:
                 self.receive = empty(n * size)
         elif operation == "reduce_scatter":
             counts = tuple((n + size - 1 - other) // size for other in range(size))
-            self.call = Call(operation, receive_counts=counts)
+            # parts of one size need no counts, and may go a faster way
+            self.call = Call(operation, receive_counts=counts if n % size else None)
             begin = sum(counts[:rank])
             self.wanted, self.receive = everybody[begin : begin + counts[rank]], empty(counts[rank])
         elif operation in ("scan", "exscan"):

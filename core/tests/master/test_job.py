@@ -18,6 +18,7 @@ from twister2.master.calls import CallThread
 from twister2.master.facts import JobFacts
 from twister2.master.job import Job
 from twister2.master.journal import Journal
+from twister2.master.status import job_status
 from twister2.spec.errors import StateError, UserCodeError
 from twister2.spec.rm import JobState, JobStatus, ResourceGroup
 from twister2.spec.state import StateStore
@@ -199,6 +200,34 @@ def test_a_late_beat_of_an_ended_worker_does_not_wipe_its_steps(world: World) ->
     assert not world.heard("abort")
 
 
+def test_the_status_says_who_has_not_entered_the_step_that_others_wait_in(tmp_path: Path) -> None:
+    world = World(tmp_path, 4)
+    world.join_all()
+
+    def beat(worker: int, group: int, step: int, inside: bool) -> None:
+        steps = [[group, step, inside, "allreduce", "sum", "p.py:3", 2, 2]]
+        text = f"allreduce, step {step}: for the other members" if inside else ""
+        world.say(f"w{worker}", "beat", attempt=1, steps=steps, waits_for=text, memory=0)
+
+    def waits() -> list[str]:
+        return [worker["waits_for"] for worker in job_status(world.job)["workers"]]
+
+    for worker, (step, inside) in enumerate([(12, True), (10, False), (12, True), (8, False)]):
+        beat(worker, 0, step, inside)
+    assert waits() == ["allreduce, step 12: for workers 1, 3", "", "allreduce, step 12: for workers 1, 3", ""]
+    beat(1, 0, 12, True)
+    assert waits()[:3] == ["allreduce, step 12: for worker 3"] * 3
+    beat(3, 0, 12, True)  # all are in it: the boards cannot tell more
+    assert waits() == ["allreduce, step 12: for the other members"] * 4
+    for worker in range(4):
+        beat(worker, 0, 12, False)
+    world.say("w2", "group", attempt=1, number=5, members=[2, 3])
+    beat(2, 5, 4, True)
+    assert waits() == ["", "", "allreduce, step 4: for worker 3", ""]
+    world.calls.close()
+    world.journal.close()
+
+
 def test_a_worker_that_waits_for_one_that_has_returned(world: World) -> None:
     world.join_all()
     world.ended("w1")
@@ -375,7 +404,7 @@ def test_groups_that_were_made_long_ago_are_forgotten_unless_somebody_is_in_them
     world.say("w0", "beat", **inside)
     for number in range(2, 15_000):
         world.say("w0", "group", attempt=1, number=number, members=[0, 1])
-    assert len(world.job._groups) <= 10_000
+    assert len(world.job.groups) <= 10_000
     world.ended("w1")
     assert world.heard("abort") == ["w0"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import fnmatch
+import json
 import os
 import pathlib
 import random
@@ -14,6 +15,7 @@ import pytest
 from twister2_comm_mpi.plugin import FACTS
 from twister2_testkit.comm_mpiexec import LIBRARY
 from twister2_testkit.jobs import Jobs
+from twister2_testkit.processes import wait_until
 
 pytestmark = [pytest.mark.needs_mpi, pytest.mark.timeout(90)]
 
@@ -87,6 +89,40 @@ def test_a_killed_rank_is_replaced_with_a_world_that_is_formed_anew(jobs, road, 
     assert sorted(line for line in done.out.splitlines() if line[0] == "2") == [
         f"2 {rank} {right}" for rank in range(3)
     ]
+
+
+def test_the_status_names_the_workers_that_have_not_come_to_a_native_call(jobs):
+    program = jobs.program("""
+        import os, time
+        import numpy as np
+        from twister2.spec.collectives import Call
+
+        def main(env):
+            ours, into, call = env.network.collectives(), np.empty(1), Call("allreduce")
+            for turn in range(10):
+                while turn == 9 and env.worker_id in (1, 3) and not os.path.exists(env.args[0]):
+                    time.sleep(0.01)
+                ours.run(call, np.ones(1), into)
+            print(into[0], flush=True)
+    """)
+    go = jobs.folder / "go"
+    client = jobs.start("submit", "standalone", "-n", "4", *QUICK, program, go)
+
+    def waits():
+        asked = jobs.cli("status", "last", "--json")
+        workers = json.loads(asked.out).get("workers", ()) if asked.code == 0 else ()
+        return [worker["waits_for"] for worker in workers]
+
+    wait_until(lambda: any("for workers 1, 3" in text for text in waits()), 30, lambda: f"status: {waits()}")
+    told = waits()
+    assert told[0].startswith("allreduce, step "), told
+    assert told == [told[0], "", told[0], ""]
+    shown = jobs.cli("status", "last").out
+    assert "for workers 1, 3" in shown, shown
+    go.touch()
+    done = client.finish()
+    assert done.code == 0, done.err
+    assert done.out.split() == ["4.0"] * 4
 
 
 ODD = {

@@ -76,7 +76,7 @@ class Job:
         self._by_peer: dict[bytes, Slot] = {}
         self.clients = Clients(facts.client_key, post)
         self._exchanges = exchanges = Exchanges(self.slots, post)
-        self._groups = Groups()
+        self.groups = Groups()
         self._cause: Twister2Error | None = None
         self._started = self._someone_runs = False
         self.begun = time.monotonic()
@@ -200,12 +200,12 @@ class Job:
 
     def _check_steps(self) -> None:
         if self._started and self._cause is None:
-            error = find_mismatch(self.slots, self._groups)
+            error = find_mismatch(self.slots, self.groups)
             if error is not None:
                 self._abort(error)
 
     def _on_group(self, slot: Slot, message: Message) -> None:
-        self._groups.add(message.body["number"], frozenset(message.body["members"]), self.slots)
+        self.groups.add(message.body["number"], frozenset(message.body["members"]), self.slots)
 
     def _on_failed(self, slot: Slot, message: Message) -> None:
         if self.state.final:
@@ -351,7 +351,7 @@ class Job:
         self.join_key = new_key()
         self._cause, self._suspicion, self._started, self.results = None, None, False, {}
         self._exchanges.reset()
-        self._groups = Groups()
+        self.groups = Groups()
         self._waiting_since = time.monotonic()
         why = cause.what if cause else ""
         self._set_state(JobState.RESTARTING, f"attempt {self.attempt} of {self.facts.config.attempts}: {why}")

@@ -5,9 +5,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from twister2.master.steps import not_in_step
+from twister2.worker.board import OTHERS
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twister2.master.job import Job
     from twister2.master.slots import Slot
+    from twister2.master.steps import Groups
 
 
 def job_status(job: Job) -> dict[str, Any]:
@@ -18,18 +24,32 @@ def job_status(job: Job) -> dict[str, Any]:
         "attempt": job.attempt,
         "seconds": round(time.monotonic() - job.begun, 3),
         "checkpoint": job.checkpoints.latest,
-        "workers": [worker_status(slot) for slot in job.slots],
+        "workers": [worker_status(slot, job.slots, job.groups) for slot in job.slots],
     }
 
 
-def worker_status(slot: Slot) -> dict[str, Any]:
-    """One worker: what it does, what it waits for, how long it has been silent."""
+def worker_status(slot: Slot, slots: Sequence[Slot], groups: Groups) -> dict[str, Any]:
+    """One worker: what it does, what it waits for, how long it has been silent.
+
+    :param slots, groups: of the job, whose boards tell for whom a worker waits.
+    """
     return {
         "worker": slot.number,
         "phase": slot.phase,
         "host": slot.facts.get("node", {}).get("host", ""),
         "step": list(slot.current() or ()),
-        "waits_for": slot.waits_for,
+        "waits_for": _waits_for(slot, slots, groups),
         "memory": slot.memory,
         "silent_s": round(time.monotonic() - slot.heard, 1) if slot.heard else None,
     }
+
+
+def _waits_for(slot: Slot, slots: Sequence[Slot], groups: Groups) -> str:
+    """What a worker says that it waits for; who has not come yet where it cannot know itself."""
+    begin, unknown, end = slot.waits_for.partition(OTHERS)
+    if unknown:
+        for note in slot.inside():
+            missing = not_in_step(slots, groups, note) if begin.startswith(f"{note.kind}, step {note.last}:") else []
+            if missing:
+                return f"{begin}for worker{'s' * (len(missing) > 1)} {', '.join(map(str, missing))}{end}"
+    return slot.waits_for

@@ -44,6 +44,12 @@ class Groups:
         return len(self._members)
 
 
+def not_in_step(slots: Sequence[Slot], groups: Groups, note: Note) -> list[int]:
+    """Members of a group that have not entered the step that a worker is in; worker id = slot number."""
+    members = groups.of(note.group) if note.group else range(len(slots))
+    return [number for number in sorted(members) if slots[number].last_step(note.group) < note.last]
+
+
 def find_mismatch(slots: Sequence[Slot], groups: Groups) -> StepMismatchError | None:
     """Compare what the workers noted; worker id = slot number.
 

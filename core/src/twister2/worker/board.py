@@ -19,6 +19,9 @@ import attrs
 if TYPE_CHECKING:
     from twister2.spec.network import Fingerprint
 
+OTHERS = "for the other members"
+"""End of what a worker waits for when it does not know for whom; the master, who has all boards, knows."""
+
 ENTRIES = 16
 _ENTRY = struct.Struct("<QQQIH")  # first, last * 2 + inside, stride, group, length of the text
 _ENTRY_BYTES = 248

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import StepMismatchError
+from twister2.worker.board import OTHERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -113,5 +114,5 @@ class NativeRoad:
 
 
 def waits_natively(step: NumberedStep) -> Callable[[], str]:
-    """What ``twister2 status`` shows while a native call waits."""
-    return lambda: f"{step.fingerprint.kind}, step {step.number}: for the other members (native)"
+    """What ``twister2 status`` shows while a native call waits; the job master fills in the members."""
+    return lambda: f"{step.fingerprint.kind}, step {step.number}: {OTHERS}"

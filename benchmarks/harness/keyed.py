@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zmq
 
+from twister2.graph import Graph
+from twister2.spec.tasks import END, Sink, Source
+
 if TYPE_CHECKING:
     from twister2.spec.environment import WorkerEnvironment
 
@@ -74,6 +77,39 @@ def in_turns(env: WorkerEnvironment, ours: Run, theirs: Run, total: int, keys: C
                 sets = env.network.exchange_objects(set().union(*map(keys, got)))
                 good = good and sum(map(len, sets)) == len(set().union(*sets))
     return [statistics.median(kept) for kept in rates], good
+
+
+class _Ready(Source):
+    """Gives batches that exist already."""
+
+    def __init__(self, batches: list[Any]) -> None:
+        self._left = list(reversed(batches))
+
+    def poll(self) -> Any:
+        return self._left.pop() if self._left else END
+
+
+class _Keep(Sink):
+    """Keeps batches."""
+
+    def __init__(self) -> None:
+        self._kept: list[Any] = []
+
+    def write(self, batch: Any, edge: str) -> None:
+        self._kept.append(batch)
+
+    def output(self) -> list[Any]:
+        return self._kept
+
+
+def through_graph(env: WorkerEnvironment, batches: list[Any], **options: Any) -> list[Any]:
+    """The operator as the edge of a graph, from batches that exist to a list of those that arrive."""
+    graph = Graph("keyed")
+    graph.add_source("ready", lambda index: _Ready(batches), env.n_workers)
+    graph.add_sink("keep", lambda index: _Keep(), env.n_workers)
+    graph.connect("ready", "keep", "net.keyed_partition", **options)
+    (kept,) = env.run(graph)["keep"]
+    return list(kept)
 
 
 def columns(env: WorkerEnvironment, records: int) -> Any:

@@ -1,19 +1,30 @@
-"""Columns in a structured array: keyed_partition over comm_shm, and masks by the key's last bit with a pyzmq socket."""
+"""Columns: keyed_partition over comm_shm in one call or in batches, and masks by the key's last bit with a socket."""
 
 # benchmark: venv=twister2 launch=submit options=job.comm=shm
-# benchmark: packages=twister2-net,twister2-comm-shm,numpy,pyzmq
+# benchmark: packages=twister2-net,twister2-comm-shm,numpy,pyarrow,pyzmq
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow
 from harness.contest import Contest
-from harness.keyed import COLUMN_RECORDS, PAIR, Pair, columns, in_turns
+from harness.keyed import COLUMN_RECORDS, PAIR, Pair, columns, in_turns, through_graph
 
 from twister2_net import keyed_partition
 
 if TYPE_CHECKING:
     from twister2.spec.environment import WorkerEnvironment
+
+
+NAMES = ["key", "value"]
+COLUMN_BATCH = 128 << 10
+
+
+def keys(batch: Any) -> set[int]:
+    """The different keys of a structured array or record batch."""
+    column = batch["key"]
+    return set(np.unique(column if isinstance(column, np.ndarray) else column.to_numpy()).tolist())
 
 
 def by_hand(pair: Pair, table: Any) -> list[Any]:
@@ -27,14 +38,19 @@ def main(env: WorkerEnvironment) -> None:
     n = COLUMN_RECORDS[contest.size]
     table = columns(env, n)
 
+    cut = [table[at : at + COLUMN_BATCH] for at in range(0, n, COLUMN_BATCH)]
+    arrow = [pyarrow.RecordBatch.from_arrays([pyarrow.array(each[name]) for name in NAMES], NAMES) for each in cut]
+
     def job() -> dict[str, Any]:
-        rates, right = in_turns(
-            env,
-            lambda: [keyed_partition(env, table)],
-            lambda: by_hand(pair, table),
-            n * env.n_workers,
-            lambda batch: set(np.unique(batch["key"]).tolist()),
-        )
-        return {"right": right, "pairs": {"(int64, float64)": rates}}
+        ours = {
+            "structured array, one call": lambda: [keyed_partition(env, table)],
+            "structured arrays, graph": lambda: through_graph(env, cut),
+            "Arrow batches, graph": lambda: through_graph(env, arrow, columns=["key"]),
+        }
+        pairs, right = {}, True
+        for name, run in ours.items():
+            pairs[name], good = in_turns(env, run, lambda: by_hand(pair, table), n * env.n_workers, keys)
+            right = right and good
+        return {"right": right, "pairs": pairs}
 
     contest.report(contest.run(job))

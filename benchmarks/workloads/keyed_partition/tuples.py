@@ -8,45 +8,10 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 from harness.contest import Contest
-from harness.keyed import BATCH, N_KEYS, RECORDS, Pair, in_turns
-
-from twister2.graph import Graph
-from twister2.spec.tasks import END, Sink, Source
+from harness.keyed import BATCH, N_KEYS, RECORDS, Pair, in_turns, through_graph
 
 if TYPE_CHECKING:
     from twister2.spec.environment import WorkerEnvironment
-
-
-class Ready(Source):
-    """Gives batches that exist already."""
-
-    def __init__(self, batches: list[Any]) -> None:
-        self.left = list(reversed(batches))
-
-    def poll(self) -> Any:
-        return self.left.pop() if self.left else END
-
-
-class Keep(Sink):
-    """Keeps batches."""
-
-    def __init__(self) -> None:
-        self.kept: list[Any] = []
-
-    def write(self, batch: Any, edge: str) -> None:
-        self.kept.append(batch)
-
-    def output(self) -> list[Any]:
-        return self.kept
-
-
-def operator(env: WorkerEnvironment, batches: list[Any]) -> list[Any]:
-    graph = Graph("keyed")
-    graph.add_source("ready", lambda index: Ready(batches), env.n_workers)
-    graph.add_sink("keep", lambda index: Keep(), env.n_workers)
-    graph.connect("ready", "keep", "net.keyed_partition")
-    (kept,) = env.run(graph)["keep"]
-    return list(kept)
 
 
 def by_hand(pair: Pair, batches: list[Any]) -> list[Any]:
@@ -86,7 +51,7 @@ def main(env: WorkerEnvironment) -> None:
             batches = [records[at : at + BATCH] for at in range(0, n, BATCH)]
             rates, good = in_turns(
                 env,
-                lambda batches=batches: operator(env, batches),  # type: ignore[misc]
+                lambda batches=batches: through_graph(env, batches),  # type: ignore[misc]
                 lambda batches=batches: by_hand(pair, batches),  # type: ignore[misc]
                 n * env.n_workers,
                 lambda batch: {key for key, _ in batch},

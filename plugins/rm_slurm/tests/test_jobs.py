@@ -151,3 +151,22 @@ def test_killed_from_another_shell_when_the_client_is_gone(twister2, tmp_path):
     assert code == 0, err
     assert processes_of(job_id) == []
     assert "killed" in finish(twister2("status", job_id))[1]
+
+
+@pytest.mark.parametrize("how", [(), ("--detach",)])
+def test_a_process_world_that_srun_refuses_is_a_failure_at_once(twister2, how):
+    begun = time.monotonic()
+    options = ("-n", "2", "-o", "job.comm=mpi", "-o", "rm.slurm.mpi=nonsense", *how)
+    client = twister2("submit", "slurm", *options, "program.py")
+    out, err = client.communicate(timeout=60)
+    if how:
+        ended = twister2("wait", out.strip())
+        ended.communicate(timeout=60)
+        assert ended.returncode != 0
+        out, err = twister2("status", out.strip()).communicate(timeout=60)
+    else:
+        assert client.returncode != 0
+    assert time.monotonic() - begun < 20, err  # the deadline for workers to join is two minutes
+    assert "rm.slurm.mpi" in out + err, (out, err)
+    assert "--mpi" in out + err, (out, err)
+    assert "Invalid MPI type 'nonsense'" in out + err, (out, err)

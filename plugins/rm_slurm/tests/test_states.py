@@ -107,6 +107,26 @@ def test_how_copies_ended_is_read_from_what_srun_said():
         states.ended_slots("srun: error")
 
 
+MPI = """slots 0-1
+srun: error: cannot find mpi plugin for mpi/nonsense
+srun: error: MPI: Unable to load any plugin
+srun: error: Invalid MPI type 'nonsense', --mpi=list for acceptable types
+"""
+
+
+def test_a_process_world_that_srun_does_not_have_is_told_from_other_refusals():
+    assert states.refused(MPI) == ""  # it has not ended yet
+    told = states.refused(MPI + "step ended with exit code 1\n")
+    assert "rm.slurm.mpi" in told
+    assert "Invalid MPI type 'nonsense'" in told
+    assert "srun --mpi=list" in told
+    for other in ("", "srun: error: Unable to create step\n", "Invalid MPI type, says the program\n"):
+        assert states.refused(f"slots 0-1\n{other}step ended with exit code 1\n") == ""
+    started = "srun: error: n1: task 0: Exited with exit code 3\n"
+    assert states.refused(MPI + started + "step ended with exit code 3\n") == ""
+    assert states.refused(MPI + "step ended with exit code 0\n") == ""
+
+
 def test_a_failure_names_the_first_culprits():
     row = Row("1", "FAILED", "NonZeroExitCode", exit_code=(3, 0))
     reason = states.with_culprits(states.status(row, {**BAD, 3: "exited 0"}))

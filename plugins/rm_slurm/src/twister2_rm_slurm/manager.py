@@ -146,6 +146,8 @@ class SlurmManager(ResourceManager):
         if files_of(handle).cleaned.exists():
             return JobStatus(JobState.UNKNOWN, "what Slurm had of it was cleaned away")
         status = states.status(self._queue.row(handle.native_id, handle.job_id), self._slots(handle))
+        if status.state is JobState.RUNNING and (reason := self._refused(handle)):
+            return attrs.evolve(status, state=JobState.FAILED, reason=reason)
         if status.state is not JobState.FAILED:
             return status
         if files_of(handle).killed.exists():
@@ -154,6 +156,13 @@ class SlurmManager(ResourceManager):
             if not Plan.load(folder_of(handle)).master_command:
                 return attrs.evolve(status, reason=states.with_culprits(status))
         return status
+
+    def _refused(self, handle: JobHandle) -> str:
+        """Why the step of the latest attempt could not be started, nor any other like it."""
+        for path in files_of(handle).step_logs()[-1:]:
+            with suppress(OSError):
+                return states.refused(path.read_text(encoding="utf-8", errors="replace"))
+        return ""
 
     def _slots(self, handle: JobHandle) -> dict[int, str]:
         ended: dict[int, str] = {}

@@ -228,6 +228,25 @@ def ended_slots(step_log: str) -> tuple[list[int], dict[int, str]]:
     return slots, ended
 
 
+REFUSED_MPI = re.compile(r"^srun: error: (.*(?:--mpi|\bMPI type|mpi plugin)\b.*)$", re.MULTILINE)
+
+
+def refused(step_log: str) -> str:
+    """Why srun started no task of a step, where that is a matter of the job's options: starting again is no use.
+
+    :returns: in plain words; empty when it started tasks or may do so another time.
+    """
+    _, _, text = step_log.partition("\n")
+    final = re.search(rf"^{STEP_ENDED}(\d+)$", text, re.MULTILINE)
+    lines = REFUSED_MPI.findall(text)
+    if final is None or final.group(1) == "0" or not lines or TASKS.search(text):
+        return ""
+    return (
+        f"srun refused its option --mpi, which is set by rm.slurm.mpi: {lines[-1]}; "
+        "'srun --mpi=list' shows what this cluster has"
+    )
+
+
 def _ending(words: str) -> str:
     """``"Killed"`` as ``"exited 137 (killed)"``: 128 and the signal's number, as shells count."""
     exited = EXITED.match(words)

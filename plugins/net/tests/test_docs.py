@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -48,6 +49,31 @@ def test_every_option_of_the_configuration_is_in_the_readme():
     text = README.read_text(encoding="utf-8")
     for field in attrs.fields(NetConfig):
         assert f"`ops.net.{field.name}`" in text
+
+
+SOURCES = Path(__file__).parents[1] / "src/twister2_net"
+LAYERS = [{"calls"}, {"plugin"}, {"catalog"}, {"operators"}, {"selectors"}, {"spilling"}, {"combining"}, {"exchange"}]
+
+
+def test_where_to_put_things():
+    """Paths of the README exist, the text of each package names its modules, and imports point one way."""
+    section = README.read_text(encoding="utf-8").split("## Where to put things")[1]
+    for row in section.split("| --- | --- |\n")[1].split("\n\n")[0].splitlines():
+        for name in re.findall(r"`([^`]+)`", row.split("|")[2]):
+            assert (SOURCES / name).exists(), name
+    packages = {folder.parent.name for folder in SOURCES.glob("*/__init__.py")}
+    assert packages <= set().union(*LAYERS)
+    for package in packages:
+        modules = {module.stem for module in (SOURCES / package).glob("*.py")} - {"__init__"}
+        text = ast.get_docstring(ast.parse((SOURCES / package / "__init__.py").read_text(encoding="utf-8")))
+        assert modules == set(re.findall(r"``([a-z_]+)``", text)) & modules, package
+    for level, layer in enumerate(LAYERS):
+        above = set().union(*LAYERS[:level])
+        for package in layer & packages:
+            for module in (SOURCES / package).glob("*.py"):
+                for node in ast.parse(module.read_text(encoding="utf-8")).body:
+                    if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("twister2_net."):
+                        assert node.module.split(".")[1] not in above, f"{module} imports {node.module}"
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import twister2_net as net
-from twister2_net.pair_columns import combined
-from twister2_net.reducers import reducer_for, ufunc_for
+from twister2_net.combining.pair_columns import combined
+from twister2_net.combining.reducers import reducer_for, ufunc_for
 from twister2_testkit.fakes import LocalCluster
 
 pyarrow = pytest.importorskip("pyarrow")

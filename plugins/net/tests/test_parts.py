@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import OperatorError, UserCodeError
-from twister2_net.align import Aligner
-from twister2_net.reducers import combiner_for, reducer_for, ufunc_for
-from twister2_net.sampling import choose_bounds, thin
-from twister2_net.selectors import Hash
+from twister2_net.combining.reducers import combiner_for, reducer_for, ufunc_for
+from twister2_net.exchange.alignment import Aligner
+from twister2_net.selectors.hashing import Hash
+from twister2_net.selectors.sampling import choose_bounds, thin
 
 
 def marks(aligner):

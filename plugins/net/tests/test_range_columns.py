@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twister2_net import partition
-from twister2_net.selectors import Range
+from twister2_net.selectors.ranges import Range
 from twister2_testkit.fakes import LocalCluster
 
 DTYPE = [("first", "S3"), ("big", ">u8"), ("small", "u1"), ("signed", "i8"), ("rest", "V5")]

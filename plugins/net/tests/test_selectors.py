@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 import twister2_net as net
 from twister2.spec.errors import OperatorError, UserCodeError
 from twister2.spec.hashing import task_of_key
-from twister2_net.selectors import PAIR_KEY, Hash, Range, RoundRobin, key_targets
-from twister2_net.skew import Sketch, Skewed
-from twister2_net.split import split
+from twister2_net.exchange.parts import split
+from twister2_net.selectors.hashing import Hash, key_targets
+from twister2_net.selectors.key_columns import PAIR_KEY
+from twister2_net.selectors.ranges import Range
+from twister2_net.selectors.round_robin import RoundRobin
+from twister2_net.selectors.skew import Sketch, Skewed
 from twister2_testkit.fakes import LocalCluster
 
 pyarrow = pytest.importorskip("pyarrow")

@@ -14,44 +14,44 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from twister2_net.calls import allgather as allgather
-    from twister2_net.calls import allreduce as allreduce
-    from twister2_net.calls import alltoall as alltoall
-    from twister2_net.calls import barrier as barrier
-    from twister2_net.calls import broadcast as broadcast
-    from twister2_net.calls import gather as gather
-    from twister2_net.calls import reduce as reduce
-    from twister2_net.calls import reduce_scatter as reduce_scatter
-    from twister2_net.calls import scan as scan
-    from twister2_net.driving import Mark as Mark
-    from twister2_net.driving import NetOperator as NetOperator
-    from twister2_net.driving import operator as operator
-    from twister2_net.exchanges import count_by_value as count_by_value
-    from twister2_net.exchanges import keyed_partition as keyed_partition
-    from twister2_net.exchanges import keyed_reduce as keyed_reduce
-    from twister2_net.exchanges import partition as partition
-    from twister2_net.keyed_calls import join as join
-    from twister2_net.keyed_calls import keyed_gather as keyed_gather
+    from twister2_net.calls.collectives import allgather as allgather
+    from twister2_net.calls.collectives import allreduce as allreduce
+    from twister2_net.calls.collectives import alltoall as alltoall
+    from twister2_net.calls.collectives import barrier as barrier
+    from twister2_net.calls.collectives import broadcast as broadcast
+    from twister2_net.calls.collectives import gather as gather
+    from twister2_net.calls.collectives import reduce as reduce
+    from twister2_net.calls.collectives import reduce_scatter as reduce_scatter
+    from twister2_net.calls.collectives import scan as scan
+    from twister2_net.calls.driving import Mark as Mark
+    from twister2_net.calls.driving import NetOperator as NetOperator
+    from twister2_net.calls.driving import operator as operator
+    from twister2_net.calls.exchanges import count_by_value as count_by_value
+    from twister2_net.calls.exchanges import join as join
+    from twister2_net.calls.exchanges import keyed_gather as keyed_gather
+    from twister2_net.calls.exchanges import keyed_partition as keyed_partition
+    from twister2_net.calls.exchanges import keyed_reduce as keyed_reduce
+    from twister2_net.calls.exchanges import partition as partition
 
 _HOMES = {
-    "Mark": "driving",
-    "NetOperator": "driving",
-    "operator": "driving",
-    "alltoall": "calls",
-    "allgather": "calls",
-    "allreduce": "calls",
-    "barrier": "calls",
-    "broadcast": "calls",
-    "gather": "calls",
-    "reduce": "calls",
-    "reduce_scatter": "calls",
-    "scan": "calls",
-    "count_by_value": "exchanges",
-    "join": "keyed_calls",
-    "keyed_gather": "keyed_calls",
-    "keyed_partition": "exchanges",
-    "keyed_reduce": "exchanges",
-    "partition": "exchanges",
+    "Mark": "calls.driving",
+    "NetOperator": "calls.driving",
+    "operator": "calls.driving",
+    "alltoall": "calls.collectives",
+    "allgather": "calls.collectives",
+    "allreduce": "calls.collectives",
+    "barrier": "calls.collectives",
+    "broadcast": "calls.collectives",
+    "gather": "calls.collectives",
+    "reduce": "calls.collectives",
+    "reduce_scatter": "calls.collectives",
+    "scan": "calls.collectives",
+    "count_by_value": "calls.exchanges",
+    "join": "calls.exchanges",
+    "keyed_gather": "calls.exchanges",
+    "keyed_partition": "calls.exchanges",
+    "keyed_reduce": "calls.exchanges",
+    "partition": "calls.exchanges",
 }
 
 __all__ = [

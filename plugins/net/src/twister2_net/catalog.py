@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from twister2.spec.errors import OperatorError
 from twister2.spec.ops import Operator, OperatorContext, OperatorInfo, Operators, OptionInfo
-from twister2_net.algorithms import chosen
-from twister2_net.base import LaneOperator
-from twister2_net.combining import Allreduce, Reduce, ReduceScatter
-from twister2_net.gathering import KeyedGather
-from twister2_net.joining import Join
-from twister2_net.keyed import CountByValue, KeyedReduce
-from twister2_net.partitioning import ChainKeyedPartition, ChainPartition, KeyedPartition, Partition
-from twister2_net.reducers import NAMES
-from twister2_net.relays import ChainGather, ChainRelay, Relay, TreeGather
-from twister2_net.routing import AllToAll, Barrier, Broadcast, Direct, Gather, Union
+from twister2_net.combining.reducers import NAMES
+from twister2_net.exchange.algorithms import chosen
+from twister2_net.exchange.lanes import LaneOperator
+from twister2_net.operators.joining import Join
+from twister2_net.operators.keyed_gathering import KeyedGather
+from twister2_net.operators.keyed_reducing import CountByValue, KeyedReduce
+from twister2_net.operators.moving import AllToAll, Barrier, Broadcast, Direct, Gather, Union
+from twister2_net.operators.partitioning import ChainKeyedPartition, ChainPartition, KeyedPartition, Partition
+from twister2_net.operators.reducing import Allreduce, Reduce, ReduceScatter
+from twister2_net.operators.relaying import ChainGather, ChainRelay, Relay, TreeGather
 
 if TYPE_CHECKING:
     from twister2_net.config import NetConfig

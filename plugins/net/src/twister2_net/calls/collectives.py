@@ -1,0 +1,230 @@
+"""Collectives for worker programs: one call, one numbered step, on numbers, arrays and any other object.
+
+Reductions, ``scan``, ``reduce_scatter`` and ``alltoall`` of numpy arrays go over ``env.network.collectives``, which
+uses what the transport has of its own; everything else goes by messages, and arrays travel as their memory. What was
+given may be changed again once the call has returned. Arrays that come from another worker are read-only (they lie in
+the transport's buffer); the result of a reduction is new and writable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from twister2.spec.batch import is_array
+from twister2.spec.collectives import Call
+from twister2.spec.errors import OperatorError
+from twister2.spec.reducers import combiner, name_of
+from twister2_net.combining.reducers import NAMES
+from twister2_net.problems import short
+
+if TYPE_CHECKING:
+    from twister2.spec.collectives import Collectives
+    from twister2.spec.environment import WorkerEnvironment
+    from twister2.spec.network import Group
+
+T = TypeVar("T")
+Op = str | Callable[[Any, Any], Any]
+
+_call = lru_cache(maxsize=256)(Call)
+"""Calls are kept, because the network remembers what it found out about one."""
+
+
+def allreduce(
+    env: WorkerEnvironment, value: T, op: Op = "sum", *, group: Group | None = None, algorithm: str = ""
+) -> T:
+    """Combine everybody's value; the same result on all members.
+
+    :param value: a number, a numpy array (combined element by element, equally many everywhere) or any object.
+    :param op: ``sum``, ``prod``, ``min``, ``max``, ``and``, ``or``, ``xor`` (logical), ``band``, ``bor``, ``bxor`` (bit
+        by bit), a numpy ufunc, or an associative function of two values that does not change them. The order of
+        combination depends on the number of members only.
+    :param group: all workers when None. :param algorithm: see ``env.network.collectives(group).algorithms``.
+    :raises OperatorError: unknown ``op`` or ``algorithm``, values that do not fit each other.
+    :raises UserCodeError: ``op`` raised. :raises StepMismatchError: another member gave another form of value.
+    """
+    result: T = _reduction(_members(env, group, "allreduce"), "allreduce", value, op, 0, algorithm)
+    return result
+
+
+def reduce(
+    env: WorkerEnvironment,
+    value: T,
+    op: Op = "sum",
+    root: int = 0,
+    *,
+    group: Group | None = None,
+    algorithm: str = "",
+) -> T | None:
+    """Combine everybody's value as :func:`allreduce` does; the result on worker ``root``, None on the others."""
+    members = _members(env, group, "reduce")
+    at = _rank_of(members, root, "reduce")
+    result: T | None = _reduction(members, "reduce", value, op, at, algorithm)
+    return result
+
+
+def scan(env: WorkerEnvironment, value: T, op: Op = "sum", *, group: Group | None = None, algorithm: str = "") -> T:
+    """Combine the values of all members up to this one, in order of rank, as :func:`allreduce` does."""
+    result: T = _reduction(_members(env, group, "scan"), "scan", value, op, 0, algorithm)
+    return result
+
+
+def reduce_scatter(
+    env: WorkerEnvironment, values: Any, op: Op = "sum", *, group: Group | None = None, algorithm: str = ""
+) -> Any:
+    """Combine everybody's list of one value per member, value by value; the result number i on rank i.
+
+    :param values: a list of one value per member, or an array whose first axis is a multiple of the number of members:
+        rank i gets its i-th part, combined element by element.
+    """
+    members = _members(env, group, "reduce_scatter")
+    call = _make("reduce_scatter", op, 0, algorithm)
+    if not _is_buffer(values):
+        return members.run_objects(call, values)
+    import numpy
+
+    receive = numpy.empty(_part(members, "reduce_scatter", values), values.dtype)
+    members.run(call, numpy.ascontiguousarray(values), receive)
+    return receive
+
+
+def alltoall(env: WorkerEnvironment, parts: Any, *, group: Group | None = None, algorithm: str = "") -> Any:
+    """Part i of everybody's ``parts`` to rank i; what came, by rank of the sender.
+
+    :param parts: a list of one value per member (of any form and size), or an array whose first axis is a multiple of
+        the number of members: an array of the same shape comes back.
+    """
+    members = _members(env, group, "alltoall")
+    call = _make("alltoall", "sum", 0, algorithm)
+    if not _is_buffer(parts):
+        return members.run_objects(call, parts)
+    import numpy
+
+    _part(members, "alltoall", parts)
+    receive = numpy.empty(parts.shape, parts.dtype)
+    members.run(call, numpy.ascontiguousarray(parts), receive)
+    return receive
+
+
+def broadcast(
+    env: WorkerEnvironment, value: Any = None, root: int = 0, *, group: Group | None = None, algorithm: str = ""
+) -> Any:
+    """The value of worker ``root`` on all members. What other members give is not looked at.
+
+    :param algorithm: ``tree`` or ``chain``.
+    """
+    members = _members(env, group, "broadcast")
+    at = _rank_of(members, root, "broadcast")
+    got = members.run_objects(_make("broadcast", "sum", at, algorithm), value if members.rank == at else None)
+    return value if members.rank == at else got
+
+
+def gather(env: WorkerEnvironment, value: T, root: int = 0, *, group: Group | None = None) -> list[T] | None:
+    """Everybody's value, by rank, on worker ``root``; None on the others. Values may be of any form and size."""
+    members = _members(env, group, "gather")
+    at = _rank_of(members, root, "gather")
+    values: list[T] | None = members.run_objects(_make("gather", "sum", at, ""), value)
+    if values is not None:
+        values[at] = value
+    return values
+
+
+def allgather(env: WorkerEnvironment, value: T, *, group: Group | None = None) -> list[T]:
+    """Everybody's value, by rank, on all members. Values may be of any form and size."""
+    members = _members(env, group, "allgather")
+    values: list[T] = members.run_objects(_make("allgather", "sum", 0, ""), value)
+    values[members.rank] = value
+    return values
+
+
+def barrier(env: WorkerEnvironment, name: str = "", *, group: Group | None = None) -> None:
+    """Wait until all members have called it. Over the data network; ``env.barrier`` goes through the job master.
+
+    :param name: of the barrier: members that wait at another one are told so.
+    """
+    members = _members(env, group, "barrier")
+    if name:
+        members.run_objects(_make("allreduce", _same_name(name), 0, ""), name)
+    else:
+        members.run(_call("barrier"))
+
+
+# -- how -------------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=64)
+def _same_name(name: str) -> Callable[[str, str], str]:
+    """An op that is called as the barrier is: names are part of what is compared between members."""
+
+    def same(left: str, right: str) -> str:
+        return left
+
+    same.__name__ = f"barrier {name}"
+    return same
+
+
+def _members(env: WorkerEnvironment, group: Group | None, kind: str) -> Collectives:
+    network = env.network
+    where = network.world if group is None else group
+    if network.worker_id not in where.members:
+        raise OperatorError(
+            f"worker {network.worker_id} called {kind} on a group it is not in",
+            why=f"the group's members are {list(where.members)}",
+            remedy="call it on members only",
+        )
+    return network.collectives(where)
+
+
+def _make(operation: str, op: Op, root: int, algorithm: str) -> Call:
+    name = name_of(op)
+    if combiner(name or op) is None:
+        raise OperatorError(
+            f"{operation} has no op {short(op)}",
+            why=f"an op is a function of two values or one of {', '.join(NAMES)}",
+            remedy="give one of these",
+        )
+    try:
+        return _call(operation, name or op, root, algorithm=algorithm)
+    except TypeError:  # a function that cannot be hashed
+        return Call(operation, op, root, algorithm=algorithm)
+
+
+def _reduction(members: Collectives, operation: str, value: Any, op: Op, root: int, algorithm: str) -> Any:
+    call = _make(operation, op, root, algorithm)
+    if not _is_buffer(value):
+        return members.run_objects(call, value)
+    import numpy
+
+    send = numpy.ascontiguousarray(value)
+    receive = numpy.empty(send.shape, send.dtype) if operation != "reduce" or members.rank == root else None
+    members.run(call, send, receive)
+    return receive
+
+
+def _is_buffer(value: Any) -> bool:
+    """Whether a value is an array of plain numbers, whose memory can be combined and cut as it is."""
+    return is_array(value) and value.ndim > 0 and value.dtype.kind in "biufc" and value.dtype.isnative
+
+
+def _part(members: Collectives, kind: str, array: Any) -> Sequence[int]:
+    """The shape of one member's part of an array."""
+    rows = len(array)
+    if rows % members.size:
+        raise OperatorError(
+            f"{kind} was given an array of {rows} rows for {members.size} members",
+            why="its first axis is cut into equal parts",
+            remedy="give an array whose first axis is a multiple of the number of members, or a list of parts",
+        )
+    return rows // members.size, *array.shape[1:]
+
+
+def _rank_of(members: Collectives, worker: int, kind: str) -> int:
+    rank = members.group.rank_of(worker)
+    if rank < 0:
+        raise OperatorError(
+            f"{kind} has no root {worker}",
+            why=f"the workers are {list(members.group.members)}",
+            remedy="name one of these as root",
+        )
+    return rank

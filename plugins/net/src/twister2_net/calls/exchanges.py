@@ -1,0 +1,277 @@
+"""Exchanges of batches for worker programs: the operators of the catalogue as single calls.
+
+Every member of the group gives one batch and gets one back; each call is one numbered step. keyed_gather and join take
+iterables too, and give back :class:`~twister2_net.spilling.queues.Records`, which may be larger than memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes, n_records
+from twister2.spec.channel import HeaderKind
+from twister2.spec.errors import OperatorError
+from twister2.spec.ops import OperatorContext
+from twister2_net.calls.driving import operator
+from twister2_net.combining.reducers import name_of
+from twister2_net.exchange.parts import Collected, form_of
+from twister2_net.spilling.queues import Records
+
+if TYPE_CHECKING:
+    from twister2.spec.environment import WorkerEnvironment
+    from twister2.spec.network import Group
+    from twister2_net.calls.collectives import Op
+
+K = TypeVar("K")
+V = TypeVar("V")
+Partitioner = str | Callable[[Any, int], int]
+Order = Callable[[Any], Any] | bool | None
+
+_AT_ONCE = 8192
+"""Records that are taken together,"""
+_AT_ONCE_BYTES = 2 << 20
+"""unless they are large: then so many bytes, about."""
+
+_DATA = HeaderKind.DATA
+_END = HeaderKind.END
+
+
+def partition(
+    env: WorkerEnvironment,
+    batch: Batch,
+    partitioner: Partitioner = "hash",
+    *,
+    key: Callable[[Any], Any] | None = None,
+    columns: Sequence[str] = (),
+    bounds: Sequence[Any] | None = None,
+    descending: bool = False,
+    group: Group | None = None,
+) -> Batch:
+    """Send each record to the member that ``partitioner`` chooses; the records this member got, by rank of sender.
+
+    :param batch: a list, a numpy array or an Arrow record batch; what comes back has the same form.
+    :param partitioner: ``hash`` (by stable hash of the key), ``round_robin``, ``range`` (by ``bounds``, or by bounds
+        found from a sample), or a function ``partitioner(record, n_members) -> int``.
+    :param key: key of a record, the record itself when None. :param columns: key columns of Arrow batches.
+    :raises OperatorError: the partitioner returned no index of a member; a wrong option.
+    :raises KeyHashError: a key cannot be hashed. :raises UserCodeError: a function raised; names the record.
+    """
+    options: dict[str, Any] = {"partitioner": partitioner}
+    if key is not None:
+        options["key"] = key
+    if columns:
+        options["columns"] = tuple(columns)
+    if bounds is not None:
+        options["bounds"] = list(bounds)
+    if descending:
+        options["descending"] = True
+    return _whole(_exchange(env, "partition", batch, options, _name(partitioner), group), batch)
+
+
+def keyed_partition(
+    env: WorkerEnvironment,
+    pairs: Batch,
+    partitioner: Partitioner = "hash",
+    *,
+    columns: Sequence[str] = (),
+    group: Group | None = None,
+) -> Batch:
+    """As :func:`partition`, for (key, value) pairs by their key: all pairs of a key meet on one member."""
+    options: dict[str, Any] = {"partitioner": partitioner}
+    if columns:
+        options["columns"] = tuple(columns)
+    return _whole(_exchange(env, "keyed_partition", pairs, options, _name(partitioner), group), pairs)
+
+
+def keyed_reduce(
+    env: WorkerEnvironment, pairs: Iterable[tuple[K, V]], reducer: Op = "sum", *, group: Group | None = None
+) -> dict[K, V]:
+    """Combine the values of each key over all members; each key's result on the one member its hash chooses.
+
+    :param reducer: as ``op`` of :func:`twister2_net.allreduce`.
+    """
+    return dict(_records(_exchange(env, "keyed_reduce", _batch(pairs), {"reducer": reducer}, _name(reducer), group)))
+
+
+def count_by_value(env: WorkerEnvironment, records: Iterable[K], *, group: Group | None = None) -> dict[K, int]:
+    """Count equal records over all members; each record's count on the one member its hash chooses."""
+    return dict(_records(_exchange(env, "count_by_value", _batch(records), {}, "", group)))
+
+
+def keyed_gather(  # noqa: PLR0913 - each is an option of the operator
+    env: WorkerEnvironment,
+    pairs: Batch | Iterable[Any],
+    *,
+    grouped: bool = True,
+    order: Order = None,
+    partitioner: Partitioner = "hash",
+    columns: Sequence[str] = (),
+    bounds: Sequence[Any] | None = None,
+    ordered: bool = False,
+    group: Group | None = None,
+) -> Records:
+    """All values of each key, on the one member that the key's hash (or ``partitioner``) chooses.
+
+    :param pairs: (key, value) pairs: a list or any iterable, which is read as it is sent; an array of rows of two; an
+        Arrow batch with key columns.
+    :param grouped: True: one pair ``(key, values)`` per key; values are a list, or when they do not fit into memory an
+        iterable with a length that is read from disk. False: pairs ``(key, value)``, those of a key together.
+    :param order: True: in the order of keys; a function of a key: in the order of its results.
+    :param columns: key columns of Arrow batches. :param bounds: for the partitioner ``range``.
+    :param ordered: values come in the order of members; else those of each member in their order.
+    :returns: what this member got; it may be iterated as often as wanted, goes to disk when memory gets short.
+    :raises KeyHashError: a key cannot be hashed. :raises UserCodeError: a function raised.
+    :raises SpillError: it does not fit into memory, and the disks are full.
+    """
+    options = {
+        "grouped": grouped, "order": order, "partitioner": partitioner, "columns": tuple(columns), "bounds": bounds,
+        "ordered": ordered,
+    }  # fmt: skip
+    members = (group or env.network.world).members
+    return _called(env, "keyed_gather", members, [pairs], options, group)
+
+
+def join(  # noqa: PLR0913 - each is an option of the operator
+    env: WorkerEnvironment,
+    left: Batch | Iterable[Any],
+    right: Batch | Iterable[Any],
+    how: Literal["inner", "left", "right", "full"] = "inner",
+    *,
+    algorithm: Literal["hash", "sort"] = "hash",
+    order: Order = None,
+    left_key: Callable[[Any], Any] | None = None,
+    right_key: Callable[[Any], Any] | None = None,
+    left_columns: Sequence[str] = (),
+    right_columns: Sequence[str] = (),
+    partitioner: Partitioner = "hash",
+    bounds: Sequence[Any] | None = None,
+    group: Group | None = None,
+) -> Records:
+    """The records of two sides that have equal keys; each key's on the one member that its hash chooses.
+
+    :param left, right: (key, value) pairs, or records of which ``left_key`` and ``right_key`` tell the key; Arrow
+        batches with key columns. Iterables are read as they are sent.
+    :param how: sides whose records are kept without a partner; what is missing is None, null in Arrow batches.
+    :param algorithm: ``sort``: the result is in the order of keys (or of the function ``order``).
+    :returns: pairs ``(key, (left, right))``, or Arrow batches with the columns of both sides: the key columns once, and
+        a column of the right whose name the left has too with the suffix ``_right``.
+    :raises: as :func:`keyed_gather`.
+    """
+    options = {
+        "how": how, "algorithm": algorithm, "order": order, "left_key": left_key, "right_key": right_key,
+        "left_columns": tuple(left_columns), "right_columns": tuple(right_columns), "partitioner": partitioner,
+        "bounds": bounds,
+    }  # fmt: skip
+    members = (group or env.network.world).members
+    return _called(env, "join", [members, members], [left, right], options, group)
+
+
+def _batch(values: Any) -> Batch:
+    return values if isinstance(values, list) or is_array(values) or is_arrow(values) else list(values)
+
+
+def _name(function: Any) -> str:
+    return name_of(function) or getattr(function, "__name__", type(function).__name__)
+
+
+def _records(items: Iterable[tuple[int, Batch]]) -> Iterable[Any]:
+    for _, batch in items:
+        yield from batch
+
+
+def _whole(items: list[tuple[int, Batch]], like: Batch) -> Batch:
+    """The batches by sender as one; empty as the caller's own when nothing came."""
+    if not items:
+        return like[:0]
+    items.sort(key=lambda item: item[0])
+    collected = Collected()
+    for source, batch in items:
+        form = form_of(batch)
+        if not collected.fits(form):
+            raise OperatorError(
+                f"member {source} sent another form of batch than the members before it",
+                why=f"it has the form {form!r}",
+                remedy="give lists, or arrays of one dtype, or Arrow batches of one schema, on all members",
+            )
+        collected.add(batch, form)
+    return collected.take()
+
+
+def _exchange(
+    env: WorkerEnvironment, name: str, batch: Batch, options: dict[str, Any], shape: str, group: Group | None
+) -> list[tuple[int, Batch]]:
+    network = env.network
+    where = group or network.world
+    me = where.rank_of(network.worker_id)
+    if me < 0:
+        raise OperatorError(
+            f"worker {network.worker_id} called {name} on a group it is not in",
+            why=f"the group's members are {list(where.members)}",
+            remedy="call it on members only",
+        )
+    items: list[tuple[int, Batch]] = []
+    with network.step(name, shape, group=where) as step:
+        context = OperatorContext(
+            name, 0, "", where.members, where.members, options, "batch", step, network, env.memory
+        )  # fmt: skip
+        end = env.backend("ops", "net").create(context)
+        try:
+            sent = False
+
+            def advance() -> bool:
+                nonlocal sent
+                moved = True
+                while moved:
+                    moved = False
+                    if not sent and end.send(me, batch):
+                        sent = moved = True
+                        end.finish(me)
+                    moved = end.progress() or moved
+                    while (item := end.receive(me)) is not None:
+                        moved = True
+                        if item.kind == _DATA:
+                            items.append((item.source, item.value))
+                return bool(end.is_complete)
+
+            network.wait_until(advance, name)
+        finally:
+            end.close()
+    return items
+
+
+def _called(
+    env: WorkerEnvironment,
+    name: str,
+    sources: Any,
+    given: Sequence[Batch | Iterable[Any]],
+    options: dict[str, Any],
+    group: Group | None,
+) -> Records:
+    where = group or env.network.world
+    given_options = {option: value for option, value in options.items() if value is not None}
+    found = Records(env.memory, f"result of {name}")
+    with operator(env, name, sources=sources, targets=where.members, group=group, **given_options) as op:
+        feeds = {source: _batches(one) for source, one in zip(op.local_sources, given, strict=True)}
+        op.drive(feeds, lambda item: found.add(item.value) if item.kind == HeaderKind.DATA else None)
+    return found
+
+
+def _batches(values: Any) -> Iterator[Batch]:
+    """What a member gives, in batches."""
+    if is_arrow(values) and not hasattr(values, "to_batches"):
+        yield values
+    elif is_arrow(values):
+        yield from values.to_batches()
+    elif is_array(values):
+        yield values
+    elif isinstance(values, Sequence):
+        for start in range(0, n_records(values), _AT_ONCE):
+            yield values[start : start + _AT_ONCE]
+    else:
+        walk = iter(values)
+        count = 256
+        while some := list(islice(walk, count)):
+            count = max(1, min(_AT_ONCE, _AT_ONCE_BYTES * len(some) // max(1, n_bytes(some))))
+            yield some

@@ -1,0 +1,1 @@
+"""Combining values: ``reducers`` by name, ``pairs`` one by one into a dict, ``pair_columns`` of numbers all at once."""

@@ -1,0 +1,10 @@
+"""The operators, one module per family; ``twister2_net.catalog`` lists them with their options.
+
+* ``moving``: direct, pipe, union, broadcast, gather, allgather, alltoall, barrier; ``relaying``: broadcast, gather and
+  allgather along trees and chains.
+* ``partitioning``: partition and keyed_partition.
+* ``reducing``: reduce, allreduce and reduce_scatter.
+* ``keyed_reducing``: keyed_reduce and count_by_value.
+* ``keyed_gathering`` and ``joining``: keyed_gather and join; what they share is in ``keyed_holding``, joins of Arrow
+  tables in ``joining_columns``.
+"""

@@ -1,0 +1,220 @@
+"""join: the records of two inputs that have equal keys, side by side, at the target of the key.
+
+Everything between two marks is held: pairs in a table of groups of two sides, Arrow batches as columns. Both go to disk
+when memory gets short. NaN equals NaN and None equals None here, as in all keyed operators.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twister2.spec.batch import Batch, is_array, is_arrow, n_records
+from twister2.spec.errors import OperatorError
+from twister2_net.exchange.lanes import DATA
+from twister2_net.operators.joining_columns import joined
+from twister2_net.operators.keyed_gathering import batches_of
+from twister2_net.operators.keyed_holding import Held, HeldPairs, HoldingOperator, pairs_of
+from twister2_net.operators.partitioning import Partitioning
+from twister2_net.problems import short, user_error, wrong_option
+from twister2_net.selectors.key_columns import PAIR_KEY
+from twister2_net.spilling.queues import Collecting, Values
+from twister2_net.spilling.sorted_columns import ArrowForm, SortedColumns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from twister2_net.selectors.base import Selector
+    from twister2_net.spilling.tables import Group
+
+HOW = ("inner", "left", "right", "full")
+ALGORITHMS = ("hash", "sort")
+_SIDES = ("left", "right")
+
+
+class Join(HoldingOperator):
+    """Pairs ``(key, (left, right))``, with None for a side that has no such key; rows of both sides for Arrow."""
+
+    def prepare(self) -> None:
+        for name, known in (("how", HOW), ("algorithm", ALGORITHMS)):
+            if self.options[name] not in known:
+                raise wrong_option(
+                    self.label, name, f"it knows no {short(self.options[name])}", f"give one of {', '.join(known)}"
+                )
+        if len(self.context.inputs) != 2:
+            raise OperatorError(
+                f"{self.label} has {len(self.context.inputs) or 1} inputs",
+                why="a join has two: left and right",
+                remedy="connect two edges, or say how many sources each input has",
+                where=self.label,
+            )
+        self.how = self.options["how"]
+        self.functions = [self._function(side) for side in _SIDES]
+        self.side_columns = [tuple(self.options.get(f"{side}_columns") or ()) for side in _SIDES]
+        if self.options["algorithm"] == "sort":
+            self.options["order"] = self.options["order"] or True
+        self.options["ordered"] = False
+        super().prepare()
+        if self.samples:
+            raise wrong_option(
+                self.label, "bounds", "the records of a join are not sampled", "give bounds, or another partitioner"
+            )
+
+    def _function(self, side: str) -> Any:
+        function = self.options.get(f"{side}_key")
+        if function is not None and not callable(function):
+            raise wrong_option(
+                self.label, f"{side}_key", f"{short(function)} is no function", "give a function of a record"
+            )
+        return function
+
+    # -- sending side ----------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        super().begin()
+        self._schemas: dict[int, Batch] = {}
+
+    def selector(self, source: int, n: int) -> Selector:
+        side = self.context.input_of(source)
+        self.key = self.functions[side] or PAIR_KEY
+        self.columns = self.side_columns[side]
+        return super().selector(source, n)
+
+    def take(self, source: int, batch: Batch) -> None:
+        if is_arrow(batch):
+            self._schemas[source] = batch.slice(0, 0)
+        if self.functions[self.context.input_of(source)] is None:
+            super().take(source, batch)
+        else:
+            Partitioning.take(self, source, batch)  # records need not be pairs
+
+    def flush(self, source: int) -> None:
+        super().flush(source)
+        # Targets without rows of a side must know its columns all the same.
+        if source in self._schemas:
+            for target in range(self.n_targets):
+                self.push(source, target, DATA, self._schemas[source])
+
+    # -- receiving side --------------------------------------------------------------------------------------------
+
+    def make(self, target: int, batch: Batch) -> Held:
+        if is_arrow(batch):
+            if callable(self.options["order"]):
+                raise wrong_option(
+                    self.label,
+                    "order",
+                    "Arrow batches are sorted by the values of their key columns",
+                    "give order=True, or send pairs",
+                )
+            return _HeldTables(self, target)
+        return HeldPairs(self, target, 2)
+
+    def pairs(self, side: int, batch: Batch) -> list[tuple[Any, Any]]:
+        function = self.functions[side]
+        if function is None:
+            return pairs_of(batch, self.label)
+        records = batch.tolist() if is_array(batch) else batch
+        pairs = []
+        for record in records:
+            try:
+                pairs.append((function(record), record))
+            except Exception as error:
+                raise user_error(error, f"{_SIDES[side]}_key", self.label, -1, record) from error
+        return pairs
+
+    def delivered(self, groups: Iterator[Group]) -> Iterator[Any]:
+        keep_left, keep_right = self.how in ("left", "full"), self.how in ("right", "full")
+        for key, (lefts, rights) in groups:
+            if lefts and rights:
+                for pair in _product(lefts, rights):
+                    yield key, pair
+            elif lefts and keep_left:
+                for left in lefts:
+                    yield key, (left, None)
+            elif rights and keep_right:
+                for right in rights:
+                    yield key, (None, right)
+
+
+def _product(lefts: Any, rights: Any) -> Iterator[tuple[Any, Any]]:
+    """All pairs of a value of the left and one of the right; what lies on disk is read once per block of the other."""
+    if isinstance(rights, Values):
+        for some in lefts.chunks() if isinstance(lefts, Values) else [lefts]:
+            for right in rights:
+                for left in some:
+                    yield left, right
+        return
+    for left in lefts:
+        for right in rights:
+            yield left, right
+
+
+class _HeldTables(Held):
+    """Arrow batches of two sides."""
+
+    def __init__(self, owner: Join, task: int) -> None:
+        self._owner = owner
+        self._forms = [ArrowForm(columns, owner.label) for columns in owner.side_columns]
+        self._columns = SortedColumns(owner.context.memory, owner.holder(task), self._forms)
+        self._schemas: list[Any] = [None, None]
+        self._rows = owner.config.batch_records
+
+    def add(self, side: int, batch: Batch) -> None:
+        self._schemas[side] = self._forms[side].joined([batch.slice(0, 0)])
+        self._forms[side].columns(batch)
+        if n_records(batch):
+            self._columns.add(side, batch)
+
+    def emit(self) -> Iterator[Batch]:
+        windows = self._columns.windows()
+        if windows is None:
+            yield from self._joined([self._columns.here(0), self._columns.here(1)])
+            return
+        for window in windows:
+            if window.below:
+                sides: list[list[Any]] = [[], []]
+                for side, part in window.parts:
+                    sides[side].append(part)
+                yield from self._joined(sides)
+            else:
+                yield from self._equal(window.parts)
+
+    def _equal(self, parts: Iterable[tuple[int, Any]]) -> Iterator[Batch]:
+        """Rows of one key, however many: every block of the left with every block of the right."""
+        scratch = self._columns.scratch
+        found: list[Collecting[Any]] = [Collecting(scratch, 4 * scratch.block_bytes) for _ in _SIDES]
+        for side, part in parts:
+            found[side].add([part])
+        lefts, rights = (one.done() for one in found)
+        if lefts and rights:
+            for left, right in _product(lefts, rights):
+                yield from self._joined([[left], [right]])
+        else:
+            for left in lefts:
+                yield from self._joined([[left], []])
+            for right in rights:
+                yield from self._joined([[], [right]])
+
+    def _joined(self, sides: list[list[Any]]) -> Iterator[Batch]:
+        owner = self._owner
+        tables = [self._table(side, parts) for side, parts in enumerate(sides)]
+        in_order = owner.options["algorithm"] == "sort"
+        for table in joined(tables, self._forms, owner.how, owner.label, in_order=in_order, rows=self._rows):
+            yield from batches_of(table, self._rows)
+
+    def _table(self, side: int, parts: list[Any]) -> Any:
+        """The parts of a side as one table; None when nobody knows its columns."""
+        if parts:
+            return self._forms[side].joined(parts)
+        return self._schemas[side]
+
+    def state(self) -> Any:
+        state = [(side, schema) for side, schema in enumerate(self._schemas) if schema is not None]
+        state += self._columns.state() or []
+        return ("batches", state) if state else None
+
+    def add_back(self, state: Any) -> None:
+        for side, batch in state[1]:
+            self.add(side, batch)
+
+    def close(self) -> None:
+        self._columns.close()

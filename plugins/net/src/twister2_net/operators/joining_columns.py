@@ -1,0 +1,132 @@
+"""Joining two Arrow tables in memory: rows by numbers for their keys, both sides gathered by pyarrow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twister2.spec.errors import OperatorError
+from twister2_net.spilling.sorted_columns import codes, flat
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from twister2_net.spilling.sorted_columns import ArrowForm
+
+SUFFIX = "_right"
+"""Added to columns of the right side whose names the left side has too."""
+
+
+def joined(
+    tables: Sequence[Any], forms: Sequence[ArrowForm], how: str, label: str, *, in_order: bool, rows: int
+) -> Iterator[Any]:
+    """The join of two tables, in parts of about ``rows`` rows. Rows of the left keep their order, those of the right
+    without a partner follow; ``in_order``: all are sorted by key.
+
+    :param tables: left and right; None for a side whose columns nobody knows.
+    :raises OperatorError: the key columns of both sides cannot be compared.
+    """
+    import numpy
+
+    left, right = tables
+    if left is None or right is None:
+        if (left is not None and how in ("left", "full")) or (right is not None and how in ("right", "full")):
+            yield left if right is None else right
+        return
+    if in_order:
+        left, right = forms[0].sorted([left]), forms[1].sorted([right])
+    mine, theirs = _codes(left, right, forms, label)
+    order = numpy.argsort(theirs, kind="stable")
+    found = theirs[order]
+    low, high = (numpy.searchsorted(found, mine, side) for side in ("left", "right"))
+    counts = high - low
+    if how in ("left", "full"):
+        counts = numpy.maximum(counts, 1)
+    alone = numpy.flatnonzero(~numpy.isin(theirs, mine)) if how in ("right", "full") else theirs[:0]
+    if in_order and len(alone):
+        yield _in_order(left, right, forms, (mine, low, high, counts, order, alone))
+        return
+    ends = numpy.cumsum(counts)
+    start = 0
+    while start < len(mine):
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(numpy.searchsorted(ends, before + rows, "right")))
+        positions = _positions(slice(start, stop), low, high, counts, order)
+        if len(positions[0]):
+            yield _rows(left, right, *positions, forms)
+        start = stop
+    for start in range(0, len(alone), rows):
+        some = alone[start : start + rows]
+        yield _rows(left, right, numpy.full(len(some), -1), some, forms)
+
+
+def _positions(part: slice, low: Any, high: Any, counts: Any, order: Any) -> tuple[Any, Any]:
+    """Rows of the left and of the right that belong together, for some rows of the left; -1 for none."""
+    import numpy
+
+    count = counts[part]
+    lefts = numpy.repeat(numpy.arange(part.start, part.stop), count)
+    within = numpy.arange(len(lefts)) - numpy.repeat(numpy.cumsum(count) - count, count)
+    matched = numpy.repeat((high > low)[part], count)
+    places = numpy.where(matched, numpy.repeat(low[part], count) + within, 0)
+    rights = order[places] if len(order) else numpy.zeros(len(lefts), dtype=numpy.int64)
+    return lefts, numpy.where(matched, rights, -1)
+
+
+def _in_order(left: Any, right: Any, forms: Sequence[ArrowForm], parts: tuple[Any, ...]) -> Any:
+    """All rows at once, sorted by key, when rows of the right without a partner lie in between."""
+    import numpy
+
+    mine, low, high, counts, order, alone = parts
+    lefts, rights = _positions(slice(0, len(mine)), low, high, counts, order)
+    lefts = numpy.concatenate([lefts, numpy.full(len(alone), -1)])
+    return forms[0].sorted([_rows(left, right, lefts, numpy.concatenate([rights, alone]), forms)])
+
+
+def _codes(left: Any, right: Any, forms: Sequence[ArrowForm], label: str) -> tuple[Any, Any]:
+    import pyarrow
+
+    names, others = forms[0].columns(left), forms[1].columns(right)
+    if len(names) != len(others):
+        raise OperatorError(
+            f"{label} joins {len(names)} key columns to {len(others)}",
+            why=f"the left has {', '.join(names)}, the right {', '.join(others)}",
+            remedy="name as many columns in left_columns as in right_columns",
+            where=label,
+        )
+    both = []
+    for name, other in zip(names, others, strict=True):
+        tables = [pyarrow.table({"key": flat(column)}) for column in (left.column(name), right.column(other))]
+        try:
+            whole = pyarrow.concat_tables(tables, promote_options="permissive")
+        except (pyarrow.ArrowTypeError, pyarrow.ArrowInvalid) as error:
+            raise OperatorError(
+                f"{label} cannot compare the keys {name} and {other}",
+                why=f"{name} has the type {left.schema.field(name).type}, {other} {right.schema.field(other).type}",
+                remedy="cast one of them first",
+                where=label,
+            ) from error
+        both.append(whole.column("key"))
+    found = codes(both)
+    return found[: left.num_rows], found[left.num_rows :]
+
+
+def _rows(left: Any, right: Any, lefts: Any, rights: Any, forms: Sequence[ArrowForm]) -> Any:
+    """Rows of both sides side by side. Key columns are those of the left, filled up from the right."""
+    import pyarrow
+    import pyarrow.compute
+
+    pick_left, pick_right = (pyarrow.array(rows, mask=rows < 0) for rows in (lefts, rights))
+    has_left = pyarrow.array(lefts >= 0)
+    keys = dict(zip(forms[0].columns(left), forms[1].columns(right), strict=True))
+    columns = {}
+    for name in left.schema.names:
+        column = left.column(name).take(pick_left)
+        if name in keys and (lefts < 0).any():
+            other = flat(right.column(keys[name])).take(pick_right).cast(column.type)
+            column = pyarrow.compute.if_else(has_left, column, other)
+        columns[name] = column
+    for name in right.schema.names:
+        if name not in keys.values():
+            column = right.column(name).take(pick_right)
+            columns[name + SUFFIX if name in columns else name] = column
+    return pyarrow.table(columns)

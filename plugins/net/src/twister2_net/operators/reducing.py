@@ -1,0 +1,236 @@
+"""reduce, allreduce and reduce_scatter: each worker combines what its sources send, then workers combine along ways.
+
+The order of combination depends on the plan only: the batches of a source in their order, the sources of a worker by
+index, the workers by id. The reducer must be associative. On streams a result is made at each FLUSH mark, of what came
+since the last one.
+"""
+
+from __future__ import annotations
+
+import operator
+import pickle
+from functools import reduce as fold
+from typing import Any
+
+from twister2.spec.batch import Batch, is_array, n_records, records
+from twister2.spec.channel import HeaderKind
+from twister2.spec.errors import OperatorError
+from twister2_net.combining.reducers import Reducer, combiner_for, ufunc_for
+from twister2_net.exchange.algorithms import choose
+from twister2_net.exchange.hops import Flow, HopOperator
+from twister2_net.exchange.lanes import CLOSING, END
+from twister2_net.exchange.ways import Way, reduction
+from twister2_net.problems import short, user_error
+
+_ALGORITHMS = ("direct", "tree", "chain")
+
+
+class Part:
+    """A value on its way; ``rows``: it was combined over the rows of arrays."""
+
+    __slots__ = ("rows", "value")
+
+    def __init__(self, rows: bool, value: Any) -> None:
+        self.rows = rows
+        self.value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Part, (self.rows, self.value)
+
+
+class Reduction(HopOperator):
+    """Base of the operators that combine values by position, not by key."""
+
+    def prepare(self) -> None:
+        self.combine: Reducer = combiner_for(self.options["reducer"], self.label)
+        self.ufunc = ufunc_for(self.options["reducer"])
+        self.has_initial = "initial" in self.context.options
+        self.algorithm = choose(self, _ALGORITHMS, "tree", self.config.tree_above)
+
+    def begin(self) -> None:
+        super().begin()
+        self._frozen: bytes | None = None
+
+    def layout(self, me: int, sources: list[int], targets: list[int]) -> list[Way]:
+        return reduction(self.algorithm, me, sources, targets)
+
+    # -- combining -------------------------------------------------------------------------------------------------
+
+    def take(self, source: int, batch: Batch) -> None:
+        if n_records(batch) == 0:
+            return
+        (flow,) = self._of[~source]
+        flow.aligner.active(~source)
+        flow.held[~source] = self.folded(flow.held.get(~source), batch, source)
+
+    def folded(self, have: Part | None, batch: Batch, source: int) -> Part:
+        """What a source has given so far, with one more batch."""
+        if is_array(batch) and self.ufunc is not None:
+            value = self.ufunc.reduce(batch, axis=0)
+            return Part(True, value if have is None else self.combined(have.value, value, source))
+        rows: Any = batch if isinstance(batch, list) else list(records(batch))
+        walk = iter(rows)
+        try:
+            value = fold(self.combine, walk) if have is None else fold(self.combine, walk, have.value)
+        except Exception as error:
+            index = len(rows) - operator.length_hint(walk) - 1
+            raise user_error(error, "reducer", self.label, source, rows[index]) from error
+        return Part(have is not None and have.rows, value)
+
+    def combined(self, left: Any, right: Any, task: int = -1) -> Any:
+        """Two values, the left one of lower rank."""
+        try:
+            return self.combine(left, right)
+        except Exception as error:
+            raise user_error(error, "reducer", self.label, task, (left, right)) from error
+
+    def join(self, left: Part | None, right: Part | None) -> Part | None:
+        """Two parts that may be missing."""
+        if left is None or right is None:
+            return right if left is None else left
+        return Part(left.rows or right.rows, self.combined(left.value, right.value))
+
+    # -- ways ------------------------------------------------------------------------------------------------------
+
+    def data(self, flow: Flow, origin: int, value: Part) -> None:
+        if flow.role == "pass":
+            super().data(flow, origin, value)
+        else:
+            flow.held[origin] = self.join(flow.held.get(origin), value)
+
+    def leaves(self, flow: Flow, kind: HeaderKind, value: Any) -> None:
+        closing = kind in CLOSING or kind == END
+        if flow.role == "final":
+            if kind == HeaderKind.BARRIER:
+                self._frozen = self._state(flow)
+            elif not closing:
+                flow.late[:] = [mark for mark in flow.late if kind == HeaderKind.IDLE and mark[0] != kind]
+                flow.late.append((kind, value))
+                return
+            else:
+                self._emit(flow, kind)
+        elif flow.role == "up" and closing:
+            self._emit(flow, kind)
+        self.out_mark(flow, kind, value)
+
+    def _emit(self, flow: Flow, kind: HeaderKind) -> None:
+        whole: Part | None = None
+        for origin in flow.inputs:
+            whole = self.join(whole, flow.held.get(origin))
+        flow.held.clear()
+        if flow.role == "final":
+            whole = self.finished_part(whole, kind)
+        if whole is not None:
+            for output in flow.outputs:
+                self.out(output, self.share(whole, output) if flow.role == "up" else whole)
+        for mark in flow.late:
+            self.out_mark(flow, *mark)
+        flow.late.clear()
+
+    def finished_part(self, whole: Part | None, kind: HeaderKind) -> Part | None:
+        """The result, with ``initial``; at the end of a stream only if records came since its last FLUSH mark."""
+        if self.has_initial and not (whole is None and self.stream and kind == END):
+            return self.join(Part(False, self.options["initial"]), whole)
+        return whole
+
+    def share(self, whole: Part, output: int) -> Part:
+        """What of a worker's part goes to a rank."""
+        return whole
+
+    def here(self, value: Part) -> None:
+        batch = value.value[None] if value.rows and hasattr(value.value, "dtype") else [value.value]
+        for target in self.local_targets:
+            self.give(target, -1, batch)
+
+    # -- checkpoints -----------------------------------------------------------------------------------------------
+
+    def _state(self, flow: Flow) -> bytes | None:
+        if not flow.held and not flow.late:
+            return None
+        whole: Part | None = None
+        for origin in flow.inputs:
+            whole = self.join(whole, flow.held.get(origin))
+        return pickle.dumps((whole, flow.late), 5)
+
+    def snapshot(self) -> bytes | None:
+        if self._frozen is not None:
+            return self._frozen
+        return next((self._state(flow) for flow in self.flows if flow.role == "final"), None)
+
+    def restore(self, state: bytes) -> None:
+        whole, late = pickle.loads(state)
+        for flow in self.flows:
+            if flow.role == "final":
+                flow.held[flow.inputs[0]] = whole
+                flow.late = late
+
+
+class Allreduce(Reduction):
+    """One value, at every target."""
+
+
+class Reduce(Reduction):
+    """One value, at the only target."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        if len(self.context.targets) != 1:
+            raise OperatorError(
+                f"{self.label} has {len(self.context.targets)} targets",
+                why="reduce brings one value to one task",
+                remedy="give the target a parallelism of 1, or use allreduce",
+            )
+
+
+class ReduceScatter(Reduction):
+    """Batches of one record per target, combined record by record; result i at target i."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.algorithm = choose(self, ("direct",), "direct", 0)
+
+    def folded(self, have: Part | None, batch: Batch, source: int) -> Part:
+        count = len(self.context.targets)
+        if n_records(batch) != count:
+            raise OperatorError(
+                f"{self.label} was given a batch of {n_records(batch)} records",
+                why=f"it takes batches of one record for each of its {count} targets",
+                remedy=f"send lists of {count} values, or arrays whose first axis is {count} long",
+                where=f"{self.label}, task {source}",
+                details={"record": short(batch)},
+            )
+        if is_array(batch) and self.ufunc is not None and (have is None or have.rows):
+            return Part(True, batch if have is None else self.combined(have.value, batch, source))
+        rows = list(records(batch))
+        return Part(False, rows if have is None else self._each(have.value, rows, source))
+
+    def _each(self, left: Any, right: Any, task: int = -1) -> list[Any]:
+        return [self.combined(one, other, task) for one, other in zip(left, right, strict=True)]
+
+    def join(self, left: Part | None, right: Part | None) -> Part | None:
+        if left is None or right is None:
+            return right if left is None else left
+        if left.rows and right.rows:
+            return Part(True, self.combined(left.value, right.value))
+        return Part(False, self._each(left.value, right.value))
+
+    def share(self, whole: Part, output: int) -> Part:
+        worker = self.receivers[output]
+        rows = [target for target, where in enumerate(self.context.targets) if where == worker]
+        return Part(whole.rows, whole.value[rows] if whole.rows else [whole.value[row] for row in rows])
+
+    def finished_part(self, whole: Part | None, kind: HeaderKind) -> Part | None:
+        if not self.has_initial or (whole is None and self.stream and kind == END):
+            return whole
+        initial = self.options["initial"]
+        if whole is None:
+            return Part(False, [initial] * len(self.local_targets))
+        return Part(False, [self.combined(initial, value) for value in whole.value])
+
+    def here(self, value: Part) -> None:
+        for index, target in enumerate(self.local_targets):
+            one = value.value[index]
+            self.give(target, -1, one[None] if value.rows and hasattr(one, "dtype") else [one])
+
+
+__all__ = ["Allreduce", "Part", "Reduce", "ReduceScatter", "Reduction"]

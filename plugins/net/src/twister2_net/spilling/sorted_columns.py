@@ -1,0 +1,283 @@
+"""Sorting of columns that may be larger than memory: numpy arrays by their first column, Arrow batches by key columns.
+
+Null is the last key in order, NaN the last but one; both are keys like any other, and 0.0 and -0.0 are one.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from twister2.spec.batch import n_bytes, n_records
+from twister2.spec.errors import MemoryBudgetError, OperatorError
+from twister2_net.spilling.runs import Form, Runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from twister2.spec.batch import Batch
+    from twister2.spec.memory import MemoryService, Scratch
+    from twister2_net.spilling.runs import Window
+
+
+class ColumnForm(Form):
+    """Blocks of columns. :param label: of the operator, for messages."""
+
+    @abstractmethod
+    def sorted(self, parts: Sequence[Any]) -> Any:
+        """Batches as one sorted block."""
+
+    def whole(self, parts: Sequence[Any]) -> Any:
+        return parts[0] if len(parts) == 1 else self.sorted(parts)
+
+
+class ArrayForm(ColumnForm):
+    """Numpy arrays: structured ones by their first field, others by their first column."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+
+    def keys(self, block: Any) -> Any:
+        """The key of each record."""
+        names = block.dtype.names
+        return block[names[0]] if names else block[:, 0]
+
+    def rank(self, block: Any, index: int) -> Any:
+        key = self.keys(block[index : index + 1])[0]
+        key = key.item() if hasattr(key, "item") else key
+        return (0, key) if key == key else (1, 0)
+
+    def cut(self, block: Any, start: int, stop: int) -> Any:
+        return block[start:stop]
+
+    def sorted(self, parts: Sequence[Any]) -> Any:
+        import numpy
+
+        if len({(part.dtype, part.shape[1:]) for part in parts}) > 1:
+            raise _other_form(self._label, [f"{part.dtype} {part.shape[1:]}" for part in parts])
+        whole = parts[0] if len(parts) == 1 else numpy.concatenate(parts)
+        return whole[numpy.argsort(self.keys(whole), kind="stable")]
+
+
+class ArrowForm(ColumnForm):
+    """Arrow tables by some of their columns, the first one when none are named."""
+
+    def __init__(self, columns: Sequence[str], label: str) -> None:
+        self._columns = tuple(columns)
+        self._label = label
+
+    def columns(self, block: Any) -> tuple[str, ...]:
+        """Names of the key columns.
+
+        :raises OperatorError: the batch has no such column.
+        """
+        names = self._columns or (block.schema.names[0],)
+        unknown = [name for name in names if name not in block.schema.names]
+        if unknown:
+            raise OperatorError(
+                f"{self._label} has no column {', '.join(map(repr, unknown))} to take keys from",
+                why=f"the batch has the columns {', '.join(block.schema.names)}",
+                remedy="name key columns that all batches have",
+                where=self._label,
+            )
+        return names
+
+    def rank(self, block: Any, index: int) -> Any:
+        return tuple(_ranked(block.column(name)[index].as_py()) for name in self.columns(block))
+
+    def cut(self, block: Any, start: int, stop: int) -> Any:
+        return block.slice(start, stop - start)
+
+    def joined(self, parts: Sequence[Any]) -> Any:
+        """Batches as one table.
+
+        :raises OperatorError: their columns differ.
+        """
+        import pyarrow
+
+        tables = [part if isinstance(part, pyarrow.Table) else pyarrow.Table.from_batches([part]) for part in parts]
+        try:
+            return pyarrow.concat_tables(tables)
+        except pyarrow.ArrowInvalid as error:
+            raise _other_form(self._label, [str(table.schema.names) for table in tables]) from error
+
+    def sorted(self, parts: Sequence[Any]) -> Any:
+        import pyarrow
+
+        whole = self.joined(parts)
+        try:
+            keys = pyarrow.table({name: flat(whole.column(name)) for name in self.columns(whole)})
+            positions = pyarrow.compute.sort_indices(
+                keys, sort_keys=[(name, "ascending") for name in keys.schema.names]
+            )
+        except (pyarrow.ArrowNotImplementedError, pyarrow.ArrowTypeError) as error:
+            raise OperatorError(
+                f"{self._label} cannot sort by {', '.join(self.columns(whole))}",
+                why=str(error),
+                remedy="use key columns of numbers, text, bytes or times",
+                where=self._label,
+            ) from error
+        return whole.take(positions).combine_chunks()
+
+
+def _other_form(label: str, forms: Sequence[str]) -> OperatorError:
+    return OperatorError(
+        f"{label} was given batches of different columns",
+        why=" and ".join(sorted(set(forms))),
+        remedy="send batches of one dtype, or of one schema, from all sources",
+        where=label,
+    )
+
+
+def flat(column: Any) -> Any:
+    """A column whose values can be compared: dictionaries decoded, -0.0 as 0.0."""
+    import pyarrow
+    import pyarrow.compute
+
+    if pyarrow.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pyarrow.types.is_floating(column.type):
+        column = pyarrow.compute.add(column, pyarrow.scalar(0, column.type))
+    return column
+
+
+def _ranked(key: Any) -> tuple[int, Any]:
+    if key is None:
+        return 2, 0
+    return (0, key) if key == key else (1, 0)
+
+
+def codes(columns: Sequence[Any]) -> Any:
+    """One integer per row of some columns of equal length; equal rows, and no others, have equal integers."""
+    import numpy
+    import pyarrow
+    import pyarrow.compute
+
+    found: Any = None
+    for column in columns:
+        plain = _one_chunk(flat(column))
+        encoded = _one_chunk(pyarrow.compute.dictionary_encode(plain, null_encoding="encode"))
+        indices = encoded.indices.to_numpy(zero_copy_only=False).astype(numpy.int64)
+        if found is None:
+            found = indices
+        else:
+            # numbers stay small: each pair of codes becomes one of at most as many codes as there are rows
+            found = numpy.unique(found * (len(encoded.dictionary) + 1) + indices, return_inverse=True)[1]
+    return found
+
+
+def _one_chunk(column: Any) -> Any:
+    """A column as one array."""
+    import pyarrow
+
+    if not isinstance(column, pyarrow.ChunkedArray):
+        return column
+    whole = column.combine_chunks()
+    return pyarrow.concat_arrays(whole.chunks) if isinstance(whole, pyarrow.ChunkedArray) else whole
+
+
+def grouped_rows(form: ArrowForm, table: Any) -> Any:
+    """A sorted table with one row per key: key columns as they are, the others as lists."""
+    import numpy
+    import pyarrow
+
+    keys = form.columns(table)
+    rows = codes([table.column(name) for name in keys])
+    starts = numpy.flatnonzero(numpy.concatenate(([True], rows[1:] != rows[:-1])))
+    offsets = pyarrow.array(numpy.append(starts, len(rows)).astype("i4"))
+    columns = {}
+    for name in table.schema.names:
+        column = table.column(name)
+        if name in keys:
+            columns[name] = column.take(pyarrow.array(starts))
+        else:
+            columns[name] = pyarrow.ListArray.from_arrays(offsets, _one_chunk(column))
+    return pyarrow.table(columns)
+
+
+class SortedColumns:
+    """Batches of columns, sorted by key in the end; they become sorted runs when memory gets short.
+
+    :param form: of the batches of each side.
+    """
+
+    def __init__(self, memory: MemoryService, name: str, forms: Sequence[ColumnForm]) -> None:
+        self._memory = memory
+        self._name = name
+        self.forms = forms
+        self._here: list[list[Batch]] = [[] for _ in forms]
+        self._runs: Runs | None = None
+        self._room = memory.reserve(name, revoke=self._revoke)
+
+    def add(self, side: int, batch: Batch) -> None:
+        """Hold a batch."""
+        self._room.grow(n_bytes(batch))
+        self._here[side].append(batch)
+
+    def _revoke(self, wanted: int) -> int:
+        if not any(self._here):
+            return 0
+        if self._runs is None:
+            self._runs = Runs(self._memory, self._name, self.forms)
+        # Sorting takes a copy: runs are short, so that it is a small one.
+        most = max(16 * self._runs.scratch.block_bytes, self._memory.use().budget // 8)
+        here, self._here = self._here, [[] for _ in self.forms]
+        for side, parts in enumerate(here):
+            parts.reverse()
+            while parts:
+                some = [parts.pop()]
+                size = n_bytes(some[0])
+                while parts and size + n_bytes(parts[-1]) <= most:
+                    some.append(parts.pop())
+                    size += n_bytes(some[-1])
+                self._runs.write(self._blocks(self.forms[side], some, self._runs.scratch.block_bytes), side)
+        freed = self._room.size
+        self._room.resize(0)
+        return freed
+
+    def _blocks(self, form: ColumnForm, parts: list[Batch], block_bytes: int) -> Iterator[Any]:
+        whole = form.sorted(parts)
+        parts.clear()
+        count = n_records(whole)
+        rows = max(1, count * block_bytes // max(1, n_bytes(whole)))
+        for start in range(0, count, rows):
+            yield form.cut(whole, start, min(count, start + rows))
+
+    def windows(self) -> Iterator[Window] | None:
+        """Windows over all records, sorted by key, the number of a part is its side. None when all is in memory and
+        there is room to work on it: see :meth:`here`.
+        """
+        if self._runs is None:
+            try:
+                self._room.grow(self._room.size)  # for sorted copies
+            except MemoryBudgetError:
+                self._revoke(0)
+        if self._runs is None:
+            return None
+        self._revoke(0)
+        return self._runs.windows()
+
+    @property
+    def scratch(self) -> Scratch:
+        """Disk space for those who work on what was spilled."""
+        assert self._runs is not None
+        return self._runs.scratch
+
+    def here(self, side: int) -> list[Batch]:
+        """What is in memory, in order of arrival."""
+        return self._here[side]
+
+    def state(self) -> list[tuple[int, Batch]] | None:
+        """Everything held, in memory, to be pickled; None when nothing is."""
+        state = [(side, batch) for side, parts in enumerate(self._here) for batch in parts]
+        if self._runs is not None:
+            state = [*self._runs.blocks(), *state]
+        return state or None
+
+    def close(self) -> None:
+        """Forget everything. Idempotent."""
+        self._here = [[] for _ in self.forms]
+        self._room.release()
+        if self._runs is not None:
+            self._runs.close()
+            self._runs = None

@@ -2,7 +2,8 @@
 
 They travel on a communicator of the group, by messages (which MPI keeps apart from its collectives): in small groups
 from each to each, which is what a barrier costs; in larger ones by a reduction. Values are 64 bits over step and
-fingerprint. Where parts differ their sizes travel along, since not every library notices parts that do not fit.
+fingerprint. Where parts differ their sizes travel along, since not every library notices parts that do not fit. In
+small groups there is room for a part of a few bytes (:mod:`carried`).
 Exchanges of a group are started in the same order by all; MPI keeps that order.
 """
 
@@ -10,12 +11,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from array import array
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
 
 from ..world import MPI
+from .carried import ROOM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from .carried import Carried
 
 EACH_TO_EACH = 8
 """Members up to which fingerprints are sent from each to each."""
@@ -26,6 +32,8 @@ Counts: TypeAlias = "tuple[Sequence[int], Sequence[int]]"
 DIFFERENT_CALL = "its fingerprint of the step, sent beside the MPI call, is another one"
 
 _TAG = 1
+_COUNT, _PART = 1, 2
+_WORDS = 2 + ROOM // 8
 _MASK = (1 << 64) - 1
 
 
@@ -45,13 +53,22 @@ class Exchange(ABC):
     def odd_one(self) -> tuple[int, str] | None:
         """After completion: the rank of a member that differs, and how; None when all agree."""
 
+    @abstractmethod
+    def take(self) -> None:
+        """All agree: give the call what was carried for it, if anything."""
+
 
 class Checks(ABC):
-    """Starts exchanges."""
+    """Starts exchanges.
+
+    :ivar carry: whether small parts may travel with them.
+    """
+
+    carry: bool
 
     @abstractmethod
-    def start(self, value: int, counts: Counts | None) -> Exchange:
-        """Tell the others ``value``, learn theirs; also ``counts``, if the call has them."""
+    def start(self, value: int, counts: Counts | None, carried: Carried | None) -> Exchange:
+        """Tell the others ``value``, learn theirs; also ``counts``, if the call has them, and what is carried."""
 
     @abstractmethod
     def done(self, exchange: Exchange) -> None:
@@ -73,33 +90,55 @@ def checks(comm: MPI.Intracomm) -> Checks:
 class _Messages(Exchange):
     """Persistent requests: starting them again costs a fraction of a microsecond.
 
-    Buffers hold two words for each other member: value and count.
+    Buffers hold for each other member two words, value and count, and room for a part.
     """
 
-    __slots__ = ("_left", "_requests", "expected", "mine", "ranks", "theirs", "value")
+    __slots__ = (
+        "_left",
+        "_rank",
+        "_requests",
+        "_take",
+        "_views",
+        "expected",
+        "mine",
+        "own",
+        "ranks",
+        "theirs",
+        "value",
+    )
 
     def __init__(self, comm: MPI.Intracomm) -> None:
         self.ranks = [rank for rank in range(comm.size) if rank != comm.rank]
-        self.mine = array("Q", [0] * 2 * len(self.ranks))
-        self.theirs = array("Q", [0] * 2 * len(self.ranks))
+        self.mine = array("Q", [0] * _WORDS * len(self.ranks))
+        self.theirs = array("Q", [0] * _WORDS * len(self.ranks))
+        self.own: Any = None
+        self._rank = comm.rank
+        self._take: Callable[[list[Any]], None] | None = None
+        self._views: dict[tuple[Any, int], tuple[list[Any], list[Any]]] = {}
         self.expected: Sequence[int] | None = None
         self.value = self._left = 0
         ours, views = memoryview(self.mine), memoryview(self.theirs)
-        places = [(2 * index, rank) for index, rank in enumerate(self.ranks)]
-        receives = [comm.Recv_init((views[at : at + 2], 2, MPI.UINT64_T), rank, _TAG) for at, rank in places]
-        sends = [comm.Send_init((ours[at : at + 2], 2, MPI.UINT64_T), rank, _TAG) for at, rank in places]
+        places = [(_WORDS * index, rank) for index, rank in enumerate(self.ranks)]
+        word = MPI.UINT64_T
+        receives = [comm.Recv_init((views[at : at + _WORDS], _WORDS, word), rank, _TAG) for at, rank in places]
+        sends = [comm.Send_init((ours[at : at + _WORDS], _WORDS, word), rank, _TAG) for at, rank in places]
         self._requests = [*receives, *sends]
 
-    def start(self, value: int, counts: Counts | None) -> None:
+    def start(self, value: int, counts: Counts | None, carried: Carried | None) -> None:
         self.value = value
         mine = self.mine
-        for at in range(0, len(mine), 2):
+        for at in range(0, len(mine), _WORDS):
             mine[at] = value
         self.expected = None
         if counts is not None:
             told, self.expected = counts
             for index, rank in enumerate(self.ranks):
-                mine[2 * index + 1] = told[rank]
+                mine[_WORDS * index + _COUNT] = told[rank]
+        if carried is not None:
+            own = self.own = carried.own
+            self._take = carried.take
+            for room in self._parts(own)[0]:
+                room[...] = own
         for request in self._requests:
             request.Start()
         self._left = len(self._requests)
@@ -116,14 +155,37 @@ class _Messages(Exchange):
 
     def odd_one(self) -> tuple[int, str] | None:
         value, theirs, expected = self.value, self.theirs, self.expected
-        for at in range(0, len(theirs), 2):
+        for at in range(0, len(theirs), _WORDS):
             if theirs[at] != value:
-                return self.ranks[at >> 1], DIFFERENT_CALL
+                return self.ranks[at // _WORDS], DIFFERENT_CALL
         if expected is not None:
             for index, rank in enumerate(self.ranks):
-                if theirs[2 * index + 1] != expected[rank]:
-                    return rank, different_count(theirs[2 * index + 1], expected[rank])
+                if theirs[_WORDS * index + _COUNT] != expected[rank]:
+                    return rank, different_count(theirs[_WORDS * index + _COUNT], expected[rank])
         return None
+
+    def take(self) -> None:
+        own, take = self.own, self._take
+        self.own = self._take = None
+        if take is not None:
+            parts = self._parts(own)[1].copy()
+            parts.insert(self._rank, own)
+            take(parts)
+
+    def _parts(self, like: Any) -> tuple[list[Any], list[Any]]:
+        """Where parts lie that go to, and come from, the other members."""
+        key = like.dtype, like.size
+        found = self._views.get(key)
+        if found is None:
+            sent, come = (
+                [
+                    row[8 * _PART : 8 * _PART + like.nbytes].view(like.dtype)
+                    for row in np.frombuffer(words, np.uint8).reshape(len(self.ranks), 8 * _WORDS)
+                ]
+                for words in (self.mine, self.theirs)
+            )
+            found = self._views[key] = sent, come
+        return found
 
     def release(self) -> None:
         for request in self._requests:
@@ -134,13 +196,15 @@ class _Messages(Exchange):
 class EachToEach(Checks):
     """Fingerprints by messages from each to each. Exchanges that are complete are used again."""
 
+    carry = True
+
     def __init__(self, comm: MPI.Intracomm) -> None:
         self._comm = comm
         self._free: list[_Messages] = []
 
-    def start(self, value: int, counts: Counts | None) -> Exchange:
+    def start(self, value: int, counts: Counts | None, carried: Carried | None) -> Exchange:
         exchange = self._free.pop() if self._free else _Messages(self._comm)
-        exchange.start(value, counts)
+        exchange.start(value, counts, carried)
         return exchange
 
     def done(self, exchange: Exchange) -> None:
@@ -193,14 +257,19 @@ class _Reduction(Exchange):
                 return rank, different_count(count, expected)
         return None
 
+    def take(self) -> None:
+        pass
+
 
 class Reduced(Checks):
     """Fingerprints by a reduction, on a communicator where nothing else is called."""
 
+    carry = False
+
     def __init__(self, comm: MPI.Intracomm) -> None:
         self._comm = comm
 
-    def start(self, value: int, counts: Counts | None) -> Exchange:
+    def start(self, value: int, counts: Counts | None, carried: Carried | None) -> Exchange:
         return _Reduction(self._comm, value, counts)
 
     def done(self, exchange: Exchange) -> None:

@@ -15,6 +15,7 @@ from twister2.spec.errors import NetworkError, StepMismatchError
 
 from ..world import MPI
 from .calls import FROM_ROOT, REDUCTIONS, STARTERS, TO_ROOT, WITH_COUNTS, counts, variant
+from .carried import carried
 from .checks import checks
 from .types import reduction
 
@@ -113,18 +114,22 @@ class MpiCollectives(NativeCollectives):
     def start(self, call: Call, send: Any, receive: Any, step: int, fingerprint: int) -> NativeRequest:
         operation = call.operation
         value = (fingerprint ^ step * _SPREAD) & _MASK
-        parts = None
-        if operation in WITH_COUNTS:
+        parts = along = None
+        if self._checks.carry and operation != "barrier":
+            along = carried(call, self._rank, send, receive)
+        if along is None and operation in WITH_COUNTS:
             value ^= variant(call)
             parts = counts(call, self._rank, len(self._members), send, receive)
         self._started = number = self._started + 1
-        self._open.append((self._checks.start(value, parts), step))
+        self._open.append((self._checks.start(value, parts, along), step))
         if operation == "barrier":  # to know that all are in this call is what a barrier is
             return MpiRequest(self, None, number)
-        try:
-            request = STARTERS[operation](self._comm, call, send, receive)
-        except (MPI.Exception, OverflowError, ValueError) as error:
-            raise self._error(f"{operation} could not be started", error) from error
+        request = None
+        if along is None:
+            try:
+                request = STARTERS[operation](self._comm, call, send, receive)
+            except (MPI.Exception, OverflowError, ValueError) as error:
+                raise self._error(f"{operation} could not be started", error) from error
         at_root = self._rank == call.root
         if (operation in FROM_ROOT and at_root) or (operation in TO_ROOT and not at_root):
             number -= 1
@@ -150,8 +155,9 @@ class MpiCollectives(NativeCollectives):
                     details={"peer": self._members[rank], "step": step},
                 )
             self._open.popleft()
-            self._checks.done(exchange)
             self.verified += 1
+            exchange.take()
+            self._checks.done(exchange)
         if self.failure is not None and not self._open:
             raise self._error("a collective failed", self.failure) from self.failure
         return self.verified >= number

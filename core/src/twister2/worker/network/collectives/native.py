@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import StepMismatchError
@@ -71,7 +70,8 @@ class NativeRoad:
 
     def _spin(self, test: Callable[[], bool]) -> bool:
         """Poll for as long as waiting workers may."""
-        network, clock = self._network, time.perf_counter
+        network = self._network
+        clock = network.spin_clock
         until = clock() + network.spin_s
         yields, link = self._yields, network.link
         while clock() < until:

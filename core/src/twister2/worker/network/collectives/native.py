@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twister2.spec.errors import StepMismatchError
 from twister2.worker.board import OTHERS
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from twister2.worker.network.collectives.checking import Plan
     from twister2.worker.network.network import WorkerNetwork
     from twister2.worker.network.steps import NumberedStep
+
+POLL_S_PER_BYTE: Final = 2e-9
+"""A call on large arrays is polled for two nanoseconds more for each byte of each member (500 MB/s)."""
 
 
 def common_transport(network: WorkerNetwork, members: Sequence[int]) -> Transport | None:
@@ -37,6 +40,7 @@ class NativeRoad:
         self._start = native.start
         self.operations = native.operations
         self._yields = network.crowded
+        self._size = group.size
         self._calls = 0
 
     def takes(self, call: Call, dtype: Any, nbytes: int) -> bool:
@@ -53,7 +57,7 @@ class NativeRoad:
         link = network.link
         try:
             test = self._start(plan.call, send, receive, number, known[1]).test
-            if test() or self._spin(test):
+            if test() or self._spin(test, max(plan.nbytes, 0)):
                 link.leave_step(group, number)
                 return
         except BaseException as error:
@@ -68,11 +72,11 @@ class NativeRoad:
             finally:
                 network.polled -= 1
 
-    def _spin(self, test: Callable[[], bool]) -> bool:
-        """Poll for as long as waiting workers may."""
+    def _spin(self, test: Callable[[], bool], nbytes: int) -> bool:
+        """Poll for as long as waiting workers may, and longer where much data is under way: it moves by polling."""
         network = self._network
         clock = network.spin_clock
-        until = clock() + network.spin_s
+        until = clock() + network.spin_s + nbytes * POLL_S_PER_BYTE * self._size
         yields, link = self._yields, network.link
         while clock() < until:
             if test() or test() or test() or test():

@@ -77,17 +77,18 @@ def operands(dtype, size, n, seed):
     return [generator.integers(0, 2 if dtype == "?" else 100, n).astype(dtype) for _ in range(size)]
 
 
+@pytest.mark.parametrize("n", [3, 100])  # 3 travel with the fingerprints
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
-def test_every_reduction_of_every_dtype_gives_what_numpy_gives(size):
+def test_every_reduction_of_every_dtype_gives_what_numpy_gives(size, n):
     def body(rank):
         native, done = Native(rank), 0
         for dtype in [*INTEGERS, "f4", "f8", "g", "c8", "c16", "f2", "M8[s]", ">f8"]:
-            arrays = operands(dtype, size, 17, 3)
+            arrays = operands(dtype, size, n, 3)
             for op in UFUNCS:
                 call = Call("allreduce", op=op)
                 if not native.it.accepts(call, np.dtype(dtype), arrays[0].nbytes):
                     continue
-                got = native.run(call, arrays[native.me], np.empty(17, dtype))
+                got = native.run(call, arrays[native.me], np.empty(n, dtype))
                 assert got.tolist() == expected(op, arrays, dtype).tolist(), (op, dtype)
                 done += 1
         return done
@@ -379,3 +380,41 @@ def test_groups_beyond_the_librarys_communicators_are_refused_on_all_members_ali
     answers = world(2).run(body)
     assert answers[0] == answers[1]
     assert answers[0] is None or answers[0] > 100
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_parts_up_to_and_above_what_travels_with_the_fingerprints(size):
+    """Eight float64 still do; nine do not."""
+
+    def main(rank):
+        native = Native(rank)
+        for n in (0, 1, 8, 9):
+            parts = [np.arange(1.0, n + 1) * (each + 1) for each in range(size)]
+            mine, root = parts[native.me], size - 1
+            expected = np.add.accumulate(parts, axis=0) if n else np.zeros((size, 0))
+            for shape in ((n,), (n, 1), (1, n)):
+                into = np.full(shape, -1.0)
+                assert (native.run(Call("allreduce"), mine.reshape(shape), into).reshape(-1) == expected[-1]).all()
+                assert (
+                    native.run(Call("scan"), None, mine.reshape(shape).copy()).reshape(-1) == expected[native.me]
+                ).all()
+            at_root = mine.copy() if native.me == root else None
+            native.run(Call("reduce", root=root), None if native.me == root else mine, at_root)
+            if at_root is not None:
+                assert (at_root == expected[-1]).all()
+            before = native.run(Call("exscan"), mine, np.full(n, -1.0))
+            assert (before == (expected[native.me - 1] if native.me else -1.0)).all()
+            everything = native.run(Call("allgather"), mine, np.empty(n * size))
+            assert (everything == np.concatenate(parts)).all()
+            gathered = np.empty(n * size) if native.me == root else None
+            native.run(Call("gather", root=root), mine, gathered)
+            if gathered is not None:
+                assert (gathered == np.concatenate(parts)).all()
+        first = [np.full(1, float(turn)) for turn in range(5)]
+        into = [np.empty(1) for _ in first]
+        under_way = [native.start(Call("allreduce"), *pair) for pair in zip(first, into, strict=True)]
+        for request in reversed(under_way):
+            native.finish(request)
+        assert [one[0] for one in into] == [size * one[0] for one in first]
+
+    world(size).run(main)

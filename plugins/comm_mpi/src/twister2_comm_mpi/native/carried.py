@@ -5,19 +5,29 @@ That saves the call of the library; each member then combines what it has of all
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import attrs
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twister2.spec.collectives import Call
 
 ROOM = 64
 """Bytes of one member's part up to which it is carried."""
 
-_UFUNCS: dict[str, Any] = {
+Take: TypeAlias = "Callable[[Any, int, Any, list[Any], Any], None]"
+"""Called when all members are known to be in the same call, with: ufunc, rank, own part, those of the others by rank,
+and where the result goes, which may be the own part.
+"""
+
+Carried: TypeAlias = "tuple[Any, Take | None, Any, Any]"
+"""A call that is carried: this member's part (flat), what is done with all parts (None: nothing, this member gets none
+of them), the ufunc, and where the result goes (flat).
+"""
+
+_UFUNCS: dict[Any, Any] = {
     "sum": np.add,
     "prod": np.multiply,
     "min": np.minimum,
@@ -31,55 +41,46 @@ _UFUNCS: dict[str, Any] = {
 }
 
 
-@attrs.frozen
-class Carried:
-    """A call that is carried.
-
-    :ivar own: this member's part, flat. :ivar take: called with all parts, by rank, when all members are known to be in
-        the same call; None where this member gets nothing.
-    """
-
-    own: Any
-    take: Callable[[list[Any]], None] | None
-
-
-def carried(call: Call, rank: int, send: Any, receive: Any) -> Carried | None:
+def carried(call: Call, send: Any, receive: Any) -> Carried | None:
     """How a call is carried; None when it is not, by facts that are equal on all members in the same call."""
-    form = _FORMS.get(call.operation)
+    take = _TAKES.get(call.operation)
     own = receive if send is None else send
-    if form is None or own.nbytes > ROOM or call.receive_counts is not None:
+    if take is None or own.nbytes > ROOM or call.receive_counts is not None:
         return None
     if own.ndim != 1:
         own = own.reshape(-1)
     if receive is None:
-        return Carried(own, None)
-    return Carried(own, form(call, rank, receive if receive.ndim == 1 else receive.reshape(-1)))
+        return own, None, None, None
+    return own, take, _UFUNCS[call.op], receive if receive.ndim == 1 else receive.reshape(-1)
 
 
-def _ufunc(call: Call) -> Any:
-    assert isinstance(call.op, str)  # functions never run natively
-    return _UFUNCS[call.op]
+def _folded(ufunc: Any, rank: int, own: Any, others: list[Any], into: Any) -> None:
+    if len(others) == 1:
+        if rank:
+            ufunc(others[0], own, into)
+        else:
+            ufunc(own, others[0], into)
+    else:
+        _fold(ufunc, _by_rank(rank, own, others), into)
 
 
-def _folded(call: Call, rank: int, into: Any) -> Callable[[list[Any]], None]:
-    ufunc = _ufunc(call)
-    return lambda parts: _fold(ufunc, parts, into)
+def _prefix(ufunc: Any, rank: int, own: Any, others: list[Any], into: Any) -> None:
+    _fold(ufunc, [*others[:rank], own], into)
 
 
-def _prefix(call: Call, rank: int, into: Any) -> Callable[[list[Any]], None]:
-    ufunc = _ufunc(call)
-    return lambda parts: _fold(ufunc, parts[: rank + 1], into)
+def _before(ufunc: Any, rank: int, own: Any, others: list[Any], into: Any) -> None:
+    if rank:
+        _fold(ufunc, others[:rank], into)
 
 
-def _before(call: Call, rank: int, into: Any) -> Callable[[list[Any]], None] | None:
-    if not rank:
-        return None
-    ufunc = _ufunc(call)
-    return lambda parts: _fold(ufunc, parts[:rank], into)
+def _gathered(ufunc: Any, rank: int, own: Any, others: list[Any], into: Any) -> None:
+    n = own.size
+    for at, part in enumerate(_by_rank(rank, own, others)):
+        into[at * n : at * n + n] = part
 
 
-def _gathered(call: Call, rank: int, into: Any) -> Callable[[list[Any]], None]:
-    return lambda parts: _place(parts, into)
+def _by_rank(rank: int, own: Any, others: list[Any]) -> list[Any]:
+    return [*others[:rank], own, *others[rank:]]
 
 
 def _fold(ufunc: Any, parts: list[Any], into: Any) -> None:
@@ -93,13 +94,7 @@ def _fold(ufunc: Any, parts: list[Any], into: Any) -> None:
     ufunc(so_far, parts[-1], into)
 
 
-def _place(parts: list[Any], into: Any) -> None:
-    n = parts[0].size
-    for at, part in enumerate(parts):
-        into[at * n : at * n + n] = part
-
-
-_FORMS: dict[str, Callable[[Call, int, Any], Callable[[list[Any]], None] | None]] = {
+_TAKES: dict[str, Take] = {
     "allreduce": _folded,
     "reduce": _folded,
     "scan": _prefix,

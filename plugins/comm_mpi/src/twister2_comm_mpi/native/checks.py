@@ -19,7 +19,7 @@ from ..world import MPI
 from .carried import ROOM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from .carried import Carried
 
@@ -94,50 +94,57 @@ class _Messages(Exchange):
     """
 
     __slots__ = (
+        "_carried",
+        "_dtype",
         "_left",
+        "_parts",
+        "_places",
         "_rank",
+        "_ranks",
         "_requests",
-        "_take",
-        "_views",
+        "_rooms",
+        "_size",
         "expected",
         "mine",
-        "own",
-        "ranks",
         "theirs",
         "value",
     )
 
     def __init__(self, comm: MPI.Intracomm) -> None:
-        self.ranks = [rank for rank in range(comm.size) if rank != comm.rank]
-        self.mine = array("Q", [0] * _WORDS * len(self.ranks))
-        self.theirs = array("Q", [0] * _WORDS * len(self.ranks))
-        self.own: Any = None
         self._rank = comm.rank
-        self._take: Callable[[list[Any]], None] | None = None
-        self._views: dict[tuple[Any, int], tuple[list[Any], list[Any]]] = {}
+        self._ranks = [rank for rank in range(comm.size) if rank != comm.rank]
+        self._places = [_WORDS * index for index in range(len(self._ranks))]
+        self.mine = array("Q", [0] * _WORDS * len(self._ranks))
+        self.theirs = array("Q", [0] * _WORDS * len(self._ranks))
         self.expected: Sequence[int] | None = None
         self.value = self._left = 0
+        self._carried: Carried | None = None
+        self._dtype, self._size = None, -1
+        self._rooms: list[Any] = []
+        self._parts: list[Any] = []
+        word, tag = MPI.UINT64_T, _TAG
         ours, views = memoryview(self.mine), memoryview(self.theirs)
-        places = [(_WORDS * index, rank) for index, rank in enumerate(self.ranks)]
-        word = MPI.UINT64_T
-        receives = [comm.Recv_init((views[at : at + _WORDS], _WORDS, word), rank, _TAG) for at, rank in places]
-        sends = [comm.Send_init((ours[at : at + _WORDS], _WORDS, word), rank, _TAG) for at, rank in places]
+        places = list(zip(self._places, self._ranks, strict=True))
+        receives = [comm.Recv_init((views[at : at + _WORDS], _WORDS, word), rank, tag) for at, rank in places]
+        sends = [comm.Send_init((ours[at : at + _WORDS], _WORDS, word), rank, tag) for at, rank in places]
         self._requests = [*receives, *sends]
 
     def start(self, value: int, counts: Counts | None, carried: Carried | None) -> None:
         self.value = value
         mine = self.mine
-        for at in range(0, len(mine), _WORDS):
+        for at in self._places:
             mine[at] = value
         self.expected = None
         if counts is not None:
             told, self.expected = counts
-            for index, rank in enumerate(self.ranks):
-                mine[_WORDS * index + _COUNT] = told[rank]
+            for at, rank in zip(self._places, self._ranks, strict=True):
+                mine[at + _COUNT] = told[rank]
+        self._carried = carried
         if carried is not None:
-            own = self.own = carried.own
-            self._take = carried.take
-            for room in self._parts(own)[0]:
+            own = carried[0]
+            if own.dtype is not self._dtype or own.size != self._size:
+                self._look_at(own)
+            for room in self._rooms:
                 room[...] = own
         for request in self._requests:
             request.Start()
@@ -155,37 +162,33 @@ class _Messages(Exchange):
 
     def odd_one(self) -> tuple[int, str] | None:
         value, theirs, expected = self.value, self.theirs, self.expected
-        for at in range(0, len(theirs), _WORDS):
+        for at in self._places:
             if theirs[at] != value:
-                return self.ranks[at // _WORDS], DIFFERENT_CALL
+                return self._ranks[at // _WORDS], DIFFERENT_CALL
         if expected is not None:
-            for index, rank in enumerate(self.ranks):
-                if theirs[_WORDS * index + _COUNT] != expected[rank]:
-                    return rank, different_count(theirs[_WORDS * index + _COUNT], expected[rank])
+            for at, rank in zip(self._places, self._ranks, strict=True):
+                if theirs[at + _COUNT] != expected[rank]:
+                    return rank, different_count(theirs[at + _COUNT], expected[rank])
         return None
 
     def take(self) -> None:
-        own, take = self.own, self._take
-        self.own = self._take = None
-        if take is not None:
-            parts = self._parts(own)[1].copy()
-            parts.insert(self._rank, own)
-            take(parts)
+        carried = self._carried
+        if carried is not None:
+            self._carried = None
+            own, take, ufunc, into = carried
+            if take is not None:
+                take(ufunc, self._rank, own, self._parts, into)
 
-    def _parts(self, like: Any) -> tuple[list[Any], list[Any]]:
+    def _look_at(self, like: Any) -> None:
         """Where parts lie that go to, and come from, the other members."""
-        key = like.dtype, like.size
-        found = self._views.get(key)
-        if found is None:
-            sent, come = (
-                [
-                    row[8 * _PART : 8 * _PART + like.nbytes].view(like.dtype)
-                    for row in np.frombuffer(words, np.uint8).reshape(len(self.ranks), 8 * _WORDS)
-                ]
-                for words in (self.mine, self.theirs)
-            )
-            found = self._views[key] = sent, come
-        return found
+        self._rooms, self._parts = (
+            [
+                row[8 * _PART : 8 * _PART + like.nbytes].view(like.dtype)
+                for row in np.frombuffer(words, np.uint8).reshape(len(self._ranks), 8 * _WORDS)
+            ]
+            for words in (self.mine, self.theirs)
+        )
+        self._dtype, self._size = like.dtype, like.size
 
     def release(self) -> None:
         for request in self._requests:

@@ -10,6 +10,7 @@ import socket
 import time
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 
@@ -101,6 +102,35 @@ def test_a_killed_peer_leaves_nothing_and_stops_nobody(make_world, shared_in_use
     descriptors, _, files = found
     assert descriptors == []
     assert files == []
+
+
+def test_an_abort_ends_the_wait_for_a_group(make_world):
+    def body(rank):
+        rank.reach_all()
+        rank.sync("reached")
+        if rank.id == 0:
+            began = time.monotonic()
+            context = attrs.evolve(rank.context, aborted=lambda: time.monotonic() > began + 0.2)
+            rank.transport._context = context
+            with pytest.raises(NetworkError, match="aborted"):
+                rank.transport.native([1, 0])
+            assert time.monotonic() - began < 3
+            rank.transport._context = rank.context
+        rank.sync("end of test")
+
+    make_world(2).run(body)
+
+
+def test_closed_groups_are_forgotten(make_world):
+    def body(rank):
+        rank.reach_all()
+        for _ in range(3):
+            rank.sync("reached")
+            rank.transport.native([0, 1]).close()
+        rank.sync("end of test")
+        return len(rank.transport._groups)
+
+    assert make_world(2).run(body) == [0, 0]
 
 
 def test_a_dead_peer_is_an_error_for_what_goes_to_it_only(make_world, monkeypatch):

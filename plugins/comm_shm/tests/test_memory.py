@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import random
 
 import numpy as np
@@ -155,6 +156,39 @@ def test_large_memory_for_programs_goes_back_to_the_system(make_world):
         rank.sync("end of test")
 
     make_world(2, pool_bytes=8 << 20).run(body)
+
+
+def test_large_memory_that_was_never_sent_goes_back_too(make_world):
+    def body(rank):
+        pool = rank.transport._pool
+        for _ in range(20):
+            memory = rank.transport.allocate(4 << 20)
+            memory[0] = 1
+            del memory
+        assert sum(segment.size for segment in pool.segments.values()) <= 16 << 20
+
+    make_world(2, pool_bytes=8 << 20).run(body)
+
+
+def test_a_forked_process_gives_back_nothing(make_world):
+    def body(rank):
+        rank.reach_all()
+        if rank.id == 0:
+            rank.send(1, [pattern(1, 200_000)])
+            rank.sync("forked and let go")
+            held = rank.transport._peers[1].out._held
+            assert [rank.transport._slots.held(slot) for slot, _ in held] == [1]
+        else:
+            received = rank.receive()
+            child = os.fork()
+            if not child:
+                del received
+                os._exit(0)
+            os.waitpid(child, 0)
+            rank.sync("forked and let go")
+            assert bytes(received.frames[0]) == pattern(1, 200_000)
+
+    make_world(2).run(body)
 
 
 def test_leases_outlive_messages_transports_and_their_sender(make_world):

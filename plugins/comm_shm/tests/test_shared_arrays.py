@@ -69,6 +69,28 @@ def test_answers_are_right_wherever_arrays_lie(make_world, size, who):
     make_world(size, timeout_s=40.0).run(body)
 
 
+def test_who_sleeps_has_nothing_to_do_until_it_is_woken(make_world):
+    """A caller that spins for as long as progress says that something moved must get to sleep."""
+
+    def body(rank):
+        rank.reach_all()
+        rank.sync("reached")
+        if rank.id == 0:
+            until = time.monotonic() + 5.0
+            while rank.transport.progress():
+                assert time.monotonic() < until
+            assert not any(rank.transport.progress() for _ in range(200))
+        rank.sync("asleep", progress=False)
+        if rank.id == 1:
+            rank.send(0, [b"wake"])
+        else:
+            assert select.select([rank.transport.wait_fd()], [], [], 5.0)[0]
+            assert bytes(rank.receive().frames[0]) == b"wake"
+        rank.sync("end of test")
+
+    make_world(2).run(body)
+
+
 def test_a_sleeping_member_is_woken_by_a_collective_call(make_world):
     def body(rank):
         rank.reach_all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import ctypes
+import os
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +35,8 @@ def _ended(lease: weakref.ref[Any]) -> None:
     # any thread: nothing here needs more than one operation on each object
     assert isinstance(lease, _Lease)
     owner = lease.owner
+    if owner.pid != os.getpid():
+        return  # a process that the program forked let its copy go: the worker still has the frame
     owner.leases.pop(lease.at, None)
     owner.ended.append(lease.size)
     try:
@@ -65,6 +68,7 @@ class Incoming:
         self._peer, self.reader, self._ring, self._home = peer, reader, ring, home
         self._slots, self._segment, self._unmap = slots, segment, unmap
         self._most = quota // 2
+        self.pid = os.getpid()
         self._held = 0
         self.leases: dict[int, _Lease] = {}
         self.ended: collections.deque[int] = collections.deque()

@@ -60,8 +60,7 @@ class Pool:
 
         :raises NetworkError: too little memory.
         """
-        while self._unused:
-            self._forget(self._unused.popleft())
+        self._collect()
         place = self._arena.take(n_bytes)
         if place < 0:
             return self._alone(n_bytes)
@@ -129,6 +128,7 @@ class Pool:
 
         :raises NetworkError: too little memory.
         """
+        self._collect()
         block = self.take(n_bytes) if n_bytes <= (1 << self._order) // _USER_MAX else self._alone(n_bytes)
         whole = (ctypes.c_char * n_bytes).from_buffer(self.view(block), block.place)
         base = ctypes.addressof(whole)
@@ -151,6 +151,11 @@ class Pool:
         if offset + frame.nbytes > block.size:
             return None
         return block, block.place + offset
+
+    def _collect(self) -> None:
+        """Take back what programs have let go."""
+        while self._unused:
+            self._forget(self._unused.popleft())
 
     def _forget(self, block: Block) -> None:
         at = self._user_blocks.index(block)

@@ -131,9 +131,8 @@ class ShmTransport(Transport):
             self._entrance.close()
         for peer in self._peers.values():
             peer.wake()
-        for group in self._groups:
+        for group in tuple(self._groups):
             group.close()
-        self._groups = []
         for peer in self._peers.values():
             peer.release()
         self._peers, self._by_fd = {}, {}
@@ -216,7 +215,8 @@ class ShmTransport(Transport):
             return True
         self._idle += 1
         if self._idle < IDLE_CALLS:
-            return True
+            # who sleeps and was not woken has nothing to do: only now and then is the bell taken off
+            return not (self._asleep and home[ASLEEP])
         self._idle = IDLE_CALLS - _AGAIN
         return self._fall_asleep(home)
 
@@ -259,6 +259,11 @@ class ShmTransport(Transport):
         return self._context.rank
 
     @property
+    def aborted(self) -> bool:
+        """Whether the attempt is over."""
+        return self._context.aborted()
+
+    @property
     def folder(self) -> str:
         """Where nameless files lie on systems without memfd."""
         return self._context.runtime_dir
@@ -294,6 +299,12 @@ class ShmTransport(Transport):
     def listen(self) -> bool:
         """Take in what peers say; whether anything was there."""
         return self._look()
+
+    def forget(self, group: ShmCollectives) -> None:
+        """A group is closed."""
+        for known in (self.busy, self._groups):
+            if group in known:
+                known.remove(group)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

@@ -31,7 +31,8 @@ _MASK: Final = (1 << 64) - 1
 _STEP: Final = 0x9E3779B97F4A7C15
 """Spreads the number of a step over the fingerprint."""
 _FORMS: Final = 512
-_MEET_S: Final = 10.0
+_MEET_S: Final = 60.0
+"""A member may be stopped for a while; that one has failed is seen by the abort."""
 _ALL_PARTS: Final = frozenset({"alltoall", "scatter", "reduce_scatter"})
 """What a member gives has a part for each."""
 
@@ -269,8 +270,7 @@ class ShmCollectives(NativeCollectives):
         if self._closed:
             return
         self._closed = True
-        if self in self._transport.busy:
-            self._transport.busy.remove(self)
+        self._transport.forget(self)
         self._forms.clear()
         self.open.clear()
         self._waiting.clear()
@@ -302,7 +302,7 @@ def _make(transport: ShmTransport, layout: Layout, peers: Sequence[Peer], number
         for peer in peers:
             until = time.monotonic() + _MEET_S
             while not transport.invite(peer, memory.fd, number, memory.size):
-                _pause(peer, until)
+                _pause(transport, peer, until)
         return os.dup(memory.fd)
     finally:
         memory.close()
@@ -312,16 +312,18 @@ def _wait(transport: ShmTransport, first: Peer, number: int) -> int:
     until = time.monotonic() + _MEET_S
     while number not in first.groups:
         if not transport.listen():
-            _pause(first, until)
+            _pause(transport, first, until)
     fd, _ = first.groups.pop(number)
     return fd
 
 
-def _pause(peer: Peer, until: float) -> None:
-    if peer.gone or time.monotonic() > until:
+def _pause(transport: ShmTransport, peer: Peer, until: float) -> None:
+    aborted = transport.aborted
+    if aborted or peer.gone or time.monotonic() > until:
+        why = "it has ended" if peer.gone else f"it did not do so within {_MEET_S} s"
         raise NetworkError(
             f"worker {peer.rank} takes no part in making a group",
-            why="it has ended" if peer.gone else f"it did not do so within {_MEET_S} s",
+            why="the attempt was aborted meanwhile" if aborted else why,
             remedy="see the log of that worker",
         )
     time.sleep(0.0002)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 DEPTH: Final = 4
 _GIVEN, _COMBINED, _TAKEN = 1, 2, 3
+_ROUND_BITS: Final = 28
+"""Of a post; the number of the call is above them, and small calls in a loop count it up fast."""
 _SMALLEST: Final = 64 << 10
 _LOOKS: Final = 32
 """Looks in vain at a post, some 20 µs, before the processor is offered to others at each further one."""
@@ -99,7 +101,7 @@ def pipeline(
     :param direct: makes the phases where all givers' arrays lie in shared memory already, from where they lie.
     """
     idle = iter(()) if spare is None else spare
-    words, base = group.area.words, number << 32
+    words, base = group.area.words, number << _ROUND_BITS
     place = group.area.layout.posts >> 3
     sources = [place + 8 * member for member in givers if member != group.rank]
     readers = [place + 8 * member for member in takers if member != group.rank]

@@ -61,6 +61,16 @@ def test_objects_and_groups():
     assert len(numbers) == 4, "every group has a number of its own"
 
 
+def test_groups_of_different_parts_have_different_numbers():
+    def main(env):
+        half = env.network.split(env.worker_id // 2)
+        alone = env.network.split(env.worker_id % 2, group=half)
+        return half, alone
+
+    groups = {group.number: group.members for row in cluster(4).run(main) for group in row}
+    assert sorted(groups.values()) == [(0,), (0, 1), (1,), (2,), (2, 3), (3,)]
+
+
 def test_groups_made_without_communication():
     def main(env):
         if env.worker_id == 2:

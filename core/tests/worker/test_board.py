@@ -94,3 +94,24 @@ def test_the_master_sees_who_passed_a_step_as_something_else():
     assert "p.py:1" in error.why
     assert "p.py:2" in error.why
     assert "step 5" in error.why
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=40), st.text(max_size=300), st.text(max_size=200))
+def test_a_step_is_noted_whatever_its_texts_are(kind, shape, path):
+    noted = board()
+    noted.enter(0, 1, Fingerprint(kind, shape, f"{path}.py:123"))
+    noted.enter(1, 1, Fingerprint(kind, shape + "x", f"{path}.py:123"))
+    one, other = sorted(noted.entries(), key=lambda entry: entry.group)
+    assert (one.last, other.last) == (1, 1)
+    assert one.shape != other.shape, "also where they differ behind what is shown"
+    assert one.line.endswith(".py:123")
+    noted.close()
+
+
+def test_names_of_files_that_are_no_text_are_noted():
+    noted = board()
+    noted.enter(0, 1, Fingerprint("run", "x", os.fsdecode(b"/caf\xe9/p.py:3")))
+    noted.wait_for(os.fsdecode(b"caf\xe9"))
+    assert [entry.line for entry in noted.entries()] == ["/caf?/p.py:3"]
+    noted.close()

@@ -9,6 +9,7 @@ members (:mod:`twister2.master.steps`).
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import struct
@@ -32,6 +33,19 @@ _WAIT_AT = 8
 _WAIT_BYTES = 240
 _RING_AT = 256
 SIZE = 8192
+_KIND_BYTES, _SHAPE_BYTES, _LINE_BYTES = 30, 100, 86
+"""Of an entry's text, which with two separators fills it."""
+
+
+def _cut(text: str, n_bytes: int) -> bytes:
+    """A text in at most so many bytes, without separators: its beginning and a hash (negative: its end)."""
+    data = text.replace("\x1f", " ").encode("utf-8", "replace")
+    if len(data) <= abs(n_bytes):
+        return data
+    if n_bytes < 0:
+        return data[n_bytes:].decode("utf-8", "ignore").encode()
+    tail = b"~" + hashlib.blake2b(data, digest_size=4).hexdigest().encode()  # what differs may lie behind the cut
+    return data[: n_bytes - len(tail)].decode("utf-8", "ignore").encode() + tail
 
 
 @attrs.frozen
@@ -123,8 +137,8 @@ class StepBoard:
                 del self._current[old.group]
         noted = self._ring[place] = _Noted(at, group, step, fingerprint)
         self._noted[group, id(fingerprint)] = self._current[group] = noted
-        text = "\x1f".join((fingerprint.kind, fingerprint.shape[:120], fingerprint.line[-100:])).encode()
-        text = text[: _ENTRY_BYTES - _ENTRY.size]
+        kind, shape = _cut(fingerprint.kind, _KIND_BYTES), _cut(fingerprint.shape, _SHAPE_BYTES)
+        text = b"\x1f".join((kind, shape, _cut(fingerprint.line, -_LINE_BYTES)))
         words[at + _LAST] = 0  # what is overwritten must not be read with the new text
         start = at * 8
         self._bytes[start + _ENTRY.size : start + _ENTRY.size + len(text)] = text
@@ -139,7 +153,7 @@ class StepBoard:
             self._words[noted.at + _LAST] = step << 1
 
     def wait_for(self, what: str) -> None:
-        text = what.encode()[: _WAIT_BYTES - 2]
+        text = what.encode("utf-8", "replace")[: _WAIT_BYTES - 2]
         self._map[_WAIT_AT : _WAIT_AT + 2] = len(text).to_bytes(2, "little")
         self._map[_WAIT_AT + 2 : _WAIT_AT + 2 + len(text)] = text
 

@@ -13,7 +13,7 @@ from twister2.spec.network import Group, Network
 from twister2.worker.network import objects
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from twister2.worker.link import Link
     from twister2.worker.network.collectives import GroupCollectives
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 _FIRST_OWN_GROUP = 1 << 31
 """Groups made without communication have numbers from here."""
+
+
+def _own_number(what: object) -> int:
+    """The number of a group that only its members know of."""
+    return _FIRST_OWN_GROUP | crc32(repr(what).encode()) & (_FIRST_OWN_GROUP - 1)
 
 
 class Grouping(Network):
@@ -37,6 +42,10 @@ class Grouping(Network):
         self._collectives: dict[Group, GroupCollectives] = {}
         self._unused: deque[int] = deque()
         """Numbers of groups that the program has dropped."""
+        self._outliving: weakref.WeakValueDictionary[Group, GroupCollectives] = weakref.WeakValueDictionary()
+        """Collectives of such groups that the program still has."""
+        self._roads: deque[Callable[[], None]] = deque()
+        """Closes what collectives used that the program has dropped."""
 
     def transport_name(self, peer: int) -> str:
         if peer not in self.world.members:
@@ -67,7 +76,10 @@ class Grouping(Network):
         if color is None:
             return None
         members = (worker for worker, (one, _) in zip(parent.members, colors, strict=True) if one == color)
-        return self._told(Group(first + order.index(color), tuple(sorted(members))))
+        number = first + order.index(color)
+        if parent.number:  # another part of the world may be at the same number
+            number = _own_number(("split", parent.number, parent.members, number))
+        return self._told(Group(number, tuple(sorted(members))))
 
     def group(self, members: Sequence[int]) -> Group:
         """The sub-group of these worker ids in this order, made without communication.
@@ -88,7 +100,7 @@ class Grouping(Network):
                 remedy="call it on the members only, or use split()",
             )
         made = self._groups_made[ids] = self._groups_made.get(ids, 0) + 1
-        return self._told(Group(_FIRST_OWN_GROUP | crc32(repr((ids, made)).encode()) & (_FIRST_OWN_GROUP - 1), ids))
+        return self._told(Group(_own_number((ids, made)), ids))
 
     def split_by_host(self, *, group: Group | None = None) -> Group:
         here = self.split(self.hosts.get(self.worker_id, ""), group=group)
@@ -97,7 +109,7 @@ class Grouping(Network):
 
     def collectives(self, group: Group | None = None) -> GroupCollectives:
         group = group or self.world
-        known = self._collectives.get(group)
+        known = self._collectives.get(group) or self._outliving.get(group)
         if known is None:
             self._drop_unused()
             mine = Group(group.number, group.members)  # the program's may die, and with it the collectives
@@ -112,7 +124,11 @@ class Grouping(Network):
         while self._unused:
             number = self._unused.popleft()
             for group in [group for group in self._collectives if group.number == number]:
-                self._collectives.pop(group).close()
+                dropped = self._outliving[group] = self._collectives.pop(group)
+                weakref.finalize(dropped, self._roads.append, dropped.closer()).atexit = False
+                del dropped
+        while self._roads:
+            self._roads.popleft()()
 
     def _told(self, group: Group) -> Group:
         """Tell the master who is in it: the others may return while its members are in a step."""

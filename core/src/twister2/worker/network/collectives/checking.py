@@ -335,7 +335,10 @@ def _shape(plan: Plan, agreed: str) -> str:
     call = plan.call
     words = []
     if call.operation in REDUCTIONS:
-        words.append(call.op if isinstance(call.op, str) else getattr(call.op, "__name__", type(call.op).__name__))
+        # a function goes another road than the op of its name
+        words.append(
+            call.op if isinstance(call.op, str) else f"{getattr(call.op, '__name__', type(call.op).__name__)}()"
+        )
     if call.operation in _ROOTED:
         words.append(f"root={call.root}")
     if plan.dtype is not None:

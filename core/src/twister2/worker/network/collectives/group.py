@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twister2.spec.collectives import OPERATIONS, Call, Collectives, ObjectRequest, Request
-from twister2.spec.errors import OperatorError, Twister2Error
+from twister2.spec.errors import NetworkError, OperatorError, Twister2Error
 from twister2.spec.patterns import Run
 from twister2.worker.callers import caller_line
 from twister2.worker.network.collectives import choice, objects
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from twister2.worker.network.network import WorkerNetwork
     from twister2.worker.network.steps import NumberedStep
 
+_IN_PLACE = frozenset({"allreduce", "scan", "exscan", "reduce"})
+"""Operations where the same array twice means the same as none to send."""
 FORMS = 1000
 """Calls whose last form is remembered."""
 
@@ -50,6 +52,8 @@ class GroupCollectives(Collectives):
         self._formed = False
 
     def run(self, call: Call, send: Any = None, receive: Any = None) -> None:
+        if send is receive and send is not None and call.operation in _IN_PLACE:
+            send = None
         plan = self._recent.get(id(call))
         if plan is None or not plan.fits(send, receive):
             plan = self._plan(call, send, receive)
@@ -67,6 +71,8 @@ class GroupCollectives(Collectives):
                 network.polled -= polls
 
     def start(self, call: Call, send: Any = None, receive: Any = None) -> Request:
+        if send is receive and send is not None and call.operation in _IN_PLACE:
+            send = None
         plan = self._recent.get(id(call))
         if plan is None or not plan.fits(send, receive):
             plan = self._plan(call, send, receive)
@@ -82,7 +88,7 @@ class GroupCollectives(Collectives):
         except BaseException as error:
             network.fail_step(step, as_failure(error, step))
             raise
-        return OpenCall(network, step, advance, what, (send, receive), polled=plan.road != MESSAGES)
+        return OpenCall(network, step, advance, what, (self, send, receive), polled=plan.road != MESSAGES)
 
     def run_objects(self, call: Call, value: Any = None) -> Any:
         steps, shape = self._object_steps(call, value)
@@ -133,8 +139,6 @@ class GroupCollectives(Collectives):
         return tuple(names)
 
     def _plan(self, call: Call, send: Any, receive: Any) -> Plan:
-        if send is receive and send is not None and call.operation in ("allreduce", "scan", "exscan", "reduce"):
-            send = None
         try:
             plan = make_plan(call, send, receive, self.rank, self.size)
             if not self._formed:
@@ -197,14 +201,26 @@ class GroupCollectives(Collectives):
         return HostsRoad(islands, self.rank, inside) if found.any() else None
 
     def _made(self, transport: Transport, members: Sequence[int]) -> NativeRoad | None:
-        native = transport.native(members)
+        try:
+            native = transport.native(members)
+        except NetworkError:
+            self._network.check()  # the abort is the cause
+            raise
         return None if native is None else NativeRoad(self._network, self.group, native)
+
+    def closer(self) -> Callable[[], None]:
+        """Does what :meth:`close` does, without keeping this object alive."""
+        roads = [native for native in (self._native, self._inside) if native is not None]
+
+        def close() -> None:
+            for road in roads:
+                road.close()
+
+        return close
 
     def close(self) -> None:
         """The group is not used any more."""
-        for native in (self._native, self._inside):
-            if native is not None:
-                native.close()
+        self.closer()()
         self._native = self._inside = None
 
     def _exchange(self, step: NumberedStep) -> Exchange:

@@ -1,0 +1,114 @@
+"""Collectives outlive the groups they were made of; members that mean different things are told."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+
+from twister2.spec.collectives import Call
+from twister2.spec.errors import StepMismatchError
+from twister2_testkit.fakes import LocalCluster
+from twister2_testkit.native_loopback import NativeLoopback
+
+
+class CountingLoopback(NativeLoopback):
+    """Counts the native groups that were closed."""
+
+    closed = 0
+
+    def native(self, members):
+        made = super().native(members)
+        if made is not None:
+            close = made.close
+
+            def counted():
+                CountingLoopback.closed += 1
+                close()
+
+            made.close = counted
+        return made
+
+
+def test_collectives_live_as_long_as_the_program_has_them():
+    CountingLoopback.closed = 0
+
+    def main(env):
+        network, call = env.network, Call("allreduce")
+        send, receive = np.ones(3), np.zeros(3)
+        kept = network.collectives(network.split(0))  # nobody else has the group
+        kept.run(call, send, receive)
+        for _ in range(3):
+            network.collectives(network.split(0)).run(call, send, receive)
+        assert network.collectives(kept.group) is kept
+        env.barrier()
+        receive[:] = 0
+        kept.run(call, send, receive)
+        assert (receive == 2).all()
+        before = CountingLoopback.closed
+        env.barrier()
+        del kept
+        gc.collect()
+        network.collectives(network.split(0))
+        env.barrier()
+        return before
+
+    before = LocalCluster(2, CountingLoopback).run(main)
+    assert set(before) <= {2, 3, 4}, "of the three that were dropped, not of the one that is kept"
+    assert CountingLoopback.closed >= 8
+
+
+def test_a_call_under_way_keeps_what_it_needs():
+    def main(env):
+        network = env.network
+        send, receive = np.ones(3), np.zeros(3)
+        request = network.collectives(network.split(0)).start(Call("allreduce"), send, receive)
+        network.collectives(network.split(0)).run(Call("barrier"))
+        gc.collect()
+        network.collectives(network.split(0)).run(Call("barrier"))
+        request.wait(5.0)
+        return receive.tolist()
+
+    assert LocalCluster(2, CountingLoopback).run(main) == [[2.0] * 3] * 2
+
+
+@pytest.mark.parametrize("transport", ["loopback", NativeLoopback])
+def test_a_function_is_another_op_than_the_name_it_has(transport):
+    def add(left, right):
+        return left + right
+
+    add.__name__ = "sum"
+
+    def main(env):
+        op = add if env.worker_id else "sum"
+        env.network.collectives().run(Call("allreduce", op=op), np.ones(3), np.empty(3))
+
+    with pytest.raises(StepMismatchError):
+        LocalCluster(2, transport, deadline_s=10).run(main)
+
+
+@pytest.mark.parametrize("operation", ["allreduce", "scan", "reduce"])
+def test_the_same_array_twice_is_in_place_on_every_road(operation):
+    class Strict(NativeLoopback):
+        def native(self, members):
+            made = super().native(members)
+            start = made.start
+
+            def checked(call, send, receive, step, fingerprint):
+                assert send is not receive or send is None, "the library must know that it works in place"
+                return start(call, send, receive, step, fingerprint)
+
+            made.start = checked
+            return made
+
+    def main(env):
+        array = np.full(3, env.worker_id + 1.0)
+        receive = array if operation != "reduce" or env.worker_id == 0 else None
+        call = Call(operation)
+        env.network.collectives().run(call, array, receive)
+        return array.tolist()
+
+    first, second = LocalCluster(2, Strict).run(main)
+    assert first == ([1.0] * 3 if operation == "scan" else [3.0] * 3)
+    assert second == ([2.0] * 3 if operation == "reduce" else [3.0] * 3)

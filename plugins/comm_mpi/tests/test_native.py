@@ -406,6 +406,10 @@ def test_parts_up_to_and_above_what_travels_with_the_fingerprints(size):
             assert (before == (expected[native.me - 1] if native.me else -1.0)).all()
             everything = native.run(Call("allgather"), mine, np.empty(n * size))
             assert (everything == np.concatenate(parts)).all()
+            for root in range(size):
+                told = parts[root].copy() if native.me == root else np.full(n, -1.0)
+                assert (native.run(Call("broadcast", root=root), None, told) == parts[root]).all()
+                told[...] = -2.0  # the root may change its part at once
             gathered = np.empty(n * size) if native.me == root else None
             native.run(Call("gather", root=root), mine, gathered)
             if gathered is not None:

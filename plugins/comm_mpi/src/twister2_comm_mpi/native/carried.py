@@ -18,8 +18,8 @@ ROOM = 64
 """Bytes of one member's part up to which it is carried."""
 
 Take: TypeAlias = "Callable[[Any, int, Any, list[Any], Any], None]"
-"""Called when all members are known to be in the same call, with: ufunc, rank, own part, those of the others by rank,
-and where the result goes, which may be the own part.
+"""Called when all members are known to be in the same call, with: ufunc (of a broadcast the root), rank, own part,
+those of the others by rank, and where the result goes, which may be the own part.
 """
 
 Carried: TypeAlias = "tuple[Any, Take | None, Any, Any]"
@@ -51,7 +51,8 @@ def carried(call: Call, send: Any, receive: Any) -> Carried | None:
         own = own.reshape(-1)
     if receive is None:
         return own, None, None, None
-    return own, take, _UFUNCS[call.op], receive if receive.ndim == 1 else receive.reshape(-1)
+    how = call.root if take is _spread else _UFUNCS.get(call.op)
+    return own, take, how, receive if receive.ndim == 1 else receive.reshape(-1)
 
 
 def _folded(ufunc: Any, rank: int, own: Any, others: list[Any], into: Any) -> None:
@@ -79,6 +80,11 @@ def _gathered(ufunc: Any, rank: int, own: Any, others: list[Any], into: Any) -> 
         into[at * n : at * n + n] = part
 
 
+def _spread(root: int, rank: int, own: Any, others: list[Any], into: Any) -> None:
+    if rank != root:
+        into[...] = others[root - (root > rank)]
+
+
 def _by_rank(rank: int, own: Any, others: list[Any]) -> list[Any]:
     return [*others[:rank], own, *others[rank:]]
 
@@ -101,4 +107,5 @@ _TAKES: dict[str, Take] = {
     "exscan": _before,
     "allgather": _gathered,
     "gather": _gathered,
+    "broadcast": _spread,
 }

@@ -21,7 +21,7 @@ from twister2_net.combining.reducers import Reducer, name_of, reducer_for, ufunc
 from twister2_net.exchange.aggregating import AggregatingOperator
 from twister2_net.exchange.lanes import CLOSING, DATA, END, GatedOperator, workers_of
 from twister2_net.problems import no_hash, no_pair, short, user_error
-from twister2_net.spilling.key_order import NAN, WITHOUT_NAN, Ranking
+from twister2_net.spilling.key_order import WITHOUT_NAN, Ranking, canonical, has_nan, restored
 from twister2_net.spilling.table_size import SizedTable
 from twister2_net.spilling.tables import BATCH_BYTES, FoldTable, sliced
 
@@ -115,18 +115,17 @@ class KeyedCombine(GatedOperator, AggregatingOperator):
     def _scatter(self, table: Table) -> Iterator[tuple[int, KeyValues]]:
         n = len(self.receivers)
         kinds = set(map(type, table))
+        nans = False
         if not kinds <= WITHOUT_NAN:
-            for key in [key for key in table if key != key]:
+            for key in [key for key in table if has_nan(key)]:
                 value = table.pop(key)
-                merge_pairs(table, [(NAN, value)], self.reducer)
+                merge_pairs(table, [(canonical(key), value)], self.reducer)
+                nans = True
         keys: list[Any] = list(table)
         if n == 1 and kinds <= WITHOUT_NAN:
             yield 0, KeyValues(keys, list(table.values()))
             return
-        if NAN in table:
-            targets = tasks_of_keys([float("nan") if key is NAN else key for key in keys], n)
-        else:
-            targets = tasks_of_keys(keys, n)
+        targets = tasks_of_keys(list(map(restored, keys)) if nans else keys, n)
         parts = [KeyValues([], []) for _ in range(n)]
         add_key = [part.keys.append for part in parts]
         add_value = [part.values.append for part in parts]

@@ -44,6 +44,13 @@ def canonical(key: Any) -> Any:
     return key if key == key else NAN
 
 
+def has_nan(key: Any) -> bool:
+    """Whether :func:`canonical` replaces anything."""
+    if type(key) is tuple:
+        return not WITHOUT_NAN.issuperset(map(type, key)) and any(map(has_nan, key))
+    return bool(key != key)
+
+
 def restored(key: Any) -> Any:
     """What :func:`canonical` was given, or what equals it."""
     if key is NAN:

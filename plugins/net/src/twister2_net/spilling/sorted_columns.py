@@ -6,7 +6,7 @@ Null is the last key in order, NaN the last but one; both are keys like any othe
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twister2.spec.batch import n_bytes, n_records
 from twister2.spec.errors import MemoryBudgetError, OperatorError
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from twister2.spec.batch import Batch
     from twister2.spec.memory import MemoryService, Scratch
     from twister2_net.spilling.runs import Window
+
+
+_NAT: Final = -(1 << 63)
+_TICKS: Final = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+"""Nanoseconds of a tick of times."""
 
 
 class ColumnForm(Form):
@@ -43,8 +48,16 @@ class ArrayForm(ColumnForm):
         return block[names[0]] if names else block[:, 0]
 
     def rank(self, block: Any, index: int) -> Any:
-        key = self.keys(block[index : index + 1])[0]
+        keys = self.keys(block[index : index + 1])
+        kind = keys.dtype.kind
+        if kind in "mM":  # as numpy sorts them: NaT, the smallest number, last
+            number = int(keys.view("i8")[0])
+            return (0, number) if number != _NAT else (1, 0)
+        key = keys[0]
         key = key.item() if hasattr(key, "item") else key
+        if kind == "c":
+            real, imag = (0.0 if part != part else part for part in (key.real, key.imag))
+            return 2 * (key.real != key.real) + (key.imag != key.imag), (real, imag)
         return (0, key) if key == key else (1, 0)
 
     def cut(self, block: Any, start: int, stop: int) -> Any:
@@ -83,7 +96,7 @@ class ArrowForm(ColumnForm):
         return names
 
     def rank(self, block: Any, index: int) -> Any:
-        return tuple(_ranked(block.column(name)[index].as_py()) for name in self.columns(block))
+        return tuple(_ranked(block.column(name)[index]) for name in self.columns(block))
 
     def cut(self, block: Any, start: int, stop: int) -> Any:
         return block.slice(start, stop - start)
@@ -141,9 +154,13 @@ def flat(column: Any) -> Any:
     return column
 
 
-def _ranked(key: Any) -> tuple[int, Any]:
-    if key is None:
+def _ranked(scalar: Any) -> tuple[int, Any]:
+    if not scalar.is_valid:
         return 2, 0
+    per_tick = _TICKS.get(getattr(scalar.type, "unit", ""))
+    if per_tick is not None:  # Python's times have no nanoseconds
+        return 0, scalar.value * per_tick
+    key = scalar.as_py()
     return (0, key) if key == key else (1, 0)
 
 

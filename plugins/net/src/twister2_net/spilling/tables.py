@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import MemoryBudgetError
 from twister2_net.problems import no_hash, no_pair, user_error
-from twister2_net.spilling.key_order import NAN, canonical_pairs, restored
+from twister2_net.spilling.key_order import WITHOUT_NAN, canonical_pairs, restored
 from twister2_net.spilling.queues import Collecting, HeldBatches
 from twister2_net.spilling.runs import Entries, Runs
 from twister2_net.spilling.table_size import Pace, table_bytes
@@ -279,9 +279,11 @@ class FoldTable(SpillingTable):
         runs = self.merged()
         if runs is None:
             self._emptied = True
-            if NAN in self.table:
-                self.table[restored(NAN)] = self.table.pop(NAN)
-            yield from self.table.items()
+            if WITHOUT_NAN.issuperset(map(type, self.table)):
+                yield from self.table.items()
+            else:
+                for key, value in self.table.items():
+                    yield restored(key), value
             self.close()
             return
         for window in self.ranking.windows(runs):

@@ -381,7 +381,7 @@ def test_one_way_senders_do_not_fill_the_memory_of_a_slow_reader():
             collectives.run(Call("gather"), np.full(1 << 18, float(number)), receive)
             if receive is not None:
                 assert (receive == number).all()
-                held.append(env.network._held)
+                held.append(env.network.under_way.received)
 
     LocalCluster(3, "loopback", network=NetworkConfig()).run(main)
     assert max(held) < 200 << 20

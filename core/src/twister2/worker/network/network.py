@@ -14,6 +14,7 @@ from twister2.worker.callers import caller_line
 from twister2.worker.network.grouping import Grouping
 from twister2.worker.network.ports import ChannelPort
 from twister2.worker.network.steps import NumberedStep, explained, fingerprint_of, left_open, mismatch
+from twister2.worker.network.under_way import UnderWay
 from twister2.worker.network.wire import Message, pack, unpack
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from twister2.spec.batch import Buffer
     from twister2.spec.collectives import Request
     from twister2.spec.comm import Transport
-    from twister2.spec.memory import MemoryService, Reservation
+    from twister2.spec.memory import MemoryService
     from twister2.spec.network import Fingerprint, Group, Port, Step
     from twister2.worker.link import Link
     from twister2.worker.network.codec import Encoded
@@ -37,8 +38,6 @@ _ABORT = int(HeaderKind.ABORT)
 _NOTHING: Encoded = (0, b"", [], 0)
 _BURST = 64
 """Messages taken from one transport before the next one has its turn."""
-_HOLD_STEP = 1 << 20
-"""Bytes by which what waits to be received may change before the memory service is told."""
 
 
 class WorkerNetwork(Grouping):
@@ -60,8 +59,8 @@ class WorkerNetwork(Grouping):
         self.attempt = link.attempt
         super().__init__(size, hosts)
         self.link = link
-        self.window_messages = config.window_messages
-        self.window_bytes = config.window_mb << 20
+        self.under_way = UnderWay(config, memory, size)
+        self.hold = self.under_way.hold
         self.spin_s = config.spin_us / 1e6
         self._pairs = pairs
         self._heartbeat_s = heartbeat_s
@@ -80,9 +79,6 @@ class WorkerNetwork(Grouping):
         self._error: Twister2Error | None = None
         self._poller: select.poll | None = None
         self._poll_fds: tuple[int | None, ...] = ()
-        self._held = 0
-        self._held_told = 0
-        self._room: Reservation | None = memory.reserve("network: received, not taken yet") if memory else None
         self.open_calls: list[OpenCall] = []
         """Collective calls that were started and are not complete: they go on whenever the network progresses."""
         self.polled = 0
@@ -368,13 +364,6 @@ class WorkerNetwork(Grouping):
         else:
             port.accept(message)
 
-    def hold(self, size: int) -> None:
-        """Count bytes that have come in and wait to be received (negative: were received)."""
-        self._held += size
-        if self._room is not None and abs(self._held - self._held_told) >= _HOLD_STEP:
-            self._held_told = self._held
-            self._room.resize(max(0, self._held))
-
     def explained(self, error: StepMismatchError, step: NumberedStep) -> StepMismatchError:
         """A transport found that another member is in another call: the same with both lines."""
         return explained(error, step, 2 * self._heartbeat_s + 0.5)
@@ -489,8 +478,7 @@ class WorkerNetwork(Grouping):
             collectives.close()
         self._collectives.clear()
         self._routes.clear()
-        if self._room is not None:
-            self._room.release()
+        self.under_way.close()
         for transport in transports:
             try:
                 transport.close(aborted=aborted, deadline_s=deadline_s)

@@ -1,8 +1,9 @@
 """Ports: the channels of one edge on one worker, with credits per channel.
 
-A sender may have ``window_messages`` batches and about ``window_bytes`` bytes per channel under way; the receiver gives
-credit back as batches are *received* (not as they arrive), in lumps of half a window. Marks pass without credit. On one
-worker batches are handed over without being encoded; only their number is limited. A long description of a value (the
+A sender may have ``window_messages`` batches and about ``window_bytes`` bytes per channel under way, less where memory
+is limited (:mod:`~twister2.worker.network.under_way`); the receiver gives credit back as batches are *received* (not as
+they arrive), in lumps of half a window, or at once when the sender has asked for it because it has no room. Marks pass
+without credit. On one worker batches are handed over without being encoded. A long description of a value (the
 schema of a record batch, a structured dtype) is sent when it is another than that of the value before on its channel.
 """
 
@@ -12,11 +13,12 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.batch import own
+from twister2.spec.batch import n_bytes, own
 from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import NetworkError
 from twister2.spec.network import Delivery, EdgeCounters, Port
 from twister2.worker.network.codec import Encoded, decode, encode
+from twister2.worker.network.under_way import Peer
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -42,14 +44,25 @@ Channel = tuple[int, int]
 class _Out:
     """The sending end of a channel."""
 
-    __slots__ = ("bytes", "head", "messages", "refused_at", "sequence")
+    __slots__ = ("asked", "bytes", "counted", "head", "messages", "peer", "refused_at", "sequence", "sizes")
 
-    def __init__(self) -> None:
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
         self.head = b""
         self.sequence = 0
         self.messages = 0
         self.bytes = 0
+        self.counted = 0
+        """Bytes that the memory service knows of: a batch that goes to several workers counts once."""
+        self.sizes: deque[int] = deque()
+        """Of what is under way to this worker itself."""
+        self.asked = False
         self.refused_at = 0.0
+
+    def leave(self) -> None:
+        """The channel has ended, and the receiver gives no more credit back: others have its share from now on."""
+        self.peer.bytes -= self.bytes
+        self.peer = Peer()
 
     def described(self, encoded: Encoded) -> Encoded:
         """The same without its description when the value sent before had an equal one."""
@@ -63,9 +76,10 @@ class _Out:
 class _In:
     """The receiving end of a channel from another worker."""
 
-    __slots__ = ("bytes", "ended", "head", "messages", "sequence")
+    __slots__ = ("bytes", "ended", "head", "messages", "sequence", "urgent")
 
     def __init__(self) -> None:
+        self.urgent = False
         self.head = b""
         self.sequence = 0
         self.messages = 0
@@ -86,7 +100,9 @@ class ChannelPort(Port):
         "_local",
         "_network",
         "_outs",
+        "_peer_bytes",
         "_step",
+        "_under_way",
         "_window_bytes",
         "_window_messages",
         "counters",
@@ -104,8 +120,10 @@ class ChannelPort(Port):
         self.sources = sources
         self.targets = targets
         self.counters = EdgeCounters()
-        self._window_messages = network.window_messages
-        self._window_bytes = network.window_bytes
+        self._under_way = under_way = network.under_way
+        self._window_messages = under_way.window_messages
+        self._window_bytes = under_way.window_bytes
+        self._peer_bytes = under_way.peer_bytes
         self._outs: dict[Channel, _Out] = {}
         self._ins: dict[Channel, _In] = {}
         self._local: dict[int, deque[Any]] = {}
@@ -122,7 +140,12 @@ class ChannelPort(Port):
         out = self._outs.get((source, target))
         if out is None:
             return True
-        return out.messages < self._window_messages and out.bytes < self._window_bytes
+        return not self._is_full(out)
+
+    def _is_full(self, out: _Out) -> bool:
+        if out.messages >= self._window_messages or out.bytes >= self._window_bytes:
+            return True
+        return out.peer.bytes >= self._peer_bytes and out.bytes > 0
 
     def send(self, source: int, target: int, kind: HeaderKind, value: Any = None) -> bool:
         network = self._network
@@ -133,12 +156,11 @@ class ChannelPort(Port):
         channel = (source, target)
         out = self._outs.get(channel)
         if out is None:
-            out = self._outs[channel] = _Out()
+            out = self._outs[channel] = _Out(self._under_way.peer(self.targets[target]))
         data = kind == _DATA
         if data:
-            if out.messages >= self._window_messages or out.bytes >= self._window_bytes:
-                if not out.refused_at:
-                    out.refused_at = time.perf_counter()
+            if self._is_full(out):
+                self._refuse(channel, out)
                 return False
             if out.refused_at:
                 self.counters.blocked_s += time.perf_counter() - out.refused_at
@@ -148,7 +170,9 @@ class ChannelPort(Port):
         peer = self.targets[target]
         if peer == network.worker_id:
             if data:
-                out.messages += 1
+                size = n_bytes(value) if self._under_way.limited else 0
+                out.sizes.append(size)
+                self._sent(out, size, size)
             self._arrive(target, Delivery(source, target, kind, value, count))
             size = 0
         else:
@@ -158,14 +182,42 @@ class ChannelPort(Port):
             size = encoded[3]
             out.sequence += 1
             if data:
-                out.messages += 1
-                out.bytes += size
+                self._sent(out, size, size if len(self._encoded_for) == 1 else 0)
             network.post(self._step, peer, (int(kind), self.edge, source, target, out.sequence, count), encoded)
+        if kind == _END:
+            out.leave()
         counters = self.counters
         counters.messages_sent += 1
         counters.records_sent += count
         counters.bytes_sent += size
         return True
+
+    def _sent(self, out: _Out, size: int, counted: int) -> None:
+        out.messages += 1
+        out.bytes += size
+        out.peer.bytes += size
+        if counted:
+            out.counted += counted
+            self._under_way.sent(counted)
+
+    def _arrived_there(self, out: _Out, messages: int, size: int) -> None:
+        """So much of what was under way has been received."""
+        out.messages -= messages
+        out.bytes -= size
+        out.peer.bytes -= size
+        if out.counted:
+            counted = min(out.counted, size)
+            out.counted -= counted
+            self._under_way.sent(-counted)
+
+    def _refuse(self, channel: Channel, out: _Out) -> None:
+        if not out.refused_at:
+            out.refused_at = time.perf_counter()
+        peer = self.targets[channel[1]]
+        if not out.asked and out.messages < self._window_messages and peer != self._network.worker_id:
+            # the receiver need not have taken as much as makes it give credit back by itself
+            out.asked = True
+            self._network.post(self._step, peer, (_CREDIT, self.edge, *channel, 0, 0), None)
 
     def _encode(self, channel: Channel, value: Any) -> Encoded:
         """Encode a batch, once when the same one goes to several targets in a row."""
@@ -176,11 +228,19 @@ class ChannelPort(Port):
         return self._encoded
 
     def grant(self, message: Message) -> None:
-        """Credit came back for one of our channels (messages in ``sequence``, bytes in ``n_records``)."""
-        out = self._outs.get((message.source, message.target))
+        """Credit came back for one of our channels (messages in ``sequence``, bytes in ``n_records``); or the sender
+        of one that ends here asks for credit.
+        """
+        channel = (message.source, message.target)
+        out = self._outs.get(channel)
         if out is not None:
-            out.messages -= message.sequence
-            out.bytes -= message.n_records
+            self._arrived_there(out, message.sequence, message.n_records)
+            return
+        end = self._ins.get(channel)
+        if end is not None:
+            end.urgent = True
+            if end.messages and not end.ended:
+                self._credit(message.peer, channel, end)
 
     def forget_encoded(self) -> None:
         """Drop the encoding kept for a batch that goes to several workers."""
@@ -259,7 +319,8 @@ class ChannelPort(Port):
         counters.messages_received += 1
         if type(found) is Delivery:
             if found.kind == _DATA:
-                self._outs[(found.source, target)].messages -= 1
+                out = self._outs[(found.source, target)]
+                self._arrived_there(out, 1, out.sizes.popleft())
             counters.records_received += found.n_records
             return found
         self._network.hold(-found.size)
@@ -277,14 +338,12 @@ class ChannelPort(Port):
         end.bytes += message.size
         if end.ended:
             return  # nothing more will come: its sender needs no credit
-        if end.messages * 2 >= self._window_messages or end.bytes * 2 >= self._window_bytes:
-            self._network.post(
-                self._step,
-                message.peer,
-                (_CREDIT, self.edge, message.source, message.target, end.messages, end.bytes),
-                None,
-            )
-            end.messages = end.bytes = 0
+        if end.urgent or end.messages * 2 >= self._window_messages or end.bytes * 2 >= self._window_bytes:
+            self._credit(message.peer, channel, end)
+
+    def _credit(self, peer: int, channel: Channel, end: _In) -> None:
+        self._network.post(self._step, peer, (_CREDIT, self.edge, *channel, end.messages, end.bytes), None)
+        end.messages = end.bytes = 0
 
     def close(self) -> None:
         if self._closed:
@@ -295,6 +354,10 @@ class ChannelPort(Port):
                 if type(waiting) is not Delivery:
                     self._network.hold(-waiting.size)
         self._local.clear()
+        for out in self._outs.values():
+            out.peer.bytes -= out.bytes
+            self._under_way.sent(-out.counted)
+            out.bytes = out.counted = 0
         self._arrived = 0
         self.forget_encoded()
         step = self._step

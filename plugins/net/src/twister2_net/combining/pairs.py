@@ -5,6 +5,8 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any
 
+from twister2.spec.batch import n_bytes
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -24,6 +26,11 @@ class KeyValues:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory, estimated."""
+        return n_bytes(self.keys) + n_bytes(self.values)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return KeyValues, (self.keys, self.values)

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import n_bytes, n_records, own
 from twister2.spec.channel import HeaderKind, Item
-from twister2.spec.errors import OperatorError
+from twister2.spec.errors import MemoryBudgetError, OperatorError
 from twister2.spec.ops import Operator, OperatorContext, OperatorInfo
 from twister2_net.exchange.alignment import Aligner
 from twister2_net.exchange.parts import Collected, form_of
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from twister2.spec.batch import Batch
+    from twister2.spec.memory import Reservation
     from twister2.spec.network import EdgeCounters, Port, Step
     from twister2_net.config import NetConfig
 
@@ -38,6 +40,9 @@ CLOSING = (HeaderKind.BARRIER, HeaderKind.FLUSH)
 
 _BACKLOG_BYTES = 1 << 20
 """Bytes that may wait on a lane of a stream before ``send`` refuses."""
+
+_Entry = tuple[HeaderKind, Any, int, int]
+"""A mark or batch that waits: kind, value, records, bytes."""
 
 
 class LaneOperator(Operator):
@@ -107,7 +112,10 @@ class LaneOperator(Operator):
         self.my_receivers = [lane for lane, worker in enumerate(self.receivers) if worker == me]
         self.aligners = {lane: Aligner(self.inputs_of(lane), self.label) for lane in self.my_receivers}
         self.closed = False
-        self._waiting: dict[tuple[int, int], deque[tuple[HeaderKind, Any]]] = {}
+        self._waiting: dict[tuple[int, int], deque[_Entry]] = {}
+        self._waiting_bytes = 0
+        self._room: Reservation | None = None
+        self._weighs = (self.stream and self.coalesces) or self.context.memory.use().limit > 0
         self._backlog: dict[int, list[int]] = {}
         self._finished: set[int] = set()
         self._ended: set[int] = set()
@@ -121,21 +129,33 @@ class LaneOperator(Operator):
             if self.port.send(lane, target, kind, value):
                 return
             queue = self._waiting[channel] = deque()
-        queue.append((kind, value))
-        self._weigh(lane, kind, value, 1)
+        queue.append(self._enter(lane, kind, value))
 
     def push_all(self, lane: int, kind: HeaderKind, value: Any = None) -> None:
         """Send a mark to every output of a lane."""
         for target in self.outputs_of(lane):
             self.push(lane, target, kind, value)
 
-    def _weigh(self, lane: int, kind: HeaderKind, value: Any, sign: int) -> None:
+    def _enter(self, lane: int, kind: HeaderKind, value: Any) -> _Entry:
+        """What begins to wait on a lane: counted there, and by the memory service."""
+        size = n_bytes(value) if kind == DATA and self._weighs else 0
+        entry = kind, value, n_records(value) if size else 0, size
+        self._weigh(lane, entry, 1)
+        return entry
+
+    def _weigh(self, lane: int, entry: _Entry, sign: int) -> None:
         """Keep the number of entries, records and bytes that wait on a lane."""
+        _, _, records, size = entry
         backlog = self._backlog.setdefault(lane, [0, 0, 0])
         backlog[0] += sign
-        if kind == DATA and self.stream and self.coalesces:
-            backlog[1] += sign * n_records(value)
-            backlog[2] += sign * n_bytes(value)
+        backlog[1] += sign * records
+        backlog[2] += sign * size
+        if size:
+            if self._room is None:
+                self._room = self.context.memory.reserve(f"{self.label}: waiting to be sent")
+            self._waiting_bytes += sign * size
+            with suppress(MemoryBudgetError):  # it is there already: others were asked to shrink, sources are refused
+                self._room.resize(self._waiting_bytes)
 
     def pump(self) -> bool:
         """Send what waits, as far as there is credit; whether anything left."""
@@ -146,7 +166,7 @@ class LaneOperator(Operator):
         for channel in list(self._waiting):
             queue = self._waiting[channel]
             while queue:
-                kind, value = queue[0]
+                kind, value = queue[0][:2]
                 if kind == DATA:
                     if not port.can_send(*channel):
                         port.send(*channel, kind, value)  # refused: counts the time it is blocked
@@ -156,14 +176,13 @@ class LaneOperator(Operator):
                         value = queue[0][1]
                 if not port.send(*channel, kind, value):
                     break
-                queue.popleft()
-                self._weigh(channel[0], kind, value, -1)
+                self._weigh(channel[0], queue.popleft(), -1)
                 moved = True
             if not queue:
                 del self._waiting[channel]
         return moved
 
-    def _coalesce(self, lane: int, queue: deque[tuple[HeaderKind, Any]]) -> None:
+    def _coalesce(self, lane: int, queue: deque[_Entry]) -> None:
         """Make the batches at the head of a queue one, up to a batch's worth."""
         collected = Collected()
         entries = []
@@ -175,10 +194,9 @@ class LaneOperator(Operator):
             collected.add(batch, form)
             entries.append(queue.popleft())
         if len(entries) > 1:
-            for kind, value in entries:
-                self._weigh(lane, kind, value, -1)
-            entries = [(DATA, collected.take())]
-            self._weigh(lane, *entries[0], 1)
+            for entry in entries:
+                self._weigh(lane, entry, -1)
+            entries = [self._enter(lane, DATA, collected.take())]
         queue.extendleft(reversed(entries))
 
     @property
@@ -267,6 +285,8 @@ class LaneOperator(Operator):
             self.port.close()
             self._waiting.clear()
             self._backlog.clear()
+            if self._room is not None:
+                self._room.release()
 
     @property
     def counters(self) -> EdgeCounters:

@@ -61,7 +61,7 @@ class KeyedCombine(GatedOperator, AggregatingOperator):
         memory = self.context.memory
         self.table: Table = {}
         self._short = False
-        budget = memory.use().budget
+        budget = memory.use().budget if memory.use().limit else 0
         self._table_size = SizedTable(memory.reserve(f"{self.label}: combining", revoke=self._revoke), budget)
         self._most = budget // 8
         self.tables = {target: self._table_of(target) for target in self.local_targets}
@@ -104,13 +104,15 @@ class KeyedCombine(GatedOperator, AggregatingOperator):
             return
         lane = self.my_senders[0]
         limit = 4 * self.config.batch_records
-        for target, part in self._scatter(table):
+        parts = list(self._scatter(table))
+        del table
+        self._table_size.cleared()  # what waits for room to be sent is counted there
+        for target, part in parts:
             for start in range(0, len(part), limit):
                 whole = len(part) <= limit
                 keys = part.keys if whole else part.keys[start : start + limit]
                 values = part.values if whole else part.values[start : start + limit]
                 self.push(lane, target, DATA, KeyValues(keys, values))
-        self._table_size.cleared()
 
     def _scatter(self, table: Table) -> Iterator[tuple[int, KeyValues]]:
         n = len(self.receivers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from twister2.spec.batch import n_bytes
 from twister2_net.exchange.hops import HopOperator
 from twister2_net.exchange.ways import Way, collection, gathering
 
@@ -23,6 +24,11 @@ class Parcel:
 
     def __len__(self) -> int:
         return len(self.batch)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the batch."""
+        return n_bytes(self.batch)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Parcel, (self.source, self.target, self.batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import time
 
 import numpy as np
 from hypothesis import given, settings
@@ -213,6 +214,48 @@ def test_leases_outlive_messages_transports_and_their_sender(make_world):
             gc.collect()
 
     make_world(2, close=False).run(body)
+
+
+def test_what_a_receiver_holds_stays_as_it_is_after_it_has_closed(make_world):
+    def body(rank):
+        rank.reach_all()
+        rank.sync("reached")
+        transport = rank.transport
+        if rank.id == 0:
+            rank.send(1, [pattern(1, 200_000)])
+            rank.sync("sent")
+            rank.sync("closed")
+            until = time.monotonic() + 5
+            while transport._peers[1].out is not None:
+                transport.progress()
+                assert time.monotonic() < until
+            for number in range(50):
+                rank.send(2, [pattern(2 + number, 200_000)])
+            rank.sync("used again")
+            rank.sync("let go")
+            until = time.monotonic() + 5
+            while transport._parted:
+                transport.progress()
+                assert time.monotonic() < until
+        elif rank.id == 1:
+            received = rank.receive()
+            rank.sync("sent")
+            transport.close()
+            rank.sync("closed", progress=False)
+            rank.sync("used again", progress=False)
+            assert bytes(received.frames[0]) == pattern(1, 200_000)
+            del received
+            rank.sync("let go", progress=False)
+        else:
+            rank.sync("sent")
+            rank.sync("closed")
+            for number in range(50):
+                assert bytes(rank.receive().frames[0]) == pattern(2 + number, 200_000)
+            rank.sync("used again")
+            rank.sync("let go")
+        rank.sync("end of test", progress=rank.id != 1)
+
+    make_world(3).run(body)
 
 
 def test_a_receiver_that_keeps_everything_stops_nobody(make_world):

@@ -112,6 +112,10 @@ class Outgoing:
         """The peer is gone, or this worker goes: take back what it had."""
         while self._held:
             self._take_back(self._held.popleft())
+        self.part()
+
+    def part(self) -> None:
+        """Nothing is sent any more; what the peer holds is taken back by :meth:`sweep`."""
         self._drops.clear()
         if self._ring is not None:
             self._ring.close()
@@ -232,14 +236,15 @@ class Outgoing:
         assert self._writer is not None
         return taken + n_bytes <= self._quota or self._writer.taken
 
-    def sweep(self) -> None:
-        """Take back every block that the peer has let go."""
+    def sweep(self) -> int:
+        """Take back every block that the peer has let go; how many it still has."""
         for _ in range(len(self._held)):
             entry = self._held.popleft()
             if self._slots.held(entry[0]):
                 self._held.append(entry)
             else:
                 self._take_back(entry)
+        return len(self._held)
 
     def _take_back(self, entry: tuple[int, Block]) -> None:
         slot, block = entry

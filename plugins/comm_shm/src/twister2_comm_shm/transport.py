@@ -83,6 +83,8 @@ class ShmTransport(Transport):
         self._asked = self._idle = self._since_look = 0
         self._asleep = False
         self._turns_of: dict[tuple[int, ...], int] = {}
+        self._parted: list[Outgoing] = []
+        """Ways to peers that have closed, and still hold frames."""
         self._groups: list[ShmCollectives] = []
         self.busy: list[ShmCollectives] = []
         """Groups whose members wait for each other."""
@@ -135,7 +137,7 @@ class ShmTransport(Transport):
             group.close()
         for peer in self._peers.values():
             peer.release()
-        self._peers, self._by_fd = {}, {}
+        self._peers, self._by_fd, self._parted = {}, {}, []
         self._turns.clear()
         if self._pool is not None:
             self._pool.close()
@@ -414,6 +416,8 @@ class ShmTransport(Transport):
                 moved = self._entrance.heard(fd, self._by_fd.__setitem__) or moved
         if self._entrance.unsettled:
             moved = self._entrance.settle() or moved
+        if self._parted:
+            self._parted = [out for out in self._parted if out.sweep()]
         return moved
 
     def _let_go(self, peer: Peer, fd: int) -> None:
@@ -425,6 +429,11 @@ class ShmTransport(Transport):
         back = peer.hang_up()
         if back is not None:
             back.close()
-        if peer.out is not None:
-            peer.out.close()
-            peer.out = None
+        out, peer.out = peer.out, None
+        if out is None:
+            return
+        if peer.closed:  # its process may go on, and look at what it has received
+            out.part()
+            self._parted.append(out)
+        else:
+            out.close()

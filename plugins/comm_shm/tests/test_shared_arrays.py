@@ -69,6 +69,28 @@ def test_answers_are_right_wherever_arrays_lie(make_world, size, who):
     make_world(size, timeout_s=40.0).run(body)
 
 
+def test_arrays_without_dimensions_are_arrays_too(make_world):
+    def body(rank):
+        rank.reach_all()
+        rank.sync("reached")
+        natives = rank.transport.native([0, 1])
+
+        def did(step, call, send, receive):
+            request = natives.start(call, send, receive, step, step)
+            rank.until(lambda: True if request.test() else None, call.operation)
+            return receive
+
+        mine = np.array(rank.id + 1.0)
+        assert did(1, Call("allreduce"), mine, np.empty(())) == 3
+        assert did(2, Call("scan"), mine, np.empty(())) == (1, 3)[rank.id]
+        assert did(3, Call("broadcast", root=1), None, mine.copy()) == 2
+        assert did(4, Call("allgather"), mine, np.empty(2)).tolist() == [1, 2]
+        assert did(5, Call("scatter"), None if rank.id else np.array([5.0, 6.0]), np.empty(())) == 5 + rank.id
+        rank.sync("end of test")
+
+    make_world(2).run(body)
+
+
 def test_who_sleeps_has_nothing_to_do_until_it_is_woken(make_world):
     """A caller that spins for as long as progress says that something moved must get to sleep."""
 

@@ -293,7 +293,8 @@ class ShmTransport(Transport):
         if found is None:
             return 0, 0
         for peer in peers:
-            out = peer.out or self._way_out(peer)
+            # of who is gone nothing is asked: that would move calls on, and this is the beginning of one
+            out = peer.out or (self._way_out(peer) if peer.reaches else None)
             if out is None or not out.share(found[0].segment):
                 return 0, 0
         return found[0].segment, found[1]

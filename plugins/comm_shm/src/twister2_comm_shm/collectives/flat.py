@@ -58,7 +58,7 @@ class Slots:
             np.ndarray((size, *shape), item, area.map, area.layout.slot(parity, 0), (SLOT, *strides))
             for parity in (0, 1)
         )
-        self.each = tuple(tuple(every[member] for member in range(size)) for every in self.all)
+        self.each = tuple(tuple(every[member, ...] for member in range(size)) for every in self.all)
         self.mine = tuple(each[rank] for each in self.each)
 
 

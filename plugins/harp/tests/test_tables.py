@@ -141,3 +141,19 @@ def test_key_value_tables_count_words(words: list[list[Any]]) -> None:
     shares = LocalCluster(2).run(program)
     assert not set(shares[0]) & set(shares[1])
     assert shares[0] | shares[1] == total
+
+
+def test_arrays_in_the_dicts_of_a_key_value_table_are_the_callers_own_too():
+    def main(env):
+        harp, table = Harp(env), KeyValueTable(combiner="sum", n_partitions=2)
+        if harp.rank == 0:
+            for key in range(6):
+                table.put(key, np.ones(5000))
+        gathered = harp.regroup(table)
+        turned = harp.rotate(gathered)
+        for _, value in turned.pairs():
+            value += 1
+        return sorted((key, value[0]) for key, value in turned.pairs())
+
+    first, second = LocalCluster(2, "loopback").run(main)
+    assert sorted(first + second) == [(key, 2.0) for key in range(6)]

@@ -100,10 +100,19 @@ def merged(left: Table, right: Table) -> Table:
 def own(table: Table) -> Table:
     """Make arrays that lie in a transport's buffer the caller's own, in place: programs change partitions."""
     for partition, value in table.items():
-        flags = getattr(value, "flags", None)
-        if flags is not None and not flags.writeable:
-            table[partition] = value.copy()
+        mine = _own(value)
+        if mine is not value:
+            table[partition] = mine
     return table
+
+
+def _own(value: Any) -> Any:
+    """The value itself, or a copy when it is, or is a dict of values with, an array that cannot be written to."""
+    if type(value) is dict:
+        owned = {key: _own(one) for key, one in value.items()}
+        return owned if any(owned[key] is not one for key, one in value.items()) else value
+    flags = getattr(value, "flags", None)
+    return value.copy() if flags is not None and not flags.writeable else value
 
 
 def _function(op: Op) -> Callable[[Any, Any], Any]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import pickle
 import threading
 
@@ -282,3 +283,18 @@ def test_damaged_values_are_errors_of_the_network():
         decode(77, b"", [memoryview(b"")])
     with pytest.raises(SerializationError):
         decode(PICKLE, b"", [memoryview(pickle.dumps([1])[:-2])])
+
+
+def test_the_collector_is_as_it_was_after_a_large_value():
+    encoded = codec.encode([(str(number), number) for number in range(5000)])
+    buffers = [memoryview(bytes(part)) for part in encoded[2]]
+    for enabled in (True, False):
+        try:
+            (gc.enable if enabled else gc.disable)()
+            assert len(codec.decode(encoded[0], encoded[1], buffers)) == 5000
+            assert gc.isenabled() == enabled
+            with pytest.raises(SerializationError):
+                codec.decode(encoded[0], encoded[1], [buffers[0][:-10]])
+            assert gc.isenabled() == enabled
+        finally:
+            gc.enable()

@@ -1,7 +1,8 @@
 """Selectors: which target a record goes to. ``names`` has the names of the option ``partitioner``.
 
 * ``base``: :class:`~twister2_net.selectors.base.Selector`, what a new one begins with.
-* ``hashing``: hash. ``skew``: hash, with heavy keys spread. ``ranges``: range; ``sampling`` finds its bounds.
-  ``round_robin``. ``custom``: functions and objects of the user's.
+* ``hashing``: hash; ``text_targets`` remembers the targets of texts. ``skew``: hash, with heavy keys spread.
+* ``ranges``: range; ``sampling`` finds its bounds. ``round_robin``.
+* ``custom``: functions and objects of the user's.
 * ``key_columns``: the keys of arrays and Arrow batches.
 """

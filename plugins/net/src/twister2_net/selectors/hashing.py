@@ -12,6 +12,7 @@ from twister2.spec.hashing import N_KEY_GROUPS, stable_hash, tasks_of_keys
 from twister2_net.problems import no_hash, no_pair, user_error
 from twister2_net.selectors.base import Key, Selector
 from twister2_net.selectors.key_columns import PAIR_KEY, array_column, arrow_column
+from twister2_net.selectors.text_targets import TextTargets, is_usable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,6 +31,8 @@ _TEXTS = (str, bytes)
 _WORTH = 64
 """Keys from which on an array is worth making."""
 
+_KEYED_HASH = is_usable()
+
 
 class _KeyTargets(dict[Any, int]):
     """Key to target, remembered; equal keys have equal hashes, so equality is enough.
@@ -40,6 +43,7 @@ class _KeyTargets(dict[Any, int]):
     def __init__(self, n: int) -> None:
         super().__init__()
         self.n = n
+        self._texts: TextTargets | None = None
 
     def __missing__(self, key: Any) -> int:
         return (stable_hash(key) % N_KEY_GROUPS) * self.n // N_KEY_GROUPS
@@ -49,6 +53,10 @@ class _KeyTargets(dict[Any, int]):
 
         :raises TypeError: a key that cannot be hashed. :raises KeyHashError: one that has no stable hash.
         """
+        if len(keys) >= _WORTH and type(keys[0]) is str and _KEYED_HASH and set(map(type, keys)) == {str}:
+            if self._texts is None:
+                self._texts = TextTargets(self.n)
+            return self._texts.of(keys)
         found: list[Any] = list(map(self.get, keys))
         if None in found:
             self._learn({key for key, target in zip(keys, found, strict=True) if target is None})

@@ -81,6 +81,62 @@ def test_alltoall_with_counts(counts: list[list[int]]) -> None:
     LocalCluster(3).run(program)
 
 
+@pytest.mark.parametrize("root", [0, 2])
+def test_gatherv_and_scatterv_take_counts_at_the_root(run: Run, root: int) -> None:
+    counts = [2, 0, 3]
+
+    def program(harp: Harp) -> None:
+        mine = np.full(counts[harp.rank], harp.rank)
+        whole = np.repeat(np.arange(3), counts)
+        wide = np.empty(5, "int64")
+        harp.Gatherv(mine, [wide, counts] if harp.rank == root else None, root)
+        assert harp.rank != root or np.array_equal(wide, whole)
+        back = np.empty_like(mine)
+        harp.Scatterv([whole, counts] if harp.rank == root else None, back, root)
+        assert np.array_equal(back, mine)
+        request = harp.Igatherv(mine, [wide, counts] if harp.rank == root else None, root)
+        request.wait()
+
+    run(program, 3)
+
+
+def test_gather_says_how_counts_are_given(run: Run) -> None:
+    def program(harp: Harp) -> None:
+        harp.Gather(np.ones(1), [np.empty(2), [1, 1]] if harp.rank == 0 else None)
+
+    with pytest.raises(OperatorError, match="without counts"):
+        run(program, 2)
+
+
+def test_a_function_as_op_gets_read_only_arrays_and_must_not_communicate(run: Run) -> None:
+    def changes(left: Any, right: Any) -> Any:
+        left += right
+        return left
+
+    with pytest.raises(ValueError, match="read-only"):
+        run(lambda harp: harp.Allreduce(np.ones(3), np.empty(3), changes), 2)
+
+    def nested(harp: Harp) -> None:
+        def communicates(left: Any, right: Any) -> Any:
+            harp.Barrier()
+            return left + right
+
+        harp.Allreduce(np.ones(3), np.empty(3), communicates)
+
+    with pytest.raises(Twister2Error, match="communicates of a reduction makes a collective call"):
+        run(nested, 2)
+
+
+def test_a_wrong_call_is_named_by_its_line_and_worker(run: Run) -> None:
+    def program(harp: Harp) -> None:
+        harp.Allreduce(np.empty(4)[:: 1 + harp.rank], np.empty(4)[: 4 - 2 * harp.rank])
+
+    with pytest.raises(OperatorError) as caught:
+        run(program, 2)
+    assert "test_buffers.py:" in caught.value.where
+    assert "worker 1" in caught.value.where
+
+
 def test_requests_overlap_and_complete_in_any_order(run: Run) -> None:
     def program(harp: Harp) -> None:
         first, second = np.full(10, harp.rank), np.full(2000, harp.rank)

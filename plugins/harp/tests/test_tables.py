@@ -83,6 +83,22 @@ def test_what_came_may_be_changed(run: Run) -> None:
     run(program, 3)
 
 
+def test_what_stays_is_apart_from_what_was_given(run: Run) -> None:
+    def program(harp: Harp) -> None:
+        given = Table({rank: np.ones(3) for rank in range(harp.size)})
+        mine = harp.regroup(given)
+        value = np.ones(3)
+        everybody = harp.allgather(value)
+        for changed in (*given.values(), value):
+            changed[:] = 9
+        harp.barrier()
+        assert mine[harp.rank].tolist() == [harp.size] * 3
+        assert [part.tolist() for part in everybody] == [[1.0] * 3] * harp.size
+
+    run(program, 1)
+    run(program, 3)
+
+
 def test_rotate_visits_every_rank(run: Run) -> None:
     def program(harp: Harp) -> list[list[int]]:
         it, seen = Table({harp.rank: np.array([harp.rank])}), []

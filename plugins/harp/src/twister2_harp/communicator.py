@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twister2.spec.collectives import Call, Op, Request
+from twister2.spec.errors import OperatorError
 from twister2_harp.buffers import Buffer, split
 from twister2_harp.events import Events
 from twister2_harp.tables import Tables
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from twister2.spec.network import Group
 
 T = TypeVar("T")
+_PLAIN = frozenset({"gather", "scatter"})
 
 
 class Harp(Tables):
@@ -112,6 +114,14 @@ class Harp(Tables):
         """Part i of ``send`` to rank i; with ``[array, counts]`` on both sides the parts may differ in size."""
         self._run("alltoall", send, receive, "", 0, algorithm)
 
+    def Gatherv(self, send: Buffer, receive: Buffer = None, root: int = 0) -> None:
+        """:meth:`Gather` of parts that differ in size: ``receive`` is ``[array, counts]`` at ``root``."""
+        self.collectives.run(*self._rooted("gather", send, receive, root))
+
+    def Scatterv(self, send: Buffer, receive: Buffer, root: int = 0) -> None:
+        """:meth:`Scatter` of parts that differ in size: ``send`` is ``[array, counts]`` at ``root``."""
+        self.collectives.run(*self._rooted("scatter", send, receive, root))
+
     # -- buffers, without waiting ----------------------------------------------------------------------------------
 
     def Ibarrier(self) -> Request:
@@ -160,6 +170,14 @@ class Harp(Tables):
     def Ialltoall(self, send: Buffer, receive: Buffer, *, algorithm: str = "") -> Request:
         """:meth:`Alltoall` without waiting."""
         return self._start("alltoall", send, receive, "", 0, algorithm)
+
+    def Igatherv(self, send: Buffer, receive: Buffer = None, root: int = 0) -> Request:
+        """:meth:`Gatherv` without waiting."""
+        return self.collectives.start(*self._rooted("gather", send, receive, root))
+
+    def Iscatterv(self, send: Buffer, receive: Buffer, root: int = 0) -> Request:
+        """:meth:`Scatterv` without waiting."""
+        return self.collectives.start(*self._rooted("scatter", send, receive, root))
 
     # -- objects: lower case ---------------------------------------------------------------------------------------
 
@@ -252,11 +270,28 @@ class Harp(Tables):
     ) -> tuple[Call, Any, Any]:
         outgoing, send_counts = split(send)
         incoming, receive_counts = split(receive)
+        if operation in _PLAIN and (send_counts or receive_counts):
+            name = operation.capitalize()
+            raise OperatorError(
+                f"{name} takes arrays without counts",
+                why="the other ranks would not know that the parts differ in size",
+                remedy=f"call {name}v on all ranks; counts are given at the root",
+            )
         return (
             self._call(operation, op or "sum", root, (send_counts, receive_counts), algorithm),
             outgoing,
             incoming,
         )
+
+    def _rooted(self, operation: str, send: Buffer, receive: Buffer, root: int) -> tuple[Call, Any, Any]:
+        """A call whose counts only the root knows: the others say that there are some."""
+        outgoing, send_counts = split(send)
+        incoming, receive_counts = split(receive)
+        if operation == "gather":
+            counts: tuple[Any, Any] = (None, () if receive_counts is None else receive_counts)
+        else:
+            counts = (() if send_counts is None else send_counts, None)
+        return self._call(operation, "sum", root, counts), outgoing, incoming
 
     def _run(
         self, operation: str, send: Buffer, receive: Buffer, op: Op, root: int = 0, algorithm: str = ""

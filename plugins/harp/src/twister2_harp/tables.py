@@ -188,4 +188,8 @@ class Tables(ABC):
         result = like.empty()
         for share in shares:
             result.merge(share)
+        value: Any
+        for partition, value in result.items():
+            if isinstance(value, numpy.ndarray) and value is like.get(partition):
+                result[partition] = value.copy()  # a part that stayed here: what was given may be changed
         return own(result)  # type: ignore[return-value]

@@ -13,8 +13,10 @@ from twister2.spec.errors import DeadlineError, NetworkError, StepAbortedError, 
 from twister2.worker.callers import caller_line
 from twister2.worker.network.grouping import Grouping
 from twister2.worker.network.ports import ChannelPort
+from twister2.worker.network.shared import SharedArrays
 from twister2.worker.network.steps import NumberedStep, explained, fingerprint_of, left_open, mismatch
 from twister2.worker.network.under_way import UnderWay
+from twister2.worker.network.userops import check_outside
 from twister2.worker.network.wire import Message, pack, unpack
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class WorkerNetwork(Grouping):
         """Whether this host has more workers than cores: who polls yields to the others."""
         self.spin_clock = time.thread_time if self.crowded else time.perf_counter
         """What the bound on polling counts: where others run between two polls, their time is not this worker's."""
+        self._shared = SharedArrays()
         self._open: dict[tuple[int, int], NumberedStep] = {}
         self._future: dict[tuple[int, int], list[Message]] = {}
         self._outbox: dict[int, deque[tuple[NumberedStep, list[Buffer], bool]]] = {}
@@ -102,6 +105,7 @@ class WorkerNetwork(Grouping):
         link = self.link
         if link.aborted or self._error is not None:
             self.check()
+        check_outside()
         number = link.begin_step(group, fingerprint)
         self._numbers[group.number] = number + 1
         return number
@@ -173,7 +177,7 @@ class WorkerNetwork(Grouping):
         from twister2.worker.network.collectives.requests import OpenCall
 
         assert isinstance(step, NumberedStep)
-        return OpenCall(self, step, advance, lambda: what, None, polled=False)
+        return OpenCall(self, step, advance, lambda: what, None, polled=False, lasting=True)
 
     def open_port(self, step: Step, edge: int, sources: Sequence[int], targets: Sequence[int]) -> Port:
         if not isinstance(step, NumberedStep) or (step.group.number, step.number) not in self._open:
@@ -453,8 +457,14 @@ class WorkerNetwork(Grouping):
         for transport in self._transports:
             memory = transport.allocate(count * kind.itemsize)
             if memory is not None:
-                return numpy.frombuffer(memory, kind, count).reshape(shape)
+                return self._shared.array(memory, kind, count).reshape(shape)
         return numpy.empty(shape, kind)
+
+    def apart(self, value: Any) -> Any:
+        """An object that is given to a call, which must not change when its giver changes its arrays afterwards:
+        transports send shared arrays without a copy.
+        """
+        return self._shared.apart(value)
 
     @property
     def transports(self) -> tuple[Transport, ...]:
@@ -466,8 +476,9 @@ class WorkerNetwork(Grouping):
 
         :raises OperatorError: it leaves collective calls open, in which others may wait for this worker.
         """
-        if self.open_calls:
-            raise left_open(self.open_calls[0].step)
+        left = next((call for call in self.open_calls if not call.lasting), None)
+        if left is not None:
+            raise left_open(left.step)
 
     def close(self, *, aborted: bool = False, deadline_s: float = 2.0) -> None:
         """Close all transports; the first error is raised after all were closed. Idempotent."""

@@ -108,10 +108,17 @@ class GroupCollectives(Collectives):
 
     def _object_steps(self, call: Call, value: Any) -> tuple[Steps, str]:
         try:
-            return objects.steps_of(call, self.rank, self.size, value), objects.shape_of(call, value)
+            given = self._network.apart(value)
+            return objects.steps_of(call, self.rank, self.size, given), objects.shape_of(call, given)
         except Twister2Error as error:
-            self._network.give_up(error)
-            raise
+            raise self._refused(error) from error.__cause__
+
+    def _refused(self, error: Twister2Error) -> Twister2Error:
+        """A call that cannot be made ends the attempt; say which one it was."""
+        if not error.where:
+            error.where = f"{caller_line()}, worker {self._network.worker_id}"
+        self._network.give_up(error)
+        return error
 
     def _start(self, kind: str, shape: str, steps: Steps, fresh: Callable[[Any], Any] | None) -> ObjectRequest:
         network, members = self._network, self.group.members
@@ -145,8 +152,7 @@ class GroupCollectives(Collectives):
                 self._form(call.operation, plan.shape)
             self._choose_road(plan)
         except Twister2Error as error:
-            self._network.give_up(error)
-            raise
+            raise self._refused(error) from error.__cause__
         if len(self._recent) >= FORMS:
             self._recent.clear()
         self._recent[id(call)] = plan

@@ -16,6 +16,7 @@ from twister2.spec.reducers import FUNCTIONS, Reducer, combiner, name_of
 from twister2.spec.tracebacks import user_line, user_traceback
 from twister2.worker.network.codec import short
 from twister2.worker.network.collectives.requests import OpenCall
+from twister2.worker.network.userops import running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +88,11 @@ def shape_of(call: Call, value: Any) -> str:
 
 
 def fresh(call: Call, result: Any, value: Any) -> Any:
-    """A reduction's result is the caller's own: never the argument, nor a transport's buffer."""
+    """A reduction's result is the caller's own: never the argument, nor a transport's buffer. What a member gave and
+    finds in a list is a copy: it may change what it gave.
+    """
+    if call.operation in ("gather", "allgather") and is_array(value) and result is not None:
+        return [one.copy() if is_array(one) and (one is value or one.base is value) else one for one in result]
     if call.operation not in _REDUCTIONS or not is_array(result):
         return result
     if result is value or not result.flags.writeable or result.base is not None:
@@ -105,13 +110,19 @@ def guarded(call: Call) -> Reducer:
     if combine is None:
         raise _wrong(f"{operation} has no op {short(op, 60)}", f"an op is a function or one of {', '.join(FUNCTIONS)}")
 
+    named = name_of(op) in FUNCTIONS
+    text = getattr(op, "__name__", type(op).__name__)
+
     def combined(left: Any, right: Any) -> Any:
         try:
-            return combine(left, right)
+            if named:
+                return combine(left, right)
+            with running(text):
+                return combine(left, right)
         except Twister2Error:
             raise
         except Exception as error:
-            if name_of(op) in FUNCTIONS:
+            if named:
                 raise OperatorError(
                     f"{operation} cannot combine {_form(left)} and {_form(right)} by '{name_of(op)}'",
                     why=f"{type(error).__name__}: {error}",

@@ -8,6 +8,7 @@ import numpy as np
 
 from twister2.spec.errors import OperatorError
 from twister2.spec.reducers import UFUNCS, name_of
+from twister2.worker.network.userops import running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +52,8 @@ def _guarded(function: Callable[[Any, Any], Any]) -> Combine:
     name = getattr(function, "__name__", type(function).__name__)
 
     def combine(left: Any, right: Any, out: Any) -> None:
-        result = function(left, right)
+        with running(name):
+            result = function(read_only(left), read_only(right))
         form = (getattr(result, "shape", None), getattr(result, "dtype", None))
         if form != (out.shape, out.dtype):
             shown = f"{form[1]} of shape {form[0]}" if form[1] is not None else f"a {type(result).__name__}"
@@ -60,7 +62,13 @@ def _guarded(function: Callable[[Any, Any], Any]) -> Combine:
                 why=f"it was given two arrays of {out.dtype} with shape {out.shape}, and must return such an array",
                 remedy="return an array of the same dtype and shape",
             )
-        if result is not out:
-            np.copyto(out, result)
+        np.copyto(out, result)
 
     return combine
+
+
+def read_only(array: Any) -> Any:
+    """A view that cannot be written through: the array may be the caller's own, or lie in a transport's memory."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

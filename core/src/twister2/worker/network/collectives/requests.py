@@ -46,7 +46,7 @@ class OpenCall(Request):
     other members may wait for any of them.
     """
 
-    __slots__ = ("_advance", "_keeps", "_network", "_what", "done", "polled", "step")
+    __slots__ = ("_advance", "_keeps", "_network", "_what", "done", "lasting", "polled", "step")
 
     def __init__(
         self,
@@ -57,12 +57,14 @@ class OpenCall(Request):
         keeps: Any,
         *,
         polled: bool,
+        lasting: bool = False,
     ) -> None:
         """
         :param keeps: what must live until the call is complete. :param polled: nothing wakes a waiting worker for it.
+        :param lasting: it may be open when the program returns.
         """
         self._network, self.step, self._advance, self._what, self._keeps = network, step, advance, what, keeps
-        self.polled = polled
+        self.polled, self.lasting = polled, lasting
         self.done = False
         network.open_calls.append(self)
         self.advance()

@@ -190,6 +190,6 @@ class Tables(ABC):
             result.merge(share)
         value: Any
         for partition, value in result.items():
-            if isinstance(value, numpy.ndarray) and value is like.get(partition):
+            if like.get(partition) is value and isinstance(value, numpy.ndarray):
                 result[partition] = value.copy()  # a part that stayed here: what was given may be changed
         return own(result)  # type: ignore[return-value]

@@ -42,7 +42,10 @@ def test_the_core_alone_names_the_command_that_installs_what_is_missing(core):
     assert done.returncode == 2
     assert done.stderr.startswith("[T2-P101] ")
     assert "no rm plugin (resource manager) is called 'standalone'; no rm plugin is installed here" in done.stderr
-    assert f"try:     {core.python} -m pip install twister2-rm-standalone twister2-comm-shm twister2-comm-tcp " in done.stderr
+    assert (
+        f"try:     {core.python} -m pip install twister2-rm-standalone twister2-comm-shm twister2-comm-tcp "
+        in done.stderr
+    )
     assert "Traceback" not in done.stderr
 
     imported = core.script("import twister2; twister2.run(lambda env: 1)")

@@ -92,8 +92,10 @@ def _live(link: ProcessLink, job: Mapping[str, Any]) -> int:
         if link.aborted:
             link.raise_if_aborted()
         join_threads(link, environment.log, environment.config["job"]["threads_deadline_s"])
+        # arrays in it may lie in a transport's memory, which ends with the network
+        blob = pickled_result(result, environment) if manifest.want_results else b""
         environment.close(aborted=False)
-        _return(link, result, manifest, environment)
+        link.post("returned", {"last": link.last_steps()}, blob)
         code = 0
     except BaseException as error:
         if os.getpid() != pid:
@@ -111,10 +113,3 @@ def _wait_for_start(link: ProcessLink) -> dict[str, Any] | None:
         if frame is not None and frame[0] == "start":
             return frame[1]
     return None
-
-
-def _return(link: ProcessLink, result: Any, manifest: Manifest, environment: Environment) -> None:
-    blob = b""
-    if manifest.want_results:
-        blob = pickled_result(result, environment)
-    link.post("returned", {"last": link.last_steps()}, blob)

@@ -6,6 +6,7 @@ messages. Calls of a group take their turn one after another, since the phases o
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from twister2.worker.network.collectives.exchange import Part
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from twister2.spec.collectives import Op
     from twister2.worker.network.collectives.checking import Plan
     from twister2.worker.network.collectives.exchange import Exchange
     from twister2.worker.network.collectives.native import NativeRoad
@@ -35,6 +37,12 @@ def islands_of(members: Sequence[int], hosts: Mapping[int, str]) -> list[list[in
     for rank, worker in enumerate(members):
         found.setdefault(hosts.get(worker, ""), []).append(rank)
     return list(found.values())
+
+
+@functools.lru_cache(maxsize=256)
+def _within(operation: str, op: Op, root: int) -> Call:
+    """One object for equal calls: transports remember what they prepared for a call by its identity."""
+    return Call(operation, op, root)
 
 
 class HostsRoad:
@@ -105,7 +113,7 @@ class _OneCall:
         """An operation of the island with its leader as root; ``n`` elements are one member's part."""
         if len(self.island) == 1:
             return
-        call, plan = Call(operation, self.call.op, self.at), self.plan
+        call, plan = _within(operation, self.call.op, self.at), self.plan
         nbytes = n * plan.dtype.itemsize if plan.dtype is not None else 0
         if self.native is not None and self.native.takes(call, plan.dtype, nbytes):
             yield from self.native.within(call, send, receive, self.step)

@@ -27,6 +27,7 @@ import attrs
 from twister2.spec.channel import HeaderKind, Item
 from twister2.spec.errors import OperatorError
 from twister2.spec.ops import Operator, OperatorContext
+from twister2_net.calls.alike import described
 
 if TYPE_CHECKING:
     from twister2.spec.batch import Batch
@@ -91,7 +92,8 @@ def operator(
             name, 0, label, tuple(flat), tuple(targets), options, mode, step, network, env.memory, inputs
         )  # fmt: skip
 
-    shape = f"{mode} {flat} {list(inputs) or ''} to {list(targets)} {sorted(options)}"
+    tasks = f"{flat} {list(inputs) or ''} to {list(targets)}"
+    shape = f"{mode} {described(options, tasks)}"
     return NetOperator(env, name, shape, where, make)
 
 

@@ -14,8 +14,8 @@ from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes, n_records
 from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import OperatorError
 from twister2.spec.ops import OperatorContext
+from twister2_net.calls.alike import described
 from twister2_net.calls.driving import operator
-from twister2_net.combining.reducers import name_of
 from twister2_net.exchange.parts import Collected, form_of
 from twister2_net.spilling.queues import Records
 
@@ -67,7 +67,7 @@ def partition(
         options["bounds"] = list(bounds)
     if descending:
         options["descending"] = True
-    return _whole(_exchange(env, "partition", batch, options, _name(partitioner), group), batch)
+    return _whole(_exchange(env, "partition", batch, options, group), batch)
 
 
 def keyed_partition(
@@ -82,7 +82,7 @@ def keyed_partition(
     options: dict[str, Any] = {"partitioner": partitioner}
     if columns:
         options["columns"] = tuple(columns)
-    return _whole(_exchange(env, "keyed_partition", pairs, options, _name(partitioner), group), pairs)
+    return _whole(_exchange(env, "keyed_partition", pairs, options, group), pairs)
 
 
 def keyed_reduce(
@@ -92,12 +92,12 @@ def keyed_reduce(
 
     :param reducer: as ``op`` of :func:`twister2_net.allreduce`.
     """
-    return dict(_records(_exchange(env, "keyed_reduce", _batch(pairs), {"reducer": reducer}, _name(reducer), group)))
+    return dict(_records(_exchange(env, "keyed_reduce", _batch(pairs), {"reducer": reducer}, group)))
 
 
 def count_by_value(env: WorkerEnvironment, records: Iterable[K], *, group: Group | None = None) -> dict[K, int]:
     """Count equal records over all members; each record's count on the one member its hash chooses."""
-    return dict(_records(_exchange(env, "count_by_value", _batch(records), {}, "", group)))
+    return dict(_records(_exchange(env, "count_by_value", _batch(records), {}, group)))
 
 
 def keyed_gather(  # noqa: PLR0913 - each is an option of the operator
@@ -172,10 +172,6 @@ def _batch(values: Any) -> Batch:
     return values if isinstance(values, list) or is_array(values) or is_arrow(values) else list(values)
 
 
-def _name(function: Any) -> str:
-    return name_of(function) or getattr(function, "__name__", type(function).__name__)
-
-
 def _records(items: Iterable[tuple[int, Batch]]) -> Iterable[Any]:
     for _, batch in items:
         yield from batch
@@ -200,7 +196,7 @@ def _whole(items: list[tuple[int, Batch]], like: Batch) -> Batch:
 
 
 def _exchange(
-    env: WorkerEnvironment, name: str, batch: Batch, options: dict[str, Any], shape: str, group: Group | None
+    env: WorkerEnvironment, name: str, batch: Batch, options: dict[str, Any], group: Group | None
 ) -> list[tuple[int, Batch]]:
     network = env.network
     where = group or network.world
@@ -212,7 +208,7 @@ def _exchange(
             remedy="call it on members only",
         )
     items: list[tuple[int, Batch]] = []
-    with network.step(name, shape, group=where) as step:
+    with network.step(name, described(options), group=where) as step:
         context = OperatorContext(
             name, 0, "", where.members, where.members, options, "batch", step, network, env.memory
         )  # fmt: skip

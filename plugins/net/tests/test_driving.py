@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 import twister2_net as net
 from twister2.spec.channel import HeaderKind
-from twister2.spec.errors import DeadlineError, OperatorError, StepMismatchError
+from twister2.spec.errors import DeadlineError, OperatorError, PluginNotFoundError, StepMismatchError
+from twister2.spec.ops import OperatorInfo, Operators
+from twister2_net.config import NetConfig
+from twister2_net.plugin import NetPlugin
 from twister2_testkit.fakes import LocalCluster
 
 
@@ -133,3 +137,129 @@ def test_a_target_that_never_reads_is_a_deadline_not_a_hang():
 
     with pytest.raises(DeadlineError):
         everywhere(main, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "does", "texts"),
+    [
+        ("alltoall", lambda op, me: me == 1 or op.run({me: [[[me]] * 3]}), ("worker 1", "sources [1]", "targets [1]")),
+        ("gather", lambda op, me: op.put(me, [me]) or op.finish(), ("worker 0", "targets [0] have not taken")),
+        ("gather", lambda op, me: me == 2 or op.run({me: [[me]]}), ("worker 2", "sources [2] have not finished")),
+        ("keyed_reduce", lambda op, me: op.put(me, [(me, 1)]), ("have not finished", "have not taken")),
+    ],
+)
+@pytest.mark.parametrize("transport", ["loopback", "tcp"])
+def test_leaving_before_everything_is_done_is_an_error_on_all(name, does, texts, transport):
+    targets = [0] if name == "gather" else [0, 1, 2]
+    options = {"reducer": "sum"} if name == "keyed_reduce" else {}
+    ended = []
+
+    def main(env):
+        try:
+            with net.operator(env, name, sources=[0, 1, 2], targets=targets, mode="stream", **options) as op:
+                does(op, env.worker_id)
+            env.barrier("all have left")
+        except Exception as error:
+            ended.append(error)
+            raise
+
+    with pytest.raises(OperatorError) as caught:
+        LocalCluster(3, transport, deadline_s=20).run(main)
+    for text in texts:
+        assert text in str(caught.value)
+    assert len(ended) == 3
+
+
+def test_a_program_that_raises_inside_shows_its_own_error():
+    def main(env):
+        with net.operator(env, "gather", sources=[0, 1], targets=[0]):
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        everywhere(main, 2)
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "tree", "chain"])
+def test_who_only_sends_may_leave_at_once(algorithm):
+    def main(env):
+        n = env.n_workers
+        with net.operator(env, "gather", sources=list(range(n)), targets=[0], algorithm=algorithm) as op:
+            got = []
+            batches = [[bytes([number]) * 50_000] for number in range(30)]
+            if env.worker_id == 0:
+                op.drive({0: batches}, lambda item: got.append(len(item.value)), 10.0)
+            else:
+                for batch in batches:
+                    op.put(env.worker_id, batch, 10.0)
+                op.finish()
+        op.close()
+        return sum(got)
+
+    assert everywhere(main, 5)[0] == 150
+
+
+def test_a_mark_may_be_given_as_one():
+    def main(env):
+        with net.operator(env, "reduce", sources=[0, 0], targets=[0], mode="stream", reducer="sum") as op:
+            for source in op.local_sources:
+                op.put(source, [1])
+                op.mark(source, net.Mark("flush", 7))
+                op.finish(source)
+            return [(item.kind.name, item.value) for item in op.items(5.0)]
+
+    assert everywhere(main, 1) == [[("DATA", [2]), ("FLUSH", 7)]]
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "tree"])
+def test_a_deadline_names_the_operator_and_who_is_open(algorithm):
+    texts = {}
+
+    def main(env):
+        with net.operator(env, "reduce", label="sums", sources=[0, 1, 2], targets=[0], reducer="sum",
+                          algorithm=algorithm) as op:  # fmt: skip
+            if env.worker_id == 2:
+                env.network.wait_until(lambda: len(texts) == 2, "the others", 10.0)
+                op.finish()
+                return
+            if env.worker_id:
+                op.put(1, [1])
+                with pytest.raises(DeadlineError) as caught:
+                    op.wait_until(lambda: False, 0.3)
+                op.finish()
+            else:
+                op.finish()
+                with pytest.raises(DeadlineError) as caught:
+                    list(op.items(0.5))
+            texts[env.worker_id] = str(caught.value)
+            list(op.items(10.0))
+
+    everywhere(main)
+    assert "net.reduce 'sums'" in texts[0]
+    assert "targets [0] have not taken their END" in texts[0]
+    assert "sources on workers [1, 2]" in texts[0] or "sources on workers [2]" in texts[0]
+    assert "sources [1] have not finished" in texts[1]
+
+
+def test_operators_of_other_plugins():
+    def main(env):
+        env.backends["ops", "mine"] = Mine()
+        with net.operator(env, "mine.twice", sources=[0], targets=[1]) as op:
+            got = op.run({0: [[1, 2]]}, 5.0)
+        with net.operator(env, "net.direct", sources=[0], targets=[1]) as op:
+            op.run({0: [[1, 2]]}, 5.0)
+        return [item.value for items in got.values() for item in items]
+
+    class Mine(Operators):
+        def catalog(self):
+            return {"twice": OperatorInfo("twice", "every batch two times", "one_to_one")}
+
+        def create(self, context):
+            inner = NetPlugin().ops_create(config=NetConfig()).create(attrs.evolve(context, name="direct"))
+            assert context.name == "twice"
+            send = inner.send
+            inner.send = lambda source, batch: send(source, batch * 2)
+            return inner
+
+    assert everywhere(main, 2) == [[], [[1, 2, 1, 2]]]
+    with pytest.raises(PluginNotFoundError, match="nowhere"):
+        everywhere(lambda env: net.operator(env, "nowhere.shift", sources=[0], targets=[0]), 1)

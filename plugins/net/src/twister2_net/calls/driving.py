@@ -14,7 +14,8 @@
 Every worker of the group makes the operator with the same arguments, also those without tasks. Nothing moves by itself:
 ``send``, ``receive`` and ``mark`` do not wait, :meth:`NetOperator.pump` moves what can be moved; ``put``, ``items``,
 ``drive`` and ``wait_until`` pump while they wait. Making the operator begins a step of the group, leaving the ``with``
-block ends it, and :meth:`NetOperator.reset` goes on to the next one.
+block ends it, once all sources have finished and all targets have taken END, and :meth:`NetOperator.reset` goes on to
+the next one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 
 from twister2.spec.channel import HeaderKind, Item
-from twister2.spec.errors import OperatorError
+from twister2.spec.errors import DeadlineError, OperatorError
 from twister2.spec.ops import Operator, OperatorContext
 from twister2_net.calls.alike import described
 
@@ -63,12 +64,15 @@ def operator(
 ) -> NetOperator:
     """Make this worker's end of an operator of the catalogue.
 
-    :param name: e.g. ``"partition"``. :param sources: worker id of each source task; for operators with several inputs
+    :param name: e.g. ``"partition"``, or ``"<ops plugin>.<operator>"`` of another plugin that the job has selected.
+    :param sources: worker id of each source task; for operators with several inputs
         a list of such lists, one per input. :param targets: worker id of each target task.
     :param mode: ``"stream"`` for marks that aggregating operators emit at. :param label: for messages.
     :param group: who takes part; all workers when None. :param options: of the operator.
     :raises OperatorError: unknown name or option, a wrong one, tasks on workers that are not in the group.
+    :raises StepMismatchError: another member gave other tasks or other values of the options.
     """
+    plugin, _, operator_name = name.rpartition(".")
     network = env.network
     where = group or network.world
     inputs: tuple[int, ...] = ()
@@ -89,16 +93,19 @@ def operator(
 
     def make(step: Step) -> OperatorContext:
         return OperatorContext(
-            name, 0, label, tuple(flat), tuple(targets), options, mode, step, network, env.memory, inputs
+            operator_name, 0, label, tuple(flat), tuple(targets), options, mode, step, network, env.memory, inputs
         )  # fmt: skip
 
     tasks = f"{flat} {list(inputs) or ''} to {list(targets)}"
     shape = f"{mode} {described(options, tasks)}"
-    return NetOperator(env, name, shape, where, make)
+    return NetOperator(env, plugin or "net", operator_name, shape, where, make)
 
 
 class NetOperator:
     """One worker's end of an operator, see :func:`operator`. A context manager.
+
+    Leaving the ``with`` block normally waits until what was sent has left, and is an error while a local source has not
+    finished or a local target has not taken its END: others would wait for ever, or records be lost.
 
     :ivar local_sources, local_targets: indexes of the tasks on this worker.
     """
@@ -106,6 +113,7 @@ class NetOperator:
     def __init__(
         self,
         env: WorkerEnvironment,
+        plugin: str,
         name: str,
         shape: str,
         group: Group,
@@ -113,33 +121,72 @@ class NetOperator:
     ) -> None:
         self._network = env.network
         self._group = group
-        self._name = name
+        self._name = f"{plugin}.{name}"
         self._shape = shape
+        self._over = False
         self._step: Step = self._begin()
         try:
             context = make(self._step)
-            self._operator: Operator = env.backend("ops", "net").create(context)
+            self._operator: Operator = env.backend("ops", plugin).create(context)
         except BaseException as error:
             self._step.__exit__(type(error), error, error.__traceback__)
             raise
+        self._label = f"{self._name} '{context.label}'" if context.label else self._name
         self.local_sources = context.local_sources
         self.local_targets = context.local_targets
 
     def _begin(self) -> Step:
-        return self._network.step(f"net.{self._name}", self._shape, group=self._group).__enter__()
+        self._finished: set[int] = set()
+        self._ended: set[int] = set()
+        return self._network.step(self._name, self._shape, group=self._group).__enter__()
 
     def __enter__(self) -> NetOperator:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        if self._over:
+            return
+        self._over = True
+        left = exc[1]
         try:
-            self._operator.close()
+            if left is None:
+                self._check_over()
+                self.wait_until(lambda: self._operator.is_complete)
+        except BaseException as error:
+            left = error
+            raise
         finally:
-            self._step.__exit__(*exc)
+            try:
+                self._operator.close()
+            finally:
+                self._step.__exit__(*((None, None, None) if left is None else (type(left), left, exc[2])))
 
     def close(self) -> None:
-        """End it without a ``with`` block."""
+        """End it without a ``with`` block.
+
+        :raises OperatorError: a local source has not finished, or a local target has not taken its END.
+        """
         self.__exit__(None, None, None)
+
+    def _check_over(self) -> None:
+        still = self._open()
+        if still:
+            raise OperatorError(
+                f"worker {self._network.worker_id} left {self._label} before it was complete",
+                why="; ".join(still),
+                remedy="finish() every source and take all items(), or use run() or drive(), before the with block ends",
+            )
+
+    def _open(self) -> list[str]:
+        """The local sources that have not finished, and the local targets that have not taken their END."""
+        still = []
+        sources = [source for source in self.local_sources if source not in self._finished]
+        targets = [target for target in self.local_targets if target not in self._ended]
+        if sources:
+            still.append(f"sources {sources} have not finished")
+        if targets:
+            still.append(f"targets {targets} have not taken their END")
+        return still
 
     # -- without waiting -------------------------------------------------------------------------------------------
 
@@ -147,8 +194,14 @@ class NetOperator:
         """Offer a batch of a local source; False when it cannot be taken now: pump, and offer the same batch again."""
         return self._operator.send(source, batch)
 
-    def mark(self, source: int, kind: str | HeaderKind, value: Any = None) -> None:
-        """Send a mark behind what ``source`` has sent: ``"flush"``, ``"barrier"``, ``"watermark"`` or ``"idle"``."""
+    def mark(self, source: int, kind: str | HeaderKind | Mark, value: Any = None) -> None:
+        """Send a mark behind what ``source`` has sent.
+
+        :param kind: ``"flush"``, ``"barrier"``, ``"watermark"`` or ``"idle"``; or a :class:`Mark`, which has its value.
+        """
+        if isinstance(kind, Mark):
+            value = kind.value
+            kind = kind.kind
         known = _KINDS.get(kind.lower()) if isinstance(kind, str) else kind
         if known is None or known not in _MARKS:
             raise OperatorError(
@@ -160,12 +213,15 @@ class NetOperator:
         """This source, or every local one, sends nothing more. May be called again."""
         for one in self.local_sources if source is None else [source]:
             self._operator.finish(one)
+            self._finished.add(one)
 
     def receive(self, target: int | None = None) -> Item | None:
         """The next item for a local target (any when None), or None for now. The last one of a target is its END."""
         for one in self.local_targets if target is None else [target]:
             item = self._operator.receive(one)
             if item is not None:
+                if item.kind == HeaderKind.END:
+                    self._ended.add(one)
                 return item
         return None
 
@@ -210,14 +266,30 @@ class NetOperator:
     def wait_until(self, ready: Callable[[], bool], deadline_s: float | None = None) -> None:
         """Pump until ``ready()``.
 
-        :raises DeadlineError: ``deadline_s`` seconds are over.
+        :raises DeadlineError: ``deadline_s`` seconds are over; it says which sources and targets are open.
         """
 
         def turn() -> bool:
             self._operator.progress()
             return ready()
 
-        self._network.wait_until(turn, self._name, deadline_s)
+        self._wait(turn, deadline_s)
+
+    def _wait(self, turn: Callable[[], bool], deadline_s: float | None) -> None:
+        try:
+            self._network.wait_until(turn, self._label, deadline_s)
+        except DeadlineError as error:
+            if deadline_s is None:
+                raise
+            still = self._open()
+            silent = getattr(self._operator, "silent_workers", None)
+            if silent:
+                still.append(f"the sources on workers {silent} have not ended")
+            raise DeadlineError(
+                f"worker {self._network.worker_id} waited {deadline_s:g} s for {self._label}",
+                why="; ".join(still) or "what was sent has not been taken",
+                remedy="finish() every source and read every target on its worker, or give a longer deadline",
+            ) from error
 
     def put(self, source: int, batch: Batch, deadline_s: float | None = None) -> None:
         """Send a batch, waiting for room. The local targets must be read by somebody meanwhile: items that are not may
@@ -272,7 +344,7 @@ class NetOperator:
             if batch is nothing:
                 batch = next(feed, nothing)
             if batch is nothing:
-                inner.finish(source)
+                self.finish(source)
                 del open_feeds[source]
             elif isinstance(batch, Mark):
                 self.mark(source, batch.kind, batch.value)
@@ -289,13 +361,13 @@ class NetOperator:
                     moved = offer(source, feed) or moved
                 moved = inner.progress() or moved
                 for target in self.local_targets:
-                    while (item := inner.receive(target)) is not None:
+                    while (item := self.receive(target)) is not None:
                         moved = True
                         if take is not None and item.kind != HeaderKind.END:
                             take(item)
             return inner.is_complete
 
-        self._network.wait_until(turn, self._name, deadline_s)
+        self._wait(turn, deadline_s)
 
     def run(self, feeds: Mapping[int, Feed] | None = None, deadline_s: float | None = None) -> dict[int, list[Item]]:
         """As :meth:`drive`; the items of each local target, marks included."""

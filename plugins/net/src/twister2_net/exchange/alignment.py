@@ -84,6 +84,11 @@ class Aligner:
         """Whether all inputs have ended (END may still be in :attr:`ready`)."""
         return self._ended == self._inputs
 
+    @property
+    def open(self) -> frozenset[int]:
+        """The inputs that have not ended."""
+        return self._inputs - self._ended
+
     def _differ(self, source: int, mark: Mark) -> OperatorError:
         first, second = self._closing or mark, mark
         return OperatorError(

@@ -205,6 +205,10 @@ class HopOperator(LaneOperator):
         return item
 
     @property
+    def silent_workers(self) -> list[int]:
+        return self._others({lane for flow in self.flows for lane in flow.aligner.open if lane >= 0})
+
+    @property
     def is_complete(self) -> bool:
         return self._over and super().is_complete
 

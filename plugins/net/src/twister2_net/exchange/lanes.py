@@ -292,6 +292,16 @@ class LaneOperator(Operator):
     def counters(self) -> EdgeCounters:
         return self.port.counters
 
+    @property
+    def silent_workers(self) -> list[int]:
+        """Other workers whose END has not come here, for messages."""
+        lanes = {lane for aligner in self.aligners.values() for lane in aligner.open}
+        return self._others(lanes)
+
+    def _others(self, lanes: Iterable[int]) -> list[int]:
+        me = self.context.network.worker_id
+        return [worker for worker in workers_of(self.senders[lane] for lane in lanes) if worker != me]
+
     def _misuse(self, source: int) -> OperatorError:
         if self.closed:
             why = "it is closed"

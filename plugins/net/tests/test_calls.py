@@ -74,6 +74,53 @@ def test_arguments_stay_the_callers_own():
         assert got == (mine if worker == 0 else [2.0, 3.0, 4.0])
 
 
+@pytest.mark.parametrize("transport", ["loopback", "inproc", "tcp", "shm"])
+@pytest.mark.parametrize("n", [1, 3])
+def test_what_exchanges_were_given_stays_the_callers_own(n, transport):
+    def gone(env, rows):
+        """Everything to one worker: the batch is sent as it is."""
+        return net.partition(env, rows, lambda record, n: n - 1)
+
+    def rows_of(me):
+        return numpy.arange(100.0) + 100 * me
+
+    def pairs_of(me):
+        return numpy.stack([numpy.arange(100) % 7, numpy.arange(100) + 100 * me], axis=1)
+
+    structured = numpy.dtype([("key", "i8"), ("value", "f8", (2,))])
+    calls = [
+        (gone, rows_of),
+        (net.partition, rows_of),
+        (lambda env, rows: net.partition(env, rows, "range"), rows_of),
+        (lambda env, rows: net.partition(env, rows[::2]), rows_of),
+        (net.keyed_partition, pairs_of),
+        (net.keyed_reduce, pairs_of),
+        (net.keyed_reduce, lambda me: numpy.full(5, me, structured)),
+        (net.count_by_value, lambda me: numpy.arange(10) % 3),
+        (lambda env, rows: net.keyed_gather(env, rows, ordered=True), pairs_of),
+        (lambda env, rows: net.join(env, rows, rows), lambda me: pairs_of(me)[:20]),
+        (gone, lambda me: [me] * 10),
+    ]
+
+    def main(env, number, change):
+        call, make = calls[number]
+        given = make(env.worker_id)
+        before = given.copy()
+        got = call(env, given)
+        if change:
+            given[:] = [0] * len(given) if isinstance(given, list) else numpy.zeros_like(given)  # at once
+        else:
+            assert numpy.array_equal(given, before)
+        env.barrier()
+        if isinstance(got, list):
+            got.append(-1)
+        return sorted(map(repr, got.items() if isinstance(got, dict) else got))
+
+    for number in range(len(calls)):
+        changed, kept = (LocalCluster(n, transport).run(main, number, change) for change in (True, False))
+        assert changed == kept, number
+
+
 def test_groups():
     def main(env):
         group = env.network.split(env.worker_id % 2)
@@ -130,6 +177,11 @@ def test_exchanges():
         (lambda env: net.partition(env, [1], lambda record, n: n), OperatorError, "partitioner"),
         (lambda env: net.partition(env, [1, None], "range"), OperatorError, "give key="),
         (lambda env: net.count_by_value(env, [[]]), KeyHashError, "key"),
+        (
+            lambda env: net.partition(env, [1, 2] if env.worker_id else numpy.arange(2), lambda record, n: 0),
+            OperatorError,
+            "member 0 sent an array of int64 with records of shape (), member 1 a list",
+        ),
     ],
 )
 def test_mistakes_are_told(call, error, text):

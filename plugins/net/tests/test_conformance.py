@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import attrs
+
+from twister2.spec.ops import Operators
 from twister2_net.config import NetConfig
 from twister2_net.plugin import NetPlugin
 from twister2_testkit.ops import OperatorSuite, OpsCapabilities
@@ -35,3 +38,31 @@ class TestNetSmallBatches(OperatorSuite):
 
     def make_operators(self):
         return NetPlugin().ops_create(config=NetConfig(batch_records=3, combine_keys=2, sample_per_target=50))
+
+
+class Two(Operators):
+    """A catalogue that has one_to_one operators only."""
+
+    def __init__(self):
+        self.inner = NetPlugin().ops_create(config=NetConfig())
+
+    def catalog(self):
+        return {name: info for name, info in self.inner.catalog().items() if name in ("direct", "pipe")}
+
+    def create(self, context):
+        return self.inner.create(context)
+
+
+class TestACatalogueWithoutOperatorsThatJoinSources(OperatorSuite):
+    """What is not there is skipped, and nothing fails."""
+
+    capabilities = OpsCapabilities(
+        direct=True, pipe=True, arrays=True, streams=True,
+        why=dict.fromkeys(
+            set(attrs.asdict(ALL, recurse=False)) - {"direct", "pipe", "arrays", "streams", "why"}, "not in this one"
+        ),
+    )  # fmt: skip
+    transport = "loopback"
+
+    def make_operators(self):
+        return Two()

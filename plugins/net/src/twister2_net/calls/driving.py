@@ -174,7 +174,7 @@ class NetOperator:
             raise OperatorError(
                 f"worker {self._network.worker_id} left {self._label} before it was complete",
                 why="; ".join(still),
-                remedy="finish() every source and take all items(), or use run() or drive(), before the with block ends",
+                remedy="finish() every source and take all items(), or use run() or drive(), before the block ends",
             )
 
     def _open(self) -> list[str]:

@@ -169,7 +169,31 @@ def join(  # noqa: PLR0913 - each is an option of the operator
 
 
 def _batch(values: Any) -> Batch:
+    """What is given to an exchange that makes records of it: they may be views of a row, so rows are copied."""
+    if is_array(values) and (values.ndim != 1 or values.dtype.names is not None):
+        return values.copy()
     return values if isinstance(values, list) or is_array(values) or is_arrow(values) else list(values)
+
+
+def _lent(batch: Batch) -> Batch:
+    """A batch as it is lent to the system, which makes read-only what it is given: of an array a view."""
+    if not is_array(batch) or not batch.flags.writeable or batch.base is not None:
+        return batch  # a view of another array is copied by the system
+    view = batch.view()
+    view.flags.writeable = False
+    return view
+
+
+def _own(result: Batch, given: Batch) -> Batch:
+    """A result that is the caller's own: never memory, nor the list, that it has given."""
+    if result is given and isinstance(result, list):
+        return list(result)
+    if is_array(result) and is_array(given):
+        import numpy
+
+        if numpy.may_share_memory(result, given):
+            return result.copy()
+    return result
 
 
 def _records(items: Iterable[tuple[int, Batch]]) -> Iterable[Any]:
@@ -180,19 +204,29 @@ def _records(items: Iterable[tuple[int, Batch]]) -> Iterable[Any]:
 def _whole(items: list[tuple[int, Batch]], like: Batch) -> Batch:
     """The batches by sender as one; empty as the caller's own when nothing came."""
     if not items:
-        return like[:0]
+        return like[:0].copy() if is_array(like) else like[:0]
     items.sort(key=lambda item: item[0])
     collected = Collected()
+    first = items[0]
     for source, batch in items:
         form = form_of(batch)
         if not collected.fits(form):
             raise OperatorError(
-                f"member {source} sent another form of batch than the members before it",
-                why=f"it has the form {form!r}",
+                f"members {first[0]} and {source} sent different forms of batch",
+                why=f"member {first[0]} sent {_form(first[1])}, member {source} {_form(batch)}",
                 remedy="give lists, or arrays of one dtype, or Arrow batches of one schema, on all members",
             )
         collected.add(batch, form)
-    return collected.take()
+    return _own(collected.take(), like)
+
+
+def _form(batch: Batch) -> str:
+    """The form of a batch in words."""
+    if is_array(batch):
+        return f"an array of {batch.dtype} with records of shape {batch.shape[1:]}"
+    if is_arrow(batch):
+        return f"an Arrow batch of ({', '.join(f'{field.name}: {field.type}' for field in batch.schema)})"
+    return f"a {type(batch).__name__}"
 
 
 def _exchange(
@@ -215,13 +249,14 @@ def _exchange(
         end = env.backend("ops", "net").create(context)
         try:
             sent = False
+            lent = _lent(batch)
 
             def advance() -> bool:
                 nonlocal sent
                 moved = True
                 while moved:
                     moved = False
-                    if not sent and end.send(me, batch):
+                    if not sent and end.send(me, lent):
                         sent = moved = True
                         end.finish(me)
                     moved = end.progress() or moved
@@ -261,7 +296,7 @@ def _batches(values: Any) -> Iterator[Batch]:
     elif is_arrow(values):
         yield from values.to_batches()
     elif is_array(values):
-        yield values
+        yield values.copy()  # the result may be looked at long after the call, and have parts of it
     elif isinstance(values, Sequence):
         for start in range(0, n_records(values), _AT_ONCE):
             yield values[start : start + _AT_ONCE]

@@ -54,6 +54,23 @@ def test_the_guides_plugin_passes_the_kit(blocks, tmp_path):
     assert re.search(r"^sched +fair +twister2-sched-fair +0\.1\.0 +1\.0 +ok$", done.stdout, re.MULTILINE), done.stdout
 
 
+def test_the_guides_operator_passes_its_tests(tmp_path):
+    text = (GUIDE / "operators.md").read_text(encoding="utf-8")
+    backend, tests = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    folder = write_plugin("ops", "sample", str(tmp_path))
+    (folder / "src" / "twister2_sample" / "backend.py").write_text(backend, encoding="utf-8")
+    (folder / "tests" / "test_conformance.py").unlink()
+    (folder / "tests" / "test_shift.py").write_text(tests, encoding="utf-8")
+    site = tmp_path / "site"
+    quiet = ("--quiet", "--no-build-isolation", "--no-deps", "--no-index", "--target", str(site))
+    done = run(tmp_path, "pip", "install", *quiet, str(folder))
+    assert done.returncode == 0, done.stderr
+    options = ("-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(folder))
+    done = run(tmp_path, "pytest", *options, str(folder / "tests"))
+    assert done.returncode == 0, done.stdout
+    assert "7 passed" in done.stdout
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_its_section_with_every_hook_and_its_arguments(kind):
     from twister2.host.checks import hook_arguments, spec_class, spec_hooks

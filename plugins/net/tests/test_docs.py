@@ -43,6 +43,23 @@ def test_the_tables_of_the_readme_are_the_catalogue():
     assert text == filled(text), f"run python {Path(__file__).name}"
 
 
+GUIDE = Path(__file__).parents[3] / "docs/guide"
+
+
+def test_the_guide_names_every_call_operator_and_method():
+    import twister2_net as net
+
+    text = (GUIDE / "operators.md").read_text(encoding="utf-8")
+    graphs = (GUIDE / "taskgraph.md").read_text(encoding="utf-8")
+    calls = set(net.__all__) - {"Mark", "NetOperator", "operator"}
+    assert not [name for name in calls if f"`{name}(env" not in text]
+    catalog = NetPlugin().ops_create(config=NetConfig()).catalog()
+    assert not [name for name in catalog if f"`{name}`" not in text]
+    assert not [name for name in catalog if f"`{name}`" not in graphs]
+    methods = [name for name in vars(net.NetOperator) if not name.startswith("_") and name != "close"]
+    assert not [name for name in methods if not re.search(rf"`(op\.)?{name}\b|, `{name}\(|op\.{name}\b", text)]
+
+
 def test_every_option_of_the_configuration_is_in_the_readme():
     import attrs
 

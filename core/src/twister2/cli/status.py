@@ -50,7 +50,9 @@ def _reason(facts: dict[str, Any]) -> str:
 def _row(row: dict[str, Any]) -> tuple[object, ...]:
     does = "runs the program"
     if row["step"]:
+        from twister2.worker.groups import of_group
+
         group, step, (_, kind, shape, line) = row["step"]
-        does = f"step {step}{f' of group {group}' if group else ''}: {kind} {shape} at {line}"
+        does = f"step {step}{of_group(group, row.get('group', ()))}: {kind} {shape} at {line}"
     memory = f"{row['memory'] >> 20} MiB"
     return row["worker"], row["host"], row["phase"], memory, does if row["phase"] == "joined" else "", row["waits_for"]

@@ -17,6 +17,7 @@ from twister2.master.causes import (
 )
 from twister2.master.checkpoints import Checkpoints
 from twister2.master.clients import Clients, Post
+from twister2.master.deadlocks import Deadlocks
 from twister2.master.exchanges import Exchanges
 from twister2.master.joining import refusal, start, welcome
 from twister2.master.relay import Relay
@@ -77,6 +78,7 @@ class Job:
         self.clients = Clients(facts.client_key, post)
         self._exchanges = exchanges = Exchanges(self.slots, post)
         self.groups = Groups()
+        self._deadlocks = Deadlocks(facts.config.heartbeat_s, facts.config.lost_after_s)
         self._cause: Twister2Error | None = None
         self._started = self._someone_runs = False
         self.begun = time.monotonic()
@@ -194,6 +196,7 @@ class Job:
     def _on_beat(self, slot: Slot, message: Message) -> None:
         if slot.phase == "joined":  # an ended user process has no board any more; its last notes came with its end
             slot.note_steps(message.body["steps"])
+            slot.beats += 1
         slot.waits_for, slot.memory = message.body["waits_for"], message.body["memory"]
         self._post(slot.peer, "ack", {})
         self._check_steps()
@@ -205,7 +208,7 @@ class Job:
                 self._abort(error)
 
     def _on_group(self, slot: Slot, message: Message) -> None:
-        self.groups.add(message.body["number"], frozenset(message.body["members"]), self.slots)
+        self.groups.add(message.body["number"], message.body["members"], self.slots)
 
     def _on_failed(self, slot: Slot, message: Message) -> None:
         if self.state.final:
@@ -301,6 +304,10 @@ class Job:
                 self._lose(slot, f"its supervisor was silent for {config.lost_after_s:g} s")
         if self._suspicion is not None and now > self._suspicion[2]:
             self._abort(*self._suspicion[:2])
+        if self._started and self._cause is None:
+            deadlock = self._deadlocks.look(self.slots, self.groups, now)
+            if deadlock is not None:
+                self._abort(deadlock)
         overdue = self._exchanges.overdue()
         if overdue is not None:
             self._abort(overdue)
@@ -352,6 +359,7 @@ class Job:
         self._cause, self._suspicion, self._started, self.results = None, None, False, {}
         self._exchanges.reset()
         self.groups = Groups()
+        self._deadlocks.reset()
         self._waiting_since = time.monotonic()
         why = cause.what if cause else ""
         self._set_state(JobState.RESTARTING, f"attempt {self.attempt} of {self.facts.config.attempts}: {why}")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 import attrs
+
+from twister2.worker.board import LIMITED, TEXT_BYTES
 
 Said = tuple[bool, str, str, str]
 """What a worker says of a step: inside, kind, shape, line."""
 
 Phase = Literal["absent", "joined", "ended", "lost"]
+
+_LIMIT = re.compile(rf" \([^(]*{re.escape(LIMITED)}$")
 
 
 @attrs.frozen
@@ -36,6 +41,19 @@ class Note:
         """What it says of one of its steps."""
         return (self.inside and step == self.last, self.kind, self.shape, self.line)
 
+    def is_named(self, text: str) -> bool:
+        """Whether what a worker says that it waits for is of its last step."""
+        text = _LIMIT.sub("", text)
+        begin = f"{self.kind}, step {self.last}"
+        if text == begin or text.startswith(f"{begin}:") or text == self.kind or text.startswith(f"{self.kind} '"):
+            return True
+        if self.kind == "exchange_objects":
+            return text == (self.shape or "everybody's object")
+        if self.kind == "broadcast_object":
+            what, _, root = self.shape.rpartition("from ")
+            return text == f"{what.strip() or 'an object'} from worker {root}"
+        return False
+
 
 @attrs.define
 class Slot:
@@ -46,6 +64,7 @@ class Slot:
         is gone).
     :ivar key: public CURVE key of this attempt's user process. :ivar heard: monotonic time of the last message.
     :ivar gone: nobody answers on its connection any more. :ivar returned: the function returned.
+    :ivar beats: how often its board was seen.
     :ivar last: the latest step by group, known when the function has returned.
     :ivar notes: noted steps by group.
     """
@@ -60,6 +79,7 @@ class Slot:
     last: dict[int, int] = attrs.field(factory=dict)
     waits_for: str = ""
     memory: int = 0
+    beats: int = 0
     returned: bool = False
     tail: list[str] = attrs.field(factory=list)
     gone: bool = False
@@ -91,10 +111,21 @@ class Slot:
         """The steps that it is in: one of a group at most, but for calls that were started and not waited for."""
         return [note for notes in self.notes.values() for note in notes if note.inside]
 
+    def waits_in(self) -> Note | None:
+        """The step that it waits in, as what it says that it waits for tells; None when it does not wait, or when that
+        is not known for certain.
+        """
+        if not self.waits_for or len(self.waits_for.encode()) >= TEXT_BYTES - 4:  # cut
+            return None
+        found = [note for note in self.inside() if note.is_named(self.waits_for)]
+        return found[0] if len(found) == 1 else None
+
     def current(self) -> tuple[int, int, Said] | None:
-        """The step it is inside of, if any: group, number, what it says of it."""
+        """The step it is inside of, if any: group, number, what it says of it. Of several the one that it waits in; the
+        numbers of steps of different groups say nothing of their order.
+        """
         inside = self.inside()
         if not inside:
             return None
-        note = max(inside, key=lambda note: note.last)
+        note = self.waits_in() or max(inside, key=lambda note: note.last)
         return note.group, note.last, note.said(note.last)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from twister2.master.steps import not_in_step
 from twister2.worker.board import OTHERS
+from twister2.worker.groups import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,13 +32,17 @@ def job_status(job: Job) -> dict[str, Any]:
 def worker_status(slot: Slot, slots: Sequence[Slot], groups: Groups) -> dict[str, Any]:
     """One worker: what it does, what it waits for, how long it has been silent.
 
+    ``group`` has the members of its step's group, by rank; none for the group of all.
+
     :param slots, groups: of the job, whose boards tell for whom a worker waits.
     """
+    step = slot.current()
     return {
         "worker": slot.number,
         "phase": slot.phase,
         "host": slot.facts.get("node", {}).get("host", ""),
-        "step": list(slot.current() or ()),
+        "step": list(step or ()),
+        "group": list(groups.order(step[0])) if step else [],
         "waits_for": _waits_for(slot, slots, groups),
         "memory": slot.memory,
         "silent_s": round(time.monotonic() - slot.heard, 1) if slot.heard else None,
@@ -51,5 +56,5 @@ def _waits_for(slot: Slot, slots: Sequence[Slot], groups: Groups) -> str:
         for note in slot.inside():
             missing = not_in_step(slots, groups, note) if begin.startswith(f"{note.kind}, step {note.last}:") else []
             if missing:
-                return f"{begin}for worker{'s' * (len(missing) > 1)} {', '.join(map(str, missing))}{end}"
+                return f"{begin}for worker{'s' * (len(missing) > 1)} {listed(missing)}{end}"
     return slot.waits_for

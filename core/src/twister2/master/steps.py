@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twister2.spec.errors import StepMismatchError
+from twister2.worker.groups import of_group
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 GROUPS = 10_000
 """Sub-groups that are known at a time."""
 
+_UNKNOWN: tuple[tuple[int, ...], frozenset[int]] = ((), frozenset())
+
 
 class Groups:
     """Who is in which sub-group. A program that makes groups all the time does not fill the memory: the oldest are
@@ -22,23 +25,28 @@ class Groups:
     """
 
     def __init__(self) -> None:
-        self._members: dict[int, frozenset[int]] = {}
-        self._same: dict[frozenset[int], frozenset[int]] = {}
+        self._members: dict[int, tuple[tuple[int, ...], frozenset[int]]] = {}
+        self._same: dict[tuple[int, ...], tuple[tuple[int, ...], frozenset[int]]] = {}
 
-    def add(self, number: int, members: frozenset[int], slots: Sequence[Slot]) -> None:
-        """A member says who is in a group."""
-        self._members[number] = self._same.setdefault(members, members)
+    def add(self, number: int, members: Sequence[int], slots: Sequence[Slot]) -> None:
+        """A member says who is in a group, in the group's order."""
+        order = tuple(members)
+        self._members[number] = self._same.setdefault(order, (order, frozenset(order)))
         if len(self._members) > GROUPS:
             used = {group for slot in slots for group in slot.notes}
             oldest = list(self._members)[: GROUPS // 10]
             for old in oldest:
                 if old not in used:
                     del self._members[old]
-            self._same = {kept: kept for kept in self._members.values()}
+            self._same = {kept[0]: kept for kept in self._members.values()}
 
     def of(self, number: int) -> frozenset[int]:
         """The members of a group; none when it is not known (yet)."""
-        return self._members.get(number, frozenset())
+        return self._members.get(number, _UNKNOWN)[1]
+
+    def order(self, number: int) -> tuple[int, ...]:
+        """The same by rank."""
+        return self._members.get(number, _UNKNOWN)[0]
 
     def __len__(self) -> int:
         return len(self._members)
@@ -55,7 +63,7 @@ def find_mismatch(slots: Sequence[Slot], groups: Groups) -> StepMismatchError | 
 
     :param groups: the sub-groups; group 0 (all) need not be among them.
     """
-    error = _different(slots)
+    error = _different(slots, groups)
     if error is not None:
         return error
     for slot in slots:
@@ -67,7 +75,7 @@ def find_mismatch(slots: Sequence[Slot], groups: Groups) -> StepMismatchError | 
     return None
 
 
-def _different(slots: Sequence[Slot]) -> StepMismatchError | None:
+def _different(slots: Sequence[Slot], groups: Groups) -> StepMismatchError | None:
     seen: dict[tuple[int, int], tuple[int, Said]] = {}
     inside: set[tuple[int, int]] = set()
     for slot in slots:
@@ -78,18 +86,19 @@ def _different(slots: Sequence[Slot]) -> StepMismatchError | None:
                     inside.add(key)
                 first = seen.setdefault(key, (slot.number, said))
                 if first[1][1:3] != said[1:3]:
-                    return _other_step(key, first[0], first[1], slot.number, said)
+                    return _other_step(key, groups, first[0], first[1], slot.number, said)
     for key in inside:  # others may have passed what these are in
         number, mine = seen[key]
         for slot in slots:
             theirs = slot.said(*key)
             if theirs is not None and theirs[1:3] != mine[1:3]:
-                return _other_step(key, number, mine, slot.number, theirs)
+                return _other_step(key, groups, number, mine, slot.number, theirs)
     return None
 
 
 def _other_step(
     key: tuple[int, int],
+    groups: Groups,
     one: int,
     entry: Said,
     other: int,
@@ -97,7 +106,7 @@ def _other_step(
 ) -> StepMismatchError:
     return StepMismatchError(
         f"workers {one} and {other} are in different collective steps",
-        why=f"step {key[1]}{_of_group(key[0])} is {_text(entry)} on worker {one}, "
+        why=f"step {key[1]}{of_group(key[0], groups.order(key[0]))} is {_text(entry)} on worker {one}, "
         f"but {_text(other_entry)} on worker {other}",
         remedy="let all workers take the same branch around collective calls",
         details={"workers": [one, other], "step": key[1], "group": key[0]},
@@ -111,15 +120,15 @@ def _waits_for_returned(gone: Slot, other: Slot, groups: Groups) -> StepMismatch
         # A member's note may come before the message that says who is in the group: then nothing can be said yet.
         known = not note.group or gone.number in groups.of(note.group)
         if known and note.last > gone.last_step(note.group):
-            return _returned(gone, other, note)
+            return _returned(gone, other, note, groups)
     return None
 
 
-def _returned(gone: Slot, other: Slot, note: Note) -> StepMismatchError:
+def _returned(gone: Slot, other: Slot, note: Note, groups: Groups) -> StepMismatchError:
     group, step = note.group, note.last
     return StepMismatchError(
         f"worker {gone.number} has returned while worker {other.number} waits for it",
-        why=f"worker {other.number} is in step {step}{_of_group(group)}, {_text(note.said(step))}; "
+        why=f"worker {other.number} is in step {step}{of_group(group, groups.order(group))}, {_text(note.said(step))}; "
         f"worker {gone.number} ended after step {gone.last_step(group)}",
         remedy="let all workers make the same collective calls before they return",
         details={"workers": [gone.number, other.number], "step": step, "group": group},
@@ -129,7 +138,3 @@ def _returned(gone: Slot, other: Slot, note: Note) -> StepMismatchError:
 def _text(entry: Said) -> str:
     _, kind, shape, line = entry
     return f"{kind}{f' {shape}' if shape else ''} at {line}"
-
-
-def _of_group(group: int) -> str:
-    return f" of group {group}" if group else ""

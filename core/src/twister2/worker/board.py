@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 OTHERS = "for the other members"
 """End of what a worker waits for when it does not know for whom; the master, who has all boards, knows."""
 
+LIMITED = " s at most)"
+"""End of what a worker waits for when the wait has a deadline: then it goes on by itself."""
+
 ENTRIES = 16
 _ENTRY = struct.Struct("<QQQIH")  # first, last * 2 + inside, stride, group, length of the text
 _ENTRY_BYTES = 248
@@ -31,6 +34,8 @@ _LAST, _STRIDE = 1, 2
 """Words of an entry that change alone."""
 _WAIT_AT = 8
 _WAIT_BYTES = 240
+TEXT_BYTES = _WAIT_BYTES - 2
+"""Of what a worker waits for; the rest is cut."""
 _RING_AT = 256
 SIZE = 8192
 _KIND_BYTES, _SHAPE_BYTES, _LINE_BYTES = 30, 100, 86
@@ -153,7 +158,7 @@ class StepBoard:
             self._words[noted.at + _LAST] = step << 1
 
     def wait_for(self, what: str) -> None:
-        text = what.encode("utf-8", "replace")[: _WAIT_BYTES - 2]
+        text = what.encode("utf-8", "replace")[:TEXT_BYTES]
         self._map[_WAIT_AT : _WAIT_AT + 2] = len(text).to_bytes(2, "little")
         self._map[_WAIT_AT + 2 : _WAIT_AT + 2 + len(text)] = text
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import DeadlineError, NetworkError, StepAbortedError, StepMismatchError, Twister2Error
+from twister2.worker.board import LIMITED
 from twister2.worker.callers import caller_line
 from twister2.worker.network.grouping import Grouping
 from twister2.worker.network.ports import ChannelPort
@@ -425,7 +426,8 @@ class WorkerNetwork(Grouping):
                         )
                 text = what if isinstance(what, str) else what()
                 if text != noted:
-                    self.link.waiting(text)
+                    limit = "" if deadline_s is None else f" ({deadline_s:g}{LIMITED}"
+                    self.link.waiting(text + limit)
                     noted = text
                 self.wait(min(left, pause))
                 pause = min(1.0, pause * 2)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from twister2.spec.errors import OperatorError, StepAbortedError, StepMismatchError, Twister2Error, UserCodeError
 from twister2.spec.network import Fingerprint, Group, Step
+from twister2.worker.groups import of_group
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -107,6 +108,10 @@ def as_failure(error: object, step: Step) -> Twister2Error | None:
     )
 
 
+def _number(step: NumberedStep) -> str:
+    return f"{step.number}{of_group(step.group.number, step.group.members)}"
+
+
 def mismatch(me: int, step: NumberedStep, message: Message) -> StepMismatchError:
     """The error for a member that does something else under the same step number; names both lines."""
     kind, _, rest = message.story.decode("utf-8", "replace").partition("\0")
@@ -114,7 +119,7 @@ def mismatch(me: int, step: NumberedStep, message: Message) -> StepMismatchError
     mine = step.fingerprint
     theirs = f"{kind} {shape}".strip() or "something else"
     return StepMismatchError(
-        f"workers {me} and {message.peer} do different things in step {step.number} of group {step.group.number}",
+        f"workers {me} and {message.peer} do different things in step {_number(step)}",
         why=f"worker {me} is in '{f'{mine.kind} {mine.shape}'.strip()}' ({mine.line or 'unknown line'}), "
         f"worker {message.peer} in '{theirs}' ({line or 'unknown line'})",
         remedy="let all workers make the same collective calls in the same order, with the same shapes",
@@ -139,7 +144,7 @@ def explained(error: StepMismatchError, step: NumberedStep, deadline_s: float) -
         return told
     me, peer, mine = step.network.worker_id, error.details.get("peer", "?"), step.fingerprint
     return StepMismatchError(
-        f"workers {me} and {peer} do different things in step {step.number} of group {step.group.number}",
+        f"workers {me} and {peer} do different things in step {_number(step)}",
         why=f"worker {me} is in '{f'{mine.kind} {mine.shape}'.strip()}' ({mine.line}), "
         f"worker {peer} is not ({error.what})",
         remedy="let all workers make the same collective calls in the same order, with the same shapes",

@@ -168,6 +168,7 @@ def test_leaving_before_everything_is_done_is_an_error_on_all(name, does, texts,
     for text in texts:
         assert text in str(caught.value)
     assert len(ended) == 3
+    assert "test_driving.py" in caught.value.where
 
 
 def test_a_program_that_raises_inside_shows_its_own_error():

@@ -96,7 +96,7 @@ def operator(
             operator_name, 0, label, tuple(flat), tuple(targets), options, mode, step, network, env.memory, inputs
         )  # fmt: skip
 
-    tasks = f"{flat} {list(inputs) or ''} to {list(targets)}"
+    tasks = f"{flat}{f' inputs {list(inputs)}' if inputs else ''} to {list(targets)}"
     shape = f"{mode} {described(options, tasks)}"
     return NetOperator(env, plugin or "net", operator_name, shape, where, make)
 
@@ -175,6 +175,7 @@ class NetOperator:
                 f"worker {self._network.worker_id} left {self._label} before it was complete",
                 why="; ".join(still),
                 remedy="finish() every source and take all items(), or use run() or drive(), before the block ends",
+                where=self._step.fingerprint.line,
             )
 
     def _open(self) -> list[str]:

@@ -19,7 +19,7 @@ from twister2.master.facts import JobFacts
 from twister2.master.job import Job
 from twister2.master.journal import Journal
 from twister2.master.status import job_status
-from twister2.spec.errors import StateError, UserCodeError
+from twister2.spec.errors import NetworkError, StateError, StepMismatchError, UserCodeError
 from twister2.spec.rm import JobState, JobStatus, ResourceGroup
 from twister2.spec.state import StateStore
 
@@ -112,6 +112,33 @@ def test_a_job_that_completes(world: World) -> None:
     assert world.job.state is JobState.COMPLETED
     assert sorted(world.heard("end")) == ["w0", "w1"]
     assert world.job.results == {0: b"result", 1: b"result"}
+
+
+def test_a_step_that_one_has_left_out_is_an_error_though_nobody_waited(world: World) -> None:
+    world.join_all()
+    steps = [[0, 3, False, "net.direct", "[0] to [1]", "p.py:7", 3, 1]]
+    body = {"code": 0, "returned": True, "failed": False, "tail": [], "attempt": 1}
+    world.say("w0", "ended", (b"",), **body, steps=steps, last=[[0, 3]])
+    world.say("w1", "ended", (b"",), **body, steps=[], last=[[0, 2]])
+    assert world.job.state is JobState.FAILED
+    assert isinstance(world.job.error, StepMismatchError)
+    assert world.job.error.what == "worker 1 has returned without a step that worker 0 was in"
+    assert "step 3, net.direct [0] to [1] at p.py:7; worker 1 ended after step 2" in world.job.error.why
+
+
+@pytest.mark.parametrize("first", ["failed", "returned"])
+def test_who_cannot_be_reached_because_it_has_returned_is_the_cause(world: World, first: str) -> None:
+    """Also in threads mode, where a worker says goodbye as soon as it has ended."""
+    world.join_all()
+    error = NetworkError("worker 1 cannot be reached any more", why="it has closed its transport", remedy="none")
+    for who in ("w0", "w1") if first == "failed" else ("w1", "w0"):
+        if who == "w0":
+            world.say("w0", "failed", error=error.to_dict(), attempt=1)
+        world.ended(who, returned=who == "w1", failed=who == "w0", code=int(who == "w0"))
+        world.say(who, "bye")
+    assert isinstance(world.job.error, StepMismatchError)
+    assert world.job.error.what == "worker 1 has returned while worker 0 waits for it"
+    assert "it has closed its transport" in world.job.error.why
 
 
 @pytest.mark.parametrize("slot", [2, -1, "0", None, 1.5, [0]])

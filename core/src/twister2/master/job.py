@@ -23,7 +23,7 @@ from twister2.master.joining import refusal, start, welcome
 from twister2.master.relay import Relay
 from twister2.master.slots import Slot
 from twister2.master.status import job_status
-from twister2.master.steps import Groups, find_mismatch
+from twister2.master.steps import Groups, find_left_out, find_mismatch, unreachable
 from twister2.spec.errors import (
     JobKilledError,
     NetworkError,
@@ -131,7 +131,8 @@ class Job:
             offset = int(message.body["offset"])
             self._post(slot.peer, "chunk", {}, [self.package[offset : offset + CHUNK]])
         elif message.kind == "bye":
-            if not self.state.final:
+            # One that failed because of another says more than its end; the other is still to be heard.
+            if not self.state.final and not (slot.phase == "ended" and self._suspicion):
                 self._lose(slot, "its supervisor said goodbye")
             slot.gone = True
         elif message.body.get("attempt") == self.attempt and message.kind in self._handlers:
@@ -257,6 +258,10 @@ class Job:
                 self._post(slot.peer, "abort", body)
         self._finish_attempt_if_over()
 
+    def _abort_for(self, error: Twister2Error, by: int) -> None:
+        """Nobody has a better explanation for a connection that broke."""
+        self._abort(unreachable(error, self.slots[by], self.slots), by=by)
+
     def _lose(self, slot: Slot, why: str) -> None:
         if slot.phase in ("lost", "absent") or slot.gone:
             return
@@ -303,7 +308,7 @@ class Job:
             if not slot.gone and slot.phase in ("joined", "ended") and now - slot.heard > config.lost_after_s:
                 self._lose(slot, f"its supervisor was silent for {config.lost_after_s:g} s")
         if self._suspicion is not None and now > self._suspicion[2]:
-            self._abort(*self._suspicion[:2])
+            self._abort_for(self._suspicion[0], self._suspicion[1])
         if self._started and self._cause is None:
             deadlock = self._deadlocks.look(self.slots, self.groups, now)
             if deadlock is not None:
@@ -338,11 +343,12 @@ class Job:
         if self.state.final or any(slot.phase == "joined" for slot in self.slots):
             return
         if self._cause is None and self._suspicion is not None:
-            self._abort(*self._suspicion[:2])
+            self._abort_for(self._suspicion[0], self._suspicion[1])
             return
         if self._cause is None:
             if all(slot.phase == "ended" and slot.returned for slot in self.slots):
-                self._end(JobState.COMPLETED, None)
+                self._cause = find_left_out(self.slots, self.groups)
+                self._end(JobState.FAILED if self._cause else JobState.COMPLETED, self._cause)
             return
         fresh = self.facts.fresh_world
         lost_slots = [slot.number for slot in self.slots if fresh or slot.gone or slot.phase == "absent"]

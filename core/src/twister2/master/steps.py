@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from twister2.spec.errors import StepMismatchError
@@ -11,11 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from twister2.master.slots import Note, Said, Slot
+    from twister2.spec.errors import Twister2Error
 
 
 GROUPS = 10_000
 """Sub-groups that are known at a time."""
 
+_PEER = re.compile(r"worker (\d+) cannot be reached")
 _UNKNOWN: tuple[tuple[int, ...], frozenset[int]] = ((), frozenset())
 
 
@@ -73,6 +76,45 @@ def find_mismatch(slots: Sequence[Slot], groups: Groups) -> StepMismatchError | 
                 if error is not None:
                     return error
     return None
+
+
+def find_left_out(slots: Sequence[Slot], groups: Groups) -> StepMismatchError | None:
+    """All have returned: a step that one member entered and another did not. What was sent to that one is lost."""
+    ahead: dict[int, Slot] = {}
+    for slot in slots:
+        for group, step in slot.last.items():
+            if group not in ahead or step > ahead[group].last[group]:
+                ahead[group] = slot
+    for group, first in sorted(ahead.items()):
+        step = first.last[group]
+        for number in groups.of(group) if group else range(len(slots)):
+            behind = slots[number].last_step(group)
+            if behind < step:
+                said = first.said(group, step)
+                return StepMismatchError(
+                    f"worker {number} has returned without a step that worker {first.number} was in",
+                    why=f"worker {first.number} was in step {step}{of_group(group, groups.order(group))}"
+                    f"{f', {_text(said)}' if said else ''}; worker {number} ended after step {behind}",
+                    remedy="let all workers make the same collective calls before they return",
+                    details={"workers": [number, first.number], "step": step, "group": group},
+                )
+    return None
+
+
+def unreachable(error: Twister2Error, by: Slot, slots: Sequence[Slot]) -> Twister2Error:
+    """A worker could not reach another one: when that one has returned, this is why."""
+    found = _PEER.search(error.what)
+    number = error.details.get("peer", int(found[1]) if found else -1)
+    if number == by.number or number not in range(len(slots)) or not slots[number].returned:
+        return error
+    inside = by.current()
+    where = f" in step {inside[1]}, {_text(inside[2])}" if inside else ""
+    return StepMismatchError(
+        f"worker {number} has returned while worker {by.number} waits for it",
+        why=f"worker {by.number} needed it{where}: {error.what}, {error.why}",
+        remedy="let all workers make the same collective calls, and complete them, before they return",
+        details={"workers": [number, by.number], "cause": error.code},
+    )
 
 
 def _different(slots: Sequence[Slot], groups: Groups) -> StepMismatchError | None:

@@ -134,3 +134,28 @@ def test_detaching_from_threads_is_refused(jobs: Jobs) -> None:
     done = jobs.submit(f"{jobs.program(PROGRAMS)}:works", *THREADS, "--detach")
     assert done.code == 2, done
     assert not jobs.folders()
+
+
+@pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), signal.SIGKILL)"])
+@pytest.mark.parametrize("command", [("list",), ("status", "last")])
+def test_what_a_program_leaves_that_ends_the_one_process_is_removed_by_the_next_command(
+    jobs: Jobs, end: str, command: tuple[str, ...]
+) -> None:
+    program = jobs.program(
+        f"""
+        import os, signal
+
+        def main(env):
+            env.barrier()
+            if env.worker_id == 0:
+                {end}
+            env.barrier()
+        """
+    )
+    assert jobs.submit(program, *THREADS).code == (0 if "_exit" in end else -9)
+    folders = list(jobs.temporary.glob("twister2-*/*"))
+    assert len(folders) == 1
+    told = jobs.start(*command).finish()
+    assert told.code == 0, told
+    assert "failed" in told.out, told
+    assert not folders[0].exists()

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from twister2.client.records import JobSummary, all_jobs, find_job
+from twister2.client.runtime import sweep
 from twister2.control.folders import state_folder
 
 if TYPE_CHECKING:
@@ -36,11 +37,13 @@ def folder(arguments: argparse.Namespace) -> pathlib.Path:
 
 def find(arguments: argparse.Namespace, text: str) -> JobSummary:
     """The job the user means."""
+    sweep()
     return find_job(folder(arguments), text)
 
 
 def everything(arguments: argparse.Namespace) -> list[JobSummary]:
     """All jobs, oldest first."""
+    sweep()
     return all_jobs(folder(arguments))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from twister2.client.kept import fetch
 from twister2.client.leftovers import remove_checkpoints
 from twister2.client.records import JobSummary, read_state
+from twister2.client.silent import ending
 from twister2.config import Resolved
 from twister2.control.channel import Dialer
 from twister2.control.folders import runtime_path
@@ -168,11 +169,8 @@ def _fetched(job: JobSummary, backend: ResourceManager) -> dict[str, Any] | None
 
 
 def _gone(status: JobStatus) -> MasterLostError:
-    return MasterLostError(
-        "the job ended without its job master saying how",
-        why=f"the resource manager says: {status.reason or status.state.value}",
-        remedy="see 'twister2 logs' for what was written; submit the job again",
-    )
+    what, why = ending(status)
+    return MasterLostError(what, why=why, remedy="see 'twister2 logs' for what was written; submit the job again")
 
 
 def _record_end(job: JobSummary, state: JobState, error: Twister2Error | None) -> dict[str, Any]:
@@ -180,6 +178,7 @@ def _record_end(job: JobSummary, state: JobState, error: Twister2Error | None) -
     state_dir = str(job.folder.parent.parent)
     if job.record.master_in_client:
         shutil.rmtree(runtime_path(job.record.job_id), ignore_errors=True)
+        shutil.rmtree(job.folder / "program", ignore_errors=True)  # what workers that are threads ran
     remove_checkpoints(host, resolved, state_dir, job.record.job_id)
     told = error.to_dict() if error else None
     facts = {"state": state.value, "reason": error.what if error else "", "ended": time.time(), "error": told}

@@ -15,9 +15,10 @@ import attrs
 
 from twister2.client.child import MasterChild, start_child
 from twister2.client.lines import ThreadLines
+from twister2.client.silent import ended_silently
 from twister2.control.channel import Dialer
 from twister2.control.package import MANIFEST, Manifest, unpack
-from twister2.spec.errors import DeadlineError, JobFailedError, MasterLostError, ResourceError, Twister2Error
+from twister2.spec.errors import DeadlineError, MasterLostError, ResourceError, Twister2Error
 from twister2.spec.rm import Allocation, JobHandle, JobState
 from twister2.worker.processes import start_ticks
 
@@ -186,7 +187,7 @@ class AllocationMaster(Master):
                 return _attached(dialer, prepared)
             status = backend.state(handle)
             if status.state.final:
-                raise _ended_silently(status.reason or status.state.value)
+                raise ended_silently(status)
             waits = status.state is JobState.QUEUED
             limit = job.queue_deadline_s if waits else job.start_deadline_s
             if limit and time.monotonic() - begun > limit:
@@ -211,7 +212,7 @@ class AllocationMaster(Master):
         with contextlib.suppress(ResourceError):
             status = self._prepared.backend.state(self._handle)
             if status.state.final or status.state is JobState.UNKNOWN:
-                return _ended_silently(status.reason or status.state.value)
+                return ended_silently(status)
         return None
 
     def leave(self) -> None:
@@ -227,14 +228,6 @@ class AllocationMaster(Master):
         (prepared.folder / "package").unlink(missing_ok=True)
 
 
-def _ended_silently(reason: str) -> JobFailedError:
-    return JobFailedError(
-        "the job ended without its job master saying how",
-        why=f"the resource manager says: {reason}",
-        remedy="see 'twister2 logs --manager' for what was written at the start",
-    )
-
-
 def _attached(dialer: Dialer, prepared: Prepared) -> Dialer:
     dialer.send("attach", {"client_key": prepared.master_ticket.client_key, "follow": True})
     return dialer
@@ -242,6 +235,8 @@ def _attached(dialer: Dialer, prepared: Prepared) -> Dialer:
 
 class ThreadMaster(Master):
     """A thread of this process, for workers that are threads."""
+
+    _mark: int | None = None
 
     def __init__(self, prepared: Prepared) -> None:
         super().__init__(prepared)
@@ -259,10 +254,12 @@ class ThreadMaster(Master):
         MasterObservers(prepared.host, resolved, self._master.job, self._master.journal, ticket.program)
 
     def start(self) -> Allocation:
+        from twister2.client.runtime import own
         from twister2.client.threads import run_worker
         from twister2.worker.program import load
 
         prepared, ticket = self._prepared, self._prepared.master_ticket
+        self._mark = own(ticket.job_id)
         manifest = Manifest.decode(_manifest_of(prepared))
         function = prepared.program.function or load(manifest, prepared.folder / "program", in_process=True)
         self._master.start()
@@ -297,6 +294,9 @@ class ThreadMaster(Master):
         self._lines.end()
         shutil.rmtree(self._prepared.folder / "program", ignore_errors=True)
         self._store.close()
+        if self._mark is not None:
+            os.close(self._mark)
+            self._mark = None
 
 
 class _LocalConnection:

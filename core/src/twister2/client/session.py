@@ -15,6 +15,7 @@ import attrs
 from twister2.client.leftovers import remove_checkpoints
 from twister2.client.masters import Connection, Master, master_for
 from twister2.client.records import JobRecord, read_state
+from twister2.client.runtime import sweep
 from twister2.control.folders import make_private, runtime_folder
 from twister2.control.messages import weight_of
 from twister2.control.observing import observe
@@ -99,6 +100,7 @@ class Session:
         self._observers.job_state(self.job_id, JobState.QUEUED.value, "")
 
     def _make_folders(self) -> None:
+        sweep()
         make_private(self._prepared.folder, parents=True)
         make_private(self._prepared.folder / "logs")
         if self._prepared.master_ticket.runtime_dir:

@@ -1,0 +1,74 @@
+"""Folders of jobs whose one process has gone, and jobs whose master said nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+from twister2.client.runtime import OWNER, own, sweep
+from twister2.client.silent import HEADLINE, ending
+from twister2.control.folders import runtime_path
+from twister2.spec.rm import JobState, JobStatus
+
+pytestmark = pytest.mark.timeout(60)
+
+OWNED = """
+import sys, time
+from twister2.client.runtime import own
+own("job-dead")
+print("owned", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path, monkeypatch):
+    with tempfile.TemporaryDirectory(dir="/tmp") as path:  # short: sockets lie there
+        monkeypatch.setenv("TMPDIR", path)
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        yield
+    monkeypatch.setattr(tempfile, "tempdir", None)
+
+
+def test_the_folder_of_a_killed_process_is_swept_and_others_are_not():
+    mine = own("job-mine")
+    other = runtime_path("job-with-processes")
+    other.mkdir()
+    with subprocess.Popen([sys.executable, "-c", OWNED], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"owned\n"
+        assert sweep() == [], "it lives"
+        process.send_signal(signal.SIGKILL)
+    assert sweep() == [runtime_path("job-dead")]
+    assert not runtime_path("job-dead").exists()
+    assert other.exists()
+    assert (runtime_path("job-mine") / OWNER).exists()
+    os.close(mine)
+    assert sweep() == [runtime_path("job-mine")]
+
+
+def test_a_folder_that_others_may_enter_is_left_alone():
+    os.close(own("job-1"))
+    runtime_path("job-1").parent.chmod(0o755)
+    assert sweep() == []
+
+
+def test_no_folder_at_all():
+    assert sweep() == []
+
+
+def test_what_the_manager_knows_is_the_headline():
+    reason = "srun refused its option --mpi, which is set by rm.slurm.mpi: Couldn't find it; 'srun --mpi=list' shows"
+    what, why = ending(JobStatus(JobState.FAILED, reason=reason))
+    assert what == "the job ended: srun refused its option --mpi, which is set by rm.slurm.mpi"
+    assert reason in why
+    what, _ = ending(JobStatus(JobState.FAILED, reason="x " * 500))
+    assert len(what) < HEADLINE + 30
+    what, why = ending(JobStatus(JobState.FAILED))
+    assert "without its job master saying how" in what
+    assert "failed" in why

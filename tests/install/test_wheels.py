@@ -14,6 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = sorted(f"plugins/{path.parent.name}" for path in ROOT.glob("plugins/*/pyproject.toml"))
 WITH_CODE = ["core", "testkit", *PLUGINS]
 
+# a package that is loaded by one call, which says what is missing: network.collectives()
+ON_USE = {"core": {"numpy"}}
+
 LAZY = {
     # values of these types are recognised by sys.modules; the import runs only where somebody has made one
     "core": {"numpy", "pyarrow"},
@@ -86,7 +89,7 @@ def test_a_wheel_requires_what_it_imports_and_imports_what_it_requires(wheels, f
     }
     undeclared = {module for module in needed if module not in declared and module != "twister2"}
     assert undeclared <= LAZY.get(folder, set()), "imported, but not required"
-    assert not undeclared & at_top, "imported at the top of a module, but not required"
+    assert not undeclared & at_top - ON_USE.get(folder, set()), "imported at the top of a module, but not required"
     if folder != "core":
         assert "twister2-core" in wheel.needs()
     unused = {name for name in wheel.needs() if not needed & _modules(provided, name)}

@@ -46,8 +46,10 @@ def test_bytes_changed_on_their_way_between_hosts(line, seed):
     luck = random.Random(seed)
     reader, writer, proxy = line
 
+    changed = []
+
     def mangle(data):
-        data = bytearray(data)
+        before, data = data, bytearray(data)
         what = luck.choice(("flip", "cut", "insert", "repeat"))
         at = luck.randrange(len(data))
         if what == "flip":
@@ -58,6 +60,8 @@ def test_bytes_changed_on_their_way_between_hosts(line, seed):
             data[at:at] = luck.randbytes(luck.randrange(1, 200))
         else:
             data[at:at] = data[max(0, at - 300) : at]
+        if data != before:
+            changed.append(what)
         return bytes(data)
 
     sent = got = 0
@@ -78,7 +82,7 @@ def test_bytes_changed_on_their_way_between_hosts(line, seed):
             reader.progress()
         except NetworkError as error:
             lost = error.what
-    assert got < sent
+    assert got < sent or not changed
     # no error is right as well: a length that grew leaves the reader waiting for the rest, as if the writer were slow
     assert not lost or "were lost" in lost
 

@@ -7,6 +7,17 @@ waits for a transport's own collectives; ``exchange`` brings raw messages to the
 
 from __future__ import annotations
 
-from twister2.worker.network.collectives.group import GroupCollectives
+import sys
+
+from twister2.spec.errors import CapabilityError
+
+try:
+    from twister2.worker.network.collectives.group import GroupCollectives
+except ModuleNotFoundError as error:
+    raise CapabilityError(
+        "collectives need numpy on every worker",
+        why=str(error),
+        remedy=f"{sys.executable} -m pip install numpy",
+    ) from error
 
 __all__ = ["GroupCollectives"]

@@ -76,7 +76,7 @@ class WorkerNetwork(Grouping):
         """Whether this host has more workers than cores: who polls yields to the others."""
         self.spin_clock = time.thread_time if self.crowded else time.perf_counter
         """What the bound on polling counts: where others run between two polls, their time is not this worker's."""
-        self._shared = SharedArrays()
+        self.shared = SharedArrays()
         self._open: dict[tuple[int, int], NumberedStep] = {}
         self._future: dict[tuple[int, int], list[Message]] = {}
         self._outbox: dict[int, deque[tuple[NumberedStep, list[Buffer], bool]]] = {}
@@ -453,20 +453,7 @@ class WorkerNetwork(Grouping):
         return GroupCollectives(self, group)
 
     def empty_shared(self, shape: int | Sequence[int], dtype: Any = "float64") -> Any:
-        import numpy
-
-        count, kind = int(numpy.prod(shape)), numpy.dtype(dtype)
-        for transport in self._transports:
-            memory = transport.allocate(count * kind.itemsize)
-            if memory is not None:
-                return self._shared.array(memory, kind, count).reshape(shape)
-        return numpy.empty(shape, kind)
-
-    def apart(self, value: Any) -> Any:
-        """An object that is given to a call, which must not change when its giver changes its arrays afterwards:
-        transports send shared arrays without a copy.
-        """
-        return self._shared.apart(value)
+        return self.shared.empty(self._transports, shape, dtype)
 
     @property
     def transports(self) -> tuple[Transport, ...]:

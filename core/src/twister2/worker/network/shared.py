@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import is_array
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twister2.spec.comm import Transport
 
 
 class SharedArrays:
@@ -13,6 +18,17 @@ class SharedArrays:
 
     def __init__(self) -> None:
         self._ends: dict[int, int] = {}
+
+    def empty(self, transports: Sequence[Transport], shape: int | Sequence[int], dtype: Any) -> Any:
+        """An uninitialised array in memory of the first transport that has some, else an ordinary one."""
+        import numpy
+
+        count, kind = int(numpy.prod(shape)), numpy.dtype(dtype)
+        for transport in transports:
+            memory = transport.allocate(count * kind.itemsize)
+            if memory is not None:
+                return self.array(memory, kind, count).reshape(shape)
+        return numpy.empty(shape, kind)
 
     def array(self, memory: memoryview, dtype: Any, count: int) -> Any:
         """A flat array over memory of a transport, known until its last view dies."""
@@ -25,7 +41,9 @@ class SharedArrays:
         return array
 
     def apart(self, value: Any) -> Any:
-        """``value``, or a copy where it is such an array, or a list or tuple that has some."""
+        """An object as it is given to a call: a copy where it is such an array, or a list or tuple that has some.
+        Receivers map shared memory, and the giver may change its arrays once the call has returned.
+        """
         if not self._ends:
             return value
         if is_array(value):

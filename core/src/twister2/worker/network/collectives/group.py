@@ -108,7 +108,7 @@ class GroupCollectives(Collectives):
 
     def _object_steps(self, call: Call, value: Any) -> tuple[Steps, str]:
         try:
-            given = self._network.apart(value)
+            given = self._network.shared.apart(value)
             return objects.steps_of(call, self.rank, self.size, given), objects.shape_of(call, given)
         except Twister2Error as error:
             raise self._refused(error) from error.__cause__

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
+from twister2_testkit.mutants import rejecting
 from twister2_testkit.mutants.rm import MUTANTS, Sound, suite_of
 
 
@@ -15,11 +14,5 @@ for _name in [name for name in dir(TestSound) if name.startswith("test_") and na
     setattr(TestSound, _name, None)  # the whole suite runs in test_hostile.py
 
 
-def rejected(mutant, wanted):
-    suite = suite_of(mutant)
-    members = {name: None for name in dir(suite) if name.startswith("test_") and name != wanted}
-    return pytest.mark.xfail(strict=True, reason="a mutant")(type(f"Test{mutant.__name__}", (suite,), members))
-
-
 for _mutant, _wanted in MUTANTS.items():
-    globals()[f"Test{_mutant.__name__}"] = rejected(_mutant, _wanted)
+    globals()[f"Test{_mutant.__name__}"] = rejecting(suite_of(_mutant), _wanted)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
+from twister2_testkit.mutants import rejecting
 from twister2_testkit.mutants.state import MUTANTS, PlainStore, suite_of
 
 
@@ -12,11 +11,5 @@ class TestSound(suite_of(PlainStore)):
     crashes = 10
 
 
-def rejected(mutant, wanted):
-    suite = suite_of(mutant)
-    members = {name: None for name in dir(suite) if name.startswith("test_") and name != wanted}
-    return pytest.mark.xfail(strict=True, reason="a mutant")(type(f"Test{mutant.__name__}", (suite,), members))
-
-
 for _mutant, _wanted in MUTANTS.items():
-    globals()[f"Test{_mutant.__name__}"] = rejected(_mutant, _wanted)
+    globals()[f"Test{_mutant.__name__}"] = rejecting(suite_of(_mutant), _wanted)

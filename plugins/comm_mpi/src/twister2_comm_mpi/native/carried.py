@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from twister2.spec.reducers import UFUNCS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -27,18 +29,7 @@ Carried: TypeAlias = "tuple[Any, Take | None, Any, Any]"
 of them), the ufunc, and where the result goes (flat).
 """
 
-_UFUNCS: dict[Any, Any] = {
-    "sum": np.add,
-    "prod": np.multiply,
-    "min": np.minimum,
-    "max": np.maximum,
-    "and": np.logical_and,
-    "or": np.logical_or,
-    "xor": np.logical_xor,
-    "band": np.bitwise_and,
-    "bor": np.bitwise_or,
-    "bxor": np.bitwise_xor,
-}
+_UFUNCS: dict[Any, Any] = {op: getattr(np, name) for op, name in UFUNCS.items()}
 
 
 def carried(call: Call, send: Any, receive: Any) -> Carried | None:

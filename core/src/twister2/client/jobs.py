@@ -123,7 +123,8 @@ def _tidy(job: JobSummary) -> None:
         host_of_plugins, resolved = _as_submitted(job)
         backend = backend_of(job)
         try:
-            backend.kill(job.record.job_handle, 0.0)
+            with contextlib.suppress(Twister2Error):  # what cannot be ended now does not keep the rest here
+                backend.kill(job.record.job_handle, 0.0)
             backend.clean(job.record.job_handle)
         finally:
             backend.close()
@@ -138,6 +139,7 @@ def _status_without_master(job: JobSummary, backend: ResourceManager, facts: dic
         return {**facts, "reason": f"neither the job master nor the resource manager answers ({error.what})"}
     again = read_state(job.folder)
     if JobState(again.get("state", "queued")).final:
+        _tidy(job)
         return {**facts, **again}
     if status.state.final or status.state is JobState.UNKNOWN:
         end = _fetched(job, backend)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pathlib
+import shutil
 import signal
 import time
 
@@ -36,6 +38,10 @@ WAITS = """
 
 def user(jobs: Jobs, attempt: int = 1, worker: int = 1) -> int:
     return int(jobs.until_file(f"ready-{attempt}-{worker}"))
+
+
+def checkpoints(jobs: Jobs) -> list[pathlib.Path]:
+    return [path for path in jobs.state.rglob("checkpoints/**/*") if path.is_file()]
 
 
 def parent(pid: int) -> int:
@@ -231,21 +237,35 @@ def test_checkpoints_do_not_outlive_a_killed_master(jobs: Jobs, victim: str) -> 
     facts = json.loads(jobs.cli("status", "last", "--json").out)
     # A master that has time to see its client go says so before its own end, and leaves the rest to others.
     assert facts["state"] in (("failed",) if victim == "master" else ("failed", "killed")), facts
+    assert not checkpoints(jobs)
 
 
-def test_what_a_master_left_that_died_after_its_last_word_is_removed_by_who_asks(jobs: Jobs) -> None:
-    """Here it is stopped between the two."""
-    client = jobs.start("submit", "standalone", "-n", "2", *QUICK, jobs.program(WAITS), "9")
-    user(jobs)
+@pytest.mark.parametrize("left", ["everything", "checkpoints"])
+def test_what_a_master_left_that_died_while_it_tidied_is_removed_by_who_asks(jobs: Jobs, left: str) -> None:
+    """It wrote how the job ended, then died: at once, or when its folder of sockets was gone already."""
+    program = jobs.program(
+        """
+        def main(env):
+            value = env.state("v", b"")
+            while True:
+                value.value = bytes(1000)
+                env.commit()
+        """
+    )
+    client = jobs.start("submit", "standalone", "-n", "2", *QUICK, program)
+    jobs.until_event("checkpoint_committed", count=3)
     (master,) = jobs.pids("master")
     runtime = next(jobs.temporary.glob("twister2-*/*"))
+    os.kill(master, signal.SIGSTOP)
     client.signal(signal.SIGKILL)
-    os.kill(master, signal.SIGKILL)
     client.finish()
+    os.kill(master, signal.SIGKILL)
     wait_until(lambda: not jobs.processes(), 15, lambda: str(jobs.processes()))
     state = json.loads((jobs.job() / "state.json").read_text())
     (jobs.job() / "state.json").write_text(json.dumps({**state, "state": "killed"}))
-    runtime.mkdir(exist_ok=True)
-    (runtime / "master").touch()
+    if left == "checkpoints":
+        shutil.rmtree(runtime, ignore_errors=True)
+    assert checkpoints(jobs)
     assert json.loads(jobs.cli("status", "last", "--json").out)["state"] == "killed"
     assert not runtime.exists()
+    assert not checkpoints(jobs)

@@ -95,8 +95,10 @@ def status_of(job: JobSummary) -> dict[str, Any]:
         "started": job.record.started,
         **read_state(job.folder),
     }
+    tidied = facts.pop("tidied", False)
     if JobState(facts.get("state", "queued")).final:
-        _tidy(job)
+        if not tidied:
+            _tidy(job)
         return facts
     try:
         backend = backend_of(job)
@@ -112,9 +114,8 @@ def status_of(job: JobSummary) -> dict[str, Any]:
 
 
 def _tidy(job: JobSummary) -> None:
-    """Remove what the master of an ended job left here, killed after its last word and before the rest."""
-    runtime = runtime_path(job.record.job_id)
-    if job.record.master_process is None or not runtime.exists():
+    """Remove what the master of an ended job left here, killed after it wrote how the job ended and before the rest."""
+    if job.record.master_process is None:
         return
     host, pid, start = job.record.master_process
     if host != os.uname().nodename or start_ticks(pid) == start:
@@ -129,7 +130,10 @@ def _tidy(job: JobSummary) -> None:
         finally:
             backend.close()
         remove_checkpoints(host_of_plugins, resolved, str(job.folder.parent.parent), job.record.job_id)
-        shutil.rmtree(runtime, ignore_errors=True)
+        shutil.rmtree(runtime_path(job.record.job_id), ignore_errors=True)
+        journal = Journal(job.folder, limit_mb=resolved.job.log_limit_mb)
+        journal.state(**{**read_state(job.folder), "tidied": True})
+        journal.close()
 
 
 def _status_without_master(job: JobSummary, backend: ResourceManager, facts: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +143,8 @@ def _status_without_master(job: JobSummary, backend: ResourceManager, facts: dic
         return {**facts, "reason": f"neither the job master nor the resource manager answers ({error.what})"}
     again = read_state(job.folder)
     if JobState(again.get("state", "queued")).final:
-        _tidy(job)
+        if not again.pop("tidied", False):
+            _tidy(job)
         return {**facts, **again}
     if status.state.final or status.state is JobState.UNKNOWN:
         end = _fetched(job, backend)
@@ -185,7 +190,7 @@ def _record_end(job: JobSummary, state: JobState, error: Twister2Error | None) -
     told = error.to_dict() if error else None
     facts = {"state": state.value, "reason": error.what if error else "", "ended": time.time(), "error": told}
     journal = Journal(job.folder, limit_mb=resolved.job.log_limit_mb)
-    journal.state(**{**read_state(job.folder), **facts})
+    journal.state(**{**read_state(job.folder), **facts, "tidied": True})
     journal.event("job_ended", by="another shell", state=state.value, error=told)
     journal.close()
     return facts

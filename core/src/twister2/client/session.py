@@ -187,7 +187,7 @@ class Session:
                 if self._outcome is None:
                     self._end_without_master(JobState.FAILED, error)
                 else:
-                    self._release_allocation(0.5)
+                    self._tidy()
             except BaseException as error:  # whoever takes the output may raise anything; a notebook lives on
                 why = f"the submitting client failed: {type(error).__name__}: {error}"
                 killed = JobKilledError("the job was killed", why=why, remedy="mend that, then submit it again")
@@ -263,7 +263,7 @@ class Session:
             self._take(message)
         if self._outcome is None:
             self._outcome = self._outcome_on_file()
-            self._release_allocation(0.5)
+            self._tidy()
         if self._outcome is None:
             self._end_without_master(JobState.FAILED, error)
 
@@ -284,16 +284,20 @@ class Session:
 
     def _end_without_master(self, state: JobState, error: Twister2Error) -> None:
         """End everything ourselves, with nobody's help."""
-        self._release_allocation(0.5)
         if self._master is not None:
             self._master.stop(now=True)
-        prepared = self._prepared
-        remove_checkpoints(prepared.host, prepared.resolved, str(prepared.folder.parent.parent), self.job_id)
+        self._tidy()
         journal = self._own_journal()
         facts = {"state": state.value, "reason": error.what, "ended": time.time(), "error": error.to_dict()}
-        journal.state(**{**read_state(self._prepared.folder), **facts})
+        journal.state(**{**read_state(self._prepared.folder), **facts, "tidied": True})
         journal.event("job_ended", state=state.value, by="client", error=error.to_dict())
         self._outcome = Outcome(state, error, time.monotonic() - self._begun, 1, {})
+
+    def _tidy(self) -> None:
+        """End and remove what the master, which has gone, left."""
+        self._release_allocation(0.5)
+        prepared = self._prepared
+        remove_checkpoints(prepared.host, prepared.resolved, str(prepared.folder.parent.parent), self.job_id)
 
     def _release_allocation(self, grace_s: float) -> None:
         if self._handle is not None:

@@ -140,6 +140,7 @@ class MasterProcess:
             self._say_goodbye()
             self._clean()
             self.job.announce_end()
+            self._journal.state(tidied=True)
         finally:
             self._listener.close(linger_s=HAND_OVER_S)
             self._journal.close()

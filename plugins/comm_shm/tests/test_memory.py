@@ -276,6 +276,61 @@ def test_a_receiver_that_keeps_everything_stops_nobody(make_world):
     make_world(2, pool_bytes=4 << 20).run(body)
 
 
+def test_a_receiver_that_keeps_many_frames_stops_nobody(make_world):
+    """Frames with a receiver are bounded in number too."""
+    count, size = 5000, 16_384
+
+    def body(rank):
+        rank.reach_all()
+        if rank.id == 0:
+            for number in range(count):
+                rank.send(1, [number.to_bytes(8, "little") + bytes(size - 8)])
+        else:
+            kept = [rank.receive().frames[0] for _ in range(count)]
+            assert [int.from_bytes(frame[:8], "little") for frame in kept] == list(range(count))
+            assert 0 < len(rank.transport._peers[0].incoming.leases) < count // 2
+        rank.sync("end of test")
+
+    make_world(2).run(body)
+
+
+def test_a_reader_that_does_not_read_stops_nobody_else(make_world):
+    size = 16_384
+
+    def body(rank):
+        rank.reach_all()
+        rank.sync("reached")
+        if rank.id == 0:
+            while rank.transport.isend(1, [bytes(size)]) is not None:
+                pass
+            rank.send(2, [bytes(size)])
+        elif rank.id == 2:
+            assert rank.receive().frames[0].nbytes == size
+        rank.sync("end of test", progress=rank.id != 1)
+
+    # all the bytes that small frames can take, so that their number alone stops them
+    make_world(3, pool_bytes=256 << 20).run(body)
+
+
+def test_a_message_of_more_frames_than_can_be_counted(make_world):
+    count, size = 5000, 16_384
+
+    def body(rank):
+        rank.reach_all()
+        for _ in range(2):
+            if rank.id == 0:
+                rank.send(1, [number.to_bytes(8, "little") * (size // 8) for number in range(count)])
+            else:
+                received = rank.receive()
+                assert len(received.frames) == count
+                assert all(
+                    frame == number.to_bytes(8, "little") * (size // 8) for number, frame in enumerate(received.frames)
+                )
+        rank.sync("end of test")
+
+    make_world(2).run(body)
+
+
 def test_random_sizes_between_four_workers_on_any_number_of_cores(make_world):
     seed = random.randrange(1 << 30)
     print("seed", seed)

@@ -27,7 +27,8 @@ NONCE: Final = 16
 ASLEEP: Final = 64
 CLOSED: Final = 72
 _CELLS: Final = 128
-N_SLOTS: Final = 4096
+_LEAST_SLOTS: Final = 4096
+_SLOTS_PER_PEER: Final = 256
 WORD: Final = struct.Struct("@Q")
 """For reading a word. Words are *written* through :func:`as_words`: ``struct`` clears the place first, so that another
 process could see a zero.
@@ -40,7 +41,10 @@ def as_words(memory: mmap.mmap) -> memoryview:
 
 
 class Layout:
-    """Places in the home segment of any worker of a job of ``size`` workers."""
+    """Places in the home segment of any worker of a job of ``size`` workers.
+
+    :ivar n_slots: large frames of the owner that may be with their receivers; :ivar share: with one of them.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -48,7 +52,9 @@ class Layout:
         self.tails = _CELLS
         self.heads = self.tails + row
         self.slots = self.heads + row
-        self.n_bytes = self.slots + N_SLOTS
+        self.n_slots = max(_LEAST_SLOTS, _SLOTS_PER_PEER * size)
+        self.share = self.n_slots // max(1, size - 1)
+        self.n_bytes = self.slots + self.n_slots
 
     def write(self, home: mmap.mmap, attempt: int, rank: int, nonce: bytes) -> None:
         """Fill in what does not change."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import mmap
     from collections.abc import Callable
 
+    from .home import Layout
+
 _WORD: Final = words(1)
 _TYPES_KEPT: Final = 512
 _types: dict[int, Any] = {}
@@ -48,7 +50,7 @@ def _ended(lease: weakref.ref[Any]) -> None:
 class Incoming:
     """Messages of one peer.
 
-    :param home: the peer's home segment. :param slots: where its slots start. :param quota: the most it puts into
+    :param home: the peer's home segment. :param layout: of its home segment. :param quota: the most it puts into
         large frames before it waits for them to come back.
     :param segment: gives the peer's segment of a number, reading notes of the peer.
     """
@@ -60,14 +62,14 @@ class Incoming:
         ring: mmap.mmap,
         home: mmap.mmap,
         *,
-        slots: int,
+        layout: Layout,
         quota: int,
         segment: Callable[[int], mmap.mmap | None],
         unmap: Callable[[int], None],
     ) -> None:
         self._peer, self.reader, self._ring, self._home = peer, reader, ring, home
-        self._slots, self._segment, self._unmap = slots, segment, unmap
-        self._most = quota // 2
+        self._slots, self._segment, self._unmap = layout.slots, segment, unmap
+        self._most, self._most_leases = quota // 2, layout.share // 2
         self.pid = os.getpid()
         self._held = 0
         self.leases: dict[int, _Lease] = {}
@@ -128,7 +130,7 @@ class Incoming:
             )
         while self.ended:
             self._held -= self.ended.popleft()
-        if self._held and self._held + size > self._most:
+        if self._held and (self._held + size > self._most or len(self.leases) >= self._most_leases):
             # who holds much gets copies, so that the sender always gets memory back
             copy = memoryview(mapped[start : start + size])
             self._home[at] = 0

@@ -6,7 +6,6 @@ import collections
 from typing import TYPE_CHECKING, Final
 
 from .fence import publish
-from .home import N_SLOTS
 from .meeting import RING, SEGMENT
 from .ring import BODY, DROP, FAR, PADDING, RingWriter, words
 from .segment import Segment
@@ -31,9 +30,9 @@ _SWEEP: Final = 64
 class Slots:
     """The bytes in a worker's home segment that say which of its large frames are still with their receivers."""
 
-    def __init__(self, home: mmap.mmap, first: int) -> None:
-        self._home, self._first = home, first
-        self._free = list(range(N_SLOTS))
+    def __init__(self, home: mmap.mmap, layout: Layout) -> None:
+        self._home, self._first = home, layout.slots
+        self._free = list(range(layout.n_slots))
 
     def take(self) -> int:
         """A slot, marked as in use, or -1."""
@@ -78,6 +77,8 @@ class Outgoing:
         self._drops: collections.deque[int] = collections.deque()
         self._inline = config.inline_bytes
         self._record = config.ring_bytes // 4
+        # its reader keeps half of its share of the slots at most, so that a message with so many can always go
+        self._most_frames = layout.share // 2 - 1
 
     # -- setting up ----------------------------------------------------------------------------------------------------
 
@@ -164,7 +165,7 @@ class Outgoing:
             size = 8
             for frame in frames:
                 n_bytes = frame.nbytes
-                if n_bytes < self._inline:
+                if n_bytes < self._inline or len(entries) == self._most_frames:
                     described.append(n_bytes)
                     parts += (frame, PADDING[n_bytes & 7])
                     size += 8 + n_bytes + (-n_bytes & 7)
@@ -202,7 +203,7 @@ class Outgoing:
         found = self._pool.find(frame)
         if found is not None:
             block, place = found
-            if not self.share(block.segment):
+            if not self._has_slot(len(entries)) or not self.share(block.segment):
                 return None
             block.users += 1
         else:
@@ -225,9 +226,9 @@ class Outgoing:
 
     def _may_take(self, n_bytes: int, entries: list[tuple[int, Block]]) -> bool:
         """Whether so much more may lie with the peer: its share of the pool, or one message if it has read all else."""
+        if not self._has_slot(len(entries)):
+            return False
         held = self._held
-        while held and not self._slots.held(held[0][0]):
-            self._take_back(held.popleft())
         taken = self._held_bytes + sum(block.size for _, block in entries)
         if taken + n_bytes <= self._quota and len(held) < _SWEEP:
             return True
@@ -235,6 +236,13 @@ class Outgoing:
         taken = self._held_bytes + sum(block.size for _, block in entries)
         assert self._writer is not None
         return taken + n_bytes <= self._quota or self._writer.taken
+
+    def _has_slot(self, more: int) -> bool:
+        """Whether one more frame than ``more`` may be with the peer: a share of the slots, so that all have some."""
+        held, share = self._held, self._layout.share
+        while held and not self._slots.held(held[0][0]):
+            self._take_back(held.popleft())
+        return len(held) + more < share or self.sweep() + more < share
 
     def sweep(self) -> int:
         """Take back every block that the peer has let go; how many it still has."""

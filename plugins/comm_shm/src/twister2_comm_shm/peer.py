@@ -167,7 +167,7 @@ class Peer:
                 reader,
                 mapped,
                 self.home,
-                slots=self._layout.slots,
+                layout=self._layout,
                 quota=note.number,
                 segment=self.segment,
                 unmap=lambda number: self.unmap(number),

@@ -98,7 +98,7 @@ class ShmTransport(Transport):
             self._home = self._own.map
             self._words = as_words(self._home)
             self._layout.write(self._home, context.attempt, context.rank, self._nonce)
-            self._slots = Slots(self._home, self._layout.slots)
+            self._slots = Slots(self._home, self._layout)
             self._pool = Pool(context.runtime_dir, self._config.pool_bytes, self._dropped)
             self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             self._epoll = select.epoll()

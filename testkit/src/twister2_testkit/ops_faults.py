@@ -9,7 +9,11 @@ import pytest
 from twister2.spec.errors import KeyHashError, OperatorError, Twister2Error, UserCodeError
 from twister2_testkit.capabilities import needs
 from twister2_testkit.ops_base import OperatorChecks
-from twister2_testkit.ops_drive import flat
+from twister2_testkit.ops_drive import Exchange, flat
+
+
+_GIANT = 100_000_000
+"""Characters of a key, and bytes."""
 
 
 class FaultChecks(OperatorChecks):
@@ -23,12 +27,20 @@ class FaultChecks(OperatorChecks):
 
     @needs("keyed_reduce", "keyed_partition")
     def test_fault_a_giant_key(self) -> None:
-        key = "k" * (20 << 20)
+        key = "k" * _GIANT
         pairs = [(key, 1), ("small", 1)]
         got = self.once("keyed_reduce", (0, 1), (0, 1), [[pairs], [pairs]], reducer="sum")
         assert sorted(value for items in got.values() for _, value in flat(items)) == [2, 2]
         got = self.once("keyed_partition", (0, 1), (0, 1), [[pairs], [pairs]])
-        assert sorted(len(one) for items in got.values() for one, _ in flat(items)) == [5, 5, 20 << 20, 20 << 20]
+        assert sorted(len(one) for items in got.values() for one, _ in flat(items)) == [5, 5, _GIANT, _GIANT]
+
+    @needs("join")
+    def test_fault_a_giant_key_in_a_join(self) -> None:
+        key = "k" * _GIANT
+        feeds = [[[(key, "left"), ("small", 1)]], [[(key, "right"), ("other", 2)]]]
+        got = self.run(Exchange(name="join", sources=(0, 1), targets=(0, 1), feeds=feeds, inputs=(1, 1)))[0]
+        found = [(len(one), both) for items in got.values() for one, both in flat(items)]
+        assert found == [(_GIANT, ("left", "right"))]
 
     @needs("keyed_partition")
     def test_fault_mixed_and_awkward_keys_are_placed_alike(self) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import operator
 import pickle
+import sys
 from functools import reduce as fold
 from typing import Any
 
-from twister2.spec.batch import Batch, is_array, n_records, records
+from twister2.spec.batch import Batch, is_array, n_bytes, n_records, records
 from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import OperatorError
 from twister2_net.combining.reducers import Reducer, combiner_for, ufunc_for
@@ -26,13 +27,21 @@ _ALGORITHMS = ("direct", "tree", "chain")
 
 
 class Part:
-    """A value on its way; ``rows``: it was combined over the rows of arrays."""
+    """A value on its way, one record of its channel; ``rows``: it was combined over the rows of arrays."""
 
     __slots__ = ("rows", "value")
 
     def __init__(self, rows: bool, value: Any) -> None:
         self.rows = rows
         self.value = value
+
+    def __len__(self) -> int:
+        return 1
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory, estimated."""
+        return n_bytes(self.value) + sys.getsizeof(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Part, (self.rows, self.value)
@@ -49,7 +58,8 @@ class Reduction(HopOperator):
 
     def begin(self) -> None:
         super().begin()
-        self._frozen: bytes | None = None
+        self._frozen: tuple[bytes | None] | None = None
+        """The state at the last barrier, which may be none; None before there was one."""
 
     def layout(self, me: int, sources: list[int], targets: list[int]) -> list[Way]:
         return reduction(self.algorithm, me, sources, targets)
@@ -66,7 +76,10 @@ class Reduction(HopOperator):
     def folded(self, have: Part | None, batch: Batch, source: int) -> Part:
         """What a source has given so far, with one more batch."""
         if is_array(batch) and self.ufunc is not None:
-            value = self.ufunc.reduce(batch, axis=0)
+            try:
+                value = self.ufunc.reduce(batch, axis=0)  # widens integers, as numpy.sum does
+            except Exception as error:
+                raise user_error(error, "reducer", self.label, source, batch) from error
             return Part(True, value if have is None else self.combined(have.value, value, source))
         rows: Any = batch if isinstance(batch, list) else list(records(batch))
         walk = iter(rows)
@@ -102,7 +115,7 @@ class Reduction(HopOperator):
         closing = kind in CLOSING or kind == END
         if flow.role == "final":
             if kind == HeaderKind.BARRIER:
-                self._frozen = self._state(flow)
+                self._frozen = (self._state(flow),)
             elif not closing:
                 flow.late[:] = [mark for mark in flow.late if kind == HeaderKind.IDLE and mark[0] != kind]
                 flow.late.append((kind, value))
@@ -154,7 +167,7 @@ class Reduction(HopOperator):
 
     def snapshot(self) -> bytes | None:
         if self._frozen is not None:
-            return self._frozen
+            return self._frozen[0]
         return next((self._state(flow) for flow in self.flows if flow.role == "final"), None)
 
     def restore(self, state: bytes) -> None:

@@ -11,7 +11,6 @@ from twister2_testkit.capabilities import needs
 from twister2_testkit.ops_base import OperatorChecks
 from twister2_testkit.ops_drive import Exchange, flat
 
-
 _GIANT = 100_000_000
 """Characters of a key, and bytes."""
 

@@ -1,4 +1,4 @@
-"""Servers that tests need: a test marked ``needs_<server>`` is skipped, with the reason, when that server is absent.
+"""What tests need: a test marked ``needs_<server>`` is skipped, with the reason, when that server (or right) is absent.
 
 With ``TWISTER2_REQUIRE_SERVERS=1`` (CI installs every server) an absent server is a failure instead.
 """
@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -57,7 +58,29 @@ def _openmpi() -> str:
     return _run([sys.executable, "-c", ask], LIBRARY)
 
 
-PROBES = {"needs_slurm": _slurm, "needs_mpi": _mpi, "needs_openmpi": _openmpi}
+def _netns() -> str:
+    from twister2_testkit.hosts import why_not
+
+    return why_not()
+
+
+def _mount() -> str:
+    with tempfile.TemporaryDirectory(prefix="t2-probe-") as folder:
+        problem = (
+            _run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]) if shutil.which("mount") else "no mount"
+        )
+        if not problem:
+            subprocess.run(["umount", "-l", folder], timeout=PROBE_TIMEOUT_S, check=True)
+    return problem and f"no small file system can be mounted here: {problem}"
+
+
+PROBES = {
+    "needs_slurm": _slurm,
+    "needs_mpi": _mpi,
+    "needs_openmpi": _openmpi,
+    "needs_netns": _netns,
+    "needs_mount": _mount,
+}
 
 
 @functools.cache

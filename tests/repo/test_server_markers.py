@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,15 +12,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+NEEDS = ("needs_slurm", "needs_openmpi", "needs_netns", "needs_mount")
+WHY = ("Slurm is not installed", "Open MPI is not installed", "iproute2", "no small file system")
 
 
 @pytest.fixture
-def run_without_slurm(tmp_path):
-    """Run one test marked needs_slurm where no Slurm command is on PATH; gives the finished process."""
+def run_without_servers(tmp_path):
+    """Run a test of each mark where no command is on PATH; gives the finished process."""
     shutil.copy(ROOT / "conftest.py", tmp_path)
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    needs_slurm: x\n    needs_mpi: x\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n" + "".join(f"    {name}: x\n" for name in NEEDS))
     (tmp_path / "test_it.py").write_text(
-        "import pytest\n@pytest.mark.needs_slurm\ndef test_it(): pass\ndef test_other(): pass\n"
+        "import pytest\ndef test_other(): pass\n"
+        + "".join(f"@pytest.mark.{name}\ndef test_{name}(): pass\n" for name in NEEDS)
     )
 
     def run(**environment: str) -> subprocess.CompletedProcess[str]:
@@ -37,15 +41,24 @@ def run_without_slurm(tmp_path):
     return run
 
 
-def test_skipped_with_the_reason(run_without_slurm):
-    done = run_without_slurm()
+def test_skipped_with_the_reason(run_without_servers):
+    done = run_without_servers()
     assert done.returncode == 0, done.stdout
-    assert "1 passed, 1 skipped" in done.stdout
-    assert "Slurm is not installed" in done.stdout
+    assert "1 passed, 4 skipped" in done.stdout
+    assert all(why in done.stdout for why in WHY), done.stdout
 
 
-def test_failure_where_servers_are_required(run_without_slurm):
-    done = run_without_slurm(TWISTER2_REQUIRE_SERVERS="1")
+def test_failure_where_servers_are_required(run_without_servers):
+    done = run_without_servers(TWISTER2_REQUIRE_SERVERS="1")
     assert done.returncode == 1, done.stdout
-    assert "1 passed, 1 error" in done.stdout
-    assert "Slurm is not installed" in done.stdout
+    assert "1 passed, 4 errors" in done.stdout
+    assert all(why in done.stdout for why in WHY), done.stdout
+
+
+def test_every_probe_has_a_mark_and_a_line_for_contributors():
+    text = (ROOT / "conftest.py").read_text(encoding="utf-8")
+    probes = set(re.findall(r'^    "(needs_\w+)": _', text, re.MULTILINE))
+    assert probes == {*NEEDS, "needs_mpi"}
+    marks = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert all(f'"{name}: ' in marks and f"| `{name}` |" in table for name in probes)

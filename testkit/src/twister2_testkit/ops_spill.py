@@ -205,6 +205,7 @@ class SpillChecks(OperatorChecks):
             }, (name, options)
             assert all(use.reserved == 0 for use in after)
 
+    @pytest.mark.needs_mount
     @needs("spills", "keyed_gather")
     def test_a_full_disk_is_a_clear_error(self) -> None:
         feeds = [_pairs(30_000, 20_000, 1), _pairs(30_000, 20_000, 2)]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from twister2_testkit.hosts import Hosts, why_not
+from twister2_testkit.hosts import Hosts
 from twister2_testkit.jobs import Done, Jobs
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.faults]
+pytestmark = [pytest.mark.timeout(180), pytest.mark.faults, pytest.mark.needs_netns]
 
 PROGRAM = """
     import os, pathlib, sys, time
@@ -37,9 +37,6 @@ QUICK = ("-q", "-o", "job.heartbeat_s=0.5", "-o", "job.lost_after_s=4", "-o", "j
 
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[Hosts]:
-    reason = why_not()
-    if reason:
-        pytest.skip(reason)
     with Hosts(2) as made:
         yield made
     assert made.left() == []

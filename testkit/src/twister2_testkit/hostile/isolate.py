@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import socket
+import uuid
 from pathlib import Path
 
 CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
 CLONE_NEWNET = 0x40000000
 CLONE_NEWUSER = 0x10000000
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
@@ -70,3 +73,27 @@ def isolate(own: Path, home: Path, hidden: tuple[Path, ...]) -> bool:
         return False
     empty = [path for path in hidden if path.is_dir()]
     return _mount(str(own), home, None, MS_BIND) and all(_mount("tmpfs", path, "tmpfs", 0) for path in empty)
+
+
+def become_host(name: str, folder: Path, temporary: Path) -> None:
+    """Show this process, which is isolated, the memory, temporary files and identity of one pretended host.
+
+    :param name: of the host. :param folder: what all its processes share; made by the first.
+    :param temporary: where its files are seen.
+    :raises OSError: the kernel does not let us; without it the processes were not on one host.
+    """
+    shared, files, identity = folder / "shm", folder / "tmp", folder / "boot_id"
+    for path in (shared, files):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = folder / f"boot_id.{os.getpid()}"
+    made.write_text(f"{uuid.uuid4()}\n", "ascii")
+    with contextlib.suppress(FileExistsError):  # the first one's counts
+        os.link(made, identity)
+    made.unlink()
+    targets = ((shared, Path("/dev/shm")), (files, temporary), (identity, Path("/proc/sys/kernel/random/boot_id")))
+    for source, target in targets:
+        if not _mount(str(source), target, None, MS_BIND):
+            raise OSError(ctypes.get_errno(), f"cannot mount {source} on {target}")
+    if _libc.unshare(CLONE_NEWUTS) != 0:
+        raise OSError(ctypes.get_errno(), "cannot have a host name of its own")
+    socket.sethostname(name)

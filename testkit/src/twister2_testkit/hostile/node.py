@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from twister2_testkit.hostile.cluster import CLUSTER, MARKER, JobObjects, write_whole
-from twister2_testkit.hostile.isolate import adopt_orphans, isolate, join_network, set_death_signal
+from twister2_testkit.hostile.isolate import adopt_orphans, become_host, isolate, join_network, set_death_signal
 from twister2_testkit.hostile.plugin import FIRST_INDEX, INDEX
 from twister2_testkit.processes import process_ids
 
@@ -155,10 +155,13 @@ class Node:
             os.dup2(number, 1)
             os.dup2(number, 2)
             networks = self.spec["networks"]
-            if networks and pod.slot != MASTER:
-                join_network(networks[pod.slot % len(networks)])
+            host = networks[pod.slot % len(networks)] if networks and pod.slot != MASTER else ""
+            if host:
+                join_network(host)
             hidden = (Path(self.spec["hidden"]), Path("/dev/shm"))
             seen = self.objects.home if isolate(own, self.objects.home, hidden) else own
+            if host and seen == self.objects.home:
+                become_host(host, self.objects.path / "hosts" / host, seen / "tmp")
             environment = {
                 **self.spec["environment"],
                 "HOME": str(seen),

@@ -22,7 +22,8 @@ class HostileConfig:
     twice: int = option(1, "How many copies are started twice.", unit="1", validator=ge(0))
     networks: str = option(
         "",
-        "Network namespaces (ip netns), separated by commas, for the copies of slots 0, 1, ... in turn.",
+        "Network namespaces (ip netns), separated by commas, for the copies of slots 0, 1, ... in turn; those in one"
+        " namespace are on one host: they share memory and temporary files.",
     )
     secret_late_s: float = option(0.3, "Longest time until a copy sees a new ticket.", unit="s", validator=ge(0))
 

@@ -119,3 +119,25 @@ def test_a_channel_that_has_ended_leaves_its_share_to_others():
             return free
 
     assert cluster(2, 16).run(main) == [True, True]
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_what_ended_channels_had_under_way_is_given_back_before_the_port_closes(local):
+    def main(env):
+        with env.network.step("test") as step:
+            port = env.network.open_port(step, 0, (0,), (0,) if local else (1,))
+            if env.worker_id:
+                env.link.exchange("test", "looked", None, 10)
+                env.network.wait_until(lambda: port.waiting == 2 or local, "the batch and the end", 10)
+                return None
+            assert port.send(0, 0, DATA, numpy.ones(MIB, "u1"))
+            before = counted(env)
+            assert port.send(0, 0, END)
+            after = counted(env)
+            env.link.exchange("test", "looked", None, 10)
+            if local:
+                assert port.receive(0).kind == DATA
+                assert port.receive(0).kind == END
+            return before, after, counted(env)
+
+    assert cluster(2, 64).run(main)[0] == ((MIB, MIB, 0) if local else (MIB, 0, 0))

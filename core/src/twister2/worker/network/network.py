@@ -225,19 +225,22 @@ class WorkerNetwork(Grouping):
             kind, encoding, self.attempt, group, step.number, step.digest, edge, source, target, sequence, n_records
         )  # fmt: skip
         frames = pack(fields, story, head, buffers, size)
+        needed = kind != _CREDIT or not sequence  # credit that is given back; a request for it has no number
         queue = self._outbox.get(peer)
         if queue is None:
             try:
                 send = self._route(peer).isend(peer, frames)
             except NetworkError:
                 self.check()  # peers that heard of an abort have gone: the abort is the cause
+                if not needed:
+                    return  # the sender is through: its END is here, or on its way
                 raise
             if send is not None:
-                if kind != _CREDIT and not send.done:
+                if needed and not send.done:
                     step.sends.append(send)
                 return
             queue = self._outbox[peer] = deque()
-        queue.append((step, frames, kind != _CREDIT))
+        queue.append((step, frames, needed))
 
     def _route(self, peer: int) -> Transport:
         try:
@@ -255,13 +258,19 @@ class WorkerNetwork(Grouping):
             queue = self._outbox[peer]
             transport = self._route(peer)
             while queue:
-                step, frames, counts = queue[0]
-                send = transport.isend(peer, frames)
+                step, frames, needed = queue[0]
+                try:
+                    send = transport.isend(peer, frames)
+                except NetworkError:
+                    if needed:
+                        raise
+                    queue.popleft()
+                    continue
                 if send is None:
                     break
                 queue.popleft()
                 moved = True
-                if counts and not send.done:
+                if needed and not send.done:
                     step.sends.append(send)
             if not queue:
                 del self._outbox[peer]
@@ -463,11 +472,15 @@ class WorkerNetwork(Grouping):
     def check_finished(self) -> None:
         """The program has returned.
 
-        :raises OperatorError: it leaves collective calls open, in which others may wait for this worker.
+        :raises OperatorError: it leaves calls or operators open, in which others may wait for this worker.
         """
-        left = next((call for call in self.open_calls if not call.lasting), None)
-        if left is not None:
-            raise left_open(left.step)
+        for call in self.open_calls:
+            if not call.lasting:
+                raise left_open(call.step)
+        lasting = {call.step for call in self.open_calls}
+        for step in self._open.values():
+            if step not in lasting and step.group.size > 1 and not step.is_through:
+                raise left_open(step)
 
     def close(self, *, aborted: bool = False, deadline_s: float = 2.0) -> None:
         """Close all transports; the first error is raised after all were closed. Idempotent."""

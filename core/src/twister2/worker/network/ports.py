@@ -44,7 +44,7 @@ Channel = tuple[int, int]
 class _Out:
     """The sending end of a channel."""
 
-    __slots__ = ("asked", "bytes", "counted", "head", "messages", "peer", "refused_at", "sequence", "sizes")
+    __slots__ = ("asked", "bytes", "counted", "ended", "head", "messages", "peer", "refused_at", "sequence", "sizes")
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
@@ -56,11 +56,12 @@ class _Out:
         """Bytes that the memory service knows of: a batch that goes to several workers counts once."""
         self.sizes: deque[int] = deque()
         """Of what is under way to this worker itself."""
-        self.asked = False
+        self.asked = self.ended = False
         self.refused_at = 0.0
 
     def leave(self) -> None:
         """The channel has ended, and the receiver gives no more credit back: others have its share from now on."""
+        self.ended = True
         self.peer.bytes -= self.bytes
         self.peer = Peer()
 
@@ -185,7 +186,7 @@ class ChannelPort(Port):
                 self._sent(out, size, size if len(self._encoded_for) == 1 else 0)
             network.post(self._step, peer, (int(kind), self.edge, source, target, out.sequence, count), encoded)
         if kind == _END:
-            out.leave()
+            self._end(out, local=peer == network.worker_id)
         counters = self.counters
         counters.messages_sent += 1
         counters.records_sent += count
@@ -199,6 +200,13 @@ class ChannelPort(Port):
         if counted:
             out.counted += counted
             self._under_way.sent(counted)
+
+    def _end(self, out: _Out, *, local: bool) -> None:
+        """Nothing more comes on a channel, and of another worker no credit back: what is under way counts no more."""
+        out.leave()
+        if out.counted and not local:
+            self._under_way.sent(-out.counted)
+            out.counted = 0
 
     def _arrived_there(self, out: _Out, messages: int, size: int) -> None:
         """So much of what was under way has been received."""
@@ -289,6 +297,16 @@ class ChannelPort(Port):
     def waiting(self) -> int:
         """Messages that have arrived and were not received."""
         return self._arrived
+
+    @property
+    def is_through(self) -> bool:
+        """Whether this worker has done what others wait for: nothing waits here, every channel that was used has
+        ended, and some were used if any begin or end here.
+        """
+        if self._arrived or not all(end.ended for end in (*self._outs.values(), *self._ins.values())):
+            return False
+        me = self._network.worker_id
+        return bool(self._outs or self._ins) or not (me in self.sources or me in self.targets)
 
     def receive(self, target: int | None = None, skip: Container[int] = ()) -> Delivery | None:
         if not self._arrived:

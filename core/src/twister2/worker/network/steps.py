@@ -43,6 +43,11 @@ class Receiver(Protocol):
 
     def close(self) -> None: ...
 
+    @property
+    def is_through(self) -> bool:
+        """Whether nobody waits for what this worker might send."""
+        ...
+
 
 class NumberedStep(Step):
     """A step that is open on this worker."""
@@ -86,6 +91,13 @@ class NumberedStep(Step):
             self.network.end_step(self)
         else:
             self.network.fail_step(self, as_failure(error, self))
+
+    @property
+    def is_through(self) -> bool:
+        """Whether all that others may wait for has been done here, though the step has not ended."""
+        if not self.ports:
+            return bool(self.closed_edges)
+        return not self.held and all(port.is_through for port in self.ports.values())
 
     def __repr__(self) -> str:
         return f"<step {self.number} of group {self.group.number}: {self.fingerprint.kind} {self.fingerprint.shape}>"
@@ -154,11 +166,13 @@ def explained(error: StepMismatchError, step: NumberedStep, deadline_s: float) -
 
 
 def left_open(step: NumberedStep) -> OperatorError:
-    """The error for a program that ends without having waited for a call that it started."""
+    """The error for a program that ends without having waited for a call that it started, or run an operator that it
+    made.
+    """
     mine = step.fingerprint
     return OperatorError(
         f"worker {step.network.worker_id} ended with an open call: {mine.kind}, step {step.number}",
-        why="it was started, and not waited for; other members may wait for this one in it",
-        remedy="call wait() on every request before the function returns",
+        why="it was started, and not brought to its end; other members may wait for this one in it",
+        remedy="call wait() on every request, and run() or close() on every operator, before the function returns",
         where=mine.line,
     )

@@ -168,6 +168,11 @@ class Exchange:
         self._step.ports.pop(EDGE, None)
         self._step.closed_edges.add(EDGE)
 
+    @property
+    def is_through(self) -> bool:
+        """A call's own: it is open until its step ends."""
+        return False
+
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _give_receipt(self, rank: int) -> None:

@@ -140,3 +140,82 @@ def test_a_program_that_logs_in_a_tight_loop_waits_until_it_was_taken_in(tmp_pat
         assert held_back >= 5
         """,
     )
+
+
+def test_one_that_does_not_read_holds_up_nobody(tmp_path: Path) -> None:
+    """The start of a job of many workers is more than a socket takes, and the program may still be importing."""
+    run(
+        tmp_path,
+        """
+        process = user(source="def main(env): env.log.info('%d', env.n_workers)")
+        assert reported()[0] == "forked"
+        user_pid = [pid for pid in descendants(os.getpid()) if pid != server.pid][0]
+        os.kill(user_pid, signal.SIGSTOP)
+        begun = time.monotonic()
+        workers = [{**WORKER, "worker_id": number, "slot": number} for number in range(4000)]
+        process.tell("start", {**START, "workers": workers})
+        process.tell("event", {"kind": "joined", "worker_id": 1, "attempt": 1, "text": ""}, b"blob" * 100_000)
+        assert time.monotonic() - begun < 5.0
+        assert process.pipe.wants_write
+        os.kill(user_pid, signal.SIGCONT)
+        texts = []
+        while not texts:
+            assert time.monotonic() - begun < 20.0
+            process.pipe.flush()
+            texts = [body["text"] for kind, body, _ in process.frames() if kind == "log"]
+            time.sleep(0.001)
+        assert texts == ["4000"], texts
+        assert not process.pipe.wants_write
+        """,
+    )
+
+
+def test_what_a_process_is_told_that_has_gone_is_dropped(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+        process = user(source="import os; os.kill(os.getpid(), 9)")
+        assert reported()[0] == "forked"
+        process.tell("start", START)
+        assert reported()[0] == "ended"
+        process.tell("event", {"text": "x" * 1_000_000})
+        process.pipe.flush()
+        assert not process.pipe.wants_write
+        """,
+    )
+
+
+def test_one_that_was_told_to_start_has_its_grace_and_its_interrupt_although_its_fork_is_reported_late(
+    tmp_path: Path,
+) -> None:
+    run(
+        tmp_path,
+        """
+        path = folder / "seen"
+        source = f'''
+        def main(env):
+            import pathlib, signal, time
+            seen = []
+            signal.signal(signal.SIGINT, lambda *_: seen.append(1))
+            pathlib.Path({str(path)!r} + "-up").touch()
+            while not seen:
+                time.sleep(0.01)
+            time.sleep(0.2)
+            pathlib.Path({str(path)!r}).touch()
+        '''
+        import textwrap
+        process = user(source=textwrap.dedent(source))
+        process.tell("start", START)
+        while not (folder / "seen-up").exists():
+            time.sleep(0.01)
+        process.abort(ERROR, grace_s=20.0, interrupt=True)
+        process.kill_if_due()
+        kind, body = reported()
+        assert kind == "forked"
+        process.is_forked(body["pid"])
+        process.kill_if_due()
+        kind, body = reported()
+        assert kind == "ended", kind
+        assert path.exists()
+        """,
+    )

@@ -21,12 +21,16 @@ _HEAD = struct.Struct("!IQ")
 
 
 class Pipe:
-    """One end of a stream socket. ``send`` may block (the other end always reads), ``receive`` never does."""
+    """One end of a stream socket. ``send`` may block, ``post`` and ``receive`` never do.
+
+    An end uses either ``send`` or ``post``: for who can wait until the other end reads, or for who must not.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._buffer = bytearray()
         self._descriptors: list[int] = []
+        self._outbox = bytearray()
         self.closed = False
 
     @classmethod
@@ -40,14 +44,41 @@ class Pipe:
         self, kind: str, body: Mapping[str, Any], blob: bytes | memoryview = b"", descriptors: Sequence[int] = ()
     ) -> None:
         """Send one frame; raises OSError when the other end is gone."""
-        head = json.dumps([kind, body], separators=(",", ":")).encode()
-        data = _HEAD.pack(len(head), len(blob)) + head
+        data = _frame(kind, body, len(blob))
         if descriptors:
             self._sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))])
         else:
             self._sock.sendall(data)
         if len(blob):
             self._sock.sendall(blob)
+
+    def post(self, kind: str, body: Mapping[str, Any], blob: bytes | memoryview = b"") -> None:
+        """Queue one frame, and send what the socket takes now; :meth:`flush` sends the rest when it takes more.
+
+        What cannot reach the other end, which has gone, is dropped.
+        """
+        if not self.closed:
+            self._outbox += _frame(kind, body, len(blob))
+            self._outbox += blob
+            self.flush()
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether frames wait until the socket takes more."""
+        return bool(self._outbox)
+
+    def flush(self) -> None:
+        """Send what was posted, as far as the socket takes it."""
+        sent = 0
+        try:
+            with memoryview(self._outbox) as view:
+                while sent < len(view):
+                    sent += self._sock.send(view[sent : sent + (1 << 20)], socket.MSG_DONTWAIT)
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            sent = len(self._outbox)
+        del self._outbox[:sent]
 
     def receive(self) -> tuple[str, dict[str, Any], bytes] | None:
         """The next whole frame, or None. Sets :attr:`closed` once the other end is gone and everything was read."""
@@ -100,7 +131,14 @@ class Pipe:
 
     def close(self) -> None:
         self.closed = True
+        self._outbox.clear()
         self._sock.close()
+
+
+def _frame(kind: str, body: Mapping[str, Any], n_blob: int) -> bytes:
+    """A frame up to its blob, which follows."""
+    head = json.dumps([kind, body], separators=(",", ":")).encode()
+    return _HEAD.pack(len(head), n_blob) + head
 
 
 def drain(descriptor: int, limit: int = 1 << 16) -> bytes | None:

@@ -175,6 +175,9 @@ class Supervisor:
             user = self._user
             for descriptor in () if user is None else user.readable:
                 poller.register(descriptor, zmq.POLLIN)
+            if user is not None and user.pipe.wants_write:
+                events = zmq.POLLIN if user.pipe.fileno() in user.readable else 0
+                poller.register(user.pipe.fileno(), events | zmq.POLLOUT)
             if self._pmi is not None:
                 poller.register(self._pmi.fileno(), zmq.POLLIN)
             until = next_beat if user is None or user.kill_at is None else min(next_beat, user.kill_at)
@@ -190,6 +193,7 @@ class Supervisor:
             self._from_master(message)
         user = self._user
         if user is not None:
+            user.pipe.flush()
             if not user.must_wait:
                 self._read(user)
             user.kill_if_due()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import time
@@ -35,7 +34,8 @@ class UserProcess:
     :ivar pid: 0 until the fork server has said that it is forked. :ivar result: what the function returned, pickled.
     :ivar last: its latest steps by group. :ivar failed: it has reported an error.
     :ivar kill_at: monotonic time at which it is killed if it still runs. :ivar killed: it was killed, or is as soon as
-        it is forked. :ivar more: whole frames may be left from the last turn.
+        it is forked. :ivar started: it was told to call the function. :ivar more: whole frames may be left from the
+        last turn.
     """
 
     def __init__(self, fork_server: ForkServer, job: dict[str, Any], pmi_descriptor: int | None) -> None:
@@ -64,7 +64,7 @@ class UserProcess:
         self.pid = 0
         self.result: bytes | None = None
         self.last: list[list[int]] = []
-        self.failed = self.killed = self.more = False
+        self.failed = self.killed = self.more = self.started = self._interrupt = False
         self.kill_at: float | None = None
         self.on_the_way = 0
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -124,27 +124,30 @@ class UserProcess:
     # -- what it is told -----------------------------------------------------------------------------------------------
 
     def tell(self, kind: str, body: dict[str, Any], blob: bytes = b"") -> None:
-        """Send it a message; one that has ended is told nothing."""
-        with contextlib.suppress(OSError):
-            self.pipe.send(kind, body, blob)
+        """Send it a message, without waiting until it reads it; one that has ended is told nothing."""
+        self.started = self.started or kind == "start"
+        self.pipe.post(kind, body, blob)
 
     def abort(self, error: dict[str, Any], grace_s: float, *, interrupt: bool = False) -> None:
-        """Raise in it, and kill it if it still runs after ``grace_s`` seconds; one that is not forked yet runs nothing
-        that needs grace.
+        """Raise in it, and kill it if it still runs after ``grace_s`` seconds; one that is not forked yet, and has not
+        been told to start, runs nothing that needs grace.
 
         :param interrupt: it is told by a signal, too, wherever it is (:mod:`twister2.worker.interrupt`).
         """
         self.board.abort()
         self.tell("abort", {"error": error})
+        self._interrupt = interrupt
         if interrupt and self.pid:
             end_process(self.pid, signal.SIGINT)
-        self.kill_at = time.monotonic() + (grace_s if self.pid else 0.0)
+        self.kill_at = time.monotonic() + (grace_s if self.pid or self.started else 0.0)
 
     def is_forked(self, pid: int) -> None:
         """The fork server has forked it; one that was given up meanwhile is ended at once."""
         self.pid = pid
         if self.killed:
             self.end()
+        elif self._interrupt:  # it may run already: the report of its fork can be late
+            end_process(pid, signal.SIGINT)
 
     def kill_if_due(self) -> None:
         """End it when its grace is over."""

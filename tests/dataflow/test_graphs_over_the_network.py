@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import operator
-import types
 from collections import Counter
 
-import attrs
 import pytest
 
 from twister2.graph import Graph
-from twister2.spec.environment import NodeFacts, WorkerInfo
 from twister2.spec.errors import DataNotFoundError, StepMismatchError, Twister2Error, UserCodeError
-from twister2.spec.executor import ExecutorContext
-from twister2.spec.plugin import NoOptions
 from twister2.spec.tasks import Compute
-from twister2.worker.execute import GraphRunner
-from twister2_exec_inline.plugin import InlinePlugin
-from twister2_exec_threads.config import ThreadsConfig
-from twister2_exec_threads.plugin import ThreadsPlugin
-from twister2_sched_roundrobin.config import RoundRobinConfig
-from twister2_sched_roundrobin.plugin import RoundRobinPlugin
 from twister2_testkit.fakes import LocalCluster
+from twister2_testkit.graphs import EXECUTORS, GraphEnv
 from twister2_testkit.world_tasks import Apply, Diary, Keep, Numbers
 
-EXECUTORS = {
-    "inline": lambda context: InlinePlugin().exec_create(config=NoOptions(), context=context),
-    "threads": lambda context: ThreadsPlugin().exec_create(config=ThreadsConfig(), context=context),
-}
 
-
-@pytest.fixture(params=sorted(EXECUTORS))
+@pytest.fixture(params=EXECUTORS)
 def executor(request):
-    return EXECUTORS[request.param]
+    return request.param
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -40,40 +25,9 @@ def n_workers(request):
     return request.param
 
 
-@attrs.define
-class Controller:
-    n_workers: int
-
-    def workers(self):
-        return [WorkerInfo(k, k, NodeFacts("here")) for k in range(self.n_workers)]
-
-
 def runner_for(env, executor):
     """A GraphRunner on a worker of a LocalCluster."""
-    context = ExecutorContext(
-        worker_id=env.worker_id,
-        n_workers=env.n_workers,
-        attempt=env.attempt,
-        job_id=env.job_id,
-        threads=2,
-        network=env.network,
-        memory=env.memory,
-        log=env.log,
-        operators=lambda name: env.backend("ops", name),
-        backend=env.backend,
-        report=lambda counters: None,
-    )
-    env.backends["exec", None] = executor(context)
-    env.backends["sched", None] = RoundRobinPlugin().sched_create(config=RoundRobinConfig())
-    around = types.SimpleNamespace(
-        worker_id=env.worker_id,
-        network=env.network,
-        controller=Controller(env.n_workers),
-        backend=env.backend,
-        on_close=env.on_close,
-    )
-    env.on_close(env.backends["exec", None].close)
-    return GraphRunner(around)
+    return GraphEnv(env, executor).runner
 
 
 class Split(Compute):

@@ -82,9 +82,9 @@ def names(plan):
 def test_narrow_chains_become_one_vertex():
     result = compiled(chain())
     assert names(result.plan) == ["source", "m0+m1+m2", "sink"]
-    assert [(e.number, e.source, e.target) for e in result.plan.edges] == [
-        (0, "source", "m0+m1+m2"),
-        (1, "m0+m1+m2", "sink"),
+    assert [(e.number, e.sources, e.target) for e in result.plan.edges] == [
+        (0, ("source",), "m0+m1+m2"),
+        (1, ("m0+m1+m2",), "sink"),
     ]
     assert result.plan.vertex("m0+m1+m2").shows == "times 0 > times 1 > times 2"
     assert [applied.rule for applied in result.applied] == ["fuse"]

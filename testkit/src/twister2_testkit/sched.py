@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from twister2.spec.environment import NodeFacts, WorkerInfo
@@ -64,17 +64,27 @@ def request(
     fixed: Mapping[str, tuple[int, ...]] | None = None,
     constraints: Mapping[str, Any] | None = None,
 ) -> ScheduleRequest:
-    """A request from names and numbers: ``("map", 4)``, ``("map", "count", "net.keyed_reduce")``."""
+    """A request from names and numbers: ``("map", 4)``, ``("map", "count", "net.keyed_reduce")``,
+    ``("left+right", "joined", "net.join")``.
+    """
     kinds = {target for _, target, _ in edges}
     return ScheduleRequest(
         tuple(
             VertexPlan(name, "compute" if name in kinds else "source", number, _no_task) for name, number in vertices
         ),
-        tuple(EdgePlan(k, f"{a}->{b}", a, b, operator) for k, (a, b, operator) in enumerate(edges)),
+        tuple(_edge(k, *edge, dict(vertices)) for k, edge in enumerate(edges)),
         tuple(WorkerInfo(k, k, NodeFacts(f"host{k % 3}", node=f"node{k % 3}"), cpus=2.0) for k in range(n_workers)),
         dict(fixed or {}),
         dict(constraints or {}),
     )
+
+
+def _edge(number: int, source: str, target: str, operator: str, parallelism: Mapping[str, int]) -> EdgePlan:
+    """``"left+right"`` are two inputs. Operators that join one to one are there for equal parallelisms only."""
+    sources = tuple(source.split("+"))
+    equal = operator == "net.direct" and {parallelism[one] for one in sources} == {parallelism[target]}
+    shape = "one_to_one" if equal else "many_to_many"
+    return EdgePlan(number, f"{source}->{target}", sources, target, operator, {}, shape)
 
 
 _SHAPES = st.lists(st.integers(1, 9), min_size=1, max_size=6)
@@ -82,7 +92,7 @@ _SHAPES = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 
 @st.composite
 def requests(draw: st.DrawFn) -> ScheduleRequest:
-    """Small graphs: vertices in a line, by direct or shuffling edges, some of them fixed."""
+    """Small graphs: vertices in a line, by direct or shuffling edges, some joined with an earlier one, some fixed."""
     numbers = draw(_SHAPES)
     vertices = [(f"v{k}", number) for k, number in enumerate(numbers)]
     n_workers = draw(st.integers(1, 7))
@@ -90,6 +100,9 @@ def requests(draw: st.DrawFn) -> ScheduleRequest:
         (f"v{k}", f"v{k + 1}", draw(st.sampled_from(["net.direct", "net.partition"])) if same else "net.partition")
         for k, same in enumerate(a == b for a, b in itertools.pairwise(numbers))
     ]
+    for k in range(2, len(numbers)):
+        if draw(st.integers(0, 3)) == 0:
+            edges[k - 1] = (f"v{k - 1}+v{draw(st.integers(0, k - 2))}", f"v{k}", "net.join")
     fixed = {
         name: tuple(draw(st.lists(st.integers(0, n_workers - 1), min_size=number, max_size=number)))
         for name, number in vertices
@@ -186,6 +199,7 @@ class SchedSuite(ConformanceSuite):
 
     @needs("limits_tasks")
     @_PROPERTY
+    @example(numbers=[3, 3], n_workers=2, limit=2, shuffles=True)
     @given(numbers=_SHAPES, n_workers=st.integers(1, 6), limit=st.integers(1, 12), shuffles=st.booleans())
     def test_the_limit_is_kept_or_refused(self, numbers: list[int], n_workers: int, limit: int, shuffles: bool) -> None:
         vertices = [(f"v{k}", number) for k, number in enumerate(numbers)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from twister2.graph.fingerprint import graph_fingerprint
-from twister2.graph.logical import LogicalPlan, LogicalVertex, logical_plan
+from twister2.graph.logical import LogicalEdge, LogicalPlan, LogicalVertex, logical_plan
 from twister2.graph.returned import backend_name, returned
 from twister2.graph.rewrite import Applied, rewrite
 from twister2.spec.errors import PluginIncompleteError
@@ -53,7 +53,7 @@ def compile_graph(
     logical, applied = rewrite(logical_plan(graph, len(workers), catalog, planned), catalog, graph.without_rules)
     vertices = tuple(_vertex_plan(vertex) for vertex in logical.vertices)
     edges = tuple(
-        EdgePlan(number, edge.name, edge.source, edge.target, edge.operator, edge.options)
+        EdgePlan(number, edge.name, edge.sources, edge.target, edge.operator, edge.options, _shape(edge, catalog))
         for number, edge in enumerate(logical.edges)
     )
     request = ScheduleRequest(vertices, edges, tuple(workers), logical.fixed, dict(graph.constraints))
@@ -61,6 +61,11 @@ def compile_graph(
     _check_placement(scheduler, placement, logical, len(workers))
     plan = Plan(graph.name, graph.mode, vertices, edges, placement, tuple(workers), graph_fingerprint(graph))
     return Compiled(plan, tuple(applied), scheduler.explain(request))
+
+
+def _shape(edge: LogicalEdge, catalog: Catalog) -> str:
+    info = catalog.info(edge.operator)
+    return "" if info is None else info.shape
 
 
 def _vertex_plan(vertex: LogicalVertex) -> VertexPlan:

@@ -78,8 +78,8 @@ def _edges(edges: Iterable[Edge | EdgePlan], catalog: Catalog | None) -> list[st
         info = catalog.info(edge.operator) if catalog is not None else None
         combines = " (combines before it sends)" if info is not None and info.combines else ""
         options = ", ".join(f"{key}={_value(value)}" for key, value in edge.options.items())
-        name = "" if edge.name in (edge.target, f"{edge.source}->{edge.target}") else edge.name
-        rows.append((edge.source, edge.target, edge.operator + combines, options, name))
+        name = "" if edge.name in (edge.target, f"{'+'.join(edge.sources)}->{edge.target}") else edge.name
+        rows.append((", ".join(edge.sources), edge.target, edge.operator + combines, options, name))
     return _table(rows) if len(rows) > 1 else ["  none"]
 
 

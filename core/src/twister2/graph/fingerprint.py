@@ -23,7 +23,8 @@ def graph_fingerprint(graph: Graph) -> str:
         described = f"{vertex.name} {vertex.kind} {vertex.parallelism} {describe(vertex.make)}"
         parts.append(f"vertex {described} {describe(vertex.planner)} {_options(vertex.options)}")
     for edge in graph.edges:
-        parts.append(f"edge {edge.name} {edge.source} {edge.target} {edge.operator} {_options(edge.options)}")
+        joined = f"{'+'.join(edge.sources)} {edge.target}"
+        parts.append(f"edge {edge.name} {joined} {edge.operator} {_options(edge.options)}")
     parts.extend(f"fixed {name} {workers}" for name, workers in sorted(graph.fixed.items()))
     return blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 

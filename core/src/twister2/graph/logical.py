@@ -43,7 +43,7 @@ class LogicalEdge:
     """An edge between logical vertices."""
 
     name: str
-    source: str
+    sources: tuple[str, ...]
     target: str
     operator: str
     options: Mapping[str, Any]
@@ -70,7 +70,7 @@ class LogicalPlan:
 
     def outputs(self, vertex: str) -> list[LogicalEdge]:
         """The edges out of a vertex."""
-        return [edge for edge in self.edges if edge.source == vertex]
+        return [edge for edge in self.edges if vertex in edge.sources]
 
 
 def logical_plan(
@@ -89,7 +89,7 @@ def logical_plan(
         vertices.append(_logical(vertex, number, planned))
     for edge in graph.edges:
         _check_shape(graph, edge, parallelism, catalog)
-    edges = tuple(LogicalEdge(e.name, e.source, e.target, e.operator, dict(e.options)) for e in graph.edges)
+    edges = tuple(LogicalEdge(e.name, e.sources, e.target, e.operator, dict(e.options)) for e in graph.edges)
     return LogicalPlan(tuple(vertices), edges, dict(graph.fixed))
 
 
@@ -103,7 +103,8 @@ def _default_parallelism(
     numbers = []
     for edge in graph.inputs(vertex.name):
         info = catalog.info(edge.operator)
-        numbers.append(1 if info is not None and info.shape == "many_to_one" else known[edge.source])
+        one = info is not None and info.shape == "many_to_one"
+        numbers.append(1 if one else max(known[source] for source in edge.sources))
     return max(numbers)
 
 
@@ -162,11 +163,15 @@ def _names(names: str | Sequence[str]) -> tuple[str, ...]:
 
 def _check_shape(graph: Graph, edge: Edge, parallelism: Mapping[str, int], catalog: Catalog) -> None:
     info = catalog.info(edge.operator)
-    before, after = parallelism[edge.source], parallelism[edge.target]
-    if info is not None and info.shape == "one_to_one" and before != after:
-        raise GraphError(
-            f"edge {edge.name!r} joins {before} tasks of {edge.source!r} to {after} of {edge.target!r} one to one",
-            why=f"operator {edge.operator!r} sends task k to task k, so both sides need the same parallelism",
-            remedy="make the parallelisms equal, or use an operator that spreads records, such as net.partition",
-            where=f"graph {graph.name!r}",
-        )
+    if info is None or info.shape != "one_to_one":
+        return
+    after = parallelism[edge.target]
+    for source in edge.sources:
+        before = parallelism[source]
+        if before != after:
+            raise GraphError(
+                f"edge {edge.name!r} joins {before} tasks of {source!r} to {after} of {edge.target!r} one to one",
+                why=f"operator {edge.operator!r} sends task k to task k, so both sides need the same parallelism",
+                remedy="make the parallelisms equal, or use an operator that spreads records, such as net.partition",
+                where=f"graph {graph.name!r}",
+            )

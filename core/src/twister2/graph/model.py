@@ -60,12 +60,14 @@ class Vertex:
 class Edge:
     """One edge of a graph.
 
-    :ivar name: how tasks call it, unique among the edges of its source and of its target.
+    :ivar name: how tasks call it, unique among the edges of its sources and of its target.
+    :ivar sources: one vertex; of an operator with several inputs (a join: left, right) one for each, in order. A vertex
+        may stand there twice.
     :ivar operator: ``"<ops plugin>.<operator>"``.
     """
 
     name: str
-    source: str
+    sources: tuple[str, ...]
     target: str
     operator: str
     options: Mapping[str, Any] = attrs.field(factory=dict)
@@ -179,31 +181,46 @@ class Graph:
 
     def connect(
         self,
-        source: str | Vertex,
+        source: str | Vertex | Sequence[str | Vertex],
         target: str | Vertex,
         operator: str = "net.direct",
         name: str | None = None,
         **options: Any,
     ) -> Edge:
-        """Join two vertices by an operator; ``options`` are the operator's.
+        """Connect vertices by an operator; ``options`` are the operator's.
 
+        :param source: the vertex whose tasks send; for an operator with several inputs one vertex for each, in order:
+            ``graph.connect(["left", "right"], "joined", "net.join")``.
         :param name: how tasks call the edge; ``"source->target"`` when None.
         :raises GraphError: an unknown vertex, a self loop, an edge out of a sink or into a source, or a name that its
             source or target already uses.
         """
-        first, last = self.vertex(source), self.vertex(target)
-        where = f"graph {self.name!r}, edge {name or f'{first.name}->{last.name}'!r}"
-        if first is last:
+        several = [source] if isinstance(source, (str, Vertex)) else source
+        firsts, last = [self.vertex(one) for one in several], self.vertex(target)
+        plain = f"{'+'.join(first.name for first in firsts)}->{last.name}"
+        where = f"graph {self.name!r}, edge {name or plain!r}"
+        if not firsts:
             raise GraphError(
-                f"vertex {first.name!r} is connected to itself",
-                why="a task graph has no cycles; a loop is a loop in the worker program around env.run",
-                remedy="add another vertex, or run the graph in a Python loop",
+                f"nothing is connected to {last.name!r}",
+                why="the list of sources is empty",
+                remedy="name the vertex, or one vertex for each input of the operator",
                 where=where,
             )
-        if first.kind == "sink":
-            raise GraphError(
-                f"sink {first.name!r} has an output", why="nothing leaves a sink", remedy="use add_compute", where=where
-            )
+        for first in firsts:
+            if first is last:
+                raise GraphError(
+                    f"vertex {first.name!r} is connected to itself",
+                    why="a task graph has no cycles; a loop is a loop in the worker program around env.run",
+                    remedy="add another vertex, or run the graph in a Python loop",
+                    where=where,
+                )
+            if first.kind == "sink":
+                raise GraphError(
+                    f"sink {first.name!r} has an output",
+                    why="nothing leaves a sink",
+                    remedy="use add_compute",
+                    where=where,
+                )
         if last.kind == "source":
             raise GraphError(
                 f"source {last.name!r} has an input",
@@ -218,7 +235,8 @@ class Graph:
                 remedy=f"write 'net.{operator.strip('.')}' or the name of another ops plugin in front",
                 where=where,
             )
-        edge = Edge(self._edge_name(first, last, name), first.name, last.name, operator, options)
+        sources = tuple(first.name for first in firsts)
+        edge = Edge(self._edge_name(sources, last.name, name, plain), sources, last.name, operator, options)
         self.edges.append(edge)
         self.version += 1
         return edge
@@ -254,7 +272,7 @@ class Graph:
 
     def outputs(self, vertex: str) -> list[Edge]:
         """The edges out of a vertex, in the order they were made."""
-        return [edge for edge in self.edges if edge.source == vertex]
+        return [edge for edge in self.edges if vertex in edge.sources]
 
     def validate(self, catalog: Catalog | None = None) -> None:
         """Check the whole graph.
@@ -311,19 +329,18 @@ class Graph:
         self.version += 1
         return vertex
 
-    def _edge_name(self, source: Vertex, target: Vertex, name: str | None) -> str:
-        taken = {edge.name for edge in self.edges if edge.source == source.name or edge.target == target.name}
+    def _edge_name(self, sources: tuple[str, ...], target: str, name: str | None, plain: str) -> str:
+        taken = {edge.name for edge in self.edges if edge.target == target or not {*sources}.isdisjoint(edge.sources)}
         if name is not None:
             if name in taken:
                 raise GraphError(
-                    f"two edges of {source.name!r} or {target.name!r} are called {name!r}",
+                    f"two edges of {', '.join(map(repr, sources))} or {target!r} are called {name!r}",
                     why="a task tells its edges apart by their names",
                     remedy="give one of them another name",
                     where=f"graph {self.name!r}",
                 )
             return name
-        plain = candidate = f"{source.name}->{target.name}"
-        number = 2
+        candidate, number = plain, 2
         while candidate in taken:
             candidate = f"{plain} #{number}"
             number += 1

@@ -52,7 +52,7 @@ class Fuse(Rule):
 
     def apply(self, plan: LogicalPlan, catalog: Catalog) -> tuple[LogicalPlan, list[str]]:
         """Fuse each longest chain."""
-        follows = {edge.source: edge for edge in plan.edges if self._joins(plan, edge, catalog)}
+        follows = {edge.sources[0]: edge for edge in plan.edges if self._joins(plan, edge, catalog)}
         inner = {edge.target for edge in follows.values()}
         lines: list[str] = []
         for name in [vertex.name for vertex in plan.vertices]:
@@ -71,7 +71,9 @@ class Fuse(Rule):
         info = catalog.info(edge.operator)
         if info is None or info.shape != "one_to_one" or info.delivers != "batches" or edge.options:
             return False
-        source, target = plan.vertex(edge.source), plan.vertex(edge.target)
+        if len(edge.sources) > 1:
+            return False
+        source, target = plan.vertex(edge.sources[0]), plan.vertex(edge.target)
         return (
             source.narrow
             and target.narrow
@@ -84,7 +86,7 @@ class Fuse(Rule):
 
 
 def _fuse(plan: LogicalPlan, chain: list[LogicalEdge]) -> tuple[LogicalPlan, str]:
-    names = (chain[0].source, *(edge.target for edge in chain))
+    names = (chain[0].sources[0], *(edge.target for edge in chain))
     members = [plan.vertex(name) for name in names]
     first = members[0]
     fused = attrs.evolve(
@@ -107,7 +109,7 @@ def _fuse(plan: LogicalPlan, chain: list[LogicalEdge]) -> tuple[LogicalPlan, str
     edges = tuple(
         attrs.evolve(
             edge,
-            source=fused.name if edge.source in names else edge.source,
+            sources=tuple(fused.name if source in names else source for source in edge.sources),
             target=fused.name if edge.target in names else edge.target,
         )
         for edge in plan.edges
@@ -119,9 +121,9 @@ def _fuse(plan: LogicalPlan, chain: list[LogicalEdge]) -> tuple[LogicalPlan, str
     return LogicalPlan(tuple(vertices), edges, fixed), f"{' > '.join(names)} run as one task"
 
 
-def chain_key(edge: LogicalEdge) -> tuple[str, str, str]:
+def chain_key(edge: LogicalEdge) -> tuple[str, str]:
     """What tells an edge from all others."""
-    return edge.source, edge.target, edge.name
+    return edge.target, edge.name
 
 
 RULES: Mapping[str, Rule] = {rule.name: rule for rule in (Fuse(),)}

@@ -40,8 +40,9 @@ def order(graph: Graph) -> list[Vertex]:
     missing = {name: 0 for name in graph.vertices}
     followers: dict[str, list[str]] = {name: [] for name in graph.vertices}
     for edge in graph.edges:
-        missing[edge.target] += 1
-        followers[edge.source].append(edge.target)
+        missing[edge.target] += len(edge.sources)
+        for source in edge.sources:
+            followers[source].append(edge.target)
     ready = [name for name, count in missing.items() if count == 0]
     done: list[str] = []
     for name in ready:  # grows while it is walked over
@@ -150,7 +151,21 @@ def _check_operator(graph: Graph, edge: Edge, catalog: Catalog) -> None:
             remedy="use another operator or another mode",
             where=where,
         )
+    if info.inputs and info.inputs != len(edge.sources):
+        raise GraphError(
+            f"operator {edge.operator!r} has {_inputs(info.inputs)}, and edge {edge.name!r} connects "
+            f"{_inputs(len(edge.sources))}",
+            why=f"its sources are: {', '.join(map(repr, edge.sources))}",
+            remedy=f'give one vertex for each input: graph.connect(["left", "right"], {edge.target!r}, ...)'
+            if info.inputs > 1
+            else "connect one vertex, or bring several together by net.union",
+            where=where,
+        )
     _check_options(edge, info, where)
+
+
+def _inputs(number: int) -> str:
+    return "one input" if number == 1 else f"{number} inputs"
 
 
 def _check_options(edge: Edge, info: OperatorInfo, where: str) -> None:

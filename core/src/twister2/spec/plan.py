@@ -45,17 +45,20 @@ class EdgePlan:
     """One edge.
 
     :ivar number: index of the edge in the plan, equal on all workers.
-    :ivar name: how tasks call it; :ivar source, target: vertex names.
+    :ivar name: how tasks call it. :ivar target: name of a vertex.
+    :ivar sources: names of vertices: one for each input of the operator, in order; one may stand there twice.
     :ivar operator: ``"<ops plugin>.<operator>"``, e.g. ``"net.keyed_reduce"``.
     :ivar options: the operator's options (functions included).
+    :ivar shape: what the operator declares (:attr:`~twister2.spec.ops.OperatorInfo.shape`); empty when not known.
     """
 
     number: int
     name: str
-    source: str
+    sources: tuple[str, ...]
     target: str
     operator: str
     options: Mapping[str, Any] = attrs.field(factory=dict)
+    shape: str = ""
 
 
 @attrs.frozen
@@ -100,4 +103,4 @@ class Plan:
         return [edge for edge in self.edges if edge.target == vertex]
 
     def outputs(self, vertex: str) -> list[EdgePlan]:
-        return [edge for edge in self.edges if edge.source == vertex]
+        return [edge for edge in self.edges if vertex in edge.sources]

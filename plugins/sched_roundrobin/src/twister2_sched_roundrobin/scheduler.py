@@ -131,7 +131,6 @@ def _fixed(vertex: VertexPlan, workers: Sequence[int], n_workers: int) -> list[i
 
 def _chains(request: ScheduleRequest) -> list[list[VertexPlan]]:
     """Vertices joined one to one, in topological order of their first members."""
-    parallelism = {vertex.name: vertex.parallelism for vertex in request.vertices}
     head = {vertex.name: vertex.name for vertex in request.vertices}
 
     def find(name: str) -> str:
@@ -141,8 +140,9 @@ def _chains(request: ScheduleRequest) -> list[list[VertexPlan]]:
         return name
 
     for edge in request.edges:
-        if edge.operator.endswith(".direct") and parallelism[edge.source] == parallelism[edge.target]:
-            head[find(edge.target)] = find(edge.source)
+        if edge.shape == "one_to_one":  # then the parallelisms are equal
+            for source in edge.sources:
+                head[find(edge.target)] = find(source)
     chains: dict[str, list[VertexPlan]] = {}
     for vertex in request.vertices:
         chains.setdefault(find(vertex.name), []).append(vertex)

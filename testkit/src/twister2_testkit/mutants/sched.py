@@ -64,11 +64,8 @@ class Sound(TaskScheduler):
 
     def chains(self, request: ScheduleRequest) -> tuple[dict[str, str], dict[str, str]]:
         """Which vertex a vertex follows, by chains: the one before it, and the fixed one behind it."""
-        parallelism = {vertex.name: vertex.parallelism for vertex in request.vertices}
         direct = [
-            (edge.source, edge.target)
-            for edge in request.edges
-            if edge.operator == "net.direct" and parallelism[edge.source] == parallelism[edge.target]
+            (source, edge.target) for edge in request.edges if edge.shape == "one_to_one" for source in edge.sources
         ]
         return {b: a for a, b in direct}, {a: b for a, b in direct}
 

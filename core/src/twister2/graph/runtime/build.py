@@ -34,13 +34,14 @@ def make_operators(plan: Plan, context: ExecutorContext, step: Step) -> dict[int
                     name=name,
                     edge=edge.number,
                     label=edge.name,
-                    sources=plan.placement.workers[edge.source],
+                    sources=tuple(worker for source in edge.sources for worker in plan.placement.workers[source]),
                     targets=plan.placement.workers[edge.target],
                     options=edge.options,
                     mode=plan.mode,
                     step=step,
                     network=context.network,
                     memory=context.memory,
+                    inputs=_inputs(plan, edge),
                 )
             )
     except BaseException:
@@ -61,15 +62,35 @@ def make_runners(
     out_of: dict[str, list[EdgePlan]] = {}
     for edge in plan.edges:
         into.setdefault(edge.target, []).append(edge)
-        out_of.setdefault(edge.source, []).append(edge)
+        for source in dict.fromkeys(edge.sources):
+            out_of.setdefault(source, []).append(edge)
     runners = []
     for vertex, index in plan.tasks_on(context.worker_id):
         place = TaskPlace(vertex.name, index, vertex.parallelism, context.worker_id, step.number)
         task = _make_task(vertex, index, place)
-        outputs = [Output(edge.name, operators[edge.number], index) for edge in out_of.get(vertex.name, ())]
+        outputs = [
+            Output(edge.name, operators[edge.number], first + index)
+            for edge in out_of.get(vertex.name, ())
+            for first in _firsts(plan, edge, vertex.name)
+        ]
         inputs = [Input(edge.name, operators[edge.number], index) for edge in into.get(vertex.name, ())]
         runners.append(_runner(task, vertex, place, inputs, outputs, pool))
     return runners
+
+
+def _inputs(plan: Plan, edge: EdgePlan) -> tuple[int, ...]:
+    """How many of the operator's sources are those of each input; empty where there is one input only."""
+    return tuple(len(plan.placement.workers[source]) for source in edge.sources) if len(edge.sources) > 1 else ()
+
+
+def _firsts(plan: Plan, edge: EdgePlan, vertex: str) -> list[int]:
+    """The number among the operator's sources of the vertex's first task; one for each input that it is."""
+    firsts, number = [], 0
+    for source in edge.sources:
+        if source == vertex:
+            firsts.append(number)
+        number += len(plan.placement.workers[source])
+    return firsts
 
 
 def _make_task(vertex: VertexPlan, index: int, place: TaskPlace) -> Task:

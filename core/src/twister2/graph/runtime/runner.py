@@ -80,7 +80,7 @@ class TaskRunner(ABC):
         self.snapshots: dict[int, bytes | None] = {}
         """By checkpoint number; taken away by the execution."""
         self._outputs = tuple(outputs)
-        self._named = {output.name: (output,) for output in outputs}
+        self._named = {one.name: tuple(output for output in outputs if output.name == one.name) for one in outputs}
         self._pending: deque[tuple[Output, HeaderKind, Any]] = deque()
         self._pool = pool
         self._call: Call | None = None

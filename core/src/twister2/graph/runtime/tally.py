@@ -39,7 +39,7 @@ def tally(plan: Plan, runners: Iterable[TaskRunner], operators: Mapping[int, Ope
         operator = operators.get(edge.number)
         if operator is not None:
             sent = attrs.asdict(operator.counters)
-            figures[f"edge {edge.number} {edge.source}->{edge.target}"] = {
+            figures[f"edge {edge.number} {'+'.join(edge.sources)}->{edge.target}"] = {
                 "records": sent["records_sent"],
                 "bytes": sent["bytes_sent"],
                 **sent,

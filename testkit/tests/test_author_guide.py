@@ -16,10 +16,10 @@ from twister2_testkit.template import write_plugin
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "plugins"
 
 
-@pytest.fixture(scope="module")
-def blocks():
-    text = (GUIDE / "index.md").read_text(encoding="utf-8")
-    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+def blocks(page):
+    """The Python blocks of a page, each with what its file needs and no page shows."""
+    found = re.findall(r"```python\n(.*?)```", (GUIDE / page).read_text(encoding="utf-8"), re.DOTALL)
+    return [f'"""From the guide."""\n\nfrom __future__ import annotations\n\n{block}' for block in found]
 
 
 def run(folder, *command):
@@ -34,41 +34,40 @@ def run(folder, *command):
     )
 
 
-def test_the_guides_plugin_passes_the_kit(blocks, tmp_path):
-    folder = write_plugin("sched", "fair", str(tmp_path))
-    package = folder / "src" / "twister2_sched_fair"
-    targets = (package / "config.py", package / "plugin.py", package / "backend.py", folder / "tests" / "test_fair.py")
-    assert len(blocks) == len(targets)
-    for target, block in zip(targets, blocks, strict=True):
-        target.write_text(f'"""From the guide."""\n\nfrom __future__ import annotations\n\n{block}', encoding="utf-8")
+def run_the_tests_of(page, kind, name, files, tmp_path):
+    """Write the blocks of a page into the folder of a new plugin, install it, run its tests; what they print."""
+    folder = write_plugin(kind, name, str(tmp_path))
+    (package,) = (folder / "src").iterdir()
     (folder / "tests" / "test_conformance.py").unlink()
-    site = tmp_path / "site"
-    quiet = ("--quiet", "--no-build-isolation", "--no-deps", "--no-index", "--target", str(site))
+    for file, block in zip(files, blocks(page), strict=True):
+        (folder / "tests" if file.startswith("test_") else package).joinpath(file).write_text(block, encoding="utf-8")
+    quiet = ("--quiet", "--no-build-isolation", "--no-deps", "--no-index", "--target", str(tmp_path / "site"))
     done = run(tmp_path, "pip", "install", *quiet, str(folder))
     assert done.returncode == 0, done.stderr
-    options = ("-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(folder))
+    options = ("-q", "-m", "not slow", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(folder))
     done = run(tmp_path, "pytest", *options, str(folder / "tests"))
     assert done.returncode == 0, done.stdout
-    assert "skipped: capability limits_tasks is closed: its limit is an option" in done.stdout
+    return done.stdout
+
+
+def test_the_guides_plugin_passes_the_kit(tmp_path):
+    files = ("config.py", "plugin.py", "backend.py", "test_fair.py")
+    printed = run_the_tests_of("index.md", "sched", "fair", files, tmp_path)
+    assert "skipped: capability limits_tasks is closed: its limit is an option" in printed
     done = run(tmp_path, "twister2.cli.main", "plugins", "list", "sched", "--check")
     assert re.search(r"^sched +fair +twister2-sched-fair +0\.1\.0 +1\.0 +ok$", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_the_guides_operator_passes_its_tests(tmp_path):
-    text = (GUIDE / "operators.md").read_text(encoding="utf-8")
-    backend, tests = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    folder = write_plugin("ops", "sample", str(tmp_path))
-    (folder / "src" / "twister2_sample" / "backend.py").write_text(backend, encoding="utf-8")
-    (folder / "tests" / "test_conformance.py").unlink()
-    (folder / "tests" / "test_shift.py").write_text(tests, encoding="utf-8")
-    site = tmp_path / "site"
-    quiet = ("--quiet", "--no-build-isolation", "--no-deps", "--no-index", "--target", str(site))
-    done = run(tmp_path, "pip", "install", *quiet, str(folder))
-    assert done.returncode == 0, done.stderr
-    options = ("-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(folder))
-    done = run(tmp_path, "pytest", *options, str(folder / "tests"))
-    assert done.returncode == 0, done.stdout
-    assert "7 passed" in done.stdout
+    printed = run_the_tests_of("operators.md", "ops", "sample", ("backend.py", "test_shift.py"), tmp_path)
+    assert "7 passed" in printed
+
+
+def test_the_guides_transport_passes_its_suite(tmp_path):
+    files = ("config.py", "plugin.py", "backend.py", "test_pairs.py")
+    printed = run_the_tests_of("transports.md", "comm", "pairs", files, tmp_path)
+    assert "4 skipped: capability allocates is closed: the kernel copies" in printed
+    assert re.search(r"TestPairs \(CommSuite\): 3\d passed, 4 skipped", printed), printed
 
 
 @pytest.mark.parametrize("kind", KINDS)

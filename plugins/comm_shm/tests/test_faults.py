@@ -17,8 +17,11 @@ import pytest
 from twister2.spec.collectives import Call
 from twister2.spec.errors import NetworkError
 from twister2_comm_shm import meeting
+from twister2_comm_shm.collectives import group as _group  # noqa: F401 - imported before limits are set
+from twister2_comm_shm.config import ShmConfig
+from twister2_comm_shm.transport import ShmTransport
 from twister2_testkit.comm_messages import pattern
-from twister2_testkit.comm_world import Died
+from twister2_testkit.comm_world import Died, RankFailedError, World
 
 pytestmark = pytest.mark.faults
 
@@ -183,6 +186,86 @@ def test_too_little_memory_is_a_clear_error(make_world, limit):
         rank.sync("done")
 
     make_world(2, close=False).run(body)
+
+
+def _allow_descriptors(more):
+    """Let this process have so many more descriptors; filled up first, so that no gap below them is left.
+
+    Returns how many it has.
+    """
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    for fd in [os.open("/dev/null", os.O_RDONLY) for _ in range(highest)]:
+        if fd > highest:
+            os.close(fd)
+    n_open = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + more, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    return n_open
+
+
+@pytest.mark.parametrize("what", ["a ring", "a segment", "a group"])
+def test_a_descriptor_that_does_not_fit_is_a_clear_error(make_world, what):
+    def body(rank):
+        rank.reach_all()
+        if what == "a segment" and rank.id == 0:
+            rank.send(1, [b"makes the ring"])
+        if what == "a segment" and rank.id == 1:
+            rank.receive()
+        rank.sync("reached")
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if rank.id == 1:
+            before = _allow_descriptors(0)
+        rank.sync("limited", progress=False)
+        if rank.id == 0:
+            if what == "a group":
+                rank.transport.native([0, 1])
+            else:
+                rank.send(1, [b"small" if what == "a ring" else bytes(1 << 20)])
+        else:
+            with pytest.raises(NetworkError, match="descriptors") as caught:
+                rank.transport.native([0, 1]) if what == "a group" else rank.receive()
+            assert "ulimit -n" in caught.value.remedy
+            resource.setrlimit(resource.RLIMIT_NOFILE, soft)
+            assert len(os.listdir("/proc/self/fd")) == before
+        rank.sync("done", progress=False)
+
+    make_world(2, close=False).run(body)
+
+
+def test_with_few_descriptors_it_works_or_says_so():
+    worked = []
+    for more in range(24):
+
+        def make(context, more=more):
+            if context.rank == 1:
+                _allow_descriptors(more)
+            return ShmTransport(ShmConfig(), context)
+
+        def talk(rank):
+            (peer,) = rank.others
+            rank.until(lambda: rank.transport.reaches(peer) or None, "the other one")
+            rank.send(peer, [bytes(1 << 20)])
+            rank.receive()
+            group = rank.transport.native([0, 1])
+            request = group.start(Call("allreduce"), np.ones(1 << 16), np.empty(1 << 16), 1, 7)
+            rank.until(lambda: request.test() or None, "a collective")
+
+        def body(rank):
+            # worker 0 may see that the other one has ended before anybody is told why
+            with contextlib.suppress(NetworkError) if rank.id == 0 else contextlib.nullcontext():
+                talk(rank)
+            rank.sync("done", progress=False)
+
+        try:
+            World(2, make, processes=True, timeout_s=10.0).run(body)
+            worked.append(more)
+        except RankFailedError as error:
+            said = str(error)
+        else:
+            continue
+        assert "ulimit -n" in said, f"with {more} more: {said}"
+        assert "worker 1 failed" in said, f"with {more} more: {said}"
+    assert worked == list(range(24 - len(worked), 24)), "the more the better"
+    assert 0 < len(worked) < 24
 
 
 def test_without_memfd_unlinked_files_do(make_world, monkeypatch, shared_in_use):

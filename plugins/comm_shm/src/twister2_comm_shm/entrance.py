@@ -116,11 +116,9 @@ class Entrance:
     def _accept(self, met: Callable[[int, Peer], None]) -> None:
         assert self._listener is not None
         for _ in range(self._context.size + 8):
-            try:
-                made, _ = self._listener.accept()
-            except OSError:
+            made = meeting.accept(self._listener)
+            if made is None:
                 return
-            made.setblocking(False)
             if not meeting.same_user(made):
                 self.refused += 1
                 made.close()
@@ -130,20 +128,28 @@ class Entrance:
             self._hear(made.fileno(), met)
 
     def _hear(self, fd: int, met: Callable[[int, Peer], None]) -> None:
-        """The first note of a connection: who it is."""
+        """The first note of a connection: who it is.
+
+        :raises NetworkError: no descriptors are left for what it brings.
+        """
         made = self._strangers[fd]
-        note = meeting.read(made)
-        if note is None:
-            return
-        del self._strangers[fd]
-        if isinstance(note, meeting.Note):
+        stays = False
+        try:
+            note = meeting.read(made)
+            stays = note is None
+            if not isinstance(note, meeting.Note):
+                return
             peer = self._peers.get(note.rank)
             ours = note.attempt == self._context.attempt and note.session == self._session
             if not ours or peer is None or note.kind != meeting.HELLO:
                 note.drop()
             elif peer.meets(made, note, self._context.attempt):
+                del self._strangers[fd]
+                stays = True
                 met(fd, peer)
-                return
-        self.refused += 1
-        self._epoll.unregister(fd)
-        made.close()
+        finally:
+            if not stays:
+                del self._strangers[fd]
+                self.refused += 1
+                self._epoll.unregister(fd)
+                made.close()

@@ -20,6 +20,8 @@ import attrs
 
 from twister2.spec.errors import NetworkError
 
+from .limits import descriptors_for, exhausted, no_descriptors
+
 if TYPE_CHECKING:
     from twister2.spec.comm import TransportContext
 
@@ -27,6 +29,8 @@ _NOTE: Final = struct.Struct("@8sIIII16sQQ")
 _MAGIC: Final = b"T2meet1\0"
 _MAX_PATH: Final = 107  # sun_path of Linux, without the final zero
 _CREDENTIALS: Final = struct.Struct("3i")
+_MOST: Final = 4
+"""Descriptors that come with a note."""
 HELLO, RING, SEGMENT, GROUP = range(4)
 
 
@@ -77,7 +81,7 @@ def listen(path: str, size: int) -> socket.socket:
 
     :raises NetworkError: it cannot be made.
     """
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    listener = _socket()
     try:
         listener.bind(path)
         os.chmod(path, 0o600)
@@ -95,9 +99,9 @@ def listen(path: str, size: int) -> socket.socket:
 def dial(path: str) -> socket.socket | None:
     """A connection to a peer's socket; None when nobody listens there, or it is another user's.
 
-    :raises BlockingIOError: the peer's queue is full for the moment.
+    :raises BlockingIOError: the peer's queue is full for the moment. :raises NetworkError: no descriptors are left.
     """
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    made = _socket()
     try:
         made.connect(path)
         if same_user(made):
@@ -111,6 +115,26 @@ def dial(path: str) -> socket.socket | None:
         pass
     made.close()
     return None
+
+
+def accept(listener: socket.socket) -> socket.socket | None:
+    """Who is at the socket; None when there is nobody.
+
+    :raises NetworkError: no descriptors are left.
+    """
+    try:
+        made, _ = listener.accept()
+    except OSError as error:
+        if exhausted(error):
+            raise no_descriptors("a peer's connection", str(error)) from error
+        return None
+    made.setblocking(False)
+    return made
+
+
+def _socket() -> socket.socket:
+    with descriptors_for("a socket"):
+        return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 
 
 def same_user(connection: socket.socket) -> bool:
@@ -141,11 +165,14 @@ class Sender:
 
 
 def read(connection: socket.socket) -> Note | bool | None:
-    """The next note; None when there is none yet, False at the end or when something else came."""
+    """The next note; None when there is none yet, False at the end or when something else came.
+
+    :raises NetworkError: no descriptors are left for those that it came with.
+    """
     descriptors: list[int] = []
     try:
-        data, ancillary, _, _ = connection.recvmsg(
-            _NOTE.size, socket.CMSG_SPACE(4 * array.array("i").itemsize), socket.MSG_CMSG_CLOEXEC
+        data, ancillary, flags, _ = connection.recvmsg(
+            _NOTE.size, socket.CMSG_SPACE(_MOST * array.array("i").itemsize), socket.MSG_CMSG_CLOEXEC
         )
     except BlockingIOError:
         return None
@@ -160,8 +187,12 @@ def read(connection: socket.socket) -> Note | bool | None:
         magic, sort, rank, attempt, count, session, number, size = _NOTE.unpack(data)
         if magic == _MAGIC and count == len(descriptors):
             return Note(sort, rank, attempt, session, number, size, tuple(descriptors))
+    else:
+        magic, count = b"", 0
     for descriptor in descriptors:
         os.close(descriptor)
+    if flags & socket.MSG_CTRUNC and magic == _MAGIC and len(descriptors) < count <= _MOST:
+        raise no_descriptors("the memory of a peer")
     return False
 
 

@@ -11,6 +11,7 @@ from twister2.spec.errors import NetworkError
 
 from .home import ASLEEP, CLOSED, as_words
 from .incoming import Incoming
+from .limits import descriptors_for
 from .meeting import GROUP, HELLO, RING, SEGMENT, Note, read
 from .ring import RingReader
 from .segment import attach
@@ -89,13 +90,20 @@ class Peer:
             )
 
     def meets(self, back: socket.socket, note: Note, attempt: int) -> bool:
-        """It has come: map its home segment and read the nonce; False when it is not the one."""
+        """It has come: map its home segment and read the nonce; False when it is not the one.
+
+        :raises NetworkError: no descriptors are left.
+        """
         if self.home is not None or len(note.descriptors) != 2 or note.size < self._layout.n_bytes:
             note.drop()
             return False
         home_fd, bell = note.descriptors
         try:
-            home = attach(home_fd, note.size)
+            with descriptors_for("the memory of a peer"):
+                home = attach(home_fd, note.size)
+        except NetworkError:
+            os.close(bell)
+            raise
         except (OSError, ValueError):
             os.close(bell)
             return False
@@ -150,12 +158,13 @@ class Peer:
             self.groups[note.number] = (fd, note.size)
             return
         try:
-            mapped = attach(fd, note.size)
+            with descriptors_for(f"the memory of worker {self.rank}"):
+                mapped = attach(fd, note.size)
         except (OSError, ValueError) as error:
             raise NetworkError(
                 f"memory of worker {self.rank} cannot be mapped",
                 why=str(error),
-                remedy="raise the limit of address space or of open files (ulimit -v, ulimit -n)",
+                remedy="raise the limit of address space (ulimit -v)",
             ) from error
         if note.kind == SEGMENT:
             self.segments[note.number] = mapped

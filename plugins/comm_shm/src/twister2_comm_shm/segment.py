@@ -11,6 +11,8 @@ import tempfile
 
 from twister2.spec.errors import NetworkError
 
+from .limits import exhausted, no_descriptors
+
 PAGE = mmap.PAGESIZE
 _HUGE = 4 << 20
 _UNIT = 1 << 20
@@ -103,6 +105,8 @@ def map_shared(fd: int, size: int) -> mmap.mmap:
 
 def out_of_memory(size: int, error: OSError) -> NetworkError:
     """The error of a segment that could not be made."""
+    if exhausted(error):
+        return no_descriptors("shared memory", str(error))
     return NetworkError(
         f"no {size} bytes of shared memory are to be had",
         why=str(error),

@@ -19,6 +19,7 @@ from twister2.spec.errors import NetworkError
 from . import fence, meeting
 from .entrance import Entrance
 from .home import ASLEEP, CLOSED, NONCE, WORD, Layout, as_words
+from .limits import descriptors_for
 from .outgoing import Outgoing, Slots
 from .peer import Peer
 from .plugin import FACTS
@@ -100,8 +101,9 @@ class ShmTransport(Transport):
             self._layout.write(self._home, context.attempt, context.rank, self._nonce)
             self._slots = Slots(self._home, self._layout)
             self._pool = Pool(context.runtime_dir, self._config.pool_bytes, self._dropped)
-            self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-            self._epoll = select.epoll()
+            with descriptors_for("a bell"):
+                self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+                self._epoll = select.epoll()
             self._epoll.register(self._bell, select.EPOLLIN)
             self._entrance = Entrance(context, self._sender, self._epoll)
             path = self._entrance.open()

@@ -52,7 +52,10 @@ class Layout:
 
 
 class Area:
-    """One member's mapping of the group's memory. Takes the descriptor over."""
+    """One member's mapping of the group's memory. Takes the descriptor over.
+
+    :raises NetworkError: too little address space, no descriptors left.
+    """
 
     def __init__(self, fd: int, layout: Layout, rank: int) -> None:
         self.layout, self.rank, self._fd = layout, rank, fd
@@ -60,6 +63,9 @@ class Area:
             if os.fstat(fd).st_size < layout.n_bytes:
                 raise ValueError("the group's memory is smaller than its members need")
             self.map = mmap.mmap(fd, layout.n_bytes)
+        except OSError as error:
+            os.close(fd)
+            raise out_of_memory(layout.n_bytes, error) from error
         except BaseException:
             os.close(fd)
             raise

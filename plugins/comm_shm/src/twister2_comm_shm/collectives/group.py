@@ -15,6 +15,7 @@ from twister2.spec.errors import NetworkError, StepMismatchError
 
 from .. import fence
 from ..home import ASLEEP
+from ..limits import descriptors_for
 from ..segment import Segment
 from . import flat, staged
 from .area import SLOT, Area, Layout
@@ -303,7 +304,8 @@ def _make(transport: ShmTransport, layout: Layout, peers: Sequence[Peer], number
             until = time.monotonic() + _MEET_S
             while not transport.invite(peer, memory.fd, number, memory.size):
                 _pause(transport, peer, until)
-        return os.dup(memory.fd)
+        with descriptors_for("the memory of a group"):
+            return os.dup(memory.fd)
     finally:
         memory.close()
 

@@ -216,6 +216,9 @@ WRONG = {
     "too short for all": (Call("allgather"), ONE, np.ones(7)),
     "one count missing": (Call("allgather", receive_counts=(4,)), ONE, np.ones(4)),
     "counts of another sum": (Call("allgather", receive_counts=(4, 3)), ONE, np.ones(8)),
+    "sum of texts": (Call("allreduce"), np.array(["abc"] * 4), np.array(["abc"] * 4)),
+    "and of texts": (Call("allreduce", "and"), np.array([b"abc"] * 4), np.array([b"abc"] * 4)),
+    "root is no index": (Call("broadcast", root="one"), None, np.ones(4)),
     "negative count": (Call("allgather", receive_counts=(9, -1)), ONE, np.ones(8)),
     "counts without use": (Call("allreduce", receive_counts=(2, 2)), ONE, np.ones(4)),
     "foreign byte order": (Call("allreduce"), np.ones(4, ">f8"), np.ones(4, ">f8")),
@@ -411,3 +414,78 @@ def test_arrays_of_another_shape_are_not_combined_though_of_equal_size(operation
         LocalCluster(2).run(program)
     assert "2x3" in caught.value.why
     assert "3x2" in caught.value.why
+
+
+FIELDS = np.array([(1, 2.0, 3), (4, 5.0, 6)], dtype=[("a", "i8"), ("b", "f8"), ("c", "i8", (1,))])
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        FIELDS[["b", "a"]].dtype,
+        np.dtype({"names": ["whole", "low"], "formats": ["i8", "i4"], "offsets": [0, 0], "itemsize": 8}),
+        np.dtype([("pairs", [("x", "i4"), ("y", "i4")], (3,))]),
+    ],
+    ids=["another order", "overlapping", "nested"],
+)
+def test_fields_may_lie_in_any_order(layout):
+    def main(env, other=None):
+        dtype = layout if env.worker_id == 0 or other is None else other
+        array = np.frombuffer(bytes([1 + env.worker_id]) * dtype.itemsize * 2, dtype).copy()
+        env.network.collectives().run(Call("broadcast"), None, array)
+        return [array[name].tobytes() for name in dtype.names]
+
+    want = [bytes([1]) * layout.fields[name][0].itemsize * 2 for name in layout.names]
+    assert LocalCluster(2, "loopback").run(main) == [want] * 2
+    formats = [layout.fields[name][0] for name in layout.names]
+    offsets = [layout.fields[name][1] for name in layout.names]
+    other = np.dtype(
+        {"names": [f"{name}2" for name in layout.names], "formats": formats, "offsets": offsets,
+         "itemsize": layout.itemsize}
+    )  # fmt: skip
+    with pytest.raises(StepMismatchError, match="different things"):
+        LocalCluster(2, "loopback").run(main, other)
+
+
+@pytest.mark.parametrize("root", [np.int64(1), np.uint8(1), np.array(1)], ids=["int64", "uint8", "0-d"])
+def test_any_index_is_a_root_on_both_roads(root):
+    def main(env):
+        collectives, array = env.network.collectives(), np.full(2, env.worker_id)
+        collectives.run(Call("broadcast", root=root), None, array)
+        return array.tolist(), collectives.run_objects(Call("broadcast", root=root), env.worker_id)
+
+    assert LocalCluster(2, "loopback").run(main) == [([1, 1], 1)] * 2
+
+
+def test_a_root_that_is_no_index_is_told_on_the_road_of_objects():
+    def main(env):
+        env.network.collectives().run_objects(Call("broadcast", root="one"), 1)
+
+    with pytest.raises(OperatorError, match="no root 'one'"):
+        LocalCluster(2, "loopback").run(main)
+
+
+@pytest.mark.parametrize("form", [np.arange, lambda n: np.arange(2.0 * n)[n:], lambda n: _read_only(n)])
+@pytest.mark.parametrize("operation", ["gather", "allgather", "alltoall", "scatter"])
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_members_own_array_comes_back_as_a_copy(operation, form, size):
+    def main(env):
+        given = form(4)
+        value = [given] * size if operation in ("alltoall", "scatter") else given
+        collectives, call = env.network.collectives(), Call(operation)
+        request = collectives.start_objects(call, value)
+        request.wait(10)
+        for result in (collectives.run_objects(call, value), request.result):
+            if env.worker_id == 0 or operation in ("allgather", "alltoall"):
+                own = result if operation == "scatter" else result[env.worker_id]
+                assert not np.shares_memory(own, given)
+                own += 1
+                assert own.tolist() == [one + 1 for one in given.tolist()]
+
+    LocalCluster(size, "loopback").run(main)
+
+
+def _read_only(n):
+    array = np.arange(n)
+    array.flags.writeable = False
+    return array

@@ -33,6 +33,7 @@ natively.
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
@@ -63,6 +64,11 @@ OPERATIONS: Final = (
 OPS: Final = ("sum", "prod", "min", "max", "and", "or", "xor", "band", "bor", "bxor")
 
 
+def _whole(root: Any) -> Any:
+    """An index of any type as int; whatever else was given is refused by the call."""
+    return operator.index(root) if hasattr(root, "__index__") else root
+
+
 @attrs.frozen
 class Call:
     """What is done with the arrays; equal on all members, but for the counts. Make one and use it often: its
@@ -74,7 +80,7 @@ class Call:
 
     operation: str
     op: Op = "sum"
-    root: int = 0
+    root: int = attrs.field(default=0, converter=_whole)
     send_counts: tuple[int, ...] | None = None
     receive_counts: tuple[int, ...] | None = None
     algorithm: str = ""
@@ -138,7 +144,8 @@ class Collectives(ABC):
         :param value: what this rank gives; for ``alltoall`` and ``reduce_scatter`` one value for each member, for
             ``scatter`` likewise at the root. :param call: without counts.
         :returns: what this rank gets: a list by rank where the table has all members' parts; None where it gets
-            nothing. Arrays in it that come from other members are read-only, the array of a reduction is new.
+            nothing. Arrays in it that come from other members are read-only; the array of a reduction is new, and so
+            is, in a list or of a scatter, the array that this rank gave itself.
         :raises OperatorError: as :meth:`run`; values that the named op cannot combine.
         :raises UserCodeError: a function given as op raised.
         """
@@ -198,6 +205,10 @@ class NativeCollectives(ABC):
 
         :param fingerprint: 64 bits over operation, op, root, dtype and number of elements where they must be equal.
         """
+
+    wakes: ClassVar[bool] = False
+    """Whether :meth:`Transport.wait_fd <twister2.spec.comm.Transport.wait_fd>` polls readable when a call under way
+    may go on, so that who waits sleeps at once. Else calls are polled."""
 
     def close(self) -> None:
         """The group is not used any more (also after an abort: never waits for others). Idempotent."""

@@ -342,10 +342,21 @@ def _shape(plan: Plan, agreed: str) -> str:
     if call.operation in _ROOTED:
         words.append(f"root={call.root}")
     if plan.dtype is not None:
-        text = plan.dtype.name if plan.dtype.names is None else plan.dtype.str + _digest(plan.dtype.descr)
-        words.append(text)
+        dtype = plan.dtype
+        words.append(dtype.name if dtype.names is None else dtype.str + _digest(_layout(dtype)))
     words += [word for word in (agreed, call.algorithm) if word]
     return " ".join(words)
+
+
+def _layout(dtype: Any) -> object:
+    """What makes a dtype with fields: they may lie in any order, and over each other."""
+    if dtype.subdtype is not None:
+        inner, shape = dtype.subdtype
+        return _layout(inner), shape
+    if dtype.names is None:
+        return dtype.str
+    fields = dtype.fields
+    return dtype.itemsize, [(name, _layout(fields[name][0]), fields[name][1]) for name in dtype.names]
 
 
 def _digest(value: object) -> str:

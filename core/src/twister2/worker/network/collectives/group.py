@@ -97,11 +97,11 @@ class GroupCollectives(Collectives):
             run = Run(steps, network.open_port(step, EDGE, members, members), self.rank)
             if not run.done:
                 network.wait_until(run.advance, lambda: objects.waits(step, run))
-            return objects.fresh(call, run.result, value)
+            return objects.fresh(call, self.rank, run.result, value)
 
     def start_objects(self, call: Call, value: Any = None) -> ObjectRequest:
         steps, shape = self._object_steps(call, value)
-        return self._start(call.operation, shape, steps, lambda result: objects.fresh(call, result, value))
+        return self._start(call.operation, shape, steps, lambda result: objects.fresh(call, self.rank, result, value))
 
     def start_pattern(self, kind: str, shape: str, steps: Steps) -> ObjectRequest:
         return self._start(kind, shape, steps, None)

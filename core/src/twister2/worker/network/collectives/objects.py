@@ -55,6 +55,8 @@ def waits(step: NumberedStep, run: Run) -> str:
 _REDUCTIONS = frozenset({"reduce", "allreduce", "scan", "exscan", "reduce_scatter"})
 _LISTS = frozenset({"alltoall", "reduce_scatter"})
 """Operations that take one value for each member, from each member."""
+_OWN_PARTS = frozenset({"gather", "allgather", "alltoall"})
+"""Operations that give a list which has what this member gave itself."""
 
 
 def steps_of(call: Call, rank: int, size: int, value: Any) -> Steps:
@@ -66,8 +68,9 @@ def steps_of(call: Call, rank: int, size: int, value: Any) -> Steps:
     make = _MAKERS.get(operation)
     if make is None:
         raise _wrong(f"there is no collective '{call.operation}'", f"there are {', '.join(sorted(_MAKERS))}")
-    if not 0 <= call.root < size:
-        raise _wrong(f"{operation} has no root {call.root}", f"the group has ranks 0 to {size - 1}")
+    root: object = call.root  # callers need not check types
+    if not (isinstance(root, int) and 0 <= root < size):
+        raise _wrong(f"{operation} has no root {root!r}", f"the group has ranks 0 to {size - 1}")
     listed = operation in _LISTS or (operation == "scatter" and rank == call.root)
     if listed and (not hasattr(value, "__len__") or len(value) != size):
         raise _wrong(
@@ -87,17 +90,25 @@ def shape_of(call: Call, value: Any) -> str:
     return f"{call.operation} {op} {call.root} {form} {call.algorithm}".rstrip()
 
 
-def fresh(call: Call, result: Any, value: Any) -> Any:
-    """A reduction's result is the caller's own: never the argument, nor a transport's buffer. What a member gave and
-    finds in a list is a copy: it may change what it gave.
+def fresh(call: Call, rank: int, result: Any, value: Any) -> Any:
+    """A reduction's result is the caller's own: never the argument, nor a transport's buffer. An array that a member
+    gave itself is a copy: it may change what it gave.
     """
-    if call.operation in ("gather", "allgather") and is_array(value) and result is not None:
-        return [one.copy() if is_array(one) and (one is value or one.base is value) else one for one in result]
-    if call.operation not in _REDUCTIONS or not is_array(result):
+    operation = call.operation
+    if operation in _OWN_PARTS and result is not None:
+        result[rank] = _copied(result[rank])
+        return result
+    if operation == "scatter" and rank == call.root:
+        return _copied(result)
+    if operation not in _REDUCTIONS or not is_array(result):
         return result
     if result is value or not result.flags.writeable or result.base is not None:
         return result.copy()
     return result
+
+
+def _copied(part: Any) -> Any:
+    return part.copy() if is_array(part) else part
 
 
 def guarded(call: Call) -> Reducer:

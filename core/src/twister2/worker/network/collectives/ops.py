@@ -32,6 +32,12 @@ def combiner(op: Any, dtype: Any) -> Combine:
             remedy="use one of these names, or pass a function f(left, right)",
         )
     ufunc = getattr(np, name)
+    if dtype.kind in "USV" and name not in ("minimum", "maximum"):
+        raise OperatorError(
+            f"'{op}' is not defined for {dtype}",
+            why="its items have a fixed length, to which results would be cut",
+            remedy="use min or max, or a function f(left, right); or reduce objects",
+        )
     probe = np.zeros(1, dtype)
     try:
         ufunc(probe, probe, out=probe)

@@ -173,3 +173,149 @@ def test_arrays_in_the_dicts_of_a_key_value_table_are_the_callers_own_too():
 
     first, second = LocalCluster(2, "loopback").run(main)
     assert sorted(first + second) == [(key, 2.0) for key in range(6)]
+
+
+def arrays_in(value: Any) -> list[np.ndarray]:
+    if isinstance(value, np.ndarray):
+        return [value]
+    if isinstance(value, (Table, dict)):
+        return [one for part in value.values() for one in arrays_in(part)]
+    return [one for part in value for one in arrays_in(part)] if isinstance(value, (list, tuple)) else []
+
+
+def some(harp: Harp, kind: str) -> Table:
+    """Partitions that all ranks have, that only this one has, and that only others have."""
+    if kind == "keyvalue":
+        words = KeyValueTable(n_partitions=4)
+        for key in ("all", f"rank {harp.rank}", *range(8)):
+            words.put(key, np.ones(5))
+        return words
+    if kind == "lists":
+        return Table({p: [np.ones(5), (np.ones(2),)] for p in (100, harp.rank)}, lambda left, right: left + right)
+    ids = (100, 101, harp.rank, *range(10 + 10 * harp.rank, 13 + 10 * harp.rank))
+    return Table({p: np.ones(5) for p in ids}, max_of if kind == "picks" else "sum")
+
+
+def max_of(left: Any, right: Any) -> Any:
+    return left if left.sum() >= right.sum() else right
+
+
+CALLS: dict[str, Callable[[Harp, Table], Any]] = {
+    "regroup": lambda harp, it: harp.regroup(it),
+    "aggregate": lambda harp, it: harp.aggregate(it),
+    "aggregate by": lambda harp, it: harp.aggregate(it, lambda p, value: it.get(p, value)),
+    "allreduce": lambda harp, it: harp.allreduce(it),
+    "reduce": lambda harp, it: harp.reduce(it),
+    "scan": lambda harp, it: harp.scan(it),
+    "exscan": lambda harp, it: harp.exscan(it),
+    "gather": lambda harp, it: harp.gather(it),
+    "allgather": lambda harp, it: harp.allgather(it),
+    "scatter": lambda harp, it: harp.scatter([it] * harp.size, root=1 % harp.size),
+    "alltoall": lambda harp, it: harp.alltoall([it] * harp.size),
+    "reduce_scatter": lambda harp, it: harp.reduce_scatter([it] * harp.size),
+    "exchange": lambda harp, it: harp.exchange(dict.fromkeys(range(harp.size), it)),
+    "broadcast": lambda harp, it: harp.broadcast(it if harp.rank == 0 else None) if harp.rank else harp.broadcast(it),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("kind", ["arrays", "picks", "keyvalue", "lists"])
+def test_results_are_the_callers_own_and_apart_from_what_was_given(run: Run, name: str, kind: str) -> None:
+    def program(harp: Harp) -> None:
+        given = some(harp, kind)
+        result = CALLS[name](harp, given)
+        if result is given:
+            assert name == "broadcast"
+            return
+        before = [array.copy() for array in arrays_in(given)]
+        for array in arrays_in(result):
+            array += 7  # all can be written to
+        if isinstance(result, KeyValueTable):
+            for key in ("all", 3):
+                result.put(key, np.ones(5))
+        after = arrays_in(given)
+        assert len(after) == len(before)
+        for one, other in zip(before, after, strict=True):
+            assert (one == other).all(), "the result shares memory with what was given"
+
+    for n in (1, 3):
+        run(program, n)
+
+
+@pytest.mark.parametrize("kind", ["arrays", "picks", "keyvalue", "lists"])
+def test_what_was_pushed_and_pulled_is_apart(run: Run, kind: str) -> None:
+    def program(harp: Harp) -> None:
+        given = some(harp, kind)
+        into = given.empty()
+        harp.push(given, into)
+        for array in arrays_in(into):
+            array += 7
+        assert all((array == 1).all() for array in arrays_in(given))
+        pulled = harp.pull(into, sorted(into))
+        before = [array.copy() for array in arrays_in(into)]
+        for array in arrays_in(pulled):
+            array += 7
+        for one, other in zip(before, arrays_in(into), strict=True):
+            assert (one == other).all()
+
+    for n in (1, 3):
+        run(program, n)
+
+
+def test_a_copy_of_a_key_value_table_does_not_change_it():
+    table = KeyValueTable()
+    table.put("a", 1)
+    other = table.copy()
+    other.put("a", 1)
+    assert table.value("a") == 1
+    assert other.value("a") == 2
+
+
+def test_values_of_any_kind_that_stay_are_copied(run: Run) -> None:
+    def program(harp: Harp) -> None:
+        given = Table({rank: {"seen": {rank}} for rank in range(harp.size)}, lambda left, right: right)
+        result = harp.regroup(given)
+        for value in result.values():
+            value["seen"].add("mine")
+        assert all(value["seen"] == {rank} for rank, value in given.items())
+
+    for n in (1, 2):
+        run(program, n)
+
+
+def test_tables_move_while_other_calls_are_made(run: Run) -> None:
+    def program(harp: Harp) -> None:
+        n, me = harp.size, harp.rank
+        given = Table({partition: np.ones(3) for partition in range(2 * n)})
+        regrouping = harp.iregroup(given)
+        assert harp.allreduce(1) == n
+        mine = regrouping.wait(20.0)
+        assert plain(mine) == {partition: n for partition in range(2 * n) if partition % n == me}
+        assert regrouping.result is mine
+        assert plain(given) == dict.fromkeys(range(2 * n), 1)
+
+        pushing = harp.ipush(Table({me: np.array([10.0] * 3), 50: np.ones(3)}), mine)
+        pulling = harp.ipull(Table({100 + me: np.array([me])}), [100 + (me + 1) % n])
+        total = np.empty(1)
+        reducing = harp.Iallreduce(np.array([1.0]), total)
+        while not pulling.test():
+            pass
+        assert plain(pulling.result) == {100 + (me + 1) % n: (me + 1) % n}
+        reducing.wait()
+        assert total[0] == n
+        assert pushing.wait(20.0) is None
+        assert mine[me][0] == n + 10
+        assert (50 in mine) == (50 % n == me)
+        if 50 in mine:
+            assert mine[50][0] == n
+        mine[me] += 1
+
+    for n in (1, 2, 3, 5):
+        run(program, n)
+
+
+def test_a_pull_without_waiting_of_what_nobody_has_names_it(run: Run) -> None:
+    with pytest.raises(OperatorError, match="77"):
+        run(lambda harp: harp.ipull(Table({harp.rank: 1}), [77]).wait(10.0), 2)
+    with pytest.raises(OperatorError, match="ranks 0 and 1"):
+        run(lambda harp: harp.ipush(Table({}), Table({5: 1})).wait(10.0), 2)

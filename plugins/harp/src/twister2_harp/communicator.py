@@ -307,5 +307,9 @@ class Harp(Tables):
         self, operation: str, value: Any, *, op: Op | None = None, root: int = 0, algorithm: str = ""
     ) -> Any:  # fmt: skip
         if op is None:
-            op = self.op_of(value)
-        return self.collectives.run_objects(self._call(operation, op, root, algorithm=algorithm), value)
+            listed = operation == "reduce_scatter" and isinstance(value, (list, tuple)) and value
+            op = self.op_of(value[0] if listed else value)
+        result = self.collectives.run_objects(self._call(operation, op, root, algorithm=algorithm), value)
+        if operation == "broadcast" and self.rank == root:
+            return result
+        return self._own(result, value)

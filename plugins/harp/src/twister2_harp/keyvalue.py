@@ -62,7 +62,8 @@ class KeyValueTable(Table):
             yield from self._partitions[partition].items()
 
     def copy(self) -> KeyValueTable:
-        return KeyValueTable(self._partitions, self.combiner, self.n_partitions)
+        partitions = {partition: dict(pairs) for partition, pairs in self._partitions.items()}
+        return KeyValueTable(partitions, self.combiner, self.n_partitions)
 
     def empty(self) -> KeyValueTable:
         return KeyValueTable(None, self.combiner, self.n_partitions)

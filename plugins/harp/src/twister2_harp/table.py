@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import enum
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from twister2.spec.batch import is_array, is_arrow
 from twister2.spec.errors import OperatorError
 from twister2.spec.reducers import FUNCTIONS, combiner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from twister2.spec.collectives import Op
 
@@ -97,22 +99,59 @@ def merged(left: Table, right: Table) -> Table:
     return result
 
 
-def own(table: Table) -> Table:
-    """Make arrays that lie in a transport's buffer the caller's own, in place: programs change partitions."""
+_PLAIN = (int, float, complex, str, bytes, bool, type(None))
+
+
+def ids_of(*values: Any) -> set[int]:
+    """What a caller holds in tables and other values: the identities of everything in them that could be changed."""
+    found: set[int] = set()
+    todo = list(values)
+    while todo:
+        value = todo.pop()
+        if type(value) in _PLAIN or id(value) in found:
+            continue
+        found.add(id(value))
+        if isinstance(value, Mapping):
+            todo += value.values()
+        elif type(value) in (list, tuple):
+            todo += value
+    return found
+
+
+def apart(value: Any, given: Collection[int] = ()) -> Any:
+    """The value as the receiver's own, which may be changed in place.
+
+    Arrays that cannot be written to (they lie in a transport's buffer), views of others, and what the caller gave
+    itself are copied; everything else stays.
+
+    Looks into tables, dicts, lists and tuples.
+
+    :param given: :func:`ids_of` what the caller gave.
+    """
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if isinstance(value, Table):
+        return _apart_table(value, given)
+    if kind is dict:
+        mine = {key: apart(one, given) for key, one in value.items()}
+        return mine if id(value) in given or any(mine[key] is not one for key, one in value.items()) else value
+    if kind is list or kind is tuple:
+        items = [apart(one, given) for one in value]
+        same = all(one is other for one, other in zip(items, value, strict=True))
+        return value if same and (kind is tuple or id(value) not in given) else kind(items)
+    if is_array(value):
+        return value if value.flags.writeable and value.flags.owndata and id(value) not in given else value.copy()
+    return copy.deepcopy(value) if id(value) in given and not is_arrow(value) else value
+
+
+def _apart_table(table: Table, given: Collection[int]) -> Table:
+    result = table.empty() if id(table) in given else table
     for partition, value in table.items():
-        mine = _own(value)
-        if mine is not value:
-            table[partition] = mine
-    return table
-
-
-def _own(value: Any) -> Any:
-    """The value itself, or a copy when it is, or is a dict of values with, an array that cannot be written to."""
-    if type(value) is dict:
-        owned = {key: _own(one) for key, one in value.items()}
-        return owned if any(owned[key] is not one for key, one in value.items()) else value
-    flags = getattr(value, "flags", None)
-    return value.copy() if flags is not None and not flags.writeable else value
+        mine = apart(value, given)
+        if mine is not value or result is not table:
+            result[partition] = mine
+    return result
 
 
 def _function(op: Op) -> Callable[[Any, Any], Any]:

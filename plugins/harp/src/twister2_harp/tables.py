@@ -5,17 +5,18 @@ Partitions that come from other members are the caller's own: they may be change
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
+from zlib import crc32
 
 import numpy
 
 from twister2.spec import patterns
 from twister2.spec.collectives import Call
 from twister2.spec.errors import OperatorError
-from twister2_harp.rotation import Rotation
-from twister2_harp.table import Table, merged, own
+from twister2_harp.rounds import Homes, TableRequest, pull, push, rotation
+from twister2_harp.table import Table, apart, ids_of, merged
 
 if TYPE_CHECKING:
     from twister2.spec.collectives import Collectives, Op
@@ -27,9 +28,10 @@ Partitioner = Callable[[int], int]
 """From the id of a partition to a rank."""
 
 _CENSUS = Call("reduce_scatter")
+_ALLGATHER = Call("allgather")
 
 
-class Tables(ABC):
+class Tables:
     """The part of a communicator that works on tables."""
 
     network: Network
@@ -37,14 +39,6 @@ class Tables(ABC):
     collectives: Collectives
     rank: int
     size: int
-
-    @abstractmethod
-    def alltoall(self, values: Sequence[T]) -> list[T]:
-        """See :class:`~twister2_harp.communicator.Harp`."""
-
-    @abstractmethod
-    def allgather(self, value: T) -> list[T]:
-        """See :class:`~twister2_harp.communicator.Harp`."""
 
     def op_of(self, value: Any) -> Op:
         """How values are reduced when the caller does not say: tables by their combiner, all else by ``sum``."""
@@ -56,10 +50,16 @@ class Tables(ABC):
         :param partitioner: from id to rank; ``id % size`` when None. The same on all members.
         :returns: this rank's partitions. ``table`` stays as it is.
         """
+        return self.iregroup(table, partitioner).wait()
+
+    def iregroup(self, table: TableT, partitioner: Partitioner | None = None) -> TableRequest[TableT]:
+        """:meth:`regroup` without waiting."""
+        given = ids_of(table)
         shares = [table.empty() for _ in range(self.size)]
         for partition, value in table.items():
             shares[self._rank_of(partition, partitioner)][partition] = value
-        return self._received(table, self.alltoall(shares))
+        steps = patterns.alltoall(self.rank, self.size, shares)
+        return self._begin("regroup", steps, lambda came: self._whole(table, came, given))
 
     def push(self, local: Table, into: Table, partitioner: Partitioner | None = None) -> None:
         """Send local partitions to where ``into`` has their ids, and combine them with it there.
@@ -67,13 +67,26 @@ class Tables(ABC):
         :param local: what is sent; stays as it is. :param into: this rank's part of the global table; changed.
         :param partitioner: where ids go that nobody has; ``id % size`` when None.
         """
-        homes = self._homes(into)
-        shares = [local.empty() for _ in range(self.size)]
-        for partition, value in local.items():
-            home = homes.get(partition)
-            shares[self._rank_of(partition, partitioner) if home is None else home][partition] = value
-        for share in self.alltoall(shares):
-            into.merge(own(share))
+        self.ipush(local, into, partitioner).wait()
+
+    def ipush(self, local: Table, into: Table, partitioner: Partitioner | None = None) -> TableRequest[None]:
+        """:meth:`push` without waiting: ``into`` is changed when ``test()`` says True or in ``wait()``."""
+        given = ids_of(local)
+
+        def shares(homes: Homes) -> list[Table]:
+            found = [local.empty() for _ in range(self.size)]
+            for partition, value in local.items():
+                home = homes.get(partition)
+                found[self._rank_of(partition, partitioner) if home is None else home][partition] = value
+            return found
+
+        def finish(came: Sequence[Table]) -> None:
+            for share in came:
+                into.merge(share)
+            for partition in dict.fromkeys(partition for share in came for partition in share):
+                into[partition] = apart(into[partition], given)
+
+        return self._begin("push", push(self.rank, self.size, sorted(into), shares), finish)
 
     def pull(self, source: TableT, ids: Iterable[int]) -> TableT:
         """Fetch partitions of a global table.
@@ -81,29 +94,34 @@ class Tables(ABC):
         :param source: this rank's part of the global table. :param ids: what this rank wants, from anywhere.
         :raises OperatorError: no rank has one of the ids.
         """
-        homes = self._homes(source)
-        wanted: list[list[int]] = [[] for _ in range(self.size)]
-        missing = []
-        for partition in dict.fromkeys(ids):
-            home = homes.get(partition)
-            if home is None:
-                missing.append(partition)
-            else:
-                wanted[home].append(partition)
-        if missing:
-            raise OperatorError(
-                f"rank {self.rank} pulls partitions that nobody has: {missing[:8]}",
-                why=f"the global table has {len(homes)} partitions on {self.size} ranks",
-                remedy="pull ids that were pushed before, or give them a default with push",
-            )
-        asked = self.alltoall(wanted)
-        answers = []
-        for share in asked:
-            answer = source.empty()
+        return self.ipull(source, ids).wait()
+
+    def ipull(self, source: TableT, ids: Iterable[int]) -> TableRequest[TableT]:
+        """:meth:`pull` without waiting; what ``source`` has is read when another rank asks for it."""
+        given = ids_of(source)
+        asked = list(dict.fromkeys(ids))
+
+        def wanted(homes: Homes) -> list[list[int]]:
+            missing = [partition for partition in asked if partition not in homes]
+            if missing:
+                raise OperatorError(
+                    f"rank {self.rank} pulls partitions that nobody has: {missing[:8]}",
+                    why=f"the global table has {len(homes)} partitions on {self.size} ranks",
+                    remedy="pull ids that were pushed before, or give them a default with push",
+                )
+            shares: list[list[int]] = [[] for _ in range(self.size)]
+            for partition in asked:
+                shares[homes[partition]].append(partition)
+            return shares
+
+        def answer(share: list[int]) -> Table:
+            found = source.empty()
             for partition in share:
-                answer[partition] = source[partition]
-            answers.append(answer)
-        return self._received(source, self.alltoall(answers))
+                found[partition] = source[partition]
+            return found
+
+        steps = pull(self.rank, self.size, sorted(source), wanted, answer)
+        return self._begin("pull", steps, lambda came: self._whole(source, came, given))
 
     def rotate(self, table: TableT, order: Sequence[int] | None = None) -> TableT:
         """Pass the whole table on to the next rank; what came from the rank before.
@@ -114,7 +132,7 @@ class Tables(ABC):
         """
         return self.irotate(table, order).wait()
 
-    def irotate(self, table: TableT, order: Sequence[int] | None = None) -> Rotation[TableT]:
+    def irotate(self, table: TableT, order: Sequence[int] | None = None) -> TableRequest[TableT]:
         """:meth:`rotate` without waiting, so that one part of a model moves while another is computed on."""
         to = list(order) if order is not None else [(rank + 1) % self.size for rank in range(self.size)]
         if sorted(to) != list(range(self.size)):
@@ -123,17 +141,20 @@ class Tables(ABC):
                 why="every rank sends to one rank and receives from one",
                 remedy="give each rank once",
             )
-        return Rotation(self.collectives, table, to)
+        steps = rotation(self.rank, table, to[self.rank], to.index(self.rank))
+        return self._begin("rotate", steps, apart, f"order {crc32(repr(to).encode()):08x}")
 
     def aggregate(
         self, table: TableT, function: Callable[[int, Any], Any] | None = None, partitioner: Partitioner | None = None
     ) -> TableT:
         """Regroup, apply ``function(id, value)`` once to every combined partition, and give everybody the result."""
         mine = self.regroup(table, partitioner)
+        given = ids_of(table)
         if function is not None:
             for partition in list(mine):
                 mine[partition] = function(partition, mine[partition])
-        return self._received(table, self.allgather(mine))
+            given = ids_of(table, mine)  # the function may have given what somebody keeps
+        return self._whole(table, self.collectives.run_objects(_ALLGATHER, mine), given)
 
     def exchange(self, values: Mapping[int, T]) -> dict[int, T]:
         """Neighbour exchange: a value to each of some ranks, whoever they are; what came, by rank.
@@ -156,7 +177,7 @@ class Tables(ABC):
             "harp.exchange", "", patterns.sparse(self.rank, values, int(incoming[0]))
         )
         request.wait()
-        came: dict[int, T] = request.result
+        came: dict[int, T] = self._own(request.result, values)
         return came
 
     # -- how -------------------------------------------------------------------------------------------------------
@@ -171,25 +192,25 @@ class Tables(ABC):
             )
         return rank
 
-    def _homes(self, table: Table) -> dict[int, int]:
-        """Rank of every partition of a global table."""
-        homes: dict[int, int] = {}
-        for rank, ids in enumerate(self.allgather(sorted(table))):
-            for partition in ids:
-                if homes.setdefault(partition, rank) != rank:
-                    raise OperatorError(
-                        f"partition {partition} is on ranks {homes[partition]} and {rank}",
-                        why="a partition of a global table has one home",
-                        remedy="regroup the table first",
-                    )
-        return homes
+    def _own(self, result: Any, given: Any) -> Any:
+        """The tables of a result, or in its list or dict, apart from what was given."""
+        if isinstance(result, Table):
+            return apart(result, ids_of(given))
+        parts = result if type(result) is list else result.values() if type(result) is dict else ()
+        if not any(isinstance(part, Table) for part in parts):
+            return result
+        ids = ids_of(given)
+        if type(result) is list:
+            return [apart(part, ids) if isinstance(part, Table) else part for part in result]
+        return {key: apart(part, ids) if isinstance(part, Table) else part for key, part in result.items()}
 
-    def _received(self, like: TableT, shares: Iterable[Table]) -> TableT:
+    def _begin(self, name: str, steps: patterns.Steps, finish: Callable[[Any], T], shape: str = "") -> TableRequest[T]:
+        shape = f"{self.size} ranks{', ' if shape else ''}{shape}"
+        return TableRequest(partial(self.collectives.start_pattern, f"harp.{name}", shape), steps, finish)
+
+    def _whole(self, like: TableT, shares: Iterable[Table], given: set[int]) -> TableT:
+        """What came in shares, as one table of the caller's own."""
         result = like.empty()
         for share in shares:
             result.merge(share)
-        value: Any
-        for partition, value in result.items():
-            if like.get(partition) is value and isinstance(value, numpy.ndarray):
-                result[partition] = value.copy()  # a part that stayed here: what was given may be changed
-        return own(result)  # type: ignore[return-value]
+        return apart(result, given)  # type: ignore[no-any-return]

@@ -13,13 +13,22 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, NoReturn
+
+from twister2.spec.errors import DeadlineError, ResourceError
+from twister2.worker.processes import UNSEEN, start_ticks
 
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Sequence
 
-COMMAND = "import sys; from twister2.master.process import main; sys.exit(main())"
+COMMAND = "import sys; from twister2.master.process import main; sys.exit(main(sys.argv[1]))"
+
+
+POLL_S = 0.05
+TAKES_S = 30.0
+"""How long the master may take nothing of what it is sent."""
 
 
 class MasterChild:
@@ -27,17 +36,30 @@ class MasterChild:
 
     def __init__(self, pid: int, pipe: int) -> None:
         self.pid, self._pipe = pid, pipe
+        self._start = start_ticks(pid)
         self._code: int | None = None
+        os.set_blocking(pipe, False)
 
-    def send(self, blocks: Sequence[bytes]) -> None:
+    def send(self, blocks: Sequence[bytes], deadline_s: float = TAKES_S) -> None:
         """Send blocks, each behind its length (8 bytes, big endian).
 
-        :raises BrokenPipeError: the master has ended.
+        :raises BrokenPipeError: the master has ended. :raises DeadlineError: it has taken nothing for ``deadline_s``.
         """
         for block in blocks:
-            data = memoryview(len(block).to_bytes(8, "big") + block)
-            while data:
-                data = data[os.write(self._pipe, data) :]
+            for part in (len(block).to_bytes(8, "big"), block):
+                data = memoryview(part)
+                while data:
+                    self._until_it_takes_more(deadline_s)
+                    with contextlib.suppress(BlockingIOError):
+                        data = data[os.write(self._pipe, data) :]
+
+    def _until_it_takes_more(self, deadline_s: float) -> None:
+        if not _ready(self._pipe, select.POLLOUT, deadline_s):
+            raise DeadlineError(
+                f"the job master took nothing in for {deadline_s:g} s",
+                why=f"process {self.pid} is stopped, or this host is overloaded",
+                remedy="submit the job again",
+            )
 
     def hang_up(self) -> None:
         """Close the pipe. Idempotent."""
@@ -46,22 +68,34 @@ class MasterChild:
             self._pipe = -1
 
     def poll(self) -> int | None:
-        """Its exit code (negative: signal) once it has ended, else None."""
+        """Its exit code (negative: signal; :data:`UNSEEN` when somebody else took it) once it has ended, else None."""
         if self._code is None:
-            with contextlib.suppress(ChildProcessError):
+            try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
                 if pid:
                     self._code = os.waitstatus_to_exitcode(status)
+            except ChildProcessError:  # SIGCHLD is ignored here (inherited, perhaps): the kernel keeps no exit codes
+                if not self._start or start_ticks(self.pid) != self._start:
+                    self._code = UNSEEN
         return self._code
 
     def wait(self, timeout_s: float) -> int | None:
         """Wait for its end; None when it has not ended in time."""
         if self.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(OSError):  # it has just gone
                 handle = os.pidfd_open(self.pid)
-                select.select([handle], [], [], timeout_s)
-                os.close(handle)
+                try:
+                    _ready(handle, select.POLLIN, timeout_s)
+                finally:
+                    os.close(handle)
+                return self._poll_until(time.monotonic() + POLL_S)
         return self.poll()
+
+    def _poll_until(self, deadline: float) -> int | None:
+        """Who does not reap it may see it a moment longer."""
+        while self.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return self._code
 
     def kill(self) -> None:
         if self.poll() is None:
@@ -69,35 +103,63 @@ class MasterChild:
                 os.kill(self.pid, signal.SIGKILL)
 
 
+def _ready(descriptor: int, event: int, timeout_s: float) -> bool:
+    """Wait for an event on any descriptor, however high its number (``select`` ends at 1023)."""
+    poller = select.poll()
+    poller.register(descriptor, event)
+    return bool(poller.poll(max(0, int(timeout_s * 1000))))
+
+
 def start_child(job_id: str, log: pathlib.Path) -> MasterChild:
-    """Start a master that waits for its ticket on its standard input; what it writes goes to ``log``."""
-    read, write = os.pipe2(os.O_CLOEXEC)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    """Start a master that waits for its ticket on its standard input; what it writes goes to ``log``, in the job's
+    folder.
+
+    :raises ResourceError: it cannot be started; nothing is left of it.
+    """
     try:
-        if len(os.listdir("/proc/self/task")) == 1:
-            for stream in (sys.stdout, sys.stderr):
-                if stream is not None:
-                    stream.flush()
-            pid = os.fork()
-            if pid == 0:
-                _become_master(read, output)
-        else:
-            process = subprocess.Popen(
-                [sys.executable, "-c", COMMAND],
-                stdin=read,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                env={**os.environ, "TWISTER2_MASTER_OF": job_id},
-            )
-            pid, process.returncode = process.pid, 0  # reaped by MasterChild
-    finally:
-        os.close(read)
-        os.close(output)
-    return MasterChild(pid, write)
+        with contextlib.ExitStack() as undo:
+            read, write = os.pipe2(os.O_CLOEXEC)
+            undo.callback(os.close, write)
+            with contextlib.ExitStack() as given:
+                given.callback(os.close, read)
+                output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+                given.callback(os.close, output)
+                pid = _start(job_id, log.parent, read, output)
+            child = MasterChild(pid, write)
+            undo.pop_all()
+            return child
+    except OSError as error:
+        raise ResourceError(
+            "the job master cannot be started",
+            why=f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}",
+            remedy="see the limits on processes and open files (ulimit -u, ulimit -n), and that the state folder "
+            "(job.state_dir) can be written",
+        ) from error
 
 
-def _become_master(read: int, output: int) -> NoReturn:
+def _start(job_id: str, folder: pathlib.Path, read: int, output: int) -> int:
+    """Fork or start it; returns its process id."""
+    if len(os.listdir("/proc/self/task")) == 1:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        pid = os.fork()
+        if pid == 0:
+            _become_master(folder, read, output)
+        return pid
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, str(folder)],
+        stdin=read,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+        env={**os.environ, "TWISTER2_MASTER_OF": job_id},
+    )
+    process.returncode = 0  # reaped by MasterChild
+    return process.pid
+
+
+def _become_master(folder: pathlib.Path, read: int, output: int) -> NoReturn:
     """What a forked child does: own session, own standard streams, nothing else of the client's."""
     code = 1
     try:
@@ -114,7 +176,7 @@ def _become_master(read: int, output: int) -> NoReturn:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         gc.freeze()
-        code = main()
+        code = main(str(folder))
     except BaseException:
         import traceback
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import shutil
@@ -91,18 +92,21 @@ class ChildMaster(Master):
     def start(self) -> Allocation:
         prepared = self._prepared
         self._process = start_child(prepared.allocation.job_id, prepared.folder / "master.log")
+        self._send(prepared.master_ticket.encode())  # before there is anything else to be ended, should we go now
         return prepared.allocation
 
     def tell(self, handle: JobHandle) -> None:
-        """Ticket, package and handle; the open pipe is the lifeline of a master that is not detached."""
+        """Package and handle; the open pipe is the lifeline of a master that is not detached."""
+        self._send(self._prepared.package, json.dumps(attrs.asdict(handle)).encode())
+        if self._prepared.detached and self._process is not None:
+            self._process.hang_up()
+
+    def _send(self, *blocks: bytes) -> None:
         assert self._process is not None
-        ticket = attrs.evolve(self._prepared.master_ticket, handle=attrs.asdict(handle)).encode()
         try:
-            self._process.send([ticket, self._prepared.package])
+            self._process.send(blocks)
         except BrokenPipeError:
             raise self._error() from None
-        if self._prepared.detached:
-            self._process.hang_up()
 
     @property
     def process(self) -> tuple[str, int, int] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import select
@@ -20,6 +21,7 @@ from twister2.control.echo import Echo
 from twister2.control.folders import job_folder, runtime_folder
 from twister2.control.master_ticket import MasterTicket
 from twister2.host import Pins, PluginHost
+from twister2.master.abandoned import end_begun, remove_begun
 from twister2.master.calls import CallThread
 from twister2.master.facts import JobFacts
 from twister2.master.job import Job
@@ -252,30 +254,49 @@ class MasterProcess:
             self._journal.event("rm_error", what=what, error=error.to_dict())
 
 
-def main() -> int:
-    """Run the master of the ticket: on standard input (a child of the client) or at ``TWISTER2_MASTER_TICKET``."""
+def main(folder: str = "") -> int:
+    """Run the master of the ticket: on standard input (a child of the client) or at ``TWISTER2_MASTER_TICKET``.
+
+    :param folder: for a child of the client: the job's folder, to be removed should the client go before it has sent
+        the ticket.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a client may ignore it; tools that are called have exit codes
     path = os.environ.get("TWISTER2_MASTER_TICKET")
     try:
         if path:
             ticket = MasterTicket.decode(pathlib.Path(path).read_bytes())
             package = (pathlib.Path(ticket.folder) / "package").read_bytes() if ticket.has_package else b""
             return MasterProcess(ticket, package, None).run()
-        ticket = MasterTicket.decode(_read_exactly(0))
-        return MasterProcess(ticket, _read_exactly(0), None if ticket.detached else 0).run()
+        return _run_child(pathlib.Path(folder))
     except Twister2Error as error:
         print(str(error), file=sys.stderr, flush=True)
         return 1
 
 
-def _read_exactly(descriptor: int) -> bytes:
-    """One block from the client: 8 bytes of length, then the bytes."""
+def _run_child(folder: pathlib.Path) -> int:
+    """Three blocks come from the client: the ticket before it asks for the allocation, package and handle after."""
+    data = _read_block(0)
+    if data is None:
+        remove_begun(folder)
+        return 1
+    ticket = MasterTicket.decode(data)
+    package, handle = _read_block(0), _read_block(0)
+    if package is None or handle is None:
+        end_begun(ticket)
+        return 1
+    ticket = attrs.evolve(ticket, handle=json.loads(handle))
+    return MasterProcess(ticket, package, None if ticket.detached else 0).run()
+
+
+def _read_block(descriptor: int) -> bytes | None:
+    """One block from the client: 8 bytes of length, then the bytes; None when it has gone before the end of it."""
     data = bytearray()
     size = -1
     while size < 0 or len(data) < size + 8:
         wanted = 8 - len(data) if size < 0 else size + 8 - len(data)
         chunk = os.read(descriptor, min(wanted, 1 << 20))
         if not chunk:
-            raise SystemExit(1)
+            return None
         data += chunk
         if size < 0 and len(data) == 8:
             size = int.from_bytes(data, "big")

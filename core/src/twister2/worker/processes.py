@@ -8,6 +8,9 @@ import os
 import signal
 import time
 
+UNSEEN = 1 << 16
+"""In place of the exit code of a process whose end nobody saw."""
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -142,6 +145,8 @@ def start_ticks(pid: int) -> int:
 
 def describe_exit(code: int) -> str:
     """An exit code as Python's ``Popen.returncode`` has it (negative: signal) in words."""
+    if code == UNSEEN:
+        return "an exit code that the system did not keep (SIGCHLD is ignored)"
     if code >= 0:
         also = f" (the shell's code for signal {code - 128})" if 128 < code < 160 else ""
         return f"exit code {code}{also}"

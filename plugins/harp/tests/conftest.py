@@ -13,11 +13,11 @@ from twister2_testkit.fakes import LocalCluster
 Run = Callable[..., list[Any]]
 
 
-@pytest.fixture
-def run() -> Run:
-    """``run(function, n)``: results of ``function(harp)`` on n ranks."""
+@pytest.fixture(params=["inproc", "tcp"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """``run(function, n)``: results of ``function(harp)`` on n ranks, over each transport that threads can use."""
 
     def on(function: Callable[[Harp], Any], n: int = 3) -> list[Any]:
-        return LocalCluster(n).run(lambda env: function(Harp(env)))  # type: ignore[arg-type]
+        return LocalCluster(n, request.param).run(lambda env: function(Harp(env)))  # type: ignore[arg-type]
 
     return on

@@ -152,6 +152,62 @@ def test_requests_overlap_and_complete_in_any_order(run: Run) -> None:
     run(program, 3)
 
 
+@pytest.mark.parametrize("n", [0, 3, 5000])
+def test_every_call_without_waiting_equals_the_one_that_waits(run: Run, n: int) -> None:
+    def program(harp: Harp) -> None:
+        ranks, root = range(harp.size), harp.size - 1
+        mine, everybody = data(harp.rank, n), np.concatenate([data(rank, n) for rank in ranks])
+        total = sum(data(rank, n) for rank in ranks)
+        at_root = harp.rank == root
+
+        def out(times: int = 1) -> np.ndarray:
+            return np.full(n * times, -1, "int64")
+
+        sent, got = (mine.copy() if at_root else out()), [out() for _ in range(6)]
+        wide = [out(harp.size) for _ in range(3)]
+        requests = [
+            harp.Ibroadcast(sent, root),
+            harp.Ireduce(mine, got[0] if at_root else None, "sum", root),
+            harp.Iallreduce(mine, got[1]),
+            harp.Iscan(mine, got[2]),
+            harp.Iexscan(mine, got[3]),
+            harp.Ireduce_scatter(everybody, got[4]),
+            harp.Igather(mine, wide[0] if at_root else None, root),
+            harp.Iallgather(mine, wide[1]),
+            harp.Iscatter(everybody if at_root else None, got[5], root),
+            harp.Ialltoall(everybody + harp.rank * 1000, wide[2]),
+            harp.Ibarrier(),
+        ]
+        for request in reversed(requests):
+            request.wait(20.0)
+            assert request.test()
+        assert np.array_equal(sent, data(root, n))
+        assert np.array_equal(got[0], total if at_root else out())
+        assert np.array_equal(got[1], total)
+        assert np.array_equal(got[2], sum(data(rank, n) for rank in range(harp.rank + 1)))
+        assert np.array_equal(got[3], sum(data(rank, n) for rank in range(harp.rank)) if harp.rank else out())
+        assert np.array_equal(got[4], mine * harp.size)
+        assert np.array_equal(wide[0], everybody if at_root else out(harp.size))
+        assert np.array_equal(wide[1], everybody)
+        assert np.array_equal(got[5], mine)
+        assert np.array_equal(wide[2], np.concatenate([mine + rank * 1000 for rank in ranks]))
+
+    for size in (1, 2, 3):
+        run(program, size)
+
+
+def test_scatterv_without_waiting(run: Run) -> None:
+    counts = [2, 0, 3]
+
+    def program(harp: Harp) -> None:
+        mine = np.empty(counts[harp.rank], "int64")
+        whole = np.repeat(np.arange(3), counts)
+        harp.Iscatterv([whole, counts] if harp.rank == 1 else None, mine, 1).wait(20.0)
+        assert mine.tolist() == [harp.rank] * counts[harp.rank]
+
+    run(program, 3)
+
+
 def test_function_as_op_sees_the_order_of_ranks(run: Run) -> None:
     def keep_left(left: Any, right: Any) -> Any:
         return left

@@ -65,3 +65,25 @@ def test_a_wait_for_those_who_have_returned_ends(run: Run) -> None:
 def test_no_such_rank(run: Run) -> None:
     with pytest.raises(OperatorError, match="no rank 5"):
         run(lambda harp: harp.events.send(5, 1), 2)
+
+
+def test_a_peer_that_is_gone_silences_no_goodbye_to_others(run: Run) -> None:
+    def program(harp: Harp) -> int:
+        events = harp.events
+        if harp.rank == 0:
+            events.send(2, "last words")
+            send = events._port.send
+
+            def broken(source: int, target: int, *more: Any) -> bool:
+                if target == 1:
+                    raise NetworkError("rank 1 is gone", why="its process ended", remedy="none")
+                return send(source, target, *more)
+
+            events._port.send = broken  # type: ignore[method-assign]
+        if harp.rank == 2:
+            assert events.wait(10).value == "last words"
+            with pytest.raises(NetworkError, match="returned"):
+                events.wait(10)
+        return harp.rank
+
+    assert run(program, 3) == [0, 1, 2]

@@ -113,10 +113,11 @@ class Events:
         return self._closing
 
     def _close(self) -> None:
-        # an attempt that was aborted has nobody to say goodbye to
-        with contextlib.suppress(Twister2Error):
-            for rank in range(self._size):
-                if rank != self._rank:
+        # an attempt that was aborted has nobody to say goodbye to; one peer that is gone does not keep it from others
+        for rank in range(self._size):
+            if rank != self._rank:
+                with contextlib.suppress(Twister2Error):
                     self._port.send(self._rank, rank, _END)
-            self._closing = True
+        self._closing = True
+        with contextlib.suppress(Twister2Error):
             self._request.wait(CLOSING_S)

@@ -16,6 +16,7 @@ from twister2.spec.errors import (
     UserCodeError,
 )
 from twister2.worker.callers import caller_line
+from twister2.worker.network import grouping
 from twister2.worker.network.steps import fingerprint_of
 from twister2_testkit.board import Board
 from twister2_testkit.fakes import LocalCluster
@@ -361,3 +362,21 @@ def test_what_comes_for_later_steps_counts():
     cluster().run(program)
     assert held[0] >= 3 << 23
     assert held[1] < 1 << 21
+
+
+def test_two_groups_of_one_number_are_told_apart(monkeypatch):
+    """Numbers are hashes: a worker that is in both would mix up their steps."""
+    monkeypatch.setattr(grouping, "crc32", lambda data: 77)
+
+    def main(env):
+        network = env.network
+        first = network.group([0, 1])
+        assert network.exchange_objects(env.worker_id, group=first) == [0, 1]
+        with pytest.raises(NetworkError, match=r"the group \[1, 0\] has the number of the group \[0, 1\]"):
+            network.group([1, 0])
+        with pytest.raises(NetworkError, match="number"):
+            network.group([0, 1])  # the second of these members
+        with pytest.raises(NetworkError, match="number"):
+            network.split(0, group=first)
+
+    cluster(2).run(main)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from twister2.spec.errors import StepMismatchError
-from twister2.worker.groups import of_group
+from twister2.spec.errors import NetworkError, StepMismatchError
+from twister2.worker.groups import named, of_group
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,8 +32,18 @@ class Groups:
         self._same: dict[tuple[int, ...], tuple[tuple[int, ...], frozenset[int]]] = {}
 
     def add(self, number: int, members: Sequence[int], slots: Sequence[Slot]) -> None:
-        """A member says who is in a group, in the group's order."""
+        """A member says who is in a group, in the group's order.
+
+        :raises NetworkError: other workers have a group of that number, too.
+        """
         order = tuple(members)
+        if self.order(number) not in (order, ()):
+            raise NetworkError(
+                f"the groups of {named(self.order(number))} and of {named(order)} have the same number",
+                why=f"groups made without communication are numbered by a hash of their members: {number} for both",
+                remedy="make one of them by split(), on all workers",
+                details={"number": number},
+            )
         self._members[number] = self._same.setdefault(order, (order, frozenset(order)))
         if len(self._members) > GROUPS:
             used = {group for slot in slots for group in slot.notes}

@@ -39,6 +39,8 @@ class Grouping(Network):
         self.hosts = dict(hosts or {})
         self._next_group = 1
         self._groups_made: dict[tuple[int, ...], int] = {}
+        self._own_numbers: dict[int, tuple[tuple[int, ...], object]] = {}
+        """By number of a group made without communication: its members, and what the number is made of."""
         self._collectives: dict[Group, GroupCollectives] = {}
         self._unused: deque[int] = deque()
         """Numbers of groups that the program has dropped."""
@@ -78,7 +80,7 @@ class Grouping(Network):
         members = (worker for worker, (one, _) in zip(parent.members, colors, strict=True) if one == color)
         number = first + order.index(color)
         if parent.number:  # another part of the world may be at the same number
-            number = _own_number(("split", parent.number, parent.members, number))
+            return self._own(tuple(sorted(members)), ("split", parent.number, parent.members, number))
         return self._told(Group(number, tuple(sorted(members))))
 
     def group(self, members: Sequence[int]) -> Group:
@@ -100,7 +102,24 @@ class Grouping(Network):
                 remedy="call it on the members only, or use split()",
             )
         made = self._groups_made[ids] = self._groups_made.get(ids, 0) + 1
-        return self._told(Group(_own_number((ids, made)), ids))
+        return self._own(ids, (ids, made))
+
+    def _own(self, members: tuple[int, ...], what: object) -> Group:
+        """A group whose number its members find without asking others.
+
+        :raises NetworkError: this worker was in another group of the same number: their steps would be mixed up.
+        """
+        number = _own_number(what)
+        before, known = self._own_numbers.setdefault(number, (members, what))
+        if known != what:
+            raise NetworkError(
+                f"the group {list(members)} has the number of the group {list(before)}",
+                why=f"groups made without communication are numbered by a hash of their members, and two of worker "
+                f"{self.worker_id} have the same one ({number})",
+                remedy="make one of them by split(), on all workers",
+                details={"number": number, "members": list(members), "other": list(before)},
+            )
+        return self._told(Group(number, members))
 
     def split_by_host(self, *, group: Group | None = None) -> Group:
         here = self.split(self.hosts.get(self.worker_id, ""), group=group)

@@ -174,11 +174,13 @@ class WorkerNetwork(Grouping):
         step.sends = [send for send in step.sends if not send.done]
         return not step.sends
 
-    def keep_open(self, step: Step, advance: Callable[[], bool], what: str) -> Request:
+    def keep_open(
+        self, step: Step, advance: Callable[[], bool], what: str, *, polled: bool = False, lasting: bool = True
+    ) -> Request:
         from twister2.worker.network.collectives.requests import OpenCall
 
         assert isinstance(step, NumberedStep)
-        return OpenCall(self, step, advance, lambda: what, None, polled=False, lasting=True)
+        return OpenCall(self, step, advance, lambda: what, None, polled=polled, lasting=lasting)
 
     def open_port(self, step: Step, edge: int, sources: Sequence[int], targets: Sequence[int]) -> Port:
         if not isinstance(step, NumberedStep) or (step.group.number, step.number) not in self._open:

@@ -303,10 +303,11 @@ class ChannelPort(Port):
         """Whether this worker has done what others wait for: nothing waits here, every channel that was used has
         ended, and some were used if any begin or end here.
         """
-        if self._arrived or not all(end.ended for end in (*self._outs.values(), *self._ins.values())):
+        outs, ins = self._outs.values(), self._ins.values()
+        if self._arrived or not (all(out.ended for out in outs) and all(end.ended for end in ins)):
             return False
         me = self._network.worker_id
-        return bool(self._outs or self._ins) or not (me in self.sources or me in self.targets)
+        return bool(outs or ins) or not (me in self.sources or me in self.targets)
 
     def receive(self, target: int | None = None, skip: Container[int] = ()) -> Delivery | None:
         if not self._arrived:

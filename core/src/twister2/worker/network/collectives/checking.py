@@ -77,6 +77,11 @@ class Plan:
         self.native = None
         self._lines: dict[str, tuple[Fingerprint, int, bytes]] = {}
 
+    @property
+    def polled(self) -> bool:
+        """Whether nothing wakes a worker that waits for such a call."""
+        return self.road == HOSTS or (self.native is not None and not self.native.wakes)
+
     def fits(self, send: Any, receive: Any) -> bool:
         """Whether these buffers have the form that was checked. A wrong answer can only be False."""
         try:

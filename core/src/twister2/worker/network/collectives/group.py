@@ -63,7 +63,7 @@ class GroupCollectives(Collectives):
             return
         with network.numbered(self.group, plan.known_at(caller_line())) as step:
             running = self._begin(plan, send, receive, step)
-            polls = plan.road == HOSTS
+            polls = plan.polled
             network.polled += polls
             try:
                 network.wait_until(running.advance, running.what)
@@ -88,7 +88,7 @@ class GroupCollectives(Collectives):
         except BaseException as error:
             network.fail_step(step, as_failure(error, step))
             raise
-        return OpenCall(network, step, advance, what, (self, send, receive), polled=plan.road != MESSAGES)
+        return OpenCall(network, step, advance, what, (self, send, receive), polled=plan.polled)
 
     def run_objects(self, call: Call, value: Any = None) -> Any:
         steps, shape = self._object_steps(call, value)
@@ -212,7 +212,7 @@ class GroupCollectives(Collectives):
         except NetworkError:
             self._network.check()  # the abort is the cause
             raise
-        return None if native is None else NativeRoad(self._network, self.group, native)
+        return None if native is None else NativeRoad(self._network, self.group, native, transport)
 
     def closer(self) -> Callable[[], None]:
         """Does what :meth:`close` does, without keeping this object alive."""

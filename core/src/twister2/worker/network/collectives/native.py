@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from twister2.spec.errors import StepMismatchError
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 POLL_S_PER_BYTE: Final = 2e-9
 """A call on large arrays is polled for two nanoseconds more for each byte of each member (500 MB/s)."""
 
+DOZE_S: Final = 0.005
+"""How long a call that wakes this worker is waited for before everything else of the network goes on as well."""
+
 
 def common_transport(network: WorkerNetwork, members: Sequence[int]) -> Transport | None:
     """The one transport that joins all members pairwise and has collectives of its own, or None; the same answer on
@@ -35,8 +40,12 @@ def common_transport(network: WorkerNetwork, members: Sequence[int]) -> Transpor
 class NativeRoad:
     """The native collectives of a group, or of its members on one host."""
 
-    def __init__(self, network: WorkerNetwork, group: Group, native: NativeCollectives) -> None:
+    def __init__(self, network: WorkerNetwork, group: Group, native: NativeCollectives, transport: Transport) -> None:
         self._network, self._group, self._native = network, group, native
+        self.wakes = native.wakes
+        """Whether the transport's descriptor tells of its calls, so that nothing needs polling."""
+        self._wait_fd = transport.wait_fd
+        self._poller: select.poll | None = None
         self._start = native.start
         self.operations = native.operations
         self._yields = network.crowded
@@ -57,7 +66,7 @@ class NativeRoad:
         link = network.link
         try:
             test = self._start(plan.call, send, receive, number, known[1]).test
-            if test() or self._spin(test, max(plan.nbytes, 0)):
+            if test() or (self._doze(test) if self.wakes else self._spin(test, max(plan.nbytes, 0))):
                 link.leave_step(group, number)
                 return
         except BaseException as error:
@@ -66,11 +75,12 @@ class NativeRoad:
                     raise network.explained(error, step) from error
                 raise
         with network.opened(group, number, known) as step:
-            network.polled += 1
+            polls = not self.wakes
+            network.polled += polls
             try:
                 network.wait_until(self.checked(test, step), waits_natively(step))
             finally:
-                network.polled -= 1
+                network.polled -= polls
 
     def _spin(self, test: Callable[[], bool], nbytes: int) -> bool:
         """Poll for as long as waiting workers may, and longer where much data is under way: it moves by polling."""
@@ -85,6 +95,34 @@ class NativeRoad:
                 network.check()
             if yields:
                 os.sched_yield()
+        return False
+
+    def _doze(self, test: Callable[[], bool]) -> bool:
+        """Sleep until the transport or the supervisor has something: who polls instead takes the processor from the
+        threads that move the data.
+        """
+        network = self._network
+        link = network.link
+        poller, supervisor = self._poller, link.fileno()
+        if poller is None:
+            poller = self._poller = select.poll()
+            for descriptor in (supervisor, self._wait_fd()):
+                if descriptor is not None and descriptor >= 0:
+                    poller.register(descriptor, select.POLLIN)
+        until = 0.0
+        while not network.open_calls:
+            told = poller.poll(1 + DOZE_S * 1000)
+            if test():
+                return True
+            for descriptor, _ in told:
+                if descriptor == supervisor:
+                    link.poll()
+            if link.aborted:
+                network.check()
+            now = time.perf_counter()
+            until = until or now + DOZE_S
+            if now > until or not told:
+                break
         return False
 
     def start(self, plan: Plan, send: Any, receive: Any, step: NumberedStep) -> Callable[[], bool]:

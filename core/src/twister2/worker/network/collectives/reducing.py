@@ -15,7 +15,7 @@ from twister2.worker.network.collectives.moving import blocks, pieces, tree_of
 from twister2.worker.network.wire import INLINE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from twister2.worker.network.collectives.ops import Combine
 
@@ -28,25 +28,39 @@ def even(n: int, size: int) -> list[int]:
 # -- allreduce: ``send`` holds this member's elements, the result goes to ``data``; both may be the same array --------
 
 
+def _paired(x: Any, send: Any, data: Any, combine: Combine) -> Generator[None, None, tuple[Any, int, int] | None]:
+    """Members beyond a power of two lend their data to the neighbour before them, who has 2i as rank.
+
+    :returns: what this member goes on with, its place among the others, and how many were lent to; None for who has
+        lent, and has the result.
+    """
+    extra = x.size - (1 << (x.size.bit_length() - 1))
+    rank = x.rank
+    if rank >= 2 * extra:
+        return send, rank - extra, extra
+    if rank % 2:
+        x.send(rank - 1, send)
+        yield from x.into(rank - 1, data)
+        return None
+    yield from x.receive(rank + 1, data.nbytes)
+    combine(send, x.take(rank + 1, data.dtype), data)
+    return data, rank // 2, extra
+
+
+def _rank_at(place: int, extra: int) -> int:
+    return 2 * place if place < extra else place + extra
+
+
 def allreduce_doubling(x: Any, send: Any, data: Any, combine: Combine) -> Iterator[None]:
     """Recursive doubling; members beyond a power of two lend their data to a neighbour first."""
-    size, rank = x.size, x.rank
-    power = 1 << (size.bit_length() - 1)
-    extra = size - power
-    if rank < 2 * extra:
-        if rank % 2:
-            x.send(rank - 1, send)
-            yield from x.into(rank - 1, data)
-            return
-        yield from x.receive(rank + 1, data.nbytes)
-        combine(send, x.take(rank + 1, data.dtype), data)
-        send, me = data, rank // 2
-    else:
-        me = rank - extra
+    begun = yield from _paired(x, send, data, combine)
+    if begun is None:
+        return
+    send, me, extra = begun
     bit = 1
-    while bit < power:
+    while bit < x.size - extra:
         other = me ^ bit
-        peer = 2 * other if other < extra else other + extra
+        peer = _rank_at(other, extra)
         # what is combined in place is still on its way; short messages are copied by sending them
         x.send(peer, send if send is not data or data.nbytes <= INLINE else data.copy())
         yield from x.receive(peer, data.nbytes)
@@ -57,8 +71,8 @@ def allreduce_doubling(x: Any, send: Any, data: Any, combine: Combine) -> Iterat
             combine(send, came, data)
         send = data
         bit *= 2
-    if rank < 2 * extra:
-        x.send(rank + 1, data)
+    if x.rank < 2 * extra:
+        x.send(x.rank + 1, data)
 
 
 def allreduce_ring(x: Any, send: Any, data: Any, combine: Combine) -> Iterator[None]:
@@ -86,25 +100,16 @@ def allreduce_ring(x: Any, send: Any, data: Any, combine: Combine) -> Iterator[N
 
 def allreduce_halving(x: Any, send: Any, data: Any, combine: Combine) -> Iterator[None]:
     """Recursive halving and doubling (Rabenseifner): little data in few rounds."""
-    size, rank = x.size, x.rank
-    power = 1 << (size.bit_length() - 1)
-    extra = size - power
-    if rank < 2 * extra:
-        if rank % 2:
-            x.send(rank - 1, send)
-            yield from x.into(rank - 1, data)
-            return
-        yield from x.receive(rank + 1, data.nbytes)
-        combine(send, x.take(rank + 1, data.dtype), data)
-        send, me = data, rank // 2
-    else:
-        me = rank - extra
+    begun = yield from _paired(x, send, data, combine)
+    if begun is None:
+        return
+    send, me, extra = begun
     low, high = 0, data.size
     path = []
     bit = 1
-    while bit < power:
+    while bit < x.size - extra:
         other = me ^ bit
-        peer = 2 * other if other < extra else other + extra
+        peer = _rank_at(other, extra)
         middle = (low + high) // 2
         keep, give = ((low, middle), (middle, high)) if me < other else ((middle, high), (low, middle))
         path.append((peer, give))
@@ -126,8 +131,8 @@ def allreduce_halving(x: Any, send: Any, data: Any, combine: Combine) -> Iterato
         for piece in pieces(data[slice(*lost)]):
             yield from x.into(peer, piece)
         low, high = min(low, lost[0]), max(high, lost[1])
-    if rank < 2 * extra:
-        x.send(rank + 1, data)
+    if x.rank < 2 * extra:
+        x.send(x.rank + 1, data)
 
 
 def allreduce_tree(x: Any, send: Any, data: Any, combine: Combine) -> Iterator[None]:

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from twister2.config import JobConfig
-from twister2.control.messages import Message
+from twister2.control.messages import Message, weight_of
 from twister2.control.ticket import Ticket
 from twister2.master.calls import CallThread
+from twister2.master.clients import Clients
 from twister2.master.facts import JobFacts
 from twister2.master.job import Job
 from twister2.master.journal import Journal
@@ -29,7 +30,7 @@ NODE = {"host": "h", "addresses": ["10.0.0.1"], "boot_id": "b", "node": "", "rac
 class World:
     """A job, the messages it posted, and a manager that notes what it is asked for."""
 
-    def __init__(self, folder: Path, n: int = 2, **config: Any) -> None:
+    def __init__(self, folder: Path, n: int = 2, *, expects_client: bool = True, **config: Any) -> None:
         self.posted: list[tuple[bytes, str, dict[str, Any]]] = []
         self.published: list[Ticket] = []
         self.started: list[tuple[int, list[int]]] = []
@@ -42,6 +43,7 @@ class World:
             groups=(ResourceGroup("worker", n),),
             master_public="p",
             client_key="client",
+            expects_client=expects_client,
         )
         self.calls = CallThread("the test's store")
         self.job = Job(facts, "key 1", self.post, self, self.journal, self.store, self.calls)
@@ -494,10 +496,62 @@ def test_a_stopped_client_holds_up_no_worker(world: World, monkeypatch: pytest.M
     assert "about 5,002,560 bytes of output are left out" in world.posted[-1][2]["text"]
 
 
-def test_who_only_asks_gets_no_output_and_holds_up_nobody(world: World) -> None:
+def test_output_waits_for_the_client_that_is_on_its_way(world: World) -> None:
+    """Workers that are there first do not write into the void."""
+    world.join_all()
+    assert write(world, 12) == 9
+    world.say("c", "attach", client_key="client", follow=True)
+    assert len(world.heard("output")) == 12
+    assert write(world, 3) == 0
+    world.say("c", "took", size=15 * 10**6)
+    assert (len(world.heard("taken")), len(world.heard("output"))) == (15, 15)
+
+
+def test_a_client_that_does_not_come_is_not_waited_for_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.join_all()
+    assert write(world, 12) == 9
+    later = time.monotonic() + 6
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    for slot in world.job.slots:
+        slot.heard = later
+    world.job.tick()
+    assert len(world.heard("taken")) == 12
+    assert write(world, 5) == 5
+    world.say("c", "attach", client_key="client", follow=True)
+    assert len(world.heard("output")) == 12
+    world.say("c", "took", size=12 * 10**6)
+    assert "about 5,002,560 bytes of output are left out" in world.posted[-1][2]["text"]
+
+
+def test_who_only_asks_gets_no_output_and_holds_up_nobody(tmp_path: Path) -> None:
+    world = World(tmp_path, expects_client=False)
     world.say("c", "attach", client_key="client")
     world.join_all()
     assert write(world, 30) == 30
     assert not world.heard("output")
     world.say("d", "attach", client_key="client", follow=True)
     assert 8 <= len(world.heard("output")) <= 9  # what was kept for the first that follows
+    world.calls.close()
+    world.journal.close()
+
+
+@pytest.mark.parametrize("expected", [True, False])
+def test_what_is_kept_for_a_client_has_an_end_and_is_counted(monkeypatch: pytest.MonkeyPatch, expected: bool) -> None:
+    monkeypatch.setattr("twister2.master.clients.BACKLOG", 100)
+    posted: list[tuple[str, dict[str, Any]]] = []
+    clients = Clients("key", lambda peer, kind, body, blobs=(): posted.append((kind, body)), expected=expected)
+    output = {"worker": 0, "stream": "stdout", "text": "x" * 10**6}
+    for _ in range(12):
+        clients.tell("output", output)
+    assert clients.clogged == expected
+    for number in range(100):
+        clients.tell("checkpoint", {"number": number})
+    assert not clients.clogged
+    clients.attach(b"c", "key", {}, follow=True)
+    assert [body["number"] for kind, body in posted if kind == "checkpoint"] == [*range(100)]
+    assert not [body for kind, body in posted if kind == "output"]
+    for _ in range(8):
+        clients.tell("output", output)
+    assert not clients.clogged  # nothing counts that never went to it
+    clients.took(b"c", 8 * weight_of("output", output))
+    assert "of output are left out" in posted[-1][1]["text"]

@@ -40,7 +40,10 @@ class Connection(Protocol):
 
     def receive(self, timeout_s: float) -> Message | None: ...
 
-    def close(self) -> None: ...
+    def close(self, linger_s: float = 0.0) -> None:
+        """
+        :param linger_s: how long what was sent may take to go out.
+        """
 
 
 class Master(ABC):
@@ -80,8 +83,11 @@ class Master(ABC):
         """The job goes on without this client."""
 
     @abstractmethod
-    def stop(self, *, now: bool) -> None:
-        """End it: wait for its orderly end, or (``now``) kill it. Idempotent."""
+    def stop(self, *, now: bool, why: str = "") -> None:
+        """End it: wait for its orderly end, or (``now``) kill it. Idempotent.
+
+        :param why: the reason, for one that writes down itself that the job was killed.
+        """
 
 
 class ChildMaster(Master):
@@ -152,7 +158,7 @@ class ChildMaster(Master):
             remedy="submit the job again; please report it if nobody killed it",
         )
 
-    def stop(self, *, now: bool) -> None:
+    def stop(self, *, now: bool, why: str = "") -> None:
         process = self._process
         if process is None:
             return
@@ -222,7 +228,7 @@ class AllocationMaster(Master):
     def leave(self) -> None:
         self._channel.close()
 
-    def stop(self, *, now: bool) -> None:
+    def stop(self, *, now: bool, why: str = "") -> None:
         prepared, handle = self._prepared, self._handle
         if handle is not None:
             with contextlib.suppress(Twister2Error):
@@ -241,6 +247,7 @@ class ThreadMaster(Master):
     """A thread of this process, for workers that are threads."""
 
     _mark: int | None = None
+    _connection: _LocalConnection | None = None
 
     def __init__(self, prepared: Prepared) -> None:
         super().__init__(prepared)
@@ -255,7 +262,9 @@ class ThreadMaster(Master):
         self._store = JobStore(prepared.host, resolved, state_root)
         facts = JobFacts.of(ticket, resolved.job, state_root)
         self._master = LocalMaster(facts, ticket.join_key, prepared.package, prepared.folder, self._store)
-        MasterObservers(prepared.host, resolved, self._master.job, self._master.journal, ticket.program)
+        self._observers = MasterObservers(
+            prepared.host, resolved, self._master.job, self._master.journal, ticket.program
+        )
 
     def start(self) -> Allocation:
         from twister2.client.runtime import own
@@ -266,6 +275,8 @@ class ThreadMaster(Master):
         self._mark = own(ticket.job_id)
         manifest = Manifest.decode(_manifest_of(prepared))
         function = prepared.program.function or load(manifest, prepared.folder / "program", in_process=True)
+        self._connection = _LocalConnection(self._master)
+        self._connection.send("attach", {"client_key": ticket.client_key, "follow": True})
         self._master.start()
         self._lines.begin()
         run = partial(
@@ -282,9 +293,9 @@ class ThreadMaster(Master):
         """The threads know their master already."""
 
     def dial(self, queued: Callable[[JobState, str], None]) -> Connection:
-        connection = _LocalConnection(self._master)
-        connection.send("attach", {"client_key": self._prepared.master_ticket.client_key, "follow": True})
-        return connection
+        """It is attached since the start: workers write as soon as they are submitted."""
+        assert self._connection is not None
+        return self._connection
 
     def lost(self) -> Twister2Error | None:
         if self._master.alive():
@@ -293,11 +304,23 @@ class ThreadMaster(Master):
             "the job master's thread ended", why="it raised", remedy="please report it, with the traceback above"
         )
 
-    def stop(self, *, now: bool) -> None:
-        self._master.join(0.0 if now else STOP_S)
-        self._lines.end()
-        shutil.rmtree(self._prepared.folder / "program", ignore_errors=True)
-        self._store.close()
+    def stop(self, *, now: bool, why: str = "") -> None:
+        from twister2.worker.program import unload
+
+        if now and self._master.alive():
+            self._master.kill(why or "the submitting client gave up")
+        # what the workers use stays until they have ended, or have had their grace
+        self._master.join(STOP_S + (self._prepared.job.kill_grace_s if now else 0.0))
+        program = self._prepared.folder / "program"
+        with contextlib.ExitStack() as steps:  # each is done, whatever comes of those before it; the last one first
+            steps.callback(self._let_go)
+            steps.callback(self._store.close)
+            steps.callback(partial(shutil.rmtree, program, ignore_errors=True))
+            steps.callback(unload, program)
+            steps.callback(self._observers.close)
+            steps.callback(self._lines.end)
+
+    def _let_go(self) -> None:
         if self._mark is not None:
             os.close(self._mark)
             self._mark = None
@@ -320,7 +343,7 @@ class _LocalConnection:
         except queue.Empty:
             return None
 
-    def close(self) -> None:
+    def close(self, linger_s: float = 0.0) -> None:
         """Nothing to release."""
 
 

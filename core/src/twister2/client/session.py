@@ -8,6 +8,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -20,7 +21,7 @@ from twister2.control.folders import make_private, runtime_folder
 from twister2.control.messages import weight_of
 from twister2.control.observing import observe
 from twister2.master.journal import Journal
-from twister2.spec.errors import JobKilledError, ResourceError, ResultError, Twister2Error, from_dict
+from twister2.spec.errors import DeadlineError, JobKilledError, ResourceError, ResultError, Twister2Error, from_dict
 from twister2.spec.observe import JobFacts
 from twister2.spec.rm import JobHandle, JobState
 
@@ -33,6 +34,10 @@ POLL_S = 0.2
 STEP_ASIDE_S = 0.2
 """How long an observer may take to make room for output."""
 TELL_EVERY = 1 << 18
+PUSH_S, PUSH_RATE = 60.0, 1e6
+"""How long a master may take to take the package: so many seconds, and the package's size by so many bytes a second."""
+DETACH_S = 0.5
+"""How long the last word to a master that goes on may take to go out."""
 INTERRUPTED = "interrupted"
 """Among the details of a JobKilledError: Ctrl-C here killed the job, not somebody elsewhere."""
 
@@ -130,11 +135,18 @@ class Session:
         ).write(prepared.folder)
 
     def _undo(self) -> None:
-        self._release_allocation(0.0)
-        if self._master is not None:
-            self._master.stop(now=True)
-        shutil.rmtree(self._prepared.folder, ignore_errors=True)
-        self._remove_runtime()
+        """Each step whatever comes of the others: what counts is why it is undone."""
+        steps: list[Callable[[], object]] = [
+            partial(self._release_allocation, 0.0),
+            partial(shutil.rmtree, self._prepared.folder, ignore_errors=True),
+            self._remove_runtime,
+            self._prepared.backend.close,
+        ]
+        if self._master is not None:  # workers that are threads end by their master's word only
+            steps.insert(0 if self._prepared.backend.offers.in_process else 1, partial(self._master.stop, now=True))
+        for step in steps:
+            with contextlib.suppress(Exception):
+                step()
 
     def leave(self) -> None:
         """The job goes on without this client, once its master has all it needs."""
@@ -152,14 +164,22 @@ class Session:
     def _hand_over(self, master: Master) -> None:
         """Push the package to a master that shares no files with this client."""
         self._connection = master.dial(self._while_queued)
+        limit_s = PUSH_S + len(self._prepared.package) / PUSH_RATE
+        deadline = time.monotonic() + limit_s
         while not self._pushed and self._outcome is None:
             message = self._connection.receive(POLL_S)
             if message is not None:
                 self._take(message)
             elif (error := master.lost()) is not None:
                 raise error
+            elif time.monotonic() > deadline:
+                raise DeadlineError(
+                    f"the job master did not take the package within {limit_s:.0f} s",
+                    why="it was reached, and says nothing any more",
+                    remedy="submit the job again; see the resource manager's log of the job master if it stays so",
+                )
         self._connection.send("detach", {})
-        self._connection.close()
+        self._connection.close(linger_s=DETACH_S)
 
     # -- following -----------------------------------------------------------------------------------------------------
 
@@ -192,7 +212,8 @@ class Session:
                 why = f"the submitting client failed: {type(error).__name__}: {error}"
                 killed = JobKilledError("the job was killed", why=why, remedy="mend that, then submit it again")
                 self._end_without_master(JobState.KILLED, killed)
-                self._observers.close()
+                with contextlib.suppress(Exception):  # what failed first is the one to tell
+                    self._finish(Outcome(JobState.KILLED, killed, time.monotonic() - self._begun, 1, {}))
                 raise
         if interrupts and isinstance(self._outcome.error, JobKilledError):
             self._outcome.error.details[INTERRUPTED] = True
@@ -285,12 +306,16 @@ class Session:
     def _end_without_master(self, state: JobState, error: Twister2Error) -> None:
         """End everything ourselves, with nobody's help."""
         if self._master is not None:
-            self._master.stop(now=True)
+            self._master.stop(now=True, why=error.why)
         self._tidy()
         journal = self._own_journal()
-        facts = {"state": state.value, "reason": error.what, "ended": time.time(), "error": error.to_dict()}
-        journal.state(**{**read_state(self._prepared.folder), **facts, "tidied": True})
-        journal.event("job_ended", state=state.value, by="client", error=error.to_dict())
+        known = read_state(self._prepared.folder)
+        if JobState(known.get("state", "unknown")).final:  # a master that is a thread has written it down itself
+            journal.state(**known, tidied=True)
+        else:
+            facts = {"state": state.value, "reason": error.what, "ended": time.time(), "error": error.to_dict()}
+            journal.state(**{**known, **facts, "tidied": True})
+            journal.event("job_ended", state=state.value, by="client", error=error.to_dict())
         self._outcome = Outcome(state, error, time.monotonic() - self._begun, 1, {})
 
     def _tidy(self) -> None:

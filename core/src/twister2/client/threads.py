@@ -6,18 +6,17 @@ import contextlib
 import os
 import queue
 import shutil
-import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from twister2.control.folders import runtime_folder
+from twister2.control.folders import runtime_folder, runtime_path
 from twister2.control.messages import OUTPUT_WINDOW, weight_of
 from twister2.spec.errors import StepAbortedError
 from twister2.worker.conversation import Conversation
-from twister2.worker.environment import Environment, Start
+from twister2.worker.environment import Start
 from twister2.worker.facts import worker_facts
-from twister2.worker.program import called, user_error
-from twister2.worker.results import pickled_result
+from twister2.worker.life import flush_streams, live
 
 if TYPE_CHECKING:
     import pathlib
@@ -48,29 +47,33 @@ class ThreadLink(Conversation):
         self._waits_for = ""
         self._room, self._on_the_way, self._held = threading.Condition(), 0, True
         """What is on its way to the master unasked, and whether that may hold this worker up."""
-        self.over = False
+        self._joined = self._closed = False
         self.start: dict[str, Any] | None = None
         self.welcomed: bool | None = None
         master.register(self._peer, self._deliver, self._beat)
 
     def _deliver(self, message: Message) -> None:
         """Called by the master's thread."""
-        if message.kind in ("taken", "abort", "end"):
-            with self._room:
+        if message.kind == "ack":
+            return
+        with self._room:
+            if message.kind in ("taken", "abort", "end"):
                 self._on_the_way -= message.body.get("size", 0)
                 self._held = self._held and message.kind == "taken"
                 self._room.notify_all()
-        self._inbox.put(message)
-        try:
-            os.write(self._write, b"x")
-        except OSError:
-            return  # full: it is readable anyway; closed: the worker has ended
+                if message.kind == "taken":
+                    return
+            self._joined = self._joined or message.kind == "welcome"
+            self._inbox.put(message)
+            if not self._closed:  # else the descriptor may be somebody else's by now
+                with contextlib.suppress(BlockingIOError):  # full: it is readable anyway
+                    os.write(self._write, b"x")
 
-    def _beat(self) -> None:
+    def _beat(self) -> dict[str, Any] | None:
         """Called by the master's thread: this worker's notes, as a supervisor would send them."""
-        if not self.over:
-            body = {"steps": self.steps(), "waits_for": self._waits_for, "memory": 0}
-            self._say("beat", body)
+        if not self._joined:
+            return None
+        return {"attempt": self.attempt, "steps": self.steps(), "waits_for": self._waits_for, "memory": 0}
 
     def steps(self) -> list[list[Any]]:
         """The latest noted step of each group."""
@@ -140,52 +143,57 @@ class ThreadLink(Conversation):
         return not self._held or self._on_the_way <= OUTPUT_WINDOW
 
     def ended(self, code: int, result: bytes | None, failed: bool) -> None:
-        """Tell the master how the worker ended, and go."""
-        self.over = True
+        """Tell the master how the worker ended.
+
+        :param failed: the master has been told why.
+        """
         body = {"code": code, "returned": result is not None, "failed": failed, "tail": []}
         body.update(steps=self.steps(), last=self.last_steps())
         self._say("ended", body, result)
-        self._say("bye", {})
 
     def close(self) -> None:
-        os.close(self._read)
-        os.close(self._write)
+        """Say goodbye, and let go."""
+        self._say("bye", {})
+        with self._room:
+            self._closed = True
+            os.close(self._read)
+            os.close(self._write)
 
 
 def run_worker(
     slot: int, master: LocalMaster, join_key: str, function: Callable[[Any], Any], manifest: Manifest, job_id: str
 ) -> None:
-    """The life of one worker thread."""
+    """The life of one worker thread. Whatever happens in it, the master hears of its end."""
     _inside.worker = True
     link = ThreadLink(master, slot)
-    hello = {"slot": slot, "attempt": 1, "join_key": join_key, "key": "", **worker_facts()}
-    link.post("hello", hello)
-    while link.start is None and not link.aborted and link.welcomed is not False:
-        link.poll(1.0)
-    if link.start is not None:
-        _live(link, function, manifest, runtime_folder(job_id))
-    link.close()
-
-
-def _live(link: ThreadLink, function: Callable[[Any], Any], manifest: Manifest, runtime: pathlib.Path) -> None:
-    volatile = runtime / f"s{link.worker_id}" / "volatile"
-    start = Start.from_json(
-        {**(link.start or {}), "curve": ("", ""), "runtime_dir": str(runtime), "volatile": str(volatile)}
-    )
-    environment = Environment(link, start, manifest)
-    result: bytes | None = None
-    failed = False
     try:
-        returned = called(function, environment)
-        link.poll()
-        link.raise_if_aborted()
-        environment.close(aborted=False)
-        result = pickled_result(returned, environment) if manifest.want_results else b""
-    except BaseException as error:  # whatever it is, the job must hear of it
-        failed = True
-        link.fail(user_error(error, "running", worker=link.worker_id))
-        environment.close(aborted=True)
+        hello = {"slot": slot, "attempt": 1, "join_key": join_key, "key": "", **worker_facts()}
+        link.post("hello", hello)
+        while link.start is None and not link.aborted and link.welcomed is not False:
+            link.poll(1.0)
+        if link.start is not None:
+            _live(link, function, manifest, job_id)
     finally:
-        sys.stdout.flush()
-        shutil.rmtree(volatile.parent, ignore_errors=True)
-        link.ended(1 if failed else 0, result, failed)
+        link.close()
+
+
+def _live(link: ThreadLink, function: Callable[[Any], Any], manifest: Manifest, job_id: str) -> None:
+    """Threads that the program starts and leaves are not waited for, as in a process: they are the client's, too."""
+    result, failed = None, False
+    try:
+        result = live(link, function, manifest, partial(_start, link, job_id))
+        failed = result is None
+        flush_streams()
+        shutil.rmtree(_volatile(link, job_id).parent, ignore_errors=True)
+    finally:
+        link.ended(int(result is None), result, failed)
+
+
+def _start(link: ThreadLink, job_id: str) -> Start:
+    runtime = str(runtime_folder(job_id))
+    volatile = str(_volatile(link, job_id))
+    return Start.from_json({**(link.start or {}), "curve": ("", ""), "runtime_dir": runtime, "volatile": volatile})
+
+
+def _volatile(link: ThreadLink, job_id: str) -> pathlib.Path:
+    return runtime_path(job_id) / f"s{link.worker_id}" / "volatile"

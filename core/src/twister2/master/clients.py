@@ -12,7 +12,7 @@ from twister2.control.messages import weight_of
 from twister2.control.ticket import same_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 BACKLOG = 20_000
 """Messages kept for the first client that follows: more than the shortest pieces of output that fill the window."""
@@ -48,13 +48,17 @@ class _Follower:
 class Clients:
     """Peers that have proved that they know the client key. Those that *follow* get what workers write."""
 
-    def __init__(self, key: str, post: Post) -> None:
-        self._key, self._post = key, post
+    def __init__(self, key: str, post: Post, *, expected: bool) -> None:
+        """
+        :param expected: one that follows is on its way: until it has come, workers wait for it as they do for one that
+            is there. Else they are not held up, and what fills the window is left out.
+        """
+        self._key, self._post, self._expected = key, post, expected
         self._peers: set[bytes] = set()
         self._followers: dict[bytes, _Follower] = {}
         self.listeners: list[Callable[[str, dict[str, Any]], None]] = []
         """Hear everything the clients are told."""
-        self._backlog: deque[tuple[str, dict[str, Any], Sequence[bytes]]] = deque(maxlen=BACKLOG)
+        self._backlog: deque[tuple[str, dict[str, Any], Sequence[bytes]]] = deque()
         self._first = _Follower()
         """The first follower, as long as it has not come."""
         self.ever_came = False
@@ -95,7 +99,12 @@ class Clients:
     @property
     def clogged(self) -> bool:
         """Whether workers should write no more for now: a follower that goes on taking output has enough."""
-        return any(follower.full and not follower.stalled for follower in self._followers.values())
+        return any(follower.full and not follower.stalled for follower in self._waited_for())
+
+    def _waited_for(self) -> Iterable[_Follower]:
+        if self._expected and not self.ever_came:
+            return (self._first,)
+        return self._followers.values()
 
     def tell(self, kind: str, body: dict[str, Any], blobs: Sequence[bytes] = ()) -> None:
         """Tell all clients, and keep it for the first that follows. Output goes to followers only."""
@@ -103,7 +112,7 @@ class Clients:
             listener(kind, body)
         size, output = weight_of(kind, body), kind == "output"
         if not self.ever_came and kind != "progress" and self._has_room(self._first, size, output):
-            self._backlog.append((kind, body, blobs))
+            self._keep(kind, body, blobs)
         for peer, follower in self._followers.items():
             if not size:
                 self._tell_left_out(peer, follower)
@@ -113,11 +122,21 @@ class Clients:
             for peer in self._peers - self._followers.keys():
                 self._post(peer, kind, body, blobs)
 
+    def _keep(self, kind: str, body: dict[str, Any], blobs: Sequence[bytes]) -> None:
+        """For the first follower. The oldest gives way where messages that count nothing are too many."""
+        self._backlog.append((kind, body, blobs))
+        if len(self._backlog) > BACKLOG:
+            oldest, said, _ = self._backlog.popleft()
+            size = weight_of(oldest, said)
+            self._first.on_the_way -= size
+            self._first.left_out += size
+
     def _has_room(self, follower: _Follower, size: int, output: bool) -> bool:
         """Whether a message goes to a follower. Output that does not is left out, for which there are the logs, and
         progress is made good by what comes after it.
         """
-        if size and follower.full and (not self.ever_came or follower.stalled):
+        held_up = self._expected or self.ever_came
+        if size and follower.full and (follower.stalled or not held_up):
             follower.left_out += size if output else 0
             return False
         if not follower.full:

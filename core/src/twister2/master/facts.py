@@ -18,6 +18,7 @@ class JobFacts:
     """What the master knows of its job from the start.
 
     :ivar fresh_world: every attempt needs a new process world from the resource manager, hence all supervisors anew.
+    :ivar expects_client: the submitting client follows the job, or is on its way to do so.
     """
 
     job_id: str
@@ -31,6 +32,7 @@ class JobFacts:
     serve_pmi: bool = False
     segments: tuple[str, ...] = ()
     fresh_world: bool = False
+    expects_client: bool = True
 
     @classmethod
     def of(cls, ticket: MasterTicket, config: JobConfig, state_root: str, *, state_shared: bool = True) -> JobFacts:
@@ -47,6 +49,7 @@ class JobFacts:
             serve_pmi=ticket.serve_pmi,
             segments=ticket.segments,
             fresh_world=ticket.world is not None,
+            expects_client=not ticket.detached,
         )
 
     @property

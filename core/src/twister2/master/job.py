@@ -75,7 +75,7 @@ class Job:
         self.error: Twister2Error | None = None
         self.finished = False
         self._by_peer: dict[bytes, Slot] = {}
-        self.clients = Clients(facts.client_key, post)
+        self.clients = Clients(facts.client_key, post, expected=facts.expects_client)
         self._exchanges = exchanges = Exchanges(self.slots, post)
         self.groups = Groups()
         self._deadlocks = Deadlocks(facts.config.heartbeat_s, facts.config.lost_after_s)

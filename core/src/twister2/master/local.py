@@ -4,6 +4,7 @@ sockets.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
 
 POLL_S = 0.1
 GOODBYE_S = 2.0
+TURN = 1000
+"""Messages taken before timers and deadlines are looked at again."""
 
 Deliver = Callable[[Message], None]
+Notes = Callable[[], "dict[str, Any] | None"]
 
 
 class LocalMaster:
@@ -35,8 +39,10 @@ class LocalMaster:
         self, facts: JobFacts, join_key: str, package: bytes, folder: pathlib.Path, store: Callable[[], StateStore]
     ) -> None:
         self._inbox: queue.SimpleQueue[tuple[bytes, Message]] = queue.SimpleQueue()
+        self._lock, self._over = threading.Lock(), False
         self._peers: dict[bytes, Deliver] = {}
-        self._beats: list[Callable[[], None]] = []
+        self._notes: dict[bytes, Notes] = {}
+        self._kill = ""
         self.journal = Journal(folder, limit_mb=facts.config.log_limit_mb)
         self._heartbeat_s, self._grace_s = facts.config.heartbeat_s, facts.config.kill_grace_s
         self._calls = CallThread("the state plugin")
@@ -47,13 +53,18 @@ class LocalMaster:
     def start(self) -> None:
         self._thread.start()
 
-    def register(self, peer: bytes, deliver: Deliver, beat: Callable[[], None] | None = None) -> None:
-        """Let ``peer`` receive messages: ``deliver`` is called in the master's thread, and so is ``beat`` at every
-        beat.
+    def register(self, peer: bytes, deliver: Deliver, notes: Notes | None = None) -> None:
+        """Let ``peer`` receive messages: ``deliver`` is called in the master's thread, and so is ``notes`` at every
+        beat, for the body of the worker's message ``beat``, or None as long as it has none. Once the master has ended
+        all that a peer hears is ``end``.
         """
-        self._peers[peer] = deliver
-        if beat is not None:
-            self._beats.append(beat)
+        with self._lock:
+            over = self._over
+            self._peers[peer] = deliver
+            if notes is not None:
+                self._notes[peer] = notes
+        if over:
+            deliver(Message("end", {}))
 
     def send(self, peer: bytes, kind: str, body: dict[str, Any], blobs: Sequence[bytes] = ()) -> None:
         """Say something to the master; any thread."""
@@ -62,8 +73,27 @@ class LocalMaster:
     def alive(self) -> bool:
         return self._thread.is_alive()
 
-    def join(self, timeout_s: float) -> None:
+    def kill(self, reason: str) -> None:
+        """End the job, whatever waits in the inbox; any thread."""
+        self._kill = reason
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for its end; whether it has ended. One that was never started never will be."""
+        if self._thread.ident is None:
+            self._close()
+            return True
         self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _close(self) -> None:
+        with self._lock:
+            if self._over:
+                return
+            self._over, peers = True, list(self._peers.values())
+        for deliver in peers:
+            deliver(Message("end", {}))
+        self._calls.close()
+        self.journal.close()
 
     def _post(self, peer: bytes, kind: str, body: dict[str, Any], blobs: Sequence[bytes] = ()) -> None:
         deliver = self._peers.get(peer)
@@ -74,31 +104,45 @@ class LocalMaster:
         try:
             self._serve()
         finally:  # whatever happened, nobody may wait for this thread for ever
-            for deliver in self._peers.values():
-                deliver(Message("end", {}))
-            self._calls.close()
-            self.journal.close()
+            self._close()
 
     def _serve(self) -> None:
         next_beat = 0.0
         while not self.job.state.final:
             if time.monotonic() >= next_beat:
                 next_beat = time.monotonic() + self._heartbeat_s
-                for beat in self._beats:
-                    beat()
-            self._take(POLL_S)
+                self._beat()
+            self._drain(POLL_S)
             self._calls.deliver()
+            if self._kill:
+                self.job.kill(self._kill)
             self.job.tick()
         until = time.monotonic() + GOODBYE_S + self._grace_s
         while not (self.job.all_gone and self.job.clients.ever_came) and time.monotonic() < until:
-            self._take(0.02)
+            self._drain(0.02)
         self.job.announce_end()
 
-    def _take(self, timeout_s: float) -> None:
-        try:
-            self.job.receive(*self._inbox.get(timeout=timeout_s))
-        except queue.Empty:
-            return
+    def _beat(self) -> None:
+        """Beats overtake what waits in the inbox: a thread is there as long as its process is, and is never lost."""
+        with self._lock:
+            notes = list(self._notes.items())
+        for peer, note in notes:
+            body = note()
+            if body is not None:
+                self.job.receive(peer, Message("beat", body))
+
+    def _drain(self, timeout_s: float) -> None:
+        """Take what has come, and wait for the first of it."""
+        with contextlib.suppress(queue.Empty):
+            self._take(*self._inbox.get(timeout=timeout_s))
+            for _ in range(TURN - 1):
+                self._take(*self._inbox.get_nowait())
+
+    def _take(self, peer: bytes, message: Message) -> None:
+        if message.kind == "bye":
+            with self._lock:
+                self._notes.pop(peer, None)
+        self.job.receive(peer, message)
 
     # -- there is no resource manager to ask: threads are started once and never again ---------------------------------
 

@@ -40,3 +40,7 @@ class MasterObservers:
             reason = body["error"]["what"] if body["error"] else ""
             self._set.job_ended(job_id, body["state"], reason, body["seconds"])
             self._set.close()  # before the clients hear of the end: what is reported here reaches them
+
+    def close(self) -> None:
+        """Call them no more; idempotent. They close themselves when the job ends: this is for one that never began."""
+        self._set.close()

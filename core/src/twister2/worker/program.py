@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 MAIN = "__mp_main__"
 """Name under which workers import a program file, so that a ``__main__`` guard keeps its code from running."""
+FOLDER, REPLACED = "__twister2_program__", "__twister2_replaced__"
+"""In that module: where it was unpacked, and the module that had the name before."""
 
 
 def check_python(manifest: Manifest) -> None:
@@ -41,7 +44,8 @@ def check_python(manifest: Manifest) -> None:
 def load(manifest: Manifest, folder: pathlib.Path, *, in_process: bool = False) -> Callable[..., Any]:
     """Import the program and return its function.
 
-    :param in_process: this process is the client's: its working directory and arguments are left alone.
+    :param in_process: this process is the client's: its working directory and arguments are left alone. Once the job
+        is over, :func:`unload` what this has brought into it.
     :raises PackageError: no such module or function.
     :raises UserCodeError: the program raised while it was imported.
     """
@@ -55,7 +59,7 @@ def load(manifest: Manifest, folder: pathlib.Path, *, in_process: bool = False) 
         if program["kind"] == "pickle":
             return _loaded_pickle(folder / program["path"])
         if program["kind"] == "file":
-            module = _import_file(folder / program["path"], program["original"])
+            module = _import_file(folder, program["path"], program["original"])
         else:
             module = importlib.import_module(program["module"])
     except Twister2Error:
@@ -70,13 +74,42 @@ def _loaded_pickle(path: pathlib.Path) -> Callable[..., Any]:
     return function
 
 
-def _import_file(path: pathlib.Path, original: str) -> types.ModuleType:
+def unload(folder: pathlib.Path) -> None:
+    """Let a process that lives on forget the program of a job that is over, and the modules that came with it: the
+    next job has its own, maybe of the same names.
+    """
+    below = f"{folder}{os.sep}"
+    main = sys.modules.get(MAIN)
+    if main is not None and main.__dict__.get(FOLDER) == str(folder):
+        replaced = main.__dict__[REPLACED]
+        if replaced is None:
+            del sys.modules[MAIN]
+        else:
+            sys.modules[MAIN] = replaced
+    for name, module in list(sys.modules.items()):
+        if any(f"{place}{os.sep}".startswith(below) for place in _places(module)):
+            del sys.modules[name]
+    with contextlib.suppress(ValueError):
+        sys.path.remove(str(folder))
+    for path in [path for path in sys.path_importer_cache if f"{path}{os.sep}".startswith(below)]:
+        del sys.path_importer_cache[path]
+
+
+def _places(module: object) -> list[str]:
+    """Where a module's files lie. Looked up in a way that does not make a lazy one load itself."""
+    if not issubclass(type(module), types.ModuleType):
+        return []
+    names: dict[str, Any] = object.__getattribute__(module, "__dict__")
+    return [place for place in (names.get("__file__"), *(names.get("__path__") or ())) if isinstance(place, str)]
+
+
+def _import_file(folder: pathlib.Path, name: str, original: str) -> types.ModuleType:
     """Import a program file as :data:`MAIN`; tracebacks show where the user keeps it."""
     module = types.ModuleType(MAIN)
     module.__file__ = original
-    module.__dict__["__twister2_program__"] = True
+    module.__dict__.update({FOLDER: str(folder), REPLACED: sys.modules.get(MAIN)})
     sys.modules[MAIN] = module
-    code = compile(path.read_bytes(), original, "exec", dont_inherit=True)
+    code = compile((folder / name).read_bytes(), original, "exec", dont_inherit=True)
     exec(code, module.__dict__)  # noqa: S102 - running the user's program is what a worker is for
     return module
 
@@ -130,12 +163,19 @@ def user_error(error: BaseException, doing: str, **details: Any) -> Twister2Erro
             where=user_line(error),
             details={"code": exit_code_of(error), **details},
         )
-    text = user_traceback(error)
+    text, said = user_traceback(error), _said(error)
     where = user_line(error)
     return UserCodeError(
-        f"{type(error).__name__}: {error}" if str(error) else type(error).__name__,
+        f"{type(error).__name__}: {said}" if said else type(error).__name__,
         why=f"the program raised it while {doing}",
         remedy="see the traceback below; the job is not restarted for an error of the program",
         where=where,
         details={"traceback": text, "type": type(error).__name__, **details},
     )
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as worse:  # the program's own __str__
+        return f"its text cannot be told ({type(worse).__name__})"

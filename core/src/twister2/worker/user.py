@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
-import sys
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twister2.control.package import MANIFEST, Manifest
 from twister2.spec.errors import Twister2Error
 from twister2.worker.board import StepBoard
 from twister2.worker.ending import join_threads, run_exit_handlers
-from twister2.worker.environment import Environment, Start
+from twister2.worker.environment import Start
 from twister2.worker.interrupt import interruptible
+from twister2.worker.life import flush_streams, live
 from twister2.worker.pipe import Pipe
 from twister2.worker.pmi import environment
-from twister2.worker.program import called, check_python, load, user_error
-from twister2.worker.results import pickled_result
+from twister2.worker.program import check_python, load, user_error
 from twister2.worker.userlink import ProcessLink
 
 if TYPE_CHECKING:
@@ -63,9 +62,7 @@ def main(sock: socket.socket, board: int, pmi: int | None, job: Mapping[str, Any
         else:
             traceback.print_exc()
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):  # the program may have closed or replaced it
-                stream.flush()
+        flush_streams()
         os._exit(code)
 
 
@@ -82,28 +79,19 @@ def _live(link: ProcessLink, job: Mapping[str, Any]) -> int:
     start = _wait_for_start(link)
     if start is None:
         return 1
-    environment = Environment(link, Start.from_json(start), manifest)
-    pid = os.getpid()
-    try:
-        with interruptible(link):
-            result = called(function, environment)
-        if os.getpid() != pid:
-            os._exit(0)  # a process that the program forked and let return: only the worker itself speaks for it
-        if link.aborted:
-            link.raise_if_aborted()
-        join_threads(link, environment.log, environment.config["job"]["threads_deadline_s"])
-        # arrays in it may lie in a transport's memory, which ends with the network
-        blob = pickled_result(result, environment) if manifest.want_results else b""
-        environment.close(aborted=False)
-        link.post("returned", {"last": link.last_steps()}, blob)
-        code = 0
-    except BaseException as error:
-        if os.getpid() != pid:
-            raise
-        link.fail(user_error(error, "running", worker=link.worker_id))
-        environment.close(aborted=True)
-        code = 1
-    run_exit_handlers(code, environment.config["job"]["threads_deadline_s"])
+    deadline_s = float(manifest.resolved["tables"]["job"]["threads_deadline_s"])
+    result = live(
+        link,
+        function,
+        manifest,
+        partial(Start.from_json, start),
+        around=partial(interruptible, link),
+        settle=lambda environment: join_threads(link, environment.log, deadline_s),
+    )
+    if result is not None:
+        link.post("returned", {"last": link.last_steps()}, result)
+    code = int(result is None)
+    run_exit_handlers(code, deadline_s)
     return code
 
 

@@ -61,14 +61,51 @@ def _pieces(n_items: int, room: int, itemsize: int) -> int:
     return max(1, min(room, wanted))
 
 
+class _Cut:
+    """How an array, or each of the parts of one, is cut into the pieces of a call.
+
+    :param total: items of it. :param itemsize: bytes of one. :param parts: pieces that lie in a stage side by side.
+    :ivar length: items of a piece, the last may be shorter. :ivar rounds: how many pieces there are.
+    """
+
+    def __init__(self, group: ShmCollectives, total: int, itemsize: int, parts: int = 1) -> None:
+        self._total, self._room = total, int(group.area.layout.stage_bytes // DEPTH // itemsize)
+        self.length = _pieces(total, self._room // parts, itemsize)
+        self.rounds = -(-total // self.length)
+
+    def at(self, piece: int) -> tuple[int, int, int]:
+        """Where the piece starts in the array, where in a stage, and how long it is."""
+        first = piece * self.length
+        return first, piece % DEPTH * self._room, min(self.length, self._total - first)
+
+
+def _giver(stage: Any, source: Any, cut: _Cut) -> Piece:
+    """Gives an array piece by piece."""
+
+    def give(piece: int) -> None:
+        first, at, extent = cut.at(piece)
+        stage[at : at + extent] = source[first : first + extent]
+
+    return give
+
+
+def _parts_giver(group: ShmCollectives, stage: Any, source: Any, total: int, cut: _Cut) -> Piece:
+    """Gives pieces of the parts of an array, of ``total`` items each, that are for the other members."""
+    rank, others = group.rank, [member for member in range(group.size) if member != group.rank]
+
+    def give(piece: int) -> None:
+        first, place, extent = cut.at(piece)
+        for member in others:
+            at, there = place + _part(rank, member) * cut.length, member * total + first
+            stage[at : at + extent] = source[there : there + extent]
+
+    return give
+
+
 def _stages(group: ShmCollectives, dtype: Any) -> list[Any]:
     layout, item = group.area.layout, np.dtype(dtype)
     count = layout.stage_bytes // item.itemsize
     return [np.ndarray((count,), item, group.area.map, layout.stage(member)) for member in range(group.size)]
-
-
-def _room(group: ShmCollectives, itemsize: int) -> int:
-    return int(group.area.layout.stage_bytes // DEPTH // itemsize)
 
 
 def _until(words: memoryview, posts: Sequence[int], value: int, idle: Iterator[None]) -> Iterator[None]:
@@ -150,15 +187,13 @@ class _Reduction:
         self._group, self._source, self._target = group, source, target
         self._stages = _stages(group, source.dtype)
         self._mine = self._stages[group.rank]
-        self._room = _room(group, source.dtype.itemsize)
-        self._length = _pieces(source.size, self._room, source.dtype.itemsize)
-        self.rounds = -(-source.size // self._length)
+        self._cut = _Cut(group, source.size, source.dtype.itemsize)
+        self.rounds = self._cut.rounds
 
     def _bounds(self, piece: int) -> tuple[int, int, list[int]]:
         """Where the piece starts in the array and in a stage, and where the shares start in it."""
-        first, size = piece * self._length, self._group.size
-        extent = min(self._length, self._source.size - first)
-        return first, piece % DEPTH * self._room, [extent * member // size for member in range(size + 1)]
+        (first, at, extent), size = self._cut.at(piece), self._group.size
+        return first, at, [extent * member // size for member in range(size + 1)]
 
     def give(self, piece: int) -> None:
         first, at, share = self._bounds(piece)
@@ -222,24 +257,14 @@ def _reduce_scatter(group: ShmCollectives, call: Call) -> Steps:
     def start(number: int, send: Any, receive: Any) -> Iterator[None]:
         source, target = send.reshape(-1), receive.reshape(-1)
         stages = _stages(group, source.dtype)
-        room = _room(group, source.dtype.itemsize)
-        total, mine = target.size, stages[rank]
-        length = _pieces(total, room // (size - 1), source.dtype.itemsize)
-
-        def give(piece: int) -> None:
-            first, at = piece * length, piece % DEPTH * room
-            extent = min(length, total - first)
-            for member in everybody:
-                if member != rank:
-                    here, there = at + _part(rank, member) * length, member * total + first
-                    mine[here : here + extent] = source[there : there + extent]
+        total = target.size
+        cut = _Cut(group, total, source.dtype.itemsize, size - 1)
 
         def take(piece: int) -> None:
-            first = piece * length
-            extent, own = min(length, total - first), rank * total + first
-            parts = []
+            first, place, extent = cut.at(piece)
+            own, parts = rank * total + first, []
             for member in everybody:
-                at = piece % DEPTH * room + _part(member, rank) * length
+                at = place + _part(member, rank) * cut.length
                 given = source[own : own + extent] if member == rank else stages[member][at : at + extent]
                 parts.append(given)
             fold(ufunc, parts, size, target[first : first + extent])
@@ -248,15 +273,15 @@ def _reduce_scatter(group: ShmCollectives, call: Call) -> Steps:
             given = _mapped(group, places, source)
 
             def take_there(piece: int) -> None:
-                first = piece * length
-                extent, own = min(length, total - first), rank * total + first
+                first, _, extent = cut.at(piece)
+                own = rank * total + first
                 fold(ufunc, [array[own : own + extent] for array in given], size, target[first : first + extent])
 
             return None, None, take_there
 
         group.offer(number, _bytes(source))
-        phases = (give, None, take)
-        return pipeline(group, number, -(-total // length), phases, everybody, everybody, None, direct)
+        phases = (_parts_giver(group, stages[rank], source, total, cut), None, take)
+        return pipeline(group, number, cut.rounds, phases, everybody, everybody, None, direct)
 
     return start
 
@@ -270,24 +295,15 @@ def _scan(group: ShmCollectives, call: Call) -> Steps:
     def start(number: int, send: Any, receive: Any) -> Iterator[None]:
         source, target = (receive if send is None else send).reshape(-1), receive.reshape(-1)
         stages = _stages(group, source.dtype)
-        room = _room(group, source.dtype.itemsize)
-        total, mine = source.size, stages[rank]
-        length = _pieces(total, room, source.dtype.itemsize)
-
-        def give(piece: int) -> None:
-            first, at = piece * length, piece % DEPTH * room
-            extent = min(length, total - first)
-            mine[at : at + extent] = source[first : first + extent]
+        cut = _Cut(group, source.size, source.dtype.itemsize)
 
         def take(piece: int) -> None:
-            first, at = piece * length, piece % DEPTH * room
-            extent = min(length, total - first)
+            first, at, extent = cut.at(piece)
             parts = [stages[member][at : at + extent] for member in range(count)]
             fold(ufunc, parts, count, target[first : first + extent])
 
-        return pipeline(
-            group, number, -(-total // length), (give, None, take if count else None), range(rank), range(rank, size)
-        )
+        phases = (_giver(stages[rank], source, cut), None, take if count else None)
+        return pipeline(group, number, cut.rounds, phases, range(rank), range(rank, size))
 
     return start
 
@@ -324,18 +340,11 @@ def _gather(group: ShmCollectives, call: Call) -> Steps:
 
     def start(number: int, send: Any, receive: Any) -> Iterator[None]:
         source, target = _bytes(send), _bytes(receive) if gets else None
-        stages, room = _stages(group, BYTES), _room(group, 1)
-        total, mine = source.size, stages[rank]
-        length = _pieces(total, room, 1)
-
-        def give(piece: int) -> None:
-            first, at = piece * length, piece % DEPTH * room
-            extent = min(length, total - first)
-            mine[at : at + extent] = source[first : first + extent]
+        stages, total = _stages(group, BYTES), source.size
+        cut = _Cut(group, total, 1)
 
         def take(piece: int) -> None:
-            first, at = piece * length, piece % DEPTH * room
-            extent = min(length, total - first)
+            first, at, extent = cut.at(piece)
             for member in everybody:
                 if member != rank and target is not None:
                     there = member * total + first
@@ -345,8 +354,7 @@ def _gather(group: ShmCollectives, call: Call) -> Steps:
             given = dict(zip(places, _mapped(group, places, source), strict=True)) if target is not None else {}
 
             def take_there(piece: int) -> None:
-                first = piece * length
-                extent = min(length, total - first)
+                first, _, extent = cut.at(piece)
                 for member, array in given.items():
                     if member != rank and target is not None:
                         there = member * total + first
@@ -356,9 +364,9 @@ def _gather(group: ShmCollectives, call: Call) -> Steps:
 
         group.offer(number, source)
         own = None if target is None else _copying(target[rank * total : (rank + 1) * total], source)
-        phases = (give if gives else None, None, take if gets else None)
+        phases = (_giver(stages[rank], source, cut) if gives else None, None, take if gets else None)
         takers = everybody if all_get else (call.root,)
-        return pipeline(group, number, -(-total // length), phases, everybody, takers, own, direct)
+        return pipeline(group, number, cut.rounds, phases, everybody, takers, own, direct)
 
     return start
 
@@ -368,18 +376,10 @@ def _broadcast(group: ShmCollectives, call: Call) -> Steps:
 
     def start(number: int, _: Any, receive: Any) -> Iterator[None]:
         whole = _bytes(receive)
-        stage, room = _stages(group, BYTES)[root], _room(group, 1)
-        total = whole.size
-        length = _pieces(total, room, 1)
-
-        def give(piece: int) -> None:
-            first, at = piece * length, piece % DEPTH * room
-            extent = min(length, total - first)
-            stage[at : at + extent] = whole[first : first + extent]
+        stage, cut = _stages(group, BYTES)[root], _Cut(group, whole.size, 1)
 
         def take(piece: int) -> None:
-            first, at = piece * length, piece % DEPTH * room
-            extent = min(length, total - first)
+            first, at, extent = cut.at(piece)
             whole[first : first + extent] = stage[at : at + extent]
 
         def direct(places: dict[int, tuple[int, int]]) -> Phases:
@@ -388,15 +388,15 @@ def _broadcast(group: ShmCollectives, call: Call) -> Steps:
             (array,) = _mapped(group, places, whole)
 
             def take_there(piece: int) -> None:
-                first = piece * length
-                whole[first : first + length] = array[first : first + length]
+                first, _, extent = cut.at(piece)
+                whole[first : first + extent] = array[first : first + extent]
 
             return None, None, take_there
 
         # two members are faster when both of them copy, through the cache, than when one reads where the other's lies
         group.offer(number, whole if rank == root and group.size > 2 else None)
-        phases = (give, None, None) if rank == root else (None, None, take)
-        return pipeline(group, number, -(-total // length), phases, (root,), range(group.size), None, direct)
+        phases = (_giver(stage, whole, cut), None, None) if rank == root else (None, None, take)
+        return pipeline(group, number, cut.rounds, phases, (root,), range(group.size), None, direct)
 
     return start
 
@@ -410,25 +410,14 @@ def _alltoall(group: ShmCollectives, call: Call) -> Steps:
 
     def start(number: int, send: Any, receive: Any) -> Iterator[None]:
         source, target = _bytes(send) if gives else None, _bytes(receive)
-        stages, room = _stages(group, BYTES), _room(group, 1)
         total = target.size if scatters else target.size // size
-        mine, length = stages[rank], _pieces(total, room // (size - 1), 1)
-
-        def give(piece: int) -> None:
-            assert source is not None
-            first, at = piece * length, piece % DEPTH * room
-            extent = min(length, total - first)
-            for member in range(size):
-                if member != rank:
-                    there, here = member * total + first, at + _part(rank, member) * length
-                    mine[here : here + extent] = source[there : there + extent]
+        stages, cut = _stages(group, BYTES), _Cut(group, total, 1, size - 1)
 
         def take(piece: int) -> None:
-            first = piece * length
-            extent = min(length, total - first)
+            first, place, extent = cut.at(piece)
             for member in givers:
                 if member != rank:
-                    at = piece % DEPTH * room + _part(member, rank) * length
+                    at = place + _part(member, rank) * cut.length
                     there = first if scatters else member * total + first
                     target[there : there + extent] = stages[member][at : at + extent]
 
@@ -440,8 +429,7 @@ def _alltoall(group: ShmCollectives, call: Call) -> Steps:
             }
 
             def take_there(piece: int) -> None:
-                first = piece * length
-                extent = min(length, total - first)
+                first, _, extent = cut.at(piece)
                 for member, array in given.items():
                     here, there = rank * total + first, first if scatters else member * total + first
                     target[there : there + extent] = array[here : here + extent]
@@ -454,8 +442,9 @@ def _alltoall(group: ShmCollectives, call: Call) -> Steps:
             low = rank * total
             own = _copying(target if scatters else target[low : low + total], source[low : low + total])
 
-        phases = (give if gives else None, None, take)
-        return pipeline(group, number, -(-total // length), phases, givers, range(size), own, direct)
+        give = _parts_giver(group, stages[rank], source, total, cut) if gives else None
+        phases = (give, None, take)
+        return pipeline(group, number, cut.rounds, phases, givers, range(size), own, direct)
 
     return start
 

@@ -16,6 +16,7 @@ from twister2.client.silent import ending
 from twister2.config import Resolved
 from twister2.control.channel import Dialer
 from twister2.control.folders import runtime_path
+from twister2.control.releasing import release
 from twister2.host import Pins, PluginHost
 from twister2.master.journal import EVENTS, Journal
 from twister2.spec.errors import (
@@ -124,15 +125,13 @@ def _tidy(job: JobSummary) -> None:
         host_of_plugins, resolved = _as_submitted(job)
         backend = backend_of(job)
         try:
-            with contextlib.suppress(Twister2Error):  # what cannot be ended now does not keep the rest here
-                backend.kill(job.record.job_handle, 0.0)
-            backend.clean(job.record.job_handle)
+            left = release(backend, job.record.job_handle, 0.0)
         finally:
             backend.close()
         remove_checkpoints(host_of_plugins, resolved, str(job.folder.parent.parent), job.record.job_id)
         shutil.rmtree(runtime_path(job.record.job_id), ignore_errors=True)
         journal = Journal(job.folder, limit_mb=resolved.job.log_limit_mb)
-        journal.state(**{**read_state(job.folder), "tidied": True})
+        journal.state(**{**read_state(job.folder), "tidied": not left})
         journal.close()
 
 
@@ -148,18 +147,14 @@ def _status_without_master(job: JobSummary, backend: ResourceManager, facts: dic
         return {**facts, **again}
     if status.state.final or status.state is JobState.UNKNOWN:
         end = _fetched(job, backend)
-        with contextlib.suppress(ResourceError):  # what its master would have done
-            backend.kill(job.record.job_handle, 0.0)
-            backend.clean(job.record.job_handle)
+        tidied = not release(backend, job.record.job_handle, 0.0)  # what its master would have done
         if end is not None:
-            return {
-                **facts,
-                **_record_end(job, JobState(end["state"]), from_dict(end["error"]) if end["error"] else None),
-            }
+            told = from_dict(end["error"]) if end["error"] else None
+            return {**facts, **_record_end(job, JobState(end["state"]), told, tidied=tidied)}
         if status.state is JobState.COMPLETED and not job.record.master_in_client:
             # The manager saw the master's exit code, which is 0 for a completed job only.
-            return {**facts, **_record_end(job, JobState.COMPLETED, None)}
-        return {**facts, **_record_end(job, JobState.FAILED, _gone(status))}
+            return {**facts, **_record_end(job, JobState.COMPLETED, None, tidied=tidied)}
+        return {**facts, **_record_end(job, JobState.FAILED, _gone(status), tidied=tidied)}
     return {**facts, "state": status.state.value, "reason": status.reason, "slots": dict(status.slots)}
 
 
@@ -180,7 +175,9 @@ def _gone(status: JobStatus) -> MasterLostError:
     return MasterLostError(what, why=why, remedy="see 'twister2 logs' for what was written; submit the job again")
 
 
-def _record_end(job: JobSummary, state: JobState, error: Twister2Error | None) -> dict[str, Any]:
+def _record_end(
+    job: JobSummary, state: JobState, error: Twister2Error | None, *, tidied: bool = True
+) -> dict[str, Any]:
     host, resolved = _as_submitted(job)
     state_dir = str(job.folder.parent.parent)
     if job.record.master_in_client:
@@ -190,7 +187,7 @@ def _record_end(job: JobSummary, state: JobState, error: Twister2Error | None) -
     told = error.to_dict() if error else None
     facts = {"state": state.value, "reason": error.what if error else "", "ended": time.time(), "error": told}
     journal = Journal(job.folder, limit_mb=resolved.job.log_limit_mb)
-    journal.state(**{**read_state(job.folder), **facts, "tidied": True})
+    journal.state(**{**read_state(job.folder), **facts, "tidied": tidied})
     journal.event("job_ended", by="another shell", state=state.value, error=told)
     journal.close()
     return facts
@@ -234,15 +231,10 @@ def kill(job: JobSummary, reason: str = "twister2 kill") -> bool:
             with contextlib.suppress(MasterLostError, ResourceError, NetworkError), master_of(job, backend) as dialer:
                 dialer.request("kill", {"reason": reason}, ("ended",), 15.0)
         end = None if had_ended else _fetched(job, backend)
-        backend.kill(handle, 1.0)
-        _end_master(job)
-        left = backend.clean(handle)
+        _end_master(job)  # first: it might start lost workers again
+        left = release(backend, handle, 1.0)
         if left:
-            raise ResourceError(
-                f"job {job.record.job_id} has ended, but something is left",
-                why="; ".join(left),
-                remedy="remove it by hand",
-            )
+            raise _something_left(job, left, "call it again later, or remove it by hand")
     finally:
         backend.close()
     if job.record.master_in_client:
@@ -256,8 +248,16 @@ def kill(job: JobSummary, reason: str = "twister2 kill") -> bool:
     return not had_ended
 
 
+def _something_left(job: JobSummary, left: Sequence[str], remedy: str) -> ResourceError:
+    what = f"job {job.record.job_id} was ended, but something of it is left"
+    return ResourceError(what, why="; ".join(left), remedy=remedy)
+
+
 def _end_master(job: JobSummary) -> None:
-    """End a master that is a process of this host and does not end by itself: it hangs, or is stopped."""
+    """End a master that is a process of this host and does not end by itself: it hangs, or is stopped.
+
+    :raises ResourceError: the system does not let it go.
+    """
     if job.record.master_process is None:
         return
     host, pid, start = job.record.master_process
@@ -265,6 +265,12 @@ def _end_master(job: JobSummary) -> None:
     while host == os.uname().nodename and start and start_ticks(pid) == start:
         if time.monotonic() > deadline:
             end_process(pid, signal.SIGKILL)
+        if time.monotonic() > deadline + MASTER_ENDS_S:
+            raise ResourceError(
+                f"the master of job {job.record.job_id} could not be ended",
+                why=f"process {pid} is still there after SIGKILL, or belongs to another user",
+                remedy="one that waits for a device or a network file system goes when that answers",
+            )
         time.sleep(0.02)
 
 
@@ -272,6 +278,7 @@ def clean(job: JobSummary) -> None:
     """Remove record and logs of an ended job, and whatever it may still have with its resource manager.
 
     :raises UsageError: it has not ended.
+    :raises Twister2Error: something of it is left, or nobody can be asked: the record stays, to find it by.
     """
     if not JobState(status_of(job).get("state", "queued")).final:
         raise UsageError(
@@ -279,9 +286,14 @@ def clean(job: JobSummary) -> None:
             why=f"it is {job.state.value}",
             remedy=f"end it first: twister2 kill {job.record.job_id}",
         )
-    with contextlib.suppress(Twister2Error):
+    # what its master has tidied needs neither the plugin nor the host that it ran on
+    tidied = bool(read_state(job.folder).get("tidied")) and job.record.master_in_client
+    with contextlib.suppress(*((Twister2Error,) if tidied else ())):
         backend = backend_of(job)
-        backend.kill(job.record.job_handle, 0.0)
-        backend.clean(job.record.job_handle)
-        backend.close()
+        try:
+            left = release(backend, job.record.job_handle, 0.0)
+        finally:
+            backend.close()
+        if left and not tidied:
+            raise _something_left(job, left, "clean it again later: its record is kept for that")
     shutil.rmtree(job.folder)

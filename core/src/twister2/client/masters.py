@@ -19,6 +19,7 @@ from twister2.client.lines import ThreadLines
 from twister2.client.silent import ended_silently
 from twister2.control.channel import Dialer
 from twister2.control.package import MANIFEST, Manifest, unpack
+from twister2.control.releasing import release
 from twister2.spec.errors import DeadlineError, MasterLostError, ResourceError, Twister2Error
 from twister2.spec.rm import Allocation, JobHandle, JobState
 from twister2.worker.processes import start_ticks
@@ -231,9 +232,7 @@ class AllocationMaster(Master):
     def stop(self, *, now: bool, why: str = "") -> None:
         prepared, handle = self._prepared, self._handle
         if handle is not None:
-            with contextlib.suppress(Twister2Error):
-                prepared.backend.kill(handle, 0.0 if now else prepared.job.kill_grace_s)
-                prepared.backend.clean(handle)
+            release(prepared.backend, handle, 0.0 if now else prepared.job.kill_grace_s)
         self._channel.close()
         (prepared.folder / "package").unlink(missing_ok=True)
 

@@ -20,6 +20,7 @@ from twister2.client.runtime import sweep
 from twister2.control.folders import make_private, runtime_folder
 from twister2.control.messages import weight_of
 from twister2.control.observing import observe
+from twister2.control.releasing import release
 from twister2.master.journal import Journal
 from twister2.spec.errors import DeadlineError, JobKilledError, ResourceError, ResultError, Twister2Error, from_dict
 from twister2.spec.observe import JobFacts
@@ -307,28 +308,27 @@ class Session:
         """End everything ourselves, with nobody's help."""
         if self._master is not None:
             self._master.stop(now=True, why=error.why)
-        self._tidy()
+        tidied = self._tidy()
         journal = self._own_journal()
         known = read_state(self._prepared.folder)
         if JobState(known.get("state", "unknown")).final:  # a master that is a thread has written it down itself
-            journal.state(**known, tidied=True)
+            journal.state(**{**known, "tidied": tidied})
         else:
             facts = {"state": state.value, "reason": error.what, "ended": time.time(), "error": error.to_dict()}
-            journal.state(**{**known, **facts, "tidied": True})
+            journal.state(**{**known, **facts, "tidied": tidied})
             journal.event("job_ended", state=state.value, by="client", error=error.to_dict())
         self._outcome = Outcome(state, error, time.monotonic() - self._begun, 1, {})
 
-    def _tidy(self) -> None:
-        """End and remove what the master, which has gone, left."""
-        self._release_allocation(0.5)
+    def _tidy(self) -> bool:
+        """End and remove what the master, which has gone, left; whether nothing of it is there any more."""
+        left = self._release_allocation(0.5)
         prepared = self._prepared
         remove_checkpoints(prepared.host, prepared.resolved, str(prepared.folder.parent.parent), self.job_id)
+        return not left
 
-    def _release_allocation(self, grace_s: float) -> None:
-        if self._handle is not None:
-            with contextlib.suppress(Twister2Error):
-                self._prepared.backend.kill(self._handle, grace_s)
-                self._prepared.backend.clean(self._handle)
+    def _release_allocation(self, grace_s: float) -> list[str]:
+        """End and remove what the manager has of the job; what is left, in words."""
+        return [] if self._handle is None else release(self._prepared.backend, self._handle, grace_s)
 
     def _remove_runtime(self) -> None:
         if self._prepared.master_ticket.runtime_dir:

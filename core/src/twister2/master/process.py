@@ -20,6 +20,7 @@ from twister2.control.channel import Listener
 from twister2.control.echo import Echo
 from twister2.control.folders import job_folder, runtime_folder
 from twister2.control.master_ticket import MasterTicket
+from twister2.control.releasing import release
 from twister2.host import Pins, PluginHost
 from twister2.master.abandoned import end_begun, remove_begun
 from twister2.master.calls import CallThread
@@ -140,9 +141,9 @@ class MasterProcess:
             while not self.job.state.final:
                 self._turn()
             self._say_goodbye()
-            self._clean()
+            tidied = self._clean()
             self.job.announce_end()
-            self._journal.state(tidied=True)
+            self._journal.state(tidied=tidied)
         finally:
             self._listener.close(linger_s=HAND_OVER_S)
             self._journal.close()
@@ -231,27 +232,27 @@ class MasterProcess:
         """Whether the submitting client is still there, or on its way, to hear of the end."""
         return not self._ticket.detached and (not self._ticket.in_client or self._lifeline is not None)
 
-    def _clean(self) -> None:
-        """End and remove everything the job has with the manager, and its folder of sockets on this host."""
+    def _clean(self) -> bool:
+        """End and remove everything the job has with the manager, and its folder of sockets on this host; whether
+        nothing is left with the manager.
+        """
+        left: list[str] = []
         handle, backend = self._handle, self._backend
         if handle is not None and self._ticket.in_client:
             grace_s = 0.2 if self.job.all_gone else self._config.kill_grace_s
-            self._wait_for("end the processes", lambda: backend.kill(handle, grace_s))
-            self._wait_for("clean up", lambda: backend.clean(handle))
+            error = self._calls.finish(lambda: left.extend(release(backend, handle, grace_s)), CLEAN_S)
+            left += [] if error is None else [error.what]
+            if left:
+                self._journal.event("rm_error", what="end and remove what is left", left=left)
         with contextlib.suppress(OSError):
             shutil.rmtree(self._private or self._ticket.runtime_dir)
             if self._private is not None:
                 self._private.parent.rmdir()
+        return not left
 
     def _tell_event(self, event: dict[str, Any]) -> None:
         """A client that does not see this master's files keeps the event log."""
         self.job.clients.tell("event", event)
-
-    def _wait_for(self, what: str, function: Callable[[], Any]) -> None:
-        """Have the manager do something; an error goes to the event log."""
-        error = self._calls.finish(function, CLEAN_S)
-        if error is not None:
-            self._journal.event("rm_error", what=what, error=error.to_dict())
 
 
 def main(folder: str = "") -> int:

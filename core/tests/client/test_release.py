@@ -1,0 +1,128 @@
+"""Ending and removing what a job has with its resource manager."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from twister2.client import jobs
+from twister2.client.records import JobRecord, JobSummary
+from twister2.control.releasing import release
+from twister2.spec.errors import ResourceError
+from twister2.spec.rm import JobHandle, JobState
+
+HANDLE = JobHandle("fake", "job-1", "1")
+
+
+class Backend:
+    """Notes what is asked of it."""
+
+    def __init__(self, *, kill: str = "", clean: str = "", left: tuple[str, ...] = ()) -> None:
+        self._kill, self._clean, self._left = kill, clean, left
+        self.asked: list[str] = []
+
+    def kill(self, handle: JobHandle, grace_s: float) -> None:
+        self.asked.append("kill")
+        if self._kill:
+            raise ResourceError(self._kill, why="why", remedy="none")
+
+    def clean(self, handle: JobHandle) -> list[str]:
+        self.asked.append("clean")
+        if self._clean:
+            raise ResourceError(self._clean, why="", remedy="none")
+        return list(self._left)
+
+    def close(self) -> None:
+        self.asked.append("close")
+
+
+@pytest.mark.parametrize(
+    ("backend", "left"),
+    [
+        (Backend(), []),
+        (Backend(kill="no kill"), ["no kill (why)"]),
+        (Backend(clean="no clean"), ["no clean"]),
+        (Backend(kill="no kill", left=("a file",)), ["no kill (why)", "a file"]),
+    ],
+)
+def test_what_cannot_be_ended_does_not_keep_the_rest(backend: Any, left: list[str]) -> None:
+    assert release(backend, HANDLE, 0.0) == left
+    assert backend.asked == ["kill", "clean"]
+
+
+@pytest.fixture
+def job(tmp_path: pathlib.Path) -> JobSummary:
+    folder = tmp_path / "jobs" / "job-1"
+    folder.mkdir(parents=True)
+    handle = {"rm": "fake", "job_id": "job-1", "native_id": "1", "facts": {}}
+    record = JobRecord(
+        job_id="job-1",
+        name="n",
+        program="p",
+        n_workers=1,
+        profile="fake",
+        handle=handle,
+        addresses=(),
+        master_in_client=True,
+        master_public="",
+        client_key="",
+        resolved={},
+        pins={},
+        master_process=None,
+    )
+    record.write(folder)
+    return JobSummary(record, folder, JobState.FAILED, {})
+
+
+def use(monkeypatch: pytest.MonkeyPatch, backend: Backend, job: JobSummary, **state: Any) -> None:
+    (job.folder / "state.json").write_text(json.dumps({"state": "failed", **state}))
+    monkeypatch.setattr(jobs, "backend_of", lambda _: backend)
+    monkeypatch.setattr(jobs, "status_of", lambda _: {"state": "failed"})
+
+
+@pytest.mark.parametrize("trouble", [{"kill": "it runs on"}, {"left": ("it runs on",)}])
+def test_clean_keeps_the_record_of_a_job_of_which_something_is_left(
+    monkeypatch: pytest.MonkeyPatch, job: JobSummary, trouble: dict[str, Any]
+) -> None:
+    backend = Backend(**trouble)
+    use(monkeypatch, backend, job)
+    with pytest.raises(ResourceError, match="something of it is left") as raised:
+        jobs.clean(job)
+    assert "it runs on" in raised.value.why
+    assert (job.folder / "record.json").exists()
+    assert backend.asked == ["kill", "clean", "close"]
+    use(monkeypatch, Backend(), job)
+    jobs.clean(job)
+    assert not job.folder.exists()
+
+
+def test_clean_of_what_its_master_has_tidied_needs_nobody(monkeypatch: pytest.MonkeyPatch, job: JobSummary) -> None:
+    use(monkeypatch, Backend(kill="it runs on another host"), job, tidied=True)
+    jobs.clean(job)
+    assert not job.folder.exists()
+
+
+def test_a_master_that_the_system_does_not_let_go_is_an_error_in_time(
+    monkeypatch: pytest.MonkeyPatch, job: JobSummary
+) -> None:
+    import attrs
+
+    from twister2.worker.processes import start_ticks
+
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        monkeypatch.setattr(jobs, "MASTER_ENDS_S", 0.2)
+        monkeypatch.setattr(jobs, "end_process", lambda pid, number: None)
+        where = (os.uname().nodename, process.pid, start_ticks(process.pid))
+        stuck = attrs.evolve(job, record=attrs.evolve(job.record, master_process=where))
+        with pytest.raises(ResourceError, match="could not be ended"):
+            jobs._end_master(stuck)
+    finally:
+        process.kill()
+        process.wait()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import random
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -77,20 +74,6 @@ def hosts() -> Iterator[Hosts]:
     with Hosts(2) as made:
         yield made
     assert made.left() == []
-
-
-@pytest.fixture
-def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    with Jobs(tmp_path, left_s=25.0) as jobs:
-        yield jobs
-
-
-@pytest.fixture
-def seed() -> int:
-    """When things happen: from TWISTER2_SEED, else drawn; shown when the test fails."""
-    chosen = int(os.environ.get("TWISTER2_SEED", 0)) or random.SystemRandom().randrange(1, 1 << 30)
-    print(f"TWISTER2_SEED={chosen}")
-    return chosen
 
 
 def run(jobs: Jobs, hosts: Hosts, seed: int, comm: str, places: tuple[int, ...], dies: int = -1) -> Done:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -40,12 +39,6 @@ def hosts() -> Iterator[Hosts]:
     with Hosts(2) as made:
         yield made
     assert made.left() == []
-
-
-@pytest.fixture
-def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    with Jobs(tmp_path, left_s=25.0) as jobs:
-        yield jobs
 
 
 class Running:

@@ -112,3 +112,62 @@ def test_the_same_array_twice_is_in_place_on_every_road(operation):
     first, second = LocalCluster(2, Strict).run(main)
     assert first == ([1.0] * 3 if operation == "scan" else [3.0] * 3)
     assert second == ([2.0] * 3 if operation == "reduce" else [3.0] * 3)
+
+
+def _twice(function):
+    return lambda left, right: function(left, right) * 2
+
+
+class Adding:
+    def __call__(self, left, right):
+        return left + right
+
+    def method(self, left, right):
+        return left + right
+
+
+class Multiplying:
+    def __call__(self, left, right):
+        return left * right
+
+
+PAIRS = {
+    "lambdas": (lambda left, right: left + right, lambda left, right: left * right),
+    "constants": (lambda left, right: left + right * 2, lambda left, right: left + right * 3),
+    "decorated": (_twice(lambda left, right: left + right), _twice(lambda left, right: left * right)),
+    "objects": (Adding(), Multiplying()),
+}
+
+
+@pytest.mark.parametrize("objects", [False, True], ids=["arrays", "objects"])
+@pytest.mark.parametrize("name", PAIRS)
+def test_functions_that_do_different_things_are_told_apart(name, objects):
+    def main(env):
+        collectives, call = env.network.collectives(), Call("allreduce", op=PAIRS[name][env.worker_id])
+        if objects:
+            return collectives.run_objects(call, 1)
+        return collectives.run(call, np.ones(3), np.empty(3))
+
+    with pytest.raises(StepMismatchError, match="different things"):
+        LocalCluster(2, "loopback", deadline_s=10).run(main)
+
+
+@pytest.mark.parametrize("objects", [False, True], ids=["arrays", "objects"])
+def test_functions_that_members_make_by_themselves_are_the_same(objects):
+    def main(env):
+        me = env.worker_id
+        makes = [
+            [lambda left, right: left + right, lambda left, right: left + right][me],
+            Adding(), Adding().method, np.add, lambda left, right: left + right + 0 * me,
+        ]  # fmt: skip
+        for op in makes:
+            for _ in range(2):
+                collectives, call = env.network.collectives(), Call("allreduce", op=op)
+                if objects:
+                    assert collectives.run_objects(call, 1) == 2
+                else:
+                    receive = np.empty(3)
+                    collectives.run(call, np.ones(3), receive)
+                    assert receive.tolist() == [2.0] * 3
+
+    LocalCluster(2, "loopback", deadline_s=10).run(main)

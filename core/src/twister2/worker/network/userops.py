@@ -1,15 +1,39 @@
-"""Running a user's function as the op of a reduction: it sees read-only arrays and must not communicate."""
+"""A user's function as the op of a reduction: it is the same on all members, and must not communicate."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
+from twister2.spec.alike import Texts, digest
 from twister2.spec.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_texts = Texts()
+_known: WeakKeyDictionary[Any, tuple[str, str]] = WeakKeyDictionary()
+"""Names and digests of functions."""
+
+
+def name_of_function(op: Any) -> str:
+    """What an op that is no name is called in messages."""
+    return getattr(op, "__name__", None) or type(op).__name__
+
+
+def text_of(op: Any) -> str:
+    """A function for a fingerprint: its name, and a digest of what it does."""
+    function = getattr(op, "__func__", op)  # methods are made anew whenever they are asked for
+    name = name_of_function(function)
+    try:
+        known = _known.get(function)
+        if known is None or known[0] != name:
+            known = _known[function] = name, digest(_texts.of(function))
+    except TypeError:  # nothing that could be remembered
+        known = name, digest(_texts.of(function))
+    return f"{name}#{known[1]}"
 
 
 class _Inside(threading.local):

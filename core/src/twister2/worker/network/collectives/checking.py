@@ -12,6 +12,7 @@ from twister2.spec.errors import OperatorError
 from twister2.worker.network.collectives import choice
 from twister2.worker.network.collectives.ops import combiner
 from twister2.worker.network.steps import fingerprint_of
+from twister2.worker.network.userops import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -341,9 +342,7 @@ def _shape(plan: Plan, agreed: str) -> str:
     words = []
     if call.operation in REDUCTIONS:
         # a function goes another road than the op of its name
-        words.append(
-            call.op if isinstance(call.op, str) else f"{getattr(call.op, '__name__', type(call.op).__name__)}()"
-        )
+        words.append(call.op if isinstance(call.op, str) else f"{text_of(call.op)}()")
     if call.operation in _ROOTED:
         words.append(f"root={call.root}")
     if plan.dtype is not None:

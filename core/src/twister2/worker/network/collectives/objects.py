@@ -16,7 +16,7 @@ from twister2.spec.reducers import FUNCTIONS, Reducer, combiner, name_of
 from twister2.spec.tracebacks import user_line, user_traceback
 from twister2.worker.network.codec import short
 from twister2.worker.network.collectives.requests import OpenCall
-from twister2.worker.network.userops import running
+from twister2.worker.network.userops import name_of_function, running, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,7 @@ def shape_of(call: Call, value: Any) -> str:
     if call.operation not in _REDUCTIONS:
         return f"{call.operation} {call.root} {call.algorithm}".rstrip()
     form = value.dtype.str if is_array(value) else "objects"
-    op = name_of(call.op) or getattr(call.op, "__name__", type(call.op).__name__)
+    op = name_of(call.op) or text_of(call.op)
     return f"{call.operation} {op} {call.root} {form} {call.algorithm}".rstrip()
 
 
@@ -122,7 +122,7 @@ def guarded(call: Call) -> Reducer:
         raise _wrong(f"{operation} has no op {short(op, 60)}", f"an op is a function or one of {', '.join(FUNCTIONS)}")
 
     named = name_of(op) in FUNCTIONS
-    text = getattr(op, "__name__", type(op).__name__)
+    text = name_of_function(op)
 
     def combined(left: Any, right: Any) -> Any:
         try:

@@ -8,7 +8,7 @@ import numpy as np
 
 from twister2.spec.errors import OperatorError
 from twister2.spec.reducers import UFUNCS, name_of
-from twister2.worker.network.userops import running
+from twister2.worker.network.userops import name_of_function, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ def combiner(op: Any, dtype: Any) -> Combine:
 
 
 def _guarded(function: Callable[[Any, Any], Any]) -> Combine:
-    name = getattr(function, "__name__", type(function).__name__)
+    name = name_of_function(function)
 
     def combine(left: Any, right: Any, out: Any) -> None:
         with running(name):

@@ -55,6 +55,48 @@ def test_values_of_all_kinds(n):
     assert everywhere(main, n) == [n * (n - 1) // 2] * n
 
 
+MOVED = ["datetime64[s]", "timedelta64[ms]", "S5", "U3", "V7", ">i4", ">f8", "bool", "f2", "c16",
+         [("key", "S10"), ("value", ">f4", (2,))]]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", MOVED, ids=str)
+@pytest.mark.parametrize("transport", ["loopback", "shm"])
+@pytest.mark.parametrize("n", [1, 3])
+def test_alltoall_cuts_arrays_of_every_dtype_without_objects(n, dtype, transport):
+    kind = numpy.dtype(dtype)
+
+    def array_of(worker):
+        raw = (numpy.arange(2 * n * 2 * kind.itemsize) + 64 * worker) % 26 + 97
+        raw = numpy.zeros_like(raw) + (raw % 2) if kind.kind == "b" else raw
+        if kind.kind == "U":
+            return numpy.array([[f"{worker}{row}{column}" for column in range(2)] for row in range(2 * n)], kind)
+        return raw.astype("u1").view(kind).reshape(2 * n, 2)
+
+    def main(env):
+        got = net.alltoall(env, array_of(env.worker_id))
+        assert got.shape == (2 * n, 2)
+        assert got.dtype == kind.newbyteorder("=")
+        return got
+
+    for worker, got in enumerate(LocalCluster(n, transport).run(main)):
+        expected = numpy.concatenate([array_of(other)[2 * worker : 2 * worker + 2] for other in range(n)])
+        assert (got == expected).all()
+
+
+def test_reduce_scatter_of_times_and_of_the_other_byte_order():
+    def main(env):
+        times = numpy.arange(6).astype("timedelta64[s]")
+        part = net.reduce_scatter(env, times)
+        swapped = net.reduce_scatter(env, numpy.arange(6, dtype=">i4"))
+        latest = net.reduce_scatter(env, times + numpy.datetime64("2020-01-01") + env.worker_id, "max")
+        return part.astype(int).tolist(), part.dtype.kind, swapped.tolist(), swapped.dtype.isnative, latest[0]
+
+    for worker, (part, kind, swapped, native, latest) in enumerate(everywhere(main)):
+        assert part == swapped == [6 * worker, 6 * worker + 3]
+        assert (kind, native) == ("m", True)
+        assert latest == numpy.datetime64("2020-01-01T00:00:02") + 2 * worker
+
+
 def test_arguments_stay_the_callers_own():
     def main(env):
         mine = numpy.arange(3.0)

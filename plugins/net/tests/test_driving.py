@@ -71,6 +71,20 @@ def test_several_inputs():
     assert sorted(everywhere(main)[1]) == [0, 1, 2]
 
 
+def test_worker_ids_may_be_any_integers():
+    import numpy
+
+    def main(env):
+        found = []
+        for sources, targets in ((numpy.arange(3), numpy.array([1])), ([numpy.arange(2), [numpy.int64(2)]], (1,))):
+            with net.operator(env, "union", sources=sources, targets=targets) as op:
+                got = op.run({source: [[source]] for source in op.local_sources}, 10.0)
+            found += sorted(record for items in got.values() for item in items for record in item.value)
+        return found
+
+    assert everywhere(main) == [[], [0, 1, 2, 0, 1, 2], []]
+
+
 def test_sub_groups_and_workers_without_tasks():
     def main(env):
         group = env.network.split(env.worker_id % 2)
@@ -110,6 +124,8 @@ def test_a_barrier_cuts_a_stream():
         (lambda env: net.operator(env, "partitionn", sources=[0], targets=[1]), OperatorError, "partition"),
         (lambda env: net.operator(env, "partition", sources=[0], targets=[1], keyy=1), OperatorError, "keyy"),
         (lambda env: net.operator(env, "partition", sources=[0], targets=[7]), OperatorError, "7"),
+        (lambda env: net.operator(env, "partition", sources=[0.5], targets=[1]), OperatorError, "0.5"),
+        (lambda env: net.operator(env, "partition", sources=[0], targets=["1"]), OperatorError, "integers"),
         (lambda env: net.operator(env, "direct", sources=[[0], [1]], targets=[0, 1]), OperatorError, "inputs"),
         (lambda env: net.operator(env, "barrier", sources=[0], targets=[0]).mark(0, "flash"), OperatorError, "flash"),
         (lambda env: net.operator(env, "gather", sources=[0], targets=[env.worker_id]).pump(), StepMismatchError, "to"),

@@ -76,16 +76,17 @@ def reduce_scatter(
     """Combine everybody's list of one value per member, value by value; the result number i on rank i.
 
     :param values: a list of one value per member, or an array whose first axis is a multiple of the number of members:
-        rank i gets its i-th part, combined element by element.
+        rank i gets its i-th part, combined element by element, in this machine's byte order.
     """
     members = _members(env, group, "reduce_scatter")
     call = _make("reduce_scatter", op, 0, algorithm)
-    if not _is_buffer(values):
+    if not _has_memory(values):
         return members.run_objects(call, values)
     import numpy
 
-    receive = numpy.empty(_part(members, "reduce_scatter", values), values.dtype)
-    members.run(call, numpy.ascontiguousarray(values), receive)
+    send = _native(values)
+    receive = numpy.empty(_part(members, "reduce_scatter", send), send.dtype)
+    members.run(call, send, receive)
     return receive
 
 
@@ -93,17 +94,18 @@ def alltoall(env: WorkerEnvironment, parts: Any, *, group: Group | None = None, 
     """Part i of everybody's ``parts`` to rank i; what came, by rank of the sender.
 
     :param parts: a list of one value per member (of any form and size), or an array whose first axis is a multiple of
-        the number of members: an array of the same shape comes back.
+        the number of members: an array of the same shape comes back, in this machine's byte order.
     """
     members = _members(env, group, "alltoall")
     call = _make("alltoall", "sum", 0, algorithm)
-    if not _is_buffer(parts):
+    if not _has_memory(parts):
         return members.run_objects(call, parts)
     import numpy
 
     _part(members, "alltoall", parts)
-    receive = numpy.empty(parts.shape, parts.dtype)
-    members.run(call, numpy.ascontiguousarray(parts), receive)
+    send = _native(parts)
+    receive = numpy.empty(send.shape, send.dtype)
+    members.run(call, send, receive)
     return receive
 
 
@@ -205,6 +207,18 @@ def _reduction(members: Collectives, operation: str, value: Any, op: Op, root: i
 def _is_buffer(value: Any) -> bool:
     """Whether a value is an array of plain numbers, whose memory can be combined and cut as it is."""
     return is_array(value) and value.ndim > 0 and value.dtype.kind in "biufc" and value.dtype.isnative
+
+
+def _has_memory(value: Any) -> bool:
+    """Whether a value is an array without objects, which is cut along its first axis."""
+    return is_array(value) and value.ndim > 0 and not value.dtype.hasobject and value.dtype.itemsize > 0
+
+
+def _native(array: Any) -> Any:
+    """The array in one piece and in this machine's byte order."""
+    import numpy
+
+    return numpy.ascontiguousarray(array, array.dtype.newbyteorder("="))
 
 
 def _part(members: Collectives, kind: str, array: Any) -> Sequence[int]:

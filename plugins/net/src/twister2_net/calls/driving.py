@@ -21,6 +21,7 @@ the next one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import index
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -29,6 +30,7 @@ from twister2.spec.channel import HeaderKind, Item
 from twister2.spec.errors import DeadlineError, OperatorError
 from twister2.spec.ops import Operator, OperatorContext
 from twister2_net.calls.alike import described
+from twister2_net.problems import short
 
 if TYPE_CHECKING:
     from twister2.spec.batch import Batch
@@ -75,15 +77,9 @@ def operator(
     plugin, _, operator_name = name.rpartition(".")
     network = env.network
     where = group or network.world
-    inputs: tuple[int, ...] = ()
-    flat: list[int] = []
-    if any(isinstance(one, Sequence) for one in sources):
-        for one in sources:
-            flat += one if isinstance(one, Sequence) else [one]
-        inputs = tuple(len(one) if isinstance(one, Sequence) else 1 for one in sources)
-    else:
-        flat = [one for one in sources if isinstance(one, int)]
-    strange = sorted({worker for worker in (*flat, *targets) if worker not in where.members})
+    flat, inputs = _tasks(name, sources)
+    to = _tasks(name, targets)[0]
+    strange = sorted({worker for worker in (*flat, *to) if worker not in where.members})
     if strange or where.rank_of(network.worker_id) < 0:
         raise OperatorError(
             f"{name} has tasks on workers {strange}" if strange else f"worker {network.worker_id} made {name}",
@@ -93,12 +89,35 @@ def operator(
 
     def make(step: Step) -> OperatorContext:
         return OperatorContext(
-            operator_name, 0, label, tuple(flat), tuple(targets), options, mode, step, network, env.memory, inputs
+            operator_name, 0, label, flat, to, options, mode, step, network, env.memory, inputs
         )  # fmt: skip
 
-    tasks = f"{flat}{f' inputs {list(inputs)}' if inputs else ''} to {list(targets)}"
+    tasks = f"{list(flat)}{f' inputs {list(inputs)}' if inputs else ''} to {list(to)}"
     shape = f"{mode} {described(options, tasks)}"
     return NetOperator(env, plugin or "net", operator_name, shape, where, make)
+
+
+def _tasks(name: str, given: Iterable[Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Worker ids of tasks, any integers; and how many each input has, where they are given by input."""
+    flat: list[int] = []
+    counts: list[int] = []
+    several = False
+    try:
+        for one in given:
+            before = len(flat)
+            try:
+                flat.append(index(one))
+            except TypeError:
+                several = True
+                flat += map(index, one)
+            counts.append(len(flat) - before)
+    except TypeError as error:
+        raise OperatorError(
+            f"the tasks of {name} are {short(given)}",
+            why=f"tasks are given by worker ids, or by a list of these for each input: {error}",
+            remedy="give a list of integers",
+        ) from error
+    return tuple(flat), tuple(counts) if several else ()
 
 
 class NetOperator:

@@ -555,3 +555,10 @@ def test_what_is_kept_for_a_client_has_an_end_and_is_counted(monkeypatch: pytest
     assert not clients.clogged  # nothing counts that never went to it
     clients.took(b"c", 8 * weight_of("output", output))
     assert "of output are left out" in posted[-1][1]["text"]
+
+
+def test_groups_of_one_number_end_the_attempt(world: World) -> None:
+    world.join_all()
+    world.say("w0", "group", attempt=1, number=7, members=[0])
+    world.say("w1", "group", attempt=1, number=7, members=[1])
+    assert sorted(world.heard("abort")) == ["w0", "w1"]

@@ -209,7 +209,10 @@ class Job:
                 self._abort(error)
 
     def _on_group(self, slot: Slot, message: Message) -> None:
-        self.groups.add(message.body["number"], message.body["members"], self.slots)
+        try:
+            self.groups.add(message.body["number"], message.body["members"], self.slots)
+        except NetworkError as error:
+            self._abort(error, by=slot.number)
 
     def _on_failed(self, slot: Slot, message: Message) -> None:
         if self.state.final:

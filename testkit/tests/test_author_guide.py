@@ -70,6 +70,18 @@ def test_the_guides_transport_passes_its_suite(tmp_path):
     assert re.search(r"TestPairs \(CommSuite\): 3\d passed, 4 skipped", printed), printed
 
 
+def test_the_guides_store_passes_its_suite(tmp_path):
+    files = ("config.py", "backend.py", "test_sqlite.py")
+    printed = run_the_tests_of("stores.md", "state", "sqlite", files, tmp_path)
+    assert re.search(r"\(StateSuite\): \d+ passed$", printed, re.MULTILINE), printed
+
+
+def test_the_guides_source_and_sink_pass_their_suite(tmp_path):
+    files = ("config.py", "plugin.py", "backend.py", "test_sqlite.py")
+    printed = run_the_tests_of("data.md", "data", "sqlite", files, tmp_path)
+    assert re.search(r"\(DataSuite\): \d+ passed, 1 skipped$", printed, re.MULTILINE), printed
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_its_section_with_every_hook_and_its_arguments(kind):
     from twister2.host.checks import hook_arguments, spec_class, spec_hooks

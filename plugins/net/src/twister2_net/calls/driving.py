@@ -30,6 +30,7 @@ from twister2.spec.channel import HeaderKind, Item
 from twister2.spec.errors import DeadlineError, OperatorError
 from twister2.spec.ops import Operator, OperatorContext
 from twister2_net.calls.alike import described
+from twister2_net.calls.taken_in import TakenIn
 from twister2_net.problems import short
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ class NetOperator:
         self._label = f"{self._name} '{context.label}'" if context.label else self._name
         self.local_sources = context.local_sources
         self.local_targets = context.local_targets
+        self._taken_in = TakenIn(context.memory, self._label)
 
     def _begin(self) -> Step:
         self._finished: set[int] = set()
@@ -176,6 +178,7 @@ class NetOperator:
             raise
         finally:
             try:
+                self._taken_in.close()
                 self._operator.close()
             finally:
                 self._step.__exit__(*((None, None, None) if left is None else (type(left), left, exc[2])))
@@ -238,7 +241,7 @@ class NetOperator:
     def receive(self, target: int | None = None) -> Item | None:
         """The next item for a local target (any when None), or None for now. The last one of a target is its END."""
         for one in self.local_targets if target is None else [target]:
-            item = self._operator.receive(one)
+            item = self._taken_in.get(one) or self._operator.receive(one)
             if item is not None:
                 if item.kind == HeaderKind.END:
                     self._ended.add(one)
@@ -253,7 +256,7 @@ class NetOperator:
     @property
     def is_complete(self) -> bool:
         """Whether everything was sent, and END received for all local targets."""
-        return self._operator.is_complete
+        return self._operator.is_complete and not self._taken_in
 
     @property
     def counters(self) -> EdgeCounters:
@@ -271,7 +274,7 @@ class NetOperator:
 
     def reset(self) -> None:
         """Make ready for another run, in the group's next step; on all members, and only when complete."""
-        if not self._operator.is_complete:
+        if not self.is_complete:
             raise OperatorError(
                 f"{self._name} was reset before it was complete",
                 why="a source has not finished, or a target has not taken its END",
@@ -312,13 +315,22 @@ class NetOperator:
             ) from error
 
     def put(self, source: int, batch: Batch, deadline_s: float | None = None) -> None:
-        """Send a batch, waiting for room. The local targets must be read by somebody meanwhile: items that are not may
-        be what there is no room for; programs that have both on one worker use :meth:`drive`.
+        """Send a batch, waiting for room. Meanwhile what comes to the local targets is taken in for :meth:`receive` and
+        its like, which give it first; it goes to disk when memory gets short. So all workers may send everything
+        before they read, as far as memory and disks allow.
 
         :raises DeadlineError: there was no room within ``deadline_s`` seconds.
+        :raises SpillError: what was taken in fits neither into memory nor on the disks.
         """
+
+        def sent() -> bool:
+            while not self._operator.send(source, batch):
+                if not self._taken_in.take(self.local_targets, self._operator.receive):
+                    return False
+            return True
+
         if not self._operator.send(source, batch):
-            self.wait_until(lambda: self._operator.send(source, batch), deadline_s)
+            self.wait_until(sent, deadline_s)
 
     def items(self, deadline_s: float | None = None) -> Iterator[Item]:
         """Everything that comes to the local targets, until their ENDs (which are not given).
@@ -331,7 +343,7 @@ class NetOperator:
             item = self.receive()
             if item is not None:
                 found.append(item)
-            return bool(found) or self._operator.is_complete
+            return bool(found) or self.is_complete
 
         while True:
             self.wait_until(come, deadline_s)
@@ -385,7 +397,7 @@ class NetOperator:
                         moved = True
                         if take is not None and item.kind != HeaderKind.END:
                             take(item)
-            return inner.is_complete
+            return self.is_complete
 
         self._wait(turn, deadline_s)
 

@@ -1,0 +1,125 @@
+"""Programs that send everything before they read anything."""
+
+from __future__ import annotations
+
+import tempfile
+
+import numpy as np
+import pytest
+
+import twister2_net as net
+from twister2.config.job import NetworkConfig
+from twister2.spec.errors import OperatorError, SpillError
+from twister2_testkit.fakes import LocalCluster
+from twister2_testkit.ops_spill import small_disk
+
+MANY, SIZE = 1000, 1 << 18
+pytestmark = pytest.mark.timeout(120)
+
+
+def put_all(env, op, many=MANY):
+    for number in range(many):
+        for source in op.local_sources:
+            op.put(source, np.full(SIZE // 8, 1000 * env.worker_id + number))
+
+
+@pytest.mark.parametrize("transport", ["inproc", "tcp", "shm"])
+def test_all_may_send_before_they_read(transport):
+    def main(env):
+        other = 1 - env.worker_id
+        with net.operator(env, "direct", sources=[0, 1], targets=[1, 0], mode="stream") as op:
+            put_all(env, op)
+            for source in op.local_sources:
+                op.mark(source, "flush", "all")
+            op.finish()
+            assert not op.is_complete
+            items = list(op.items())
+            assert op.is_complete
+            assert items.pop().value == "all"
+            assert [int(item.value[0]) for item in items] == [1000 * other + number for number in range(MANY)]
+            assert all(item.value[-1] == item.value[0] and item.kind.name == "DATA" for item in items[::100])
+            peak = env.memory.use()
+        return peak.peak, peak.spilled, env.memory.use().reserved
+
+    limit = 64 << 20
+    with tempfile.TemporaryDirectory(prefix="t2-put-") as folder:
+        cluster = LocalCluster(2, transport, memory_bytes=limit, spill_dirs=[folder], deadline_s=90)
+        for peak, spilled, reserved in cluster.run(main):
+            assert peak <= limit
+            assert spilled > MANY * SIZE // 4
+            assert reserved == 0
+
+
+@pytest.mark.parametrize("name", ["keyed_reduce", "reduce", "keyed_partition", "allreduce", "alltoall"])
+def test_every_kind_of_operator_is_read_while_it_waits(name):
+    n, many = 3, 60
+
+    def main(env):
+        options = {"reducer": "sum"} if "reduce" in name else {}
+        workers = list(range(n))
+        got = []
+        targets = [1] if name == "reduce" else workers
+        with net.operator(env, name, sources=workers, targets=targets, mode="stream", **options) as op:
+            for number in range(many):
+                batch = [(key, 1) for key in range(500)] if "keyed" in name else [1] * 100
+                op.put(env.worker_id, [batch] * n if name == "alltoall" else batch)
+                op.mark(env.worker_id, "flush", number)
+            op.finish()
+            got += [item for item in op.items() if item.kind.name == "FLUSH"]
+        return [item.value for item in got]
+
+    config = NetworkConfig(window_messages=2, window_mb=1, form_deadline_s=10)
+    for worker, flushes in enumerate(LocalCluster(n, "loopback", network=config).run(main)):
+        assert flushes == (list(range(many)) if name != "reduce" or worker == 1 else [])
+
+
+def test_nothing_is_taken_in_behind_a_barrier_that_was_not_read():
+    def main(env):
+        other = 1 - env.worker_id
+        tasks = {"sources": [0, 1], "targets": [0, 1], "mode": "stream"}
+        with net.operator(env, "keyed_reduce", reducer="sum", **tasks) as op:
+            for number in range(2):
+                op.put(env.worker_id, [(key, 1) for key in range(10)])
+                op.mark(env.worker_id, "flush" if number else "barrier", number)
+            op.finish()
+            op.wait_until(lambda: op._taken_in.take(op.local_targets, op._operator.receive), 10.0)
+            assert len(op._taken_in) == 1
+            first = op.receive(env.worker_id)
+            assert (first.kind.name, first.value) == ("BARRIER", 0)
+            state = op.snapshot()
+            rest = list(op.items(10.0))
+        assert other in (0, 1)
+        with net.operator(env, "keyed_reduce", reducer="sum", **tasks) as op:
+            op.restore(state)
+            again = op.run({env.worker_id: []}, 10.0)[env.worker_id]
+        counts = {value for item in rest if item.kind.name == "DATA" for _, value in item.value}
+        return counts, {value for item in again if item.kind.name == "DATA" for _, value in item.value}
+
+    assert LocalCluster(2, "loopback").run(main) == [({4}, {2})] * 2
+
+
+def test_targets_that_are_never_read_are_an_error_and_memory_stays_bounded():
+    uses = {}
+
+    def main(env):
+        try:
+            with net.operator(env, "direct", sources=[0, 1], targets=[1, 0], mode="stream") as op:
+                put_all(env, op)
+                op.finish()
+        finally:
+            uses[env.worker_id] = env.memory.use()
+
+    limit = 48 << 20
+    with tempfile.TemporaryDirectory(prefix="t2-put-") as folder:
+        with pytest.raises(OperatorError, match="have not taken their END"):
+            LocalCluster(2, "inproc", memory_bytes=limit, spill_dirs=[folder], deadline_s=60).run(main)
+    assert all(use.peak <= limit for use in uses.values())
+
+
+def test_a_full_disk_is_a_clear_error():
+    def main(env):
+        with net.operator(env, "direct", sources=[0, 1], targets=[1, 0], mode="stream", label="floods") as op:
+            put_all(env, op)
+
+    with small_disk(8) as folder, pytest.raises(SpillError, match="floods"):
+        LocalCluster(2, "inproc", memory_bytes=24 << 20, spill_dirs=[folder], deadline_s=60).run(main)

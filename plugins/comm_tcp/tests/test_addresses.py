@@ -12,7 +12,8 @@ import zmq
 from twister2.spec.comm import TransportContext
 from twister2.spec.environment import NodeFacts
 from twister2.spec.errors import NetworkError
-from twister2_comm_tcp.address import listen_addresses, socket_path, targets
+from twister2.spec.transports import socket_path
+from twister2_comm_tcp.address import listen_addresses, targets
 from twister2_comm_tcp.config import TcpConfig
 from twister2_comm_tcp.transport import TcpTransport
 
@@ -93,14 +94,14 @@ def test_a_unix_socket_is_dialled_only_where_it_is_seen(context, tmp_path):
 def test_a_folder_that_others_can_enter_is_refused(context):
     os.chmod(context.runtime_dir, 0o755)
     with pytest.raises(NetworkError, match="not private"):
-        socket_path(context)
+        socket_path(context, "t")
 
 
 def test_where_the_path_is_too_long_for_a_socket_workers_of_a_host_use_tcp(context, tmp_path):
     folder = tmp_path / ("x" * 100)
     folder.mkdir(mode=0o700)
     context = attrs.evolve(context, runtime_dir=str(folder), node=attrs.evolve(context.node, addresses=("127.0.0.1",)))
-    assert socket_path(context) == ""
+    assert socket_path(context, "t") == ""
     transport = TcpTransport(TcpConfig(), context)
     try:
         assert transport.open()["tcp"] == ["127.0.0.1"]

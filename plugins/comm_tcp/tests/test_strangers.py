@@ -11,9 +11,10 @@ import zmq
 from twister2.spec.comm import TransportContext
 from twister2.spec.environment import NodeFacts
 from twister2.spec.errors import NetworkError
+from twister2.spec.transports import session_id
 from twister2_comm_tcp.config import TcpConfig
 from twister2_comm_tcp.transport import TcpTransport
-from twister2_comm_tcp.wire import Head, Kind, pack, session_id
+from twister2_comm_tcp.wire import Head, Kind, pack
 
 PLAIN = TcpConfig(same_host="tcp", plain=True)
 CURVE = TcpConfig(same_host="tcp")
@@ -72,7 +73,7 @@ def reader(tmp_path):
 
 
 def message(sequence=1, attempt=3, session="session", kind=Kind.DATA, frames=(b"data",)):
-    return pack(Head(kind, attempt, 1, session_id("job", session), sequence, 0, 0), frames, 1 << 16)
+    return pack(Head(kind, attempt, 1, session_id("job", session, size=8), sequence, 0, 0), frames, 1 << 16)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_what_is_not_for_us_is_dropped_and_counted(reader, parts):
         [*message(), b"more"],
         message(frames=(bytes(70_000),))[:1],
         [message(frames=(bytes(70_000),))[0], bytes(69_999)],
-        pack(Head(Kind.DATA, 3, 99, session_id("job", "session"), 1, 0, 0), (), 1),
+        pack(Head(Kind.DATA, 3, 99, session_id("job", "session", size=8), 1, 0, 0), (), 1),
     ],
 )
 def test_a_damaged_message_is_an_error(reader, parts):

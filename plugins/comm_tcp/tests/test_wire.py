@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twister2_comm_tcp.wire import Batch, Head, Kind, MalformedError, pack, read_head, session_id, unpack
+from twister2.spec.transports import session_id
+from twister2_comm_tcp.wire import Batch, Head, Kind, MalformedError, pack, read_head, unpack
 
 FRAMES = st.lists(st.binary(max_size=300), max_size=12)
-HEAD = Head(Kind.DATA, 7, 3, session_id("job", "session"), 11, 5, 1 << 40)
+HEAD = Head(Kind.DATA, 7, 3, session_id("job", "session", size=8), 11, 5, 1 << 40)
 
 
 def decode_all(parts):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import stat
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import NetworkError
@@ -20,7 +19,6 @@ Target = str | tuple[str, int]
 """A Unix socket's path, or IP address and port."""
 
 LOOPBACK = "127.0.0.1"
-_MAX_PATH = 107  # sun_path of Linux, without the final zero
 
 
 def endpoint(target: Target) -> str:
@@ -37,24 +35,6 @@ def is_loopback(address: str) -> bool:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False
-
-
-def socket_path(context: TransportContext) -> str:
-    """Path of this worker's Unix socket; its name contains the session, so that finding it proves belonging to it.
-
-    Empty when the path would be too long for a socket: workers of one host talk over TCP then.
-
-    :raises NetworkError: the folder is open to others.
-    """
-    folder = os.stat(context.runtime_dir)
-    if not stat.S_ISDIR(folder.st_mode) or folder.st_uid != os.geteuid() or folder.st_mode & 0o077:
-        raise NetworkError(
-            f"the job's folder for sockets, {context.runtime_dir}, is not private",
-            why=f"its mode is {stat.S_IMODE(folder.st_mode):o} and its owner is user {folder.st_uid}",
-            remedy='give it mode 700 and this user, or set comm.tcp.same_host = "tcp"',
-        )
-    path = os.path.join(context.runtime_dir, f"t{context.attempt}-{context.rank}-{context.session[:16]}")
-    return path if len(os.fsencode(path)) <= _MAX_PATH else ""
 
 
 def listen_addresses(config: TcpConfig, context: TransportContext, *, ipc: bool) -> list[str]:

@@ -40,6 +40,23 @@ class Incoming:
         self._queue.extend(new)
         return len(new)
 
+    def arrived(self, number: int) -> bool:
+        """Count a message that is kept elsewhere; whether it is no duplicate. :meth:`used` says that it was read.
+
+        :raises NetworkError: messages before it are missing.
+        """
+        if number > self._arrived + 1:
+            self.check(number - 1)
+        if number <= self._arrived:
+            return False
+        self._arrived = number
+        return True
+
+    def used(self, n_bytes: int) -> None:
+        """A message that was kept elsewhere was read."""
+        self.read_messages += 1
+        self.read_bytes += n_bytes
+
     def check(self, sent: int) -> None:
         """Compare with the number of the last message the peer has sent.
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 import select
 import socket
-import struct
+
+from twister2.spec.transports import same_user
 
 _UNDER_WAY = (errno.EINPROGRESS, errno.EALREADY)
 _FULL = errno.EAGAIN  # a Unix socket whose queue of newcomers is full: somebody listens, ask again
-_CRED = struct.Struct("3i")
 
 
 class Knock:
@@ -44,8 +43,7 @@ class Knock:
 
     def same_user(self) -> bool:
         """Whether the listener at a Unix socket is a process of this user, as the kernel says."""
-        raw = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CRED.size)
-        return int(_CRED.unpack(raw)[1]) == os.geteuid()
+        return same_user(self._socket)
 
     def fileno(self) -> int:
         """The socket's descriptor."""

@@ -14,10 +14,11 @@ import zmq
 
 from twister2.spec.comm import Send
 from twister2.spec.errors import NetworkError
+from twister2.spec.transports import flat
 
 from .knock import Knock
 from .watch import Watch
-from .wire import Batch, Head, Kind, flat, pack
+from .wire import Batch, Head, Kind, pack, pack_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -117,16 +118,9 @@ class Outgoing:
 
         :raises NetworkError: the peer is gone or was never reached.
         """
-        if self.ended or self._socket is None:
-            self._raise_if_gone()
+        if self._full():
             return None
         unread = self._sequence - self._acked_messages
-        if unread >= self._config.window_messages or (
-            # two at least: one on its way while the other is read
-            unread > 1 and self._bytes - self._acked_bytes >= self._config.window_bytes
-        ):
-            self._check()
-            return None
         views = [frame if type(frame) is bytes else flat(frame) for frame in frames]
         size = sum(map(len, views))
         batch, collected = self._batch, self._collected
@@ -148,6 +142,37 @@ class Outgoing:
         self._sequence += 1
         self._bytes += size
         return self._leave()
+
+    def post(self, body: bytes) -> bool:
+        """Hand over a part in a collective call; False when it is refused.
+
+        :raises NetworkError: as :meth:`send`.
+        """
+        if self._full():
+            return False
+        if self._collected is not None:
+            self.flush()
+        if self._sequence == self._acked_messages:
+            self._heard = time.monotonic()
+        self._sequence += 1
+        self._bytes += len(body)
+        assert self._socket is not None
+        self._socket.send(pack_call(self._head(Kind.COLLECTIVE, self._peer, self._sequence), body), _NOBLOCK)
+        return True
+
+    def _full(self) -> bool:
+        """Whether nothing more can be taken for now."""
+        if self.ended or self._socket is None:
+            self._raise_if_gone()
+            return True
+        unread = self._sequence - self._acked_messages
+        if unread >= self._config.window_messages or (
+            # two at least: one on its way while the other is read
+            unread > 1 and self._bytes - self._acked_bytes >= self._config.window_bytes
+        ):
+            self._check()
+            return True
+        return False
 
     def flush(self, patience_s: float = 0.0, now: float = 0.0) -> bool:
         """Let what was collected leave, if it is older than ``patience_s`` at the time ``now``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from twister2.spec.collectives import OPERATIONS
 from twister2.spec.comm import CommSpec, TransportFacts
 from twister2.spec.plugin import Probe, hookimpl
 
@@ -12,7 +13,7 @@ from .config import TcpConfig
 if TYPE_CHECKING:
     from twister2.spec.comm import Transport, TransportContext
 
-FACTS = TransportFacts(encrypts=True)
+FACTS = TransportFacts(encrypts=True, native=frozenset(OPERATIONS))
 
 
 class TcpPlugin(CommSpec):

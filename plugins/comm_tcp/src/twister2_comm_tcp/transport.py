@@ -18,19 +18,22 @@ import zmq
 
 from twister2.spec.comm import Received, Send, Transport, TransportFacts
 from twister2.spec.errors import NetworkError
+from twister2.spec.transports import session_id, socket_path
 
-from .address import Target, endpoint, is_loopback, listen_addresses, socket_path, targets
+from .address import Target, endpoint, is_loopback, listen_addresses, targets
+from .collectives import MOST, TcpCollectives
 from .dial import Dial
 from .incoming import Incoming
 from .outgoing import PATIENCE_S, Outgoing
 from .plugin import FACTS
-from .wire import Head, Kind, MalformedError, read_head, session_id, unpack
+from .wire import CALL, HEADER, Head, Kind, MalformedError, check_crc, read_head, unpack
 from .zap import KeyGuard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from twister2.spec.batch import Buffer
+    from twister2.spec.collectives import NativeCollectives
     from twister2.spec.comm import Address, TransportContext
 
     from .config import TcpConfig
@@ -44,6 +47,7 @@ _DRAIN = 128
 _ASK_AGAIN = 16
 """Messages read from the queues before new ones are taken in, so that one peer's backlog keeps nobody waiting."""
 _TICK_S = 0.25
+_REMEDY = 'give it mode 700 and this user, or set comm.tcp.same_host = "tcp"'
 _LARGEST = 1 << 42
 """Frames that announce more bytes are nonsense, and end their connection before memory is asked for."""
 _LOOK_S = 0.02
@@ -57,7 +61,7 @@ class TcpTransport(Transport):
 
     def __init__(self, config: TcpConfig, context: TransportContext) -> None:
         self._config, self._context = config, context
-        self._session = session_id(context.job_id, context.session)
+        self._session = session_id(context.job_id, context.session, size=8)
         self._zmq: zmq.Context[Socket] | None = None
         self._guard: KeyGuard | None = None
         self._pulls: dict[int, Socket] = {}
@@ -74,13 +78,18 @@ class TcpTransport(Transport):
         self._turns: collections.deque[int] = collections.deque()
         self._unasked = 0
         self._tick = 0.0
+        self._groups: dict[int, TcpCollectives | None] = {}
+        """By number; None when closed."""
+        self._turns_of: dict[tuple[int, ...], int] = {}
+        self._early: dict[int, list[tuple[int, bytes]]] = {}
+        """What came for groups that are not made here yet: rank and message, by number."""
         self.dropped = 0
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def open(self) -> Address:
         context, config = self._context, self._config
-        self._path = socket_path(context) if config.same_host == "ipc" else ""
+        self._path = socket_path(context, "t", _REMEDY) if config.same_host == "ipc" else ""
         addresses = listen_addresses(config, context, ipc=bool(self._path))
         self._zmq = zmq.Context(io_threads=1)
         self._zmq.set(zmq.MAX_SOCKETS, 1024 + 4 * context.size)
@@ -128,6 +137,8 @@ class TcpTransport(Transport):
             if self._epoll is not None:
                 self._epoll.close()
             self._pulls, self._out, self._in = {}, {}, {}
+            self._groups.clear()
+            self._early.clear()
             self._busy.clear()
             self._turns.clear()
             if self._path:
@@ -188,6 +199,54 @@ class TcpTransport(Transport):
 
     def wait_fd(self) -> int | None:
         return None if self._epoll is None else self._epoll.fileno()
+
+    # -- collectives ---------------------------------------------------------------------------------------------------
+
+    def native(self, members: Sequence[int]) -> NativeCollectives | None:
+        self._running()
+        if not 1 < len(members) <= MOST:
+            return None
+        key = tuple(members)
+        turn = self._turns_of[key] = self._turns_of.get(key, 0) + 1
+        number = int.from_bytes(session_id(*key, turn, size=8), "little")
+        made = self._groups[number] = TcpCollectives(self, number, key, self._context.rank)
+        for peer, message in self._early.pop(number, ()):
+            made.deliver(peer, message)
+        return made
+
+    def post(self, peer: int, body: bytes) -> bool:
+        """Send a part in a collective call; False when it is refused for now."""
+        return (self._out.get(peer) or self._outgoing(peer)).post(body)
+
+    def take_one(self) -> bool:
+        """Take in one message; whether there was any. After False, :meth:`wait_fd` polls readable when there is one."""
+        busy = self._busy
+        self._looks += 1
+        if not busy or not self._looks % _ASK_AGAIN:
+            self._look()
+        for pull in tuple(busy):
+            try:
+                first = pull.recv(_NOBLOCK)
+            except zmq.Again:
+                busy.remove(pull)
+                continue
+            self._take(pull, first)
+            return True
+        return False
+
+    def consumed(self, peer: int, message: bytes) -> None:
+        """A part in a collective call was used."""
+        if self._zmq is None:
+            return
+        queue = self._in[peer]
+        queue.used(len(message) - HEADER.size)
+        if queue.worth_telling:
+            self._outgoing(peer).tell(Kind.ACK)
+
+    def forget(self, number: int) -> None:
+        """A group is closed; what still comes for it is dropped."""
+        if number in self._groups:
+            self._groups[number] = None
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -294,23 +353,27 @@ class TcpTransport(Transport):
         busy = self._busy
         self._looks += 1
         if not busy or not self._looks % _ASK_AGAIN:
-            assert self._epoll is not None
-            for descriptor, _ in self._epoll.poll(0):
-                pull = self._pulls[descriptor]
-                if pull not in busy:
-                    busy.append(pull)
+            self._look()
         moved = False
         for pull in tuple(busy):
             for _ in range(limit):
                 if not pull.get(_EVENTS):  # of a PULL socket: POLLIN or nothing
                     busy.remove(pull)
                     break
-                self._take(pull)
+                self._take(pull, pull.recv(_NOBLOCK))
                 moved = True
         return moved
 
-    def _take(self, pull: Socket) -> None:
-        first: bytes = pull.recv(_NOBLOCK)
+    def _look(self) -> None:
+        if self._epoll is None:
+            self._running()
+            return
+        for descriptor, _ in self._epoll.poll(0):
+            pull = self._pulls[descriptor]
+            if pull not in self._busy:
+                self._busy.append(pull)
+
+    def _take(self, pull: Socket, first: bytes) -> None:
         parts: list[memoryview] = []
         while pull.get(_RCVMORE):
             parts.append(pull.recv(_NOBLOCK, copy=False).buffer.toreadonly())
@@ -324,7 +387,10 @@ class TcpTransport(Transport):
             self.dropped += 1
             return
         try:
-            self._accept(head, unpack(head, first, parts))
+            if head.kind == Kind.COLLECTIVE:
+                self._accept_call(head, first, len(parts))
+            else:
+                self._accept(head, unpack(head, first, parts))
         except MalformedError as error:
             raise NetworkError(
                 f"a message from worker {head.rank} is damaged",
@@ -332,14 +398,35 @@ class TcpTransport(Transport):
                 remedy="start the job again; see that all workers have the same version of twister2-comm-tcp",
             ) from error
 
-    def _accept(self, head: Head, messages: Sequence[tuple[memoryview, ...]]) -> None:
+    def _hear(self, head: Head) -> Incoming:
         peer = head.rank
         if peer >= self._context.size:
             raise MalformedError(f"there is no worker {peer}")
         out = self._out.get(peer)
         if out is not None:
             out.acknowledged(head.acked_messages, head.acked_bytes)
-        queue = self._incoming(peer)
+        return self._in.get(peer) or self._incoming(peer)
+
+    def _accept_call(self, head: Head, first: bytes, n_parts: int) -> None:
+        if n_parts or len(first) < HEADER.size + CALL.size:
+            raise MalformedError(f"{len(first)} bytes and {n_parts} parts are no part in a collective call")
+        check_crc(first, len(first))
+        peer = head.rank
+        if not self._hear(head).arrived(head.sequence):
+            self.dropped += 1
+            return
+        number = CALL.unpack_from(first, HEADER.size)[0]
+        group = self._groups.get(number)
+        if group is not None:
+            group.deliver(peer, first)
+        elif number in self._groups:
+            self.consumed(peer, first)
+        else:
+            self._early.setdefault(number, []).append((peer, first))
+
+    def _accept(self, head: Head, messages: Sequence[tuple[memoryview, ...]]) -> None:
+        queue, peer = self._hear(head), head.rank
+        out = self._out.get(peer)
         if head.kind == Kind.DATA:
             empty = not queue
             self.dropped += len(messages) - queue.put(head.sequence, messages)

@@ -8,22 +8,26 @@ numbers in them are aligned. Large frames follow as parts of their own, uncopied
 from __future__ import annotations
 
 import enum
-import hashlib
 import struct
+import zlib
 from typing import TYPE_CHECKING, NamedTuple
+
+from twister2.spec.transports import PADDING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from twister2.spec.batch import Buffer
-
 MAGIC = b"T2t2"
-HEADER = struct.Struct("<4sB3xIIIII8sQQQ4x")
+_FIELDS = struct.Struct("<4sB3xIIIII8sQQQ")
+_CRC = struct.Struct("<I")
+HEADER = struct.Struct(f"{_FIELDS.format}I")
+"""The last field is the CRC-32 of all others and of the table, or of all that follows in a COLLECTIVE message."""
+CALL = struct.Struct("<QQQ")
+"""After the header of a COLLECTIVE message: group, number of the call in it, and what tells the call from others."""
 SEPARATE = 1 << 63
 """In a length: the frame is a part of its own."""
 INLINE_LIMIT = 1 << 20
 """Small frames beyond so many bytes in all become parts too."""
-PADDING = (b"", b"\0" * 7, b"\0" * 6, b"\0" * 5, b"\0" * 4, b"\0" * 3, b"\0" * 2, b"\0")
 _EMPTY = memoryview(b"")
 _TABLES = [struct.Struct(f"<{words}Q") for words in range(64)]
 """Tables of the usual lengths, so that no format has to be read."""
@@ -39,6 +43,8 @@ class Kind(enum.IntEnum):
     """Tells the number of the last DATA sent; the reader compares and answers with ACK."""
     BYE = 3
     """The sender closes; nothing follows."""
+    COLLECTIVE = 4
+    """A member's part in a collective call: words of :data:`CALL`, then data. Numbered together with DATA."""
 
 
 class MalformedError(Exception):
@@ -48,8 +54,8 @@ class MalformedError(Exception):
 class Head(NamedTuple):
     """The header.
 
-    :ivar sequence: number of the first of these DATA messages on their way from ``rank`` to the reader, from 1;
-        otherwise the number of the last one sent.
+    :ivar sequence: number of the first of these DATA or COLLECTIVE messages on their way from ``rank`` to the reader,
+        from 1; otherwise the number of the last one sent.
     :ivar acked_messages, acked_bytes: how much ``rank`` has read of what the reader sent it, in all.
     :ivar n_messages: messages in a batch. :ivar n_words: words of the table. :ivar n_parts: frames that are parts.
     """
@@ -64,26 +70,6 @@ class Head(NamedTuple):
     n_messages: int = 0
     n_words: int = 0
     n_parts: int = 0
-
-
-def session_id(job_id: str, session: str) -> bytes:
-    """Eight bytes that are equal for the workers of one session of one job only."""
-    return hashlib.blake2b(f"{job_id}\0{session}".encode(), digest_size=8).digest()
-
-
-def flat(frame: Buffer) -> bytes | memoryview:
-    """``frame`` as bytes or as a flat view, uncopied.
-
-    :raises TypeError: not a contiguous buffer.
-    """
-    if type(frame) is bytes:
-        return frame
-    view = memoryview(frame)
-    if view.nbytes == 0:
-        return _EMPTY
-    if not view.c_contiguous:
-        raise TypeError("a frame must be a C-contiguous buffer")
-    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
 
 
 class Batch:
@@ -129,7 +115,7 @@ class Batch:
         table = self._table
         words = len(table)
         kind, attempt, rank, session, sequence, messages, n_bytes, *_ = head
-        front = HEADER.pack(
+        front = _FIELDS.pack(
             MAGIC,
             kind,
             attempt,
@@ -143,7 +129,8 @@ class Batch:
             n_bytes,
         )
         numbers = _TABLES[words].pack(*table) if words < len(_TABLES) else struct.pack(f"<{words}Q", *table)
-        return [b"".join((front, numbers, *self._inline)), *self._separate]
+        crc = _CRC.pack(zlib.crc32(numbers, zlib.crc32(front)))
+        return [b"".join((front, crc, numbers, *self._inline)), *self._separate]
 
 
 def pack(head: Head, frames: Sequence[bytes | memoryview], separate_from: int) -> list[bytes | memoryview]:
@@ -161,20 +148,41 @@ def read_head(first: bytes) -> Head:
     """
     if len(first) < HEADER.size or not first.startswith(MAGIC):
         raise MalformedError("not a message of this transport")
-    _, kind, attempt, rank, count, words, parts, session, sequence, messages, n_bytes = HEADER.unpack_from(first)
+    _, kind, attempt, rank, count, words, parts, session, sequence, messages, n_bytes = _FIELDS.unpack_from(first)
     return Head(kind, attempt, rank, session, sequence, messages, n_bytes, count, words, parts)
+
+
+def pack_call(head: Head, body: bytes) -> bytes:
+    """A COLLECTIVE message; ``body`` begins with the words of :data:`CALL`."""
+    kind, attempt, rank, session, sequence, messages, n_bytes, *_ = head
+    front = _FIELDS.pack(MAGIC, kind, attempt, rank, 1, 0, 0, session, sequence, messages, n_bytes)
+    return b"".join((front, _CRC.pack(zlib.crc32(body, zlib.crc32(front))), body))
+
+
+def check_crc(first: bytes, end: int) -> None:
+    """Compare what header and bytes up to ``end`` were with what they are.
+
+    :raises MalformedError: they were changed.
+    """
+    view = memoryview(first)
+    if (
+        zlib.crc32(view[HEADER.size : end], zlib.crc32(view[: _FIELDS.size]))
+        != _CRC.unpack_from(first, _FIELDS.size)[0]
+    ):
+        raise MalformedError("its checksum is wrong")
 
 
 def unpack(head: Head, first: bytes, parts: Sequence[memoryview]) -> list[tuple[memoryview, ...]]:
     """The messages, each with its frames, as views of the parts.
 
-    :raises MalformedError: truncated, or lengths that do not fit.
+    :raises MalformedError: truncated or changed, or lengths that do not fit.
     """
     words = head.n_words
     start = HEADER.size + 8 * words
     end = len(first)
     if start > end or head.n_parts != len(parts):
         raise MalformedError(f"{end} bytes and {len(parts)} parts do not hold a table of {words} words")
+    check_crc(first, start)
     if words < len(_TABLES):
         table = _TABLES[words].unpack_from(first, HEADER.size)
     else:

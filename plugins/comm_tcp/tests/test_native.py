@@ -1,0 +1,27 @@
+"""The suite for native collectives on processes, over Unix sockets and plain TCP, and with a window of few messages."""
+
+from __future__ import annotations
+
+from twister2_comm_tcp.config import TcpConfig
+from twister2_comm_tcp.plugin import FACTS, TcpPlugin
+from twister2_testkit.natives import NativeSuite
+
+
+class TestNative(NativeSuite):
+    processes = True
+    config = TcpConfig()
+    lengths = (0, 1, 2, 7, 1000, 1365, 1366, 2048, 4096, 4097)
+
+    def make_transport(self, context):
+        return TcpPlugin().comm_create(config=self.config, context=context)
+
+    def operations(self):
+        return FACTS.native
+
+
+class TestPlain(TestNative):
+    config = TcpConfig(same_host="tcp", plain=True)
+
+
+class TestSmallWindow(TestNative):
+    config = TcpConfig(window_messages=4, window_bytes=1000)

@@ -177,7 +177,7 @@ def test_many_graphs_leave_nothing_behind(executor):
             graph.connect("source", "sink")
             runner.run(graph)
         held = dict(env.memory.use().holders)
-        return len(runner._prepared), sum(held.values())
+        return len(runner._plans), sum(held.values())
 
     for prepared, held in LocalCluster(2).run(program):
         assert prepared <= 8

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twister2.graph import Graph, Outputs
+    from twister2.spec.running import Prepared, Running
 
 ExecutorName: TypeAlias = Literal["inline", "threads"]
 EXECUTORS: tuple[ExecutorName, ...] = ("inline", "threads")
@@ -63,6 +64,14 @@ class GraphEnv:
     def run(self, graph: Graph) -> Outputs:
         """As ``env.run``."""
         return self.runner.run(graph)
+
+    def start(self, graph: Graph) -> Running:
+        """As ``env.start``."""
+        return self.runner.start(graph)
+
+    def prepare(self, graph: Graph) -> Prepared:
+        """As ``env.prepare``."""
+        return self.runner.prepare(graph)
 
 
 class _Controller:

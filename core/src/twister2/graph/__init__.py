@@ -8,5 +8,6 @@ from __future__ import annotations
 from twister2.graph.catalog import Catalog
 from twister2.graph.model import Edge, Graph, Outputs, Vertex
 from twister2.graph.records import walking
+from twister2.graph.stored import Stored
 
-__all__ = ["Catalog", "Edge", "Graph", "Outputs", "Vertex", "walking"]
+__all__ = ["Catalog", "Edge", "Graph", "Outputs", "Stored", "Vertex", "walking"]

@@ -80,6 +80,7 @@ def _vertex_plan(vertex: LogicalVertex) -> VertexPlan:
         options=vertex.options,
         shows=vertex.shows,
         two_phase=vertex.two_phase,
+        inputs=vertex.inputs,
     )
 
 

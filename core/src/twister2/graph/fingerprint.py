@@ -25,6 +25,7 @@ def graph_fingerprint(graph: Graph) -> str:
     for edge in graph.edges:
         joined = f"{'+'.join(edge.sources)} {edge.target}"
         parts.append(f"edge {edge.name} {joined} {edge.operator} {_options(edge.options)}")
+    parts.extend(f"given {name} {' '.join(given)}" for name, given in sorted(graph.given.items()))
     parts.extend(f"fixed {name} {workers}" for name, workers in sorted(graph.fixed.items()))
     return blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 

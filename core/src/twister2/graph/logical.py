@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from twister2.graph.model import Kind
+from twister2.graph.stored import Given
 from twister2.graph.validate import order
 from twister2.spec.errors import GraphError
 from twister2.spec.tasks import Task
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class LogicalVertex:
     """A vertex with its parallelism decided and its planner's result bound.
 
-    :ivar parts: names of the graph's vertices it stands for; more than one once it is fused.
+    :ivar parts: names of the graph's vertices it stands for; more than one once it is fused. :ivar inputs: by name.
     """
 
     name: str
@@ -36,6 +37,7 @@ class LogicalVertex:
     narrow: bool
     two_phase: bool
     parts: tuple[str, ...]
+    inputs: Mapping[str, Given] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -83,21 +85,31 @@ def logical_plan(
     """
     parallelism: dict[str, int] = {}
     vertices = []
+    fixed = graph.fixed
     for vertex in order(graph):
-        number = vertex.parallelism or _default_parallelism(graph, vertex, parallelism, n_workers, catalog)
+        given = graph.given.get(vertex.name, {})
+        for one in given.values():
+            if one.whole:
+                one.stored.need_one_each(n_workers)
+        number = vertex.parallelism or _default_parallelism(graph, fixed, vertex, parallelism, n_workers, catalog)
         parallelism[vertex.name] = number
-        vertices.append(_logical(vertex, number, planned))
+        vertices.append(attrs.evolve(_logical(vertex, number, planned), inputs=given))
     for edge in graph.edges:
         _check_shape(graph, edge, parallelism, catalog)
     edges = tuple(LogicalEdge(e.name, e.sources, e.target, e.operator, dict(e.options)) for e in graph.edges)
-    return LogicalPlan(tuple(vertices), edges, dict(graph.fixed))
+    return LogicalPlan(tuple(vertices), edges, fixed)
 
 
 def _default_parallelism(
-    graph: Graph, vertex: Vertex, known: Mapping[str, int], n_workers: int, catalog: Catalog
+    graph: Graph,
+    fixed: Mapping[str, tuple[int, ...]],
+    vertex: Vertex,
+    known: Mapping[str, int],
+    n_workers: int,
+    catalog: Catalog,
 ) -> int:
-    if vertex.name in graph.fixed:
-        return len(graph.fixed[vertex.name])
+    if vertex.name in fixed:
+        return len(fixed[vertex.name])
     if vertex.kind == "source":
         return n_workers
     numbers = []

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
+from twister2.graph.stored import Given, Keeping, Level, Stored, StoredSource
 from twister2.spec.errors import GraphError
 from twister2.spec.tasks import Sink, Task
 
@@ -102,12 +103,43 @@ class Graph:
         self.without_rules = frozenset(without_rules)
         self.vertices: dict[str, Vertex] = {}
         self.edges: list[Edge] = []
-        self.fixed: dict[str, tuple[int, ...]] = {}
-        self.version = 0
-        """Grows with every change, so that a plan made earlier is known to be stale."""
+        self.kept: dict[str, Stored] = {}
+        """By sink: the set that a run fills."""
+        self.stored: dict[str, Stored] = {}
+        """By source: the set that it reads."""
+        self.given: dict[str, dict[str, Given]] = {}
+        """By vertex: its named inputs."""
+        self._fixed: dict[str, tuple[int, ...]] = {}
+        self._changes = 0
 
     def __repr__(self) -> str:
         return f"<Graph {self.name!r}: {len(self.vertices)} vertices, {len(self.edges)} edges>"
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Another one after every change, also of where stored sets lie that it reads: plans made before are stale."""
+        return (self._changes, *(stored.layout for stored in self._read()))
+
+    @property
+    def fixed(self) -> dict[str, tuple[int, ...]]:
+        """By vertex: the workers of its tasks, where they were placed or follow from a stored set.
+
+        :raises UsageError: there is nothing in a stored set yet. :raises GraphError: two of them lie differently.
+        """
+        found = {name: stored.workers for name, stored in self.stored.items()}
+        for name, given in self.given.items():
+            for label, one in given.items():
+                if one.whole:
+                    continue
+                if found.setdefault(name, one.stored.workers) != one.stored.workers:
+                    raise GraphError(
+                        f"input {label!r} of {name!r} lies on the workers {list(one.stored.workers)}, another of its "
+                        f"inputs on {list(found[name])}",
+                        why="task i gets partition i of each, where they lie",
+                        remedy="keep both sets with the same parallelism and placement, or give one with whole=True",
+                        where=f"graph {self.name!r}",
+                    )
+        return {**found, **self._fixed}
 
     # -- building ------------------------------------------------------------------------------------------------------
 
@@ -238,13 +270,81 @@ class Graph:
         sources = tuple(first.name for first in firsts)
         edge = Edge(self._edge_name(sources, last.name, name, plain), sources, last.name, operator, options)
         self.edges.append(edge)
-        self.version += 1
+        self._changes += 1
         return edge
 
     def place(self, vertex: str | Vertex, workers: Sequence[int]) -> None:
         """Fix the workers of a vertex's tasks: task ``i`` runs on worker id ``workers[i]``."""
-        self.fixed[self.vertex(vertex).name] = tuple(workers)
-        self.version += 1
+        self._fixed[self.vertex(vertex).name] = tuple(workers)
+        self._changes += 1
+
+    # -- what stays on the workers -------------------------------------------------------------------------------------
+
+    def keep(
+        self,
+        source: str | Vertex | Sequence[str | Vertex],
+        operator: str = "net.direct",
+        *,
+        name: str = "",
+        into: Stored | None = None,
+        parallelism: int | None = None,
+        level: Level = "memory",
+        **options: Any,
+    ) -> Stored:
+        """Keep what comes from ``source`` by ``operator`` on the workers that get it, for later graphs.
+
+        :param name: of the set; ``"kept SOURCE"`` when empty. :param into: the set to fill; a new one when None. A
+            graph may read the set it keeps: the new content takes the old one's place when the run has succeeded.
+        :param parallelism: number of partitions, as in :meth:`add_sink`. :param level: as :class:`Stored`.
+        :returns: the set; each successful run of this graph fills it anew.
+        :raises GraphError: as :meth:`connect`.
+        """
+        if not name:
+            first = source if isinstance(source, (str, Vertex)) else next(iter(source), "nothing")
+            name = into.name if into is not None else f"kept {first.name if isinstance(first, Vertex) else first}"
+        stored = Stored(name, level) if into is None else into
+        sink = self.add_sink(
+            self._free(f"keep {name}"),
+            lambda index: Keeping(stored),
+            parallelism,
+            shows=f"keeps {name}",
+            two_phase=False,
+        )
+        self.connect(source, sink, operator, **options)
+        self.kept[sink.name] = stored
+        return stored
+
+    def add_stored(self, stored: Stored, name: str | None = None) -> Vertex:
+        """Add a source of a stored set's records. Its tasks run where the partitions lie.
+
+        :raises GraphError: the name is taken.
+        """
+        vertex = self.add_source(
+            self._free(stored.name) if name is None else name,
+            lambda index: StoredSource(stored.partition(index)),
+            shows=f"the stored set {stored.name}",
+        )
+        self.stored[vertex.name] = stored
+        return vertex
+
+    def give(self, vertex: str | Vertex, name: str, stored: Stored, *, whole: bool = False) -> None:
+        """Give the tasks of a vertex a stored set: ``context.inputs[name]`` is a
+        :class:`~twister2.spec.stored.Partition`.
+
+        :param whole: every task gets the partition on its worker, of a set that has one on each. Else task ``i`` gets
+            partition ``i`` and runs where that lies.
+        :raises GraphError: the vertex has an input of that name.
+        """
+        given = self.given.setdefault(self.vertex(vertex).name, {})
+        if name in given:
+            raise GraphError(
+                f"two inputs of {self.vertex(vertex).name!r} are called {name!r}",
+                why="a task finds its inputs by name",
+                remedy="give one of them another name",
+                where=f"graph {self.name!r}",
+            )
+        given[name] = Given(stored, whole)
+        self._changes += 1
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -326,8 +426,20 @@ class Graph:
                     where=where,
                 )
         self.vertices[vertex.name] = vertex
-        self.version += 1
+        self._changes += 1
         return vertex
+
+    def _free(self, wanted: str) -> str:
+        name, number = wanted, 2
+        while name in self.vertices:
+            name, number = f"{wanted} #{number}", number + 1
+        return name
+
+    def _read(self) -> Iterable[Stored]:
+        yield from self.stored.values()
+        for given in self.given.values():
+            for one in given.values():
+                yield one.stored
 
     def _edge_name(self, sources: tuple[str, ...], target: str, name: str | None, plain: str) -> str:
         taken = {edge.name for edge in self.edges if edge.target == target or not {*sources}.isdisjoint(edge.sources)}

@@ -82,6 +82,7 @@ class Fuse(Rule):
             and len(plan.inputs(target.name)) == 1
             and source.options == target.options
             and plan.fixed.get(source.name) == plan.fixed.get(target.name)
+            and source.inputs.keys().isdisjoint(target.inputs)
         )
 
 
@@ -97,6 +98,7 @@ def _fuse(plan: LogicalPlan, chain: list[LogicalEdge]) -> tuple[LogicalPlan, str
         memory_mb=sum(member.memory_mb for member in members),
         shows=" > ".join(member.shows for member in members),
         parts=tuple(part for member in members for part in member.parts),
+        inputs={name: given for member in members for name, given in member.inputs.items()},
     )
     # The chain has one way in and one way out, so that its place in the order is that of any member: take the last.
     vertices: list[LogicalVertex] = []

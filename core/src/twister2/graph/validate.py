@@ -25,8 +25,9 @@ def validate(graph: Graph, catalog: Catalog | None = None) -> None:
             remedy="add a source and a sink, and connect them",
         )
     order(graph)
+    fixed = graph.fixed
     for vertex in graph.vertices.values():
-        _check_connected(graph, vertex)
+        _check_connected(graph, vertex, fixed.get(vertex.name))
         _check_factory(graph, vertex)
     for edge in graph.edges:
         _check_operator(graph, edge, catalog or NOTHING_KNOWN)
@@ -73,7 +74,7 @@ def _find_cycle(followers: dict[str, list[str]], left: set[str]) -> list[str]:
     return cycle[::-1]
 
 
-def _check_connected(graph: Graph, vertex: Vertex) -> None:
+def _check_connected(graph: Graph, vertex: Vertex, fixed: tuple[int, ...] | None) -> None:
     where = f"graph {graph.name!r}, {vertex.kind} {vertex.name!r}"
     if vertex.kind != "source" and not graph.inputs(vertex.name):
         raise GraphError(
@@ -89,7 +90,6 @@ def _check_connected(graph: Graph, vertex: Vertex) -> None:
             remedy=f"connect it to something: graph.connect({vertex.name!r}, ...)",
             where=where,
         )
-    fixed = graph.fixed.get(vertex.name)
     if fixed is not None and vertex.parallelism is not None and len(fixed) != vertex.parallelism:
         raise GraphError(
             f"{len(fixed)} workers are fixed for the {vertex.parallelism} tasks of {vertex.name!r}",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from twister2.graph import Graph, Outputs
     from twister2.spec.memory import MemoryService
     from twister2.spec.network import Group, Network
+    from twister2.spec.running import Prepared, Running
 
 T = TypeVar("T")
 Scope = Literal["replicated", "keyed", "worker"]
@@ -179,6 +180,24 @@ class WorkerEnvironment(ABC):
         :returns: the outputs kept on this worker, by sink name.
         :raises GraphError: the graph is not valid.
         :raises UserCodeError: a function of the graph raised on this worker; all others raise StepAbortedError.
+        """
+
+    @abstractmethod
+    def start(self, graph: Graph) -> Running:
+        """Begin to execute a graph and go on with the program. Collective, as :meth:`run`; other graphs may run
+        meanwhile, this one only once at a time.
+
+        :raises GraphError: the graph is not valid. :raises UsageError: it runs already.
+        """
+
+    @abstractmethod
+    def prepare(self, graph: Graph) -> Prepared:
+        """Check, plan and place a graph now, to run it many times. Collective when a source has a planner.
+
+        A graph that is given to :meth:`run` again is not planned again either; what is prepared here stays so until it
+        is closed, however many other graphs run between.
+
+        :raises GraphError: the graph is not valid.
         """
 
     @abstractmethod

@@ -179,11 +179,14 @@ class Network(ABC):
         """
 
     @abstractmethod
-    def keep_open(self, step: Step, advance: Callable[[], bool], what: str) -> Request:
+    def keep_open(
+        self, step: Step, advance: Callable[[], bool], what: str, *, polled: bool = False, lasting: bool = True
+    ) -> Request:
         """Leave a step open while the program goes on to others: ``advance`` is called whenever the network
         progresses, until it returns True, which ends the step. What it raises, the call that progressed raises.
 
-        :param what: as in :meth:`wait_until`.
+        :param what: as in :meth:`wait_until`. :param polled: it may go on without a message: who waits looks often.
+        :param lasting: it may be open when the program returns; else that is an error.
         """
 
     @abstractmethod

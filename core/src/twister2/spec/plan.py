@@ -12,6 +12,7 @@ from typing import Any, Literal
 import attrs
 
 from twister2.spec.environment import WorkerInfo
+from twister2.spec.stored import Partition
 from twister2.spec.tasks import Task
 
 
@@ -26,6 +27,7 @@ class VertexPlan:
     :ivar options: plain data for the task's context and for constraints.
     :ivar shows: what ``explain()`` prints for it (the fused steps).
     :ivar two_phase: a sink whose tasks take part in prepare and commit at the end of a run.
+    :ivar inputs: named inputs: a function of the task's index for each.
     """
 
     name: str
@@ -38,6 +40,7 @@ class VertexPlan:
     options: Mapping[str, Any] = attrs.field(factory=dict)
     shows: str = ""
     two_phase: bool = True
+    inputs: Mapping[str, Callable[[int], Partition]] = attrs.field(factory=dict)
 
 
 @attrs.frozen

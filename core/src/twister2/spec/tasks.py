@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from twister2.spec.memory import MemoryService
+from twister2.spec.stored import Partition
 
 if TYPE_CHECKING:
     from twister2.spec.batch import Batch
@@ -28,6 +29,7 @@ class TaskContext:
     :ivar vertex: name of the vertex; :ivar index: index of this task in it; :ivar parallelism: number of its tasks.
     :ivar options: the vertex's options; :ivar attempt: the attempt, for sinks.
     :ivar checkpoint: number of the checkpoint it was restored from, 0 for none.
+    :ivar inputs: by name, partitions of stored sets that were given to the vertex.
     """
 
     vertex: str
@@ -43,6 +45,7 @@ class TaskContext:
     log: logging.Logger
     backend: Callable[[str, str | None], Any]
     checkpoint: int = 0
+    inputs: Mapping[str, Partition] = attrs.field(factory=dict)
 
 
 class EndOfData(enum.Enum):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from twister2.host import PluginHost
     from twister2.spec.comm import Transport
     from twister2.spec.memory import MemoryService
+    from twister2.spec.running import Prepared, Running
     from twister2.worker.execute import GraphRunner
     from twister2.worker.link import Link
     from twister2.worker.network import WorkerNetwork
@@ -122,7 +123,7 @@ class Environment(WorkerEnvironment):
         return self._link
 
     @property
-    def start(self) -> Start:
+    def start_facts(self) -> Start:
         return self._start
 
     @property
@@ -216,11 +217,20 @@ class Environment(WorkerEnvironment):
         self._controller.barrier(name, deadline_s)
 
     def run(self, graph: Graph) -> Outputs:
+        return self._graphs().run(graph)
+
+    def start(self, graph: Graph) -> Running:
+        return self._graphs().start(graph)
+
+    def prepare(self, graph: Graph) -> Prepared:
+        return self._graphs().prepare(graph)
+
+    def _graphs(self) -> GraphRunner:
         if self._runner is None:
             from twister2.worker.execute import GraphRunner
 
             self._runner = GraphRunner(self)
-        return self._runner.run(graph)
+        return self._runner
 
     def backend(self, kind: str, name: str | None = None) -> Any:
         name = name or self._only(kind)

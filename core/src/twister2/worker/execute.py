@@ -16,17 +16,19 @@ import attrs
 from twister2.graph import Graph
 from twister2.graph.catalog import Catalog
 from twister2.graph.compile import Compiled, compile_graph
+from twister2.graph.explain import explain_plan
 from twister2.graph.returned import returned
-from twister2.spec.errors import Twister2Error, UserCodeError, from_dict
+from twister2.spec.errors import Twister2Error, UsageError, UserCodeError, from_dict
 from twister2.spec.executor import Execution
+from twister2.spec.running import Prepared, Running
 from twister2.spec.tracebacks import user_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from twister2.graph import Outputs
+    from twister2.graph import Outputs, Stored
     from twister2.spec.environment import WorkerController
-    from twister2.spec.network import Network
+    from twister2.spec.network import Network, Step
 
 PLANNING_WORKER = 0
 """The worker that runs planners. Task schedulers need what they give, so that it cannot depend on the placement."""
@@ -58,13 +60,18 @@ class RunnerEnvironment(Protocol):
 
 
 @attrs.define(eq=False)
-class _Prepared:
-    """An execution, valid as long as graph and version are the same."""
+class _Plan:
+    """An execution, valid as long as graph and version are the same.
+
+    :ivar pins: how many have prepared it and not closed it. :ivar running: a run is under way.
+    """
 
     graph: weakref.ref[Graph]
-    version: int
+    version: tuple[int, ...]
     compiled: Compiled
     execution: Execution
+    pins: int = 0
+    running: bool = False
 
 
 class GraphRunner:
@@ -73,44 +80,112 @@ class GraphRunner:
     def __init__(self, env: RunnerEnvironment) -> None:
         self._env = env
         self._catalog = Catalog(lambda name: env.backend("ops", name))
-        self._planned: weakref.WeakKeyDictionary[Graph, tuple[int, Mapping[str, Any]]] = weakref.WeakKeyDictionary()
-        self._prepared: OrderedDict[int, _Prepared] = OrderedDict()
+        self._planned: weakref.WeakKeyDictionary[Graph, tuple[tuple[int, ...], Mapping[str, Any]]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._plans: OrderedDict[int, _Plan] = OrderedDict()
+        self._stored: weakref.WeakSet[Stored] = weakref.WeakSet()
         self.running = ""
         """What is run now, for progress displays (``"run words"``); empty between runs."""
         env.on_close(self.close)
 
     def run(self, graph: Graph) -> Outputs:
         """Execute a graph; see :meth:`twister2.spec.environment.WorkerEnvironment.run`."""
-        prepared = self._prepare(graph)
-        execution, plan = prepared.execution, prepared.compiled.plan
-        self.running = f"run {plan.name}".strip()
+        plan = self._begin(graph)
+        execution = plan.execution
         try:
-            with self._env.network.step("run", f"{plan.name} {plan.fingerprint}".strip()) as step:
+            with self._step(plan) as step:
                 execution.start(step)
                 while not execution.step(0.2):
                     pass
-            # The commit of sinks has steps of its own.
-            return execution.run()
+            return self.finish(graph, plan)
         except BaseException:
-            self._forget(id(graph))
+            self.failed(graph, plan)
             raise
         finally:
             self.running = ""
 
+    def start(self, graph: Graph) -> GraphRun:
+        """Begin to execute a graph; see :meth:`twister2.spec.environment.WorkerEnvironment.start`."""
+        plan = self._begin(graph)
+        try:
+            step = self._step(plan)
+            try:
+                plan.execution.start(step)
+            except BaseException as error:
+                step.__exit__(type(error), error, error.__traceback__)
+                raise
+            return GraphRun(self, graph, plan, step)
+        except BaseException:
+            self.failed(graph, plan)
+            raise
+        finally:
+            self.running = ""
+
+    def prepare(self, graph: Graph) -> PreparedGraph:
+        """See :meth:`twister2.spec.environment.WorkerEnvironment.prepare`."""
+        return PreparedGraph(self, graph)
+
     def close(self) -> None:
-        """Close all prepared executions."""
-        for key in list(self._prepared):
+        """Close all prepared executions and all stored sets."""
+        for key in list(self._plans):
             self._forget(key)
+        for stored in list(self._stored):
+            stored.close()
+
+    def _begin(self, graph: Graph) -> _Plan:
+        plan = self.plan(graph)
+        if plan.running:
+            raise UsageError(
+                f"graph {graph.name!r} runs already",
+                why="env.start began a run of it that was not waited for",
+                remedy="wait for that run first, or build a second graph",
+            )
+        plan.running = True
+        self.running = f"run {plan.compiled.plan.name}".strip()
+        return plan
+
+    def _step(self, plan: _Plan) -> Step:
+        facts = plan.compiled.plan
+        return self._env.network.step("run", f"{facts.name} {facts.fingerprint}".strip())
+
+    def finish(self, graph: Graph, plan: _Plan) -> Outputs:
+        """The end of a run: sinks commit, in steps of their own, and stored sets are filled."""
+        outputs = dict(plan.execution.run())
+        plan.running = False
+        placement = plan.compiled.plan.placement.workers
+        for sink, stored in graph.kept.items():
+            workers = placement[sink]
+            mine = [index for index, worker in enumerate(workers) if worker == self._env.worker_id]
+            stored.fill(workers, dict(zip(mine, outputs.pop(sink), strict=True)))
+            self._stored.add(stored)
+        return outputs
+
+    def failed(self, graph: Graph, plan: _Plan) -> None:
+        """A run did not come to its end: what was prepared for it is of no use any more."""
+        plan.running = False
+        self._forget(id(graph))
+
+    def explain(self, graph: Graph) -> str:
+        """The plan of a graph, as text."""
+        return explain_plan(self.plan(graph).compiled, self._catalog)
+
+    @property
+    def network(self) -> Network:
+        """The worker's network."""
+        return self._env.network
 
     # -- preparing -----------------------------------------------------------------------------------------------------
 
-    def _prepare(self, graph: Graph) -> _Prepared:
+    def plan(self, graph: Graph) -> _Plan:
+        """What is prepared for a graph; prepares it when it is not, or when it has changed."""
         self._forget_dead()
         key = id(graph)
-        found = self._prepared.get(key)
-        if found is not None and found.version == graph.version:
-            self._prepared.move_to_end(key)
+        found = self._plans.get(key)
+        if found is not None and (found.running or found.version == graph.version):
+            self._plans.move_to_end(key)
             return found
+        pins = 0 if found is None else found.pins
         self._forget(key)
         compiled = compile_graph(
             graph,
@@ -121,19 +196,28 @@ class GraphRunner:
         )
         executor = self._env.backend("exec")
         execution = returned(executor, "exec", "prepare", Execution, executor.prepare(compiled.plan))
-        self._prepared[key] = _Prepared(weakref.ref(graph), graph.version, compiled, execution)
-        while len(self._prepared) > _PREPARED:
-            self._forget(next(iter(self._prepared)))
-        return self._prepared[key]
+        plan = self._plans[key] = _Plan(weakref.ref(graph), graph.version, compiled, execution, pins)
+        idle = [other for other, one in self._plans.items() if not one.pins and not one.running and one is not plan]
+        for other in idle[: max(0, len(idle) + 1 - _PREPARED)]:
+            self._forget(other)
+        return plan
+
+    def unpin(self, graph: Graph) -> None:
+        """One who prepared it has closed it."""
+        plan = self._plans.get(id(graph))
+        if plan is not None:
+            plan.pins -= 1
+            if not plan.pins and not plan.running:
+                self._forget(id(graph))
 
     def _forget(self, key: int) -> None:
-        prepared = self._prepared.pop(key, None)
-        if prepared is not None:
-            prepared.execution.close()
+        plan = self._plans.pop(key, None)
+        if plan is not None:
+            plan.execution.close()
 
     def _forget_dead(self) -> None:
-        for key, prepared in list(self._prepared.items()):
-            if prepared.graph() is None:
+        for key, plan in list(self._plans.items()):
+            if plan.graph() is None and not plan.running:
                 self._forget(key)
 
     def _plan_sources(self, graph: Graph) -> Mapping[str, Any]:
@@ -162,6 +246,80 @@ class GraphRunner:
                 raise from_dict(error_data)
         self._planned[graph] = (graph.version, planned)
         return planned
+
+
+class GraphRun(Running):
+    """A run that :meth:`GraphRunner.start` began."""
+
+    def __init__(self, runner: GraphRunner, graph: Graph, plan: _Plan, step: Step) -> None:
+        self._runner, self._graph, self._plan = runner, graph, plan
+        self._outputs: Outputs | None = None
+        self._inside = False
+        what = f"run {plan.compiled.plan.name}".strip()
+        self._request = runner.network.keep_open(step, self._advance, what, polled=True, lasting=False)
+
+    def test(self) -> bool:
+        return self._outputs is not None or self._request.test()
+
+    def wait(self, deadline_s: float | None = None) -> Outputs:
+        if self._outputs is None:
+            self._request.wait(deadline_s)
+            try:
+                self._outputs = self._runner.finish(self._graph, self._plan)
+            except BaseException:
+                self._runner.failed(self._graph, self._plan)
+                raise
+        return self._outputs
+
+    def drain(self) -> None:
+        if self._outputs is None:
+            self._plan.execution.drain()
+
+    def _advance(self) -> bool:
+        if self._inside:  # the execution lets the network progress, which comes here
+            return False
+        self._inside = True
+        try:
+            return self._plan.execution.step(0.0)
+        except BaseException:
+            self._runner.failed(self._graph, self._plan)
+            raise
+        finally:
+            self._inside = False
+
+
+class PreparedGraph(Prepared):
+    """What :meth:`GraphRunner.prepare` gives."""
+
+    def __init__(self, runner: GraphRunner, graph: Graph) -> None:
+        self._runner, self._graph = runner, graph
+        runner.plan(graph).pins += 1
+        self._open = True
+
+    def run(self) -> Outputs:
+        self._check_open()
+        return self._runner.run(self._graph)
+
+    def start(self) -> Running:
+        self._check_open()
+        return self._runner.start(self._graph)
+
+    def explain(self) -> str:
+        self._check_open()
+        return self._runner.explain(self._graph)
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            self._runner.unpin(self._graph)
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise UsageError(
+                f"the prepared graph {self._graph.name!r} is closed",
+                why="close() was called, or its 'with' block has ended",
+                remedy="prepare it again",
+            )
 
 
 def _call_planners(graph: Graph) -> Mapping[str, Any]:

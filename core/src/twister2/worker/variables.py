@@ -44,7 +44,7 @@ class Variables:
         self._env = environment
         self._declared: dict[str, Variable[Any]] = {}
         self._restored: dict[str, dict[str, Any]] | None = None
-        self._number = environment.start.checkpoint
+        self._number = environment.start_facts.checkpoint
         self._told = False
 
     def declare(self, name: str, default: T, scope: Scope) -> Variable[T]:
@@ -129,7 +129,7 @@ class Variables:
         return f"checkpoints/{self._env.job_id}/{number:08d}/{part}"
 
     def _put(self, number: int, part: str, data: bytes) -> None:
-        if self._env.start.state_shared:
+        if self._env.start_facts.state_shared:
             self._env.backend("state").put(self._key(number, part), data)
         else:
             self._env.link.request("state_put", {"key": self._key(number, part)}, data)
@@ -137,7 +137,7 @@ class Variables:
     def _get(self, part: str) -> bytes:
         key = self._key(self._number, part)
         data: bytes | None
-        if self._env.start.state_shared:
+        if self._env.start_facts.state_shared:
             data = self._env.backend("state").get(key)
         else:
             data = self._env.link.request("state_get", {"key": key})

@@ -154,5 +154,6 @@ def task_context(
         "log": context.log,
         "backend": context.backend,
         "checkpoint": checkpoint,
+        "inputs": {name: given(runner.place.index) for name, given in vertex.inputs.items()},
     }
     return TaskContext(**values)

@@ -109,17 +109,17 @@ class LocalMaster:
     def _serve(self) -> None:
         next_beat = 0.0
         while not self.job.state.final:
+            self._drain(POLL_S, next_beat)
             if time.monotonic() >= next_beat:
                 next_beat = time.monotonic() + self._heartbeat_s
                 self._beat()
-            self._drain(POLL_S)
             self._calls.deliver()
             if self._kill:
                 self.job.kill(self._kill)
             self.job.tick()
         until = time.monotonic() + GOODBYE_S + self._grace_s
         while not (self.job.all_gone and self.job.clients.ever_came) and time.monotonic() < until:
-            self._drain(0.02)
+            self._drain(0.02, until)
         self.job.announce_end()
 
     def _beat(self) -> None:
@@ -131,11 +131,13 @@ class LocalMaster:
             if body is not None:
                 self.job.receive(peer, Message("beat", body))
 
-    def _drain(self, timeout_s: float) -> None:
-        """Take what has come, and wait for the first of it."""
+    def _drain(self, timeout_s: float, until: float) -> None:
+        """Take what has come, but no more than a turn's, nor (monotonic time) after ``until``; wait for the first."""
         with contextlib.suppress(queue.Empty):
             self._take(*self._inbox.get(timeout=timeout_s))
             for _ in range(TURN - 1):
+                if time.monotonic() >= until:
+                    return
                 self._take(*self._inbox.get_nowait())
 
     def _take(self, peer: bytes, message: Message) -> None:

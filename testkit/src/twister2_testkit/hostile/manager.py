@@ -100,6 +100,7 @@ class HostileManager(ResourceManager):
             "late_s": self._config.late_s,
             "twice": self._config.twice,
             "secret_late_s": self._config.secret_late_s,
+            "out_of_reach": self._config.out_of_reach,
             "networks": [name for name in self._config.networks.split(",") if name],
         }
         try:

@@ -38,6 +38,8 @@ class Pod:
         self.kill_at = 0.0
         self.secret_due = 0.0
         self.secret = b""
+        self.lost = False
+        """Taken to be gone with its node, whatever it does."""
 
     @property
     def runs(self) -> bool:
@@ -57,6 +59,7 @@ class Node:
         self.killed = False
         self.master_ended = 0.0
         self.shown = ""
+        self.lost_one = False
         now = time.monotonic()
         if first and self.spec["master"]:
             self.add(MASTER, now + self.late())
@@ -115,7 +118,11 @@ class Node:
                 self.kill(request["grace_s"])
             elif request["do"] == "stop":
                 for pod in self.pods:
-                    if pod.slot in request["slots"]:
+                    if pod.slot not in request["slots"] or pod.lost:
+                        continue
+                    if pod.slot == self.spec["out_of_reach"] and pod.runs and not self.lost_one:
+                        self.lost_one = pod.lost = True
+                    else:
                         self.end(pod, request["grace_s"])
             else:
                 for slot in request["slots"]:
@@ -212,7 +219,8 @@ class Node:
         """Tell how the pods are; a copy that was started twice does not count."""
         for pod in self.pods:
             if not pod.extra:
-                state = "pending" if pod.pid == 0 else "running" if pod.code is None else f"exited {pod.code}"
+                state = "pending" if pod.pid == 0 else "lost" if pod.lost else "running"
+                state = state if pod.code is None else f"exited {pod.code}"
                 self.status["slots"][str(pod.slot)] = state
         text = json.dumps(self.status)
         if text != self.shown:

@@ -25,6 +25,9 @@ class HostileConfig:
         "Network namespaces (ip netns), separated by commas, for the copies of slots 0, 1, ... in turn; those in one"
         " namespace are on one host: they share memory and temporary files.",
     )
+    out_of_reach: int = option(
+        -1, "Slot whose first copy is on a node that answers no request to stop it; -1: none.", unit="1"
+    )
     secret_late_s: float = option(0.3, "Longest time until a copy sees a new ticket.", unit="s", validator=ge(0))
 
 

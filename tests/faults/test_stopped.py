@@ -1,0 +1,110 @@
+"""Processes that are stopped and go on: a user process is slow, a supervisor is lost and refused when it wakes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from twister2_testkit.jobs import Jobs
+from twister2_testkit.processes import ended, wait_until
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.faults]
+
+GATHERS = """
+    import os, pathlib
+    from twister2_net import allreduce, keyed_gather
+
+    def main(env):
+        turn, over = 0, 0
+        while not over:
+            pairs = [(number % 100, (env.worker_id, turn)) for number in range(2000)]
+            for key, values in keyed_gather(env, pairs):
+                expected = [(worker, turn) for worker in range(env.n_workers)] * 20
+                assert sorted(values) == sorted(expected), (turn, key)
+            turn += 1
+            if turn == 5:
+                mine = pathlib.Path(f"ready-{env.worker_id}")
+                mine.with_suffix(".new").write_text(str(os.getpid()))
+                mine.with_suffix(".new").rename(mine)
+            over = allreduce(env, int(turn > 5 and pathlib.Path("go").exists()), "max")
+        assert env.network.transport_name(1 - env.worker_id) == env.args[0]
+        print("right in attempt", env.attempt)
+"""
+KINDS = {
+    "shm": ("shm", ()),
+    "tcp": ("tcp", ("-o", "job.comm=tcp", "-o", "comm.tcp.same_host=tcp")),
+    "mpi": ("mpi", ("-o", "job.comm=mpi")),
+}
+
+
+def stopped_and_resumed(jobs: Jobs, kind: str, seconds: float, *options: str) -> None:
+    transport, chosen = KINDS[kind]
+    client = jobs.start("submit", "standalone", "-q", "-n", "2", *options, *chosen, jobs.program(GATHERS), transport)
+    pid = int(jobs.until_file("ready-1"))
+    os.kill(pid, signal.SIGSTOP)
+    # The program ends once it is resumed, and not before: it was in the midst of its gathers.
+    (jobs.folder / "go").touch()
+    time.sleep(seconds)
+    assert client.process.poll() is None, client.finish()
+    assert jobs.events("worker_lost") == jobs.events("abort") == []
+    os.kill(pid, signal.SIGCONT)
+    done = client.finish()
+    assert (done.code, done.out) == (0, "right in attempt 1\n" * 2), done
+    assert len(jobs.events("attempt_started")) == 1
+
+
+@pytest.mark.parametrize("kind", ["shm", "tcp", pytest.param("mpi", marks=pytest.mark.needs_mpi)])
+def test_a_stopped_user_process_is_slow(jobs: Jobs, kind: str) -> None:
+    stopped_and_resumed(jobs, kind, 4.0, "-o", "job.heartbeat_s=0.25", "-o", "job.lost_after_s=2")
+
+
+@pytest.mark.slow
+def test_half_a_minute_with_the_usual_deadlines(jobs: Jobs) -> None:
+    stopped_and_resumed(jobs, "shm", 30.0)
+
+
+WAITS = """
+    import os, pathlib, time
+
+    def main(env):
+        folder = pathlib.Path(env.args[0])
+        env.barrier()
+        mine = folder / f"ready-{env.attempt}-{env.worker_id}"
+        mine.with_suffix(".new").write_text(f"{os.getpid()} {os.getppid()}")
+        mine.with_suffix(".new").rename(mine)
+        while not any(env.controller.exchange("go", (folder / "go").exists())):
+            time.sleep(0.05)
+        print("attempt", env.attempt, "worker", env.worker_id)
+"""
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
+def test_a_supervisor_that_wakes_out_of_reach_of_the_manager_is_refused_and_ends(jobs: Jobs) -> None:
+    """Its node answers nobody, so it is lost after five seconds and a copy takes its place while it still exists."""
+    options = ("-q", "-o", "rm.hostile.out_of_reach=1", "-o", "rm.hostile.twice=0", "-o", "job.master_lost_s=100")
+    client = jobs.start("submit", "hostile", "-n", "2", *options, jobs.program(WAITS), str(jobs.folder))
+    user, server = map(int, jobs.until_file("ready-1-1", 40).split())
+    supervisor = parent(server)
+    os.kill(supervisor, signal.SIGSTOP)
+    begun = time.monotonic()
+    jobs.until_file("ready-2-1", 60)
+    assert time.monotonic() - begun > 4.0, "job.lost_after_s is 5 s"
+    assert not ended(supervisor), "the manager has reached it: this test has shown nothing"
+
+    os.kill(supervisor, signal.SIGCONT)
+    three = (supervisor, server, user)
+    wait_until(lambda: all(map(ended, three)), 15, lambda: f"of {three} there are {[p for p in three if not ended(p)]}")
+    assert client.process.poll() is None, client.finish()
+    (jobs.folder / "go").touch()
+    done = client.finish()
+    assert done.code == 0, done
+    assert sorted(done.out.splitlines()) == ["attempt 2 worker 0", "attempt 2 worker 1"], done
+    assert [event["worker"] for event in jobs.events("worker_lost")] == [1]
+    assert [event["attempt"] for event in jobs.events("attempt_started")] == [1, 2]

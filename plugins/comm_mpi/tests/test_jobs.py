@@ -13,7 +13,7 @@ import time
 import pytest
 
 from twister2_comm_mpi.plugin import FACTS
-from twister2_testkit.comm_mpiexec import LIBRARY
+from twister2_testkit.comm_mpiexec import LIBRARY, MPIEXEC
 from twister2_testkit.jobs import Jobs
 from twister2_testkit.processes import wait_until
 
@@ -220,6 +220,61 @@ def test_a_library_that_does_not_speak_the_supervisors_pmi_is_an_error(jobs):
     assert done.code != 0
     assert "the MPI world has 1 process, the job has 2 workers" in done.err
     assert "--mpi" in done.err
+    assert "rm.standalone.mpiexec" in done.err
+
+
+BY_MPIEXEC = ("-o", f"rm.standalone.mpiexec={MPIEXEC}")
+
+
+@pytest.mark.needs_openmpi
+def test_a_library_that_does_not_speak_the_supervisors_pmi_has_a_world_from_its_mpiexec(jobs):
+    jobs.environment.update(LIBRARY)
+    program = jobs.program("""
+        import numpy as np
+        from mpi4py import MPI
+        from twister2.spec.collectives import Call
+        from twister2_net import allreduce
+
+        def main(env):
+            into = np.empty(1000)
+            env.network.collectives().run(Call("allreduce", algorithm="native"), np.full(1000, 1.0), into)
+            print(MPI.get_vendor()[0], env.mpi.rank == env.worker_id, into[-1], allreduce(env, 2), flush=True)
+    """)
+    before = _segments()
+    done = jobs.submit(program, *QUICK, *BY_MPIEXEC, workers=3)
+    assert done.code == 0, done.err
+    assert done.out.splitlines() == ["Open MPI True 3.0 6"] * 3
+    assert not _segments() - before
+
+
+@pytest.mark.needs_openmpi
+@pytest.mark.faults
+@pytest.mark.parametrize("road", ["native", "messages"])
+def test_every_attempt_has_a_world_of_its_own_from_mpiexec(jobs, road):
+    jobs.environment.update(LIBRARY)
+    program = jobs.program(KILLED.replace("MOMENT", DIE))
+    before = _segments()
+    done = jobs.submit(program, *QUICK, *BY_MPIEXEC, "-o", "job.attempts=2", workers=3, args=[road])
+    assert done.code == 0, done.err
+    right = 3.0 * sum(range(40))
+    assert sorted(line for line in done.out.splitlines() if line[0] == "2") == [
+        f"2 {rank} {right}" for rank in range(3)
+    ]
+    wait_until(lambda: not _segments() - before, 10, lambda: f"left: {_segments() - before}")
+
+
+@pytest.mark.needs_openmpi
+@pytest.mark.parametrize("mpiexec", ["mpiexec.nowhere", f"{MPIEXEC} --no-such-option"])
+def test_an_mpiexec_that_starts_no_world_is_an_error_that_says_why(jobs, mpiexec):
+    jobs.environment.update(LIBRARY)
+    begun = time.monotonic()
+    done = jobs.submit(
+        jobs.program("def main(env):\n    env.barrier()\n"), *QUICK, "-o", f"rm.standalone.mpiexec={mpiexec}"
+    )
+    assert done.code != 0
+    assert mpiexec.split()[0] in done.err, done.err
+    assert ("PATH" if "nowhere" in mpiexec else "no-such-option") in done.err, done.err
+    assert time.monotonic() - begun < 20
 
 
 DIES_AT_RANDOM = """

@@ -74,7 +74,8 @@ class World:
                 why="the processes were not started as one world"
                 + (": each one is alone, so the launcher speaks another PMI than the MPI library" * (size == 1)),
                 remedy="under Slurm set rm.slurm.mpi to a value that `srun --mpi=list` shows and the MPI library "
-                "speaks (pmi2 for MPICH, pmix for Open MPI); elsewhere start the workers with this library's mpiexec",
+                "speaks (pmi2 for MPICH, pmix for Open MPI); under standalone set rm.standalone.mpiexec to this "
+                "library's mpiexec (mpiexec.openmpi)",
                 where=f"worker {context.rank} on {context.node.host}, {library}",
             )
         # the order of ranks in a split is that of the keys

@@ -17,6 +17,11 @@ class StandaloneConfig:
     workers_as: Literal["processes", "threads"] = option(
         "processes", "Workers are supervised processes, or threads of the calling process (for debugging, small jobs)."
     )
+    mpiexec: str = option(
+        "",
+        "Command of an MPI library that starts its process worlds, for those that do not speak PMI-1, as Open MPI: "
+        "mpiexec.openmpi.",
+    )
     worker_min_mb: int = option(
         45, "Memory a worker is taken to need when the job gives no memory limit.", unit="MiB", validator=ge(1)
     )

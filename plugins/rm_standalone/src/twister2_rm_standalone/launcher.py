@@ -23,9 +23,12 @@ import os
 import signal
 import sys
 import time
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from twister2_rm_standalone import procfs
+
+if TYPE_CHECKING:
+    from twister2_rm_standalone.world import MpiexecWorld
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
@@ -80,12 +83,21 @@ class Launcher:
         self.forked = order["command"] == [sys.executable, "-m", FORKED_MODULE]
         self.pid = os.getpid()
         self.copies: dict[int, int] = {}
+        self.world: MpiexecWorld | None = None
         self.signals = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
         self.journal = os.open(order["journal"], os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
     def run(self) -> int:
         command = self.order["command"]
         supervisor = importlib.import_module(SUPERVISOR) if self.forked else None
+        if self.order.get("world"):
+            from twister2_rm_standalone.world import MpiexecWorld, WorldError
+
+            try:
+                self.world = MpiexecWorld(self.order)
+            except WorldError as error:
+                os.write(2, f"{error}\n".encode())
+                return 1
         signal.pthread_sigmask(signal.SIG_BLOCK, self.signals)
         gc.freeze()
         lines = []
@@ -95,6 +107,8 @@ class Launcher:
             pid = os.fork()
             if pid == 0:
                 self._become_copy(slot)
+                if self.world is not None:
+                    self.world.enter(slot)
                 if supervisor is None:
                     execute(command)
                 sys.argv = [command[0], *command[3:]]
@@ -104,6 +118,8 @@ class Launcher:
         self._write("".join(lines))
         while self.copies:
             self._wait()
+        if self.world is not None:
+            self.world.end()
         self._end_strays()
         return 0
 
@@ -175,9 +191,9 @@ class Launcher:
             self._kill_strays()
 
     def _kill_strays(self) -> None:
-        me = os.getpid()
+        me, world = os.getpid(), self.world.pid if self.world is not None else 0
         for process in procfs.processes():
-            if process.parent == me and process.pid not in self.copies:
+            if process.parent == me and process.pid not in self.copies and process.pid != world:
                 process.signal(signal.SIGKILL)
 
     def _end_strays(self) -> None:

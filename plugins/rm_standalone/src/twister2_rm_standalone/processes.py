@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from twister2.spec.errors import (
     CapabilityError,
     JobNotFoundError,
+    MissingToolError,
     ResourceError,
     SubmissionRefusedError,
 )
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
     from twister2_rm_standalone.config import StandaloneConfig
 
 NAME = "standalone"
+WORLD = "mpiexec"
 OFFERS = ResourceOffers(
     supervised=True,
     master_in_client=True,
@@ -50,7 +55,7 @@ OFFERS = ResourceOffers(
     same_host=True,
     limits=frozenset({"walltime"}),
     why={
-        "worlds": "there is no process manager on this machine to provide one; the supervisors serve PMI-1 themselves",
+        "worlds": "no process manager is named in rm.standalone.mpiexec; the supervisors serve PMI-1 themselves",
         "in_process": "workers are processes; set rm.standalone.workers_as = 'threads' for threads",
         "master_in_allocation": "the client is on the same machine, so the master runs beside it",
         "limits": "plain processes are not confined: limits on CPUs, memory and disk are not enforced by this manager",
@@ -65,6 +70,10 @@ class ProcessManager(ResourceManager):
 
     def __init__(self, config: StandaloneConfig, context: RmContext) -> None:
         self._config, self._context = config, context
+        if config.mpiexec:
+            self.offers = attrs.evolve(
+                OFFERS, worlds=frozenset({WORLD}), resizes=False, why={**OFFERS.why, "resizes": "a world does not grow"}
+            )
 
     # -- submit --------------------------------------------------------------------------------------------------------
 
@@ -86,6 +95,7 @@ class ProcessManager(ResourceManager):
 
     def _submit(self, allocation: Allocation) -> JobHandle:
         self._refuse(allocation)
+        mpiexec = self._mpiexec(allocation.world)
         warnings = check_fit(allocation.groups, self._config.worker_min_mb, allocation.oversubscribe)
         folder = self._folder(allocation.job_id)
         folder.create()
@@ -101,6 +111,7 @@ class ProcessManager(ResourceManager):
                 "groups": [[g.name, g.count, g.cpus, g.memory_mb, g.disk_mb, g.gpus] for g in allocation.groups],
                 "deadline": time.time() + allocation.walltime_s if allocation.walltime_s else 0,
                 "n_workers": allocation.n_workers,
+                "mpiexec": mpiexec,
                 "place": procfs.place(),
                 "warnings": warnings,
             }
@@ -120,8 +131,9 @@ class ProcessManager(ResourceManager):
 
     def _refuse(self, allocation: Allocation) -> None:
         problem = ""
-        if allocation.world is not None:
-            problem, remedy = f"no {allocation.world} world is provided here: {OFFERS.why['worlds']}", "use comm_tcp"
+        if allocation.world is not None and allocation.world not in self.offers.worlds:
+            problem = f"no {allocation.world} world is provided here: {OFFERS.why['worlds']}"
+            remedy = 'set rm.standalone.mpiexec = "mpiexec.openmpi", or use comm_tcp'
         elif allocation.master is not None:
             problem, remedy = OFFERS.why["master_in_allocation"], "set job.master = 'client'"
         elif allocation.n_workers < 1:
@@ -131,6 +143,21 @@ class ProcessManager(ResourceManager):
         raise SubmissionRefusedError(
             f"rm standalone does not take job {allocation.job_id}", why=problem, remedy=remedy, where="rm.standalone"
         )
+
+    def _mpiexec(self, world: str | None) -> list[str]:
+        """The command that starts the world of a job; empty when it needs none."""
+        if world is None:
+            return []
+        command = shlex.split(self._config.mpiexec)
+        found = shutil.which(command[0]) if command else None
+        if found is None:
+            raise MissingToolError(
+                f"{command[0] if command else WORLD} is not there, which rm.standalone.mpiexec names",
+                why="it is no program in the search path (PATH)",
+                remedy="install the MPI library, load its module, or give the path of its mpiexec",
+                where="rm.standalone.mpiexec",
+            )
+        return [found, *command[1:]]
 
     def _variables(self, allocation: Allocation) -> dict[str, str]:
         return {
@@ -152,6 +179,8 @@ class ProcessManager(ResourceManager):
             "deadline": job["deadline"],
             "log_limit": self._config.log_limit_kb << 10,
         }
+        if job.get("mpiexec"):
+            order["world"] = {"mpiexec": job["mpiexec"], "folder": str(folder.path)}
         path = folder.write_json(f"order-{os.getpid()}-{time.monotonic_ns()}.json", order)
         folder.note(f"asked {' '.join(str(slot) for slot in slots)}")
         pid = spawn.launch(folder.job_id, str(path), job["environment"])
@@ -238,7 +267,7 @@ class ProcessManager(ResourceManager):
         self._folder(handle.job_id).write("ticket", ticket)
 
     def start_attempt(self, handle: JobHandle, attempt: int, slots: Sequence[int], world: str | None = None) -> None:
-        if world is not None:
+        if world is not None and world not in self.offers.worlds:
             raise CapabilityError(
                 f"rm standalone provides no {world} world",
                 why=OFFERS.why["worlds"],
@@ -258,6 +287,12 @@ class ProcessManager(ResourceManager):
             )
         copies = folder.read_journal().copies
         missing = [slot for slot in slots if slot not in copies or not _runs(copies[slot])]
+        if missing and job.get("mpiexec") and len(missing) < job["n_workers"]:
+            raise CapabilityError(
+                f"slots {missing} of job {handle.job_id} cannot be started alone",
+                why="a process world is started as a whole, and other slots of it run",
+                remedy="stop all slots first",
+            )
         if missing:
             self._guarded(handle, lambda: self._launch(folder, job, missing))
 
@@ -286,6 +321,12 @@ class ProcessManager(ResourceManager):
     def resize(self, handle: JobHandle, n_workers: int) -> None:
         folder, job = self._known(handle)
         before = job["n_workers"]
+        if job.get("mpiexec") and n_workers != before:
+            raise CapabilityError(
+                f"job {handle.job_id} cannot be resized",
+                why="its process world was started by mpiexec and does not grow or shrink",
+                remedy="start another job",
+            )
         if n_workers < 1:
             raise ResourceError(
                 f"job {handle.job_id} cannot have {n_workers} workers", why="one is the least", remedy="kill the job"

@@ -6,5 +6,5 @@
 * ``reducing``: reduce, allreduce and reduce_scatter.
 * ``keyed_reducing``: keyed_reduce and count_by_value.
 * ``keyed_gathering`` and ``joining``: keyed_gather and join; what they share is in ``keyed_holding``, joins of Arrow
-  tables in ``joining_columns``.
+  tables in ``joining_columns``, key columns of different types in ``joining_keys``.
 """

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import OperatorError
-from twister2_net.spilling.sorted_columns import codes, flat
+from twister2_net.operators.joining_keys import common, filled
+from twister2_net.spilling.sorted_columns import codes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,7 +44,7 @@ def joined(
         counts = numpy.maximum(counts, 1)
     alone = numpy.flatnonzero(~numpy.isin(theirs, mine)) if how in ("right", "full") else theirs[:0]
     if in_order and len(alone):
-        yield _in_order(left, right, forms, (mine, low, high, counts, order, alone))
+        yield _in_order(left, right, forms, label, (mine, low, high, counts, order, alone))
         return
     ends = numpy.cumsum(counts)
     start = 0
@@ -52,11 +53,11 @@ def joined(
         stop = max(start + 1, int(numpy.searchsorted(ends, before + rows, "right")))
         positions = _positions(slice(start, stop), low, high, counts, order)
         if len(positions[0]):
-            yield _rows(left, right, *positions, forms)
+            yield _rows(left, right, *positions, forms, label)
         start = stop
     for start in range(0, len(alone), rows):
         some = alone[start : start + rows]
-        yield _rows(left, right, numpy.full(len(some), -1), some, forms)
+        yield _rows(left, right, numpy.full(len(some), -1), some, forms, label)
 
 
 def _positions(part: slice, low: Any, high: Any, counts: Any, order: Any) -> tuple[Any, Any]:
@@ -72,14 +73,14 @@ def _positions(part: slice, low: Any, high: Any, counts: Any, order: Any) -> tup
     return lefts, numpy.where(matched, rights, -1)
 
 
-def _in_order(left: Any, right: Any, forms: Sequence[ArrowForm], parts: tuple[Any, ...]) -> Any:
+def _in_order(left: Any, right: Any, forms: Sequence[ArrowForm], label: str, parts: tuple[Any, ...]) -> Any:
     """All rows at once, sorted by key, when rows of the right without a partner lie in between."""
     import numpy
 
     mine, low, high, counts, order, alone = parts
     lefts, rights = _positions(slice(0, len(mine)), low, high, counts, order)
     lefts = numpy.concatenate([lefts, numpy.full(len(alone), -1)])
-    return forms[0].sorted([_rows(left, right, lefts, numpy.concatenate([rights, alone]), forms)])
+    return forms[0].sorted([_rows(left, right, lefts, numpy.concatenate([rights, alone]), forms, label)])
 
 
 def _codes(left: Any, right: Any, forms: Sequence[ArrowForm], label: str) -> tuple[Any, Any]:
@@ -93,11 +94,10 @@ def _codes(left: Any, right: Any, forms: Sequence[ArrowForm], label: str) -> tup
             remedy="name as many columns in left_columns as in right_columns",
             where=label,
         )
-    both = []
+    both: list[Any] = []
     for name, other in zip(names, others, strict=True):
-        tables = [pyarrow.table({"key": flat(column)}) for column in (left.column(name), right.column(other))]
         try:
-            whole = pyarrow.concat_tables(tables, promote_options="permissive")
+            both += common(left.column(name), right.column(other))
         except (pyarrow.ArrowTypeError, pyarrow.ArrowInvalid) as error:
             raise OperatorError(
                 f"{label} cannot compare the keys {name} and {other}",
@@ -105,15 +105,13 @@ def _codes(left: Any, right: Any, forms: Sequence[ArrowForm], label: str) -> tup
                 remedy="cast one of them first",
                 where=label,
             ) from error
-        both.append(whole.column("key"))
     found = codes(both)
     return found[: left.num_rows], found[left.num_rows :]
 
 
-def _rows(left: Any, right: Any, lefts: Any, rights: Any, forms: Sequence[ArrowForm]) -> Any:
+def _rows(left: Any, right: Any, lefts: Any, rights: Any, forms: Sequence[ArrowForm], label: str) -> Any:
     """Rows of both sides side by side. Key columns are those of the left, filled up from the right."""
     import pyarrow
-    import pyarrow.compute
 
     pick_left, pick_right = (pyarrow.array(rows, mask=rows < 0) for rows in (lefts, rights))
     has_left = pyarrow.array(lefts >= 0)
@@ -122,8 +120,7 @@ def _rows(left: Any, right: Any, lefts: Any, rights: Any, forms: Sequence[ArrowF
     for name in left.schema.names:
         column = left.column(name).take(pick_left)
         if name in keys and (lefts < 0).any():
-            other = flat(right.column(keys[name])).take(pick_right).cast(column.type)
-            column = pyarrow.compute.if_else(has_left, column, other)
+            column = filled(column, right.column(keys[name]).take(pick_right), has_left, name, label)
         columns[name] = column
     for name in right.schema.names:
         if name not in keys.values():

@@ -1,0 +1,195 @@
+"""Data that cannot be read, and disks and ports that cannot be had: one clear error, no orphan, nothing lost.
+
+That no process and no file is left is checked when a :class:`Jobs` ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import re
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from twister2_testkit.jobs import Done, Jobs
+
+pytestmark = pytest.mark.timeout(60)
+
+AS_OTHERS = """
+import ctypes, os, sys
+for capability in (1, 2):  # DAC_OVERRIDE, DAC_READ_SEARCH: what lets root read every file
+    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
+os.execv(sys.executable, [sys.executable, "-m", "twister2.cli.main", *sys.argv[1:]])
+"""
+
+
+def fails(jobs: Jobs, body: str, *options: str, args: tuple[str, ...] = ()) -> Done:
+    """Run a program whose ``main(env)`` has this body, without the rights of root over files; it must fail."""
+    program = jobs.program("from twister2_tset import TSetContext\n\ndef main(env):\n" + body)
+    words = ("-q", "-n", "2", "-o", "job.attempts=2", *options, program, *args)
+    done = jobs.start_python("-c", AS_OTHERS, "submit", "standalone", *words).finish()
+    assert done.code not in (0, None, -9), done
+    assert done.out == "", done
+    assert len(re.findall(r"\[T2-[A-Z]\d+\]", done.err)) == 1, done
+    assert len(jobs.events("attempt_started")) <= 1, "what will be the same again was tried again"
+    (ended,) = jobs.events("job_ended")
+    assert ended["state"] == "failed"
+    return done
+
+
+# -- files that cannot be read -----------------------------------------------------------------------------------------
+
+
+def truncated_gzip(folder: Path) -> str:
+    data = gzip.compress(os.urandom(200_000).hex().encode())
+    (folder / "cut.txt.gz").write_bytes(data[: len(data) // 2])
+    return "cut.txt.gz"
+
+
+def malformed_row(folder: Path) -> str:
+    rows = ["a,b", *(f"{number},{number}" for number in range(1000)), "1,2,3", "4,5"]
+    (folder / "rows.csv").write_text("\n".join(rows) + "\n")
+    return "rows.csv"
+
+
+def other_schema(folder: Path) -> str:
+    pyarrow.parquet.write_table(pyarrow.table({"a": [1, 2]}), folder / "0.parquet")
+    pyarrow.parquet.write_table(pyarrow.table({"a": ["x"], "b": [1.5]}), folder / "1.parquet")
+    return "1.parquet"
+
+
+def no_parquet(folder: Path) -> str:
+    (folder / "0.parquet").write_bytes(b"PAR1 this is something else")
+    return "0.parquet"
+
+
+def unreadable(folder: Path) -> str:
+    (folder / "closed.txt").write_text("secret\n")
+    (folder / "closed.txt").chmod(0)
+    return "closed.txt"
+
+
+def not_utf8(folder: Path) -> str:
+    (folder / "latin.txt").write_bytes("gr\u00f6\u00dfe\n".encode("latin-1"))
+    return "latin.txt"
+
+
+@pytest.mark.parametrize(
+    ("make", "read", "says"),
+    [
+        (truncated_gzip, "read_text", "end-of-stream marker"),
+        (malformed_row, "read_csv", "1002"),
+        (other_schema, "read_parquet", "schema"),
+        (no_parquet, "read_parquet", "Parquet"),
+        (unreadable, "read_text", "may not read"),
+        (not_utf8, "read_text", "UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_read(
+    jobs: Jobs, tmp_path: Path, make: Callable[[Path], str], read: str, says: str
+) -> None:
+    folder = tmp_path / "input"
+    folder.mkdir()
+    name = make(folder)
+    body = f"    print(TSetContext(env).{read}(env.args[0]).count())\n"
+    done = fails(jobs, body, args=(f"{folder}/*",))
+    assert name in done.err, done
+    assert says in done.err, done
+
+
+# -- one record of many ------------------------------------------------------------------------------------------------
+
+
+def test_a_function_that_fails_at_one_record_of_one_worker(jobs: Jobs) -> None:
+    body = "    numbers = TSetContext(env).parallelize(range(1_500_000))\n"
+    body += "    print(numbers.map(lambda number: 1 // (number - 1_000_000)).count())\n"
+    done = fails(jobs, body)
+    assert "ZeroDivisionError" in done.err, done
+    assert f"{jobs.folder / 'prog.py'}:5" in done.err, done
+    assert "StepAborted" not in done.err, done
+
+
+# -- disks that are full -----------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def disk_of(mebibytes: int, folder: Path) -> Iterator[Path]:
+    folder.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(folder)]
+    subprocess.run(words, check=True, timeout=10)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True, timeout=10)
+
+
+@pytest.mark.needs_mount
+@pytest.mark.parametrize("write", ["write_text", "write_csv", "write_parquet"])
+def test_a_disk_that_is_full_while_results_are_written(jobs: Jobs, tmp_path: Path, write: str) -> None:
+    with disk_of(2, tmp_path / "disk") as disk:
+        (disk / "before").write_text("kept")
+        body = "    import os\n"
+        body += "    lines = TSetContext(env).source(lambda index: (os.urandom(100).hex() for _ in range(20_000)))\n"
+        body += f"    lines.{write}(env.args[0])\n"
+        done = fails(jobs, body, args=(str(disk / "out"),))
+        assert "No space left" in done.err, done
+        assert str(disk / "out") in done.err, done
+        assert [path.name for path in disk.iterdir()] == ["before"]
+        assert (disk / "before").read_text() == "kept"
+
+
+COMMITS = """
+    import os
+    mine = env.state("mine", b"", scope="worker")
+    for turn in range(100):
+        mine.value = os.urandom(700_000)
+        env.commit()
+        with open(env.args[0] + f"/committed-{env.worker_id}", "w") as file:
+            file.write(str(turn + 1))
+"""
+
+
+@pytest.mark.needs_mount
+def test_a_store_that_is_full_while_it_commits(jobs: Jobs, tmp_path: Path) -> None:
+    with disk_of(5, tmp_path / "disk") as disk:
+        done = fails(
+            jobs, COMMITS, "-o", f"state.file.path={disk}", "-o", "job.checkpoint.keep=50", args=(str(tmp_path),)
+        )
+        assert "No space left" in done.err, done
+        assert "state.file.path" in done.err, done
+        assert str(disk) in done.err, done
+        assert len(jobs.events("checkpoint_committed")) == int((tmp_path / "committed-0").read_text()) >= 1
+        assert not [path for path in disk.rglob("*") if path.is_file()], "checkpoints outlive the job"
+
+
+@pytest.mark.needs_mount
+def test_a_state_folder_that_is_full_while_it_commits(jobs: Jobs, tmp_path: Path) -> None:
+    """The records of the job lie on the same disk: what is told of its end is whole."""
+    with disk_of(5, jobs.state):
+        done = fails(jobs, COMMITS, "-o", "job.checkpoint.keep=50", args=(str(tmp_path),))
+        assert "No space left" in done.err, done
+        assert "job.state_dir" in done.err, done
+        told = jobs.cli("status", "last")
+        assert "failed" in told.out, told
+        assert "No space left" in told.out, told
+        jobs.check_nothing_left()
+
+
+# -- ports -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_port_that_is_taken(jobs: Jobs) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        port = taken.getsockname()[1]
+        options = ("-o", "job.comm=tcp", "-o", "comm.tcp.same_host=tcp", "-o", f"comm.tcp.port={port - 1}")
+        done = fails(jobs, "    env.network.barrier()\n", *options)
+        assert str(port) in done.err, done
+        assert "comm.tcp.port" in done.err, done
+        assert "ddress already in use" in done.err, done

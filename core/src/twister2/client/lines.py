@@ -59,9 +59,10 @@ class LineStream:
         self._release(threading.current_thread())
 
     def close_lines(self) -> None:
-        """Write what any thread has begun and not ended."""
+        """Write what threads have begun and not ended; those of other jobs that still run go on with theirs."""
         for thread in list(self._begun):
-            self._release(thread)
+            if not self.users or not thread.is_alive():
+                self._release(thread)
 
     def _release(self, thread: threading.Thread) -> None:
         with self._lock:

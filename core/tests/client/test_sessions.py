@@ -1,0 +1,106 @@
+"""What the submitting client does where a job does not go as it should: nothing hangs, nothing is left out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from twister2.client import session as sessions
+from twister2.client.session import Session
+from twister2.control.messages import Message
+from twister2.spec.errors import DeadlineError
+
+pytestmark = pytest.mark.timeout(30)
+
+
+class FakeMaster:
+    """A master that takes what it is sent, and answers as it is told."""
+
+    def __init__(self, *answers: Message) -> None:
+        self.answers, self.did = list(answers), list[Any]()
+
+    def dial(self, queued: object) -> FakeMaster:
+        return self
+
+    def lost(self) -> None:
+        return None
+
+    def stop(self, *, now: bool, why: str = "") -> None:
+        self.did.append(("stop", now))
+        raise OSError("it cannot be stopped")
+
+    def send(self, kind: str, body: dict[str, Any], blobs: object = ()) -> None:
+        self.did.append(kind)
+
+    def receive(self, timeout_s: float) -> Message | None:
+        if self.answers:
+            return self.answers.pop(0)
+        time.sleep(0.01)
+        return None
+
+    def close(self, linger_s: float = 0.0) -> None:
+        self.did.append(("close", linger_s))
+
+
+class Observers:
+    def call(self, *_: object, **__: object) -> None:
+        """Hears nothing."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def session(folder: Path, master: FakeMaster, did: list[str]) -> Session:
+    class Backend:
+        offers = SimpleNamespace(shared_files=frozenset(), in_process=False)
+
+        def kill(self, handle: object, grace_s: float) -> None:
+            did.append("kill")
+
+        def clean(self, handle: object) -> None:
+            raise RuntimeError("a bug of a plugin")
+
+        def close(self) -> None:
+            did.append("close")
+
+    runtime = folder / "runtime"
+    prepared = SimpleNamespace(
+        allocation=SimpleNamespace(job_id="job-1"),
+        match=SimpleNamespace(master="allocation"),
+        master_ticket=SimpleNamespace(has_package=False, runtime_dir=str(runtime)),
+        backend=Backend(),
+        detached=True,
+        package=b"package",
+        folder=folder / "job",
+    )
+    for path in (runtime, prepared.folder):
+        path.mkdir()
+    made = Session(prepared, lambda *_: None, Observers())  # type: ignore[arg-type]
+    made._master, made._handle = master, object()  # type: ignore[assignment]
+    return made
+
+
+def test_the_last_word_to_a_master_that_goes_on_is_waited_for(tmp_path: Path) -> None:
+    master = FakeMaster(Message("attached", {"wants_package": True}), Message("pushed", {}))
+    made = session(tmp_path, master, [])
+    made._hand_over(master)  # type: ignore[arg-type]
+    assert master.did[:2] == ["push", "detach"]
+    assert master.did[2][1] > 0
+
+
+def test_a_master_that_never_takes_the_package_is_given_up_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step of tidying is done, though the master cannot be stopped and the manager fails."""
+    monkeypatch.setattr(sessions, "PUSH_S", 0.2, raising=False)
+    did: list[str] = []
+    master = FakeMaster(Message("attached", {"wants_package": True}))
+    with pytest.raises(DeadlineError, match="did not take the package"):
+        session(tmp_path, master, did).leave()
+    assert did == ["kill", "close"]
+    assert ("stop", True) in master.did
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,86 @@
+"""A program in a process that lives on: the next one does not find what the first has left."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from twister2.control.package import Manifest
+from twister2.spec.errors import UserCodeError
+from twister2.worker.program import MAIN, load, unload
+
+
+@pytest.fixture(autouse=True)
+def as_it_was() -> Iterator[None]:
+    """Whatever fails, other tests find what was there."""
+    modules, path = dict(sys.modules), list(sys.path)
+    yield
+    for name in sys.modules.keys() - modules.keys():
+        del sys.modules[name]
+    sys.modules.update(modules)
+    sys.path[:] = path
+
+
+def program(folder: Path, number: int, body: str = "") -> Manifest:
+    folder.mkdir()
+    (folder / "helper_of_program.py").write_text(f"number = {number}\n")
+    (folder / "part_of_program").mkdir()
+    (folder / "part_of_program" / "inner.py").write_text(f"number = {number}\n")
+    (folder / "prog.py").write_text(
+        "import helper_of_program\nfrom part_of_program import inner\n"
+        "def main(env):\n    import late_of_program\n    return helper_of_program.number, inner.number\n" + body
+    )
+    (folder / "late_of_program.py").write_text("")
+    spec = {"kind": "file", "path": "prog.py", "original": "prog.py", "function": "main"}
+    return Manifest(spec, (), "", want_results=True, python="", core="", resolved={}, pins={}, files={})
+
+
+@pytest.mark.parametrize("there_before", [False, True])
+def test_the_next_program_has_its_own_modules(tmp_path: Path, there_before: bool) -> None:
+    main = types.ModuleType(MAIN)
+    sys.modules.pop(MAIN, None)
+    if there_before:
+        sys.modules[MAIN] = main
+    before, path = dict(sys.modules), list(sys.path)
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        function = load(program(folder, number), folder, in_process=True)
+        assert function(None) == (number, number)
+        unload(folder)
+        unload(folder)
+    assert sys.path == path
+    assert {name for name in sys.modules if "of_program" in name} == set()
+    assert sys.modules.get(MAIN) is before.get(MAIN)
+    assert not [place for place in sys.path_importer_cache if place.startswith(str(tmp_path))]
+
+
+def test_a_program_that_cannot_be_imported_leaves_nothing_either(tmp_path: Path) -> None:
+    path = list(sys.path)
+    folder = tmp_path / "bad"
+    with pytest.raises(UserCodeError, match="on purpose"):
+        load(program(folder, 1, "raise ValueError('on purpose')\n"), folder, in_process=True)
+    unload(folder)
+    assert sys.path == path
+    assert "helper_of_program" not in sys.modules
+
+
+def test_modules_of_others_stay_and_lazy_ones_are_not_woken(tmp_path: Path) -> None:
+    class Lazy(types.ModuleType):
+        def __getattribute__(self, name: str) -> object:
+            raise AssertionError(f"{name} was looked up")
+
+    other = tmp_path / "program-of-another"
+    other.mkdir()
+    (other / "of_program_of_another.py").write_text("")
+    sys.path.insert(0, str(other))
+    module = importlib.import_module("of_program_of_another")
+    sys.modules["of_program_lazy"] = Lazy("of_program_lazy")
+    unload(tmp_path / "program")
+    assert sys.modules["of_program_of_another"] is module
+    assert str(other) in sys.path
+    assert sys.modules.pop("of_program_lazy") is not None

@@ -1,0 +1,203 @@
+"""Jobs of threads that end badly, or beside others: the client's process goes on as if there had been none."""
+
+from __future__ import annotations
+
+import pytest
+
+from twister2_testkit.jobs import Jobs
+
+pytestmark = pytest.mark.timeout(90)
+
+THREADS = ("-o", "rm.standalone.workers_as=threads", "-o", "job.comm=inproc")
+MODES = ["processes", "threads"]
+
+
+def options(mode: str) -> tuple[str, ...]:
+    return THREADS if mode == "threads" else ()
+
+
+BAD = {
+    "nothing_of_that_name": ("import nothing_of_that_name\ndef main(env):\n    pass\n", "ModuleNotFoundError"),
+    "exits": ("import sys\nsys.exit('not today')\n", "not today"),
+    "raises": ("def main(env):\n    pass\nraise ValueError('on purpose')\n", "ValueError: on purpose"),
+    "no_function": ("def start(env):\n    pass\n", "no function 'main'"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_program_that_cannot_be_imported(jobs: Jobs, bad: str) -> None:
+    source, text = BAD[bad]
+    done = jobs.submit(jobs.program(source), *THREADS)
+    assert done.code == 1, done
+    assert text in done.err
+    assert done.err.count("[T2-") == 1, done
+    assert "thread" not in done.err
+    assert not jobs.folders()
+    assert not list(jobs.temporary.glob("twister2-*/*"))
+
+
+def test_jobs_one_after_another_have_their_own_modules(jobs: Jobs) -> None:
+    jobs.program("import helper\ndef main(env):\n    return helper.number\n", "prog.py")
+    script = jobs.program(
+        f"""
+        import pathlib, sys, threading
+        import twister2
+
+        before = list(sys.path)
+        for number in (1, 2):
+            pathlib.Path({str(jobs.folder)!r}, "helper.py").write_text(f"number = {{number}}")
+            print(twister2.run("prog.py", workers=2, settings=[
+                "rm.standalone.workers_as=threads", "job.comm=inproc"]))
+        pathlib.Path({str(jobs.folder)!r}, "helper.py").write_text("1 / 0")
+        try:
+            twister2.run("prog.py", workers=2, settings=["rm.standalone.workers_as=threads", "job.comm=inproc"])
+        except twister2.Twister2Error as error:
+            print(error.what)
+        print(sys.path == before, "helper" in sys.modules, threading.active_count())
+        """,
+        "script.py",
+    )
+    done = jobs.python("-P", script)
+    assert (done.code, done.out) == (
+        0,
+        "[1, 1]\n[2, 2]\nZeroDivisionError: division by zero\nTrue False 1\n",
+    ), done
+
+
+GIVES_UP = """
+    import json, os, pathlib, sys, threading, time
+    import twister2
+
+    class Full:
+        encoding = "utf-8"
+        def write(self, text): raise RuntimeError("the reader has gone")
+        def flush(self): pass
+        def isatty(self): return False
+
+    def main(env):
+        env.log.info("worker %d", env.worker_id)
+        while True:
+            env.barrier()
+            pathlib.Path(f"alive-{env.worker_id}").write_text(str(time.time()))
+            time.sleep(0.01)
+
+    if __name__ == "__main__":
+        settings = sys.argv[2:]
+        real = sys.stderr
+
+        def give_up():
+            sys.stderr = Full()
+            try:
+                twister2.run(main, workers=2, settings=settings)
+            except RuntimeError as error:
+                return str(error)
+            finally:
+                sys.stderr = real
+
+        print(give_up())
+        threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
+        print(give_up(), threading.active_count() - threads, len(os.listdir("/proc/self/fd")) - files, threads)
+        time.sleep(0.3)
+        now = time.time()
+        time.sleep(0.3)
+        print(all(float(path.read_text()) < now for path in pathlib.Path().glob("alive-*")))
+        for folder in sorted(pathlib.Path(os.environ["TWISTER2__JOB__STATE_DIR"], "jobs").iterdir()):
+            state = json.loads((folder / "state.json").read_text())
+            ended = [line for line in (folder / "events.jsonl").read_text().splitlines() if '"job_ended"' in line]
+            print(state["state"], state["tidied"], len(ended), (folder / "program").exists(), state["error"]["why"])
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_client_that_gives_up_ends_its_job_and_leaves_nothing_in_its_process(jobs: Jobs, mode: str) -> None:
+    words = [word for word in options(mode) if word != "-o"]
+    done = jobs.python(jobs.program(GIVES_UP), "-", *words)
+    gone = "the reader has gone"
+    line = f"killed True 1 False the submitting client failed: RuntimeError: {gone}\n"
+    assert (done.code, done.out) == (0, f"{gone}\n{gone} 0 0 1\nTrue\n{line}{line}"), done
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_results_are_taken_before_what_they_may_lie_in_is_closed(jobs: Jobs, mode: str) -> None:
+    program = jobs.program(
+        """
+        import sys
+        import twister2
+
+        class Result:
+            def __reduce__(self):
+                with open("order", "a") as file:
+                    file.write("pickled ")
+                return int, (7,)
+
+        def close():
+            with open("order", "a") as file:
+                file.write("closed ")
+
+        def main(env):
+            env.on_close(close)
+            return Result()
+
+        if __name__ == "__main__":
+            print(twister2.run(main, workers=1, settings=sys.argv[2:]), open("order").read())
+        """
+    )
+    done = jobs.python(program, "-", *[word for word in options(mode) if word != "-o"])
+    assert (done.code, done.out) == (0, "[7] pickled closed \n"), done
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("end", ["return", "raise ValueError('in a fork')"])
+def test_a_process_that_the_program_forks_says_nothing_for_it(jobs: Jobs, mode: str, end: str) -> None:
+    program = jobs.program(
+        f"""
+        import os
+
+        def main(env):
+            env.volumes.volatile.joinpath("mine").write_text("x")
+            pid = os.fork()
+            if pid == 0:
+                {end}
+            _, status = os.waitpid(pid, 0)
+            env.barrier()
+            print(os.waitstatus_to_exitcode(status), env.volumes.volatile.joinpath("mine").exists())
+        """
+    )
+    done = jobs.submit(program, "-q", *options(mode), workers=1)
+    assert (done.code, done.out) == (0, f"{0 if end == 'return' else 1} True\n"), done
+
+
+def test_two_jobs_at_once_in_one_process(jobs: Jobs) -> None:
+    program = jobs.program(
+        """
+        import sys, threading, time
+        import twister2
+
+        settings = ["rm.standalone.workers_as=threads", "job.comm=inproc"]
+
+        def short(env):
+            print(f"short {env.worker_id}")
+
+        def long(env):
+            for number in range(40):
+                print("long", end="")
+                time.sleep(0.02)
+                print(f" {env.worker_id} {number}")
+                env.barrier()
+
+        if __name__ == "__main__":
+            before = sys.stdout
+            thread = threading.Thread(target=twister2.run, args=(long,), kwargs=dict(workers=2, settings=settings))
+            thread.start()
+            for _ in range(2):
+                twister2.run(short, workers=2, settings=settings)
+            thread.join()
+            print(sys.stdout is before, threading.active_count())
+        """
+    )
+    done = jobs.python(program)
+    assert done.code == 0, done
+    lines = done.out.splitlines()
+    assert lines[-1] == "True 1"
+    wanted = ["short 0", "short 1"] * 2 + [f"long {worker} {number}" for worker in (0, 1) for number in range(40)]
+    assert sorted(lines[:-1]) == sorted(wanted)

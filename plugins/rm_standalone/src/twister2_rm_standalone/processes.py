@@ -72,7 +72,10 @@ class ProcessManager(ResourceManager):
         self._config, self._context = config, context
         if config.mpiexec:
             self.offers = attrs.evolve(
-                OFFERS, worlds=frozenset({WORLD}), resizes=False, why={**OFFERS.why, "resizes": "a world does not grow"}
+                OFFERS,
+                worlds=frozenset({WORLD}),
+                resizes=False,
+                why={**OFFERS.why, "resizes": "a process world does not grow"},
             )
 
     # -- submit --------------------------------------------------------------------------------------------------------
@@ -321,11 +324,11 @@ class ProcessManager(ResourceManager):
     def resize(self, handle: JobHandle, n_workers: int) -> None:
         folder, job = self._known(handle)
         before = job["n_workers"]
-        if job.get("mpiexec") and n_workers != before:
+        if not self.offers.resizes:
             raise CapabilityError(
                 f"job {handle.job_id} cannot be resized",
-                why="its process world was started by mpiexec and does not grow or shrink",
-                remedy="start another job",
+                why=f"{self.offers.why['resizes']}, and rm.standalone.mpiexec is set",
+                remedy="start another job, or leave the option out for jobs that need no such world",
             )
         if n_workers < 1:
             raise ResourceError(

@@ -269,3 +269,54 @@ def test_what_a_master_left_that_died_while_it_tidied_is_removed_by_who_asks(job
     assert json.loads(jobs.cli("status", "last", "--json").out)["state"] == "killed"
     assert not runtime.exists()
     assert not checkpoints(jobs)
+
+
+def test_what_was_written_before_the_fork_server_died_is_not_lost_and_the_error_names_it(jobs: Jobs) -> None:
+    program = jobs.program(
+        """
+        import os, pathlib, signal, time
+
+        def main(env):
+            pathlib.Path(f"folder-{env.worker_id}").write_text(str(env.volumes.volatile))
+            env.barrier()
+            if env.worker_id == 1:
+                print("last words" * 1000, flush=True)
+                os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
+        """
+    )
+    done = jobs.submit(program, *QUICK, "-o", "job.attempts=1")
+    assert done.code == 1, done
+    assert done.out == "last words" * 1000 + "\n"
+    assert "[T2-J403] worker 1 was lost" in done.err, done
+    assert "its fork server ended with signal SIGKILL" in done.err
+    assert not pathlib.Path(jobs.until_file("folder-1")).exists()
+
+
+def test_a_process_that_the_system_refuses_is_an_error_that_names_the_cause(jobs: Jobs) -> None:
+    jobs.program(
+        """
+        import os, sys
+
+        if len(sys.orig_argv) > 2 and "launcher" in sys.orig_argv[2]:
+            from twister2.worker import forkserver
+            serve = forkserver._serve
+
+            def full(sock, supervisor):
+                def fork():
+                    raise BlockingIOError(11, "Resource temporarily unavailable")
+                os.fork = fork
+                serve(sock, supervisor)
+
+            forkserver._serve = full
+        """,
+        "full/sitecustomize.py",
+    )
+    before = os.environ.get("PYTHONPATH", "")
+    jobs.environment["PYTHONPATH"] = f"{jobs.folder / 'full'}{os.pathsep}{before}"
+    done = jobs.submit(jobs.program(WAITS), *QUICK, args=["0"])
+    assert done.code == 4, done
+    assert "could not be started" in done.err
+    assert "fork: Resource temporarily unavailable" in done.err
+    assert "ulimit -u" in done.err
+    assert len(jobs.events("attempt_started")) <= 1

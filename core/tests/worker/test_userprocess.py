@@ -41,7 +41,7 @@ def reported():
     assert frame is not None
     return frame[0], frame[1]
 
-JOB = {"barrier_deadline_s": 0, "log_level": "info", "result_limit_mb": 1}
+JOB = {"barrier_deadline_s": 0, "log_level": "info", "result_limit_mb": 1, "threads_deadline_s": 1}
 NODE = {"host": "h", "addresses": [], "boot_id": "b", "node": "", "rack": "", "datacenter": ""}
 WORKER = {"worker_id": 0, "slot": 0, "node": NODE, "group": "worker", "cpus": 1.0, "memory_mb": 100, "gpus": 0}
 START = {
@@ -217,5 +217,46 @@ def test_one_that_was_told_to_start_has_its_grace_and_its_interrupt_although_its
         kind, body = reported()
         assert kind == "ended", kind
         assert path.exists()
+        """,
+    )
+
+
+def test_a_fork_that_the_system_refuses_is_reported_and_the_fork_server_goes_on(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+        os.kill(server.pid, signal.SIGKILL)
+        real, calls = os.fork, []
+
+        def fork():
+            calls.append(1)
+            if len(calls) == 2:
+                raise BlockingIOError(11, "Resource temporarily unavailable")
+            return real()
+
+        os.fork = fork
+        server = ForkServer()
+        first = user(1)
+        assert reported() == ("refused", {"attempt": 1, "why": "Resource temporarily unavailable"})
+        first.close()
+        second = user(2, "import time; time.sleep(60)")
+        assert reported()[0] == "forked"
+        second.end()
+        """,
+    )
+
+
+def test_a_fork_server_that_has_gone_is_asked_without_an_error_and_says_how_it_ended(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+        real = server
+        server = ForkServer()
+        os.kill(server.pid, signal.SIGKILL)
+        assert server.how_it_ended(10.0).startswith("ended with signal SIGKILL"), server.how_it_ended()
+        user(1)
+        assert server.pipe.receive_within(5.0) is None
+        assert server.pipe.closed
+        server = real
         """,
     )

@@ -133,7 +133,7 @@ class Job:
         elif message.kind == "bye":
             # One that failed because of another says more than its end; the other is still to be heard.
             if not self.state.final and not (slot.phase == "ended" and self._suspicion):
-                self._lose(slot, "its supervisor said goodbye")
+                self._lose(slot, str(message.body.get("why") or "its supervisor said goodbye"))
             slot.gone = True
         elif message.body.get("attempt") == self.attempt and message.kind in self._handlers:
             try:

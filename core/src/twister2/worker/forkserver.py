@@ -7,15 +7,23 @@ dies with its supervisor, and its children die with it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import socket
 import sys
+import time
 from typing import NoReturn
 
 from twister2.worker.pipe import Pipe
-from twister2.worker.processes import close_other_descriptors, die_with_parent, launcher_descriptors, reap
+from twister2.worker.processes import (
+    close_other_descriptors,
+    describe_exit,
+    die_with_parent,
+    launcher_descriptors,
+    reap,
+)
 from twister2.worker.user import main
 
 N_DESCRIPTORS = 4
@@ -36,12 +44,29 @@ class ForkServer:
             _serve(theirs, supervisor)
         theirs.close()
         self.pipe = Pipe(ours)
+        self._code: int | None = None
 
     def fork(self, job: dict[str, object], descriptors: list[int]) -> None:
         """Ask for the user process of ``job["attempt"]``; ``("forked", {"attempt", "pid"})`` and later ``("ended",
-        {"attempt", "code"})`` come over ``pipe``.
+        {"attempt", "code"})`` come over ``pipe``, or ``("refused", {"attempt", "why"})``. Who reads the pipe sees when
+        the fork server has gone.
         """
-        self.pipe.send("fork", job, descriptors=descriptors)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.pipe.send("fork", job, descriptors=descriptors)
+
+    def note(self, ended: list[tuple[int, int]]) -> None:
+        """Take notice of children of this process that were reaped: pairs of pid and wait status."""
+        for pid, status in ended:
+            if pid == self.pid:
+                self._code = os.waitstatus_to_exitcode(status)
+
+    def how_it_ended(self, patience_s: float = 1.0) -> str:
+        """In words; its end of the pipe is closed a moment before it has ended."""
+        deadline = time.monotonic() + patience_s
+        while self._code is None and time.monotonic() < deadline:
+            self.note(reap())
+            time.sleep(0.005)
+        return "ended" if self._code is None else f"ended with {describe_exit(self._code)}"
 
 
 def _serve(sock: socket.socket, supervisor: int) -> NoReturn:
@@ -60,14 +85,18 @@ def _serve(sock: socket.socket, supervisor: int) -> NoReturn:
         frame = pipe.receive()
         if frame is not None and frame[0] == "fork":
             descriptors = pipe.take_descriptors()
-            pid = os.fork()
-            if pid == 0:
-                signal.set_wakeup_fd(-1)
-                _become_user_process(frame[1], descriptors, me)
+            try:
+                pid = os.fork()
+            except OSError as error:  # no memory, or too many processes
+                pipe.send("refused", {"attempt": frame[1]["attempt"], "why": os.strerror(error.errno or 0)})
+            else:
+                if pid == 0:
+                    signal.set_wakeup_fd(-1)
+                    _become_user_process(frame[1], descriptors, me)
+                attempts[pid] = frame[1]["attempt"]
+                pipe.send("forked", {"attempt": attempts[pid], "pid": pid})
             for descriptor in descriptors:
                 os.close(descriptor)
-            attempts[pid] = frame[1]["attempt"]
-            pipe.send("forked", {"attempt": attempts[pid], "pid": pid})
             continue
         for pid, status in reap():
             pipe.send("ended", {"attempt": attempts.pop(pid, None), "code": os.waitstatus_to_exitcode(status)})

@@ -22,7 +22,7 @@ from twister2.control.channel import Dialer
 from twister2.control.folders import runtime_folder
 from twister2.control.package import digest, unpack
 from twister2.control.ticket import Ticket, curve_pair, wait_for_ticket
-from twister2.spec.errors import MasterLostError, PackageError, Twister2Error
+from twister2.spec.errors import MasterLostError, PackageError, ResourceError, Twister2Error
 from twister2.worker.facts import worker_facts
 from twister2.worker.forkserver import ForkServer
 from twister2.worker.processes import adopt_orphans, end_leftovers, reap, resident_bytes
@@ -33,7 +33,13 @@ if TYPE_CHECKING:
     from twister2.control.messages import Message
     from twister2.worker.pmi import PmiService
 
+LINGER_S = 2.0
+"""How long the last words may take to go out; no longer than that when nobody takes them in."""
 FORWARDED_TO_USER = frozenset({"exchanged", "event", "reply"})
+
+
+class ForkServerLost(Exception):
+    """The fork server has gone."""
 
 
 class Supervisor:
@@ -149,6 +155,9 @@ class Supervisor:
         except MasterLostError as error:
             self._lose_master(error)
             return 1
+        except ForkServerLost:
+            self._lose_fork_server()
+            return 1
         self._finish()
         return 0
 
@@ -206,8 +215,7 @@ class Supervisor:
         while (frame := self._fork_server.pipe.receive()) is not None:
             self._from_fork_server(*frame[:2])
         if self._fork_server.pipe.closed and not self._stop:
-            print(f"twister2 worker, slot {self.slot}: the fork server died", file=sys.stderr, flush=True)
-            os._exit(1)
+            raise ForkServerLost
 
     def _read(self, user: UserProcess, *, to_the_end: bool = False) -> None:
         """Pass on what the user process wrote and said."""
@@ -262,8 +270,19 @@ class Supervisor:
             return  # of an attempt that was given up
         if kind == "forked":
             user.is_forked(body["pid"])
+        elif kind == "refused":
+            self._from_user(user, "failed", {"error": self._not_forked(body["why"]).to_dict()}, b"")
+            self._user_ended(user, 1)
         elif kind == "ended":
             self._user_ended(user, body["code"])
+
+    def _not_forked(self, why: str) -> ResourceError:
+        return ResourceError(
+            f"the process of worker {self._welcome['worker_id']} could not be started",
+            why=f"fork: {why}",
+            remedy="raise the limit on processes (ulimit -u, the container's or cgroup's pids.max), or free memory",
+            where=f"host {os.uname().nodename}",
+        )
 
     def _user_ended(self, user: UserProcess, code: int) -> None:
         """Everything the user process wrote is read; what it left behind is ended; the master hears how it ended."""
@@ -298,7 +317,7 @@ class Supervisor:
     def _beat(self) -> None:
         user = self._user
         body: dict[str, Any] = {"steps": [], "waits_for": "", "memory": 0}
-        reap()  # processes that the program left behind: they became our children
+        self._fork_server.note(reap())  # processes that the program left behind: they became our children
         if user is not None:
             body = {
                 "steps": user.steps(),
@@ -322,11 +341,23 @@ class Supervisor:
             time.sleep(0.2)
         with contextlib.suppress(OSError):
             (self._folder.parent / "master").unlink()  # its socket, which it could not remove
-        self._finish()
+        self._finish(linger_s=0.0)
 
-    def _finish(self) -> None:
+    def _lose_fork_server(self) -> None:
+        """No user process can be had any more: give up, so that the slot is started again."""
+        why = f"its fork server {self._fork_server.how_it_ended()}"
+        print(f"twister2 worker, slot {self.slot}: {why}", file=sys.stderr, flush=True)
+        self._finish(why)
+
+    def _finish(self, why: str = "", linger_s: float = LINGER_S) -> None:
+        """End everything, remove it, and say goodbye.
+
+        :param why: the reason, where the master did not ask for it.
+        """
         if self._user is not None:
             self._user.end(grace_s=1.0)
+            with contextlib.suppress(MasterLostError):
+                self._read(self._user, to_the_end=True)
         # The fork server too: a request that it has not come to yet must not be granted when the folder has gone.
         end_leftovers(os.getpid(), keep=set(), below_kept=True, grace_s=0.0)
         self._sweep()
@@ -335,8 +366,8 @@ class Supervisor:
             self._folder.parent.rmdir()
         if self._dialer is not None:
             with contextlib.suppress(MasterLostError):
-                self._dialer.send("bye", {"slot": self.slot})
-            self._dialer.close(linger_s=0.5)
+                self._dialer.send("bye", {"slot": self.slot, "why": why})
+            self._dialer.close(linger_s=linger_s)
 
     def stop(self) -> None:
         """Asked from a signal handler: end the user process and go; at once when it still waits to be let in."""

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.install.conftest import BUILD, Environment, Wheel
+
 from twister2_testkit.jobs import Done, Jobs
 
 pytestmark = pytest.mark.timeout(120)

@@ -69,7 +69,7 @@ def test_every_option_of_the_configuration_is_in_the_readme():
 
 
 SOURCES = Path(__file__).parents[1] / "src/twister2_net"
-LAYERS = [{"calls"}, {"plugin"}, {"catalog"}, {"operators"}, {"selectors"}, {"spilling"}, {"combining"}, {"exchange"}]
+LAYERS = [{"calls"}, {"plugin"}, {"catalog"}, {"operators"}, {"selectors"}, {"exchange"}, {"spilling"}, {"combining"}]
 
 
 def test_where_to_put_things():

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import twister2_net as net
 from twister2.worker.memory import Memory
 from twister2.worker.spill import Spill
 from twister2_net.spilling.key_order import Ranking, canonical, restored
 from twister2_net.spilling.queues import Collecting, HeldBatches, Records, Values
 from twister2_net.spilling.runs import Entries, Runs, windows
 from twister2_net.spilling.tables import FoldTable, GroupTable
+from twister2_testkit.fakes import LocalCluster
 
 several = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 
@@ -184,3 +186,47 @@ def test_canonical_keys():
     assert canonical((1, "a")) == (1, "a")
     ordered = sorted([canonical(nan), 3, canonical(nan), -1.0])
     assert ordered[:2] == [-1.0, 3]
+
+
+def test_the_state_at_a_barrier_counts_and_goes_to_disk():
+    limit = 1 << 20
+
+    def main(env):
+        pairs = [(number, f"{number} {'.' * 100}") for number in range(20_000)]
+        with net.operator(
+            env, "keyed_gather", sources=[0], targets=[0], mode="stream", grouped=False, label="words"
+        ) as op:
+            for start in range(0, len(pairs), 200):
+                op.put(0, pairs[start : start + 200])
+            op.mark(0, "barrier", 1)
+            op.put(0, [("behind", 1)])
+            assert next(op.items(20.0)).kind.name == "BARRIER"
+            use = env.memory.use()
+            first, second = op.snapshot(), op.snapshot()
+            assert first == second
+            assert len(first) > 2 * limit
+            assert b"behind" not in first
+            op.finish()
+            assert sum(len(item.value) for item in op.items(20.0)) == len(pairs) + 1
+        return use.peak, use.spilled, env.memory.use().reserved, use.holders
+
+    ((peak, spilled, after, _),) = LocalCluster(1, memory_bytes=limit).run(main)
+    assert peak <= limit
+    assert spilled > 3 * limit, "the table and its state"
+    assert after == 0
+
+
+def test_a_small_state_at_a_barrier_is_among_the_holders():
+    def main(env):
+        with net.operator(env, "reduce", sources=[0], targets=[0], mode="stream", reducer="max", label="most") as op:
+            op.put(0, [b"x" * 50_000])
+            op.mark(0, "barrier", 1)
+            assert next(op.items(20.0)).kind.name == "BARRIER"
+            holders = dict(env.memory.use().holders)
+            op.finish()
+            list(op.items(20.0))
+        return holders, env.memory.use().reserved
+
+    ((holders, after),) = LocalCluster(1, memory_bytes=8 << 20).run(main)
+    assert holders["reduce 'most': state at a barrier"] > 50_000
+    assert after == 0

@@ -7,5 +7,6 @@
   comes and emit it at marks.
 * ``hops``: :class:`~twister2_net.exchange.hops.HopOperator`, for those that go from worker to worker along ``ways``
   (direct, tree, chain), which ``algorithms`` chooses.
-* ``alignment``: when a mark has come over all inputs. ``parts``: batches cut by target and put together again.
+* ``alignment``: when a mark has come over all inputs. ``parts``: batches cut by target and put together
+  again. ``frozen``: states at a barrier.
 """

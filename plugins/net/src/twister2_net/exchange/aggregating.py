@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, n_records
 from twister2.spec.channel import HeaderKind, Item
+from twister2_net.exchange.frozen import Frozen
 from twister2_net.exchange.lanes import DATA, END, LaneOperator
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class AggregatingOperator(LaneOperator):
         super().begin()
         self._results: dict[int, deque[Iterator[Batch] | Item]] = {target: deque() for target in self.local_targets}
         self._late: dict[int, list[tuple[HeaderKind, Any]]] = {lane: [] for lane in self.my_receivers}
-        self._frozen: dict[int, Any] = {}
+        self._frozen = Frozen(self.context.memory, self.label)
 
     def progress(self) -> bool:
         moved = super().progress()
@@ -101,7 +102,8 @@ class AggregatingOperator(LaneOperator):
         while ready:
             kind, value = ready.popleft()
             if kind == HeaderKind.BARRIER:
-                self._frozen[lane] = self._whole_state(lane)
+                self._frozen.forget(lane)
+                self._frozen.keep(lane, self._whole_state(lane))
             elif kind == HeaderKind.WATERMARK:
                 late[:] = [(kind, value)]
                 continue
@@ -157,7 +159,8 @@ class AggregatingOperator(LaneOperator):
 
     def snapshot(self) -> bytes | None:
         states = {
-            lane: self._frozen[lane] if lane in self._frozen else self._whole_state(lane) for lane in self.my_receivers
+            lane: self._frozen.state(lane) if lane in self._frozen else self._whole_state(lane)
+            for lane in self.my_receivers
         }
         kept = {lane: state for lane, state in states.items() if state is not None}
         return pickle.dumps(kept, 5) if kept else None

@@ -18,6 +18,7 @@ from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import OperatorError
 from twister2_net.combining.reducers import Reducer, combiner_for, ufunc_for
 from twister2_net.exchange.algorithms import choose
+from twister2_net.exchange.frozen import Frozen
 from twister2_net.exchange.hops import Flow, HopOperator
 from twister2_net.exchange.lanes import CLOSING, END
 from twister2_net.exchange.ways import Way, reduction
@@ -58,8 +59,7 @@ class Reduction(HopOperator):
 
     def begin(self) -> None:
         super().begin()
-        self._frozen: tuple[bytes | None] | None = None
-        """The state at the last barrier, which may be none; None before there was one."""
+        self._frozen = Frozen(self.context.memory, self.label)
 
     def layout(self, me: int, sources: list[int], targets: list[int]) -> list[Way]:
         return reduction(self.algorithm, me, sources, targets)
@@ -115,7 +115,7 @@ class Reduction(HopOperator):
         closing = kind in CLOSING or kind == END
         if flow.role == "final":
             if kind == HeaderKind.BARRIER:
-                self._frozen = (self._state(flow),)
+                self._frozen.keep(0, self._state(flow))
             elif not closing:
                 flow.late[:] = [mark for mark in flow.late if kind == HeaderKind.IDLE and mark[0] != kind]
                 flow.late.append((kind, value))
@@ -166,8 +166,8 @@ class Reduction(HopOperator):
         return pickle.dumps((whole, flow.late), 5)
 
     def snapshot(self) -> bytes | None:
-        if self._frozen is not None:
-            return self._frozen[0]
+        if 0 in self._frozen:
+            return self._frozen.state(0)
         return next((self._state(flow) for flow in self.flows if flow.role == "final"), None)
 
     def restore(self, state: bytes) -> None:
@@ -176,6 +176,11 @@ class Reduction(HopOperator):
             if flow.role == "final":
                 flow.held[flow.inputs[0]] = whole
                 flow.late = late
+
+    def close(self) -> None:
+        if not self.closed:
+            self._frozen.clear()
+        super().close()
 
 
 class Allreduce(Reduction):

@@ -10,8 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from twister2.spec.batch import n_bytes
-from twister2.spec.channel import Item
-from twister2_net.exchange.lanes import DATA
+from twister2.spec.channel import HeaderKind, Item
 from twister2_net.spilling.queues import HeldBatches
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ class InOrder:
 
     def take(self, item: Item) -> None:
         """Hold a batch; a mark lets go all that came before it."""
-        if item.kind == DATA:
+        if item.kind == HeaderKind.DATA:
             self._target = item.target
             line = self._lines.get(item.source)
             if line is None:
@@ -58,7 +57,7 @@ class InOrder:
         if not line:
             line.close()
             self.ready.popleft()
-        return Item(DATA, source, self._target, value)
+        return Item(HeaderKind.DATA, source, self._target, value)
 
     def close(self) -> None:
         """Forget everything."""

@@ -87,6 +87,8 @@ class WorkerNetwork(Grouping):
         """Collective calls that were started and are not complete: they go on whenever the network progresses."""
         self.polled = 0
         """Calls that are waited for and that nothing wakes this worker for."""
+        self.handed = 0
+        """Batches that were handed over between tasks of this worker, or taken: nothing wakes who waits for these."""
         self.stale_messages = 0
         """Messages of past steps and attempts that were dropped."""
 
@@ -413,14 +415,14 @@ class WorkerNetwork(Grouping):
         pause = 0.0001
         try:
             while True:
-                if self.progress():
-                    if ready():
-                        return
+                handed = self.handed
+                moved = self.progress()
+                if ready():
+                    return
+                if moved or handed != self.handed:
                     spin_until = clock() + self.spin_s
                     pause = 0.0001
                     continue
-                if ready():
-                    return
                 if clock() < spin_until:
                     if self.crowded:
                         os.sched_yield()

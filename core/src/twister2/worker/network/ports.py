@@ -175,6 +175,7 @@ class ChannelPort(Port):
                 out.sizes.append(size)
                 self._sent(out, size, size)
             self._arrive(target, Delivery(source, target, kind, value, count))
+            network.handed += 1
             size = 0
         else:
             encoded = self._encode(channel, value) if data else encode(value)
@@ -337,6 +338,7 @@ class ChannelPort(Port):
         counters = self.counters
         counters.messages_received += 1
         if type(found) is Delivery:
+            self._network.handed += 1
             if found.kind == _DATA:
                 out = self._outs[(found.source, target)]
                 self._arrived_there(out, 1, out.sizes.popleft())

@@ -25,7 +25,9 @@ INLINE: Final = 4096
 
 HEADER: Final = struct.Struct("<3sBBBHIIQQIIIQQIIQ")
 _CRC: Final = struct.Struct("<I")
-SIZE: Final = HEADER.size + _CRC.size
+_FRONT: Final = struct.Struct(HEADER.format + "I")
+"""Header and checksum."""
+SIZE: Final = _FRONT.size
 
 
 class Message:
@@ -136,19 +138,19 @@ def unpack(peer: int, frames: Sequence[memoryview]) -> Message:
         n_story,
         n_head,
         size,
-    ) = HEADER.unpack_from(front)
+        crc,
+    ) = _FRONT.unpack_from(front)
     if magic != MAGIC:
         raise _bad(peer, f"it begins with {bytes(front[:4])!r}, which is not this system's mark")
     if version != VERSION:
         raise _bad(peer, f"its header has version {version}, this worker speaks {VERSION}")
-    (crc,) = _CRC.unpack_from(front, HEADER.size)
     if zlib.crc32(front[SIZE:], zlib.crc32(front[: HEADER.size])) != crc:
         raise _bad(peer, "its checksum is wrong: it is corrupted or truncated")
     start = SIZE + n_story + n_head
     message.peer = peer
     message.size = size
     message.story = bytes(front[SIZE : SIZE + n_story]) if n_story else b""
-    message.head = bytes(front[SIZE + n_story : start])
+    message.head = bytes(front[SIZE + n_story : start]) if n_head else b""
     if len(frames) != 1 + n_buffers:
         raise _bad(peer, f"it has {len(frames) - 1} data frames instead of {n_buffers}")
     if n_buffers:

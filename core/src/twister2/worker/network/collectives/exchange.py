@@ -12,6 +12,7 @@ import numpy as np
 
 from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import NetworkError, StepMismatchError
+from twister2.worker.network.wire import INLINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,7 +88,9 @@ class Exchange:
         if debt >= WINDOW and rank not in self._owed:
             self._owed.add(rank)
             asks = 1
-        buffers: list[Buffer] = [memoryview(array.view(np.uint8))] if size else []
+        # what goes into the first frame is copied anyway
+        whole: Buffer = array.tobytes() if size <= INLINE else memoryview(array.view(np.uint8))
+        buffers = [whole] if size else []
         self._network.post(
             self._step, self.members[rank], (DATA, EDGE, self.rank, rank, sequence, asks), (0, b"", buffers, size)
         )
@@ -121,6 +124,11 @@ class Exchange:
             array.view(np.uint8)[:] = self.take(rank, np.uint8)
         else:
             self.take(rank, np.uint8)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether receipts are waited for."""
+        return bool(self._owed)
 
     def settle(self) -> Iterator[None]:
         """Called when an algorithm is through: wait for the receipts of members that were sent too much."""

@@ -236,8 +236,11 @@ class GroupCollectives(Collectives):
 
     def _begin(self, plan: Plan, send: Any, receive: Any, step: NumberedStep) -> Running:
         exchange = self._exchange(step)
-        flat_send = None if send is None or send is receive else send.reshape(-1)
-        flat_receive = None if receive is None else receive.reshape(-1)
+        send, receive = None if send is receive else _flat(send), _flat(receive)
         if plan.road == HOSTS and self._hosts is not None:
-            return Running(exchange, self._hosts.begin(exchange, plan, flat_send, flat_receive, step), step)
-        return Running(exchange, choice.by_messages(exchange, plan, flat_send, flat_receive), step)
+            return Running(exchange, self._hosts.begin(exchange, plan, send, receive, step), step)
+        return Running(exchange, choice.by_messages(exchange, plan, send, receive), step)
+
+
+def _flat(array: Any) -> Any:
+    return array if array is None or array.ndim == 1 else array.reshape(-1)

@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 class Running:
     """An algorithm and its exchange; :meth:`advance` goes on as far as messages have come."""
 
-    __slots__ = ("_algorithm", "_exchange", "_settling", "_step")
+    __slots__ = ("_algorithm", "_exchange", "_step")
 
     def __init__(self, exchange: Exchange, algorithm: Iterator[None] | None, step: NumberedStep) -> None:
         self._exchange, self._algorithm, self._step = exchange, algorithm, step
-        self._settling = False
 
     def advance(self) -> bool:
         """Whether it is complete."""
@@ -30,8 +29,8 @@ class Running:
         while algorithm is not None:
             for _ in algorithm:
                 return False
-            algorithm = self._algorithm = None if self._settling else self._exchange.settle()
-            self._settling = True
+            exchange = self._exchange
+            algorithm = self._algorithm = exchange.settle() if exchange.unsettled else None
         return True
 
     def what(self) -> str:

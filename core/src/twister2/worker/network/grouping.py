@@ -58,6 +58,12 @@ class Grouping(Network):
             )
         return "" if self._pairs is None or peer == self.worker_id else self._pairs.name(self.worker_id, peer)
 
+    def common_route(self, members: Sequence[int]) -> int | None:
+        """Index in the job's order of the one transport between all of these workers; None when there are several, or
+        fewer than two workers. The same on all of them.
+        """
+        return None if self._pairs is None else self._pairs.common(members)
+
     def broadcast_object(self, value: Any, root: int = 0, *, group: Group | None = None, what: str = "") -> Any:
         group = group or self.world
         with self.step("broadcast_object", f"{what} from {root}", group=group) as step:

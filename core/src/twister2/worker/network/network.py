@@ -15,7 +15,7 @@ from twister2.worker.callers import caller_line
 from twister2.worker.network.grouping import Grouping
 from twister2.worker.network.ports import ChannelPort
 from twister2.worker.network.shared import SharedArrays
-from twister2.worker.network.steps import NumberedStep, explained, fingerprint_of, left_open, mismatch
+from twister2.worker.network.steps import NumberedStep, explained, fingerprint_of, left_open, mismatch, other_attempt
 from twister2.worker.network.under_way import UnderWay
 from twister2.worker.network.userops import check_outside
 from twister2.worker.network.wire import Message, pack, unpack
@@ -341,11 +341,7 @@ class WorkerNetwork(Grouping):
             if message.attempt < self.attempt:
                 self.stale_messages += 1
                 return
-            raise NetworkError(
-                f"worker {message.peer} is in attempt {message.attempt}, this worker in {self.attempt}",
-                why="a worker outlived its attempt",
-                remedy="nothing to do by hand: the job master starts a fresh attempt",
-            )
+            raise other_attempt(message, self.attempt)
         key = (message.group, message.step)
         step = self._open.get(key)
         if step is not None:
@@ -453,12 +449,6 @@ class WorkerNetwork(Grouping):
     def transport_of(self, peer: int) -> Transport:
         """The transport that leads to a worker (for native collectives and ``env.mpi``)."""
         return self._route(peer)
-
-    def common_route(self, members: Sequence[int]) -> int | None:
-        """Index in the job's order of the one transport between all of these workers; None when there are several, or
-        fewer than two workers. The same on all of them.
-        """
-        return None if self._pairs is None else self._pairs.common(members)
 
     def _make_collectives(self, group: Group) -> GroupCollectives:
         from twister2.worker.network.collectives import GroupCollectives

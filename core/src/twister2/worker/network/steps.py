@@ -7,7 +7,14 @@ import traceback
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
-from twister2.spec.errors import OperatorError, StepAbortedError, StepMismatchError, Twister2Error, UserCodeError
+from twister2.spec.errors import (
+    NetworkError,
+    OperatorError,
+    StepAbortedError,
+    StepMismatchError,
+    Twister2Error,
+    UserCodeError,
+)
 from twister2.spec.network import Fingerprint, Group, Step
 from twister2.worker.groups import of_group
 
@@ -137,6 +144,15 @@ def mismatch(me: int, step: NumberedStep, message: Message) -> StepMismatchError
         remedy="let all workers make the same collective calls in the same order, with the same shapes",
         where=mine.line,
         details={"lines": {str(me): mine.line, str(message.peer): line}},
+    )
+
+
+def other_attempt(message: Message, mine: int) -> NetworkError:
+    """The error for a message of a later attempt than this worker is in."""
+    return NetworkError(
+        f"worker {message.peer} is in attempt {message.attempt}, this worker in {mine}",
+        why="a worker outlived its attempt",
+        remedy="nothing to do by hand: the job master starts a fresh attempt",
     )
 
 

@@ -82,6 +82,22 @@ def test_the_guides_source_and_sink_pass_their_suite(tmp_path):
     assert re.search(r"\(DataSuite\): \d+ passed, 1 skipped$", printed, re.MULTILINE), printed
 
 
+def test_the_guides_resource_manager_passes_its_suite(tmp_path):
+    files = ("config.py", "launcher.py", "backend.py", "test_local.py")
+    printed = run_the_tests_of("resource-managers.md", "rm", "local", files, tmp_path)
+    assert re.search(r"\(ResourceManagerSuite\): \d+ passed$", printed, re.MULTILINE), printed
+
+
+def test_the_guides_observer_sees_a_job(tmp_path):
+    files = ("config.py", "plugin.py", "test_journal.py")
+    assert "11 passed" in run_the_tests_of("observers.md", "observe", "journal", files, tmp_path)
+
+
+def test_the_guides_executor_passes_its_suite(tmp_path):
+    printed = run_the_tests_of("executors.md", "exec", "turns", ("plugin.py", "backend.py", "test_turns.py"), tmp_path)
+    assert re.search(r"\(ExecutorSuite\): \d+ passed, 1 skipped$", printed, re.MULTILINE), printed
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_its_section_with_every_hook_and_its_arguments(kind):
     from twister2.host.checks import hook_arguments, spec_class, spec_hooks

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from twister2.cli.output import add_config_arguments
 
 if TYPE_CHECKING:
-    from twister2.client.configure import Submission
     from twister2.client.session import Outcome
 
 
@@ -58,14 +57,14 @@ def run(arguments: argparse.Namespace) -> int:
     # only now: the resource manager may be warming up by this time
     from twister2.client.packing import from_file
     from twister2.client.prepare import prepare
-    from twister2.client.start import print_output, start
+    from twister2.client.start import observers_of, print_output, start
 
     program = from_file(arguments.program)
     prepared = prepare(submission, program, arguments.args, want_results=False, detached=arguments.detach)
     if arguments.dry_run:
         print(prepared.backend.render(prepared.allocation))
         return 0
-    observers = [] if arguments.quiet or arguments.detach else _observers(submission)
+    observers = [] if arguments.quiet or arguments.detach else observers_of(prepared, command=True)
     session = start(prepared, _only_workers if arguments.quiet else print_output, observers)
     if arguments.detach:
         session.leave()
@@ -80,14 +79,6 @@ def _only_workers(worker: int, stream: str, text: str) -> None:
 
     if worker >= 0:
         print_output(worker, stream, text)
-
-
-def _observers(submission: Submission) -> list[str]:
-    """The configured observers; without any, the progress display if it is installed."""
-    names = list(submission.resolved.job.observe)
-    if not names and any(record.name == "progress" for record in submission.host.discover("observe")):
-        return ["progress"]
-    return names
 
 
 def _outcome(outcome: Outcome) -> int:

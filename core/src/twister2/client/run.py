@@ -52,12 +52,12 @@ def run(
     # only now: the resource manager may be warming up by this time
     from twister2.client.packing import from_file, from_function
     from twister2.client.prepare import prepare
-    from twister2.client.start import print_output, start
+    from twister2.client.start import observers_of, print_output, start
 
     arguments = [str(arg) for arg in args]
     program = from_function(main) if callable(main) else from_file(os.fspath(main))
     prepared = prepare(submission, program, arguments, want_results=True, detached=False)
-    outcome = start(prepared, print_output, submission.resolved.job.observe).follow()
+    outcome = start(prepared, print_output, observers_of(prepared, command=False)).follow()
     if outcome.state is not JobState.COMPLETED:
         raise outcome.error or JobFailedError("the job failed", why="no reason was given", remedy="see its logs")
     return [_unpickle(outcome.results[worker]) for worker in sorted(outcome.results)]

@@ -49,6 +49,26 @@ def print_output(worker: int, stream: str, text: str) -> None:
         ) from error
 
 
+def observers_of(prepared: Prepared, *, command: bool) -> list[str]:
+    """The configured observers. Where none are configured: the progress display, if it is installed and of use.
+
+    It is for somebody who looks at a terminal; a command tells its end elsewhere, too, a script or notebook does not.
+    Workers that are threads write to the terminal themselves, and ``breakpoint()`` there must not be drawn over.
+
+    :param command: a command of ours wants to know, not a program that called ``run``.
+    """
+    job, host = prepared.job, prepared.host
+    if job.observe or prepared.resolved.origins.get("job.observe", "default") != "default":
+        return list(job.observe)
+    wanted = not prepared.backend.offers.in_process if _on_terminal() else command
+    return ["progress"] if wanted and any(record.name == "progress" for record in host.discover("observe")) else []
+
+
+def _on_terminal() -> bool:
+    """Whether stderr is a terminal; a notebook's may say so, and is none."""
+    return sys.stderr is not None and sys.stderr.isatty() and "ipykernel" not in sys.modules
+
+
 def start(prepared: Prepared, output: Output, observers: Sequence[str]) -> Session:
     """Start a prepared job.
 

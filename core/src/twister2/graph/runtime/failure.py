@@ -12,6 +12,9 @@ from twister2.spec.batch import Batch, records
 from twister2.spec.errors import StepAbortedError, Twister2Error, UserCodeError
 from twister2.spec.tracebacks import user_line, user_traceback
 
+DEBUGGING = "-o rm.standalone.workers_as=threads -o job.comm=inproc -o job.exec=inline"
+"""What a debugger needs: workers that are processes read nothing from a terminal."""
+
 
 @attrs.frozen
 class TaskPlace:
@@ -65,7 +68,7 @@ def task_failure(
     return UserCodeError(
         f"{vertex!r} failed{which}: {said}",
         why=f"its {doing}() raised {type(error).__name__}" + (f" in {line}" if line else ""),
-        remedy="see the traceback; run the same with job.exec=inline to step through it in pdb",
+        remedy=f"see the traceback; for breakpoint() submit with {DEBUGGING} (or as settings of twister2.run)",
         where=where,
         details=details,
     )

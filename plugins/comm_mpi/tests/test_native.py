@@ -7,6 +7,7 @@ import random
 import signal
 import time
 
+import attrs
 import numpy as np
 import pytest
 
@@ -367,6 +368,58 @@ def test_nothing_blocks_when_a_member_is_killed(operation):
     while left := [name for name in os.listdir("/dev/shm") if name.startswith("mpich") and name not in before]:
         assert time.monotonic() < end, left
         time.sleep(0.05)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("size", [2, 3])
+def test_an_abort_ends_the_wait_for_a_group(size):
+    """Worker 1 does not come."""
+    over = []
+
+    def never_or_late(context):
+        return make(attrs.evolve(context, aborted=lambda: bool(over) and time.monotonic() > over[0]))
+
+    def body(rank):
+        rank.reach_all()
+        rank.sync("reached")
+        if rank.id != 1:
+            began = time.monotonic()
+            over.append(began + 0.2)
+            with pytest.raises(NetworkError, match="aborted"):
+                rank.transport.native(list(reversed(range(size))))
+            assert time.monotonic() - began < 3
+        rank.sync("end of test", progress=False)
+
+    World(size, never_or_late, processes=True, services=PmiWorld, close=False).run(body)
+
+
+def test_groups_are_made_in_different_orders_with_messages_under_way():
+    """Members of overlapping groups meet while others are at another one already."""
+
+    def body(rank):
+        rank.reach_all()
+        groups = {0: [[0, 1], [0, 1, 2]], 1: [[0, 1], [1, 2], [0, 1, 2]], 2: [[1, 2], [0, 1, 2]]}[rank.id]
+        for turn in range(5):
+            for peer in rank.others:
+                rank.send(peer, [bytes(100 + turn), bytes(100_000)])
+            for members in groups:
+                native = Native(rank, members)
+                into = native.run(Call("allreduce"), np.full(20, float(turn)), np.empty(20))
+                assert (into == turn * len(members)).all()
+        for _ in range(10):
+            assert len(rank.receive().frames) == 2
+
+    world(3).run(body)
+
+
+def test_a_group_of_more_members_than_tell_each_other():
+    def body(rank):
+        native = Native(rank)
+        for turn in range(3):
+            into = native.run(Call("allreduce"), np.full(3, float(turn)), np.empty(3))
+            assert (into == 9 * turn).all()
+
+    world(9).run(body)
 
 
 @pytest.mark.slow

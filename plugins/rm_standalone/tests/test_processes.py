@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -14,7 +15,9 @@ import pytest
 
 from twister2.spec.errors import ResourceError, ResourcesExceededError
 from twister2.spec.rm import JobState, ResourceGroup
-from twister2_rm_standalone import capacity, launcher, spawn
+from twister2_rm_standalone import capacity, launcher, procfs, spawn, sweep
+from twister2_rm_standalone.folder import RmFolder
+from twister2_rm_standalone.logs import read_logs
 from twister2_rm_standalone.plugin import StandalonePlugin
 from twister2_testkit.processes import carrying, children, ended, wait_until
 
@@ -151,7 +154,101 @@ def test_long_logs_are_cut_to_their_end(tmp_path):
     assert path.stat().st_size == 1000
     path.write_bytes(b"a" * 1000 + b"z" * 250)
     launcher.cut(str(path), 1000)
-    assert path.read_bytes() == b"[earlier output was cut off]\n" + b"z" * 250
+    assert path.read_bytes() == b"[earlier output was cut off: 1000 bytes]\n" + b"z" * 250
+    with path.open("ab") as file:
+        file.write(b"b" * 800)
+    launcher.cut(str(path), 1000)
+    assert path.read_bytes() == b"[earlier output was cut off: 1800 bytes]\n" + b"b" * 250
+
+
+def test_what_comes_while_a_log_is_cut_is_kept(tmp_path, monkeypatch):
+    path, real, more = tmp_path / "slot-0.log", open, [b"first", b"second"]
+    path.write_bytes(b"x" * 2000)
+
+    def opened(*args, **kwargs):
+        file = real(*args, **kwargs)
+        return Appending(file) if "r+" in args[1] else file
+
+    class Appending:
+        def __init__(self, file):
+            self._file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self._file.close()
+
+        def __getattr__(self, name):
+            return getattr(self._file, name)
+
+        def read(self):
+            data = self._file.read()
+            if more:
+                with real(path, "ab") as writer:
+                    writer.write(more.pop(0))
+            return data
+
+    monkeypatch.setattr(launcher, "open", opened, raising=False)
+    launcher.cut(str(path), 1000)
+    assert path.read_bytes().endswith(b"x" * 250 + b"firstsecond")
+
+
+def test_a_follower_notices_a_cut_although_the_file_has_grown_again(tmp_path):
+    path, ended = tmp_path / "slot-0.log", []
+    path.write_bytes(b"a" * 1000 + b"b" * 300)
+    chunks = read_logs(tmp_path, 0, True, lambda: bool(ended))
+    assert len(next(chunks).text) == 1300
+    launcher.cut(str(path), 1000)
+    with path.open("ab") as file:
+        file.write(b"c" * 2000)
+    assert next(chunks).text == "[earlier output was cut off: 1050 bytes]\n" + "b" * 250 + "c" * 2000
+    ended.append(True)
+    assert not [*chunks]
+
+
+def order(folder, *slots):
+    (folder / "journal").touch()
+    names = {"job_id": "own-order", "command": ["true"], "slots": slots, "logs": str(folder), "deadline": 0}
+    return {**names, "journal": str(folder / "journal"), "killed": str(folder / "killed"), "log_limit": 1000}
+
+
+def test_a_full_disk_does_not_end_the_launcher_and_nothing_is_left_out_later(tmp_path, monkeypatch):
+    running, real = launcher.Launcher(order(tmp_path), None), os.write
+    room = [3]
+
+    def write(number, data):
+        if number != running.journal:
+            return real(number, data)
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        taken = real(number, data[: room[0]])
+        room[0] -= taken
+        return taken
+
+    monkeypatch.setattr(os, "write", write)
+    running._write("start 0 10 20 30\n", "start 1 11 21 30\n")
+    running._write("end 0 10 137\n")
+    running._write()
+    room[0] = 1000
+    running._write()
+    monkeypatch.undo()
+    assert not running.unwritten
+    folder = RmFolder(str(tmp_path), "own-order")
+    folder.path.mkdir(parents=True)
+    folder.journal.write_bytes((tmp_path / "journal").read_bytes())
+    copies = folder.read_journal().copies
+    assert {slot: copy.code for slot, copy in copies.items()} == {0: 137, 1: None}
+
+
+def test_own_ancestors_are_looked_for_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(sweep, "_own_line", lambda everyone: asked.append(1) or set())
+    mine = procfs.processes()
+    monkeypatch.setattr(sweep, "processes", lambda: mine)
+    monkeypatch.setattr(sweep, "carries", lambda process, markers: True)
+    sweep.job_members("own-nothing", ())
+    assert len(asked) == 1
 
 
 # -- warm launchers ----------------------------------------------------------------------------------------------------

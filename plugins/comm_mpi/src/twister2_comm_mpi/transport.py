@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from twister2.spec.comm import Received, Send, Transport, TransportFacts
 from twister2.spec.errors import NetworkError
 
+from .meeting import Meetings
+from .native.checks import EACH_TO_EACH
 from .native.group import MpiCollectives
 from .plugin import FACTS
 from .wire import ACK, ACK_FORMAT, BODY, HEAD, Head, chunks, flat, pack, unpack
@@ -105,6 +107,7 @@ class MpiTransport(Transport):
     def __init__(self, config: MpiConfig, context: TransportContext) -> None:
         self._config, self._context = config, context
         self._world: World | None = None
+        self._meetings: Meetings | None = None
         self._peers: dict[int, _Peer] = {}
         self._sending: list[_Sending] = []
         self._turns: collections.deque[int] = collections.deque()
@@ -113,6 +116,7 @@ class MpiTransport(Transport):
 
     def open(self) -> Address:
         self._world = World(self._context, self._config.thread_level)
+        self._meetings = Meetings(self._world.data, self._context.aborted, self.progress)
         self._peers = {rank: _Peer() for rank in range(self._context.size) if rank != self._context.rank}
         return {"rank": self._context.rank}
 
@@ -190,8 +194,14 @@ class MpiTransport(Transport):
     def native(self, members: Sequence[int]) -> NativeCollectives | None:
         self._data()
         assert self._world is not None
+        assert self._meetings is not None
+        self._meetings.meet(members)
         try:
-            group = MpiCollectives(self._world.group(members), members)
+            comm, beside = self._world.group(members), None
+            if len(members) > EACH_TO_EACH:
+                beside, request = comm.Idup()
+                self._meetings.wait(request.Test, members)
+            group = MpiCollectives(comm, members, beside)
         except MPI.Exception:
             return None  # the library has no communicators left, which all members are told
         self._groups.append(group)
@@ -213,7 +223,7 @@ class MpiTransport(Transport):
                 self._world.leave(deadline, self.progress, self._groups)
         finally:
             # what MPI may still read or write stays referenced by its requests; without MPI_Finalize nothing waits
-            self._world = None
+            self._world = self._meetings = None
             self._peers, self._sending = {}, []
             self._turns.clear()
 

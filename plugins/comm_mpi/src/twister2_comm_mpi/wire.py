@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from twister2.spec.batch import Buffer
 
-HEAD, BODY, ACK = 1, 2, 3
+HEAD, BODY, ACK, READY = 1, 2, 3, 4
 ACK_FORMAT = struct.Struct("<QQ")
 """Messages and bytes read so far from the rank it is sent to."""
 

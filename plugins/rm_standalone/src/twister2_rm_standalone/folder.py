@@ -19,6 +19,10 @@ import attrs
 from twister2.spec.errors import JobNotFoundError, ResourceError
 
 
+LENGTHS = {"launcher": 2, "start": 4, "end": 3, "walltime": 1}
+"""Numbers in a line of the journal."""
+
+
 @attrs.frozen
 class Copy:
     """The latest copy of a slot.
@@ -133,7 +137,9 @@ class RmFolder:
         asked: set[int] = set()
         walltime = False
         for line in text[: text.rfind("\n") + 1].splitlines():
-            event, *rest = line.split()
+            event, *rest = line.split() or [""]
+            if len(rest) != LENGTHS.get(event, len(rest)) or not all(each.isdecimal() for each in rest):
+                continue  # cut by a full disk, and written again
             numbers = [int(each) for each in rest]
             if event == "launcher":
                 launchers.append((numbers[0], numbers[1]))

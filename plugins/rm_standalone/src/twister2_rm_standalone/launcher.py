@@ -20,6 +20,7 @@ import gc
 import importlib
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -34,14 +35,14 @@ PR_SET_PDEATHSIG = 1
 PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 
-BY_PIPE = "-"
-
 FORKED_MODULE = "twister2.worker"
 SUPERVISOR = "twister2.worker.supervisor"
 TICK_S = 2.0
 """How often the sizes of the log files and the walltime are looked at."""
 
 WALLTIME_GRACE_S = 3.0
+CUT_MARK = b"[earlier output was cut off"
+CUT = re.compile(re.escape(CUT_MARK) + rb": (\d+) bytes\]\n")
 
 
 def main(path: str) -> int:
@@ -50,7 +51,7 @@ def main(path: str) -> int:
     :param path: the order's file; ``"-"``: load what the workers need, then read the path from stdin. Its end without a
         path means that no order comes.
     """
-    if path == BY_PIPE:
+    if path == procfs.BY_PIPE:
         with contextlib.suppress(Exception):  # tried again, with a log to tell it in, when the order has come
             importlib.import_module(SUPERVISOR)
         path = sys.stdin.readline().rstrip("\n")
@@ -84,8 +85,13 @@ class Launcher:
         self.pid = os.getpid()
         self.copies: dict[int, int] = {}
         self.world: MpiexecWorld | None = None
+        self.overdue = False
         self.signals = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
         self.journal = os.open(order["journal"], os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self.unwritten: list[str] = []
+        """Lines that the journal has not got yet, because the disk is full."""
+        self.torn = False
+        """Half of the first of them was written. Readers pass over that."""
 
     def run(self) -> int:
         command = self.order["command"]
@@ -115,12 +121,13 @@ class Launcher:
                 sys.exit(supervisor.main())
             self.copies[pid] = slot
             lines.append(f"start {slot} {pid} {procfs.start_of(pid)} {os.getpid()}\n")
-        self._write("".join(lines))
+        self._write(*lines)
         while self.copies:
             self._wait()
         if self.world is not None:
             self.world.end()
         self._end_strays()
+        self._write()
         return 0
 
     def _become_copy(self, slot: int) -> None:
@@ -142,9 +149,17 @@ class Launcher:
     def _killed(self) -> bool:
         return os.path.exists(self.order["killed"])
 
-    def _write(self, text: str) -> None:
-        if text:
-            os.write(self.journal, text.encode())
+    def _write(self, *lines: str) -> None:
+        """Append lines to the journal; those that cannot be written are tried again at the next tick. A full disk must
+        not end copies that run.
+        """
+        self.unwritten += lines
+        with contextlib.suppress(OSError):
+            while self.unwritten:
+                data = ("\n" if self.torn else "") + self.unwritten[0]
+                self.torn = os.write(self.journal, data.encode()) < len(data)
+                if not self.torn:
+                    del self.unwritten[0]
 
     def _wait(self) -> None:
         received = signal.sigtimedwait(self.signals, TICK_S)
@@ -152,9 +167,12 @@ class Launcher:
             self._signal_copies(signal.SIGTERM)
         deadline = self.order["deadline"]
         if deadline and time.time() > deadline:
-            self._write(f"walltime {int(time.time())}\n")
+            if not self.overdue:
+                self._write(f"walltime {int(time.time())}\n")
+            self.overdue = True
             self._signal_copies(signal.SIGTERM if time.time() < deadline + WALLTIME_GRACE_S else signal.SIGKILL)
         if received is None:
+            self._write()
             for slot in self.copies.values():
                 cut(log_path(self.order["logs"], slot), self.order["log_limit"])
         self._reap()
@@ -223,16 +241,25 @@ def log_path(folder: str, slot: int) -> str:
 
 
 def cut(path: str, limit: int) -> None:
-    """Keep the last quarter of a log file that has grown past its limit (bytes); writers append, so they go on."""
+    """Keep the last quarter of a log file that has grown past its limit (bytes); writers append, so they go on.
+
+    The first line then says how much was cut off, by which readers see that it was. What is written in the very moment
+    in which the file is emptied is lost.
+    """
     try:
-        if os.stat(path).st_size <= limit:
+        size = os.stat(path).st_size
+        if size <= limit:
             return
         with open(path, "r+b", buffering=0) as file:
-            file.seek(-(limit // 4), os.SEEK_END)
-            tail = file.read()
+            before = CUT.fullmatch(file.readline(len(CUT_MARK) + 24))
+            gone = (int(before[1]) - len(before[0]) if before else 0) + size - limit // 4
+            file.seek(size - limit // 4)
+            tail = bytearray()
+            while more := file.read():  # with all that was appended meanwhile
+                tail += more
             file.truncate(0)
         with open(path, "ab", buffering=0) as file:
-            file.write(b"[earlier output was cut off]\n" + tail)
+            file.write(b"%s: %d bytes]\n%s" % (CUT_MARK, gone, tail))
     except OSError:
         return  # a log that cannot be cut must not end the job
 

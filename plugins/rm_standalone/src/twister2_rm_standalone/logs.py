@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from twister2.spec.rm import LogChunk
 
@@ -18,11 +18,23 @@ MANAGER_SLOT = -1
 
 POLL_S = 0.1
 CHUNK_BYTES = 65536
+HEAD_BYTES = 64
+"""Enough of the first line to see that a file was cut since it was last looked at."""
+
+
+class _Place(NamedTuple):
+    """How far a file was read.
+
+    :ivar read: bytes. :ivar head: its first bytes at that time.
+    """
+
+    read: int
+    head: bytes
 
 
 def read_logs(folder: Path, slot: int | None, follow: bool, ended: Callable[[], bool]) -> Iterator[LogChunk]:
     """Yield what is there, and with ``follow`` what comes, until the job has ended."""
-    positions: dict[str, int] = {}
+    positions: dict[str, _Place] = {}
     while True:
         last = not follow or ended()
         for path in _files(folder, slot):
@@ -45,15 +57,17 @@ def _slot(name: str) -> int:
     return MANAGER_SLOT if name == "launcher.log" else int(name[5:-4])
 
 
-def _new(path: Path, positions: dict[str, int]) -> Iterator[LogChunk]:
+def _new(path: Path, positions: dict[str, _Place]) -> Iterator[LogChunk]:
     number = _slot(path.name)
     try:
         with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size < positions.get(path.name, 0):
-                positions[path.name] = 0  # it was cut: begin with what is left
-            file.seek(positions.get(path.name, 0))
+            place = positions.get(path.name, _Place(0, b""))
+            head = file.read(HEAD_BYTES)
+            if not head.startswith(place.head):
+                place = _Place(0, b"")  # it was cut, and may have grown past that place again: begin with what is left
+            file.seek(place.read)
             while data := file.read(CHUNK_BYTES):
-                positions[path.name] = file.tell()
+                positions[path.name] = _Place(file.tell(), head)
                 stream: Literal["manager", "stderr"] = "manager" if number == MANAGER_SLOT else "stderr"
                 # a character cut in two at the end of what is there shows as a replacement; start-up text is short
                 yield LogChunk(number, stream, data.decode("utf-8", "replace"))

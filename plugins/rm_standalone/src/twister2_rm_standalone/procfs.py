@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+BY_PIPE = "-"
+"""Given to a launcher in place of the order's path: it comes as a line on stdin."""
 JOB_MARKER = "TWISTER2_JOB"
 MASTER_MARKER = "TWISTER2_MASTER_OF"
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import attrs
 
 from twister2.spec.hashing import hash_seed
-from twister2_rm_standalone.procfs import JOB_MARKER, MASTER_MARKER
+from twister2_rm_standalone.procfs import BY_PIPE, JOB_MARKER, MASTER_MARKER
 
 PRIVATE = ("TWISTER2_SLOT", "TWISTER2_TICKET", "TWISTER2_MASTER_TICKET", JOB_MARKER, MASTER_MARKER)
 """Variables of a surrounding job that the copies of this one must not inherit."""
@@ -22,9 +22,6 @@ COMMAND = (
     "from twister2_rm_standalone.launcher import main; sys.exit(main(sys.argv[1]))"
 )
 """What ``python -c`` is given: cheaper than ``-m``, compiled once, and deaf to modules in the current folder."""
-
-BY_PIPE = "-"
-"""In place of the order's path: it comes as a line on stdin."""
 
 LAUNCHERS: set[int] = set()
 """Launchers that this process started, whichever backend object did, and has not seen the end of."""

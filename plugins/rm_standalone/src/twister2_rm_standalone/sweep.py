@@ -33,7 +33,8 @@ def job_members(job_id: str, launchers: Collection[tuple[int, int]]) -> list[Pro
     roots = {pid for pid, start in launchers if alive(pid, start)}
     found = {process.pid: process for process in family(roots, everyone)}
     found |= {process.pid: process for process in everyone if carries(process, markers)}
-    return [process for pid, process in found.items() if pid not in _own_line(everyone)]
+    ours = _own_line(everyone)
+    return [process for pid, process in found.items() if pid not in ours]
 
 
 def _own_line(everyone: Collection[Process]) -> set[int]:

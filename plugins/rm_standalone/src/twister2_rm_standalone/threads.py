@@ -58,7 +58,7 @@ class _ThreadJob:
         self.slots = slots
         self.threads: dict[int, threading.Thread] = {}
         self.raised: dict[int, str] = {}
-        self.killed = False
+        self.killed = self.cleaned = False
 
     def start(self, slot: int) -> None:
         self.raised.pop(slot, None)
@@ -112,6 +112,7 @@ class ThreadManager(ResourceManager):
                 remedy="set rm.standalone.workers_as = 'processes'",
                 where="rm.standalone.workers_as",
             )
+        _forget_cleaned()
         if allocation.job_id in _JOBS:
             raise SubmissionRefusedError(
                 f"job {allocation.job_id} runs already in this process",
@@ -193,10 +194,9 @@ class ThreadManager(ResourceManager):
         if job is None:
             return []
         living = job.alive(range(job.slots))
-        if living:
-            return [f"thread slot-{slot} still runs" for slot in living]
-        del _JOBS[handle.job_id]
-        return []
+        job.cleaned = True
+        _forget_cleaned()
+        return [f"thread slot-{slot} still runs" for slot in living]
 
     def close(self) -> None:
         """Nothing is held."""
@@ -229,6 +229,13 @@ class ThreadManager(ResourceManager):
                 why="a thread cannot be killed; it ends when the master's abort reaches it or its process ends",
                 remedy=f"end process {handle.facts.get('pid', '?')}, or use rm.standalone.workers_as = 'processes'",
             )
+
+
+def _forget_cleaned() -> None:
+    """Forget jobs that were cleaned, as soon as their last thread has ended."""
+    for job_id, job in [*_JOBS.items()]:
+        if job.cleaned and not job.alive(range(job.slots)):
+            _JOBS.pop(job_id, None)
 
 
 def _handle(job_id: str, warnings: list[str]) -> JobHandle:

@@ -79,12 +79,13 @@ class Checks(ABC):
         """Give back what the MPI library holds; nothing is under way."""
 
 
-def checks(comm: MPI.Intracomm) -> Checks:
+def checks(comm: MPI.Intracomm, beside: MPI.Intracomm | None) -> Checks:
     """The checks of a group.
 
-    :param comm: the group's communicator. Collective, as a larger group makes one of its own.
+    :param comm: the group's communicator. :param beside: another one of the same members, in groups of more than
+        :data:`EACH_TO_EACH`; None in smaller ones.
     """
-    return EachToEach(comm) if comm.size <= EACH_TO_EACH else Reduced(comm.Dup())
+    return EachToEach(comm) if beside is None else Reduced(beside)
 
 
 class _Messages(Exchange):

@@ -90,11 +90,11 @@ class MpiCollectives(NativeCollectives):
 
     operations: ClassVar[frozenset[str]] = frozenset(OPERATIONS)
 
-    def __init__(self, comm: MPI.Intracomm, members: Sequence[int]) -> None:
-        """Collective over ``comm``, whose ranks are the places in ``members`` (worker ids)."""
+    def __init__(self, comm: MPI.Intracomm, members: Sequence[int], beside: MPI.Intracomm | None = None) -> None:
+        """:param comm: its ranks are the places in ``members`` (worker ids). :param beside: see :func:`checks`."""
         self._comm, self._members = comm, tuple(members)
         self._rank = comm.rank
-        self._checks = checks(comm)
+        self._checks = checks(comm, beside)
         self._open: collections.deque[tuple[Exchange, int]] = collections.deque()
         self._started = 0
         self.failure: MPI.Exception | None = None

@@ -104,3 +104,21 @@ def test_what_is_closed_says_why(job, make_rm, allocation):
         make_rm(workers_as="threads").submit(allocation())
     assert "thread" in rm.render(allocation())
     assert [*rm.logs(handle, follow=True)] == []
+
+
+def test_a_job_that_was_cleaned_while_it_ran_is_forgotten_when_it_has_ended(make_rm, allocation):
+    from twister2_rm_standalone import threads
+
+    rm, work = make_rm(workers_as="threads"), Work()
+    handle = rm.submit(allocation(n=2, in_process=work))
+    assert len(rm.clean(handle)) == 2
+    assert handle.job_id in threads._JOBS
+    work.go.set()
+    assert ended(rm, handle).state is JobState.COMPLETED
+    other = Work()
+    other.go.set()
+    last = rm.submit(allocation(n=1, in_process=other, job_id="own-another"))
+    assert handle.job_id not in threads._JOBS
+    assert rm.clean(handle) == []
+    ended(rm, last)
+    assert rm.clean(last) == []

@@ -18,7 +18,6 @@ import attrs
 
 from twister2.spec.errors import JobNotFoundError, ResourceError
 
-
 LENGTHS = {"launcher": 2, "start": 4, "end": 3, "walltime": 1}
 """Numbers in a line of the journal."""
 

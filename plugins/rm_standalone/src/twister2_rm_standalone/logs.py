@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -59,17 +60,18 @@ def _slot(name: str) -> int:
 
 def _new(path: Path, positions: dict[str, _Place]) -> Iterator[LogChunk]:
     number = _slot(path.name)
-    try:
-        with open(path, "rb") as file:
-            place = positions.get(path.name, _Place(0, b""))
-            head = file.read(HEAD_BYTES)
-            if not head.startswith(place.head):
-                place = _Place(0, b"")  # it was cut, and may have grown past that place again: begin with what is left
-            file.seek(place.read)
-            while data := file.read(CHUNK_BYTES):
+    stream: Literal["manager", "stderr"] = "manager" if number == MANAGER_SLOT else "stderr"
+    with contextlib.suppress(FileNotFoundError):
+        while True:
+            with open(path, "rb") as file:
+                place = positions.get(path.name, _Place(0, b""))
+                head = file.read(HEAD_BYTES)
+                if not head.startswith(place.head):
+                    place = _Place(0, b"")  # it was cut, and may have grown past that place again
+                file.seek(place.read)
+                data = file.read(CHUNK_BYTES)
                 positions[path.name] = _Place(file.tell(), head)
-                stream: Literal["manager", "stderr"] = "manager" if number == MANAGER_SLOT else "stderr"
-                # a character cut in two at the end of what is there shows as a replacement; start-up text is short
-                yield LogChunk(number, stream, data.decode("utf-8", "replace"))
-    except FileNotFoundError:
-        return
+            if not data:
+                return
+            # a character cut in two at the end of what is there shows as a replacement; start-up text is short
+            yield LogChunk(number, stream, data.decode("utf-8", "replace"))

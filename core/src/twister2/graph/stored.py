@@ -1,8 +1,8 @@
 """Stored sets: what a run leaves in place on the workers, for later graphs.
 
 A :class:`Stored` is a handle, made on every worker by :meth:`Graph.keep <twister2.graph.Graph.keep>`. A run that
-succeeds fills it, as a whole; a run that fails leaves what was in it. Where its partitions lie is known from the plan,
-so that later graphs are placed there without asking anybody.
+succeeds on a worker fills it there, as a whole; a run that fails leaves what was in it. Where its partitions lie is
+known from the plan, so that later graphs are placed there without asking anybody.
 """
 
 from __future__ import annotations
@@ -119,6 +119,7 @@ class Stored:
     """
 
     def __init__(self, name: str, level: Level = "memory") -> None:
+        self._local: dict[int, StoredPartition] = {}
         if level not in LEVELS:
             raise UsageError(
                 f"stored set {name!r} has level {level!r}",
@@ -130,7 +131,6 @@ class Stored:
         self.layout = 0
         """Grows when its partitions lie elsewhere than before: plans that read it are made anew."""
         self._workers: tuple[int, ...] | None = None
-        self._local: dict[int, StoredPartition] = {}
         self._closed = False
 
     def __repr__(self) -> str:
@@ -218,6 +218,9 @@ class Stored:
         """Forget them for good. Idempotent."""
         self.clear()
         self._closed = True
+
+    def __del__(self) -> None:
+        self.clear()  # the memory service knows the partitions: they do not go with the last reference to this
 
     # -- for runs ------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,10 @@ def main(env):
 from __future__ import annotations
 
 from twister2_tset.context import TSetContext
+from twister2_tset.evaluation import Evaluation
+from twister2_tset.functions import SetContext
 from twister2_tset.report import ReadReport
 from twister2_tset.sets import TSet
+from twister2_tset.stored_sets import StoredSet
 
-__all__ = ["ReadReport", "TSet", "TSetContext"]
+__all__ = ["Evaluation", "ReadReport", "SetContext", "StoredSet", "TSet", "TSetContext"]

@@ -10,11 +10,13 @@ import attrs
 
 from twister2.spec.data import ReadRequest, assign_splits
 from twister2.spec.errors import UsageError
-from twister2_tset.nodes import End, Node, SourceNode, compile_action
+from twister2_tset.evaluation import Evaluation
+from twister2_tset.nodes import End, Node, SourceNode, StoredNode, compile_action, in_order
 from twister2_tset.problems import check_count, check_function, kind_of, short
 from twister2_tset.report import ReadReport
 from twister2_tset.sets import TSet
 from twister2_tset.sources import FileSource, FunctionSource, ListParts, PlannedRead
+from twister2_tset.stored_sets import StoredSet, fill
 from twister2_tset.where import user_line
 
 if TYPE_CHECKING:
@@ -46,7 +48,8 @@ class TSetContext:
         self.env = env
         self.name = name
         self.partitions = partitions if partitions is not None else env.n_workers
-        self._without_rules = tuple(without_rules)
+        self.without_rules = tuple(without_rules)
+        self._evaluations: dict[tuple[int, int], Evaluation] = {}
         self._read = ReadReport()
         self._open = True
         env.on_close(self._close)
@@ -116,6 +119,66 @@ class TSetContext:
         """
         return self._read_files("read_parquet", "parquet", paths, columns, predicate, partitions, plugin, options)
 
+    # -- loops ---------------------------------------------------------------------------------------------------------
+
+    def evaluating(self, source: TSet[T], into: StoredSet[T] | None = None) -> Evaluation:
+        """The plan of ``source``, prepared to be executed many times; each call of what is returned fills ``into``::
+
+            with context.evaluating(points.map(nearest).keyed_reduce(add).map(mean), into=centres) as step:
+                for _ in range(100):
+                    step()
+
+        Collective. Nothing is planned, placed or connected again between the calls.
+
+        :param into: a stored set; ``source`` itself, when that is one, if None.
+        :raises UsageError: ``source`` is not stored and ``into`` is None; one of the two is replicated, the other not.
+        """
+        if into is None:
+            into = self._stored(source, "evaluating")
+        self.check_open("evaluating")
+        return Evaluation(self, source, into)
+
+    def eval(self, stored: StoredSet[T]) -> StoredSet[T]:
+        """Make the records of a stored set again, from what they are made of now; the plan is kept until
+        :meth:`finish_eval`. Collective.
+        """
+        stored = self._stored(stored, "eval")
+        self._evaluate(stored, stored)
+        return stored
+
+    def eval_and_update(self, source: TSet[T], into: StoredSet[T]) -> None:
+        """Make the records of ``source`` and put them in the place of those of ``into``; the plan is kept until
+        :meth:`finish_eval`. ``source`` may depend on ``into``. Collective.
+        """
+        self._evaluate(source, self._stored(into, "eval_and_update"))
+
+    def run_and_update(self, source: TSet[T], into: StoredSet[T]) -> None:
+        """As :meth:`eval_and_update`, once: the plan is not kept."""
+        with self.evaluating(source, self._stored(into, "run_and_update")) as step:
+            step()
+
+    def finish_eval(self, source: TSet[Any]) -> None:
+        """Let go of the plans kept for ``source``. Idempotent."""
+        for key in [key for key in self._evaluations if key[0] == id(source._node)]:
+            self._evaluations.pop(key).close()
+
+    def _evaluate(self, source: TSet[T], into: StoredSet[T]) -> None:
+        key = (id(source._node), id(into.node))
+        step = self._evaluations.get(key)
+        if step is None:
+            step = self._evaluations[key] = self.evaluating(source, into)
+        step()
+
+    @staticmethod
+    def _stored(given: TSet[T], step: str) -> StoredSet[T]:
+        if isinstance(given, StoredSet):
+            return given
+        raise UsageError(
+            f"{step}: {given!r} is not kept",
+            why="its records would have nowhere to stay",
+            remedy="use cache(), lazy_cache(), persist() or lazy_persist() on it",
+        )
+
     # -- what was read -------------------------------------------------------------------------------------------------
 
     def read_report(self) -> ReadReport:
@@ -127,25 +190,42 @@ class TSetContext:
 
     def run(self, node: Node, title: str, end: End) -> list[Any]:
         """Run one action; what its sink kept on this worker."""
-        if not self._open:
-            raise UsageError(
-                f"{title}: the environment of this set is closed",
-                why="a set belongs to the worker program that made it, and that has ended",
-                remedy="make the set again, with a TSetContext of the environment that is running",
-            )
-        graph, sink = compile_action(node, title, end, self.env.n_workers, self._without_rules)
+        self.check_open(title)
+        self.fill_all(node)
+        graph, sink = compile_action(node, title, end, self.env.n_workers, self.without_rules)
         graph.name = self.name
         outputs: Outputs = self.env.run(graph)
         return list(outputs[sink])
 
     def explain(self, node: Node, end: End) -> str:
         """The plan of a set."""
-        graph, _ = compile_action(node, "result", end, self.env.n_workers, self._without_rules)
+        self.fill_all(node)
+        graph, _ = compile_action(node, "result", end, self.env.n_workers, self.without_rules)
         graph.name = self.name
         return graph.explain(self.env)
 
+    def check_open(self, title: str) -> None:
+        """:raises UsageError: the environment has ended."""
+        if not self._open:
+            raise UsageError(
+                f"{title}: the environment of this set is closed",
+                why="a set belongs to the worker program that made it, and that has ended",
+                remedy="make the set again, with a TSetContext of the environment that is running",
+            )
+
+    def fill_all(self, node: Node) -> None:
+        """Fill the stored sets that a node reads and that are not filled yet."""
+        for step in in_order(node):
+            for stored in (step, *step.given.values()):
+                if isinstance(stored, StoredNode) and not stored.stored.filled:
+                    self.fill_all(stored.of)
+                    fill(self, stored)
+
     def _close(self) -> None:
         self._open = False
+        for evaluation in self._evaluations.values():
+            evaluation.close()
+        self._evaluations.clear()
 
     def _note_read(self, report: ReadReport) -> None:
         self._read += report

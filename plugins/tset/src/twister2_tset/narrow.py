@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from twister2.graph import walking
 from twister2.spec.batch import Batch, is_array, is_arrow, records, text_block
 from twister2.spec.errors import OperatorError, UserCodeError
-from twister2.spec.tasks import Compute, Emit
+from twister2.spec.tasks import Compute, Emit, TaskContext
+from twister2_tset.functions import bound
 from twister2_tset.problems import kind_of, short
 from twister2_tset.where import line_of
 
@@ -30,6 +31,10 @@ class RecordStep(Compute):
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self.function = function
+
+    def open(self, context: TaskContext) -> None:
+        """Give the function its context, when it asks for it."""
+        self.function = bound(self.function, context)
 
     def process(self, batch: Batch, emit: Emit, edge: str) -> None:
         """Apply the function to each record; an error carries the record."""
@@ -140,6 +145,10 @@ class MapBatches(Compute):
         self.function = function
         self.form = form
         self.releases_gil = releases_gil
+
+    def open(self, context: TaskContext) -> None:
+        """Give the function its context, when it asks for it."""
+        self.function = bound(self.function, context)
 
     def process(self, batch: Batch, emit: Emit, edge: str) -> None:
         """Hand over one batch."""

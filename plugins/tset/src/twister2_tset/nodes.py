@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from twister2.graph import Graph
+from twister2.graph import Graph, Stored
 from twister2.spec.tasks import Compute, Sink, Source
 
 
@@ -16,12 +16,13 @@ class Node:
     """One step of a set.
 
     :ivar step: name of the operation. :ivar line: ``file.py:12``, where the user wrote it.
-    :ivar shows: what ``explain()`` prints for it.
+    :ivar shows: what ``explain()`` prints for it. :ivar given: stored sets that its functions get, by name.
     """
 
     step: str
     line: str
     shows: str
+    given: Mapping[str, StoredNode] = attrs.field(factory=dict, kw_only=True)
 
     @property
     def title(self) -> str:
@@ -29,33 +30,52 @@ class Node:
         return f"{self.step} ({self.line})"
 
     @property
-    def input(self) -> Node | None:
-        """The node it follows; None for a source."""
-        return None
+    def inputs(self) -> tuple[Node, ...]:
+        """The nodes it follows; none for a source."""
+        return ()
 
-    def add_to(self, graph: Graph, name: str, before: str) -> None:
-        """Add the vertex, and the edge from ``before``."""
+    @property
+    def replicated(self) -> bool:
+        """Whether there is one partition on each worker, all with the same records."""
+        return False
+
+    def add_to(self, graph: Graph, name: str, before: Sequence[str], n_workers: int) -> None:
+        """Add the vertex, and the edge from the vertices of its inputs."""
         raise TypeError(f"{type(self).__name__} is no step")
 
 
 @attrs.frozen(eq=False)
 class SourceNode(Node):
-    """Where records come from; ``make`` as in ``Graph.add_source``.
-
-    :ivar workers: worker id of each partition when they lie on workers already.
-    """
+    """Where records come from; ``make`` as in ``Graph.add_source``."""
 
     make: Callable[..., Source]
     partitions: int
     planner: Callable[[], Any] | None = None
     options: Mapping[str, Any] = attrs.field(factory=dict)
-    workers: tuple[int, ...] | None = None
 
-    def add_to(self, graph: Graph, name: str, before: str) -> None:
+    def add_to(self, graph: Graph, name: str, before: Sequence[str], n_workers: int) -> None:
         """See :meth:`Node.add_to`."""
         graph.add_source(name, self.make, self.partitions, planner=self.planner, options=self.options, shows=self.shows)
-        if self.workers is not None:
-            graph.place(name, self.workers)
+
+
+@attrs.frozen(eq=False)
+class StoredNode(Node):
+    """The records of a stored set, where they lie.
+
+    :ivar of: what fills it; it is run when the set is needed and nothing is in it.
+    """
+
+    stored: Stored
+    of: Node
+
+    @property
+    def replicated(self) -> bool:
+        """See :attr:`Node.replicated`."""
+        return self.of.replicated
+
+    def add_to(self, graph: Graph, name: str, before: Sequence[str], n_workers: int) -> None:
+        """See :meth:`Node.add_to`."""
+        graph.add_stored(self.stored, name)
 
 
 @attrs.frozen(eq=False)
@@ -67,11 +87,16 @@ class StepNode(Node):
     narrow: bool = True
 
     @property
-    def input(self) -> Node:
-        """See :attr:`Node.input`."""
-        return self.parent
+    def inputs(self) -> tuple[Node, ...]:
+        """See :attr:`Node.inputs`."""
+        return (self.parent,)
 
-    def add_to(self, graph: Graph, name: str, before: str) -> None:
+    @property
+    def replicated(self) -> bool:
+        """See :attr:`Node.replicated`."""
+        return self.parent.replicated
+
+    def add_to(self, graph: Graph, name: str, before: Sequence[str], n_workers: int) -> None:
         """See :meth:`Node.add_to`."""
         graph.add_compute(name, _PerTask(self.make), shows=self.shows, narrow=self.narrow)
         graph.connect(before, name, name=name)
@@ -81,25 +106,36 @@ class StepNode(Node):
 class ExchangeNode(Node):
     """A step that moves records between partitions.
 
-    :ivar operator, options: of the edge. :ivar partitions: of the result; as many as before when None.
+    :ivar parents: one for each input of the operator. :ivar operator, options: of the edge.
+    :ivar partitions: of the result; as many as before when None.
+    :ivar everywhere: one partition on each worker, all with the same records.
     """
 
-    parent: Node
+    parents: tuple[Node, ...]
     operator: str
     options: Mapping[str, Any]
     make: Callable[[], Compute]
     partitions: int | None = None
     narrow: bool = True
+    everywhere: bool = False
 
     @property
-    def input(self) -> Node:
-        """See :attr:`Node.input`."""
-        return self.parent
+    def inputs(self) -> tuple[Node, ...]:
+        """See :attr:`Node.inputs`."""
+        return self.parents
 
-    def add_to(self, graph: Graph, name: str, before: str) -> None:
+    @property
+    def replicated(self) -> bool:
+        """See :attr:`Node.replicated`."""
+        return self.everywhere
+
+    def add_to(self, graph: Graph, name: str, before: Sequence[str], n_workers: int) -> None:
         """See :meth:`Node.add_to`."""
-        graph.add_compute(name, _PerTask(self.make), self.partitions, shows=self.shows, narrow=self.narrow)
+        partitions = n_workers if self.everywhere else self.partitions
+        graph.add_compute(name, _PerTask(self.make), partitions, shows=self.shows, narrow=self.narrow)
         graph.connect(before, name, self.operator, name=name, **self.options)
+        if self.everywhere:
+            graph.place(name, range(n_workers))
 
 
 @attrs.frozen
@@ -143,16 +179,7 @@ def compile_action(
 ) -> tuple[Graph, str]:
     """The graph of one action, and the name of its sink."""
     graph = Graph(title, without_rules=without_rules)
-    chain: list[Node] = []
-    at: Node | None = node
-    while at is not None:
-        chain.append(at)
-        at = at.input
-    before = ""
-    for step in reversed(chain):
-        name = free_name(graph, step.title)
-        step.add_to(graph, name, before)
-        before = name
+    before = add_steps(graph, node, n_workers)
     sink = free_name(graph, title)
     graph.add_sink(
         sink, _PerSink(end.make), n_workers if end.everywhere else None, shows=end.shows, two_phase=end.two_phase
@@ -161,6 +188,33 @@ def compile_action(
         graph.place(sink, range(n_workers))
     graph.connect(before, sink, end.operator, name=sink, **end.options)
     return graph, sink
+
+
+def add_steps(graph: Graph, node: Node, n_workers: int) -> str:
+    """Add a node and all that it follows; the name of its vertex. A node that several follow is there once."""
+    names: dict[int, str] = {}
+    for step in in_order(node):
+        name = names[id(step)] = free_name(graph, step.title)
+        step.add_to(graph, name, [names[id(parent)] for parent in step.inputs], n_workers)
+        for label, given in step.given.items():
+            graph.give(name, label, given.stored, whole=given.replicated)
+    return names[id(node)]
+
+
+def in_order(node: Node) -> list[Node]:
+    """A node and all that it follows, those first that others follow; each once."""
+    ordered: dict[int, Node] = {}
+    waiting: list[tuple[Node, bool]] = [(node, False)]
+    while waiting:
+        at, entered = waiting.pop()
+        if id(at) in ordered:
+            continue
+        if entered:
+            ordered[id(at)] = at
+        else:
+            waiting.append((at, True))
+            waiting.extend((parent, False) for parent in reversed(at.inputs))
+    return list(ordered.values())
 
 
 def free_name(graph: Graph, title: str) -> str:

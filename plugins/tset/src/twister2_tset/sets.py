@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+import attrs
+
+from twister2.graph import Stored
 from twister2.spec.errors import ResultError, UsageError
 from twister2_tset.narrow import BatchForm, Filter, FlatMap, Map, MapBatches, MapToTuple, PassOn
-from twister2_tset.nodes import End, ExchangeNode, Node, SourceNode, StepNode
+from twister2_tset.nodes import End, ExchangeNode, Node, StepNode, StoredNode
 from twister2_tset.partials import Best, CountRecords, Number, SortRecords, TopRecords
 from twister2_tset.problems import check_count, check_function, nothing_to_reduce, short
 from twister2_tset.sinks import (
     Discard,
     ForEach,
     KeepNumbered,
-    KeepPartition,
     KeepValue,
     Value,
     WriteFiles,
     flattened,
 )
-from twister2_tset.sources import CachedSource
 from twister2_tset.where import user_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from twister2.spec.tasks import Compute
     from twister2_tset.context import TSetContext
+    from twister2_tset.stored_sets import StoredSet
+
+    Level = Literal["memory", "disk"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -36,6 +40,8 @@ V = TypeVar("V")
 
 COLLECT_LIMIT = 1_000_000
 """Most records that ``collect`` and ``gather`` bring to every worker unless told otherwise."""
+
+JoinKind = Literal["inner", "left", "right", "full"]
 
 _NOTHING: Any = object()
 _FORMS = ("any", "list", "numpy", "arrow")
@@ -140,8 +146,41 @@ class TSet(Generic[T]):
             options["key"] = key
         shows = f"by {_name(key) if key is not None else 'the records'}{', descending' if descending else ''}"
         return self._exchange(
-            "sort", shows, "net.partition", options, partitions, make=lambda: SortRecords(key, descending), narrow=False
+            "sort", shows, "net.partition", options, partitions, make=lambda: SortRecords(key, descending)
         )
+
+    def join(
+        self: TSet[tuple[K, V]],
+        other: TSet[tuple[K, R]],
+        how: JoinKind = "inner",
+        *,
+        algorithm: Literal["hash", "sort"] = "hash",
+        partitions: int | None = None,
+    ) -> TSet[tuple[K, tuple[V | None, R | None]]]:
+        """Pairs ``(key, (left, right))`` for all pairs of equal keys of this set and the other.
+
+        :param how: ``inner``; ``left``, ``right``, ``full`` also give what has no partner, with None in its place.
+        :param algorithm: ``hash``, or ``sort``: sorted runs, for keys that have an order.
+        :param partitions: of the result; as many as the larger set when None.
+        """
+        options = {"how": how, "algorithm": algorithm}
+        return self._exchange("join", f"{how}, by {algorithm}", "net.join", options, partitions, others=[other])
+
+    def union(self, *others: TSet[T], partitions: int | None = None) -> TSet[T]:
+        """The records of all these sets, in no particular order; records that are equal stay."""
+        shows = f"with {len(others)} other{'s' if len(others) != 1 else ''}"
+        return self._exchange("union", shows, "net.union", {}, partitions, others=others)
+
+    def replicate(self) -> TSet[T]:
+        """All records on every worker: one partition on each."""
+        return self._exchange("replicate", "all records to every worker", "net.broadcast", {}, None, everywhere=True)
+
+    def all_reduce(self, reducer: Callable[[T, T], T] | str, *, initial: T = _NOTHING) -> TSet[T]:
+        """One record on every worker: all records combined, as :meth:`reduce`, but a step. Empty for an empty set
+        without ``initial``.
+        """
+        shows, options = self._reducer("all_reduce", reducer, initial)
+        return self._exchange("all_reduce", shows, "net.allreduce", options, None, everywhere=True)
 
     # -- actions -------------------------------------------------------------------------------------------------------
 
@@ -158,12 +197,8 @@ class TSet(Generic[T]):
         :param reducer: as :meth:`keyed_reduce`. :param initial: combined in once; the value of an empty set.
         :raises GraphError: the set is empty and there is no ``initial``.
         """
-        if not isinstance(reducer, str):
-            check_function(reducer, "reduce", "reducer")
-        options: dict[str, Any] = {"reducer": reducer}
-        if initial is not _NOTHING:
-            options["initial"] = initial
-        end = End(KeepValue, f"one value by {_name(reducer)}", "net.allreduce", options, everywhere=True)
+        shows, options = self._reducer("reduce", reducer, initial)
+        end = End(KeepValue, shows, "net.allreduce", options, everywhere=True)
         value: T = self._value(self._node, "reduce", end, _NOTHING)
         if value is _NOTHING:
             raise nothing_to_reduce(self._node.title)
@@ -211,31 +246,21 @@ class TSet(Generic[T]):
         # A worker without a partition has nothing to wait for in the graph.
         self.context.env.network.exchange_objects(None, what=title)
 
-    def cache(self) -> TSet[T]:
-        """Run now and keep the records in memory, on the workers that have them; the set of what is kept."""
-        context = self.context
-        memory = context.env.memory
-        title = self._title("cache")
-        end = End(
-            lambda: KeepPartition(lambda index: memory.reserve(f"{title} {index}")), "keeps its partition in memory"
-        )
-        mine = context.run(self._node, title, end)
-        batches = {index: kept for index, kept, _ in mine}
-        for _, _, reservation in mine:
-            if reservation is not None:
-                context.env.on_close(reservation.release)
-        everybody = context.env.network.exchange_objects(sorted(batches), what=title)
-        workers = {index: worker for worker, indices in enumerate(everybody) for index in indices}
-        placed = tuple(workers[index] for index in range(len(workers)))
-        node = SourceNode(
-            "cached",
-            user_line(),
-            self._node.title,
-            lambda index: CachedSource(batches[index]),
-            len(placed),
-            workers=placed,
-        )
-        return TSet(context, node)
+    def cache(self) -> StoredSet[T]:
+        """Run now and keep the records in memory, on the workers that have them; on disk when memory gets short."""
+        return self._kept("cache", "memory", lazy=False)
+
+    def lazy_cache(self) -> StoredSet[T]:
+        """As :meth:`cache`, when the records are first needed."""
+        return self._kept("lazy_cache", "memory", lazy=True)
+
+    def persist(self) -> StoredSet[T]:
+        """Run now and keep the records on disk, on the workers that have them (options ``job.spill_dirs``)."""
+        return self._kept("persist", "disk", lazy=False)
+
+    def lazy_persist(self) -> StoredSet[T]:
+        """As :meth:`persist`, when the records are first needed."""
+        return self._kept("lazy_persist", "disk", lazy=True)
 
     def write_text(self, uri: str | os.PathLike[str], *, plugin: str = "file", **options: Any) -> None:
         """Write one line per record: a folder with one part per partition, visible all at once.
@@ -256,7 +281,44 @@ class TSet(Generic[T]):
         """The plan of this set as text: vertices, operators, rules applied, placement. Runs nothing."""
         return self.context.explain(self._node, End(Discard, "what an action puts here"))
 
+    # -- inputs --------------------------------------------------------------------------------------------------------
+
+    def add_input(self, name: str, stored: StoredSet[Any]) -> TSet[T]:
+        """Give the functions of the step before a stored set: those that have a parameter ``context`` find its records
+        by ``context.input(name)``.
+
+        A set that is whole on every worker (``replicate``, ``all_reduce``) is given as a whole. Of another, partition
+        ``i`` of this set gets partition ``i``, and lies where that does.
+
+        :raises UsageError: this is a source, or the step has an input of that name.
+        """
+        from twister2_tset.stored_sets import StoredSet
+
+        node = self._node
+        if not isinstance(stored, StoredSet):
+            raise UsageError(
+                f"add_input: {short(stored)} is not kept",
+                why="an input lies on the workers when the step begins",
+                remedy="give a set that was kept: cache(), lazy_cache(), persist() or lazy_persist()",
+            )
+        if not node.inputs or name in node.given:
+            raise UsageError(
+                f"add_input: {node.title} can have no input {short(name)}",
+                why="it has one of that name" if node.inputs else "a source has no functions of records",
+                remedy="give it another name" if node.inputs else "add the input behind a step, such as map",
+            )
+        return TSet(self.context, attrs.evolve(node, given={**node.given, name: stored.node}))
+
     # -- inside --------------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _reducer(step: str, reducer: Callable[[T, T], T] | str, initial: T) -> tuple[str, dict[str, Any]]:
+        if not isinstance(reducer, str):
+            check_function(reducer, step, "reducer")
+        options: dict[str, Any] = {"reducer": reducer}
+        if initial is not _NOTHING:
+            options["initial"] = initial
+        return f"one value by {_name(reducer)}", options
 
     def _step(self, step: str, shows: str, make: Callable[[], Compute]) -> TSet[Any]:
         return TSet(self.context, StepNode(step, user_line(), f"{step}: {shows}", self._node, make))
@@ -272,15 +334,39 @@ class TSet(Generic[T]):
         options: Mapping[str, Any],
         partitions: int | None,
         *,
+        others: Sequence[TSet[Any]] = (),
         make: Callable[[], Compute] = PassOn,
-        narrow: bool = True,
+        everywhere: bool = False,
     ) -> TSet[Any]:
         if partitions is not None:
             check_count(partitions, step, "partitions")
+        for other in others:
+            self._check_other(other, step)
+        nodes = (self._node, *(other._node for other in others))
         node = ExchangeNode(
-            step, user_line(), f"{step}: {shows}", self._node, operator, options, make, partitions, narrow
+            step,
+            user_line(),
+            f"{step}: {shows}",
+            nodes,
+            operator,
+            options,
+            make,
+            partitions,
+            make is PassOn,
+            everywhere,
         )
         return TSet(self.context, node)
+
+    def _kept(self, step: str, level: Level, *, lazy: bool) -> StoredSet[T]:
+        from twister2_tset.stored_sets import StoredSet, fill
+
+        context, title = self.context, self._title(step)
+        node = StoredNode("cached", user_line(), self._node.title, Stored(title, level), self._node)
+        if not lazy:
+            context.check_open(title)
+            context.fill_all(self._node)
+            fill(context, node)
+        return StoredSet(context, node)
 
     def _value(self, node: Node, step: str, end: End, otherwise: Any) -> Any:
         kept: Value | None = self.context.run(node, self._title(step), end)[0]
@@ -309,6 +395,20 @@ class TSet(Generic[T]):
         target = os.fspath(uri)
         end = End(lambda: WriteFiles(plugin, target, form, options), f"{form} to {target}", two_phase=True)
         self.context.run(self._node, self._title(step), end)
+
+    def _check_other(self, other: Any, step: str) -> None:
+        if not isinstance(other, TSet):
+            raise UsageError(
+                f"{step}: {short(other)} is no set",
+                why="it takes other sets of the same context",
+                remedy="make a set of it: context.parallelize(...)",
+            )
+        if other.context.env is not self.context.env:
+            raise UsageError(
+                f"{step}: {other!r} belongs to another environment",
+                why="sets of one environment lie on the workers of one attempt",
+                remedy="make both sets with the environment that is running",
+            )
 
     @staticmethod
     def _title(step: str) -> str:

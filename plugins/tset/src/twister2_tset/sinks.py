@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from twister2.graph import walking
-from twister2.spec.batch import Batch, n_bytes, n_records
+from twister2.spec.batch import Batch, n_bytes
 from twister2.spec.data import Writer, WriteRequest
 from twister2.spec.tasks import Sink, TaskContext
 
@@ -97,44 +97,6 @@ class Discard(Sink):
 
     def write(self, batch: Batch, edge: str) -> None:
         """Nothing."""
-
-
-class KeepPartition(Sink):
-    """Keeps the batches of one partition on its worker.
-
-    :param reserve: opens the reservation, which outlives the run, for a partition.
-    """
-
-    def __init__(self, reserve: Callable[[int], Reservation]) -> None:
-        self._reserve = reserve
-        self._batches: list[Batch] = []
-        self._reservation: Reservation | None = None
-        self._size = 0
-        self._index = 0
-        self._kept = False
-
-    def open(self, context: TaskContext) -> None:
-        """Open the reservation."""
-        self._index = context.index
-        self._reservation = self._reserve(context.index)
-
-    def write(self, batch: Batch, edge: str) -> None:
-        """Keep a batch."""
-        if n_records(batch):
-            self._size += n_bytes(batch)
-            if self._reservation is not None:
-                self._reservation.resize(self._size)
-            self._batches.append(batch)
-
-    def output(self) -> tuple[int, list[Batch], Reservation | None]:
-        """Partition, batches, and the reservation that goes with them."""
-        self._kept = True
-        return self._index, self._batches, self._reservation
-
-    def close(self) -> None:
-        """Give the memory back unless the batches were handed out."""
-        if not self._kept and self._reservation is not None:
-            self._reservation.release()
 
 
 class WriteFiles(Sink):

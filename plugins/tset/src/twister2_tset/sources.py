@@ -69,17 +69,6 @@ class FunctionSource(Source):
             close()
 
 
-class CachedSource(Source):
-    """The batches of a partition that lies on this worker."""
-
-    def __init__(self, batches: Sequence[Batch]) -> None:
-        self._batches = iter(batches)
-
-    def poll(self) -> Batch | EndOfData:
-        """The next batch."""
-        return next(self._batches, END)
-
-
 @attrs.frozen
 class PlannedRead:
     """The splits of each task, as one worker planned them.

@@ -1,0 +1,68 @@
+"""Functions of the user's that ask for their surroundings: those with a parameter called ``context``."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from twister2.spec.stored import Partition
+
+if TYPE_CHECKING:
+    from twister2.spec.tasks import TaskContext
+
+
+@attrs.frozen
+class SetContext:
+    """What a function of a set is told when it has a parameter ``context``.
+
+    :ivar index: number of the partition; :ivar partitions: how many there are.
+    :ivar attempt: the job's attempt, from 1. :ivar inputs: what :meth:`TSet.add_input` gave, by name.
+    """
+
+    step: str
+    index: int
+    partitions: int
+    worker_id: int
+    n_workers: int
+    attempt: int
+    job_id: str
+    log: logging.Logger
+    inputs: Mapping[str, Partition]
+
+    def input(self, name: str) -> list[Any]:
+        """The records of an input, as a list."""
+        return list(self.inputs[name].records())
+
+
+def wants_context(function: Callable[..., Any]) -> bool:
+    """Whether a function has a parameter ``context`` without a default."""
+    try:
+        parameter = inspect.signature(function).parameters.get("context")
+    except (TypeError, ValueError):
+        return False  # what is written in C may not tell
+    return parameter is not None and parameter.default is parameter.empty
+
+
+def bound(function: Callable[..., Any], context: TaskContext) -> Callable[..., Any]:
+    """The function, with the context when it asks for it."""
+    if not wants_context(function):
+        return function
+    return functools.partial(
+        function,
+        context=SetContext(
+            step=context.vertex,
+            index=context.index,
+            partitions=context.parallelism,
+            worker_id=context.worker_id,
+            n_workers=context.n_workers,
+            attempt=context.attempt,
+            job_id=context.job_id,
+            log=context.log,
+            inputs=context.inputs,
+        ),
+    )

@@ -1,0 +1,57 @@
+"""Sets that are kept: in memory or on disk, on the workers that have them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from twister2.graph import Graph, Stored
+from twister2_tset.nodes import Node, StoredNode, add_steps
+from twister2_tset.sets import TSet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from twister2_tset.context import TSetContext
+
+T = TypeVar("T")
+
+
+class StoredSet(TSet[T], Generic[T]):
+    """A set whose records stay where they are once they were made: the result of ``cache`` and ``persist``.
+
+    A lazy one is filled when it is first needed. Afterwards it is what it was then, until an evaluation updates it.
+    """
+
+    def __init__(self, context: TSetContext, node: StoredNode) -> None:
+        super().__init__(context, node)
+        self.node = node
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether its records are there."""
+        return self.node.stored.filled
+
+    def local(self) -> Iterator[T]:
+        """The records on this worker, in order of partitions. Not collective.
+
+        :raises UsageError: it was not filled yet, or was dropped.
+        """
+        return self.node.stored.records()
+
+    def drop(self) -> None:
+        """Forget the records, and give back what they took. The set cannot be used any more; idempotent."""
+        self.node.stored.close()
+
+
+def fill(context: TSetContext, node: StoredNode) -> None:
+    """Run what fills a stored set."""
+    node.stored.check_open()
+    graph = keeping(context, node.of, node.stored)
+    context.env.run(graph)
+
+
+def keeping(context: TSetContext, node: Node, stored: Stored) -> Graph:
+    """The graph that makes a node's records and keeps them in ``stored``."""
+    graph: Any = Graph(context.name, without_rules=context.without_rules)
+    graph.keep(add_steps(graph, node, context.env.n_workers), into=stored)
+    return graph  # type: ignore[no-any-return]

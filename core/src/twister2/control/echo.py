@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WORKER, EVENT, JOB = "worker-", "event", "job"
+LONGEST = 1 << 16
+"""Characters that are kept until their line ends; more become a line."""
 
 
 def line_of(name: str, text: str) -> str:
@@ -36,20 +38,24 @@ class Echo:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._begun: dict[int, str] = {}
+        self._begun: dict[tuple[int, str], str] = {}
+        """Lines without an end yet, by worker and stream."""
 
     def hear(self, kind: str, body: Mapping[str, Any]) -> None:
         """Write what is worth keeping."""
         if kind == "output" and body["worker"] >= 0:
-            *lines, rest = (self._begun.pop(body["worker"], "") + body["text"]).split("\n")
-            if rest:
-                self._begun[body["worker"]] = rest
+            key = body["worker"], body["stream"]
+            *lines, rest = (self._begun.pop(key, "") + body["text"]).split("\n")
+            if len(rest) > LONGEST:  # a progress bar, say
+                lines.append(rest)
+            elif rest:
+                self._begun[key] = rest
             self._write("".join(line_of(f"{WORKER}{body['worker']}", line) for line in lines))
         elif kind == "event":
             self._write(line_of(EVENT, json.dumps(body)))
         elif kind == "ended":
             rests, self._begun = self._begun, {}
-            self._write("".join(line_of(f"{WORKER}{worker}", rest) for worker, rest in sorted(rests.items())))
+            self._write("".join(line_of(f"{WORKER}{worker}", rest) for (worker, _), rest in sorted(rests.items())))
             self._write(line_of(JOB, json.dumps({"state": body["state"], "error": body["error"]})))
 
     def _write(self, text: str) -> None:

@@ -11,6 +11,7 @@ from twister2_testkit.jobs import Jobs
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 TRANSPORTS = {
+    "shm": ("-o", "job.comm=shm"),
     "tcp": ("-o", "job.comm=tcp"),
     "inproc": ("-o", "rm.standalone.workers_as=threads", "-o", "job.comm=inproc"),
     "mpi": ("-o", "job.comm=mpi"),
@@ -28,7 +29,7 @@ def examples() -> Path:
     return EXAMPLES
 
 
-@pytest.fixture(params=["tcp", "inproc", pytest.param("mpi", marks=pytest.mark.needs_mpi)])
+@pytest.fixture(params=["shm", "tcp", "inproc", pytest.param("mpi", marks=pytest.mark.needs_mpi)])
 def transport(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """Options of ``twister2 submit`` that choose a transport."""
     return TRANSPORTS[request.param]

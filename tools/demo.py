@@ -18,19 +18,23 @@ def library_globs(library: Path) -> list[str]:
     return [f"{library}/*.py", *(f"{folder}/**/*.py" for folder in with_sources)]
 
 
-def main() -> None:
-    """Replace this process by ``twister2 submit``, after showing the command."""
+def command(output: Path) -> tuple[list[str], list[str], list[str]]:
+    """Return the words of the command that counts into ``output``: before the inputs, the inputs, and behind them."""
     root = Path(__file__).resolve().parent.parent
     workers = min(4, max(2, os.cpu_count() or 2))
-    command = [
+    before = [
         str(Path(sys.executable).parent / "twister2"),
         *("submit", "standalone", "--workers", str(workers), "-o", "data.file.on_decode_error=skip"),
         str(root / "examples" / "wordcount.py"),
     ]
-    result = ["--top", "20", "--output", str(root / "demo-output")]
-    globs = library_globs(Path(sysconfig.get_path("stdlib")))
-    print(f"$ {shlex.join(command)} '{globs[0]}' ... {shlex.join(result)}", flush=True)
-    os.execv(command[0], [*command, *globs, *result])
+    return before, library_globs(Path(sysconfig.get_path("stdlib"))), ["--top", "20", "--output", str(output)]
+
+
+def main() -> None:
+    """Replace this process by ``twister2 submit``, after showing the command."""
+    before, globs, after = command(Path(__file__).resolve().parent.parent / "demo-output")
+    print(f"$ {shlex.join(before)} '{globs[0]}' ... {shlex.join(after)}", flush=True)
+    os.execv(before[0], [*before, *globs, *after])
 
 
 if __name__ == "__main__":

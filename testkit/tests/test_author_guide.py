@@ -98,6 +98,11 @@ def test_the_guides_executor_passes_its_suite(tmp_path):
     assert re.search(r"\(ExecutorSuite\): \d+ passed, 1 skipped$", printed, re.MULTILINE), printed
 
 
+def test_the_guides_subcommand_greets(tmp_path):
+    files = ("config.py", "plugin.py", "backend.py", "test_hello.py")
+    assert "13 passed" in run_the_tests_of("commands.md", "command", "hello", files, tmp_path)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_its_section_with_every_hook_and_its_arguments(kind):
     from twister2.host.checks import hook_arguments, spec_class, spec_hooks

@@ -4,12 +4,17 @@ A page is read from top to bottom. A ``python`` block begins with its file's nam
 ``bash`` block is run; the ``text`` block behind it holds lines that must be in what it prints (``...`` stands for any
 text), in any order, because workers print side by side. A ``toml`` block must be a valid configuration. ``console``
 blocks show what needs more than this machine, and are not run.
+
+Wherever options are named (``job.comm``, ``rm.slurm.partition``, ``TWISTER2__JOB__CPUS``) they must exist, and whatever
+``twister2 submit`` shows must mean what it seems to: what follows the program is the program's.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -19,13 +24,17 @@ from typing import NamedTuple
 
 import pytest
 
-from twister2.config import resolve
+from twister2.cli import submit
+from twister2.config import JobConfig, resolve
+from twister2.config.describe import describe
 from twister2.host import PluginHost
+from twister2.spec.plugin import KINDS
 from twister2_testkit.jobs import Jobs
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "guide").glob("*.md"))]
-NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
+RUN_PAGES = ["README.md", "docs/*.md", "docs/guide/*.md", "plugins/*/README.md"]
+NAMES = [path.relative_to(ROOT).as_posix() for each in RUN_PAGES for path in sorted(ROOT.glob(each))]
+READ_NAMES = [*NAMES, *(f"docs/plugins/{path.name}" for path in sorted((ROOT / "docs/plugins").glob("*.md")))]
 RUN_S = 60
 
 
@@ -92,7 +101,61 @@ def check_toml(text: str, folder: Path) -> None:
         resolve(host=PluginHost(), profile=profile, files=[file], environ={"TWISTER2_SITE_CONFIG": os.devnull})
 
 
-@pytest.mark.parametrize("name", NAMES)
+WRONG_ON_PURPOSE = {"job.wrkers"}
+FILES = ("csv", "json", "png", "py", "toml")
+
+
+def named_options(page: str) -> Iterator[tuple[str, ...]]:
+    """What a page names in inline code, behind ``-o`` and as environment variables, split at its dots."""
+    tables = "|".join(["job", *KINDS])
+    spans = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", re.sub(r"```.*?```", "", page, flags=re.DOTALL))
+    dotted = rf"(?<![\w./\"-])((?:{tables})(?:\.[a-z_]+)+)(?![\w(-])"
+    found = {name for span in spans for name in re.findall(dotted, span)}
+    found |= set(re.findall(rf"-o ['\"]?((?:{tables})(?:\.[a-z_]+)+)", page))
+    found |= {name.lower().replace("__", ".") for name in re.findall(r"\bTWISTER2__(\w+[A-Z])\b", page)}
+    for name in sorted(found - WRONG_ON_PURPOSE):
+        if not name.endswith(FILES):
+            yield tuple(name.split("."))
+
+
+@pytest.mark.parametrize("name", READ_NAMES)
+def test_every_option_that_a_page_names_exists(name):
+    page, host = (ROOT / name).read_text(encoding="utf-8"), PluginHost()
+    job = {option.path for option in describe(JobConfig, "job")}
+    shown = set(re.findall(r"plugins new --kind (\w+) --name (\w+)", page))
+    for kind, plugin, *option in named_options(page):
+        path = ".".join((kind, plugin, *option))
+        if kind == "job":
+            assert any(f"{each}.".startswith(f"{path}.") for each in job), path
+        elif (kind, plugin) in shown:
+            assert not option or f"    {option[0]}: " in page, path
+        else:
+            assert plugin in {record.name for record in host.discover(kind)}, path
+            known = describe(host.load(kind, plugin).config_class, f"{kind}.{plugin}") if option else ()
+            assert not option or path in {each.path for each in known}, path
+
+
+@pytest.mark.parametrize("name", READ_NAMES)
+def test_options_of_submit_stand_before_the_program(name):
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    submit.configure(parser)
+    options = {text for action in parser._actions for text in action.option_strings}
+    for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
+        command = re.match(r"(?:\$ |    )?twister2 submit (.+)", line)
+        if command is not None:
+            words = shlex.split(command[1], comments=True)
+            left = set(parser.parse_known_args(words)[0].args) & options
+            assert not left, f"the program gets {left}: {line}"
+
+
+def test_wrong_names_would_be_found():
+    page = "`comm.tcp.windows` `-o job.comm=x` `rm.slrum` `comm.json`\nTWISTER2__JOB__CPU -o exec.threads.quanta=1"
+    assert {".".join(name) for name in named_options(page)} == {
+        "comm.tcp.windows", "job.comm", "rm.slrum", "job.cpu", "exec.threads.quanta"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READ_NAMES)
 def test_links_between_pages_lead_somewhere(name):
     page = ROOT / name
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):

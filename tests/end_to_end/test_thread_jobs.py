@@ -118,6 +118,43 @@ def test_a_client_that_gives_up_ends_its_job_and_leaves_nothing_in_its_process(j
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_a_record_that_cannot_be_written_ends_what_was_started(jobs: Jobs, mode: str) -> None:
+    """Workers that run by then, too."""
+    program = jobs.program(
+        """
+        import os, pathlib, sys, threading, time
+        import twister2
+        from twister2.client.records import JobRecord
+
+        def write(record, folder):
+            deadline = time.monotonic() + 20
+            while not pathlib.Path("runs").exists() and sys.argv[1] == "threads" and time.monotonic() < deadline:
+                time.sleep(0.01)
+            raise twister2.Twister2Error("the disk is full", why="a test", remedy="none")
+
+        def main(env):
+            pathlib.Path("runs").write_text("")
+            while True:
+                env.barrier()
+
+        if __name__ == "__main__":
+            JobRecord.write = write
+            for _ in range(2):
+                files = len(os.listdir("/proc/self/fd"))
+                try:
+                    twister2.run(main, workers=2, settings=sys.argv[2:])
+                except twister2.Twister2Error as error:
+                    print(error.what, threading.active_count(), pathlib.Path("runs").exists())
+            print(len(os.listdir("/proc/self/fd")) - files)
+        """
+    )
+    done = jobs.python(program, mode, *[word for word in options(mode) if word != "-o"])
+    assert (done.code, done.out) == (0, f"the disk is full 1 {mode == 'threads'}\n" * 2 + "0\n"), done
+    assert not jobs.folders()
+    assert not list(jobs.temporary.glob("twister2-*/*"))
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_results_are_taken_before_what_they_may_lie_in_is_closed(jobs: Jobs, mode: str) -> None:
     program = jobs.program(
         """

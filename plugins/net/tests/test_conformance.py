@@ -40,6 +40,18 @@ class TestNetSmallBatches(OperatorSuite):
         return NetPlugin().ops_create(config=NetConfig(batch_records=3, combine_keys=2, sample_per_target=50))
 
 
+class TestNetOverTcp(OperatorSuite):
+    """Over sockets: messages come later, in other lumps, and never by reference."""
+
+    capabilities = ALL
+    algorithms = ALGORITHMS
+    transport = "tcp"
+    deadline_s = 60.0
+
+    def make_operators(self):
+        return NetPlugin().ops_create(config=NetConfig())
+
+
 class Two(Operators):
     """A catalogue that has one_to_one operators only."""
 

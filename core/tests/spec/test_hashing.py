@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twister2.spec.errors import KeyHashError
-from twister2.spec.hashing import stable_hash
+from twister2.spec.hashing import N_KEY_GROUPS, key_group, stable_hash, task_of_key, task_of_key_group, tasks_of_keys
 
 
 class Text(str):
@@ -106,3 +106,18 @@ def test_not_a_time_and_not_a_number_have_hashes() -> None:
 def test_what_has_no_stable_hash_is_an_error(key: Any) -> None:
     with pytest.raises(KeyHashError):
         stable_hash(key)
+
+
+@given(st.one_of(st.text(), st.integers(), st.tuples(st.text(), st.integers())), st.integers(1, 3 * N_KEY_GROUPS))
+def test_a_key_belongs_to_the_task_of_its_group(key: Any, n_tasks: int) -> None:
+    group = key_group(key)
+    assert 0 <= group < N_KEY_GROUPS
+    assert task_of_key_group(group, n_tasks) == task_of_key(key, n_tasks) == tasks_of_keys([key], n_tasks)[0]
+
+
+@given(st.integers(1, N_KEY_GROUPS))
+def test_tasks_own_runs_of_groups_of_nearly_equal_size(n_tasks: int) -> None:
+    owners = [task_of_key_group(group, n_tasks) for group in range(N_KEY_GROUPS)]
+    assert owners == sorted(owners)
+    sizes = [owners.count(task) for task in range(n_tasks)]
+    assert max(sizes) - min(sizes) <= 1

@@ -1,4 +1,4 @@
-"""The words of the data plane: kinds of header, names of channels, and the items an operator delivers.
+"""The words of the data plane: kinds of header, and the items an operator delivers.
 
 A *channel* is one ordered stream between two tasks, named by (attempt, group, step, edge, source task, target task).
 It is FIFO and delivers exactly once, or it fails. Credits are per channel, never per connection.
@@ -33,26 +33,6 @@ class HeaderKind(enum.IntEnum):
     """
     CREDIT = 7
     """Between network modules only: the receiver grants room; ``value`` is ``(messages, bytes)``."""
-
-
-@attrs.frozen
-class ChannelId:
-    """Name of one channel, unique over the life of a job.
-
-    :ivar attempt: attempt number, from 1; messages of other attempts are refused.
-    :ivar group: group number, 0 is all workers.
-    :ivar step: step number of the group.
-    :ivar edge: number of the edge within the step.
-    :ivar source: index of the sending task (or worker, for an operator's own streams).
-    :ivar target: index of the receiving task.
-    """
-
-    attempt: int
-    group: int
-    step: int
-    edge: int
-    source: int
-    target: int
 
 
 @attrs.frozen

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pathlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import attrs
@@ -242,11 +242,3 @@ class WorkerEnvironment(ABC):
     @abstractmethod
     def empty_shared(self, shape: int | Sequence[int], dtype: Any = "float64") -> Any:
         """Short for ``network.empty_shared``: an array that other workers of this host read without a copy."""
-
-
-class CounterSource(ABC):
-    """Something that reports counters while a step runs; executors implement it."""
-
-    @abstractmethod
-    def counters(self) -> Iterator[tuple[str, Mapping[str, float]]]:
-        """Pairs of vertex or edge name and its counters."""

@@ -258,12 +258,6 @@ class PackageError(JobFailedError):
     code = "T2-J410"
 
 
-class JoinRefusedError(JobFailedError):
-    """The master refused a process: wrong or spent join key, filled slot, old attempt."""
-
-    code = "T2-J411"
-
-
 # -- data plane --------------------------------------------------------------------------------------------------------
 
 

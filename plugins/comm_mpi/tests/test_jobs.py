@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import random
+import sys
 import time
 
 import pytest
@@ -275,6 +276,29 @@ def test_an_mpiexec_that_starts_no_world_is_an_error_that_says_why(jobs, mpiexec
     assert mpiexec.split()[0] in done.err, done.err
     assert ("PATH" if "nowhere" in mpiexec else "no-such-option") in done.err, done.err
     assert time.monotonic() - begun < 20
+
+
+@pytest.mark.needs_mount
+@pytest.mark.faults
+@pytest.mark.parametrize("full", [False, True], ids=["tiny", "full"])
+def test_too_little_shared_memory_is_an_error_that_names_the_place(jobs, full, tmp_path):
+    """In a mount namespace of its own, with a /dev/shm of 1 MiB, or one of 8 MiB that somebody has filled."""
+    program = jobs.program("def main(env):\n    env.network\n    env.barrier()\n")
+    fill = "head -c 7M /dev/zero >/dev/shm/other && " if full else ""
+    script = tmp_path / "in_small_memory.sh"
+    script.write_text(
+        f"mount -t tmpfs -o size={8 if full else 1}m tmpfs /dev/shm && {fill}"
+        f'"$@"; code=$?; ls /dev/shm >{tmp_path}/left; exit $code\n'
+    )
+    began = time.monotonic()
+    unshare = "import os, sys; os.execvp('unshare', ['unshare', '-m', 'sh', *sys.argv[1:]])"
+    submit = [sys.executable, "-m", "twister2.cli.main", "submit", "standalone", "-n", "3", *QUICK]
+    done = jobs.python("-c", unshare, script, *submit, "-o", "job.attempts=1", program)
+    assert done.code != 0
+    assert "/dev/shm" in done.err, done.err
+    assert "SIGBUS" not in done.err, done.err
+    assert time.monotonic() - began < 20
+    assert (tmp_path / "left").read_text().split() == ["other"] * full
 
 
 DIES_AT_RANDOM = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import shutil
 import signal
 import socket
 import time
@@ -22,6 +23,7 @@ from twister2_comm_shm.config import ShmConfig
 from twister2_comm_shm.transport import ShmTransport
 from twister2_testkit.comm_messages import pattern
 from twister2_testkit.comm_world import Died, RankFailedError, World
+from twister2_testkit.ops_spill import small_disk
 
 pytestmark = pytest.mark.faults
 
@@ -282,6 +284,54 @@ def test_without_memfd_unlinked_files_do(make_world, monkeypatch, shared_in_use)
         return shared_in_use(rank)[2]
 
     assert make_world(2).run(body) == [[], []]
+
+
+@pytest.mark.needs_mount
+def test_unlinked_files_on_a_full_disk_are_a_clear_error(monkeypatch):
+    monkeypatch.delattr(os, "memfd_create")
+    with small_disk(1) as disk:
+        os.chmod(disk, 0o700)
+
+        def make(context):
+            return ShmTransport(ShmConfig(), attrs.evolve(context, runtime_dir=disk))
+
+        def body(rank):
+            rank.reach_all()
+            rank.sync("reached")
+            if rank.id == 0:
+                rank.send(1, [b"small"])
+                with pytest.raises(NetworkError, match="No space left") as caught:
+                    rank.send(1, [bytes(1 << 20)])
+                assert disk in str(caught.value)
+                assert rank.transport.allocate(1 << 20) is None
+                with pytest.raises(NetworkError, match="No space left") as caught:
+                    rank.transport.native([0, 1])
+                assert disk in str(caught.value)
+                rank.send(1, [b"still there"])
+            else:
+                assert bytes(rank.receive().frames[0]) == b"small"
+                assert bytes(rank.receive().frames[0]) == b"still there"
+            rank.sync("done")
+
+        World(2, make, processes=True, timeout_s=10.0).run(body)
+        assert os.listdir(disk) == []
+        assert shutil.disk_usage(disk).used <= 1 << 14, "nameless files are gone, too"
+
+
+def test_too_little_memory_for_a_group_is_a_clear_error(make_world):
+    """The first member makes the memory of all."""
+
+    def body(rank):
+        rank.reach_all()
+        rank.sync("reached")
+        if rank.id == 0:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20,) * 2)
+            with pytest.raises(NetworkError, match="shared memory") as caught:
+                rank.transport.native([0, 1])
+            assert "too large" in caught.value.why
+        rank.sync("done")
+
+    make_world(2, close=False).run(body)
 
 
 def test_strangers_are_turned_away(make_world):

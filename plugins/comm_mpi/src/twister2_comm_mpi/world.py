@@ -54,14 +54,19 @@ class World:
     def __init__(self, context: TransportContext, thread_level: str) -> None:
         """Initialise MPI; blocks until all ranks arrive.
 
-        :raises NetworkError: wrong size, thread level or attempt; MPI was finalized in this process before.
+        :raises NetworkError: wrong size, thread level or attempt; too little shared memory; MPI was finalized in this
+            process before.
         """
+        room = segments.Room(context.runtime_dir, f"{context.attempt}-{context.session[:16]}", context.rank)
         try:
+            if MPI.get_vendor()[0] == "MPICH" and context.size > 1:
+                room.check()
             self._init(_LEVELS[thread_level], thread_level)
             self._check(context)
         finally:
             # MPI_Init is over everywhere, so that the segments are mapped; also in a world that is refused
             segments.unlink()
+            room.leave()
 
     def _check(self, context: TransportContext) -> None:
         size = MPI.COMM_WORLD.Get_size()

@@ -22,6 +22,7 @@ _UNIT = 1 << 20
 class Segment:
     """Shared memory of this process. :attr:`map` is the mapping, :attr:`fd` what others need to map it too.
 
+    :ivar folder: of its file; empty for anonymous memory.
     :param size: bytes; :param backed: get all memory at once; else by :meth:`back`.
     :param folder: where the file lies, nameless, on systems without memfd.
     :raises NetworkError: too little memory.
@@ -29,7 +30,7 @@ class Segment:
 
     def __init__(self, size: int, folder: str, *, backed: bool = True) -> None:
         self.size = -(-size // PAGE) * PAGE
-        self.fd = _create(folder)
+        self.fd, self.folder = _create(folder)
         self._backed = bytearray(-(-self.size // _UNIT))
         try:
             os.ftruncate(self.fd, self.size)
@@ -42,7 +43,7 @@ class Segment:
             self.map = map_shared(self.fd, self.size)
         except OSError as error:
             os.close(self.fd)
-            raise out_of_memory(size, error) from error
+            raise out_of_memory(size, error, self.folder) from error
         except BaseException:
             os.close(self.fd)
             raise
@@ -61,7 +62,7 @@ class Segment:
             try:
                 os.posix_fallocate(self.fd, start, min(last * _UNIT, self.size) - start)
             except OSError as error:
-                raise out_of_memory(n_bytes, error) from error
+                raise out_of_memory(n_bytes, error, self.folder) from error
             self._backed[first:last] = b"\1" * (last - first)
 
     def close_descriptor(self) -> None:
@@ -103,10 +104,22 @@ def map_shared(fd: int, size: int) -> mmap.mmap:
     return made
 
 
-def out_of_memory(size: int, error: OSError) -> NetworkError:
-    """The error of a segment that could not be made."""
+def out_of_memory(size: int, error: OSError, folder: str = "") -> NetworkError:
+    """The error of a segment that could not be made.
+
+    :param folder: where its file lies, if it has one.
+    """
     if exhausted(error):
         return no_descriptors("shared memory", str(error))
+    if folder:
+        return NetworkError(
+            f"no {size} bytes of shared memory are to be had in {folder}",
+            why=f"{error.strerror or error}; there is no anonymous memory (memfd) here, so that files of this folder "
+            "are shared",
+            remedy='make room there, or lower comm.shm.pool_bytes, or use comm = ["tcp"]',
+            where=folder,
+            details={"errno": error.errno or 0},
+        )
     return NetworkError(
         f"no {size} bytes of shared memory are to be had",
         why=str(error),
@@ -115,13 +128,14 @@ def out_of_memory(size: int, error: OSError) -> NetworkError:
     )
 
 
-def _create(folder: str) -> int:
+def _create(folder: str) -> tuple[int, str]:
+    """A descriptor, and the folder of its file: empty for anonymous memory."""
     if hasattr(os, "memfd_create"):
         with contextlib.suppress(OSError):  # forbidden in some sandboxes
-            return os.memfd_create("twister2", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            return os.memfd_create("twister2", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), ""
     try:
         fd, path = tempfile.mkstemp(prefix="m", dir=folder)
     except OSError as error:
-        raise out_of_memory(0, error) from error
+        raise out_of_memory(0, error, folder) from error
     os.unlink(path)
-    return fd
+    return fd, folder

@@ -273,6 +273,11 @@ class ShmTransport(Transport):
         return self._context.runtime_dir
 
     @property
+    def shared_in(self) -> str:
+        """Where its memory has files; empty where it is anonymous."""
+        return "" if self._own is None else self._own.folder
+
+    @property
     def stage_bytes(self) -> int:
         """Memory of one member through which large collective operations pass."""
         return self._config.stage_bytes

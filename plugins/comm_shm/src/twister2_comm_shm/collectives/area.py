@@ -57,15 +57,16 @@ class Area:
     :raises NetworkError: too little address space, no descriptors left.
     """
 
-    def __init__(self, fd: int, layout: Layout, rank: int) -> None:
-        self.layout, self.rank, self._fd = layout, rank, fd
+    def __init__(self, fd: int, layout: Layout, rank: int, folder: str = "") -> None:
+        """:param folder: of its file; empty for anonymous memory."""
+        self.layout, self.rank, self._fd, self._folder = layout, rank, fd, folder
         try:
             if os.fstat(fd).st_size < layout.n_bytes:
                 raise ValueError("the group's memory is smaller than its members need")
             self.map = mmap.mmap(fd, layout.n_bytes)
         except OSError as error:
             os.close(fd)
-            raise out_of_memory(layout.n_bytes, error) from error
+            raise out_of_memory(layout.n_bytes, error, folder) from error
         except BaseException:
             os.close(fd)
             raise
@@ -100,7 +101,7 @@ class Area:
             try:
                 os.posix_fallocate(self._fd, layout.stage(self.rank), layout.stage_bytes)
             except OSError as error:
-                raise out_of_memory(layout.stage_bytes, error) from error
+                raise out_of_memory(layout.stage_bytes, error, self._folder) from error
             self._staged = True
 
     def close(self) -> None:

@@ -293,7 +293,7 @@ def make_group(transport: ShmTransport, members: Sequence[int], turn: int) -> Sh
     text = f"{list(members)} {turn}"
     number = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
     fd = _make(transport, layout, peers, number) if rank == 0 else _wait(transport, transport.peer(members[0]), number)
-    return ShmCollectives(transport, Area(fd, layout, rank), members, peers)
+    return ShmCollectives(transport, Area(fd, layout, rank, transport.shared_in), members, peers)
 
 
 def _make(transport: ShmTransport, layout: Layout, peers: Sequence[Peer], number: int) -> int:

@@ -20,11 +20,12 @@ from twister2.spec.transports import session_id
 from twister2_comm_tcp.collectives import SPREAD
 from twister2_comm_tcp.config import TcpConfig
 from twister2_comm_tcp.transport import TcpTransport
-from twister2_comm_tcp.wire import CALL, Batch, Head, Kind, pack, pack_call
+from twister2_comm_tcp.wire import CALL, Batch, CallPacker, Head, Kind, pack
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.faults]
 
 SEEDS = range(6)
+PACKER = CallPacker(3, 1, session_id("job", "session", size=8))
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"CURVE".ljust(20, b"\0") + b"\0" + bytes(31)
 
 
@@ -266,15 +267,15 @@ def test_damaged_parts_of_collective_calls(plain, seed):
     group = reader.native([0, 1])
     number = int.from_bytes(session_id(0, 1, 1, size=8), "little")
     body = CALL.pack(number, 1, 5) + luck.randbytes(8 * luck.randrange(1, 500))
-    first = bytearray(pack_call(head(1, Kind.COLLECTIVE), body))
-    what = luck.choice(("flip", "cut", "append", "part"))
+    first = bytearray(PACKER.pack(1, 0, 0, body))
+    what = luck.choice(("flip", "cut", "append"))
     if what == "flip":
         first[luck.randrange(len(first))] ^= 1 << luck.randrange(8)
     elif what == "cut":
         del first[luck.randrange(1, len(first)) :]
     elif what == "append":
         first += luck.randbytes(luck.randrange(1, 20))
-    stranger.send_multipart([first, b"part"] if what == "part" else [first])
+    stranger.send(first)
     receive = np.zeros(max(1, (len(body) - CALL.size) // 8))
     request = group.start(Call("broadcast", root=1), None, receive, 5, 0)
     end = time.monotonic() + 0.5
@@ -294,7 +295,7 @@ def finish(group, call, receive, step):
 def part(group_members, number, sequence):
     group = int.from_bytes(session_id(*group_members, 1, size=8), "little")
     words = CALL.pack(group, number, (5 ^ number * SPREAD) & ((1 << 64) - 1))
-    return pack_call(head(sequence, Kind.COLLECTIVE), words + bytes([number] * 8))
+    return PACKER.pack(sequence, 0, 0, words + bytes([number] * 8))
 
 
 def test_a_part_of_a_call_that_is_missing_or_comes_twice(plain):

@@ -7,7 +7,7 @@ What many bytes or many members make worth more rounds is left to the algorithms
 from __future__ import annotations
 
 import collections
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 import numpy as np
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from .transport import TcpTransport
 
+Part: TypeAlias = "tuple[int, int, bytes]"
+"""What a member sent in a call: the call's number in the group, what tells it from other calls, and the message."""
 MOST: Final = 8
 """Members of a group, at most."""
 SMALL: Final = 32 << 10
@@ -98,7 +100,9 @@ class TcpCollectives(NativeCollectives):
         self._rank, self._size = self._members.index(worker_id), len(members)
         self._calls = 0
         self._open: collections.deque[Request] = collections.deque()
-        self._came: tuple[collections.deque[bytes], ...] = tuple(collections.deque() for _ in members)
+        self._unsent = 0
+        """Calls with messages that were refused."""
+        self._came: tuple[collections.deque[Part], ...] = tuple(collections.deque() for _ in members)
         self._ranks = {member: rank for rank, member in enumerate(members)}
         self._forms: dict[int, Form] = {}
         self._largest = SMALL // (self._size - 1)
@@ -140,10 +144,10 @@ class TcpCollectives(NativeCollectives):
                 return True
             if take_one():
                 continue
-            if not any(each.unsent for each in self._open) or not self._transport.progress():  # which goes on dialling
+            if not self._unsent or not self._transport.progress():  # which goes on dialling
                 return False
 
-    def deliver(self, peer: int, message: bytes) -> None:
+    def deliver(self, peer: int, part: Part) -> None:
         """Keep what came from another member until the call is made that needs it.
 
         :raises MalformedError: it is not a member.
@@ -151,15 +155,16 @@ class TcpCollectives(NativeCollectives):
         rank = self._ranks.get(peer, self._rank)
         if rank == self._rank:
             raise MalformedError(f"worker {peer} is no member of the group {sorted(self._members)}")
-        self._came[rank].append(message)
+        self._came[rank].append(part)
 
     def close(self) -> None:
         self._transport.forget(self._number)
         self._open.clear()
+        self._unsent = 0
         self._forms.clear()
         for member, queue in zip(self._members, self._came, strict=True):
             while queue:
-                self._transport.consumed(member, queue.popleft())
+                self._transport.consumed(member, queue.popleft()[2])
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -171,43 +176,45 @@ class TcpCollectives(NativeCollectives):
 
     def _send(self, request: Request, targets: Sequence[int], bodies: Sequence[bytes]) -> None:
         post, members = self._transport.post, self._members
-        behind = bool(self._open) and any(each.unsent for each in self._open)
+        behind = bool(self._unsent)
         for target, body in zip(targets, bodies, strict=True):
             if behind or request.unsent or not post(members[target], body):
                 if request.unsent is None:
                     request.unsent = collections.deque()
+                    self._unsent += 1
                 request.unsent.append((members[target], body))
 
     def _try(self, request: Request) -> bool:
         """Complete the first open call if all is there."""
         unsent = request.unsent
-        while unsent:
-            if not self._transport.post(*unsent[0]):
-                return False
-            unsent.popleft()
+        if unsent is not None:
+            while unsent:
+                if not self._transport.post(*unsent[0]):
+                    return False
+                unsent.popleft()
+            request.unsent = None
+            self._unsent -= 1
         came, awaits = self._came, request.form.awaits
         while request.left < len(awaits):
             queue = came[awaits[request.left]]
             if not queue:
                 return False
-            self._check(request, awaits[request.left], queue[0])
+            number, wanted, _ = queue[0]
+            if number != request.number or wanted != request.wanted:
+                raise self._mismatch(awaits[request.left])
             request.left += 1
-        if request.form.operation != "barrier":
+        if request.receive is not None:
             self._finish(request)
         members, consumed = self._members, self._transport.consumed
         for source in awaits:
-            consumed(members[source], came[source].popleft())
-        for rank, queue in enumerate(came):
-            if queue and CALL.unpack_from(queue[0], HEADER.size)[1] <= request.number:
-                raise self._mismatch(rank)
+            consumed(members[source], came[source].popleft()[2])
+        if any(came):
+            for rank, queue in enumerate(came):
+                if queue and queue[0][0] <= request.number:
+                    raise self._mismatch(rank)
         request.done = True
         request.given = request.receive = None
         return True
-
-    def _check(self, request: Request, source: int, message: bytes) -> None:
-        _, number, wanted = CALL.unpack_from(message, HEADER.size)
-        if number != request.number or wanted != request.wanted:
-            raise self._mismatch(source)
 
     def _mismatch(self, rank: int) -> StepMismatchError:
         peer = self._members[rank]
@@ -219,7 +226,7 @@ class TcpCollectives(NativeCollectives):
         )
 
     def _part(self, source: int, dtype: Any, count: int) -> Any:
-        message = self._came[source][0]
+        message = self._came[source][0][2]
         if len(message) - _DATA != count * dtype.itemsize:
             raise self._mismatch(source)
         return np.frombuffer(message, dtype, count, _DATA) if count else np.empty(0, dtype)
@@ -228,12 +235,16 @@ class TcpCollectives(NativeCollectives):
         """Put the result where it belongs."""
         form, given, receive = request.form, request.given, request.receive
         sources, rank, size = form.sources, self._rank, self._size
-        if not sources or receive is None:
+        if not sources:
             return
         operation = form.operation
         out = receive if receive.ndim == 1 else receive.reshape(-1)
         if form.ufunc is not None:
             mine = given if given.ndim == 1 else given.reshape(-1)
+            if size == 2 and not form.parted and len(sources) == 2:
+                theirs = self._part(1 - rank, out.dtype, out.size)
+                form.ufunc(theirs if rank else mine, mine if rank else theirs, out=out)
+                return
             if form.parted:
                 mine = mine[rank * out.size : (rank + 1) * out.size]
             elif given is receive and rank > 1 and len(sources) > 2:

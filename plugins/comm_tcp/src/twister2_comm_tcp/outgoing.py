@@ -18,7 +18,7 @@ from twister2.spec.transports import flat
 
 from .knock import Knock
 from .watch import Watch
-from .wire import Batch, Head, Kind, pack, pack_call
+from .wire import Batch, CallPacker, Head, Kind, pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -143,7 +143,7 @@ class Outgoing:
         self._bytes += size
         return self._leave()
 
-    def post(self, body: bytes) -> bool:
+    def post(self, packer: CallPacker, read_messages: int, read_bytes: int, body: bytes) -> bool:
         """Hand over a part in a collective call; False when it is refused.
 
         :raises NetworkError: as :meth:`send`.
@@ -157,7 +157,7 @@ class Outgoing:
         self._sequence += 1
         self._bytes += len(body)
         assert self._socket is not None
-        self._socket.send(pack_call(self._head(Kind.COLLECTIVE, self._peer, self._sequence), body), _NOBLOCK)
+        self._socket.send(packer.pack(self._sequence, read_messages, read_bytes, body), _NOBLOCK)
         return True
 
     def _full(self) -> bool:

@@ -21,12 +21,24 @@ from twister2.spec.errors import NetworkError
 from twister2.spec.transports import session_id, socket_path
 
 from .address import Target, endpoint, is_loopback, listen_addresses, targets
-from .collectives import MOST, TcpCollectives
+from .collectives import MOST, Part, TcpCollectives
 from .dial import Dial
 from .incoming import Incoming
 from .outgoing import PATIENCE_S, Outgoing
 from .plugin import FACTS
-from .wire import CALL, HEADER, Head, Kind, MalformedError, check_crc, read_head, unpack
+from .wire import (
+    CHANGED,
+    HEADER,
+    CallPacker,
+    Head,
+    Kind,
+    MalformedError,
+    call_prefix,
+    crc_of,
+    read_call,
+    read_head,
+    unpack,
+)
 from .zap import KeyGuard
 
 if TYPE_CHECKING:
@@ -40,8 +52,8 @@ if TYPE_CHECKING:
 
     Socket = zmq.Socket[bytes]
 
-_EVENTS, _RCVMORE = int(zmq.EVENTS), int(zmq.RCVMORE)  # as plain numbers: arithmetic on zmq's flags is slow
-_NOBLOCK = int(zmq.NOBLOCK)
+_EVENTS, _RCVMORE = zmq.EVENTS, zmq.RCVMORE  # to pyzmq a plain number would have to be looked up
+_NOBLOCK = int(zmq.NOBLOCK)  # arithmetic on zmq's flags is slow
 _DRAIN = 128
 """Messages taken in by one call of progress, so that it stays short."""
 _ASK_AGAIN = 16
@@ -81,8 +93,10 @@ class TcpTransport(Transport):
         self._groups: dict[int, TcpCollectives | None] = {}
         """By number; None when closed."""
         self._turns_of: dict[tuple[int, ...], int] = {}
-        self._early: dict[int, list[tuple[int, bytes]]] = {}
-        """What came for groups that are not made here yet: rank and message, by number."""
+        self._early: dict[int, list[tuple[int, Part]]] = {}
+        """What came for groups that are not made here yet: worker and its part, by number."""
+        self._call_prefix = call_prefix(context.attempt)
+        self._packer = CallPacker(context.attempt, context.rank, self._session)
         self.dropped = 0
 
     # -- life ----------------------------------------------------------------------------------------------------------
@@ -198,7 +212,9 @@ class TcpTransport(Transport):
         return moved
 
     def wait_fd(self) -> int | None:
-        return None if self._epoll is None else self._epoll.fileno()
+        if self._epoll is None:
+            return None
+        return next(iter(self._pulls)) if len(self._pulls) == 1 else self._epoll.fileno()
 
     # -- collectives ---------------------------------------------------------------------------------------------------
 
@@ -210,29 +226,44 @@ class TcpTransport(Transport):
         turn = self._turns_of[key] = self._turns_of.get(key, 0) + 1
         number = int.from_bytes(session_id(*key, turn, size=8), "little")
         made = self._groups[number] = TcpCollectives(self, number, key, self._context.rank)
-        for peer, message in self._early.pop(number, ()):
-            made.deliver(peer, message)
+        for peer, part in self._early.pop(number, ()):
+            made.deliver(peer, part)
         return made
 
     def post(self, peer: int, body: bytes) -> bool:
         """Send a part in a collective call; False when it is refused for now."""
-        return (self._out.get(peer) or self._outgoing(peer)).post(body)
+        out = self._out.get(peer) or self._outgoing(peer)
+        queue = self._in.get(peer)
+        messages, n_bytes = queue.told() if queue is not None else (0, 0)
+        return out.post(self._packer, messages, n_bytes, body)
 
     def take_one(self) -> bool:
         """Take in one message; whether there was any. After False, :meth:`wait_fd` polls readable when there is one."""
         busy = self._busy
         self._looks += 1
-        if not busy or not self._looks % _ASK_AGAIN:
-            self._look()
-        for pull in tuple(busy):
-            try:
-                first = pull.recv(_NOBLOCK)
-            except zmq.Again:
+        if busy:
+            for pull in tuple(busy):
+                if pull.get(_EVENTS):
+                    self._take_next(pull)
+                    return True
                 busy.remove(pull)
-                continue
-            self._take(pull, first)
-            return True
+            return False  # their descriptors tell from now on
+        if self._epoll is None:
+            return False
+        for descriptor, _ in self._epoll.poll(0, 2):
+            pull = self._pulls[descriptor]
+            busy.append(pull)  # asking what it has is dear, and mostly needless: its descriptor has told
+            with contextlib.suppress(zmq.Again):
+                self._take_next(pull)
+                return True
         return False
+
+    def _take_next(self, pull: Socket) -> None:
+        first: bytes = pull.recv(_NOBLOCK)
+        if first.startswith(self._call_prefix):
+            self._take_call(first)
+        else:
+            self._take(pull, first)
 
     def consumed(self, peer: int, message: bytes) -> None:
         """A part in a collective call was used."""
@@ -368,7 +399,7 @@ class TcpTransport(Transport):
         if self._epoll is None:
             self._running()
             return
-        for descriptor, _ in self._epoll.poll(0):
+        for descriptor, _ in self._epoll.poll(0, 2):
             pull = self._pulls[descriptor]
             if pull not in self._busy:
                 self._busy.append(pull)
@@ -388,44 +419,48 @@ class TcpTransport(Transport):
             return
         try:
             if head.kind == Kind.COLLECTIVE:
-                self._accept_call(head, first, len(parts))
+                self._take_call(first)
             else:
                 self._accept(head, unpack(head, first, parts))
         except MalformedError as error:
-            raise NetworkError(
-                f"a message from worker {head.rank} is damaged",
-                why=str(error),
-                remedy="start the job again; see that all workers have the same version of twister2-comm-tcp",
-            ) from error
+            raise _damaged(head.rank, error) from error
 
-    def _hear(self, head: Head) -> Incoming:
-        peer = head.rank
+    def _take_call(self, first: bytes) -> None:
+        """Take in a part in a collective call. Parts of a message that follow it are dropped when they come."""
+        peer = -1
+        try:
+            peer, session, sequence, messages, n_bytes, crc, number, call, wanted = read_call(first)
+            if session != self._session:
+                self.dropped += 1
+                return
+            if crc != crc_of(first, len(first)):
+                raise MalformedError(CHANGED)
+            if not self._hear(peer, messages, n_bytes).arrived(sequence):
+                self.dropped += 1
+                return
+            part = (call, wanted, first)
+            group = self._groups.get(number)
+            if group is not None:
+                group.deliver(peer, part)
+            elif number in self._groups:
+                self.consumed(peer, first)
+            else:
+                self._early.setdefault(number, []).append((peer, part))
+        except MalformedError as error:
+            raise _damaged(peer, error) from error
+
+    def _hear(self, peer: int, acked_messages: int, acked_bytes: int) -> Incoming:
         if peer >= self._context.size:
             raise MalformedError(f"there is no worker {peer}")
         out = self._out.get(peer)
         if out is not None:
-            out.acknowledged(head.acked_messages, head.acked_bytes)
-        return self._in.get(peer) or self._incoming(peer)
-
-    def _accept_call(self, head: Head, first: bytes, n_parts: int) -> None:
-        if n_parts or len(first) < HEADER.size + CALL.size:
-            raise MalformedError(f"{len(first)} bytes and {n_parts} parts are no part in a collective call")
-        check_crc(first, len(first))
-        peer = head.rank
-        if not self._hear(head).arrived(head.sequence):
-            self.dropped += 1
-            return
-        number = CALL.unpack_from(first, HEADER.size)[0]
-        group = self._groups.get(number)
-        if group is not None:
-            group.deliver(peer, first)
-        elif number in self._groups:
-            self.consumed(peer, first)
-        else:
-            self._early.setdefault(number, []).append((peer, first))
+            out.acknowledged(acked_messages, acked_bytes)
+        queue = self._in.get(peer)
+        return self._incoming(peer) if queue is None else queue
 
     def _accept(self, head: Head, messages: Sequence[tuple[memoryview, ...]]) -> None:
-        queue, peer = self._hear(head), head.rank
+        peer = head.rank
+        queue = self._hear(peer, head.acked_messages, head.acked_bytes)
         out = self._out.get(peer)
         if head.kind == Kind.DATA:
             empty = not queue
@@ -438,3 +473,11 @@ class TcpTransport(Transport):
             self._outgoing(peer).tell(Kind.ACK)
         elif head.kind == Kind.BYE and out is not None:
             out.ended = "it has closed its transport"
+
+
+def _damaged(peer: int, error: MalformedError) -> NetworkError:
+    return NetworkError(
+        f"a message from worker {peer} is damaged" if peer >= 0 else "a message is damaged",
+        why=str(error),
+        remedy="start the job again; see that all workers have the same version of twister2-comm-tcp",
+    )

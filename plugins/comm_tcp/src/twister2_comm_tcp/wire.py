@@ -22,6 +22,9 @@ _FIELDS = struct.Struct("<4sB3xIIIII8sQQQ")
 _CRC = struct.Struct("<I")
 HEADER = struct.Struct(f"{_FIELDS.format}I")
 """The last field is the CRC-32 of all others and of the table, or of all that follows in a COLLECTIVE message."""
+_FRONT = struct.Struct("<4sB3xIIIII8s")
+_NUMBERS = struct.Struct("<QQQ")
+_CALL_FIELDS = struct.Struct("<12xI12x8sQQQIQQQ")
 CALL = struct.Struct("<QQQ")
 """After the header of a COLLECTIVE message: group, number of the call in it, and what tells the call from others."""
 SEPARATE = 1 << 63
@@ -29,6 +32,7 @@ SEPARATE = 1 << 63
 INLINE_LIMIT = 1 << 20
 """Small frames beyond so many bytes in all become parts too."""
 _EMPTY = memoryview(b"")
+CHANGED = "its checksum is wrong"
 _TABLES = [struct.Struct(f"<{words}Q") for words in range(64)]
 """Tables of the usual lengths, so that no format has to be read."""
 
@@ -152,24 +156,41 @@ def read_head(first: bytes) -> Head:
     return Head(kind, attempt, rank, session, sequence, messages, n_bytes, count, words, parts)
 
 
-def pack_call(head: Head, body: bytes) -> bytes:
-    """A COLLECTIVE message; ``body`` begins with the words of :data:`CALL`."""
-    kind, attempt, rank, session, sequence, messages, n_bytes, *_ = head
-    front = _FIELDS.pack(MAGIC, kind, attempt, rank, 1, 0, 0, session, sequence, messages, n_bytes)
-    return b"".join((front, _CRC.pack(zlib.crc32(body, zlib.crc32(front))), body))
+class CallPacker:
+    """Makes COLLECTIVE messages of one sender: only their numbers differ."""
+
+    __slots__ = ("_crc", "_front")
+
+    def __init__(self, attempt: int, rank: int, session: bytes) -> None:
+        self._front = _FRONT.pack(MAGIC, Kind.COLLECTIVE, attempt, rank, 1, 0, 0, session)
+        self._crc = zlib.crc32(self._front)
+
+    def pack(self, sequence: int, acked_messages: int, acked_bytes: int, body: bytes) -> bytes:
+        """``body`` begins with the words of :data:`CALL`."""
+        numbers = _NUMBERS.pack(sequence, acked_messages, acked_bytes)
+        crc = zlib.crc32(body, zlib.crc32(numbers, self._crc))
+        return b"".join((self._front, numbers, _CRC.pack(crc), body))
 
 
-def check_crc(first: bytes, end: int) -> None:
-    """Compare what header and bytes up to ``end`` were with what they are.
+def call_prefix(attempt: int) -> bytes:
+    """What COLLECTIVE messages of an attempt begin with."""
+    return _FRONT.pack(MAGIC, Kind.COLLECTIVE, attempt, 0, 0, 0, 0, b"")[:12]
 
-    :raises MalformedError: they were changed.
+
+def read_call(first: bytes) -> tuple[int, bytes, int, int, int, int, int, int, int]:
+    """Of a COLLECTIVE message: rank, session, sequence, acked messages and bytes, checksum, and the words of
+    :data:`CALL`. The checksum is not compared yet.
+
+    :raises MalformedError: too short.
     """
-    view = memoryview(first)
-    if (
-        zlib.crc32(view[HEADER.size : end], zlib.crc32(view[: _FIELDS.size]))
-        != _CRC.unpack_from(first, _FIELDS.size)[0]
-    ):
-        raise MalformedError("its checksum is wrong")
+    if len(first) < HEADER.size + CALL.size:
+        raise MalformedError(f"{len(first)} bytes are no part in a collective call")
+    return _CALL_FIELDS.unpack_from(first)
+
+
+def crc_of(first: bytes, end: int) -> int:
+    """The checksum of the header and the bytes behind it up to ``end``."""
+    return zlib.crc32(first[HEADER.size : end], zlib.crc32(first[: _FIELDS.size]))
 
 
 def unpack(head: Head, first: bytes, parts: Sequence[memoryview]) -> list[tuple[memoryview, ...]]:
@@ -182,7 +203,8 @@ def unpack(head: Head, first: bytes, parts: Sequence[memoryview]) -> list[tuple[
     end = len(first)
     if start > end or head.n_parts != len(parts):
         raise MalformedError(f"{end} bytes and {len(parts)} parts do not hold a table of {words} words")
-    check_crc(first, start)
+    if crc_of(first, start) != _CRC.unpack_from(first, _FIELDS.size)[0]:
+        raise MalformedError(CHANGED)
     if words < len(_TABLES):
         table = _TABLES[words].unpack_from(first, HEADER.size)
     else:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Buffer, freeze, is_arrow
 from twister2.spec.errors import NetworkError, SerializationError, UsageError
+from twister2.spec.tracebacks import short
 from twister2.worker.network.arrow import decode_batch, encode_batch
 
 if TYPE_CHECKING:
@@ -372,12 +373,3 @@ def _damaged(why: str) -> NetworkError:
         why=why,
         remedy="check that all workers run the same version; if they do, the network or the memory is at fault",
     )
-
-
-def short(value: Any, limit: int = 120) -> str:
-    """``repr`` of a value, cut; never raises."""
-    try:
-        text = repr(value)
-    except Exception as error:
-        text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
-    return text if len(text) <= limit else text[: limit - 3] + "..."

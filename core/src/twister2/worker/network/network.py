@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import select
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.channel import HeaderKind
-from twister2.spec.errors import DeadlineError, NetworkError, StepAbortedError, StepMismatchError, Twister2Error
-from twister2.worker.board import LIMITED
+from twister2.spec.errors import NetworkError, StepAbortedError, StepMismatchError, Twister2Error
 from twister2.worker.callers import caller_line
-from twister2.worker.network.grouping import Grouping
 from twister2.worker.network.ports import ChannelPort
 from twister2.worker.network.shared import SharedArrays
-from twister2.worker.network.steps import NumberedStep, explained, fingerprint_of, left_open, mismatch, other_attempt
+from twister2.worker.network.steps import (
+    NumberedStep,
+    explained,
+    fingerprint_of,
+    left_open,
+    mismatch,
+    other_attempt,
+)
 from twister2.worker.network.under_way import UnderWay
 from twister2.worker.network.userops import check_outside
+from twister2.worker.network.waiting import Waiting
 from twister2.worker.network.wire import Message, pack, unpack
 
 if TYPE_CHECKING:
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
     from twister2.worker.link import Link
     from twister2.worker.network.codec import Encoded
     from twister2.worker.network.collectives import GroupCollectives
-    from twister2.worker.network.collectives.requests import OpenCall
     from twister2.worker.network.forming import Pairs
     from twister2.worker.network.steps import Receiver
 
@@ -43,7 +45,7 @@ _BURST = 64
 """Messages taken from one transport before the next one has its turn."""
 
 
-class WorkerNetwork(Grouping):
+class WorkerNetwork(Waiting):
     """See :class:`twister2.spec.network.Network`. Not thread-safe: one thread runs the steps."""
 
     def __init__(  # noqa: PLR0913 - made in one place
@@ -60,35 +62,19 @@ class WorkerNetwork(Grouping):
     ) -> None:
         self.worker_id = link.worker_id
         self.attempt = link.attempt
-        super().__init__(size, hosts)
-        self.link = link
+        super().__init__(link, size, hosts, config.spin_us / 1e6)
         self.under_way = UnderWay(config, memory, size)
         self.hold = self.under_way.hold
-        self.spin_s = config.spin_us / 1e6
         self._pairs = pairs
         self._heartbeat_s = heartbeat_s
         self._transports = tuple(transports)
         self._routes = dict(routes)
         self._numbers: dict[int, int] = {}
-        here = self.hosts.get(self.worker_id, "")
-        neighbours = sum(self.hosts.get(worker, "") == here for worker in range(size))
-        self.crowded = neighbours > len(os.sched_getaffinity(0))
-        """Whether this host has more workers than cores: who polls yields to the others."""
-        self.spin_clock = time.thread_time if self.crowded else time.perf_counter
-        """What the bound on polling counts: where others run between two polls, their time is not this worker's."""
         self.shared = SharedArrays()
         self._open: dict[tuple[int, int], NumberedStep] = {}
         self._future: dict[tuple[int, int], list[Message]] = {}
         self._outbox: dict[int, deque[tuple[NumberedStep, list[Buffer], bool]]] = {}
         self._error: Twister2Error | None = None
-        self._poller: select.poll | None = None
-        self._poll_fds: tuple[int | None, ...] = ()
-        self.open_calls: list[OpenCall] = []
-        """Collective calls that were started and are not complete: they go on whenever the network progresses."""
-        self.polled = 0
-        """Calls that are waited for and that nothing wakes this worker for."""
-        self.handed = 0
-        """Batches that were handed over between tasks of this worker, or taken: nothing wakes who waits for these."""
         self.stale_messages = 0
         """Messages of past steps and attempts that were dropped."""
 
@@ -381,68 +367,6 @@ class WorkerNetwork(Grouping):
     def explained(self, error: StepMismatchError, step: NumberedStep) -> StepMismatchError:
         """A transport found that another member is in another call: the same with both lines."""
         return explained(error, step, 2 * self._heartbeat_s + 0.5)
-
-    # -- waiting ---------------------------------------------------------------------------------------------------
-
-    def wait(self, timeout_s: float) -> None:
-        self.check()
-        descriptors = (self.link.fileno(), *(transport.wait_fd() for transport in self._transports))
-        if descriptors != self._poll_fds or self._poller is None:
-            self._poller = select.poll()
-            self._poll_fds = descriptors
-            for descriptor in set(descriptors) - {None, -1}:
-                assert descriptor is not None
-                self._poller.register(descriptor, select.POLLIN)
-        if None in descriptors or self._outbox or self.polled or any(call.polled for call in self.open_calls):
-            timeout_s = min(timeout_s, 0.001)
-        self._poller.poll(max(0.0, timeout_s) * 1000)
-        self.link.poll()
-        self.check()
-
-    def wait_until(
-        self, ready: Callable[[], bool], what: str | Callable[[], str], deadline_s: float | None = None
-    ) -> None:
-        if ready():
-            self.check()
-            return
-        clock, began = self.spin_clock, time.perf_counter()
-        spin_until = clock() + self.spin_s
-        noted = ""
-        pause = 0.0001
-        try:
-            while True:
-                handed = self.handed
-                moved = self.progress()
-                if ready():
-                    return
-                if moved or handed != self.handed:
-                    spin_until = clock() + self.spin_s
-                    pause = 0.0001
-                    continue
-                if clock() < spin_until:
-                    if self.crowded:
-                        os.sched_yield()
-                    continue
-                left = 1.0
-                if deadline_s is not None:
-                    left = began + deadline_s - time.perf_counter()
-                    if left <= 0:
-                        text = what if isinstance(what, str) else what()
-                        raise DeadlineError(
-                            f"worker {self.worker_id} waited {deadline_s:g} s for {text}",
-                            why="it did not happen in time",
-                            remedy="see the other workers' logs, or give a longer deadline",
-                        )
-                text = what if isinstance(what, str) else what()
-                if text != noted:
-                    limit = "" if deadline_s is None else f" ({deadline_s:g}{LIMITED}"
-                    self.link.waiting(text + limit)
-                    noted = text
-                self.wait(min(left, pause))
-                pause = min(1.0, pause * 2)
-        finally:
-            if noted:
-                self.link.waiting("")
 
     # -- transports ------------------------------------------------------------------------------------------------
 

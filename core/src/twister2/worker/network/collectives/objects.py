@@ -13,8 +13,7 @@ from twister2.spec.batch import is_array
 from twister2.spec.collectives import ObjectRequest
 from twister2.spec.errors import OperatorError, Twister2Error, UserCodeError
 from twister2.spec.reducers import FUNCTIONS, Reducer, combiner, name_of
-from twister2.spec.tracebacks import user_line, user_traceback
-from twister2.worker.network.codec import short
+from twister2.spec.tracebacks import short, user_line, user_traceback
 from twister2.worker.network.collectives.requests import OpenCall
 from twister2.worker.network.userops import name_of_function, running, text_of
 

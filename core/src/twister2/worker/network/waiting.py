@@ -1,0 +1,114 @@
+"""Waiting of one worker: it spins for a while, then sleeps in the kernel until a message or an abort comes."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from twister2.worker.board import LIMITED
+from twister2.worker.network.grouping import Grouping
+from twister2.worker.network.steps import too_late
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from twister2.spec.comm import Transport
+    from twister2.worker.link import Link
+    from twister2.worker.network.collectives.requests import OpenCall
+
+_FIRST_S = 0.0001
+"""Length of the first sleep of a wait; the next ones are each twice as long."""
+
+
+class Waiting(Grouping):
+    """What a network does while there is nothing to do.
+
+    :ivar spin_s: seconds for which it polls before it sleeps. :ivar crowded: this host has more workers than cores: who
+        polls yields to the others. :ivar spin_clock: what ``spin_s`` counts: where others run between two polls, their
+        time is not this worker's.
+    """
+
+    _transports: tuple[Transport, ...]
+    _outbox: Mapping[int, Any]
+
+    def __init__(self, link: Link, size: int, hosts: Mapping[int, str] | None, spin_s: float) -> None:
+        super().__init__(size, hosts)
+        self.link = link
+        self.spin_s = spin_s
+        here = self.hosts.get(link.worker_id, "")
+        neighbours = sum(self.hosts.get(worker, "") == here for worker in range(size))
+        self.crowded = neighbours > len(os.sched_getaffinity(0))
+        self.spin_clock = time.thread_time if self.crowded else time.perf_counter
+        self._poller: select.poll | None = None
+        self._poll_fds: tuple[int | None, ...] = ()
+        self.open_calls: list[OpenCall] = []
+        """Collective calls that were started and are not complete: they go on whenever the network progresses."""
+        self.polled = 0
+        """Calls that are waited for and that nothing wakes this worker for."""
+        self.handed = 0
+        """Batches that were handed over between tasks of this worker, or taken: nothing wakes who waits for these."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise when the attempt is over."""
+
+    def wait(self, timeout_s: float) -> None:
+        self.check()
+        supervisor = self.link.fileno()
+        descriptors = (supervisor, *[transport.wait_fd() for transport in self._transports])
+        if descriptors != self._poll_fds or self._poller is None:
+            self._poller = select.poll()
+            self._poll_fds = descriptors
+            for descriptor in set(descriptors) - {None, -1}:
+                assert descriptor is not None
+                self._poller.register(descriptor, select.POLLIN)
+        if None in descriptors or self._outbox or self.polled or any(call.polled for call in self.open_calls):
+            timeout_s = min(timeout_s, 0.001)
+        told = self._poller.poll(max(0.0, timeout_s) * 1000)
+        if supervisor < 0 or any(descriptor == supervisor for descriptor, _ in told):
+            self.link.poll()
+        self.check()
+
+    def wait_until(
+        self, ready: Callable[[], bool], what: str | Callable[[], str], deadline_s: float | None = None
+    ) -> None:
+        if ready():
+            self.check()
+            return
+        clock, began = self.spin_clock, time.perf_counter()
+        spin_until = clock() + self.spin_s
+        noted = ""
+        pause = _FIRST_S
+        try:
+            while True:
+                handed = self.handed
+                moved = self.progress()
+                if ready():
+                    return
+                if moved or handed != self.handed:
+                    spin_until = clock() + self.spin_s
+                    pause = _FIRST_S
+                    continue
+                if clock() < spin_until:
+                    if self.crowded:
+                        os.sched_yield()
+                    continue
+                left = 1.0
+                if deadline_s is not None:
+                    left = began + deadline_s - time.perf_counter()
+                    if left <= 0:
+                        raise too_late(self.worker_id, deadline_s, what if isinstance(what, str) else what())
+                if noted or pause > _FIRST_S:  # a wait that the first sleep ends is nobody's concern
+                    text = what if isinstance(what, str) else what()
+                    if text != noted:
+                        limit = "" if deadline_s is None else f" ({deadline_s:g}{LIMITED}"
+                        self.link.waiting(text + limit)
+                        noted = text
+                self.wait(min(left, pause))
+                pause = min(1.0, pause * 2)
+        finally:
+            if noted:
+                self.link.waiting("")

@@ -1,10 +1,11 @@
-"""Tracebacks for people: the frames of their own code, without those of this system and its plugins."""
+"""What errors show of a program: the frames of its own code, without those of this system, and its values, cut."""
 
 from __future__ import annotations
 
 import traceback
+from typing import Any
 
-__all__ = ["is_ours", "user_line", "user_traceback"]
+__all__ = ["is_ours", "short", "user_line", "user_traceback"]
 
 
 _TESTKIT = "twister2_testkit"
@@ -15,6 +16,15 @@ def is_ours(module: str) -> bool:
     """Whether a module belongs to this system or a plugin (``twister2``, ``twister2.*``, ``twister2_*``)."""
     package = module.partition(".")[0]
     return package != _TESTKIT and (package == "twister2" or package.startswith("twister2_"))
+
+
+def short(value: Any, limit: int = 200) -> str:
+    """``repr`` of a value, cut to ``limit`` characters; never raises."""
+    try:
+        text = repr(value)
+    except Exception as error:
+        text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def user_traceback(error: BaseException, *, keep: bool = True) -> str:

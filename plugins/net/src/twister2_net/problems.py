@@ -5,16 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twister2.spec.errors import KeyHashError, OperatorError, Twister2Error, UserCodeError
-from twister2.spec.tracebacks import user_line, user_traceback
-
-
-def short(value: Any, limit: int = 200) -> str:
-    """``repr`` of a record, cut; never raises."""
-    try:
-        text = repr(value)
-    except Exception as error:
-        text = f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+from twister2.spec.tracebacks import short, user_line, user_traceback
 
 
 def user_error(error: Exception, role: str, label: str, task: int, record: Any) -> Twister2Error:

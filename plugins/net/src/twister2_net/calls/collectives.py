@@ -16,8 +16,8 @@ from twister2.spec.batch import is_array
 from twister2.spec.collectives import Call
 from twister2.spec.errors import OperatorError
 from twister2.spec.reducers import combiner, name_of
+from twister2.spec.tracebacks import short
 from twister2_net.combining.reducers import NAMES
-from twister2_net.problems import short
 
 if TYPE_CHECKING:
     from twister2.spec.collectives import Collectives

@@ -29,9 +29,9 @@ import attrs
 from twister2.spec.channel import HeaderKind, Item
 from twister2.spec.errors import DeadlineError, OperatorError
 from twister2.spec.ops import Operator, OperatorContext
+from twister2.spec.tracebacks import short
 from twister2_net.calls.alike import described
 from twister2_net.calls.taken_in import TakenIn
-from twister2_net.problems import short
 
 if TYPE_CHECKING:
     from twister2.spec.batch import Batch

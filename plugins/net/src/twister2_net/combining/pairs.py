@@ -5,11 +5,13 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.batch import n_bytes
+from twister2.spec.batch import is_array, is_arrow, n_bytes
+from twister2.spec.errors import OperatorError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from twister2.spec.batch import Batch
     from twister2_net.combining.reducers import Reducer
 
 Table = dict[Any, Any]
@@ -50,3 +52,27 @@ def merge_pairs(table: Table, pairs: Iterable[tuple[Any, Any]], reducer: Reducer
             table[key] = reducer(table[key], value)
         else:
             table[key] = value
+
+
+def is_pair(record: Any) -> bool:
+    """Whether a record is a key and a value."""
+    return isinstance(record, (tuple, list)) and len(record) == 2
+
+
+def records_of(batch: Batch, label: str) -> list[Any]:
+    """The records of a batch as Python objects that should be pairs: rows of an array, rows of two Arrow columns.
+
+    :raises OperatorError: an Arrow batch has not two columns.
+    """
+    if is_arrow(batch):
+        if batch.num_columns != 2:
+            raise OperatorError(
+                f"{label} cannot make pairs of an Arrow batch with the columns {', '.join(batch.schema.names)}",
+                why="pairs are made of a key column and a value column",
+                remedy="select two columns first",
+                where=label,
+            )
+        return list(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
+    if is_array(batch):
+        return batch.tolist()  # type: ignore[no-any-return]
+    return batch  # type: ignore[no-any-return]

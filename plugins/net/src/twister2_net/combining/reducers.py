@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from twister2.spec.reducers import FUNCTIONS, UFUNCS, Reducer, combiner, name_of
-from twister2_net.problems import short, wrong_option
+from twister2.spec.tracebacks import short
+from twister2_net.problems import wrong_option
 
 NAMES: Final = tuple(FUNCTIONS)
 

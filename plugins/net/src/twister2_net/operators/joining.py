@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, is_array, is_arrow, n_records
 from twister2.spec.errors import OperatorError
+from twister2.spec.tracebacks import short
 from twister2_net.exchange.lanes import DATA
 from twister2_net.operators.joining_columns import joined
 from twister2_net.operators.keyed_gathering import batches_of
 from twister2_net.operators.keyed_holding import Held, HeldPairs, HoldingOperator, pairs_of
 from twister2_net.operators.partitioning import Partitioning
-from twister2_net.problems import short, user_error, wrong_option
+from twister2_net.problems import user_error, wrong_option
 from twister2_net.selectors.key_columns import PAIR_KEY
 from twister2_net.spilling.queues import Collecting, Values
 from twister2_net.spilling.sorted_columns import ArrowForm, SortedColumns

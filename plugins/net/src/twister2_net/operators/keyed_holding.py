@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes
 from twister2.spec.errors import OperatorError
+from twister2.spec.tracebacks import short
+from twister2_net.combining.pairs import is_pair, records_of
 from twister2_net.exchange.aggregating import AggregatingOperator
 from twister2_net.operators.partitioning import KeyedPartition
-from twister2_net.problems import no_pair, short, wrong_option
+from twister2_net.problems import no_pair, wrong_option
 from twister2_net.spilling.key_order import Ranking
 from twister2_net.spilling.queues import HeldBatches, pieces
 from twister2_net.spilling.tables import BATCH_BYTES, GroupTable, sliced, sliced_by_weight
@@ -215,21 +217,10 @@ def pairs_of(batch: Batch, label: str) -> list[tuple[Any, Any]]:
 
     :raises OperatorError: an Arrow batch has not two columns; the records of an array are no pairs.
     """
-    if is_arrow(batch):
-        if batch.num_columns != 2:
-            raise OperatorError(
-                f"{label} cannot make pairs of an Arrow batch with the columns {', '.join(batch.schema.names)}",
-                why="pairs are made of a key column and a value column",
-                remedy="select two columns first",
-                where=label,
-            )
-        return list(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
-    if is_array(batch):
-        pairs: list[Any] = batch.tolist()
-        if pairs and not (isinstance(pairs[0], (tuple, list)) and len(pairs[0]) == 2):
-            raise no_pair(label, -1, pairs[0])
-        return pairs
-    return batch  # type: ignore[no-any-return]
+    pairs = records_of(batch, label)
+    if is_array(batch) and pairs and not is_pair(pairs[0]):
+        raise no_pair(label, -1, pairs[0])
+    return pairs
 
 
 def form_name(batch: Batch) -> str:

@@ -13,14 +13,15 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, is_array, is_arrow
-from twister2.spec.errors import KeyHashError, MemoryBudgetError, OperatorError
+from twister2.spec.errors import KeyHashError, MemoryBudgetError
 from twister2.spec.hashing import tasks_of_keys
+from twister2.spec.tracebacks import short
 from twister2_net.combining.pair_columns import combined
-from twister2_net.combining.pairs import KeyValues, Table, merge_pairs
+from twister2_net.combining.pairs import KeyValues, Table, is_pair, merge_pairs, records_of
 from twister2_net.combining.reducers import Reducer, name_of, reducer_for, ufunc_for
 from twister2_net.exchange.aggregating import AggregatingOperator
 from twister2_net.exchange.lanes import CLOSING, DATA, END, GatedOperator, workers_of
-from twister2_net.problems import no_hash, no_pair, short, user_error
+from twister2_net.problems import no_hash, no_pair, user_error
 from twister2_net.spilling.key_order import WITHOUT_NAN, Ranking, canonical, has_nan, restored
 from twister2_net.spilling.table_size import SizedTable
 from twister2_net.spilling.tables import BATCH_BYTES, FoldTable, sliced
@@ -197,9 +198,9 @@ class KeyedReduce(KeyedCombine):
             if whole is not None:
                 merge_pairs(table, whole, self.reducer)
                 return
-        pairs = _pairs(batch)
-        if pairs and not (_is_pair(pairs[0]) and _is_pair(pairs[-1])):
-            raise no_pair(self.label, source, pairs[-1] if _is_pair(pairs[0]) else pairs[0])
+        pairs = records_of(batch, self.label)
+        if pairs and not (is_pair(pairs[0]) and is_pair(pairs[-1])):
+            raise no_pair(self.label, source, pairs[-1] if is_pair(pairs[0]) else pairs[0])
         walk = iter(pairs)
         try:
             merge_pairs(table, walk, self.reducer)
@@ -220,7 +221,7 @@ class KeyedReduce(KeyedCombine):
             raise self._blame(error, pairs[index], target, table) from error
 
     def _blame(self, error: Exception, record: Any, task: int, table: Table) -> Exception:
-        if not _is_pair(record):
+        if not is_pair(record):
             return no_pair(self.label, task, record)
         key, value = record
         try:
@@ -228,24 +229,6 @@ class KeyedReduce(KeyedCombine):
         except TypeError as unhashable:
             return no_hash(self.label, task, key, unhashable)
         return user_error(error, "reducer", self.label, task, (key, table.get(key), value))
-
-
-def _is_pair(record: Any) -> bool:
-    return isinstance(record, (tuple, list)) and len(record) == 2
-
-
-def _pairs(batch: Batch) -> Sequence[Any]:
-    if is_arrow(batch):
-        if batch.num_columns != 2:
-            raise OperatorError(
-                f"an Arrow batch with the columns {', '.join(batch.schema.names)} holds no pairs",
-                why="keyed operators take a key column and a value column",
-                remedy="select two columns first",
-            )
-        return list(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
-    if is_array(batch):
-        return batch.tolist()  # type: ignore[no-any-return]
-    return batch  # type: ignore[no-any-return]
 
 
 def _count_function() -> Callable[[Table, Iterable[Any]], None]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from twister2.spec.batch import Batch, is_array, is_arrow, n_records
 from twister2.spec.channel import HeaderKind, Item
 from twister2.spec.errors import OperatorError
+from twister2.spec.tracebacks import short
 from twister2_net.exchange.lanes import DATA, END, LaneOperator, workers_of
 from twister2_net.exchange.tasks import TaskOperator
-from twister2_net.problems import short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes, n_records
+from twister2_net.combining.pairs import is_pair
 from twister2_net.exchange.lanes import DATA, END, LaneOperator
 from twister2_net.exchange.parts import Collected, form_of, split
 from twister2_net.exchange.tasks import TaskOperator
@@ -218,13 +219,9 @@ class Keyed(Partitioning):
     def take(self, source: int, batch: Batch) -> None:
         if not is_arrow(batch) and not is_array(batch) and list(map(type, batch)).count(tuple) != len(batch):
             for record in batch:
-                if type(record) is not tuple and not _is_pair(record):
+                if type(record) is not tuple and not is_pair(record):
                     raise no_pair(self.label, source, record)
         super().take(source, batch)
-
-
-def _is_pair(record: Any) -> bool:
-    return isinstance(record, (tuple, list)) and len(record) == 2
 
 
 class Partition(Partitioning, TaskOperator):

@@ -16,13 +16,14 @@ from typing import Any
 from twister2.spec.batch import Batch, is_array, n_bytes, n_records, records
 from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import OperatorError
+from twister2.spec.tracebacks import short
 from twister2_net.combining.reducers import Reducer, combiner_for, ufunc_for
 from twister2_net.exchange.algorithms import choose
 from twister2_net.exchange.frozen import Frozen
 from twister2_net.exchange.hops import Flow, HopOperator
 from twister2_net.exchange.lanes import CLOSING, END
 from twister2_net.exchange.ways import Way, reduction
-from twister2_net.problems import short, user_error
+from twister2_net.problems import user_error
 
 _ALGORITHMS = ("direct", "tree", "chain")
 

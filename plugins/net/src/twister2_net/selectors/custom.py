@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, records
 from twister2.spec.errors import OperatorError
-from twister2_net.problems import short, user_error
+from twister2.spec.tracebacks import short
+from twister2_net.problems import user_error
 from twister2_net.selectors.base import Selector
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from twister2_net.problems import short, wrong_option
+from twister2.spec.tracebacks import short
+from twister2_net.problems import wrong_option
 from twister2_net.selectors.custom import Custom, TwoPhase, is_two_phase
 from twister2_net.selectors.hashing import Hash
 from twister2_net.selectors.ranges import Range

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from twister2.spec.collectives import OPERATIONS
+from twister2_testkit.hosts import Hosts
 from twister2_testkit.jobs import Done, Jobs
 
 pytestmark = pytest.mark.timeout(120)
@@ -53,7 +54,7 @@ def test_every_operation_is_measured_over_every_transport(jobs: Jobs, transport:
             assert row["bytes_per_s"] == pytest.approx(row["size"] * row["messages_per_s"])
 
 
-def test_three_workers_over_two_transports_and_every_pair(jobs: Jobs, tmp_path: Path) -> None:
+def test_three_workers_and_every_pair(jobs: Jobs, tmp_path: Path) -> None:
     figures = tmp_path / "figures.csv"
     words = ("--seconds", "1", "--max-size", "1K", "--operations", "latency,bandwidth,reduce_scatter", "-n", "3")
     done = bench(jobs, "standalone", *words, "--transport", "shm,tcp", "--shared", "--csv", str(figures))
@@ -66,6 +67,26 @@ def test_three_workers_over_two_transports_and_every_pair(jobs: Jobs, tmp_path: 
     assert {row["between"] for row in rows if row["purpose"] == "pairs"} == {"0-1", "0-2", "1-2"}
     assert {row["size"] for row in rows if row["operation"] == "reduce_scatter"} == {"8", "64", "1024"}
     assert all(float(row["median_s"]) > 0 for row in rows)
+
+
+@pytest.mark.needs_netns
+def test_two_hosts_over_two_transports(jobs: Jobs, tmp_path: Path) -> None:
+    figures = tmp_path / "figures.csv"
+    words = ("--seconds", "1", "--max-size", "64", "--operations", "latency,reduce_scatter", "-n", "4")
+    with Hosts(2) as hosts:
+        places = ("-o", f"rm.hostile.networks={','.join(hosts.names)}", "-o", "rm.hostile.twice=0")
+        done = bench(jobs, "hostile", *words, *places, "--transport", "shm,tcp", "--shared", "--csv", str(figures))
+    assert done.code == 0, done
+    assert "transport   shm inside a host: 0-2, 1-3" in done.out
+    assert "transport   tcp between hosts: 0-1, 0-3, 1-2, 2-3" in done.out
+    assert all(
+        f"latency: workers {who} (one way" in done.out
+        for who in ("0-1 over tcp between hosts", "0-2 over shm inside a host")
+    )
+    with figures.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["purpose"] == "pairs" and row["operation"] == "latency"]
+    over = {"0-1": "tcp", "0-2": "shm", "0-3": "tcp", "1-2": "tcp", "1-3": "shm", "2-3": "tcp"}
+    assert {row["between"]: row["transport"] for row in rows} == over
 
 
 def test_output_has_the_table_the_figures_and_a_plot(jobs: Jobs, tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from twister2_testkit.jobs import Jobs
+from twister2_testkit.processes import wait_until
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -238,3 +241,29 @@ def test_two_jobs_at_once_in_one_process(jobs: Jobs) -> None:
     assert lines[-1] == "True 1"
     wanted = ["short 0", "short 1"] * 2 + [f"long {worker} {number}" for worker in (0, 1) for number in range(40)]
     assert sorted(lines[:-1]) == sorted(wanted)
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_ctrl_c(jobs: Jobs, listens: bool) -> None:
+    """A worker that never looks has its grace, and then ends with the client."""
+    body = "env.barrier()" if listens else "time.sleep(0.05)"
+    program = jobs.program(
+        f"""
+        import pathlib, time
+
+        def main(env):
+            env.barrier()
+            pathlib.Path(f"runs-{{env.worker_id}}").write_text("")
+            while True:
+                {body}
+        """
+    )
+    client = jobs.start("submit", "standalone", "-q", "-n", "2", "-o", "job.kill_grace_s=0.5", *THREADS, program)
+    running = [jobs.folder / f"runs-{worker}" for worker in (0, 1)]
+    wait_until(lambda: all(path.exists() for path in running), 30, lambda: "not both workers run")
+    client.signal(signal.SIGINT)
+    done = client.finish(30)
+    assert done.code == 130, done
+    assert "Ctrl-C in the submitting client" in done.err
+    (ended,) = jobs.events("job_ended")
+    assert ended["state"] == "killed"

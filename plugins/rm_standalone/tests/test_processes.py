@@ -207,6 +207,18 @@ def test_a_follower_notices_a_cut_although_the_file_has_grown_again(tmp_path):
     assert not [*chunks]
 
 
+def test_a_slot_that_is_being_started_again_does_not_show_how_its_last_copy_ended(run, monkeypatch):
+    rm, handle = run("sh", "-c", "test $TWISTER2_SLOT = 0 || exec sleep 600; exit 1")
+    until(lambda: rm.state(handle).slots == {0: "exited 1", 1: "running"}, lambda: str(rm.state(handle)))
+    monkeypatch.setattr(spawn, "COMMAND", "import time; time.sleep(600)")
+    rm.start_attempt(handle, 2, [0])
+    assert rm.state(handle).slots == {1: "running"}
+    for pid, start in rm.find(handle.job_id).facts["launchers"][1:]:
+        assert procfs.alive(pid, start)
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: rm.state(handle).slots == {0: "exited 1", 1: "running"}, lambda: str(rm.state(handle)))
+
+
 def order(folder, *slots):
     (folder / "journal").touch()
     names = {"job_id": "own-order", "command": ["true"], "slots": slots, "logs": str(folder), "deadline": 0}

@@ -42,13 +42,14 @@ class Journal:
     """What the launchers wrote down.
 
     :ivar launchers: process ids and start times of all launchers of the job. :ivar copies: the latest copy per slot.
-    :ivar asked: slots a launcher was started for that has not started them yet.
+    :ivar asked: slots a launcher was started for that has not started them yet, with that launcher; None when it has
+        not been written down yet.
     :ivar walltime: whether the walltime was reached.
     """
 
     launchers: tuple[tuple[int, int], ...] = ()
     copies: dict[int, Copy] = attrs.field(factory=dict)
-    asked: frozenset[int] = frozenset()
+    asked: dict[int, tuple[int, int] | None] = attrs.field(factory=dict)
     walltime: bool = False
 
 
@@ -133,7 +134,7 @@ class RmFolder:
             raise self._failed("cannot read the journal of", error) from error
         launchers: list[tuple[int, int]] = []
         copies: dict[int, Copy] = {}
-        asked: set[int] = set()
+        asked: dict[int, tuple[int, int] | None] = {}
         walltime = False
         for line in text[: text.rfind("\n") + 1].splitlines():
             event, *rest = line.split() or [""]
@@ -142,10 +143,11 @@ class RmFolder:
             numbers = [int(each) for each in rest]
             if event == "launcher":
                 launchers.append((numbers[0], numbers[1]))
+                asked.update({slot: launchers[-1] for slot, by in asked.items() if by is None})
             elif event == "asked":
-                asked.update(numbers)
+                asked.update(dict.fromkeys(numbers))
             elif event == "start":
-                asked.discard(numbers[0])
+                asked.pop(numbers[0], None)
                 copies[numbers[0]] = Copy(*numbers)
             elif event == "end":
                 slot, pid, code = numbers
@@ -153,7 +155,7 @@ class RmFolder:
                     copies[slot] = attrs.evolve(copies[slot], code=code)
             elif event == "walltime":
                 walltime = True
-        return Journal(tuple(launchers), copies, frozenset(asked), walltime)
+        return Journal(tuple(launchers), copies, asked, walltime)
 
     def remove(self) -> list[str]:
         """Remove the folder; returns what could not be removed, in words."""

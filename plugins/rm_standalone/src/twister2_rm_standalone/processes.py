@@ -232,7 +232,11 @@ class ProcessManager(ResourceManager):
             for slot, copy in journal.copies.items()
             if copy.code is None and (copy.launcher in launchers or _runs(copy))
         }
-        slots = {slot: _words(copy, slot in running) for slot, copy in sorted(journal.copies.items())}
+        # how a copy ended is no matter any more once its slot is being started again
+        again = {slot for slot, by in journal.asked.items() if by is None or by[0] in launchers} - running
+        slots = {
+            slot: _words(copy, slot in running) for slot, copy in sorted(journal.copies.items()) if slot not in again
+        }
         bad = {slot: text for slot, text in slots.items() if slot not in running and text != "exited 0"}
         listed = ", ".join(f"slot {slot} {text}" for slot, text in [*bad.items()][:3])
         listed += f" and {len(bad) - 3} more" if len(bad) > 3 else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import datetime
 import decimal
 import enum
@@ -115,9 +116,10 @@ def test_a_key_belongs_to_the_task_of_its_group(key: Any, n_tasks: int) -> None:
     assert task_of_key_group(group, n_tasks) == task_of_key(key, n_tasks) == tasks_of_keys([key], n_tasks)[0]
 
 
-@given(st.integers(1, N_KEY_GROUPS))
+@pytest.mark.parametrize("n_tasks", [1, 2, 3, 7, 64, 1000, N_KEY_GROUPS])
 def test_tasks_own_runs_of_groups_of_nearly_equal_size(n_tasks: int) -> None:
     owners = [task_of_key_group(group, n_tasks) for group in range(N_KEY_GROUPS)]
     assert owners == sorted(owners)
-    sizes = [owners.count(task) for task in range(n_tasks)]
-    assert max(sizes) - min(sizes) <= 1
+    sizes = collections.Counter(owners)
+    assert set(sizes) == set(range(n_tasks))
+    assert max(sizes.values()) - min(sizes.values()) <= 1

@@ -88,7 +88,7 @@ class TransportFacts:
 
 
 class Send(ABC):
-    """A message on its way out."""
+    """A message on its way out. It may be dropped at any time; the message is sent all the same."""
 
     @property
     @abstractmethod
@@ -123,7 +123,9 @@ class Transport(ABC):
 
     @abstractmethod
     def connect(self, peers: Mapping[int, Address]) -> None:
-        """Learn the addresses of all ranks (this one included). Returns at once; connections are made meanwhile."""
+        """Learn the addresses of all ranks (this one included); ranks that have none of this transport are left out.
+        Called once. Returns at once; connections are made meanwhile, and what fails then is for :meth:`reaches` to say.
+        """
 
     @abstractmethod
     def reaches(self, peer: int) -> bool | None:
@@ -140,16 +142,24 @@ class Transport(ABC):
 
         :returns: None when it was refused because too much is under way to that peer: nothing was taken; progress and
             try again. The frames must stay unchanged until the result is ``done``.
-        :raises NetworkError: the peer cannot be reached any more.
+        :raises NetworkError: the peer cannot be reached any more (also when it was a message before this one that could
+            not be delivered), or the transport is closed; names the worker.
         """
 
     @abstractmethod
     def receive(self) -> Received | None:
-        """The next message that is complete, from any peer; fair between peers. None when there is none."""
+        """The next message that is complete, from any peer; fair between peers. None when there is none.
+
+        :raises NetworkError: the transport itself cannot go on, which ends the attempt. What strangers or broken peers
+            send is dropped, and that a peer has closed is no error.
+        """
 
     @abstractmethod
     def progress(self) -> bool:
-        """Move what can be moved; returns whether anything did. At most 1 ms when idle."""
+        """Move what can be moved; returns whether anything did. At most 1 ms when idle. Called from ``open`` on.
+
+        :raises NetworkError: as :meth:`receive`.
+        """
 
     @abstractmethod
     def wait_fd(self) -> int | None:

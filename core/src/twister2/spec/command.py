@@ -16,11 +16,17 @@ class Command(ABC):
 
     @abstractmethod
     def configure(self, parser: argparse.ArgumentParser) -> None:
-        """Add arguments to the parser made for this command."""
+        """Add arguments to the parser made for this command. Called once, before :meth:`run`; must do nothing else:
+        ``--help`` calls it too.
+        """
 
     @abstractmethod
     def run(self, arguments: argparse.Namespace) -> int:
-        """Do it; returns the exit code. A Twister2Error is shown to the user, other exceptions are bugs."""
+        """Do it, in the main thread; returns the exit code.
+
+        :raises Twister2Error: shown to the user, with the exit code of its kind. Ctrl-C comes as KeyboardInterrupt and
+            is passed on; other exceptions count as bugs.
+        """
 
 
 class CommandSpec(PluginSpec):
@@ -32,4 +38,4 @@ class CommandSpec(PluginSpec):
 
     @hookspec(firstresult=True)
     def command_create(self, config: Any) -> Command | None:
-        """Build the command."""
+        """Build the command. Called when its name was typed; must not do its work yet."""

@@ -4,6 +4,11 @@ Reading has two phases. ``plan`` runs on *one* worker, and its result is broadca
 partitions, statistics) and cuts the input into *splits*, plain data each of which one task reads. ``open`` runs where
 the split is read and gives a :class:`Reader`, which is polled and never blocks long.
 
+Who calls what, all of it in the thread that runs the program or the step, one call at a time: ``plan`` one worker;
+``open``, ``create_writer`` and what they give the worker that has the task; ``commit`` one worker, once ``prepare`` has
+succeeded for all tasks. Errors are DataError and its kinds, and end the job's attempt; after one, readers are closed,
+writers aborted and closed. Nothing here starts threads that outlive ``close``.
+
 Thought through against a Kafka partition (unbounded; position and restore; a transactional sink) and a 1 TB Parquet
 folder (thousands of splits with preferred hosts; columns and row groups pruned at plan time).
 """
@@ -102,11 +107,18 @@ class Reader(ABC):
         """
 
     def position(self) -> Any:
-        """Where reading would go on: JSON-able; covers everything returned by ``poll`` so far."""
+        """Where reading would go on: JSON-able; covers everything returned by ``poll`` so far. Before the first
+        ``poll``: the beginning.
+
+        :raises TypeError: this reader has no positions.
+        """
         raise TypeError(f"{type(self).__name__} has no position")
 
     def restore(self, position: Any) -> None:
-        """Go on from a position, before the first ``poll``."""
+        """Go on from a position of a reader over the same splits, before the first ``poll``. Opens nothing yet.
+
+        :raises TypeError: this reader has no positions. That the input has changed since is a DataError of ``poll``.
+        """
         raise TypeError(f"{type(self).__name__} has no position")
 
     def counters(self) -> Mapping[str, float]:
@@ -121,7 +133,7 @@ class Reader(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Release files and connections. Idempotent."""
+        """Release files and connections; at any time, also after an error. Idempotent, never raises."""
 
 
 @attrs.frozen
@@ -155,15 +167,21 @@ class Writer(ABC):
 
     @abstractmethod
     def prepare(self, checkpoint: int) -> list[Any]:
-        """Make everything written so far durable but invisible; returns JSON-able committables."""
+        """Make everything written since the last call durable but invisible; returns JSON-able committables, enough
+        for any worker to commit them. May block for as long as the storage takes.
+
+        :raises DataAccessError: it cannot be made durable; the attempt ends without a commit.
+        """
 
     @abstractmethod
     def abort(self) -> None:
-        """Remove what was written and not prepared. Idempotent."""
+        """Remove what was written and not prepared. Idempotent; what cannot be removed is left to the next attempt's
+        writers, without an error.
+        """
 
     @abstractmethod
     def close(self) -> None:
-        """Release resources. Idempotent."""
+        """Release resources, and remove what was not prepared. Called after ``abort`` too. Idempotent, never raises."""
 
 
 class DataBackend(ABC):
@@ -176,17 +194,25 @@ class DataBackend(ABC):
     def plan(self, request: ReadRequest, n_tasks: int) -> ReadPlan:
         """Look at the outside and cut the input into splits for about ``n_tasks`` readers. Runs on one worker.
 
+        Two plans of the same input are equal. May block while it looks.
+
         :raises DataNotFoundError: a path does not exist, a glob matches nothing. All such paths are named at once.
+        :raises DataAccessError: it exists and cannot be looked at.
+        :raises UsageError: an option, a column or a predicate that this backend does not know; never ignored.
         :raises DataFormatError: files of a columnar input have different schemas; names both.
         """
 
     @abstractmethod
     def open(self, request: ReadRequest, splits: Sequence[Split]) -> Reader:
-        """Open a reader over these splits, in order. Must be cheap: opening files is for the first ``poll``."""
+        """A reader over these splits (there may be none), in order. Must be cheap and touches nothing outside: opening
+        files is for the first ``poll``, and so are their errors.
+
+        :raises DataFormatError: a split that no ``plan`` of this backend made (another version's).
+        """
 
     @abstractmethod
     def create_writer(self, request: WriteRequest) -> Writer:
-        """Open a writer for one task.
+        """Open a writer for one task. Removes what older attempts of the same ``key`` left unfinished.
 
         :raises DataAccessError: the target cannot be written, or exists and ``overwrite`` is not set.
         """
@@ -194,7 +220,11 @@ class DataBackend(ABC):
     @abstractmethod
     def commit(self, request: WriteRequest, committables: Sequence[Any]) -> None:
         """Make prepared parts of all tasks visible. Runs on one worker; may be repeated with the same arguments after a
-        crash and must then change nothing. No rename is assumed of the store.
+        crash and must then change nothing. No rename is assumed of the store. What was committed under the same ``key``
+        and checkpoint by an earlier attempt stays as it is; what is prepared again is removed.
+
+        :raises DataAccessError: it could not be done, or not all of it. The attempt ends; the next one writes and
+            commits anew.
         """
 
 
@@ -208,4 +238,7 @@ class DataSpec(PluginSpec):
 
     @hookspec(firstresult=True)
     def data_create(self, config: Any) -> DataBackend | None:
-        """Build the backend."""
+        """Build the backend. Called once per attempt where it is first used; must not contact anything.
+
+        :raises UsageError: options that exclude each other.
+        """

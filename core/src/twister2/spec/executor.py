@@ -67,6 +67,9 @@ class Execution(ABC):
     def start(self, step: Step, restore: Snapshot | None = None) -> None:
         """Open tasks and operators for a run of the plan in ``step``; after the first run they are reset, not
         rebuilt.
+
+        :raises UserCodeError: a task could not be made or opened. The caller then calls :meth:`cancel`, as after any
+            error of these methods.
         """
 
     @abstractmethod
@@ -82,6 +85,9 @@ class Execution(ABC):
     def run(self) -> Mapping[str, list[Any]]:
         """``step`` until complete, then the two-phase commit of sinks; returns the outputs kept here by sink name, one
         entry per local task, in order of task index.
+
+        :raises UserCodeError: as :meth:`step`, also when a sink's ``prepare`` or ``commit`` raises.
+        :raises StepAbortedError: another worker failed.
         """
 
     @abstractmethod
@@ -92,15 +98,17 @@ class Execution(ABC):
 
     @abstractmethod
     def snapshot(self) -> Snapshot | None:
-        """The last complete checkpoint of this worker's share, or None."""
+        """The last complete checkpoint of this worker's share, or None. Asked between two calls of :meth:`step`."""
 
     @abstractmethod
     def drain(self) -> None:
-        """Sources stop; what is in flight still arrives; then ``step`` returns True."""
+        """Sources stop; what is in flight still arrives; then ``step`` returns True. Returns at once; idempotent."""
 
     @abstractmethod
     def cancel(self) -> None:
-        """Stop now: abort sinks, close tasks and operators. Idempotent; also after an error."""
+        """Stop now: abort sinks, close tasks and operators. Idempotent; also after an error, which it must
+        not hide. Waits for no other worker.
+        """
 
     @abstractmethod
     def counters(self) -> Mapping[str, Mapping[str, float]]:

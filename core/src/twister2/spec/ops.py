@@ -130,18 +130,25 @@ class Operator(ABC):
 
     @abstractmethod
     def finish(self, source: int) -> None:
-        """``source`` sends nothing more. Never refused; idempotent."""
+        """``source`` sends nothing more. Never refused; idempotent. What is held for it is sent by ``progress``."""
 
     @abstractmethod
     def progress(self) -> bool:
         """Do what can be done without waiting (send what is held, take in what came); whether anything was done.
 
         Does not call ``network.progress``: its caller does that once for all operators.
+
+        :raises UserCodeError, OperatorError: as :meth:`send`, of what was held or came.
+        :raises MemoryBudgetError: what is held does not fit, and nothing can be spilled. After any error the operator
+            can only be closed: the step is over.
         """
 
     @abstractmethod
     def receive(self, target: int) -> Item | None:
-        """The next item for a local target task, or None for now. END comes exactly once per target, last."""
+        """The next item for a local target task, or None for now. END comes exactly once per target, last.
+
+        :raises UserCodeError, OperatorError, MemoryBudgetError: as :meth:`progress`.
+        """
 
     @property
     @abstractmethod
@@ -160,11 +167,13 @@ class Operator(ABC):
 
     @abstractmethod
     def reset(self, step: Step) -> None:
-        """Make ready for another run in a new step, without rebuilding; only when complete."""
+        """Make ready for another run in a new step, without rebuilding; called only when complete. No record of the
+        run before is left in it.
+        """
 
     @abstractmethod
     def close(self) -> None:
-        """Release ports and reservations, also in the middle. Idempotent."""
+        """Release ports and reservations, also in the middle and after an error. Idempotent; waits for nobody."""
 
     @property
     @abstractmethod
@@ -177,7 +186,7 @@ class Operators(ABC):
 
     @abstractmethod
     def catalog(self) -> Mapping[str, OperatorInfo]:
-        """All operators by name."""
+        """All operators by name; the same in every process, without side effects. Asked often: keep it."""
 
     @abstractmethod
     def create(self, context: OperatorContext) -> Operator:

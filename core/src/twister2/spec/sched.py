@@ -1,5 +1,10 @@
 """Kind ``sched``: a task scheduler places the tasks of a graph on the workers.
 
+Who calls it: every worker, at the first run of a graph, in the thread that runs the program (``env.run``,
+``env.prepare``, ``graph.explain``); nobody else calls it then. It blocks the program, so it must be quick: a thousand
+vertices in less than a second. It communicates with nobody, keeps nothing between two calls, and changes nothing it was
+given.
+
 A pure function: the same request gives the same placement on every worker and in every process, whatever the hash seed,
 clock or environment, because every worker computes it for itself. It reads only its request.
 """
@@ -40,13 +45,17 @@ class TaskScheduler(ABC):
     def schedule(self, request: ScheduleRequest) -> Placement:
         """Place every task of every vertex on one of the workers.
 
-        Tasks joined by a one-to-one edge (``net.direct`` with equal parallelism) should land on the same worker.
+        Tasks joined by an edge whose ``shape`` is ``one_to_one`` (both vertices have as many) should land on the same
+        worker.
 
-        :raises GraphError: the constraints cannot be met; names vertex and constraint.
+        A vertex in ``request.fixed`` stays where it is. A constraint that the scheduler does not know is an error.
+
+        :raises GraphError: the constraints cannot be met or are not known; names vertex and constraint. It is raised on
+            all workers alike, as they all have the same request; the graph does not run.
         """
 
     def explain(self, request: ScheduleRequest) -> str:
-        """Why it placed so, one line, for ``explain()``."""
+        """Why it placed so, one line, for ``explain()``; called after :meth:`schedule` with the same request."""
         return type(self).__name__
 
 
@@ -57,4 +66,4 @@ class SchedSpec(PluginSpec):
 
     @hookspec(firstresult=True)
     def sched_create(self, config: Any) -> TaskScheduler | None:
-        """Build the scheduler."""
+        """Build the scheduler. Called once per attempt on every worker, at the first graph."""

@@ -87,6 +87,13 @@ class JobConfig:
     )
     heartbeat_s: float = option(1.0, "Time between two beats of a supervisor.", unit="s", validator=gt(0))
     lost_after_s: float = option(5.0, "A supervisor silent for so long is lost.", unit="s", validator=gt(0))
+    manager_poll_s: float = option(
+        15.0,
+        "Time between two looks at what a resource manager on other hosts says of a job that runs; while it waits or "
+        "starts, and when a worker is silent, it is asked every second.",
+        unit="s",
+        validator=gt(0),
+    )
     queue_deadline_s: float = option(
         0.0, "How long the job may wait in the manager's queue; 0: for ever.", unit="s", validator=ge(0)
     )

@@ -64,27 +64,39 @@ class CallThread:
     def finish(self, function: Callable[[], Any], deadline_s: float) -> Twister2Error | None:
         """Run ``function`` after all that was called before and wait; returns its error, or that it took too long."""
         answers: list[Twister2Error | None] = []
-        self.call(function, lambda _, error: answers.append(error))
+        waits = True
+
+        def run() -> None:
+            if waits:  # else it would come when nobody expects it any more
+                function()
+
+        self.call(run, lambda _, error: answers.append(error))
         deadline = time.monotonic() + deadline_s
         while not answers and (left := deadline - time.monotonic()) > 0:
             select.select([self._read], [], [], min(left, 0.1))
             self.deliver()
         if answers:
             return answers[0]
+        waits = False
         return DeadlineError(
             f"{self._whose} did not answer within {deadline_s:g} s",
             why="a call at the end of the job, or one before it, still runs",
             remedy="look for a disk or a server that hangs; remove by hand what is left of the job",
         )
 
-    def close(self, deadline_s: float = 5.0) -> None:
-        """Wait a moment for the calls that still run."""
+    def close(self, deadline_s: float = 5.0) -> bool:
+        """Wait a moment for the calls that still run; whether they have ended, so that what they use can be closed.
+
+        One that has not goes on in its thread until this process ends; nobody hears of its result.
+        """
         if self._thread is not None:
             self._calls.put(None)
             self._thread.join(deadline_s)
-        if self._thread is None or not self._thread.is_alive():
-            os.close(self._read)
-            os.close(self._write)
+        if self._thread is not None and self._thread.is_alive():
+            return False
+        os.close(self._read)
+        os.close(self._write)
+        return True
 
     def _run(self) -> None:
         while (item := self._calls.get()) is not None:

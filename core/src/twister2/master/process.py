@@ -147,8 +147,8 @@ class MasterProcess:
         finally:
             self._listener.close(linger_s=HAND_OVER_S)
             self._journal.close()
-            self._state_calls.close()
-            self._store.close()
+            if self._state_calls.close():  # a call that hangs still uses it
+                self._store.close()
             self._calls.close()
         return 0 if self.job.state is JobState.COMPLETED else 1
 
@@ -197,7 +197,7 @@ class MasterProcess:
     def _ask_state(self) -> None:
         now = time.monotonic()
         handle, backend = self._handle, self._backend
-        if now - self._asked_state < STATE_EVERY_S:
+        if now - self._asked_state < self._state_every_s(now):
             return
         self._asked_state = asked = now
         if handle is None:
@@ -213,6 +213,15 @@ class MasterProcess:
                 self.job.rm_status(status)
 
         self._calls.call(lambda: backend.state(handle), done)
+
+    def _state_every_s(self, now: float) -> float:
+        """How often to ask: it may be a call to a busy server, and of workers that run their beats say enough."""
+        if self._backend.offers.same_host or self.job.state is not JobState.RUNNING:
+            return STATE_EVERY_S
+        silent = now - 1.5 * self._config.heartbeat_s
+        if any(slot.heard < silent and not slot.gone for slot in self.job.slots):
+            return STATE_EVERY_S
+        return max(STATE_EVERY_S, self._config.manager_poll_s)
 
     def _on_signal(self, *_: Any) -> None:
         self._signalled = True

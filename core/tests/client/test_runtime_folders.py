@@ -72,3 +72,15 @@ def test_what_the_manager_knows_is_the_headline():
     what, why = ending(JobStatus(JobState.FAILED))
     assert "without its job master saying how" in what
     assert "failed" in why
+
+
+def test_an_old_folder_with_nothing_in_it_is_swept():
+    for name in ("job-old", "job-new", "job-used"):
+        runtime_path(name).parent.mkdir(mode=0o700, exist_ok=True)
+        runtime_path(name).mkdir()
+    (runtime_path("job-used") / "master").touch()
+    for name in ("job-old", "job-used"):
+        os.utime(runtime_path(name), (1_000_000, 1_000_000))
+    assert sweep() == [runtime_path("job-old")]
+    assert runtime_path("job-new").exists()
+    assert (runtime_path("job-used") / "master").exists()

@@ -11,6 +11,7 @@ import fcntl
 import os
 import shutil
 import stat
+import time
 from typing import TYPE_CHECKING
 
 from twister2.control.folders import runtime_folder, runtime_path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import pathlib
 
 OWNER = "owner"
+EMPTY_S = 3600.0
+"""Age of an empty folder that a client left which was killed right after it had made it."""
 
 
 def own(job_id: str) -> int:
@@ -45,6 +48,11 @@ def sweep() -> list[pathlib.Path]:
                 if _is_free(mark):
                     shutil.rmtree(mark.parent, ignore_errors=True)
                     swept.append(mark.parent)
+        for folder in below.iterdir():
+            with contextlib.suppress(OSError):  # not empty: somebody's
+                if time.time() - folder.stat().st_mtime > EMPTY_S:
+                    folder.rmdir()
+                    swept.append(folder)
     return swept
 
 

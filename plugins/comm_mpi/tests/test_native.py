@@ -467,6 +467,20 @@ def test_parts_up_to_and_above_what_travels_with_the_fingerprints(size):
             native.run(Call("gather", root=root), mine, gathered)
             if gathered is not None:
                 assert (gathered == np.concatenate(parts)).all()
+            for shape in ((size * n,), (size, n)):
+                # what a member gives to another says who gives it to whom
+                given = [np.add.outer(10.0 * source + np.arange(size), np.arange(n) / 100) for source in range(size)]
+                mine = given[native.me].reshape(shape)
+                got = native.run(Call("alltoall"), mine, np.full(shape, -1.0))
+                assert (got.reshape(size, n) == [each[native.me] for each in given]).all()
+                got = native.run(Call("reduce_scatter"), mine, np.full(n, -1.0))
+                assert np.allclose(got, sum(each[native.me] for each in given))
+                for root in range(size):
+                    out = mine.copy() if native.me == root else None
+                    got = native.run(Call("scatter", root=root), out, np.full(n, -1.0))
+                    assert (got == given[root][native.me]).all()
+                    if out is not None:
+                        out[...] = -2.0  # the root may change its parts at once
         first = [np.full(1, float(turn)) for turn in range(5)]
         into = [np.empty(1) for _ in first]
         under_way = [native.start(Call("allreduce"), *pair) for pair in zip(first, into, strict=True)]

@@ -24,26 +24,43 @@ Take: TypeAlias = "Callable[[Any, int, Any, list[Any], Any], None]"
 those of the others by rank, and where the result goes, which may be the own part.
 """
 
-Carried: TypeAlias = "tuple[Any, Take | None, Any, Any]"
+Carried: TypeAlias = "tuple[Any, Take | None, Any, Any, Any]"
 """A call that is carried: this member's part (flat), what is done with all parts (None: nothing, this member gets none
-of them), the ufunc, and where the result goes (flat).
+of them), the ufunc, where the result goes (flat), and what goes to each member by rank (None: the same to all).
 """
 
 _UFUNCS: dict[Any, Any] = {op: getattr(np, name) for op, name in UFUNCS.items()}
 
 
-def carried(call: Call, send: Any, receive: Any) -> Carried | None:
+def carried(call: Call, send: Any, receive: Any, rank: int, size: int) -> Carried | None:
     """How a call is carried; None when it is not, by facts that are equal on all members in the same call."""
     take = _TAKES.get(call.operation)
+    if take is None:
+        return _dealt(call, send, receive, rank, size) if call.operation in _DEALS else None
     own = receive if send is None else send
-    if take is None or own.nbytes > ROOM or call.receive_counts is not None:
+    if own.nbytes > ROOM or call.receive_counts is not None:
         return None
     if own.ndim != 1:
         own = own.reshape(-1)
     if receive is None:
-        return own, None, None, None
+        return own, None, None, None, None
     how = call.root if take is _spread else _UFUNCS.get(call.op)
-    return own, take, how, receive if receive.ndim == 1 else receive.reshape(-1)
+    return own, take, how, receive if receive.ndim == 1 else receive.reshape(-1), None
+
+
+def _dealt(call: Call, send: Any, receive: Any, rank: int, size: int) -> Carried | None:
+    """A call in which members give each other different parts."""
+    n = receive.size // size if call.operation == "alltoall" else receive.size
+    if n * receive.itemsize > ROOM or call.send_counts is not None or call.receive_counts is not None:
+        return None
+    into = receive.reshape(-1)
+    if send is None:  # all but the root of a scatter
+        return into, _spread, call.root, into, None
+    parts = send.reshape(size, n)
+    if call.operation == "scatter":
+        into[...] = parts[rank]  # the root waits for nobody
+        return into, None, None, into, parts
+    return parts[rank], _DEALS[call.operation], _UFUNCS.get(call.op), into, parts
 
 
 def _folded(ufunc: Any, rank: int, own: Any, others: list[Any], into: Any) -> None:
@@ -100,3 +117,4 @@ _TAKES: dict[str, Take] = {
     "gather": _gathered,
     "broadcast": _spread,
 }
+_DEALS: dict[str, Take] = {"alltoall": _gathered, "reduce_scatter": _folded, "scatter": _spread}

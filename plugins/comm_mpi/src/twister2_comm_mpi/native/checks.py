@@ -145,8 +145,13 @@ class _Messages(Exchange):
             own = carried[0]
             if own.dtype is not self._dtype or own.size != self._size:
                 self._look_at(own)
-            for room in self._rooms:
-                room[...] = own
+            parts = carried[4]
+            if parts is None:
+                for room in self._rooms:
+                    room[...] = own
+            else:
+                for room, rank in zip(self._rooms, self._ranks, strict=True):
+                    room[...] = parts[rank]
         for request in self._requests:
             request.Start()
         self._left = len(self._requests)
@@ -176,7 +181,7 @@ class _Messages(Exchange):
         carried = self._carried
         if carried is not None:
             self._carried = None
-            own, take, ufunc, into = carried
+            own, take, ufunc, into, _ = carried
             if take is not None:
                 take(ufunc, self._rank, own, self._parts, into)
 

@@ -116,7 +116,7 @@ class MpiCollectives(NativeCollectives):
         value = (fingerprint ^ step * _SPREAD) & _MASK
         parts = along = None
         if self._checks.carry and operation != "barrier":
-            along = carried(call, send, receive)
+            along = carried(call, send, receive, self._rank, len(self._members))
         if along is None and operation in WITH_COUNTS:
             value ^= variant(call)
             parts = counts(call, self._rank, len(self._members), send, receive)

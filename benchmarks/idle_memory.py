@@ -12,28 +12,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 
+from harness.idle import end, shares, topmost_matching
 from harness.process_tree import command_line, descendants, pss_bytes
-from harness.runner import adopt_orphans, clear_away
-
-_INTERRUPT_S = 10.0
-
-
-def topmost_matching(pids: Sequence[int], pattern: str) -> list[int]:
-    """Those of ``pids`` (parents before children) that match and lie below no other that does."""
-    found: list[int] = []
-    below: set[int] = set()
-    for pid in pids:
-        if pid not in below and re.search(pattern, command_line(pid)):
-            found.append(pid)
-            below.update(descendants(pid))
-    return found
+from harness.runner import adopt_orphans
 
 
 def show(pids: Sequence[int], worker_pattern: str) -> None:
@@ -42,9 +28,9 @@ def show(pids: Sequence[int], worker_pattern: str) -> None:
         print(f"{size / 1e6:8.1f} MB  {pid:>8}  {command_line(pid)[:100]}")
     print(f"{sum(sizes.values()) / 1e6:8.1f} MB  in all, {len(pids)} processes")
     if worker_pattern:
-        for pid in topmost_matching(pids, worker_pattern):
-            share = [pid, *descendants(pid)]
-            print(f"{sum(sizes.get(each, 0) for each in share) / 1e6:8.1f} MB  worker {pid}, {len(share)} processes")
+        workers = topmost_matching(pids, worker_pattern)
+        for pid, share in zip(workers, shares(sizes, workers), strict=True):
+            print(f"{share / 1e6:8.1f} MB  worker {pid} with {len(descendants(pid))} processes below it")
 
 
 def measure_command(command: Sequence[str], settle_s: float, worker_pattern: str) -> int:
@@ -59,13 +45,7 @@ def measure_command(command: Sequence[str], settle_s: float, worker_pattern: str
         show(descendants(os.getpid()), worker_pattern)
         return 0
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(_INTERRUPT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        clear_away()
+        end(process)
 
 
 def main() -> int:

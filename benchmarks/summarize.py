@@ -28,8 +28,9 @@ system that takes work and to the command's end; `job` lies between: from a star
 input included. `memory` is the largest sum over all processes of the run, with shared pages counted once; a dash means
 that the run was too short to say.
 
-Workloads with cases (`collectives`, `keyed_partition`) show a figure for each: times, less is better, or records per
-second, more is better; every figure is the median over rounds of medians over many calls.
+Workloads with cases (`collectives`, `stream_paired`, `keyed_partition`...) show a figure for each: times and memory,
+less is better, or records or GB per second, more is better; every figure is the median over rounds of medians over many
+calls.
 """
 COLUMNS = ("system", "runs ok", "median", "min", "max", "ratio", "ready", "job", "wall", "CPU", "memory", "left")
 
@@ -138,7 +139,7 @@ def case_table(lines: Sequence[Line], workload: Workload) -> list[str]:
 
 def pair_table(lines: Sequence[Line], workload: Workload) -> list[str]:
     """A row for each contestant and case: Twister2, the hand-written loop, and their ratio in each round."""
-    rows = [("contestant", "case", "twister2", "by hand", "ratio"), ("---",) * 5]
+    rows = [("contestant", "case", "twister2", "opponent", "ratio"), ("---",) * 5]
     good = [line for line in lines if line["ok"]]
     for system in sorted({line["system"] for line in good}):
         mine = [line["pairs"] for line in good if line["system"] == system]
@@ -169,7 +170,14 @@ def compared(workload: Workload, workers: int) -> str:
     if not workload.unit:
         metric = workload.metric.removesuffix("_s")
         return f"Compared: `{metric}`, with {workers} workers; ratios to `{workload.reference}`."
-    unit = "median time of a call on the slowest rank" if workload.unit == "s" else workload.unit
+    timed_calls = workload.unit == "s" and workload.reference != "twister2_and_python"
+    unit = (
+        "median time of a call on the slowest rank"
+        if timed_calls
+        else "seconds"
+        if workload.unit == "s"
+        else workload.unit
+    )
     return f"Compared: {unit}, with {workers} workers."
 
 

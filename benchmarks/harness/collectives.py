@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 
 SIZES = {
-    "full": {"8 B": 8, "1 KiB": 1 << 10, "64 KiB": 1 << 16, "1 MiB": 1 << 20, "64 MiB": 64 << 20},
+    "full": {"8 B": 8, "1 KiB": 1 << 10, "64 KiB": 1 << 16, "1 MiB": 1 << 20, "8 MiB": 8 << 20, "64 MiB": 64 << 20},
     "small": {"8 B": 8, "1 KiB": 1 << 10, "64 KiB": 1 << 16},
 }
-CALLS = {"8 B": 400, "1 KiB": 400, "64 KiB": 200, "1 MiB": 40, "64 MiB": 4}
+CALLS = {"8 B": 400, "1 KiB": 400, "64 KiB": 200, "1 MiB": 40, "8 MiB": 15, "64 MiB": 4}
 SMALL_CALLS = 50
 TURNS = 5
 """How often two contestants of one process take turns in each case."""

@@ -63,6 +63,23 @@ WORKLOADS: Final = {
         reference="mpi4py_allreduce",
         check=_check_startup,
     ),
+    "commands": Workload(
+        about="commands that start no job, beside an interpreter that does nothing, in turns",
+        inputs=(),
+        metric="job_s",
+        reference="twister2_and_python",
+        check=_check_right,
+        unit="s",
+    ),
+    "idle_memory": Workload(
+        about="what a job weighs whose workers do nothing: proportional set sizes, in 10^6 bytes, of the whole job and "
+        "of what each worker more adds to it",
+        inputs=(),
+        metric="job_s",
+        reference="mpi4py_mpich",
+        check=_check_right,
+        unit="MB",
+    ),
     "wordcount": Workload(
         about="read a text, split it at blanks, count the words; the 20 most frequent",
         inputs=("words-{size}.txt",),
@@ -92,6 +109,14 @@ WORKLOADS: Final = {
         reference="harp_and_mpi4py",
         check=_check_right,
         unit="s",
+    ),
+    "stream_paired": Workload(
+        about="large messages one way between two processes, by a transport and by hand in the same processes",
+        inputs=(),
+        metric="job_s",
+        reference="tcp_ipc",
+        check=_check_right,
+        unit="GB/s",
     ),
     "keyed_partition": Workload(
         about="records to the worker of their key, by the operator and by a hand-written loop in the same processes",

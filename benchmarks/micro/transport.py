@@ -57,9 +57,11 @@ class Bare:
         """One message."""
         self.socket.send(data, copy=len(data) < 1 << 16)
 
-    def receive(self, size: int) -> None:
+    def receive(self, size: int) -> Any:
         """One message."""
-        self.socket.recv(copy=size < 1 << 16)
+        if size < 1 << 16:
+            return self.socket.recv()
+        return self.socket.recv(copy=False).buffer
 
     def close(self) -> None:
         """The end."""
@@ -70,7 +72,9 @@ class Bare:
 class Ours:
     """The transport, called as the network module calls it."""
 
-    def __init__(self, rank: int, kind: str, folder: str, keys: list[tuple[bytes, bytes]], pipe: Any) -> None:
+    def __init__(
+        self, rank: int, kind: str, folder: str, keys: list[tuple[bytes, bytes]], pipe: Any, make: Any = None
+    ) -> None:
         self.peer = 1 - rank
         context = TransportContext(
             job_id="bench",
@@ -86,7 +90,7 @@ class Ours:
             aborted=lambda: False,
         )
         config = TcpConfig(same_host="ipc" if kind == "ipc" else "tcp", plain=kind == "tcp")
-        self.transport = TcpTransport(config, context)
+        self.transport = TcpTransport(config, context) if make is None else make(context)
         address = self.transport.open()
         pipe.send(address)
         other = pipe.recv()
@@ -99,23 +103,24 @@ class Ours:
         assert descriptor is not None
         self.poller.register(descriptor, select.POLLIN)
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: Any) -> None:
         """One message."""
         while self.transport.isend(self.peer, [data]) is None:
             if not self.transport.progress():
                 self.poller.poll(1)
 
-    def receive(self, size: int) -> None:
+    def receive(self, size: int) -> Any:
         """One message."""
         transport = self.transport
         spin_until = 0.0
-        while transport.receive() is None:
+        while (received := transport.receive()) is None:
             if not transport.progress():
                 now = time.perf_counter()
                 if not spin_until:
                     spin_until = now + SPIN_S
                 elif now > spin_until:
                     self.poller.poll(100)
+        return received.frames[0]
 
     def close(self) -> None:
         """The end."""

@@ -39,8 +39,11 @@ def test_a_run_too_short_has_no_memory_figure() -> None:
 
 def test_memory_shared_by_processes_counts_once() -> None:
     size = 100_000_000
-    program = f"import os, time; block = b'x' * {size}; [os.fork() for _ in range(2)]; time.sleep(2.5)"
-    outcome = outcome_of(program)
+    program = f"import os, time; block = b'x' * {size}; [os.fork() for _ in range(2)]; time.sleep(SECONDS)"
+    outcome = {"peak_pss_bytes": None}
+    for seconds in ("2.5", "20"):  # on a busy machine samples are rare
+        if outcome["peak_pss_bytes"] is None:
+            outcome = outcome_of(program.replace("SECONDS", seconds))
     assert outcome["processes"] == 4
     assert size < outcome["peak_pss_bytes"] < 2 * size
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -99,14 +100,16 @@ def test_shared_memory_on_a_host_and_tcp_between_hosts(jobs: Jobs, hosts: Hosts,
     assert sorted(done.out.splitlines()) == ["right in attempt 1", *expected], done
 
 
-def test_a_worker_on_one_of_two_hosts_is_killed(jobs: Jobs, hosts: Hosts, seed: int) -> None:
+@pytest.mark.parametrize("comm", ["shm,tcp", pytest.param("mpi", marks=pytest.mark.needs_mpi)])
+def test_a_worker_on_one_of_two_hosts_is_killed(jobs: Jobs, hosts: Hosts, seed: int, comm: str) -> None:
     places = ON_HOST["in blocks"]
-    done = run(jobs, hosts, seed, "shm,tcp", places, dies=3)
+    done = run(jobs, hosts, seed, comm, places, dies=3)
     assert done.code == 0, done
     assert "right in attempt 2" in done.out.splitlines(), done
     assert [event["attempt"] for event in jobs.events("attempt_started")] == [1, 2]
+    inside, between = comm.split(",")[0], comm.split(",")[-1]
     for me in range(4):
-        assert routes(places, "shm", "tcp", me, attempt=2) in done.out.splitlines(), done
+        assert routes(places, inside, between, me, attempt=2) in done.out.splitlines(), done
 
 
 @pytest.mark.needs_mpi
@@ -117,3 +120,19 @@ def test_mpi_between_two_hosts(jobs: Jobs, hosts: Hosts, seed: int) -> None:
     assert done.code == 0, done
     expected = [routes(places, "mpi", "mpi", me) for me in range(4)]
     assert sorted(done.out.splitlines()) == ["right in attempt 1", *expected], done
+
+
+def test_what_is_left_in_the_memory_of_a_host_is_found(tmp_path: Path, hosts: Hosts) -> None:
+    """What the tests above rely on."""
+    jobs = Jobs(tmp_path)
+    program = jobs.program("def main(env):\n    open(f'/dev/shm/mine-{env.worker_id}', 'w').close()\n")
+    done = jobs.submit(program, "-q", "-o", f"rm.hostile.networks={','.join(hosts.names)}", profile="hostile")
+    try:
+        assert done.code == 0, done
+        with pytest.raises(AssertionError, match="left in the state folder") as caught:
+            jobs.check_nothing_left()
+        assert all(f"mine-{worker}" in str(caught.value) for worker in (0, 1))
+    finally:
+        for path in jobs.state.glob("rm-hostile/left-*"):
+            path.unlink()
+        jobs.__exit__(None, None, None)

@@ -257,8 +257,13 @@ class HostileManager(ResourceManager):
     def clean(self, handle: JobHandle) -> list[str]:
         _reap()
         objects = self._objects(handle.job_id)
+        # The memory of a host outlives pods: what they left there is kept, for the test to find it.
+        segments = sorted(objects.path.glob("hosts/*/shm/*"))
+        for number, segment in enumerate(segments):
+            shutil.copyfile(segment, objects.cluster / f"left-{objects.job_id}-{number}-{segment.name}")
         shutil.rmtree(objects.path, ignore_errors=True)
-        return [f"{objects.path} could not be removed"] if objects.path.exists() else []
+        left = [f"shared memory {segment.name}" for segment in segments]
+        return [*left, f"{objects.path} could not be removed"] if objects.path.exists() else left
 
     def close(self) -> None:
         _reap()

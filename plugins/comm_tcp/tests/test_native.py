@@ -10,7 +10,7 @@ from twister2_testkit.natives import NativeSuite
 class TestNative(NativeSuite):
     processes = True
     config = TcpConfig()
-    lengths = (0, 1, 2, 7, 1000, 1365, 1366, 2048, 4096, 4097)
+    lengths = (0, 1, 2, 7, 512, 513, 1000, 8192, 8193)
 
     def make_transport(self, context):
         return TcpPlugin().comm_create(config=self.config, context=context)

@@ -20,6 +20,7 @@ from .wire import CALL, HEADER, MalformedError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from twister2.spec.batch import Buffer
     from twister2.spec.collectives import Call
 
     from .transport import TcpTransport
@@ -28,13 +29,17 @@ Part: TypeAlias = "tuple[int, int, bytes]"
 """What a member sent in a call: the call's number in the group, what tells it from other calls, and the message."""
 MOST: Final = 8
 """Members of a group, at most."""
-SMALL: Final = 32 << 10
-"""Bytes that a member sends in one call, at most."""
-_DATA: Final = HEADER.size + CALL.size
+SMALL: Final = 64 << 10
+"""Bytes that a member sends to another in one call, at most."""
+DATA: Final = HEADER.size + CALL.size
+"""Where the data of a message begins."""
+_COPIED: Final = 4 << 10
+"""Up to so many bytes, a copy costs less than a view."""
 _MASK: Final = (1 << 64) - 1
 SPREAD: Final = 0x9E3779B97F4A7C15
 """Spreads the number of a step over the fingerprint."""
 _FORMS: Final = 512
+_BYTES: Final = np.dtype("uint8")
 _PARTED: Final = frozenset({"alltoall", "reduce_scatter", "scatter"})
 """What a member gives has a part for each."""
 _REDUCING: Final = frozenset({"reduce", "allreduce", "scan", "exscan", "reduce_scatter"})
@@ -76,7 +81,7 @@ class Request(NativeRequest):
     def __init__(self, group: TcpCollectives, form: Form, given: Any, receive: Any, number: int, wanted: int) -> None:
         self.group, self.form, self.given, self.receive = group, form, given, receive
         self.number, self.wanted = number, wanted
-        self.unsent: collections.deque[tuple[int, bytes]] | None = None
+        self.unsent: collections.deque[tuple[int, bytes, Buffer, int]] | None = None
         self.left = 0
         """How many of the awaited parts are known to be there."""
         self.done = False
@@ -105,13 +110,11 @@ class TcpCollectives(NativeCollectives):
         self._came: tuple[collections.deque[Part], ...] = tuple(collections.deque() for _ in members)
         self._ranks = {member: rank for rank, member in enumerate(members)}
         self._forms: dict[int, Form] = {}
-        self._largest = SMALL // (self._size - 1)
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
     def accepts(self, call: Call, dtype: Any, nbytes: int) -> bool:
-        # of a reduce_scatter, nbytes is what a member gets
-        return 0 <= nbytes <= self._largest and isinstance(call.op, str)
+        return 0 <= nbytes <= SMALL and isinstance(call.op, str)
 
     def start(self, call: Call, send: Any, receive: Any, step: int, fingerprint: int) -> NativeRequest:
         form = self._forms.get(id(call))
@@ -123,14 +126,15 @@ class TcpCollectives(NativeCollectives):
         request = Request(self, form, given, receive, number, wanted)
         targets = form.targets
         if targets:
-            words = CALL.pack(self._number, number, wanted)
+            size = 0 if given is None else given.nbytes
             if form.parted:
-                parts = given.reshape(self._size, -1) if given.size else given.reshape(self._size, 0)
-                bodies = [words + parts[target].tobytes() for target in targets]
+                size //= self._size
+                parts = given.reshape(self._size, -1) if size else given.reshape(self._size, 0)
+                data = [parts[target].tobytes() for target in targets]
             else:
-                body = words if given is None else words + given.tobytes()
-                bodies = [body] * len(targets)
-            self._send(request, targets, bodies)
+                whole = given.tobytes() if 0 < size <= _COPIED else given.reshape(-1).view(_BYTES).data if size else b""
+                data = [whole] * len(targets)
+            self._send(request, CALL.pack(self._number, number, wanted, size), targets, data, size)
         self._open.append(request)
         return request
 
@@ -174,15 +178,15 @@ class TcpCollectives(NativeCollectives):
         form = self._forms[id(call)] = Form(call, self._rank, self._size)
         return form
 
-    def _send(self, request: Request, targets: Sequence[int], bodies: Sequence[bytes]) -> None:
+    def _send(self, request: Request, words: bytes, targets: Sequence[int], data: Sequence[Buffer], size: int) -> None:
         post, members = self._transport.post, self._members
         behind = bool(self._unsent)
-        for target, body in zip(targets, bodies, strict=True):
-            if behind or request.unsent or not post(members[target], body):
+        for target, part in zip(targets, data, strict=True):
+            if behind or request.unsent or not post(members[target], words, part, size):
                 if request.unsent is None:
                     request.unsent = collections.deque()
                     self._unsent += 1
-                request.unsent.append((members[target], body))
+                request.unsent.append((members[target], words, part, size))
 
     def _try(self, request: Request) -> bool:
         """Complete the first open call if all is there."""
@@ -227,9 +231,9 @@ class TcpCollectives(NativeCollectives):
 
     def _part(self, source: int, dtype: Any, count: int) -> Any:
         message = self._came[source][0][2]
-        if len(message) - _DATA != count * dtype.itemsize:
+        if len(message) - DATA != count * dtype.itemsize:
             raise self._mismatch(source)
-        return np.frombuffer(message, dtype, count, _DATA) if count else np.empty(0, dtype)
+        return np.frombuffer(message, dtype, count, DATA) if count else np.empty(0, dtype)
 
     def _finish(self, request: Request) -> None:
         """Put the result where it belongs."""

@@ -143,8 +143,10 @@ class Outgoing:
         self._bytes += size
         return self._leave()
 
-    def post(self, packer: CallPacker, read_messages: int, read_bytes: int, body: bytes) -> bool:
-        """Hand over a part in a collective call; False when it is refused.
+    def post(
+        self, packer: CallPacker, read_messages: int, read_bytes: int, words: bytes, data: Buffer, size: int
+    ) -> bool:
+        """Hand over a part in a collective call, ``size`` bytes; False when it is refused.
 
         :raises NetworkError: as :meth:`send`.
         """
@@ -155,9 +157,9 @@ class Outgoing:
         if self._sequence == self._acked_messages:
             self._heard = time.monotonic()
         self._sequence += 1
-        self._bytes += len(body)
+        self._bytes += size
         assert self._socket is not None
-        self._socket.send(packer.pack(self._sequence, read_messages, read_bytes, body), _NOBLOCK)
+        self._socket.send(packer.pack(self._sequence, read_messages, read_bytes, words, data), _NOBLOCK)
         return True
 
     def _full(self) -> bool:

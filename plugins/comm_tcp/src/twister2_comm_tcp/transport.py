@@ -21,20 +21,17 @@ from twister2.spec.errors import NetworkError
 from twister2.spec.transports import session_id, socket_path
 
 from .address import Target, endpoint, is_loopback, listen_addresses, targets
-from .collectives import MOST, Part, TcpCollectives
+from .collectives import DATA, MOST, Part, TcpCollectives
 from .dial import Dial
 from .incoming import Incoming
 from .outgoing import PATIENCE_S, Outgoing
 from .plugin import FACTS
 from .wire import (
-    CHANGED,
-    HEADER,
     CallPacker,
     Head,
     Kind,
     MalformedError,
     call_prefix,
-    crc_of,
     read_call,
     read_head,
     unpack,
@@ -230,12 +227,12 @@ class TcpTransport(Transport):
             made.deliver(peer, part)
         return made
 
-    def post(self, peer: int, body: bytes) -> bool:
+    def post(self, peer: int, words: bytes, data: Buffer, size: int) -> bool:
         """Send a part in a collective call; False when it is refused for now."""
         out = self._out.get(peer) or self._outgoing(peer)
         queue = self._in.get(peer)
         messages, n_bytes = queue.told() if queue is not None else (0, 0)
-        return out.post(self._packer, messages, n_bytes, body)
+        return out.post(self._packer, messages, n_bytes, words, data, size)
 
     def take_one(self) -> bool:
         """Take in one message; whether there was any. After False, :meth:`wait_fd` polls readable when there is one."""
@@ -270,7 +267,7 @@ class TcpTransport(Transport):
         if self._zmq is None:
             return
         queue = self._in[peer]
-        queue.used(len(message) - HEADER.size)
+        queue.used(len(message) - DATA)
         if queue.worth_telling:
             self._outgoing(peer).tell(Kind.ACK)
 
@@ -429,12 +426,10 @@ class TcpTransport(Transport):
         """Take in a part in a collective call. Parts of a message that follow it are dropped when they come."""
         peer = -1
         try:
-            peer, session, sequence, messages, n_bytes, crc, number, call, wanted = read_call(first)
+            peer, session, sequence, messages, n_bytes, number, call, wanted = read_call(first)
             if session != self._session:
                 self.dropped += 1
                 return
-            if crc != crc_of(first, len(first)):
-                raise MalformedError(CHANGED)
             if not self._hear(peer, messages, n_bytes).arrived(sequence):
                 self.dropped += 1
                 return

@@ -17,16 +17,19 @@ from twister2.spec.transports import PADDING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from twister2.spec.batch import Buffer
+
 MAGIC = b"T2t2"
 _FIELDS = struct.Struct("<4sB3xIIIII8sQQQ")
 _CRC = struct.Struct("<I")
 HEADER = struct.Struct(f"{_FIELDS.format}I")
-"""The last field is the CRC-32 of all others and of the table, or of all that follows in a COLLECTIVE message."""
+"""The last field is the CRC-32 of all others and of the table, or of the words of a COLLECTIVE message."""
 _FRONT = struct.Struct("<4sB3xIIIII8s")
 _NUMBERS = struct.Struct("<QQQ")
-_CALL_FIELDS = struct.Struct("<12xI12x8sQQQIQQQ")
-CALL = struct.Struct("<QQQ")
-"""After the header of a COLLECTIVE message: group, number of the call in it, and what tells the call from others."""
+_CALL_FIELDS = struct.Struct("<12xI12x8sQQQIQQQQ")
+CALL = struct.Struct("<QQQQ")
+"""After the header of a COLLECTIVE message: group, number of the call in it, what tells the call from others, and the
+number of bytes that follow."""
 SEPARATE = 1 << 63
 """In a length: the frame is a part of its own."""
 INLINE_LIMIT = 1 << 20
@@ -165,11 +168,11 @@ class CallPacker:
         self._front = _FRONT.pack(MAGIC, Kind.COLLECTIVE, attempt, rank, 1, 0, 0, session)
         self._crc = zlib.crc32(self._front)
 
-    def pack(self, sequence: int, acked_messages: int, acked_bytes: int, body: bytes) -> bytes:
-        """``body`` begins with the words of :data:`CALL`."""
+    def pack(self, sequence: int, acked_messages: int, acked_bytes: int, words: bytes, data: Buffer) -> bytes:
+        """A message of the words of :data:`CALL` and data."""
         numbers = _NUMBERS.pack(sequence, acked_messages, acked_bytes)
-        crc = zlib.crc32(body, zlib.crc32(numbers, self._crc))
-        return b"".join((self._front, numbers, _CRC.pack(crc), body))
+        crc = zlib.crc32(words, zlib.crc32(numbers, self._crc))
+        return b"".join((self._front, numbers, _CRC.pack(crc), words, data))
 
 
 def call_prefix(attempt: int) -> bytes:
@@ -177,15 +180,20 @@ def call_prefix(attempt: int) -> bytes:
     return _FRONT.pack(MAGIC, Kind.COLLECTIVE, attempt, 0, 0, 0, 0, b"")[:12]
 
 
-def read_call(first: bytes) -> tuple[int, bytes, int, int, int, int, int, int, int]:
-    """Of a COLLECTIVE message: rank, session, sequence, acked messages and bytes, checksum, and the words of
-    :data:`CALL`. The checksum is not compared yet.
+def read_call(first: bytes) -> tuple[int, bytes, int, int, int, int, int, int]:
+    """Of a COLLECTIVE message: rank, session, sequence, acked messages and bytes, and the first three words of
+    :data:`CALL`.
 
-    :raises MalformedError: too short.
+    :raises MalformedError: cut, longer than it was, or with changed words.
     """
     if len(first) < HEADER.size + CALL.size:
         raise MalformedError(f"{len(first)} bytes are no part in a collective call")
-    return _CALL_FIELDS.unpack_from(first)
+    rank, session, sequence, messages, n_bytes, crc, group, number, wanted, size = _CALL_FIELDS.unpack_from(first)
+    if crc != crc_of(first, HEADER.size + CALL.size):
+        raise MalformedError(CHANGED)
+    if size != len(first) - HEADER.size - CALL.size:
+        raise MalformedError(f"{len(first)} bytes came where {size} of data were sent")
+    return rank, session, sequence, messages, n_bytes, group, number, wanted
 
 
 def crc_of(first: bytes, end: int) -> int:

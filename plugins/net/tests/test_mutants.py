@@ -42,5 +42,6 @@ def test_fault_is_rejected(fault):
     assert rejections(MUTANTS[fault], stop_at_first=True, streams_first=fault.startswith("stream_"))
 
 
+@pytest.mark.timeout(400)  # the whole suite at once
 def test_a_sound_wrapper_is_accepted():
     assert rejections(mutant(Sound), stop_at_first=False, deadline=30.0) == {}

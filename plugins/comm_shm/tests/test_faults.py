@@ -343,8 +343,8 @@ def test_strangers_are_turned_away(make_world):
                 b"hello",
                 bytes(64),
                 meeting._NOTE.pack(b"T2meet1\0", 0, 2, 1, 1, bytes(16), 0, 4096),
-                meeting._NOTE.pack(b"T2meet1\0", 0, 2, 9, 1, meeting.session_id(rank.context), 0, 4096),
-                meeting._NOTE.pack(b"T2meet1\0", 0, 7, 1, 1, meeting.session_id(rank.context), 0, 4096),
+                meeting._NOTE.pack(b"T2meet1\0", 0, 2, 9, 1, meeting.session_of(rank.context), 0, 4096),
+                meeting._NOTE.pack(b"T2meet1\0", 0, 7, 1, 1, meeting.session_of(rank.context), 0, 4096),
             ]
             for data in wrong:
                 with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from twister2.spec.transports import flat
+
 if TYPE_CHECKING:
     from twister2.spec.batch import Buffer
 
 _MAX_OWNERS = 16
-_EMPTY = memoryview(b"")
 
 
 def take(frame: Buffer) -> memoryview:
@@ -19,13 +20,9 @@ def take(frame: Buffer) -> memoryview:
     """
     if type(frame) is bytes:
         return memoryview(frame)
-    view = memoryview(frame)
-    if view.nbytes == 0:
-        return _EMPTY
-    if not view.c_contiguous:
-        raise TypeError("a frame must be a C-contiguous buffer")
-    if view.readonly and _immutable(view.obj):
-        return view.cast("B")
+    view = flat(frame)
+    if view.nbytes == 0 or (view.readonly and _immutable(view.obj)):
+        return view
     return memoryview(bytes(view))
 
 

@@ -6,6 +6,8 @@ import select
 import time
 from typing import TYPE_CHECKING, Final
 
+from twister2.spec.transports import same_user, socket_path
+
 from . import meeting
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ class Entrance:
 
     def __init__(self, context: TransportContext, sender: meeting.Sender, epoll: select.epoll) -> None:
         self._context, self._sender, self._epoll = context, sender, epoll
-        self._session = meeting.session_id(context)
+        self._session = meeting.session_of(context)
         self._listener: socket.socket | None = None
         self._strangers: dict[int, socket.socket] = {}
         self._peers: dict[int, Peer] = {}
@@ -44,7 +46,7 @@ class Entrance:
 
         :raises NetworkError: the folder is open to others, or nothing can be made there.
         """
-        path = meeting.socket_path(self._context)
+        path = socket_path(self._context, "s")
         if path:
             self._listener = meeting.listen(path, self._context.size)
             self.path = path
@@ -119,7 +121,7 @@ class Entrance:
             made = meeting.accept(self._listener)
             if made is None:
                 return
-            if not meeting.same_user(made):
+            if not same_user(made):
                 self.refused += 1
                 made.close()
                 continue

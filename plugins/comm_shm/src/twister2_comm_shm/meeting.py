@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import array
 import contextlib
-import hashlib
 import os
 import socket
-import stat
 import struct
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from twister2.spec.errors import NetworkError
+from twister2.spec.transports import same_user, session_id
 
 from .limits import descriptors_for, exhausted, no_descriptors
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 _NOTE: Final = struct.Struct("@8sIIII16sQQ")
 _MAGIC: Final = b"T2meet1\0"
-_MAX_PATH: Final = 107  # sun_path of Linux, without the final zero
-_CREDENTIALS: Final = struct.Struct("3i")
 _MOST: Final = 4
 """Descriptors that come with a note."""
 HELLO, RING, SEGMENT, GROUP = range(4)
@@ -55,25 +52,9 @@ class Note:
             os.close(descriptor)
 
 
-def session_id(context: TransportContext) -> bytes:
+def session_of(context: TransportContext) -> bytes:
     """Sixteen bytes that are equal for the workers of one session of one job only."""
-    return hashlib.blake2b(f"{context.job_id}\0{context.session}".encode(), digest_size=16).digest()
-
-
-def socket_path(context: TransportContext) -> str:
-    """Path of this worker's socket; empty when it would be too long for one.
-
-    :raises NetworkError: the folder is open to others.
-    """
-    folder = os.stat(context.runtime_dir)
-    if not stat.S_ISDIR(folder.st_mode) or folder.st_uid != os.geteuid() or folder.st_mode & 0o077:
-        raise NetworkError(
-            f"the job's folder for sockets, {context.runtime_dir}, is not private",
-            why=f"its mode is {stat.S_IMODE(folder.st_mode):o} and its owner is user {folder.st_uid}",
-            remedy="give it mode 700 and this user",
-        )
-    path = os.path.join(context.runtime_dir, f"s{context.attempt}-{context.rank}-{context.session[:16]}")
-    return path if len(os.fsencode(path)) <= _MAX_PATH else ""
+    return session_id(context.job_id, context.session, size=16)
 
 
 def listen(path: str, size: int) -> socket.socket:
@@ -137,17 +118,11 @@ def _socket() -> socket.socket:
         return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 
 
-def same_user(connection: socket.socket) -> bool:
-    """Whether the process at the other end is this user's, by the kernel's word."""
-    packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return bool(_CREDENTIALS.unpack(packed)[1] == os.geteuid())
-
-
 class Sender:
     """Writes notes into a connection."""
 
     def __init__(self, context: TransportContext) -> None:
-        self._rank, self._attempt, self._session = context.rank, context.attempt, session_id(context)
+        self._rank, self._attempt, self._session = context.rank, context.attempt, session_of(context)
 
     def send(
         self, connection: socket.socket, kind: int, descriptors: tuple[int, ...], number: int = 0, size: int = 0

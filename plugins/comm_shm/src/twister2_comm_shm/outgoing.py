@@ -5,9 +5,11 @@ from __future__ import annotations
 import collections
 from typing import TYPE_CHECKING, Final
 
+from twister2.spec.transports import PADDING, flat
+
 from .fence import publish
 from .meeting import RING, SEGMENT
-from .ring import BODY, DROP, FAR, PADDING, RingWriter, words
+from .ring import BODY, DROP, FAR, RingWriter, words
 from .segment import Segment
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from .meeting import Sender
     from .pool import Block, Pool
 
-_EMPTY: Final = memoryview(b"")
 _SWEEP: Final = 64
 """Frames with a peer, beyond which those at the front are not the only ones looked at."""
 
@@ -138,7 +139,7 @@ class Outgoing:
         total, far = 8 + 8 * len(frames), False
         for frame in frames:
             if type(frame) is not bytes:
-                frame = _flat(frame)
+                frame = flat(frame)
             size = len(frame)
             if size >= self._inline:
                 far = True
@@ -147,7 +148,7 @@ class Outgoing:
             parts += (frame, PADDING[size & 7])
             total += size + (-size & 7)
         if far or total > self._record:
-            return self._send_far([_flat(frame) for frame in frames])
+            return self._send_far([flat(frame) for frame in frames])
         if not writer.room(total):
             return False
         count = len(lengths)
@@ -273,12 +274,3 @@ class Outgoing:
                 return False
             self._writer.put(words(2).pack(16 | DROP, self._drops.popleft()))
         return True
-
-
-def _flat(frame: Buffer) -> memoryview:
-    view = memoryview(frame)
-    if view.nbytes == 0:
-        return _EMPTY
-    if not view.c_contiguous:
-        raise TypeError("a frame must be a C-contiguous buffer")
-    return view if view.format == "B" and view.ndim == 1 else view.cast("B")

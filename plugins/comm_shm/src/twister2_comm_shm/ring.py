@@ -27,7 +27,6 @@ FAR: Final = 1 << 63
 BODY: Final = 1 << 63
 DROP: Final = 1 << 62
 N_FRAMES: Final = (1 << 30) - 1
-PADDING: Final = (b"", b"\0" * 7, b"\0" * 6, b"\0" * 5, b"\0" * 4, b"\0" * 3, b"\0" * 2, b"\0")
 
 
 @functools.lru_cache(maxsize=256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -320,3 +321,28 @@ def test_a_process_that_the_system_refuses_is_an_error_that_names_the_cause(jobs
     assert "fork: Resource temporarily unavailable" in done.err
     assert "ulimit -u" in done.err
     assert len(jobs.events("attempt_started")) <= 1
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mpi4py") is None, reason="no MPI here")
+@pytest.mark.parametrize("victim", ["master", "launcher"])
+def test_shared_memory_of_supervisors_that_could_not_remove_it_goes_with_the_job(jobs: Jobs, victim: str) -> None:
+    program = jobs.program(
+        """
+        import os, pathlib, time
+
+        def main(env):
+            pathlib.Path(f"/dev/shm/mpich_shm_kept{os.getpid()}_0").touch()
+            pathlib.Path(f"ready-1-{env.worker_id}").write_text(str(os.getpid()))
+            time.sleep(60)
+        """
+    )
+    words = ("-n", "2", *QUICK, "-o", 'job.comm=["mpi"]', "-o", "job.attempts=1")
+    client = jobs.start("submit", "standalone", *words, program)
+    users = [user(jobs, worker=worker) for worker in (0, 1)]
+    for pid in users:
+        os.kill(parent(parent(pid)), signal.SIGSTOP)
+    (pid,) = jobs.pids(victim)
+    os.kill(pid, signal.SIGKILL)
+    done = client.finish(40)
+    assert done.code == 1, done
+    assert not [path for path in pathlib.Path("/dev/shm").glob("mpich_shm_kept*") if str(users[0]) in path.name]

@@ -143,6 +143,31 @@ def test_who_cannot_be_reached_because_it_has_returned_is_the_cause(world: World
     assert "it has closed its transport" in world.job.error.why
 
 
+def test_who_cannot_be_reached_because_its_supervisor_was_killed_is_lost_not_the_cause_of_a_failure(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, heartbeat_s=0.05, lost_after_s=0.6)
+    world.join_all()
+    error = NetworkError("worker 1 cannot be reached any more", why="it has closed its transport", remedy="none")
+    world.say("w0", "failed", error=error.to_dict(), attempt=1)
+    world.ended("w0", returned=False, failed=True, code=1)
+    until = time.monotonic() + 0.4
+    while time.monotonic() < until:
+        world.say("w0", "beat", steps=[], waits_for="", memory=0, attempt=1)
+        world.job.tick()
+        time.sleep(0.02)
+    assert world.job.error is None
+    while world.job.attempt == 1:
+        assert time.monotonic() < until + 5.0
+        world.say("w0", "beat", steps=[], waits_for="", memory=0, attempt=1)
+        world.job.tick()
+        time.sleep(0.02)
+    assert world.job.state is JobState.RESTARTING
+    assert [event["worker"] for event in world.events("worker_lost")] == [1]
+    world.calls.close()
+    world.journal.close()
+
+
 @pytest.mark.parametrize("slot", [2, -1, "0", None, 1.5, [0]])
 def test_slots_that_do_not_exist_are_refused(world: World, slot: Any) -> None:
     ((kind, body),) = world.hello("x", slot)

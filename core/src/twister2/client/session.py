@@ -25,6 +25,7 @@ from twister2.master.journal import Journal
 from twister2.spec.errors import DeadlineError, JobKilledError, ResourceError, ResultError, Twister2Error, from_dict
 from twister2.spec.observe import JobFacts
 from twister2.spec.rm import JobHandle, JobState
+from twister2.worker.segments import Segments
 
 if TYPE_CHECKING:
     from twister2.client.prepare import Prepared
@@ -76,6 +77,7 @@ class Session:
         self._pushed = False
         self._untold = 0
         self._begun = time.monotonic()
+        self._segments = Segments(prepared.master_ticket.segments)
         self._same_files = prepared.match.master == "client" or "state" in prepared.backend.offers.shared_files
         self._keeps_journal = not self._same_files and not prepared.detached  # else the master has it, or the manager
 
@@ -328,7 +330,10 @@ class Session:
 
     def _release_allocation(self, grace_s: float) -> list[str]:
         """End and remove what the manager has of the job; what is left, in words."""
-        return [] if self._handle is None else release(self._prepared.backend, self._handle, grace_s)
+        left = [] if self._handle is None else release(self._prepared.backend, self._handle, grace_s)
+        if self._prepared.backend.offers.same_host:
+            self._segments.sweep()  # supervisors that were killed could not
+        return left
 
     def _remove_runtime(self) -> None:
         if self._prepared.master_ticket.runtime_dir:

@@ -310,7 +310,7 @@ class Job:
         for slot in self.slots:
             if not slot.gone and slot.phase in ("joined", "ended") and now - slot.heard > config.lost_after_s:
                 self._lose(slot, f"its supervisor was silent for {config.lost_after_s:g} s")
-        if self._suspicion is not None and now > self._suspicion[2]:
+        if self._suspicion is not None and now > self._suspicion[2] and not self._someone_may_be_lost(now):
             self._abort_for(self._suspicion[0], self._suspicion[1])
         if self._started and self._cause is None:
             deadlock = self._deadlocks.look(self.slots, self.groups, now)
@@ -326,6 +326,11 @@ class Job:
                 if slot.phase == "joined":
                     self._lose(slot, "its user process did not end after the abort")
             self._finish_attempt_if_over()
+
+    def _someone_may_be_lost(self, now: float) -> bool:
+        """Whether a supervisor is silent: it beats again, or is lost soon, which is why others could not reach it."""
+        limit = now - 1.5 * self.facts.config.heartbeat_s
+        return any(slot.heard < limit and not slot.gone and slot.phase in ("joined", "ended") for slot in self.slots)
 
     def _check_join_deadline(self, now: float) -> None:
         config = self.facts.config

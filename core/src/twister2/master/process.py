@@ -31,6 +31,7 @@ from twister2.master.observing import MasterObservers
 from twister2.master.store import JobStore
 from twister2.spec.errors import Twister2Error
 from twister2.spec.rm import JobHandle, JobState, JobStatus, ResourceManager, RmContext
+from twister2.worker.segments import Segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -84,6 +85,7 @@ class MasterProcess:
         MasterObservers(host, resolved, self.job, self._journal, ticket.program)
         self.job.addresses = self._listener.addresses
         self._asked_state = self._slots_from = 0.0
+        self._segments = Segments(ticket.segments)
         self._restarting = False
         self._signalled = False
 
@@ -253,6 +255,8 @@ class MasterProcess:
             left += [] if error is None else [error.what]
             if left:
                 self._journal.event("rm_error", what="end and remove what is left", left=left)
+        if self._backend.offers.same_host:
+            self._segments.sweep()  # supervisors that were killed could not
         with contextlib.suppress(OSError):
             shutil.rmtree(self._private or self._ticket.runtime_dir)
             if self._private is not None:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from twister2.spec.comm import Received, Send, Transport, TransportFacts
 from twister2.spec.errors import NetworkError
+from twister2.spec.transports import flat
 
 from .meeting import Meetings
 from .native.checks import EACH_TO_EACH
 from .native.group import MpiCollectives
 from .plugin import FACTS
-from .wire import ACK, ACK_FORMAT, BODY, HEAD, Head, chunks, flat, pack, unpack
+from .wire import ACK, ACK_FORMAT, BODY, HEAD, Head, chunks, pack, unpack
 from .world import MPI, World
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ order of messages between two ranks with the same tag.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,6 @@ ACK_FORMAT = struct.Struct("<QQ")
 _HEAD = struct.Struct("<IIQQ")
 _SEPARATE = 1 << 63
 _INLINE_LIMIT = 1 << 20
-_EMPTY = memoryview(b"")
 
 
 @attrs.frozen
@@ -44,24 +42,6 @@ class Head:
         """All frames, once the bodies are there."""
         rest = iter(bodies)
         return tuple(next(rest) if frame is None else frame for frame in self.frames)
-
-
-def world_id(job_id: str, session: str, attempt: int) -> bytes:
-    """Eight bytes that are equal for the workers of one attempt only."""
-    return hashlib.blake2b(f"{job_id}\0{session}\0{attempt}".encode(), digest_size=8).digest()
-
-
-def flat(frame: Buffer) -> memoryview:
-    """A flat view of ``frame``.
-
-    :raises TypeError: not a contiguous buffer.
-    """
-    view = memoryview(frame)
-    if view.nbytes == 0:
-        return _EMPTY
-    if not view.c_contiguous:
-        raise TypeError("a frame must be a C-contiguous buffer")
-    return view.cast("B")
 
 
 def pack(frames: Sequence[memoryview], acked: tuple[int, int], separate_from: int) -> tuple[bytes, list[memoryview]]:

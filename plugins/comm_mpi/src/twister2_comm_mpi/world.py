@@ -20,10 +20,10 @@ os.environ.setdefault("MPIR_CVAR_IREDUCE_SCATTER_INTRA_ALGORITHM", "sched_pairwi
 os.environ.setdefault("MPIR_CVAR_IREDUCE_SCATTER_BLOCK_INTRA_ALGORITHM", "sched_pairwise")
 
 from twister2.spec.errors import NetworkError  # noqa: E402 - mpi4py reads its settings when MPI is imported
+from twister2.spec.transports import session_id  # noqa: E402
 
 from . import segments  # noqa: E402
 from .plugin import REMEDY  # noqa: E402
-from .wire import world_id  # noqa: E402
 
 try:
     from mpi4py import MPI
@@ -86,7 +86,7 @@ class World:
         # the order of ranks in a split is that of the keys
         self.user = cast("MPI.Intracomm", MPI.COMM_WORLD.Split(0, context.rank))
         self.data = self.user.Dup()
-        ids = self.data.allgather((context.rank, world_id(context.job_id, context.session, context.attempt)))
+        ids = self.data.allgather((context.rank, session_id(context.job_id, context.session, context.attempt, size=8)))
         expected = [(rank, ids[self.data.Get_rank()][1]) for rank in range(size)]
         if ids != expected or self.data.Get_rank() != context.rank:
             raise NetworkError(

@@ -320,7 +320,9 @@ class WorldNetwork(Network):
         """Executors need none; the core's own network has them."""
         raise _not_here("collectives")
 
-    def keep_open(self, step: Step, advance: Callable[[], bool], what: str) -> Request:
+    def keep_open(
+        self, step: Step, advance: Callable[[], bool], what: str, *, polled: bool = False, lasting: bool = True
+    ) -> Request:
         """Executors leave no step open."""
         raise _not_here("steps that stay open")
 

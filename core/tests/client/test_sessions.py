@@ -71,7 +71,7 @@ def session(folder: Path, master: FakeMaster, did: list[str]) -> Session:
     prepared = SimpleNamespace(
         allocation=SimpleNamespace(job_id="job-1"),
         match=SimpleNamespace(master="allocation"),
-        master_ticket=SimpleNamespace(has_package=False, runtime_dir=str(runtime)),
+        master_ticket=SimpleNamespace(has_package=False, runtime_dir=str(runtime), segments=()),
         backend=Backend(),
         detached=True,
         package=b"package",

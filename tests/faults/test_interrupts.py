@@ -199,3 +199,15 @@ def test_a_client_that_is_stopped_while_its_job_ends(jobs: Jobs) -> None:
     done = client.finish(20)
     assert done.code == 0, done
     assert done.out == "up\ndone\n"
+
+
+def test_the_end_of_a_program_that_is_killed_after_its_grace_is_written_down(jobs: Jobs) -> None:
+    client = jobs.start(
+        "submit", "standalone", "-n", "2", "-o", "job.kill_grace_s=0.5", f"{jobs.program(PROGRAM)}:deaf"
+    )
+    up(jobs)
+    client.signal(signal.SIGINT)
+    done = client.finish(20)
+    assert done.code == 130, done
+    assert [event["code"] for event in jobs.events("worker_ended")] == [-9, -9]
+    assert not jobs.events("worker_lost")

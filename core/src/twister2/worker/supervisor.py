@@ -206,7 +206,7 @@ class Supervisor:
             if not user.must_wait:
                 self._read(user)
             user.kill_if_due()
-        if self._ending and (self._user is None or self._user.kill_at is None):
+        if self._ending and (self._user is None or self._user.reported_late):
             self._stop = True
         if self._pmi is not None:
             self._pmi.on_readable()

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 TAIL_LINES = 20
 RECENT_STEPS = 8
+REPORT_S = 1.0
+"""How long the report of the end of a killed process may take."""
 FRAMES_A_TURN = 256
 """Messages taken from the user process before the master and the beat have their turn."""
 
@@ -61,6 +63,7 @@ class UserProcess:
         theirs.close()
         for number in given[1:]:
             os.close(number)
+        self._killed_at = 0.0
         self.pid = 0
         self.result: bytes | None = None
         self.last: list[list[int]] = []
@@ -155,9 +158,14 @@ class UserProcess:
             self.kill_at = None
             self.end()
 
+    @property
+    def reported_late(self) -> bool:
+        """It is to end without another grace, and the fork server has had time to report its end."""
+        return self.kill_at is None and time.monotonic() - self._killed_at > REPORT_S
+
     def end(self, grace_s: float = 0.0) -> None:
         """End it with all that it started; when it is not forked yet, as soon as it is."""
-        self.killed = True
+        self.killed, self._killed_at = True, time.monotonic()
         end_leftovers(os.getpid(), keep={self._fork_server.pid}, below_kept=True, grace_s=grace_s)
 
     def end_leftovers(self) -> None:

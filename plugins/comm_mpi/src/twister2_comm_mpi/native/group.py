@@ -121,15 +121,17 @@ class MpiCollectives(NativeCollectives):
             value ^= variant(call)
             parts = counts(call, self._rank, len(self._members), send, receive)
         self._started = number = self._started + 1
-        self._open.append((self._checks.start(value, parts, along), step))
         if operation == "barrier":  # to know that all are in this call is what a barrier is
+            self._open.append((self._checks.start(value, parts, along), step))
             return MpiRequest(self, None, number)
         request = None
-        if along is None:
-            try:
+        try:
+            if along is None:  # first, so that data moves while the fingerprints are told
                 request = STARTERS[operation](self._comm, call, send, receive)
-            except (MPI.Exception, OverflowError, ValueError) as error:
-                raise self._error(f"{operation} could not be started", error) from error
+        except (MPI.Exception, OverflowError, ValueError) as error:
+            raise self._error(f"{operation} could not be started", error) from error
+        finally:
+            self._open.append((self._checks.start(value, parts, along), step))
         at_root = self._rank == call.root
         if (operation in FROM_ROOT and at_root) or (operation in TO_ROOT and not at_root):
             number -= 1

@@ -100,14 +100,17 @@ GIVES_UP = """
         print(give_up())
         threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
         print(give_up(), threading.active_count() - threads, len(os.listdir("/proc/self/fd")) - files, threads)
-        time.sleep(0.3)
-        now = time.time()
-        time.sleep(0.3)
-        print(all(float(path.read_text()) < now for path in pathlib.Path().glob("alive-*")))
+        for _ in range(20):  # processes that were killed may take a moment on a busy machine
+            now = time.time()
+            time.sleep(0.5)
+            still = not all(float(path.read_text() or now) < now for path in pathlib.Path().glob("alive-*"))
+            if not still:
+                break
+        print(not still)
         for folder in sorted(pathlib.Path(os.environ["TWISTER2__JOB__STATE_DIR"], "jobs").iterdir()):
             state = json.loads((folder / "state.json").read_text())
             ended = [line for line in (folder / "events.jsonl").read_text().splitlines() if '"job_ended"' in line]
-            print(state["state"], state["tidied"], len(ended), (folder / "program").exists(), state["error"]["why"])
+            print(state["state"], len(ended), (folder / "program").exists(), state["error"]["why"])
 """
 
 
@@ -116,7 +119,7 @@ def test_a_client_that_gives_up_ends_its_job_and_leaves_nothing_in_its_process(j
     words = [word for word in options(mode) if word != "-o"]
     done = jobs.python(jobs.program(GIVES_UP), "-", *words)
     gone = "the reader has gone"
-    line = f"killed True 1 False the submitting client failed: RuntimeError: {gone}\n"
+    line = f"killed 1 False the submitting client failed: RuntimeError: {gone}\n"
     assert (done.code, done.out) == (0, f"{gone}\n{gone} 0 0 1\nTrue\n{line}{line}"), done
 
 

@@ -134,7 +134,13 @@ class TcpCollectives(NativeCollectives):
             else:
                 whole = given.tobytes() if 0 < size <= _COPIED else given.reshape(-1).view(_BYTES).data if size else b""
                 data = [whole] * len(targets)
-            self._send(request, CALL.pack(self._number, number, wanted, size), targets, data, size)
+            words = CALL.pack(self._number, number, wanted, size)
+            if (
+                self._unsent
+                or len(targets) > 1
+                or not self._transport.post(self._members[targets[0]], words, data[0], size)
+            ):
+                self._send(request, words, targets, data, size)
         self._open.append(request)
         return request
 

@@ -52,10 +52,11 @@ class Incoming:
         self._arrived = number
         return True
 
-    def used(self, n_bytes: int) -> None:
-        """A message that was kept elsewhere was read."""
-        self.read_messages += 1
-        self.read_bytes += n_bytes
+    def used(self, n_bytes: int) -> bool:
+        """A message that was kept elsewhere was read; whether that is :attr:`worth_telling`."""
+        self.read_messages = messages = self.read_messages + 1
+        self.read_bytes = read = self.read_bytes + n_bytes
+        return messages - self._told_messages >= self._tell_messages or read - self._told_bytes >= self._tell_bytes
 
     def check(self, sent: int) -> None:
         """Compare with the number of the last message the peer has sent.

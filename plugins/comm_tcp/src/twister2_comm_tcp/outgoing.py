@@ -150,7 +150,8 @@ class Outgoing:
 
         :raises NetworkError: as :meth:`send`.
         """
-        if self._full():
+        # one call under way at a time is the rule, and no window is full with one message
+        if (self._sequence - self._acked_messages > 1 or self.ended or self._socket is None) and self._full():
             return False
         if self._collected is not None:
             self.flush()

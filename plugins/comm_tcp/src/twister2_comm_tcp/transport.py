@@ -266,9 +266,7 @@ class TcpTransport(Transport):
         """A part in a collective call was used."""
         if self._zmq is None:
             return
-        queue = self._in[peer]
-        queue.used(len(message) - DATA)
-        if queue.worth_telling:
+        if self._in[peer].used(len(message) - DATA):
             self._outgoing(peer).tell(Kind.ACK)
 
     def forget(self, number: int) -> None:

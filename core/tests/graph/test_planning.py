@@ -292,7 +292,7 @@ def test_explain_in_an_environment_shows_the_plan():
         return InTurn() if kind == "sched" else WorldOperators()
 
     controller = types.SimpleNamespace(workers=lambda: World(4).infos)
-    text = chain(parallelism=4).explain(types.SimpleNamespace(backend=backend, controller=controller))
+    text = chain(parallelism=4).explain(types.SimpleNamespace(backend=backend, controller=controller, config={}))
     assert "4 workers" in text
     assert "0-3" in text
 

@@ -1,4 +1,4 @@
-"""The options of a job: the tables ``[job]``, ``[job.network]`` and ``[job.checkpoint]``."""
+"""The options of a job: the tables ``[job]``, ``[job.graph]``, ``[job.network]`` and ``[job.checkpoint]``."""
 
 from __future__ import annotations
 
@@ -33,6 +33,15 @@ class CheckpointConfig:
     """Options of ``[job.checkpoint]``."""
 
     keep: int = option(2, "Committed checkpoints that are kept; older ones are removed.", unit="1", validator=ge(1))
+
+
+@attrs.frozen(kw_only=True)
+class GraphConfig:
+    """Options of ``[job.graph]``: how task graphs are planned."""
+
+    without_rules: tuple[str, ...] = option(
+        (), "Rewriting rules that are applied to no graph of the job, e.g. fuse; explain() says which were."
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -127,5 +136,6 @@ class JobConfig:
         unit="MiB",
         validator=ge(0),
     )
+    graph: GraphConfig = option(GraphConfig(), "How task graphs are planned.")
     network: NetworkConfig = option(NetworkConfig(), "What all transports share.")
     checkpoint: CheckpointConfig = option(CheckpointConfig(), "Checkpoints.")

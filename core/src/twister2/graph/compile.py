@@ -10,12 +10,13 @@ from twister2.graph.fingerprint import graph_fingerprint
 from twister2.graph.logical import LogicalEdge, LogicalPlan, LogicalVertex, logical_plan
 from twister2.graph.returned import backend_name, returned
 from twister2.graph.rewrite import Applied, rewrite
+from twister2.graph.schedulers import data_hosts
 from twister2.spec.errors import PluginIncompleteError
 from twister2.spec.plan import EdgePlan, Placement, Plan, VertexPlan
 from twister2.spec.sched import ScheduleRequest, TaskScheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from twister2.graph.catalog import Catalog
     from twister2.graph.model import Graph
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
 class Compiled:
     """A plan and how it came about.
 
-    :ivar applied: what rewriting rules changed. :ivar scheduler: why the tasks lie where they do, one line.
+    :ivar applied: what rewriting rules changed. :ivar scheduler: why the tasks lie where they do.
+    :ivar request: what the scheduler was asked.
     """
 
     plan: Plan
     applied: tuple[Applied, ...]
     scheduler: str
+    request: ScheduleRequest
 
 
 def compile_graph(
@@ -41,26 +44,48 @@ def compile_graph(
     scheduler: TaskScheduler,
     catalog: Catalog,
     planned: Mapping[str, Any] | None = None,
+    measure: Callable[[tuple[str, ...]], Mapping[tuple[int, str], float]] | None = None,
+    without_rules: Collection[str] = (),
 ) -> Compiled:
     """Compile ``graph`` for these workers. Pure: every worker gets the same plan.
 
     :param planned: results of the planners by vertex; None plans without them (for ``explain``: such a plan cannot
         be run when a source has a planner).
+    :param scheduler: unless the graph brings its own. :param measure: gives the distances of
+        :class:`~twister2.spec.sched.ScheduleRequest` for hosts of data; asked when the scheduler needs them, on all
+        workers. :param without_rules: rules left out beside those that the graph leaves out.
     :raises GraphError: the graph is not valid, or cannot be placed.
     :raises PluginIncompleteError: the scheduler gave no whole placement.
     """
     graph.validate(catalog)
-    logical, applied = rewrite(logical_plan(graph, len(workers), catalog, planned), catalog, graph.without_rules)
+    logical, applied = rewrite(
+        logical_plan(graph, len(workers), catalog, planned), catalog, {*graph.without_rules, *without_rules}
+    )
     vertices = tuple(_vertex_plan(vertex) for vertex in logical.vertices)
     edges = tuple(
         EdgePlan(number, edge.name, edge.sources, edge.target, edge.operator, edge.options, _shape(edge, catalog))
         for number, edge in enumerate(logical.edges)
     )
-    request = ScheduleRequest(vertices, edges, tuple(workers), logical.fixed, dict(graph.constraints))
+    scheduler = graph.scheduler or scheduler
+    hosts = data_hosts(vertices)
+    request = ScheduleRequest(
+        vertices,
+        edges,
+        tuple(workers),
+        logical.fixed,
+        dict(graph.constraints),
+        {vertex.name: vertex.sizes for vertex in logical.vertices if vertex.sizes},
+        measure(hosts) if measure is not None and hosts and "distances" in scheduler.needs else {},
+    )
     placement = returned(scheduler, "sched", "schedule", Placement, scheduler.schedule(request))
     _check_placement(scheduler, placement, logical, len(workers))
     plan = Plan(graph.name, graph.mode, vertices, edges, placement, tuple(workers), graph_fingerprint(graph))
-    return Compiled(plan, tuple(applied), scheduler.explain(request))
+    return Compiled(plan, tuple(applied), scheduler.explain(request), request)
+
+
+def rules_left_out(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The rules that the job's configuration switches off (``job.graph.without_rules``)."""
+    return tuple(config.get("job", {}).get("graph", {}).get("without_rules", ()))
 
 
 def _shape(edge: LogicalEdge, catalog: Catalog) -> str:
@@ -81,6 +106,8 @@ def _vertex_plan(vertex: LogicalVertex) -> VertexPlan:
         shows=vertex.shows,
         two_phase=vertex.two_phase,
         inputs=vertex.inputs,
+        asks=vertex.asks,
+        gpus=vertex.gpus,
     )
 
 

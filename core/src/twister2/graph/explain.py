@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twister2.graph.catalog import Catalog
-from twister2.graph.compile import Compiled, compile_graph
+from twister2.graph.compile import Compiled, compile_graph, rules_left_out
 from twister2.graph.fingerprint import describe
 from twister2.graph.rewrite import RULES
+from twister2.graph.schedulers import worker_rows
 from twister2.graph.validate import order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from twister2.graph.model import Edge, Graph
+    from twister2.graph.model import Graph
+    from twister2.graph.vertices import Edge
     from twister2.spec.environment import WorkerEnvironment
     from twister2.spec.plan import EdgePlan
 
@@ -23,7 +25,13 @@ def explain(graph: Graph, env: WorkerEnvironment | None = None) -> str:
     if env is None:
         return explain_graph(graph)
     catalog = Catalog(lambda name: env.backend("ops", name))
-    compiled = compile_graph(graph, workers=env.controller.workers(), scheduler=env.backend("sched"), catalog=catalog)
+    compiled = compile_graph(
+        graph,
+        workers=env.controller.workers(),
+        scheduler=graph.scheduler or env.backend("sched"),
+        catalog=catalog,
+        without_rules=rules_left_out(env.config),
+    )
     return explain_plan(compiled, catalog)
 
 
@@ -52,7 +60,9 @@ def explain_plan(compiled: Compiled, catalog: Catalog | None = None) -> str:
     if compiled.applied:
         lines += ["rules"]
         lines += [f"  {a.rule}: {a.text} ({RULES[a.rule].explanation})" for a in compiled.applied]
-    lines += [f"placement: {compiled.scheduler}"]
+    lines += ["workers", *_table(worker_rows(compiled.request, plan.placement))]
+    first, *more = compiled.scheduler.splitlines() or [""]
+    lines += [f"placement: {first}", *(f"  {line}" for line in more)]
     return "\n".join(lines)
 
 

@@ -10,6 +10,8 @@ import functools
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from twister2.graph.returned import backend_name
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 def graph_fingerprint(graph: Graph) -> str:
     """16 hexadecimal digits for the shape of ``graph``."""
     parts = [f"graph {graph.name} {graph.mode}", *sorted(graph.without_rules)]
+    if graph.scheduler is not None:
+        parts.append(f"scheduler {backend_name(graph.scheduler)}")
     for vertex in graph.vertices.values():
         described = f"{vertex.name} {vertex.kind} {vertex.parallelism} {describe(vertex.make)}"
         parts.append(f"vertex {described} {describe(vertex.planner)} {_options(vertex.options)}")

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from twister2.graph.model import Kind
 from twister2.graph.stored import Given
 from twister2.graph.validate import order
+from twister2.graph.vertices import Kind
 from twister2.spec.errors import GraphError
 from twister2.spec.tasks import Task
 
 if TYPE_CHECKING:
     from twister2.graph.catalog import Catalog
-    from twister2.graph.model import Edge, Graph, Vertex
+    from twister2.graph.model import Graph
+    from twister2.graph.vertices import Edge, Vertex
 
 
 @attrs.frozen
@@ -23,6 +24,7 @@ class LogicalVertex:
     """A vertex with its parallelism decided and its planner's result bound.
 
     :ivar parts: names of the graph's vertices it stands for; more than one once it is fused. :ivar inputs: by name.
+    :ivar asks: which of ``cpus``, ``memory_mb``, ``gpus`` were asked for. :ivar sizes: bytes per task, when known.
     """
 
     name: str
@@ -38,6 +40,9 @@ class LogicalVertex:
     two_phase: bool
     parts: tuple[str, ...]
     inputs: Mapping[str, Given] = attrs.field(factory=dict)
+    gpus: int = 0
+    asks: frozenset[str] = frozenset()
+    sizes: tuple[int, ...] = ()
 
 
 @attrs.frozen
@@ -58,21 +63,40 @@ class LogicalPlan:
     vertices: tuple[LogicalVertex, ...]
     edges: tuple[LogicalEdge, ...]
     fixed: Mapping[str, tuple[int, ...]]
+    _by_name: Mapping[str, LogicalVertex] = attrs.field(init=False, repr=False, eq=False)
+    _into: Mapping[str, list[LogicalEdge]] = attrs.field(init=False, repr=False, eq=False)
+    _out_of: Mapping[str, list[LogicalEdge]] = attrs.field(init=False, repr=False, eq=False)
+
+    @_by_name.default
+    def _index(self) -> Mapping[str, LogicalVertex]:
+        return {vertex.name: vertex for vertex in self.vertices}
+
+    @_into.default
+    def _index_inputs(self) -> Mapping[str, list[LogicalEdge]]:
+        into: dict[str, list[LogicalEdge]] = {}
+        for edge in self.edges:
+            into.setdefault(edge.target, []).append(edge)
+        return into
+
+    @_out_of.default
+    def _index_outputs(self) -> Mapping[str, list[LogicalEdge]]:
+        out_of: dict[str, list[LogicalEdge]] = {}
+        for edge in self.edges:
+            for source in dict.fromkeys(edge.sources):
+                out_of.setdefault(source, []).append(edge)
+        return out_of
 
     def vertex(self, name: str) -> LogicalVertex:
         """The vertex of that name; KeyError when there is none."""
-        for vertex in self.vertices:
-            if vertex.name == name:
-                return vertex
-        raise KeyError(name)
+        return self._by_name[name]
 
     def inputs(self, vertex: str) -> list[LogicalEdge]:
         """The edges into a vertex."""
-        return [edge for edge in self.edges if edge.target == vertex]
+        return list(self._into.get(vertex, ()))
 
     def outputs(self, vertex: str) -> list[LogicalEdge]:
         """The edges out of a vertex."""
-        return [edge for edge in self.edges if vertex in edge.sources]
+        return list(self._out_of.get(vertex, ()))
 
 
 def logical_plan(
@@ -115,18 +139,22 @@ def _default_parallelism(
     numbers = []
     for edge in graph.inputs(vertex.name):
         info = catalog.info(edge.operator)
-        one = info is not None and info.shape == "many_to_one"
-        numbers.append(1 if one else max(known[source] for source in edge.sources))
+        number = max(known[source] for source in edge.sources)
+        if info is not None and info.shape == "one_to_one":
+            return number  # no other would do
+        numbers.append(1 if info is not None and info.shape == "many_to_one" else number)
     return max(numbers)
 
 
 def _logical(vertex: Vertex, parallelism: int, planned: Mapping[str, Any] | None) -> LogicalVertex:
     make: Callable[[int], Task] = vertex.make
     hosts: Mapping[int, tuple[str, ...]] = {}
+    sizes: tuple[int, ...] = ()
     if vertex.planner is not None and planned is not None:
         value = planned[vertex.name]
         make = _Planned(vertex.make, value)
         hosts = _hosts(vertex, value, parallelism)
+        sizes = _sizes(vertex, value, parallelism)
     return LogicalVertex(
         name=vertex.name,
         kind=vertex.kind,
@@ -140,6 +168,9 @@ def _logical(vertex: Vertex, parallelism: int, planned: Mapping[str, Any] | None
         narrow=vertex.narrow,
         two_phase=vertex.two_phase,
         parts=(vertex.name,),
+        gpus=vertex.gpus,
+        asks=vertex.asks,
+        sizes=sizes,
     )
 
 
@@ -167,6 +198,21 @@ def _hosts(vertex: Vertex, planned: Any, parallelism: int) -> Mapping[int, tuple
             remedy="give a dict[int, tuple[str, ...]], or a function of the parallelism that returns one",
         )
     return {int(index): _names(names) for index, names in hosts.items()}
+
+
+def _sizes(vertex: Vertex, planned: Any, parallelism: int) -> tuple[int, ...]:
+    sizes = getattr(planned, "sizes", None)
+    if callable(sizes):
+        sizes = sizes(parallelism)
+    if sizes is None:
+        return ()
+    if not isinstance(sizes, Sequence) or len(sizes) != parallelism:
+        raise GraphError(
+            f"what the planner of {vertex.name!r} gave has sizes that do not fit: {sizes!r}"[:300],
+            why=f"sizes are the bytes that each of its {parallelism} tasks reads",
+            remedy="give a list with a number for each task, or a function of the parallelism that returns one",
+        )
+    return tuple(int(size) for size in sizes)
 
 
 def _names(names: str | Sequence[str]) -> tuple[str, ...]:

@@ -6,72 +6,24 @@ with a single call, and checks the whole in :meth:`Graph.validate`.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import attrs
-
+from twister2.graph.schedulers import check_scheduler
 from twister2.graph.stored import Given, Keeping, Level, Stored, StoredSource
+from twister2.graph.vertices import Edge, Vertex, asking, check_vertex, declarer, declares_two_phase
 from twister2.spec.errors import GraphError
-from twister2.spec.tasks import Sink, Task
 
 if TYPE_CHECKING:
     from twister2.graph.catalog import Catalog
     from twister2.spec.environment import WorkerEnvironment
+    from twister2.spec.sched import TaskScheduler
+    from twister2.spec.tasks import Task
 
-Kind: TypeAlias = Literal["source", "compute", "sink"]
 Mode: TypeAlias = Literal["batch", "stream"]
 
 Outputs: TypeAlias = Mapping[str, list[Any]]
 """What a run left on this worker: sink name -> what each of its local tasks kept, in order of task index."""
-
-
-@attrs.frozen(eq=False)
-class Vertex:
-    """One vertex of a graph.
-
-    :ivar make: ``make(index) -> Task``, or ``make(index, planned) -> Source`` for a source with a planner.
-    :ivar parallelism: number of tasks. None: for a source one per worker; else the largest of its inputs, or 1 behind
-        an operator that brings everything to one task.
-    :ivar planner: ``planner() -> planned``, called on one worker when the graph is planned; every worker gets the
-        result. A result with ``hosts`` (a mapping task index -> host names, or a function of the parallelism that
-        returns one) tells task schedulers where the data is.
-    :ivar cpus, memory_mb: per task, for task schedulers that fit.
-    :ivar options: plain data for the tasks' context and for constraints.
-    :ivar shows: what ``explain()`` prints for it.
-    :ivar narrow: each batch is handled by itself, so that it may be joined with its neighbours (rule ``fuse``).
-    :ivar two_phase: a sink whose tasks take part in the two-phase commit at the end of a run.
-    """
-
-    name: str
-    kind: Kind
-    make: Callable[..., Task] = attrs.field(repr=False)
-    parallelism: int | None
-    planner: Callable[[], Any] | None = attrs.field(default=None, repr=False)
-    cpus: float = 1.0
-    memory_mb: int = 0
-    options: Mapping[str, Any] = attrs.field(factory=dict)
-    shows: str = ""
-    narrow: bool = False
-    two_phase: bool = False
-
-
-@attrs.frozen(eq=False)
-class Edge:
-    """One edge of a graph.
-
-    :ivar name: how tasks call it, unique among the edges of its sources and of its target.
-    :ivar sources: one vertex; of an operator with several inputs (a join: left, right) one for each, in order. A vertex
-        may stand there twice.
-    :ivar operator: ``"<ops plugin>.<operator>"``.
-    """
-
-    name: str
-    sources: tuple[str, ...]
-    target: str
-    operator: str
-    options: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 class Graph:
@@ -81,6 +33,8 @@ class Graph:
     :param mode: ``"batch"`` (everything ends) or ``"stream"``.
     :param constraints: for the task scheduler, e.g. ``{"max_tasks_per_worker": 4}``.
     :param without_rules: names of rewriting rules that must not be applied to this graph.
+    :param scheduler: places the tasks of this graph in place of the job's task scheduler (``job.sched``). Every worker
+        makes one, and all must place alike.
     """
 
     def __init__(
@@ -90,7 +44,9 @@ class Graph:
         *,
         constraints: Mapping[str, Any] | None = None,
         without_rules: Iterable[str] = (),
+        scheduler: TaskScheduler | None = None,
     ) -> None:
+        check_scheduler(scheduler, f"graph {name!r}")
         if mode not in ("batch", "stream"):
             raise GraphError(
                 f"graph {name!r} has mode {mode!r}",
@@ -101,8 +57,13 @@ class Graph:
         self.mode: Mode = mode
         self.constraints: dict[str, Any] = dict(constraints or {})
         self.without_rules = frozenset(without_rules)
+        self.scheduler = scheduler
         self.vertices: dict[str, Vertex] = {}
         self.edges: list[Edge] = []
+        self._into: dict[str, list[Edge]] = {}
+        self._out_of: dict[str, list[Edge]] = {}
+        self._numbers: dict[str, int] = {}
+        """By a name that was wanted several times: the last number given to it."""
         self.kept: dict[str, Stored] = {}
         """By sink: the set that a run fills."""
         self.stored: dict[str, Stored] = {}
@@ -143,33 +104,36 @@ class Graph:
 
     # -- building ------------------------------------------------------------------------------------------------------
 
-    def add_source(
+    def add_source(  # noqa: PLR0913 - one for each wish
         self,
         name: str,
         make: Callable[..., Task],
         parallelism: int | None = None,
         *,
         planner: Callable[[], Any] | None = None,
-        cpus: float = 1.0,
-        memory_mb: int = 0,
+        cpus: float | None = None,
+        memory_mb: int | None = None,
+        gpus: int | None = None,
         options: Mapping[str, Any] | None = None,
         shows: str = "",
     ) -> Vertex:
         """Add a vertex without inputs: ``make(index)``, with a planner ``make(index, planned)``, gives its tasks.
 
+        :param cpus, memory_mb, gpus: what each task needs, for task schedulers that fit; None: nothing is asked for.
         :raises GraphError: the name is taken, or a value makes no sense.
         """
-        vertex = Vertex(name, "source", make, parallelism, planner, cpus, memory_mb, dict(options or {}), shows)
-        return self._add(vertex)
+        vertex = Vertex(name, "source", make, parallelism, planner, options=dict(options or {}), shows=shows)
+        return self._add(asking(vertex, cpus, memory_mb, gpus))
 
-    def add_compute(
+    def add_compute(  # noqa: PLR0913 - one for each wish
         self,
         name: str,
         make: Callable[[int], Task],
         parallelism: int | None = None,
         *,
-        cpus: float = 1.0,
-        memory_mb: int = 0,
+        cpus: float | None = None,
+        memory_mb: int | None = None,
+        gpus: int | None = None,
         options: Mapping[str, Any] | None = None,
         shows: str = "",
         narrow: bool | None = None,
@@ -182,17 +146,18 @@ class Graph:
         """
         if narrow is None:
             narrow = bool(getattr(declarer(make), "narrow", False))
-        vertex = Vertex(name, "compute", make, parallelism, None, cpus, memory_mb, dict(options or {}), shows, narrow)
-        return self._add(vertex)
+        vertex = Vertex(name, "compute", make, parallelism, options=dict(options or {}), shows=shows, narrow=narrow)
+        return self._add(asking(vertex, cpus, memory_mb, gpus))
 
-    def add_sink(
+    def add_sink(  # noqa: PLR0913 - one for each wish
         self,
         name: str,
         make: Callable[[int], Task],
         parallelism: int | None = None,
         *,
-        cpus: float = 1.0,
-        memory_mb: int = 0,
+        cpus: float | None = None,
+        memory_mb: int | None = None,
+        gpus: int | None = None,
         options: Mapping[str, Any] | None = None,
         shows: str = "",
         two_phase: bool | None = None,
@@ -205,11 +170,9 @@ class Graph:
         :raises GraphError: the name is taken, or a value makes no sense.
         """
         if two_phase is None:
-            two_phase = _declares_two_phase(make)
-        vertex = Vertex(
-            name, "sink", make, parallelism, None, cpus, memory_mb, dict(options or {}), shows, two_phase=two_phase
-        )
-        return self._add(vertex)
+            two_phase = declares_two_phase(make)
+        vertex = Vertex(name, "sink", make, parallelism, options=dict(options or {}), shows=shows, two_phase=two_phase)
+        return self._add(asking(vertex, cpus, memory_mb, gpus))
 
     def connect(
         self,
@@ -270,6 +233,9 @@ class Graph:
         sources = tuple(first.name for first in firsts)
         edge = Edge(self._edge_name(sources, last.name, name, plain), sources, last.name, operator, options)
         self.edges.append(edge)
+        self._into.setdefault(edge.target, []).append(edge)
+        for one in dict.fromkeys(sources):
+            self._out_of.setdefault(one, []).append(edge)
         self._changes += 1
         return edge
 
@@ -368,11 +334,11 @@ class Graph:
 
     def inputs(self, vertex: str) -> list[Edge]:
         """The edges into a vertex, in the order they were made."""
-        return [edge for edge in self.edges if edge.target == vertex]
+        return list(self._into.get(vertex, ()))
 
     def outputs(self, vertex: str) -> list[Edge]:
         """The edges out of a vertex, in the order they were made."""
-        return [edge for edge in self.edges if vertex in edge.sources]
+        return list(self._out_of.get(vertex, ()))
 
     def validate(self, catalog: Catalog | None = None) -> None:
         """Check the whole graph.
@@ -400,8 +366,6 @@ class Graph:
 
     def _add(self, vertex: Vertex) -> Vertex:
         where = f"graph {self.name!r}, vertex {vertex.name!r}"
-        if not vertex.name:
-            raise GraphError("a vertex has no name", why="tasks are known by it", remedy="give it one", where=where)
         if vertex.name in self.vertices:
             raise GraphError(
                 f"two vertices are called {vertex.name!r}",
@@ -409,30 +373,16 @@ class Graph:
                 remedy="give one of them another name",
                 where=where,
             )
-        number: Any = vertex.parallelism
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
-            raise GraphError(
-                f"vertex {vertex.name!r} has parallelism {number!r}",
-                why="the parallelism is the number of tasks: a whole number, 1 or more",
-                remedy="give a positive number, or None for the default",
-                where=where,
-            )
-        for label, factory in (("make", vertex.make), ("planner", vertex.planner)):
-            if not callable(factory) and not (label == "planner" and factory is None):
-                raise GraphError(
-                    f"{label} of vertex {vertex.name!r} is {type(factory).__name__}, not a function",
-                    why="tasks are made on the worker that runs them",
-                    remedy="give a function or class, e.g. lambda index: MyTask()",
-                    where=where,
-                )
+        check_vertex(vertex, where)
         self.vertices[vertex.name] = vertex
         self._changes += 1
         return vertex
 
     def _free(self, wanted: str) -> str:
-        name, number = wanted, 2
+        name = wanted
         while name in self.vertices:
-            name, number = f"{wanted} #{number}", number + 1
+            number = self._numbers[wanted] = self._numbers.get(wanted, 1) + 1
+            name = f"{wanted} #{number}"
         return name
 
     def _read(self) -> Iterable[Stored]:
@@ -442,7 +392,8 @@ class Graph:
                 yield one.stored
 
     def _edge_name(self, sources: tuple[str, ...], target: str, name: str | None, plain: str) -> str:
-        taken = {edge.name for edge in self.edges if edge.target == target or not {*sources}.isdisjoint(edge.sources)}
+        near = (self._into.get(target, ()), *(self._out_of.get(source, ()) for source in sources))
+        taken = {edge.name for edges in near for edge in edges}
         if name is not None:
             if name in taken:
                 raise GraphError(
@@ -457,20 +408,3 @@ class Graph:
             candidate = f"{plain} #{number}"
             number += 1
         return candidate
-
-
-def declarer(make: Callable[..., Any]) -> Any:
-    """What carries the declarations (class attributes) of the tasks that ``make`` gives: inside of a partial."""
-    while isinstance(make, functools.partial):
-        make = make.func
-    return make
-
-
-def _declares_two_phase(make: Callable[..., Any]) -> bool:
-    maker = declarer(make)
-    declared = getattr(maker, "two_phase", None)
-    if declared is not None:
-        return bool(declared)
-    if isinstance(maker, type) and issubclass(maker, Sink):
-        return maker.prepare is not Sink.prepare or maker.commit is not Sink.commit
-    return True

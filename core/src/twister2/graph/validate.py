@@ -12,7 +12,8 @@ from twister2.spec.names import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twister2.graph.model import Edge, Graph, Vertex
+    from twister2.graph.model import Graph
+    from twister2.graph.vertices import Edge, Vertex
     from twister2.spec.ops import OperatorInfo
 
 

@@ -22,12 +22,13 @@ class VertexPlan:
 
     :ivar make: ``make(index) -> Task``, called on the worker that holds the task.
     :ivar kind: source, compute or sink.
-    :ivar parallelism: number of tasks. :ivar cpus, memory_mb: per task, for schedulers that fit.
+    :ivar parallelism: number of tasks. :ivar cpus, memory_mb, gpus: per task, for schedulers that fit.
     :ivar hosts: preferred hosts per task index (from source splits); may be empty.
     :ivar options: plain data for the task's context and for constraints.
     :ivar shows: what ``explain()`` prints for it (the fused steps).
     :ivar two_phase: a sink whose tasks take part in prepare and commit at the end of a run.
     :ivar inputs: named inputs: a function of the task's index for each.
+    :ivar asks: which of ``cpus``, ``memory_mb``, ``gpus`` the program asked for; the others are defaults, no wishes.
     """
 
     name: str
@@ -41,6 +42,8 @@ class VertexPlan:
     shows: str = ""
     two_phase: bool = True
     inputs: Mapping[str, Callable[[int], Partition]] = attrs.field(factory=dict)
+    asks: frozenset[str] = frozenset()
+    gpus: int = 0
 
 
 @attrs.frozen
@@ -85,13 +88,15 @@ class Plan:
     placement: Placement
     workers: tuple[WorkerInfo, ...]
     fingerprint: str
+    _by_name: Mapping[str, VertexPlan] = attrs.field(init=False, repr=False, eq=False)
+
+    @_by_name.default
+    def _index(self) -> Mapping[str, VertexPlan]:
+        return {vertex.name: vertex for vertex in self.vertices}
 
     def vertex(self, name: str) -> VertexPlan:
         """The vertex of that name; KeyError when there is none."""
-        for vertex in self.vertices:
-            if vertex.name == name:
-                return vertex
-        raise KeyError(name)
+        return self._by_name[name]
 
     def tasks_on(self, worker_id: int) -> list[tuple[VertexPlan, int]]:
         """The tasks of one worker as (vertex, index), in topological order."""

@@ -6,7 +6,10 @@ vertices in less than a second. It communicates with nobody, keeps nothing betwe
 given.
 
 A pure function: the same request gives the same placement on every worker and in every process, whatever the hash seed,
-clock or environment, because every worker computes it for itself. It reads only its request.
+clock or environment, because every worker computes it for itself. It reads only its request: what was measured for it
+(:attr:`TaskScheduler.needs`) was exchanged, and is the same on all workers.
+
+A program may bring its own, without a plugin: ``Graph(scheduler=...)``.
 """
 
 from __future__ import annotations
@@ -29,6 +32,10 @@ class ScheduleRequest:
     :ivar vertices: in topological order. :ivar workers: by worker id.
     :ivar fixed: placements that must be kept, by vertex (inputs that already lie on workers).
     :ivar constraints: ``{"max_tasks_per_worker": 4}`` and the like, from the graph.
+    :ivar sizes: by source whose planner told them: the bytes that each of its tasks will read.
+    :ivar distances: (worker id, host of data) -> seconds that a MiB from there takes to that worker, 0 on the same
+        host. Measured, rounded to a power of two, the same on all workers. Empty unless the scheduler needs it;
+        a pair that is not there could not be measured.
     """
 
     vertices: tuple[VertexPlan, ...]
@@ -36,10 +43,17 @@ class ScheduleRequest:
     workers: tuple[WorkerInfo, ...]
     fixed: Mapping[str, tuple[int, ...]] = attrs.field(factory=dict)
     constraints: Mapping[str, Any] = attrs.field(factory=dict)
+    sizes: Mapping[str, tuple[int, ...]] = attrs.field(factory=dict)
+    distances: Mapping[tuple[int, str], float] = attrs.field(factory=dict)
 
 
 class TaskScheduler(ABC):
-    """The backend."""
+    """The backend, or a program's own scheduler.
+
+    :cvar needs: what must be measured for it before it is asked: ``{"distances"}`` or nothing.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def schedule(self, request: ScheduleRequest) -> Placement:
@@ -55,7 +69,10 @@ class TaskScheduler(ABC):
         """
 
     def explain(self, request: ScheduleRequest) -> str:
-        """Why it placed so, one line, for ``explain()``; called after :meth:`schedule` with the same request."""
+        """Why it placed so, for ``explain()``; called after :meth:`schedule` with the same request.
+
+        The first line says the rule; there may be one more for each worker, or for what did not go by the rule.
+        """
         return type(self).__name__
 
 

@@ -15,13 +15,14 @@ import attrs
 
 from twister2.graph import Graph
 from twister2.graph.catalog import Catalog
-from twister2.graph.compile import Compiled, compile_graph
+from twister2.graph.compile import Compiled, compile_graph, rules_left_out
 from twister2.graph.explain import explain_plan
 from twister2.graph.returned import returned
 from twister2.spec.errors import Twister2Error, UsageError, UserCodeError, from_dict
 from twister2.spec.executor import Execution
 from twister2.spec.running import Prepared, Running
 from twister2.spec.tracebacks import user_traceback
+from twister2.worker.distances import Distances
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,6 +44,10 @@ class RunnerEnvironment(Protocol):
     @property
     def worker_id(self) -> int:
         """Id of this worker."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The job's configuration."""
 
     @property
     def network(self) -> Network:
@@ -85,6 +90,7 @@ class GraphRunner:
         )
         self._plans: OrderedDict[int, _Plan] = OrderedDict()
         self._stored: weakref.WeakSet[Stored] = weakref.WeakSet()
+        self._distances = Distances(env)
         self.running = ""
         """What is run now, for progress displays (``"run words"``); empty between runs."""
         env.on_close(self.close)
@@ -190,9 +196,11 @@ class GraphRunner:
         compiled = compile_graph(
             graph,
             workers=self._env.controller.workers(),
-            scheduler=self._env.backend("sched"),
+            scheduler=graph.scheduler or self._env.backend("sched"),
             catalog=self._catalog,
             planned=self._plan_sources(graph),
+            measure=self._distances,
+            without_rules=rules_left_out(self._env.config),
         )
         executor = self._env.backend("exec")
         execution = returned(executor, "exec", "prepare", Execution, executor.prepare(compiled.plan))

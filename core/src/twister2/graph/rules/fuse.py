@@ -1,0 +1,117 @@
+"""Rule ``fuse``: chains of narrow steps become one task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from twister2.graph.fused import FusedFactory
+from twister2.graph.logical import LogicalEdge, LogicalPlan, LogicalVertex
+from twister2.graph.rules.rule import Rule
+
+if TYPE_CHECKING:
+    from twister2.graph.catalog import Catalog
+
+
+class Fuse(Rule):
+    """Joins chains of narrow computes to one task."""
+
+    name: ClassVar[str] = "fuse"
+    explanation: ClassVar[str] = "narrow computes joined one to one run as one task: a batch is handed on by a call"
+
+    def apply(self, plan: LogicalPlan, catalog: Catalog) -> tuple[LogicalPlan, list[str]]:
+        """Fuse each longest chain."""
+        follows = {edge.sources[0]: edge for edge in plan.edges if self._joins(plan, edge, catalog)}
+        inner = {edge.target for edge in follows.values()}
+        chains: list[list[LogicalEdge]] = []
+        for vertex in plan.vertices:
+            name = vertex.name
+            if name in inner or name not in follows:
+                continue
+            chain: list[LogicalEdge] = []
+            while name in follows:
+                chain.append(follows[name])
+                name = follows[name].target
+            chains.append(chain)
+        return (_fuse(plan, chains), [_line(chain) for chain in chains]) if chains else (plan, [])
+
+    @staticmethod
+    def _joins(plan: LogicalPlan, edge: LogicalEdge, catalog: Catalog) -> bool:
+        if len(edge.sources) > 1 or edge.options:
+            return False
+        info = catalog.info(edge.operator)
+        if info is None or info.shape != "one_to_one" or info.delivers != "batches":
+            return False
+        source, target = plan.vertex(edge.sources[0]), plan.vertex(edge.target)
+        return (
+            source.narrow
+            and target.narrow
+            and source.parallelism == target.parallelism
+            and len(plan.outputs(source.name)) == 1
+            and len(plan.inputs(target.name)) == 1
+            and source.options == target.options
+            and plan.fixed.get(source.name) == plan.fixed.get(target.name)
+            and source.inputs.keys().isdisjoint(target.inputs)
+        )
+
+
+def _names(chain: list[LogicalEdge]) -> tuple[str, ...]:
+    return (chain[0].sources[0], *(edge.target for edge in chain))
+
+
+def _line(chain: list[LogicalEdge]) -> str:
+    return f"{' > '.join(_names(chain))} run as one task"
+
+
+def _fuse(plan: LogicalPlan, chains: list[list[LogicalEdge]]) -> LogicalPlan:
+    """The plan with one vertex for each chain, made in one go."""
+    renamed: dict[str, str] = {}
+    at_end: dict[str, LogicalVertex] = {}
+    inside: set[tuple[str, str]] = set()
+    for chain in chains:
+        fused = _vertex(plan, chain)
+        names = _names(chain)
+        renamed.update(dict.fromkeys(names, fused.name))
+        # The chain has one way in and one way out, so that its place in the order is that of any member: take the last.
+        at_end[names[-1]] = fused
+        inside.update(chain_key(edge) for edge in chain)
+    vertices = tuple(
+        at_end.get(vertex.name, vertex)
+        for vertex in plan.vertices
+        if vertex.name in at_end or vertex.name not in renamed
+    )
+    edges = tuple(
+        attrs.evolve(
+            edge,
+            sources=tuple(renamed.get(source, source) for source in edge.sources),
+            target=renamed.get(edge.target, edge.target),
+        )
+        for edge in plan.edges
+        if chain_key(edge) not in inside
+    )
+    fixed = {renamed.get(name, name): workers for name, workers in plan.fixed.items()}
+    return LogicalPlan(vertices, edges, fixed)
+
+
+def _vertex(plan: LogicalPlan, chain: list[LogicalEdge]) -> LogicalVertex:
+    names = _names(chain)
+    members = [plan.vertex(name) for name in names]
+    asking = [member for member in members if "cpus" in member.asks] or members
+    return attrs.evolve(
+        members[0],
+        name="+".join(names),
+        make=FusedFactory(names, tuple(edge.name for edge in chain), tuple(member.make for member in members)),
+        cpus=max(member.cpus for member in asking),  # the parts run one after another
+        memory_mb=sum(member.memory_mb for member in members),
+        gpus=max(member.gpus for member in members),
+        asks=frozenset().union(*(member.asks for member in members)),
+        shows=" > ".join(member.shows for member in members),
+        parts=tuple(part for member in members for part in member.parts),
+        inputs={name: given for member in members for name, given in member.inputs.items()},
+    )
+
+
+def chain_key(edge: LogicalEdge) -> tuple[str, str]:
+    """What tells an edge from all others."""
+    return edge.target, edge.name

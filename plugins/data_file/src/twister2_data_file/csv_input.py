@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import re
-import zlib
 from typing import IO, TYPE_CHECKING, Any
 
 from twister2.spec.data import ReadPlan, ReadRequest, Split
 from twister2.spec.errors import DataError, DataFormatError
+from twister2.spec.uris import without_secrets
 from twister2_data_file.arrow_types import common_type, types_named
+from twister2_data_file.compression import is_broken_archive, open_bytes
 from twister2_data_file.filtering import check_predicate, columns_to_read, matching
 from twister2_data_file.inputs import cut, split_size
 from twister2_data_file.problems import not_the_format, reading
 from twister2_data_file.reading import Piece, SplitReader
-from twister2_data_file.text import blocks, broken_gzip, next_line, open_bytes
+from twister2_data_file.text import blocks, next_line
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -36,7 +36,7 @@ def plan_csv(request: ReadRequest, files: Sequence[FoundFile], n_tasks: int, opt
     :raises DataFormatError: files have different headers; names both and the field.
     """
     check_predicate(request.predicate)
-    full = [file for file in files if file.size > 0]
+    full = [file for file in files if not file.empty]
     if not full:
         return ReadPlan(())
     names = _names(full[0].path, options)
@@ -69,7 +69,7 @@ class CsvReader(SplitReader):
         """Batches of a split; a mark is the number of batches before it."""
         path, done = split.spec["path"], int(mark or 0)
         read = columns_to_read(self._columns, self._predicate)
-        with reading(path), open_bytes(path) as file:
+        with reading(path), open_bytes(path, forward=split.spec["end"] is None) as file:
             for number, batch in enumerate(_parse(file, split, read, self._options)):
                 if number >= done:
                     rows = matching(batch, self._predicate, self._columns, path)
@@ -110,8 +110,6 @@ def _parse(file: IO[bytes], split: Split, columns: Sequence[str] | None, options
             ),
         ) as batches:
             yield from batches
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise broken_gzip(path, error) from error
     except pyarrow.ArrowInvalid as error:
         if "Empty CSV file" in str(error):
             return  # a header and nothing else
@@ -147,15 +145,13 @@ class _Range(io.RawIOBase):
 
 
 def _first_row(path: str, options: CsvReadOptions) -> list[str]:
-    with reading(path), open_bytes(path) as file:
+    with reading(path), open_bytes(path, forward=True) as file:
         text = io.TextIOWrapper(file, "utf-8-sig", newline="")
         try:
             rows = csv.reader(text, delimiter=options.delimiter, quotechar=options.quote_char)
             return next((row for row in rows if row), [])
         except (UnicodeDecodeError, csv.Error) as error:
             raise not_the_format(path, "the first row is not CSV in UTF-8", str(error), "convert the file") from error
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise broken_gzip(path, error) from error
         finally:
             text.detach()
 
@@ -183,6 +179,7 @@ def _compare(first: str, names: Sequence[str], path: str, others: Sequence[str])
         return
     differing = next((one for one in [*names, *others] if (one in names) != (one in others)), None)
     field = f"field {differing!r} is in one of them only" if differing is not None else "the order of fields differs"
+    first, path = without_secrets(first), without_secrets(path)
     raise DataFormatError(
         f"{first} and {path} have different columns: {field}",
         why=f"the first has {list(names)}, the second {list(others)}",
@@ -216,10 +213,10 @@ def _guessed(path: str, names: Sequence[str], options: CsvReadOptions) -> dict[s
 
     split = Split(path, {"path": path, "start": 0, "end": None, "names": list(names), "types": options.column_types})
     try:
-        with reading(path), open_bytes(path) as file:
+        with reading(path), open_bytes(path, forward=True) as file:
             batch = next(_parse(file, split, None, options), None)
     except DataError as error:
-        if isinstance(error, DataFormatError) and "gzip" not in error.what:
+        if isinstance(error, DataFormatError) and not is_broken_archive(error):
             return dict.fromkeys(names, pyarrow.null())  # the reader will say what is wrong, and where
         raise
     if batch is None:

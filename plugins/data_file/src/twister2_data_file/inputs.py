@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from twister2.spec.data import Split
 from twister2.spec.errors import DataAccessError, DataNotFoundError, UsageError
+from twister2.spec.uris import without_secrets
+from twister2_data_file.compression import packing_of
 from twister2_data_file.options import MIB
 from twister2_data_file.problems import not_found, unreadable
 from twister2_data_file.stores import FoundFile, store_of
@@ -15,7 +17,6 @@ from twister2_data_file.stores import FoundFile, store_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-GZIP_SUFFIXES = (".gz", ".gzip")
 SMALLEST_SPLIT = 1 << 18
 SPLITS_PER_TASK = 4
 """Pieces per task a file is cut into when there is little input: runs of splits can then have close sums."""
@@ -50,11 +51,6 @@ def find_files(uris: Sequence[str]) -> list[FoundFile]:
     return list(found.values())
 
 
-def is_gzip(path: str) -> bool:
-    """Whether a file is taken for gzip: by its name."""
-    return path.endswith(GZIP_SUFFIXES)
-
-
 def split_size(files: Iterable[FoundFile], n_tasks: int, split_mb: float) -> int:
     """Bytes of the largest split: ``split_mb``, or less when the tasks could not share the input evenly otherwise."""
     largest = max(1, int(split_mb * MIB))
@@ -65,16 +61,21 @@ def split_size(files: Iterable[FoundFile], n_tasks: int, split_mb: float) -> int
     return min(largest, max(SMALLEST_SPLIT, share))
 
 
-def cut(file: FoundFile, size: int, *, whole: bool) -> list[Split]:
-    """Splits of one file, as even as possible and none above ``size``; one when it has to be read ``whole``."""
-    if file.size == 0:
+def cut(file: FoundFile, size: int, *, whole: bool, record: int = 1) -> list[Split]:
+    """Splits of one file, as even as possible and none above ``size``; one when it has to be read ``whole``.
+
+    :param record: they are cut at multiples of so many bytes, of which the file is one, and are at least so long.
+    """
+    if file.empty:
         return []
-    if whole or is_gzip(file.path):
-        return [Split(file.path, {"path": file.path, "start": 0, "end": None}, file.size)]
-    n_parts = -(-file.size // size)
-    bounds = [file.size * part // n_parts for part in range(n_parts + 1)]
+    shown = without_secrets(file.path)
+    if whole or file.whole or packing_of(file.path) is not None:
+        return [Split(shown, {"path": file.path, "start": 0, "end": None}, file.size)]
+    n_records = file.size // record
+    n_parts = min(-(-file.size // size), n_records)
+    bounds = [n_records * part // n_parts * record for part in range(n_parts + 1)]
     splits = []
     for start, end in itertools.pairwise(bounds):
-        label = file.path if n_parts == 1 else f"{file.path} [{start}, {end})"
+        label = shown if n_parts == 1 else f"{shown} [{start}, {end})"
         splits.append(Split(label, {"path": file.path, "start": start, "end": end}, end - start))
     return splits

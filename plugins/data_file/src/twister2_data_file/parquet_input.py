@@ -7,6 +7,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from twister2.spec.data import ReadPlan, ReadRequest, Split
 from twister2.spec.errors import DataFormatError
+from twister2.spec.uris import without_secrets
 from twister2_data_file.arrow_types import difference, told
 from twister2_data_file.filtering import check_predicate, columns_to_read, matching, may_hold
 from twister2_data_file.inputs import split_size
@@ -34,19 +35,25 @@ def plan_parquet(
     for file in files:
         with reading(file.path), _parquet(file.path), store_of(file.path)[0].open(file.path) as source:
             metadata, schema = _footer(source)
-        schema = _wanted(schema, request, file.path)
+        schema = wanted_schema(schema, request, file.path)
         if first is None:
             first = file.path, schema
         elif (differs := difference(first[1], schema)) is not None:
-            raise DataFormatError(
-                f"{first[0]} and {file.path} have different schemas: {differs}",
-                why="all files of one input must have the same fields of the same types",
-                remedy="read them apart, or read only columns that agree",
-                details={"paths": [first[0], file.path]},
-            )
+            raise schemas_differ(first[0], file.path, differs)
         groups = [number for number in range(metadata.num_row_groups) if _may_match(metadata, number, request)]
         splits += _cut(file.path, metadata, groups, size)
     return ReadPlan(tuple(splits), schema=None if first is None else told(first[1]))
+
+
+def schemas_differ(first: str, second: str, difference: str) -> DataFormatError:
+    """The error for two files of one input with different schemas."""
+    one, two = without_secrets(first), without_secrets(second)
+    return DataFormatError(
+        f"{one} and {two} have different schemas: {difference}",
+        why="all files of one input must have the same fields of the same types",
+        remedy="read them apart, or read only columns that agree",
+        details={"paths": [one, two]},
+    )
 
 
 class ParquetReader(SplitReader):
@@ -103,7 +110,11 @@ def _not_parquet(path: str, error: Exception) -> DataFormatError:
     return not_the_format(path, "not a whole Parquet file", str(error), "get the file again, or leave it out")
 
 
-def _wanted(schema: Any, request: ReadRequest, path: str) -> Any:
+def wanted_schema(schema: Any, request: ReadRequest, path: str) -> Any:
+    """The wanted columns of a file's schema.
+
+    :raises DataFormatError: it lacks one that is wanted, or compared.
+    """
     import pyarrow
 
     named = [*(request.columns or ()), *(column for column, _, _ in request.predicate)]
@@ -144,7 +155,7 @@ def _cut(path: str, metadata: Any, groups: Sequence[int], size: int) -> list[Spl
 
 
 def _split(path: str, groups: Sequence[int], n_bytes: int) -> Split:
-    label = f"{path} row groups {groups[0]} to {groups[-1]}"
+    label = f"{without_secrets(path)} row groups {groups[0]} to {groups[-1]}"
     return Split(label, {"path": path, "groups": list(groups)}, n_bytes)
 
 

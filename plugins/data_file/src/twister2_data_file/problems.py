@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twister2.spec.errors import DataAccessError, DataError, DataFormatError, DataNotFoundError
+from twister2.spec.uris import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,13 +28,17 @@ def named(items: Iterable[str]) -> str:
 
 def not_found(problems: Iterable[tuple[str, str]]) -> DataNotFoundError:
     """All inputs that are missing: ``(path, reason)``."""
-    every = list(problems)
+    every = _shown(problems)
     return DataNotFoundError(
         f"no such input: {named(path for path, _ in every)}",
         why=named(f"{path}: {reason}" for path, reason in every),
         remedy=_remedy_of_missing([reason for _, reason in every]),
         details={"paths": [path for path, _ in every]},
     )
+
+
+def _shown(problems: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(without_secrets(path), without_secrets(reason)) for path, reason in problems]
 
 
 def _remedy_of_missing(reasons: list[str]) -> str:
@@ -46,7 +51,7 @@ def _remedy_of_missing(reasons: list[str]) -> str:
 
 def unreadable(problems: Iterable[tuple[str, str]]) -> DataAccessError:
     """All inputs that exist but cannot be read: ``(path, reason)``."""
-    every = list(problems)
+    every = _shown(problems)
     return DataAccessError(
         f"cannot read {named(path for path, _ in every)}",
         why=named(f"{path}: {reason}" for path, reason in every),
@@ -59,6 +64,7 @@ def unreadable(problems: Iterable[tuple[str, str]]) -> DataAccessError:
 
 def not_the_format(path: str, what: str, why: str, remedy: str, where: str = "") -> DataFormatError:
     """A file that does not hold what it should."""
+    path, where, why = without_secrets(path), without_secrets(where), without_secrets(why)
     return DataFormatError(f"{path}: {what}", why=why, remedy=remedy, where=where, details={"path": path})
 
 
@@ -90,6 +96,7 @@ def reading(path: str) -> Iterator[None]:
 @contextmanager
 def writing(path: str) -> Iterator[None]:
     """Turn an error of the operating system into one that names ``path`` and, when it is full, the free space."""
+    path = without_secrets(path)
     try:
         yield
     except DataError:

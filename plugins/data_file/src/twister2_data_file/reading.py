@@ -9,6 +9,7 @@ import attrs
 
 from twister2.spec.data import Reader, Split
 from twister2.spec.tasks import END, EndOfData
+from twister2.spec.uris import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -69,7 +70,7 @@ class SplitReader(Reader):
 
     def skip_file(self, reason: str) -> None:
         """Note that a file was left out."""
-        self._skipped.append(reason)
+        self._skipped.append(without_secrets(reason))
 
     def position(self) -> dict[str, Any]:
         """Split, place in it, and the files left out so far."""

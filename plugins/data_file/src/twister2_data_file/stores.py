@@ -7,7 +7,7 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import attrs
 
@@ -28,10 +28,20 @@ def is_hidden(name: str) -> bool:
 
 @attrs.frozen
 class FoundFile:
-    """A file of the input. ``path`` identifies it on every worker; ``size`` in bytes."""
+    """A file of the input.
+
+    :ivar path: identifies it on every worker. :ivar size: in bytes, 0 too when it is not known.
+    :ivar whole: it can only be read from its beginning to its end: its size is not known, or the store gives no parts.
+    """
 
     path: str
     size: int
+    whole: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether it is known to hold nothing."""
+        return self.size == 0 and not self.whole
 
 
 class Store(ABC):
@@ -51,8 +61,11 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def open(self, path: str) -> IO[bytes]:
-        """Open for reading, seekable."""
+    def open(self, path: str, *, forward: bool = False) -> IO[bytes]:
+        """Open for reading, seekable.
+
+        :param forward: it is going to be read from its beginning to its end; seeking may be slow then.
+        """
 
     @abstractmethod
     def create(self, path: str) -> IO[bytes]:
@@ -99,7 +112,7 @@ class LocalStore(Store):
         if given.is_dir():
             found = self._walk(path)
             if not found and "_SUCCESS" not in self.names(path):
-                raise _nothing(path, "the folder holds no files (hidden ones do not count)")
+                raise nothing_there(path, "the folder holds no files (hidden ones do not count)")
         elif given.exists() or given.is_symlink():
             found = [path]
         elif glob.has_magic(path):
@@ -107,9 +120,9 @@ class LocalStore(Store):
             found = [each for each in matches if not os.path.isdir(each) and os.path.basename(each) not in BOOKKEEPING]
             if not found:
                 folders = "the pattern matches only folders; append /** for the files in them"
-                raise _nothing(path, folders if matches else "the pattern matches no file")
+                raise nothing_there(path, folders if matches else "the pattern matches no file")
         else:
-            raise _nothing(path, _first_missing(given))
+            raise nothing_there(path, _first_missing(given))
         return [self._found(each) for each in found]
 
     def _walk(self, folder: str) -> list[str]:
@@ -121,14 +134,14 @@ class LocalStore(Store):
 
     def _found(self, path: str) -> FoundFile:
         if not os.path.exists(path):
-            raise _nothing(path, f"a symbolic link to {os.readlink(path)}, which does not exist")
+            raise nothing_there(path, f"a symbolic link to {os.readlink(path)}, which does not exist")
         if not os.path.isfile(path):
             raise _refused(path, f"{_kind(path)}, not a regular file; only those can be cut and read again")
         if not os.access(path, os.R_OK):
             raise _refused(path, "this user may not read it")
         return FoundFile(path, os.path.getsize(path))
 
-    def open(self, path: str) -> IO[bytes]:
+    def open(self, path: str, *, forward: bool = False) -> IO[bytes]:
         return open(path, "rb", buffering=0)
 
     def create(self, path: str) -> IO[bytes]:
@@ -181,85 +194,6 @@ class LocalStore(Store):
             os.close(handle)
 
 
-class RemoteStore(Store):
-    """A file system of fsspec; paths keep their scheme."""
-
-    def __init__(self, uri: str) -> None:
-        import fsspec
-
-        try:
-            self._fs, _ = fsspec.core.url_to_fs(uri)
-        except (ImportError, ValueError) as error:
-            raise DataAccessError(
-                f"cannot reach {uri}",
-                why=str(error),
-                remedy="install the package that fsspec needs for this scheme, on every worker",
-                where=uri,
-            ) from error
-
-    def match(self, path: str) -> list[FoundFile]:
-        inner = self._fs._strip_protocol(path)
-        if self._fs.isfile(inner):
-            return [self._found(self._fs.info(inner))]
-        if self._fs.isdir(inner):
-            matches: dict[str, Any] = self._fs.find(inner, detail=True)
-            root = len(inner.rstrip("/")) + 1
-            shown = {name: info for name, info in matches.items() if not any(map(is_hidden, name[root:].split("/")))}
-            if not shown and f"{inner.rstrip('/')}/_SUCCESS" not in matches:
-                raise _nothing(path, "the folder holds no files (hidden ones do not count)")
-        elif glob.has_magic(path):
-            found = self._fs.glob(inner, detail=True)
-            shown = {
-                name: info
-                for name, info in found.items()
-                if info.get("type") != "directory" and not is_hidden(name.rsplit("/", 1)[-1])
-            }
-            if not shown:
-                raise _nothing(path, "the pattern matches no file")
-        else:
-            raise _nothing(path, "there is no such file or folder in that store")
-        return [self._found(shown[name]) for name in sorted(shown)]
-
-    def _found(self, info: dict[str, Any]) -> FoundFile:
-        return FoundFile(self._fs.unstrip_protocol(info["name"]), int(info.get("size") or 0))
-
-    def open(self, path: str) -> IO[bytes]:
-        return self._fs.open(path, "rb")  # type: ignore[no-any-return]
-
-    def create(self, path: str) -> IO[bytes]:
-        self._fs.makedirs(self._fs._parent(path), exist_ok=True)
-        return self._fs.open(path, "wb")  # type: ignore[no-any-return]
-
-    def sync(self, file: IO[bytes]) -> None:
-        """Nothing: stores keep an object when it is closed, and only then."""
-
-    def size(self, path: str) -> int | None:
-        return int(self._fs.info(path)["size"] or 0) if self._fs.isfile(path) else None
-
-    def names(self, folder: str) -> list[str]:
-        if not self._fs.isdir(folder):
-            return []
-        return sorted(str(each).rstrip("/").rsplit("/", 1)[-1] for each in self._fs.ls(folder, detail=False))
-
-    def has_folder(self, path: str) -> bool:
-        return bool(self._fs.isdir(path))
-
-    def replace(self, source: str, target: str) -> None:
-        self._fs.copy(source, target)
-        self._fs.rm_file(source)
-
-    def remove(self, path: str) -> None:
-        if self._fs.isfile(path):
-            self._fs.rm_file(path)
-
-    def remove_folder(self, path: str) -> None:
-        if self._fs.isdir(path) and not self._fs.ls(path, detail=False):
-            self._fs.rmdir(path)
-
-    def sync_folder(self, path: str) -> None:
-        """Nothing: stores have no folders to sync."""
-
-
 def store_of(uri: str) -> tuple[Store, str]:
     """The store that holds ``uri``, and the path to use with it."""
     scheme, separator, rest = uri.partition("://")
@@ -267,6 +201,8 @@ def store_of(uri: str) -> tuple[Store, str]:
         return LocalStore(), os.path.abspath(os.path.expanduser(uri))
     if scheme == "file":
         return LocalStore(), os.path.abspath("/" + rest.removeprefix("localhost").lstrip("/"))
+    from twister2_data_file.remote import RemoteStore
+
     return RemoteStore(uri), uri.rstrip("/")
 
 
@@ -277,7 +213,8 @@ def _kind(path: str) -> str:
     return "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
-def _nothing(path: str, why: str) -> DataNotFoundError:
+def nothing_there(path: str, why: str) -> DataNotFoundError:
+    """The error for a path without anything."""
     return DataNotFoundError(f"no such input: {path}", why=why, remedy="check the spelling", where=path)
 
 

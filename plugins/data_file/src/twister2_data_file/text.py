@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import codecs
-import gzip
-import zlib
-from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any
 
-from twister2_data_file.inputs import is_gzip
+from twister2_data_file.compression import open_bytes
 from twister2_data_file.lines import TextLines
 from twister2_data_file.problems import not_the_format, reading
 from twister2_data_file.reading import Piece, SplitReader
-from twister2_data_file.stores import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -24,6 +20,9 @@ if TYPE_CHECKING:
 
 BLOCKS_PER_POLL = 32
 """Blocks of a line without end that are read before the caller gets a breath."""
+
+
+CONVERT = 'convert the file, or set data.file.on_decode_error = "skip" (leaves out the file) or "replace"'
 
 
 class TextReader(SplitReader):
@@ -53,10 +52,10 @@ class TextReader(SplitReader):
         return TextLines(texts[0] if len(texts) == 1 else "\n".join(texts), size, count)
 
     def read_split(self, split: Split, mark: Any) -> Generator[Piece | None, None, None]:
-        """Texts of whole lines without the last newline; a mark is a byte offset, in gzip after unpacking."""
+        """Texts of whole lines without the last newline; a mark is a byte offset, in packed files after unpacking."""
         path = split.spec["path"]
         start, end = int(split.spec["start"]), split.spec["end"]
-        with reading(path), _unpacking(path), open_bytes(path) as file:
+        with reading(path), open_bytes(path, forward=end is None) as file:
             if mark is not None:
                 start = int(mark)
             elif self._on_error == "skip" and (yield from self._is_damaged(file, path)):
@@ -83,7 +82,7 @@ class TextReader(SplitReader):
             text = body.decode("utf-8", "replace" if self._on_error == "replace" else "strict")
         except UnicodeDecodeError as error:
             at = offset + len(data) - len(body) + error.start
-            raise _not_utf8(path, at, body[error.start], error.reason) from error
+            raise not_utf8(path, at, body[error.start], error.reason) from error
         if "\r" in text:
             text = text.replace("\r\n", "\n")
         return text.removesuffix("\n")
@@ -109,50 +108,13 @@ class TextReader(SplitReader):
                 yield None
 
 
-def open_bytes(path: str) -> IO[bytes]:
-    """Open a file for reading, unpacked when it is gzip."""
-    store, _ = store_of(path)
-    file = store.open(path)
-    return cast("IO[bytes]", _Gzip(file)) if is_gzip(path) else file
-
-
-class _Gzip(gzip.GzipFile):
-    """A gzip file that closes what it reads from."""
-
-    def __init__(self, raw: IO[bytes]) -> None:
-        super().__init__(fileobj=raw, mode="rb")
-        self._raw = raw
-
-    def close(self) -> None:
-        """Close both."""
-        try:
-            super().close()
-        finally:
-            raw = getattr(self, "_raw", None)
-            if raw is not None:
-                raw.close()
-
-
-@contextmanager
-def _unpacking(path: str) -> Generator[None, None, None]:
-    try:
-        yield
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise broken_gzip(path, error) from error
-
-
-def broken_gzip(path: str, error: BaseException) -> DataFormatError:
-    """The error for an archive that is cut off or damaged."""
-    what = "the gzip archive is cut off" if isinstance(error, EOFError) else "not a whole gzip archive"
-    return not_the_format(path, what, str(error), "get the file again, or leave it out; `gzip -t` tests an archive")
-
-
-def _not_utf8(path: str, offset: int, byte: int, reason: str) -> DataFormatError:
+def not_utf8(path: str, offset: int, byte: int, reason: str, remedy: str = CONVERT) -> DataFormatError:
+    """The error for text in another encoding."""
     error = not_the_format(
         path,
         f"not UTF-8 at byte {offset} (0x{byte:02x})",
         reason,
-        'convert the file, or set data.file.on_decode_error = "skip" (leaves out the file) or "replace"',
+        remedy,
         where=f"{path}, byte {offset}",
     )
     error.details["offset"] = offset

@@ -68,8 +68,9 @@ def test_the_umbrella_brings_the_core_and_the_default_plugins_and_no_code(wheels
     assert umbrella.needs("slurm") - umbrella.needs() == {"twister2-rm-slurm"}
     assert umbrella.needs("mpi") - umbrella.needs() == {"twister2-comm-mpi", "mpich"}
     assert umbrella.needs("harp") - umbrella.needs() == {"twister2-harp"}
+    assert umbrella.needs("sched") - umbrella.needs() == {"twister2-sched-datalocality", "twister2-sched-firstfit"}
     assert umbrella.needs("bench") - umbrella.needs() == {"twister2-bench", "matplotlib"}
-    everything = umbrella.needs("slurm", "mpi", "harp", "bench")
+    everything = umbrella.needs("slurm", "mpi", "harp", "sched", "bench")
     assert everything - {"mpich", "matplotlib"} == {wheels[folder].name for folder in ("core", *PLUGINS)}
     assert umbrella.needs("all") == everything
 

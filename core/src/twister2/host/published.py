@@ -18,7 +18,7 @@ PUBLISHED: Mapping[str, tuple[str, ...]] = {
     "rm": ("slurm", "standalone"),
     "comm": ("inproc", "mpi", "shm", "tcp"),
     "ops": ("net",),
-    "sched": ("roundrobin",),
+    "sched": ("datalocality", "firstfit", "roundrobin"),
     "exec": ("inline", "threads"),
     "data": ("file",),
     "state": ("file",),

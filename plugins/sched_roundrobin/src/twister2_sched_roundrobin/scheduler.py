@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twister2.spec.errors import GraphError
+from twister2.spec.placing import TASK_LIMIT, chains, check_constraints, fixed_placement, need_workers, task_limit
 from twister2.spec.plan import Placement, VertexPlan
 from twister2.spec.sched import ScheduleRequest, TaskScheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from .config import RoundRobinConfig
-
-LIMIT = "max_tasks_per_worker"
 
 
 class RoundRobin(TaskScheduler):
@@ -27,17 +24,14 @@ class RoundRobin(TaskScheduler):
 
         :raises GraphError: a constraint is unknown or cannot be met, or a fixed placement makes no sense.
         """
+        need_workers(request)
         n_workers = len(request.workers)
-        if not n_workers:
-            raise GraphError("there are no workers", why="tasks need one", remedy="start the job with a worker or more")
-        rooms = _Rooms(n_workers, self._limit_of(request.constraints))
-        placed: dict[str, list[int]] = {}
+        rooms = _Rooms(n_workers, self._limit_of(request))
+        placed = {name: list(workers) for name, workers in fixed_placement(request).items()}
         for vertex in request.vertices:
-            if vertex.name in request.fixed:
-                placed[vertex.name] = _fixed(vertex, request.fixed[vertex.name], n_workers)
-                for worker in placed[vertex.name]:
-                    rooms.take(vertex, worker)
-        for chain in _chains(request):
+            for worker in placed.get(vertex.name, ()):
+                rooms.take(vertex, worker)
+        for chain in chains(request):
             leader = next((placed[vertex.name] for vertex in chain if vertex.name in placed), None)
             free = [vertex for vertex in chain if vertex.name not in placed]
             for vertex in free:
@@ -54,27 +48,14 @@ class RoundRobin(TaskScheduler):
 
     def explain(self, request: ScheduleRequest) -> str:
         """One line for people."""
-        limit = self._limit_of(request.constraints)
+        limit = self._limit_of(request)
         bounded = f", at most {limit} tasks on a worker" if limit else ""
         fixed = f"; fixed: {', '.join(request.fixed)}" if request.fixed else ""
         return f"round robin: task k on worker k mod {len(request.workers)}, chains together{bounded}{fixed}"
 
-    def _limit_of(self, constraints: Mapping[str, object]) -> int:
-        for name in constraints:
-            if name != LIMIT:
-                raise GraphError(
-                    f"the graph has a constraint {name!r} that this task scheduler does not know",
-                    why=f"roundrobin knows {LIMIT}",
-                    remedy="leave it out, or choose another task scheduler with job.sched",
-                )
-        limit = constraints.get(LIMIT, self._limit)
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
-            raise GraphError(
-                f"constraint {LIMIT} is {limit!r}",
-                why="it is a whole number of tasks, 0 for no limit",
-                remedy="give a number, 0 or more",
-            )
-        return limit
+    def _limit_of(self, request: ScheduleRequest) -> int:
+        check_constraints(request, (TASK_LIMIT,), "roundrobin")
+        return task_limit(request, self._limit)
 
 
 class _Rooms:
@@ -94,10 +75,10 @@ class _Rooms:
             return
         if worker >= len(self._left) or self._left[worker] < 1:
             raise GraphError(
-                f"the tasks of {vertex.name!r} do not fit: {LIMIT} is {self._limit}",
+                f"the tasks of {vertex.name!r} do not fit: {TASK_LIMIT} is {self._limit}",
                 why=f"{len(self._left)} workers with {self._limit} tasks each are full",
                 remedy="raise the constraint, use more workers, or lower the parallelism",
-                where=f"vertex {vertex.name!r}, constraint {LIMIT}",
+                where=f"vertex {vertex.name!r}, constraint {TASK_LIMIT}",
             )
         self._left[worker] -= 1
         if not self._left[worker]:
@@ -116,34 +97,3 @@ class _Rooms:
         for passed in path:
             self._next[passed] = worker
         return worker
-
-
-def _fixed(vertex: VertexPlan, workers: Sequence[int], n_workers: int) -> list[int]:
-    if len(workers) != vertex.parallelism or any(not 0 <= worker < n_workers for worker in workers):
-        raise GraphError(
-            f"the fixed placement {list(workers)} of {vertex.name!r} cannot be kept",
-            why=f"it has {vertex.parallelism} tasks, and the worker ids are 0 to {n_workers - 1}",
-            remedy="fix one worker id per task",
-            where=f"vertex {vertex.name!r}",
-        )
-    return list(workers)
-
-
-def _chains(request: ScheduleRequest) -> list[list[VertexPlan]]:
-    """Vertices joined one to one, in topological order of their first members."""
-    head = {vertex.name: vertex.name for vertex in request.vertices}
-
-    def find(name: str) -> str:
-        while head[name] != name:
-            head[name] = head[head[name]]
-            name = head[name]
-        return name
-
-    for edge in request.edges:
-        if edge.shape == "one_to_one":  # then the parallelisms are equal
-            for source in edge.sources:
-                head[find(edge.target)] = find(source)
-    chains: dict[str, list[VertexPlan]] = {}
-    for vertex in request.vertices:
-        chains.setdefault(find(vertex.name), []).append(vertex)
-    return list(chains.values())

@@ -1,0 +1,9 @@
+"""What every plugin must keep."""
+
+from __future__ import annotations
+
+from twister2_testkit.hygiene import HygieneSuite
+
+
+class TestHygiene(HygieneSuite):
+    distribution = "twister2-sched-datalocality"

@@ -179,6 +179,7 @@ def test_a_forked_process_gives_back_nothing(make_world):
             rank.sync("forked and let go")
             held = rank.transport._peers[1].out._held
             assert [rank.transport._slots.held(slot) for slot, _ in held] == [1]
+            rank.sync("looked")
         else:
             received = rank.receive()
             child = os.fork()
@@ -187,6 +188,7 @@ def test_a_forked_process_gives_back_nothing(make_world):
                 os._exit(0)
             os.waitpid(child, 0)
             rank.sync("forked and let go")
+            rank.sync("looked")
             assert bytes(received.frames[0]) == pattern(1, 200_000)
 
     make_world(2).run(body)

@@ -62,6 +62,8 @@ class Graph:
         self.edges: list[Edge] = []
         self._into: dict[str, list[Edge]] = {}
         self._out_of: dict[str, list[Edge]] = {}
+        self._names: dict[tuple[str, str], set[str]] = {}
+        """Names of edges by vertex and whether they go in or out."""
         self._numbers: dict[str, int] = {}
         """By a name that was wanted several times: the last number given to it."""
         self.kept: dict[str, Stored] = {}
@@ -392,19 +394,19 @@ class Graph:
                 yield one.stored
 
     def _edge_name(self, sources: tuple[str, ...], target: str, name: str | None, plain: str) -> str:
-        near = (self._into.get(target, ()), *(self._out_of.get(source, ()) for source in sources))
-        taken = {edge.name for edges in near for edge in edges}
-        if name is not None:
-            if name in taken:
-                raise GraphError(
-                    f"two edges of {', '.join(map(repr, sources))} or {target!r} are called {name!r}",
-                    why="a task tells its edges apart by their names",
-                    remedy="give one of them another name",
-                    where=f"graph {self.name!r}",
-                )
-            return name
-        candidate, number = plain, 2
-        while candidate in taken:
+        near = [self._names.setdefault((target, "in"), set())]
+        near += [self._names.setdefault((source, "out"), set()) for source in dict.fromkeys(sources)]
+        if name is not None and any(name in names for names in near):
+            raise GraphError(
+                f"two edges of {', '.join(map(repr, sources))} or {target!r} are called {name!r}",
+                why="a task tells its edges apart by their names",
+                remedy="give one of them another name",
+                where=f"graph {self.name!r}",
+            )
+        candidate = plain if name is None else name
+        while any(candidate in names for names in near):
+            number = self._numbers[plain] = self._numbers.get(plain, 1) + 1
             candidate = f"{plain} #{number}"
-            number += 1
+        for names in near:
+            names.add(candidate)
         return candidate

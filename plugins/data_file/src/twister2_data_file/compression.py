@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import io
 import lzma
+import re
 import zlib
 from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
@@ -31,7 +32,8 @@ _TESTED_BY = {"gzip": "gzip -t", "bz2": "bzip2 -t", "xz": "xz -t", "zstd": "zstd
 
 def packing_of(path: str) -> str | None:
     """The packing that a file is taken for, by its name; None for none."""
-    name = path.rsplit("/", 1)[-1]
+    scheme, separator, _ = path.partition("://")
+    name = re.split(r"[?#]", path)[0] if separator and scheme in ("http", "https") else path
     return next((packing for suffix, packing in _READ_SUFFIXES.items() if name.endswith(suffix)), None)
 
 

@@ -16,7 +16,7 @@ from twister2_data_file.filtering import check_predicate, columns_to_read, match
 from twister2_data_file.inputs import cut, split_size
 from twister2_data_file.problems import not_the_format, reading
 from twister2_data_file.reading import Piece, SplitReader
-from twister2_data_file.text import blocks, next_line
+from twister2_data_file.text import blocks, newlines_before, next_line
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -230,7 +230,7 @@ def _malformed(path: str, begin: int, error: Exception, bad_rows: Sequence[Any])
         return not_the_format(path, "a row is longer than a block", text, "set block_kb to more than the longest row")
     number = bad_rows[0].number if bad_rows else int(found[1]) if (found := _ROW.search(text)) else None
     if number is not None and begin:
-        number += _newlines_before(path, begin)
+        number += newlines_before(path, begin)
     row = f"row {number}" if number is not None else "a row"
     if bad_rows:
         expected, actual = bad_rows[0].expected_columns, bad_rows[0].actual_columns
@@ -245,12 +245,3 @@ def _malformed(path: str, begin: int, error: Exception, bad_rows: Sequence[Any])
         )
     made.details["row"] = number
     return made
-
-
-def _newlines_before(path: str, offset: int) -> int:
-    count = 0
-    with open_bytes(path) as file:
-        while offset > 0 and (data := file.read(min(offset, 1 << 20))):
-            count += data.count(b"\n")
-            offset -= len(data)
-    return count

@@ -1,16 +1,19 @@
-"""The formats as written: text, CSV, Parquet."""
+"""The formats as written: text, CSV, Parquet; and whatever is packed."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from twister2.spec.batch import Batch, records, text_block
 from twister2_data_file.arrow_types import schema_text
+from twister2_data_file.compression import Packer
 from twister2_data_file.tables import TableMaker
 from twister2_data_file.writing import Encoder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twister2_data_file.options import CsvWriteOptions, ParquetWriteOptions
 
 
@@ -33,6 +36,35 @@ class TextEncoder(Encoder):
 
     def discard(self) -> None:
         """Nothing is held."""
+
+
+class PackedEncoder(Encoder):
+    """Another encoder, whose bytes are packed on the way to the file.
+
+    :param make: makes it, for the file that packs.
+    """
+
+    def __init__(self, file: IO[bytes], packing: str, make: Callable[[IO[bytes]], Encoder]) -> None:
+        self._packer = Packer(file, packing)
+        self._inner = make(cast("IO[bytes]", self._packer))
+
+    def write(self, batch: Batch) -> None:
+        """Append records."""
+        self._inner.write(batch)
+
+    def finish(self) -> None:
+        """Append the end of the content and that of the archive."""
+        self._inner.finish()
+        self._packer.finish()
+
+    def schema(self) -> str:
+        """That of the content."""
+        return self._inner.schema()
+
+    def discard(self) -> None:
+        """Let both go."""
+        self._packer.discard()
+        self._inner.discard()
 
 
 class CsvEncoder(Encoder):

@@ -33,8 +33,8 @@ def find_files(uris: Sequence[str]) -> list[FoundFile]:
     found: dict[str, FoundFile] = {}
     missing, refused = [], []
     for uri in uris:
+        store, path = store_of(uri)
         try:
-            store, path = store_of(uri)
             for file in store.match(path):
                 found.setdefault(file.path, file)
         except DataNotFoundError as error:

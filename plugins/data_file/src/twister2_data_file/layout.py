@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import DataAccessError, UsageError
+from twister2.spec.uris import without_secrets
 from twister2_data_file.stores import Store, is_hidden, store_of
 
 if TYPE_CHECKING:
@@ -22,28 +23,30 @@ if TYPE_CHECKING:
 
 SUCCESS = "_SUCCESS"
 NEW = "new"
-SUFFIXES = {"text": "txt", "csv": "csv", "parquet": "parquet"}
 _TEMPORARY = re.compile(r"a(\d+)-t(\d+)-c(\d+)(?:-u)?\.tmp")
-_PART = re.compile(r"part-\d{5,}(-c\d{6,})?\.(txt|csv|parquet)")
+_PART = re.compile(r"part-\d{5,}(-c\d{6,})?\.(txt|csv|jsonl|parquet|arrows?|bin)(\.(gz|bz2|xz|zst))?")
 
 
 class Layout:
     """Where one write request puts what.
 
-    :ivar store: the store. :ivar target: the folder of parts, or the single file.
+    :param ending: of the names of parts, e.g. ``".csv.gz"``.
+    :ivar store: the store. :ivar target: the folder of parts, or the single file; :ivar shown: for people.
     :ivar folder: the folder that holds the final files. :ivar staging: the hidden folder.
     """
 
-    def __init__(self, request: WriteRequest, *, single_file: bool) -> None:
+    def __init__(self, request: WriteRequest, *, single_file: bool, ending: str) -> None:
         self.store: Store
         self.store, self.target = store_of(request.uri)
+        self.shown = without_secrets(self.target)
+        self._ending = ending
         self.request = request
         self.single_file = single_file
         mark = hashlib.blake2b(request.key.encode(), digest_size=8).hexdigest()
         if single_file:
             if request.n_tasks != 1:
                 raise UsageError(
-                    f"single_file: {request.uri} would be written by {request.n_tasks} tasks",
+                    f"single_file: {without_secrets(request.uri)} would be written by {request.n_tasks} tasks",
                     why="one file is written by one task",
                     remedy="gather the records to one task first, or write a folder of parts",
                 )
@@ -62,7 +65,7 @@ class Layout:
         if self.single_file:
             return self.target
         number = f"-c{checkpoint:06d}" if checkpoint > 1 else ""
-        return f"{self.folder}/part-{self.request.task:05d}{number}.{SUFFIXES[self.request.format]}"
+        return f"{self.folder}/part-{self.request.task:05d}{number}{self._ending}"
 
     @property
     def new_mark(self) -> str:
@@ -148,4 +151,5 @@ _INSTEAD_OF_FOLDER = "write elsewhere, remove the folder (overwrite does not), o
 
 
 def _exists(path: str, why: str, remedy: str) -> DataAccessError:
+    path = without_secrets(path)
     return DataAccessError(f"cannot write {path}", why=why, remedy=remedy, where=path)

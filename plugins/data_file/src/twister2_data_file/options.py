@@ -24,7 +24,33 @@ _NAMES: _Check = optional(deep_iterable(instance_of(str), instance_of((list, tup
 _TYPES: _Check = deep_mapping(instance_of(str), instance_of(str), instance_of(dict))
 _SIZE: list[_Check] = [instance_of((int, float)), gt(0)]
 _COUNT: list[_Check] = [instance_of(int), gt(0)]
+_PACKING: _Check = optional(in_(("none", "gzip", "bz2", "xz", "zstd")))
+_RECORD: _Check = optional(and_(instance_of(int), gt(0)))
 _BLOCK: list[_Check] = [instance_of(int), ge(1), le(1 << 20)]
+
+
+def _dtype(_: Any, __: Any, value: Any) -> None:
+    if value is not None:
+        record_type(value)
+
+
+_DTYPE: _Check = _dtype
+
+
+def record_type(given: Any) -> Any:
+    """The numpy type of a binary record. Lists stand for tuples too, as in JSON.
+
+    :raises ValueError: it is none, or not one of a fixed number of bytes.
+    """
+    import numpy
+
+    try:
+        found = numpy.dtype([tuple(field) for field in given] if isinstance(given, list) else given)
+    except (TypeError, ValueError, SyntaxError) as error:
+        raise ValueError(f"'dtype' is no type of numpy: {error}") from error
+    if found.hasobject or found.itemsize == 0:
+        raise ValueError("'dtype' must have a fixed number of bytes")
+    return found
 
 
 @attrs.frozen(kw_only=True)
@@ -65,8 +91,46 @@ class ParquetReadOptions:
 
 
 @attrs.frozen(kw_only=True)
-class TextWriteOptions:
-    """Options of writing ``text``.
+class JsonReadOptions:
+    """Options of reading ``json``.
+
+    :ivar form: ``"columns"``: objects as rows of Arrow record batches, all with the same fields; ``"objects"``:
+        whatever the lines hold, as Python objects.
+    :ivar column_types: Arrow type names by column, as in :class:`CsvReadOptions`; also of columns that come late.
+    """
+
+    split_mb: float = attrs.field(validator=_SIZE)
+    block_kb: int = attrs.field(validator=_BLOCK)
+    form: str = attrs.field(default="columns", validator=in_(("columns", "objects")))
+    column_types: Mapping[str, str] = attrs.field(factory=dict, validator=_TYPES)
+
+
+@attrs.frozen(kw_only=True)
+class ArrowReadOptions:
+    """Options of reading ``arrow``."""
+
+    split_mb: float = attrs.field(validator=_SIZE)
+    batch_rows: int = attrs.field(validator=_COUNT)
+
+
+@attrs.frozen(kw_only=True)
+class BinaryReadOptions:
+    """Options of reading ``binary``; one of the first two is needed.
+
+    :ivar record_bytes: size of a record; records are then numpy's ``V`` of that size. :ivar dtype: numpy type of a
+        record, in numpy's words: ``"<i8"``, ``"3f4"``, ``[("key", "S10"), ("value", "V90")]``.
+    :ivar batch_mb: MiB of one batch.
+    """
+
+    split_mb: float = attrs.field(validator=_SIZE)
+    record_bytes: int | None = attrs.field(default=None, validator=_RECORD)
+    dtype: Any = attrs.field(default=None, validator=_DTYPE)
+    batch_mb: float = attrs.field(default=4.0, validator=_SIZE)
+
+
+@attrs.frozen(kw_only=True)
+class WriteOptions:
+    """Options of all formats.
 
     :ivar overwrite: replace output that is there. :ivar single_file: the URI is one file, not a folder of parts.
     """
@@ -76,7 +140,17 @@ class TextWriteOptions:
 
 
 @attrs.frozen(kw_only=True)
-class TableWriteOptions(TextWriteOptions):
+class TextWriteOptions(WriteOptions):
+    """Options of writing ``text``.
+
+    :ivar compression: a packing or ``"none"``; None: what the name of a single file says, none for parts.
+    """
+
+    compression: str | None = attrs.field(default=None, validator=_PACKING)
+
+
+@attrs.frozen(kw_only=True)
+class TableWriteOptions(WriteOptions):
     """Options of writing columns.
 
     :ivar column_names: names of the columns of tuples, scalars and arrays (``c0``, ``c1``... without).
@@ -89,10 +163,22 @@ class TableWriteOptions(TextWriteOptions):
 
 @attrs.frozen(kw_only=True)
 class CsvWriteOptions(TableWriteOptions):
-    """Options of writing ``csv``."""
+    """Options of writing ``csv``; ``compression`` as for text."""
 
     header: bool = attrs.field(default=True, validator=_FLAG)
     delimiter: str = attrs.field(default=",", validator=_ONE_CHAR)
+    compression: str | None = attrs.field(default=None, validator=_PACKING)
+
+
+@attrs.frozen(kw_only=True)
+class JsonWriteOptions(WriteOptions):
+    """Options of writing ``json``; ``compression`` as for text.
+
+    :ivar column_names: names of the values of tuples and lists, which are objects then; arrays without.
+    """
+
+    column_names: tuple[str, ...] | None = attrs.field(default=None, validator=_NAMES)
+    compression: str | None = attrs.field(default=None, validator=_PACKING)
 
 
 @attrs.frozen(kw_only=True)
@@ -104,6 +190,30 @@ class ParquetWriteOptions(TableWriteOptions):
 
     compression: str = attrs.field(default="snappy", validator=in_(("none", "snappy", "gzip", "zstd", "lz4", "brotli")))
     row_group_rows: int = attrs.field(default=262_144, validator=_COUNT)
+
+
+@attrs.frozen(kw_only=True)
+class ArrowWriteOptions(TableWriteOptions):
+    """Options of writing ``arrow``.
+
+    :ivar stream: the stream format, which is read from its beginning, instead of files.
+    :ivar batch_rows: rows of one record batch, the smallest piece of a file that can be read alone.
+    """
+
+    compression: str = attrs.field(default="none", validator=in_(("none", "lz4", "zstd")))
+    stream: bool = attrs.field(default=False, validator=_FLAG)
+    batch_rows: int = attrs.field(default=65_536, validator=_COUNT)
+
+
+@attrs.frozen(kw_only=True)
+class BinaryWriteOptions(WriteOptions):
+    """Options of writing ``binary``: the first two as for reading, else the first record decides; ``compression`` as
+    for text.
+    """
+
+    record_bytes: int | None = attrs.field(default=None, validator=_RECORD)
+    dtype: Any = attrs.field(default=None, validator=_DTYPE)
+    compression: str | None = attrs.field(default=None, validator=_PACKING)
 
 
 _BESIDE = ("columns", "predicate", "partitions")
@@ -119,6 +229,9 @@ _ELSEWHERE = {
     "usecols": "columns",
     "quotechar": "quote_char",
     "codec": "compression",
+    "record_size": "record_bytes",
+    "record_length": "record_bytes",
+    "orient": "form",
 }
 """What other libraries call these options."""
 

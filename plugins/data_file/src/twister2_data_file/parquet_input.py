@@ -79,6 +79,7 @@ class ParquetReader(SplitReader):
                 for number, batch in enumerate(batches):
                     if number < done:
                         continue
+                    batch.validate(full=True)  # what is damaged must not be walked over
                     rows = matching(batch, self._predicate, self._columns, path)
                     full = Piece(rows, rows.num_rows, rows.nbytes, [at, number + 1])
                     yield full if rows.num_rows else None
@@ -98,7 +99,7 @@ def _parquet(path: str) -> Generator[None, None, None]:
 
     try:
         yield
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise _not_parquet(path, error) from error
     except OSError as error:
         if error.errno is not None:

@@ -10,11 +10,11 @@ from twister2_data_file.config import FileConfig
 
 
 class FilePlugin(DataSpec):
-    """Text, CSV and Parquet files."""
+    """Text, CSV, JSON lines, Parquet, Arrow and files of binary records."""
 
     api = (1, 0)
     config_class = FileConfig
-    formats = ("text", "csv", "parquet")
+    formats = ("text", "csv", "json", "parquet", "arrow", "binary")
     schemes = ("", "file", "memory", "s3", "gs", "abfs", "hdfs", "http", "https")
 
     @hookimpl

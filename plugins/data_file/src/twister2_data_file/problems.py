@@ -55,11 +55,17 @@ def unreadable(problems: Iterable[tuple[str, str]]) -> DataAccessError:
     return DataAccessError(
         f"cannot read {named(path for path, _ in every)}",
         why=named(f"{path}: {reason}" for path, reason in every),
-        remedy="copy what comes out of it to a file, or leave it out"
-        if all("not a regular file" in reason for _, reason in every)
-        else "give the user who runs the workers the right to read them, or leave them out",
+        remedy=_remedy_of_unreadable(every),
         details={"paths": [path for path, _ in every]},
     )
+
+
+def _remedy_of_unreadable(problems: list[tuple[str, str]]) -> str:
+    if all("not a regular file" in reason for _, reason in problems):
+        return "copy what comes out of it to a file, or leave it out"
+    if all("://" in path for path, _ in problems):
+        return "see that every worker reaches the store, and that it gives the files to this user"
+    return "give the user who runs the workers the right to read them, or leave them out"
 
 
 def not_the_format(path: str, what: str, why: str, remedy: str, where: str = "") -> DataFormatError:

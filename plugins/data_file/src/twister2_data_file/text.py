@@ -121,6 +121,16 @@ def not_utf8(path: str, offset: int, byte: int, reason: str, remedy: str = CONVE
     return error
 
 
+def newlines_before(path: str, offset: int) -> int:
+    """How many lines end before an offset of a file."""
+    count = 0
+    with open_bytes(path, forward=True) as file:
+        while offset > 0 and (data := file.read(min(offset, 1 << 20))):
+            count += data.count(b"\n")
+            offset -= len(data)
+    return count
+
+
 def next_line(file: IO[bytes], start: int, end: int | None, block: int) -> int:
     """Offset of the first line that begins at ``start`` or later; ``end`` when none begins before it."""
     offset = start - 1

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 from twister2.spec.batch import Batch, n_records
 from twister2.spec.data import Writer
 from twister2.spec.errors import DataAccessError, DataFormatError
+from twister2.spec.uris import without_secrets
 from twister2_data_file.agreement import agreed_schema, is_rewritten, rewrite, throw_away
 from twister2_data_file.problems import writing
 
@@ -178,18 +179,20 @@ def _put_in_place(layout: Layout, part: Any, schema: Any, *, overwrite: bool) ->
     if store.size(source) is None:
         if store.size(target) != part["bytes"] and not is_rewritten(layout, part, schema):
             raise DataAccessError(
-                f"a prepared part of {layout.target} is lost",
-                why=f"neither {source} nor {target} is the part of {part['bytes']} bytes that was prepared",
+                f"a prepared part of {layout.shown} is lost",
+                why=without_secrets(
+                    f"neither {source} nor {target} is the part of {part['bytes']} bytes that was prepared"
+                ),
                 remedy="see that nothing cleans the folder while the job runs, and run the job again",
-                where=target,
+                where=layout.shown,
             )
         return
     if layout.single_file and not overwrite and store.size(target) is not None and not _equal(layout, source, target):
         raise DataAccessError(
-            f"cannot write {target}",
+            f"cannot write {layout.shown}",
             why="the file exists, with other content",
             remedy="write elsewhere, remove it, or set the option overwrite",
-            where=target,
+            where=layout.shown,
         )
     store.replace(source, target)
 

@@ -55,4 +55,6 @@ def _progress(body: Mapping[str, Any]) -> Progress:
         unit=body.get("unit", ""),
         counters=body.get("counters", {}),
         memory=body.get("memory", 0),
+        final=body.get("final", False),
+        runs=body.get("runs", 0),
     )

@@ -45,7 +45,9 @@ class Relay:
         """How far a worker is; at most a few a second go on."""
         self._taken(slot, message)
         now = time.monotonic()
-        if now - self._progress_sent.get(slot.number, 0.0) >= PROGRESS_EVERY_S or message.body.get("done"):
+        if now - self._progress_sent.get(slot.number, 0.0) >= PROGRESS_EVERY_S or any(
+            message.body.get(name) for name in ("done", "final")
+        ):
             self._progress_sent[slot.number] = now
             self._clients.tell("progress", {"worker": slot.number, **message.body})
 

@@ -38,6 +38,9 @@ class Progress:
     :ivar done: units done, in ``unit``; :ivar total: all there is, or None when unknown.
     :ivar counters: per vertex or edge: records, bytes, busy_s, waiting_s, blocked_s.
     :ivar memory: resident bytes of the user process.
+    :ivar final: what all graphs did on this worker in this attempt, told once when its program has ended well:
+        ``counters`` are sums over all runs, by ``"graph: vertex"``, with ``runs``. Other reports are of one run each.
+    :ivar runs: with ``final``: how often graphs were run.
     """
 
     worker_id: int
@@ -48,6 +51,8 @@ class Progress:
     unit: str
     counters: Mapping[str, Mapping[str, float]]
     memory: int
+    final: bool = False
+    runs: int = 0
 
 
 class ObserveSpec(PluginSpec):

@@ -23,6 +23,7 @@ from twister2.spec.executor import Execution
 from twister2.spec.running import Prepared, Running
 from twister2.spec.tracebacks import user_traceback
 from twister2.worker.distances import Distances
+from twister2.worker.figures import Figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -91,6 +92,7 @@ class GraphRunner:
         self._plans: OrderedDict[int, _Plan] = OrderedDict()
         self._stored: weakref.WeakSet[Stored] = weakref.WeakSet()
         self._distances = Distances(env)
+        self.figures = Figures()
         self.running = ""
         """What is run now, for progress displays (``"run words"``); empty between runs."""
         env.on_close(self.close)
@@ -159,6 +161,7 @@ class GraphRunner:
         """The end of a run: sinks commit, in steps of their own, and stored sets are filled."""
         outputs = dict(plan.execution.run())
         plan.running = False
+        self.figures.add(plan.compiled.plan.name, plan.execution.counters())
         placement = plan.compiled.plan.placement.workers
         for sink, stored in graph.kept.items():
             workers = placement[sink]

@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, TextIO
 
+from twister2_observe_progress.summary import table
 from twister2_observe_progress.text import headline, last_line, work
 
 if TYPE_CHECKING:
@@ -51,9 +52,16 @@ class LineDisplay(Display):
     """
 
     def __init__(
-        self, view: JobView, stream: TextIO, interval_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        view: JobView,
+        stream: TextIO,
+        interval_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        summary: bool = False,
     ) -> None:
         self._view, self._stream, self._interval_s, self._clock = view, stream, interval_s, clock
+        self._summary = summary
         self._shown = ("", "", 1)
         self._quiet_until = self._next = clock() + SHORT_S
 
@@ -75,6 +83,9 @@ class LineDisplay(Display):
         """Lines are in nobody's way."""
 
     def end(self, state: str, reason: str, seconds: float) -> None:
+        if self._summary:
+            for line in table(self._view.final):
+                self._write(line)
         self._write(last_line(self._view, state, reason, seconds))
 
     def _print(self) -> None:
@@ -90,8 +101,15 @@ class LineDisplay(Display):
 class TerminalDisplay(Display):
     """Up to two lines at the bottom of a terminal."""
 
-    def __init__(self, view: JobView, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        self._view, self._stream, self._clock = view, stream, clock
+    def __init__(
+        self,
+        view: JobView,
+        stream: TextIO,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        summary: bool = False,
+    ) -> None:
+        self._view, self._stream, self._clock, self._summary = view, stream, clock, summary
         self._lines = 0
         self._next = 0.0
 
@@ -110,6 +128,8 @@ class TerminalDisplay(Display):
 
     def end(self, state: str, reason: str, seconds: float) -> None:
         self.step_aside()
+        if self._summary:
+            self._stream.write("".join(f"{line}\n" for line in table(self._view.final)))
         self._stream.write(last_line(self._view, state, reason, seconds) + "\n")
         self._stream.flush()
 
@@ -129,9 +149,13 @@ class TerminalDisplay(Display):
             return 80
 
 
-def display_for(view: JobView, stream: TextIO, wanted: str, interval_s: float) -> Display:
-    """The display that was asked for; ``auto``: by whether ``stream`` is a terminal that can be redrawn."""
+def display_for(view: JobView, stream: TextIO, wanted: str, interval_s: float, summary: str = "never") -> Display:
+    """The display that was asked for; ``auto``: by whether ``stream`` is a terminal that can be redrawn.
+
+    :param summary: whether a table is shown at the end; ``auto``: on a terminal.
+    """
     terminal = stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    shows = summary == "always" or (summary == "auto" and stream.isatty())
     if wanted == "terminal" or (wanted == "auto" and terminal):
-        return TerminalDisplay(view, stream)
-    return LineDisplay(view, stream, interval_s)
+        return TerminalDisplay(view, stream, summary=shows)
+    return LineDisplay(view, stream, interval_s, summary=shows)

@@ -30,7 +30,7 @@ class ProgressPlugin(ObserveSpec):
         from twister2_observe_progress.view import JobView
 
         view = JobView(job)
-        _SHOWN[job.job_id] = (view, display_for(view, sys.stderr, config.display, config.interval_s))
+        _SHOWN[job.job_id] = (view, display_for(view, sys.stderr, config.display, config.interval_s, config.summary))
 
     @hookimpl
     def job_state(self, job_id: str, state: str, reason: str) -> None:

@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from twister2.spec.observe import JobFacts, Progress
 
@@ -60,6 +60,8 @@ class JobView:
         self.joined: set[int] = set()
         self.checkpoint: int | None = None
         self.workers: dict[int, WorkerView] = {}
+        self.final: dict[int, Mapping[str, Mapping[str, float]]] = {}
+        """By worker: what graphs did there in all, once its program has ended."""
         self._begun = clock()
         self._samples: deque[tuple[float, dict[str, float]]] = deque()
 
@@ -83,6 +85,7 @@ class JobView:
         """All workers of an attempt have joined; what earlier attempts reported is void."""
         if attempt != self.attempt:
             self.workers.clear()
+            self.final.clear()
             self._samples.clear()
         self.attempt, self.n_workers = attempt, n_workers
         self.joined = set(range(n_workers))
@@ -90,6 +93,9 @@ class JobView:
     def take(self, progress: Progress) -> None:
         """A worker's report; late ones of earlier attempts are dropped."""
         if progress.attempt and self.attempt and progress.attempt < self.attempt:
+            return
+        if progress.final:
+            self.final[progress.worker_id] = progress.counters
             return
         self.workers.setdefault(progress.worker_id, WorkerView()).take(progress)
         now = self._clock()

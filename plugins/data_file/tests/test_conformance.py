@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import ClassVar
 
 import attrs
 import fsspec
@@ -10,8 +11,9 @@ import pytest
 
 from twister2.spec.data import ReadRequest, WriteRequest
 from twister2_data_file.backend import FileBackend
+from twister2_data_file.compression import SUFFIXES, Packer
 from twister2_data_file.config import FileConfig
-from twister2_testkit.data import KEY, DataCapabilities, DataSuite
+from twister2_testkit.data import KEY, DataCapabilities, DataSuite, lines_of
 from twister2_testkit.mutants.data import mutants_of
 
 ALL = DataCapabilities(
@@ -49,15 +51,143 @@ class TestLocalFiles(LocalFiles):
     pass
 
 
-class TestGzipFiles(LocalFiles):
+class PackedFiles(LocalFiles):
     capabilities = attrs.evolve(ALL, cuts=False, why={"cuts": "unpacking begins at the beginning"})
+    packing: ClassVar[str]
 
     def put(self, place, contents, piece):
-        import gzip
-
         for number, content in enumerate(contents):
-            (place / f"{number:03}.txt.gz").write_bytes(gzip.compress(content, 1))
-        return ReadRequest((str(place / "*.gz"),), "text", options={"split_mb": piece / (1 << 20)})
+            with open(place / f"{number:03}.txt{SUFFIXES[self.packing]}", "wb") as file:
+                packer = Packer(file, self.packing)
+                packer.write(content)
+                packer.finish()
+        return ReadRequest((str(place / "*.txt.*"),), "text", options={"split_mb": piece / (1 << 20)})
+
+    def target(self, place, *, task, n_tasks, attempt, key=KEY):
+        options = {"compression": self.packing}
+        return WriteRequest(str(place / "out"), "text", task, n_tasks, attempt, key, options)
+
+
+class TestGzipFiles(PackedFiles):
+    packing = "gzip"
+
+
+class TestBz2Files(PackedFiles):
+    packing = "bz2"
+
+
+class TestXzFiles(PackedFiles):
+    packing = "xz"
+
+
+class TestZstdFiles(PackedFiles):
+    packing = "zstd"
+
+
+class LinesOfValues(LocalFiles):
+    """Formats whose files are not the lines themselves: the tests' lines are put and read as such records."""
+
+    format: ClassVar[str]
+    writing: ClassVar[dict[str, object]] = {}
+    capabilities = attrs.evolve(
+        ALL, why={"cuts": "sizes are those of the format; see the tests of the format"}, cuts=False
+    )
+
+    def make_backend(self):
+        return Unwrapped(FileConfig(block_kb=1, batch_rows=70))
+
+    def put(self, place, contents, piece):
+        for number, content in enumerate(contents):
+            path = place / f"{number:03}.x"
+            rows = self.rows(lines_of(content))
+            writer = FileBackend().create_writer(
+                WriteRequest(str(path), self.format, 0, 1, 1, "put", {"single_file": True, **self.writing})
+            )
+            if rows:
+                writer.write(rows)
+            FileBackend().commit(
+                WriteRequest(str(path), self.format, 0, 1, 1, "put", {"single_file": True, **self.writing}),
+                writer.prepare(1),
+            )
+            writer.close()
+        return ReadRequest((str(place / "*.x"),), self.format, options={"split_mb": piece / (1 << 20)} | self.reading())
+
+    def rows(self, lines):
+        return [{"line": line} for line in lines]
+
+    def reading(self):
+        return {}
+
+    def target(self, place, *, task, n_tasks, attempt, key=KEY):
+        return WriteRequest(str(place / "out"), self.format, task, n_tasks, attempt, key, dict(self.writing))
+
+    def output(self, place):
+        return ReadRequest((str(place / "out"),), self.format, options=self.reading())
+
+    def missing(self, place):
+        request, names = super().missing(place)
+        return attrs.evolve(request, format=self.format, options=self.reading()), names
+
+
+class TestJsonRows(LinesOfValues):
+    format = "json"
+    writing: ClassVar[dict[str, object]] = {"column_names": ["line"]}
+
+
+class TestJsonObjects(LinesOfValues):
+    format = "json"
+
+    def rows(self, lines):
+        return list(lines)
+
+    def reading(self):
+        return {"form": "objects"}
+
+
+class TestParquet(LinesOfValues):
+    format = "parquet"
+    writing: ClassVar[dict[str, object]] = {"column_names": ["line"], "column_types": {"line": "string"}}
+
+
+class TestArrowFiles(LinesOfValues):
+    format = "arrow"
+    writing: ClassVar[dict[str, object]] = {
+        "column_names": ["line"],
+        "column_types": {"line": "string"},
+        "batch_rows": 30,
+    }
+
+
+class TestArrowStreams(LinesOfValues):
+    format = "arrow"
+    writing: ClassVar[dict[str, object]] = {**TestArrowFiles.writing, "stream": True}
+
+
+class TestBinaryRecords(LinesOfValues):
+    format = "binary"
+    writing: ClassVar[dict[str, object]] = {"dtype": "U40"}
+
+    def rows(self, lines):
+        return list(lines)
+
+    def reading(self):
+        return {"dtype": "U40", "batch_mb": 0.001}
+
+
+class Unwrapped(FileBackend):
+    """Gives rows of one column as their values, which the suite compares with lines."""
+
+    def open(self, request, splits):
+        reader = super().open(request, splits)
+        poll = reader.poll
+        reader.poll = lambda: values_of(poll())
+        return reader
+
+
+def values_of(batch):
+    if hasattr(batch, "to_pylist"):
+        return [next(iter(row.values())) for row in batch.to_pylist()]
+    return batch.tolist() if hasattr(batch, "tolist") else batch
 
 
 class TestSkippingFiles(LocalFiles):

@@ -247,7 +247,7 @@ def _agreed(files: Sequence[FoundFile], options: JsonReadOptions) -> Any:
                         values = (value for _, value in _values(file.path, *block))
                         add_types(found, (value for value in values if isinstance(value, dict)))
                         looked_at += len(block[1])
-                    if looked_at >= options.block_kb * 1024:
+                    if 2 * looked_at >= options.block_kb * 1024:  # blocks end with a line, a little early
                         break
             except DataFormatError as error:
                 if is_broken_archive(error):

@@ -44,8 +44,9 @@ def record_type(given: Any) -> Any:
     """
     import numpy
 
+    fields = isinstance(given, (list, tuple)) and all(isinstance(field, (list, tuple)) for field in given)
     try:
-        found = numpy.dtype([tuple(field) for field in given] if isinstance(given, list) else given)
+        found = numpy.dtype([tuple(field) for field in given] if fields else given)
     except (TypeError, ValueError, SyntaxError) as error:
         raise ValueError(f"'dtype' is no type of numpy: {error}") from error
     if found.hasobject or found.itemsize == 0:

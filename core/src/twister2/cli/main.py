@@ -7,6 +7,8 @@ when a name is typed that is not in the table.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import os
 import sys
@@ -94,6 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller: what would be written goes nowhere
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the end
+    if arguments is None:  # this is the whole program: its end looks through nothing for cycles
+        atexit.register(gc.freeze)
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         if words[1:2] and words[0] == "help":

@@ -33,9 +33,7 @@ def descendants(root: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
-            with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{entry}/stat", "rb") as file:
-                parent = int(file.read().rsplit(b")", 1)[1].split()[1])
-                children.setdefault(parent, []).append(int(entry))
+            children.setdefault(int(_stat(int(entry))[1]), []).append(int(entry))
     found: list[int] = []
     todo = [root]
     while todo:
@@ -73,11 +71,17 @@ def end_leftovers(root: int, *, keep: set[int], below_kept: bool = False, grace_
 
 
 def _stat(pid: int) -> list[bytes]:
+    """What follows the name in a process's line; of a process that is gone, that of an orphaned zombie."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rsplit(b")", 1)[1].split()
+        file = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)  # many are read: no buffers are made
+    except OSError:
+        return [b"Z", b"0"]
+    try:
+        return os.read(file, 4096).rsplit(b")", 1)[1].split()
     except (OSError, IndexError):
         return [b"Z", b"0"]
+    finally:
+        os.close(file)
 
 
 def _is_zombie(pid: int) -> bool:

@@ -73,7 +73,10 @@ def main(path: str) -> int:
         os.chdir(order["logs"])
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    return Launcher(order, libc).run()
+    try:
+        return Launcher(order, libc).run()
+    finally:
+        gc.freeze()  # else the end of the interpreter looks through everything for cycles
 
 
 class Launcher:

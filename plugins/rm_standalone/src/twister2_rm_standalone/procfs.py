@@ -47,10 +47,15 @@ class Process:
 def look(pid: int, *, zombies: bool = False) -> Process | None:
     """The process with this id, None when there is none; a zombie counts as gone unless asked for."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            text = file.read()
+        file = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)  # many are read: no buffers are made
     except OSError:
         return None
+    try:
+        text = os.read(file, 4096)
+    except OSError:
+        return None
+    finally:
+        os.close(file)
     # the name in parentheses may hold anything, blanks and parentheses included
     fields = text[text.rindex(b")") + 2 :].split()
     state = fields[0].decode()

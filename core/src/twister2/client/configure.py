@@ -5,8 +5,8 @@ Apart from :mod:`twister2.client.prepare` so that it can begin before the rest o
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -60,4 +60,4 @@ def configure(
 def new_job_id(name: str) -> str:
     """A unique id of at most 50 characters, fit for labels: the name's letters, the time, four random digits."""
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:24].strip("-") or "job"
-    return f"{slug}-{time.strftime('%y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    return f"{slug}-{time.strftime('%y%m%d-%H%M%S')}-{os.urandom(2).hex()}"

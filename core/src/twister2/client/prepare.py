@@ -19,7 +19,7 @@ from twister2.control.ticket import Ticket, curve_pair, new_key
 from twister2.host import Pins, PluginHost
 from twister2.host.matching import Match, match
 from twister2.spec.errors import CapabilityError
-from twister2.spec.hashing import hash_seed
+from twister2.spec.interpreters import hash_seed
 from twister2.spec.rm import Allocation, ResourceGroup, ResourceManager, RmContext
 
 if TYPE_CHECKING:

@@ -70,12 +70,13 @@ def _scan() -> dict[str, list[PluginRecord]]:
         entry_points = [each for each in distribution.entry_points if each.group.startswith(PREFIX)]
         if not entry_points:
             continue
-        name, version = _identity(distribution)
+        headers = _headers(distribution)
+        name, version = headers.get("name", [""])[0], headers.get("version", [""])[0]
         # The first on sys.path hides later ones of the same name, as it does for imports.
         if name and normalised(name) in seen:
             continue
         seen.add(normalised(name))
-        requires = _core_requirement(distribution.requires or [])
+        requires = _core_requirement(headers.get("requires-dist", []))
         for entry_point in entry_points:
             kind = entry_point.group.removeprefix(PREFIX)
             record = PluginRecord(kind, entry_point.name, entry_point.value, name, version, requires)
@@ -83,11 +84,19 @@ def _scan() -> dict[str, list[PluginRecord]]:
     return {kind: sorted(records) for kind, records in found.items()}
 
 
-def _identity(distribution: Distribution) -> tuple[str, str]:
-    """Name and version; empty where the metadata of a half-removed distribution lacks them."""
-    metadata = distribution.metadata
-    name, version = (str(metadata[key]) if key in metadata else "" for key in ("Name", "Version"))
-    return name, version
+def _headers(distribution: Distribution) -> dict[str, list[str]]:
+    """The headers of a distribution's metadata by name in lower case; none where those of a half-removed one lack.
+
+    Read here: making a message of it, as ``importlib.metadata`` does for each question, would take most of a scan.
+    """
+    found: dict[str, list[str]] = {}
+    for line in (distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or "").splitlines():
+        if not line:
+            break
+        name, separator, value = line.partition(":")
+        if separator and not line[0].isspace():
+            found.setdefault(name.lower(), []).append(value.strip())
+    return found
 
 
 def _core_requirement(requirements: Sequence[str]) -> str:

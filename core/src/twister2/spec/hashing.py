@@ -14,7 +14,6 @@ import datetime
 import decimal
 import enum
 import fractions
-import os
 import sys
 import uuid
 from functools import lru_cache
@@ -191,11 +190,3 @@ def tasks_of_keys(keys: Iterable[Any], n_tasks: int) -> list[int]:
 def task_of_key(key: Any, n_tasks: int) -> int:
     """The task, 0 to ``n_tasks - 1``, that owns ``key``."""
     return (stable_hash(key) % N_KEY_GROUPS) * n_tasks // N_KEY_GROUPS
-
-
-def hash_seed(job_id: str) -> str:
-    """``PYTHONHASHSEED`` of all interpreters of a job: sets of text have the same order on every worker.
-
-    What the user has set in the environment comes first.
-    """
-    return os.environ.get("PYTHONHASHSEED") or str(stable_hash(job_id) % (1 << 32))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from twister2.spec.hashing import hash_seed
+from twister2.spec.interpreters import hash_seed
 from twister2_rm_standalone.procfs import BY_PIPE, JOB_MARKER, MASTER_MARKER
 
 PRIVATE = ("TWISTER2_SLOT", "TWISTER2_TICKET", "TWISTER2_MASTER_TICKET", JOB_MARKER, MASTER_MARKER)

@@ -34,7 +34,7 @@ def fill(files, folder, format):
 
 
 @pytest.mark.needs_mount
-@pytest.mark.parametrize("format", ["text", "csv", "parquet"])
+@pytest.mark.parametrize("format", ["text", "csv", "json", "parquet", "arrow"])
 def test_full_disk(files, small_disk, format):
     files.write(small_disk / "before", "text", [["kept"]])
     error = fill(files, small_disk / "out", format)
@@ -65,7 +65,7 @@ except DataAccessError as error:
 """
 
 
-@pytest.mark.parametrize("format", ["text", "csv", "parquet"])
+@pytest.mark.parametrize("format", ["text", "csv", "json", "parquet", "arrow"])
 def test_largest_file_size(tmp_path, format):
     command = [sys.executable, "-W", "ignore", "-c", LIMITED, str(tmp_path), format]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)

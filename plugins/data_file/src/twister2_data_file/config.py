@@ -26,8 +26,8 @@ class FileConfig:
     )
     block_kb: int = option(
         256,  # words of larger blocks do not stay in the processor's cache: 10 % slower
-        "Size of the pieces in which text and CSV are read; one makes one batch.",
+        "Size of the pieces in which text, CSV and JSON are read; one makes one batch.",
         unit="KiB",
         validator=and_(ge(1), le(1 << 20)),
     )
-    batch_rows: int = option(65_536, "Rows of one batch read from Parquet.", unit="1", validator=gt(0))
+    batch_rows: int = option(65_536, "Most rows of one batch read from Parquet or Arrow.", unit="1", validator=gt(0))

@@ -125,7 +125,7 @@ class Dialer:
         sock.curve_serverkey = self._master_public.encode()
         sock.curve_publickey = self._public.encode()
         sock.curve_secretkey = self._secret.encode()
-        sock.reconnect_ivl = 20
+        sock.reconnect_ivl = 2  # doubled each time: a master that is being started is there in a moment
         sock.reconnect_ivl_max = 1000
         try:
             sock.connect(address)

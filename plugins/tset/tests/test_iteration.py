@@ -202,7 +202,7 @@ def test_a_failure_in_a_loop_leaves_the_last_good_records(run_workers, executor)
 
     with pytest.raises(UserCodeError, match="ZeroDivisionError"):
         run_workers(2, program, executor=executor)
-    assert seen == [[6, 7]]
+    assert seen in ([[6, 7]], [[6, 7]] * 2)  # the other worker may get as far before it hears of it
 
 
 def test_wrong_uses_are_named(run_workers):

@@ -9,7 +9,7 @@ import attrs
 
 from twister2.graph.stored import Given
 from twister2.graph.validate import order
-from twister2.graph.vertices import Kind
+from twister2.graph.vertices import Kind, Mode
 from twister2.spec.errors import GraphError
 from twister2.spec.tasks import Task
 
@@ -63,6 +63,7 @@ class LogicalPlan:
     vertices: tuple[LogicalVertex, ...]
     edges: tuple[LogicalEdge, ...]
     fixed: Mapping[str, tuple[int, ...]]
+    mode: Mode = "batch"
     _by_name: Mapping[str, LogicalVertex] = attrs.field(init=False, repr=False, eq=False)
     _into: Mapping[str, list[LogicalEdge]] = attrs.field(init=False, repr=False, eq=False)
     _out_of: Mapping[str, list[LogicalEdge]] = attrs.field(init=False, repr=False, eq=False)
@@ -121,7 +122,7 @@ def logical_plan(
     for edge in graph.edges:
         _check_shape(graph, edge, parallelism, catalog)
     edges = tuple(LogicalEdge(e.name, e.sources, e.target, e.operator, dict(e.options)) for e in graph.edges)
-    return LogicalPlan(tuple(vertices), edges, fixed)
+    return LogicalPlan(tuple(vertices), edges, fixed, graph.mode)
 
 
 def _default_parallelism(

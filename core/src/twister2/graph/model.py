@@ -7,11 +7,11 @@ with a single call, and checks the whole in :meth:`Graph.validate`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from twister2.graph.schedulers import check_scheduler
 from twister2.graph.stored import Given, Keeping, Level, Stored, StoredSource
-from twister2.graph.vertices import Edge, Vertex, asking, check_vertex, declarer, declares_two_phase
+from twister2.graph.vertices import Edge, Mode, Vertex, asking, check_vertex, declares_narrow, declares_two_phase
 from twister2.spec.errors import GraphError
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from twister2.spec.sched import TaskScheduler
     from twister2.spec.tasks import Task
 
-Mode: TypeAlias = Literal["batch", "stream"]
 
 Outputs: TypeAlias = Mapping[str, list[Any]]
 """What a run left on this worker: sink name -> what each of its local tasks kept, in order of task index."""
@@ -118,13 +117,19 @@ class Graph:
         gpus: int | None = None,
         options: Mapping[str, Any] | None = None,
         shows: str = "",
+        narrow: bool | None = None,
     ) -> Vertex:
         """Add a vertex without inputs: ``make(index)``, with a planner ``make(index, planned)``, gives its tasks.
 
         :param cpus, memory_mb, gpus: what each task needs, for task schedulers that fit; None: nothing is asked for.
+        :param narrow: whether it may run as one task with a narrow compute behind it; None: what ``make``
+            declares in its attribute ``narrow``.
         :raises GraphError: the name is taken, or a value makes no sense.
         """
-        vertex = Vertex(name, "source", make, parallelism, planner, options=dict(options or {}), shows=shows)
+        narrow = declares_narrow(make) if narrow is None else narrow
+        vertex = Vertex(
+            name, "source", make, parallelism, planner, options=dict(options or {}), shows=shows, narrow=narrow
+        )
         return self._add(asking(vertex, cpus, memory_mb, gpus))
 
     def add_compute(  # noqa: PLR0913 - one for each wish
@@ -146,8 +151,7 @@ class Graph:
             in its attribute ``narrow``.
         :raises GraphError: the name is taken, or a value makes no sense.
         """
-        if narrow is None:
-            narrow = bool(getattr(declarer(make), "narrow", False))
+        narrow = declares_narrow(make) if narrow is None else narrow
         vertex = Vertex(name, "compute", make, parallelism, options=dict(options or {}), shows=shows, narrow=narrow)
         return self._add(asking(vertex, cpus, memory_mb, gpus))
 
@@ -163,17 +167,22 @@ class Graph:
         options: Mapping[str, Any] | None = None,
         shows: str = "",
         two_phase: bool | None = None,
+        narrow: bool | None = None,
     ) -> Vertex:
         """Add a vertex without outputs: ``make(index)`` gives its tasks.
 
         :param two_phase: whether the run ends with prepare and commit of this sink. None: what the class (or function)
             ``make`` declares in its attribute ``two_phase``; else a class that overrides neither ``prepare`` nor
             ``commit`` needs none, and anything else has it.
+        :param narrow: whether it may run as one task with a narrow compute before it, also in a thread of the pool;
+            None: what ``make`` declares in its attribute ``narrow``.
         :raises GraphError: the name is taken, or a value makes no sense.
         """
         if two_phase is None:
             two_phase = declares_two_phase(make)
-        vertex = Vertex(name, "sink", make, parallelism, options=dict(options or {}), shows=shows, two_phase=two_phase)
+        narrow = declares_narrow(make) if narrow is None else narrow
+        given = dict(options or {})
+        vertex = Vertex(name, "sink", make, parallelism, None, 1.0, 0, given, shows, narrow, two_phase)
         return self._add(asking(vertex, cpus, memory_mb, gpus))
 
     def connect(
@@ -290,6 +299,7 @@ class Graph:
         vertex = self.add_source(
             self._free(stored.name) if name is None else name,
             lambda index: StoredSource(stored.partition(index)),
+            narrow=True,
             shows=f"the stored set {stored.name}",
         )
         self.stored[vertex.name] = stored

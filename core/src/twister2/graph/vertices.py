@@ -12,6 +12,7 @@ from twister2.spec.errors import GraphError
 from twister2.spec.tasks import Sink, Task
 
 Kind: TypeAlias = Literal["source", "compute", "sink"]
+Mode: TypeAlias = Literal["batch", "stream"]
 
 
 @attrs.frozen(eq=False)
@@ -28,7 +29,8 @@ class Vertex:
     :ivar cpus, memory_mb, gpus: per task, for task schedulers that fit. :ivar asks: which of them were given.
     :ivar options: plain data for the tasks' context and for constraints.
     :ivar shows: what ``explain()`` prints for it.
-    :ivar narrow: each batch is handled by itself, so that it may be joined with its neighbours (rule ``fuse``).
+    :ivar narrow: each batch is handled by itself, so that it may be joined with its neighbours (rule ``fuse``). Of a
+        compute or sink also that any thread may call it: those of the pool do, when what it is joined with is blocking.
     :ivar two_phase: a sink whose tasks take part in the two-phase commit at the end of a run.
     """
 
@@ -109,6 +111,11 @@ def declarer(make: Callable[..., Any]) -> Any:
     while isinstance(make, functools.partial):
         make = make.func
     return make
+
+
+def declares_narrow(make: Callable[..., Any]) -> bool:
+    """Whether what ``make`` gives says that it handles each batch by itself."""
+    return bool(getattr(declarer(make), "narrow", False))
 
 
 def declares_two_phase(make: Callable[..., Any]) -> bool:

@@ -7,18 +7,22 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from twister2.graph.fused import FusedFactory
+from twister2.graph.fused_ends import FusedSinkFactory, FusedSourceFactory
 from twister2.graph.logical import LogicalEdge, LogicalPlan, LogicalVertex
 from twister2.graph.rules.rule import Rule
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twister2.graph.catalog import Catalog
+    from twister2.spec.tasks import Task
 
 
 class Fuse(Rule):
-    """Joins chains of narrow computes to one task."""
+    """Joins chains of narrow steps to one task; in batch graphs also with a narrow source or sink at an end."""
 
     name: ClassVar[str] = "fuse"
-    explanation: ClassVar[str] = "narrow computes joined one to one run as one task: a batch is handed on by a call"
+    explanation: ClassVar[str] = "narrow steps joined one to one run as one task: a batch is handed on by a call"
 
     def apply(self, plan: LogicalPlan, catalog: Catalog) -> tuple[LogicalPlan, list[str]]:
         """Fuse each longest chain."""
@@ -33,6 +37,8 @@ class Fuse(Rule):
             while name in follows:
                 chain.append(follows[name])
                 name = follows[name].target
+            if vertex.kind == "source" and plan.vertex(name).kind == "sink":
+                chain.pop()  # a task is either; there is a compute between them
             chains.append(chain)
         return (_fuse(plan, chains), [_line(chain) for chain in chains]) if chains else (plan, [])
 
@@ -50,10 +56,27 @@ class Fuse(Rule):
             and source.parallelism == target.parallelism
             and len(plan.outputs(source.name)) == 1
             and len(plan.inputs(target.name)) == 1
-            and source.options == target.options
-            and plan.fixed.get(source.name) == plan.fixed.get(target.name)
+            and _places_fit(plan, source, target)
             and source.inputs.keys().isdisjoint(target.inputs)
+            and _kinds_fit(source, target, plan.mode)
         )
+
+
+def _places_fit(plan: LogicalPlan, source: LogicalVertex, target: LogicalVertex) -> bool:
+    """What follows the source of a stored set would be placed with it anyway."""
+    before, after = plan.fixed.get(source.name), plan.fixed.get(target.name)
+    return before == after or (source.kind == "source" and after is None)
+
+
+def _kinds_fit(source: LogicalVertex, target: LogicalVertex, mode: str) -> bool:
+    kinds = (source.kind, target.kind)
+    if kinds == ("compute", "compute"):
+        return source.options == target.options
+    if mode != "batch" or kinds == ("source", "sink"):
+        return False
+    # The options of a source are its own; which functions are called elsewhere is said for a vertex as a whole.
+    offloaded = any(vertex.options.get(name) for vertex in (source, target) for name in ("blocking", "releases_gil"))
+    return not offloaded and (kinds[0] == "source" or source.options == target.options)
 
 
 def _names(chain: list[LogicalEdge]) -> tuple[str, ...]:
@@ -91,17 +114,21 @@ def _fuse(plan: LogicalPlan, chains: list[list[LogicalEdge]]) -> LogicalPlan:
         if chain_key(edge) not in inside
     )
     fixed = {renamed.get(name, name): workers for name, workers in plan.fixed.items()}
-    return LogicalPlan(vertices, edges, fixed)
+    return LogicalPlan(vertices, edges, fixed, plan.mode)
 
 
 def _vertex(plan: LogicalPlan, chain: list[LogicalEdge]) -> LogicalVertex:
     names = _names(chain)
     members = [plan.vertex(name) for name in names]
+    first, last = members[0], members[-1]
     asking = [member for member in members if "cpus" in member.asks] or members
     return attrs.evolve(
-        members[0],
-        name="+".join(names),
-        make=FusedFactory(names, tuple(edge.name for edge in chain), tuple(member.make for member in members)),
+        first,
+        # What a sink keeps and where it lies is known by the sink's name.
+        name=last.name if last.kind == "sink" else "+".join(names),
+        kind=last.kind if last.kind == "sink" else first.kind,
+        two_phase=last.two_phase,
+        make=_factory(members, tuple(edge.name for edge in chain)),
         cpus=max(member.cpus for member in asking),  # the parts run one after another
         memory_mb=sum(member.memory_mb for member in members),
         gpus=max(member.gpus for member in members),
@@ -110,6 +137,16 @@ def _vertex(plan: LogicalPlan, chain: list[LogicalEdge]) -> LogicalVertex:
         parts=tuple(part for member in members for part in member.parts),
         inputs={name: given for member in members for name, given in member.inputs.items()},
     )
+
+
+def _factory(members: list[LogicalVertex], edges: tuple[str, ...]) -> Callable[[int], Task]:
+    names, makes = tuple(member.name for member in members), tuple(member.make for member in members)
+    if members[-1].kind == "sink":
+        return FusedSinkFactory(names, edges, makes)
+    if members[0].kind == "source":
+        chain = FusedFactory(names[1:], edges[1:], makes[1:])
+        return FusedSourceFactory(names[0], makes[0], edges[0], chain, members[1].options)
+    return FusedFactory(names, edges, makes)
 
 
 def chain_key(edge: LogicalEdge) -> tuple[str, str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from twister2.graph.fused_ends import FusedSink, FusedSource
 from twister2.graph.runtime.consumers import ComputeRunner, Input, SinkRunner
+from twister2.graph.runtime.ends import FusedSinkRunner, FusedSourceRunner
 from twister2.graph.runtime.failure import TaskPlace, task_failure
 from twister2.graph.runtime.runner import Output, TaskRunner
 from twister2.graph.runtime.sources import SourceRunner
@@ -120,8 +122,12 @@ def _runner(
     pool: Pool | None,
 ) -> TaskRunner:
     elsewhere = pool if is_offloaded(task, vertex) else None
+    if isinstance(task, FusedSource):
+        return FusedSourceRunner(task, place, outputs, elsewhere)
     if isinstance(task, Source):
         return SourceRunner(task, place, outputs, elsewhere)
+    if isinstance(task, FusedSink):
+        return FusedSinkRunner(task, place, inputs, outputs, elsewhere)
     if isinstance(task, Compute):
         return ComputeRunner(task, place, inputs, outputs, elsewhere)
     assert isinstance(task, Sink)

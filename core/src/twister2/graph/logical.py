@@ -10,6 +10,7 @@ import attrs
 from twister2.graph.stored import Given
 from twister2.graph.validate import order
 from twister2.graph.vertices import Kind, Mode
+from twister2.spec.declarations import NOTHING, Declarations
 from twister2.spec.errors import GraphError
 from twister2.spec.tasks import Task
 
@@ -43,6 +44,17 @@ class LogicalVertex:
     gpus: int = 0
     asks: frozenset[str] = frozenset()
     sizes: tuple[int, ...] = ()
+    declares: Declarations = NOTHING
+
+    @property
+    def planned(self) -> Any:
+        """What its planner gave, None without one."""
+        return self.make.planned if isinstance(self.make, _Planned) else None
+
+    def made_by(self, make: Callable[..., Task]) -> LogicalVertex:
+        """The same with another ``make``, which gets what the planner gave as before."""
+        bound = attrs.evolve(self.make, make=make) if isinstance(self.make, _Planned) else make
+        return attrs.evolve(self, make=bound)
 
 
 @attrs.frozen
@@ -172,6 +184,7 @@ def _logical(vertex: Vertex, parallelism: int, planned: Mapping[str, Any] | None
         gpus=vertex.gpus,
         asks=vertex.asks,
         sizes=sizes,
+        declares=vertex.declares,
     )
 
 

@@ -11,11 +11,21 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from twister2.graph.schedulers import check_scheduler
 from twister2.graph.stored import Given, Keeping, Level, Stored, StoredSource
-from twister2.graph.vertices import Edge, Mode, Vertex, asking, check_vertex, declares_narrow, declares_two_phase
+from twister2.graph.vertices import (
+    Edge,
+    Mode,
+    Vertex,
+    asking,
+    check_vertex,
+    declared,
+    declares_narrow,
+    declares_two_phase,
+)
 from twister2.spec.errors import GraphError
 
 if TYPE_CHECKING:
     from twister2.graph.catalog import Catalog
+    from twister2.spec.declarations import Declarations
     from twister2.spec.environment import WorkerEnvironment
     from twister2.spec.sched import TaskScheduler
     from twister2.spec.tasks import Task
@@ -118,6 +128,7 @@ class Graph:
         options: Mapping[str, Any] | None = None,
         shows: str = "",
         narrow: bool | None = None,
+        declares: Declarations | None = None,
     ) -> Vertex:
         """Add a vertex without inputs: ``make(index)``, with a planner ``make(index, planned)``, gives its tasks.
 
@@ -128,7 +139,15 @@ class Graph:
         """
         narrow = declares_narrow(make) if narrow is None else narrow
         vertex = Vertex(
-            name, "source", make, parallelism, planner, options=dict(options or {}), shows=shows, narrow=narrow
+            name,
+            "source",
+            make,
+            parallelism,
+            planner,
+            options=dict(options or {}),
+            shows=shows,
+            narrow=narrow,
+            declares=declared(make, declares),
         )
         return self._add(asking(vertex, cpus, memory_mb, gpus))
 
@@ -144,15 +163,26 @@ class Graph:
         options: Mapping[str, Any] | None = None,
         shows: str = "",
         narrow: bool | None = None,
+        declares: Declarations | None = None,
     ) -> Vertex:
         """Add a vertex with inputs and outputs: ``make(index)`` gives its tasks.
 
         :param narrow: whether each batch is handled by itself; None: what the class (or the function) ``make`` declares
             in its attribute ``narrow``.
+        :param declares: what else rewriting rules may know; None: the attribute ``declares`` of ``make``.
         :raises GraphError: the name is taken, or a value makes no sense.
         """
         narrow = declares_narrow(make) if narrow is None else narrow
-        vertex = Vertex(name, "compute", make, parallelism, options=dict(options or {}), shows=shows, narrow=narrow)
+        vertex = Vertex(
+            name,
+            "compute",
+            make,
+            parallelism,
+            options=dict(options or {}),
+            shows=shows,
+            narrow=narrow,
+            declares=declared(make, declares),
+        )
         return self._add(asking(vertex, cpus, memory_mb, gpus))
 
     def add_sink(  # noqa: PLR0913 - one for each wish

@@ -191,7 +191,11 @@ class KeyedReduceCompute(_PairCompute, Generic[K, V]):
 
 
 class KeyedGatherCompute(_PairCompute, Generic[K, V]):
-    """Behind ``net.keyed_gather`` with ``grouped=True``."""
+    """Behind ``net.keyed_gather`` with ``grouped=True``.
+
+    One that does the same with the sum (the minimum...) of the values in place of all declares that with
+    ``declares = Declarations(folds="sum")``: they are then summed before they travel (rule ``combine``).
+    """
 
     wants = "pairs (key, values)"
     gives = "net.keyed_gather(grouped=True)"

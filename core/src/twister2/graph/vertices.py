@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from twister2.spec.declarations import NOTHING, Declarations
 from twister2.spec.errors import GraphError
 from twister2.spec.tasks import Sink, Task
 
@@ -32,6 +33,7 @@ class Vertex:
     :ivar narrow: each batch is handled by itself, so that it may be joined with its neighbours (rule ``fuse``). Of a
         compute or sink also that any thread may call it: those of the pool do, when what it is joined with is blocking.
     :ivar two_phase: a sink whose tasks take part in the two-phase commit at the end of a run.
+    :ivar declares: what else rewriting rules may know of it.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Vertex:
     two_phase: bool = False
     gpus: int = 0
     asks: frozenset[str] = frozenset()
+    declares: Declarations = NOTHING
 
 
 @attrs.frozen(eq=False)
@@ -111,6 +114,18 @@ def declarer(make: Callable[..., Any]) -> Any:
     while isinstance(make, functools.partial):
         make = make.func
     return make
+
+
+def declared(make: Callable[..., Any], given: Declarations | None) -> Declarations:
+    """What was declared for a vertex, else what ``make`` declares."""
+    found = getattr(declarer(make), "declares", None) if given is None else given
+    if found is not None and not isinstance(found, Declarations):
+        raise GraphError(
+            f"declares is {type(found).__name__}",
+            why="what a vertex declares is an object of twister2.spec.declarations.Declarations",
+            remedy="give declares=Declarations(...)",
+        )
+    return NOTHING if found is None else found
 
 
 def declares_narrow(make: Callable[..., Any]) -> bool:

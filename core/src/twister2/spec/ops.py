@@ -52,6 +52,8 @@ class OperatorInfo:
         there were no records and no ``initial``), ``"all"`` every source's data to
         each target.
     :ivar options: by name.
+    :ivar folded: of an operator that gathers the values of each key: the operator of the same plugin that gives what
+        its option ``reducer`` makes of them instead; empty when there is none.
     """
 
     name: str
@@ -65,6 +67,7 @@ class OperatorInfo:
     holds_records: bool = False
     delivers: Literal["batches", "value", "all"] = "batches"
     options: Mapping[str, OptionInfo] = attrs.field(factory=dict)
+    folded: str = ""
 
 
 @attrs.frozen

@@ -10,7 +10,7 @@ from twister2.graph import Catalog, Graph
 from twister2.graph.compile import compile_graph
 from twister2.graph.explain import explain_plan
 from twister2.spec.environment import NodeFacts, WorkerInfo
-from twister2.spec.errors import GraphError
+from twister2.spec.errors import GraphError, StepMismatchError
 from twister2.spec.plan import Placement
 from twister2.spec.sched import TaskScheduler
 from twister2.spec.tasks import END, Compute, Sink, Source
@@ -190,3 +190,39 @@ def test_a_programs_own_scheduler_places_a_run(executor):
         return [record for task in outputs["d"] for record in task]
 
     assert run_workers(2, main, executor=executor) == [[], [(2, 1), (3, 1), (4, 1)]]
+
+
+@pytest.mark.parametrize("executor", ["inline", "threads"])
+def test_a_scheduler_that_places_differently_on_each_worker_is_noticed(executor):
+    class Here(TaskScheduler):
+        def __init__(self, worker_id):
+            self.worker_id = worker_id
+
+        def schedule(self, request):
+            return Placement({v.name: (self.worker_id,) * v.parallelism for v in request.vertices})
+
+    def main(env):
+        env.run(graph(Here(env.worker_id), "net.partition"))
+
+    with pytest.raises(StepMismatchError, match="run g"):
+        run_workers(2, main, executor=executor)
+
+
+def test_a_scheduler_that_raises_says_so_on_every_worker():
+    class Refuses(Last):
+        def schedule(self, request):
+            raise GraphError("there is no place for 'a'", why="I say so", remedy="ask another one")
+
+    seen = []
+
+    def main(env):
+        try:
+            env.run(graph(Refuses(), "net.direct"))
+        except GraphError as error:
+            seen.append(str(error))
+            raise
+
+    with pytest.raises(GraphError, match="no place for 'a'"):
+        run_workers(3, main)
+    assert len(seen) == 3
+    assert len(set(seen)) == 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from twister2.graph.fingerprint import graph_fingerprint
+from twister2.graph.fingerprint import plan_fingerprint
 from twister2.graph.logical import LogicalEdge, LogicalPlan, LogicalVertex, logical_plan
 from twister2.graph.returned import backend_name, returned
 from twister2.graph.rewrite import Applied, rewrite
@@ -79,7 +79,8 @@ def compile_graph(
     )
     placement = returned(scheduler, "sched", "schedule", Placement, scheduler.schedule(request))
     _check_placement(scheduler, placement, logical, len(workers))
-    plan = Plan(graph.name, graph.mode, vertices, edges, placement, tuple(workers), graph_fingerprint(graph))
+    fingerprint = plan_fingerprint(graph, vertices, edges, placement)
+    plan = Plan(graph.name, graph.mode, vertices, edges, placement, tuple(workers), fingerprint)
     return Compiled(plan, tuple(applied), scheduler.explain(request), request)
 
 

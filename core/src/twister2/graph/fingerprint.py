@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from twister2.graph.returned import backend_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from twister2.graph.model import Graph
+    from twister2.spec.plan import EdgePlan, Placement, VertexPlan
 
 
 def graph_fingerprint(graph: Graph) -> str:
@@ -31,6 +32,20 @@ def graph_fingerprint(graph: Graph) -> str:
         parts.append(f"edge {edge.name} {joined} {edge.operator} {_options(edge.options)}")
     parts.extend(f"given {name} {' '.join(given)}" for name, given in sorted(graph.given.items()))
     parts.extend(f"fixed {name} {workers}" for name, workers in sorted(graph.fixed.items()))
+    return blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def plan_fingerprint(
+    graph: Graph, vertices: Iterable[VertexPlan], edges: Iterable[EdgePlan], placement: Placement
+) -> str:
+    """16 hexadecimal digits for a plan: the graph, what rules made of it, and where the tasks lie.
+
+    Workers that plan differently (a scheduler of the program's own that is no pure function, a rule that read something
+    local) notice it in the first step of the run.
+    """
+    parts = [graph_fingerprint(graph)]
+    parts.extend(f"{vertex.name} {','.join(map(str, placement.workers[vertex.name]))}" for vertex in vertices)
+    parts.extend(f"{edge.number} {'+'.join(edge.sources)} {edge.target} {edge.operator}" for edge in edges)
     return blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 

@@ -34,28 +34,8 @@ def final(worker, counters, attempt=1):
 def test_workers_are_summed_and_the_busiest_is_named():
     titles, lines, count = table(FINAL)
     assert titles.split() == ["vertex", "runs", "records", "bytes", "busy", "busiest", "worker", "waiting", "blocked"]
-    assert lines.split() == [
-        *["words:", "lines", "2", "1.50k", "6.00MB", "5.0", "s", "1", "(4.0", "s)"],
-        *["0.0", "s"] * 2,
-    ]
-    assert count.split() == [
-        "words:",
-        "count",
-        "2",
-        "10",
-        "0B",
-        "0.5",
-        "s",
-        "0",
-        "(0.5",
-        "s)",
-        "3.0",
-        "s",
-        "1",
-        "min",
-        "10",
-        "s",
-    ]
+    assert " ".join(lines.split()) == "words: lines 2 1.50k 6.00MB 5.0 s 1 (4.0 s) 0 0"
+    assert " ".join(count.split()) == "words: count 2 10 0B 500 ms 0 (500 ms) 3.0 s 1 min 10 s"
 
 
 def test_the_least_busy_are_left_out():

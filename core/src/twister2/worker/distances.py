@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import socket
-import statistics
 import threading
 import time
 from typing import TYPE_CHECKING, Protocol
@@ -106,7 +105,7 @@ class Distances:
             begin = time.perf_counter()
             network.exchange_objects(payload, group=group, what="distance")
             spent.append(time.perf_counter() - begin)
-        return statistics.median(spent)
+        return _median(spent)
 
 
 def machines_of(workers: Iterable[WorkerInfo]) -> list[list[WorkerInfo]]:
@@ -195,7 +194,11 @@ def _round_trip(host: str) -> float | None:
             except OSError:
                 return None
         spent.append(time.perf_counter() - begin)
-    return statistics.median(spent)
+    return _median(spent)
+
+
+def _median(spent: Sequence[float]) -> float:
+    return sorted(spent)[len(spent) // 2]
 
 
 def _without_port(host: str) -> tuple[str, int]:

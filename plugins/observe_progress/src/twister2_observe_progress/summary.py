@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twister2_observe_progress.text import amount, plain, span
+from twister2_observe_progress.text import amount, plain
+from twister2_observe_progress.text import span as long_span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +33,13 @@ def table(final: Mapping[int, Mapping[str, Mapping[str, float]]]) -> list[str]:
     if len(names) > ROWS:
         lines.append(f"... and {len(names) - ROWS} vertices that were less busy")
     return lines
+
+
+def span(seconds: float) -> str:
+    """A time, also a short one: ``45 ms``, ``4.2 s``, ``3 min 05 s``."""
+    if seconds < 0.0005:
+        return "0"
+    return f"{seconds * 1000:.0f} ms" if seconds < 0.9995 else long_span(seconds)
 
 
 def _row(final: Mapping[int, Mapping[str, Mapping[str, float]]], name: str) -> Sequence[str]:

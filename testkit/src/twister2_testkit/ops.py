@@ -30,15 +30,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+from twister2_testkit.ops_aggregates import AggregateChecks
 from twister2_testkit.ops_base import OpsCapabilities
 from twister2_testkit.ops_data import DataChecks
 from twister2_testkit.ops_faults import FaultChecks
 from twister2_testkit.ops_keyed import KeyedChecks
 from twister2_testkit.ops_pressure import PressureChecks
-from twister2_testkit.ops_spill import SpillChecks
+from twister2_testkit.ops_sets import SetChecks
+from twister2_testkit.ops_sort import SortChecks
 
 
-class OperatorSuite(DataChecks, KeyedChecks, SpillChecks, PressureChecks, FaultChecks):
+class OperatorSuite(DataChecks, KeyedChecks, SortChecks, SetChecks, AggregateChecks, PressureChecks, FaultChecks):
     """What operators must do."""
 
     # -- the catalogue ---------------------------------------------------------------------------------------------

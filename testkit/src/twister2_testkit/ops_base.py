@@ -46,6 +46,13 @@ class OpsCapabilities(Capabilities):
     alltoall: bool = False
     keyed_gather: bool = False
     join: bool = False
+    sort: bool = False
+    distinct: bool = False
+    co_group: bool = False
+    cross: bool = False
+    zip: bool = False
+    number: bool = False
+    aggregate: bool = False
     streams: bool = False
     arrays: bool = False
     arrow: bool = False

@@ -32,6 +32,13 @@ if TYPE_CHECKING:
     from twister2_net.calls.exchanges import keyed_partition as keyed_partition
     from twister2_net.calls.exchanges import keyed_reduce as keyed_reduce
     from twister2_net.calls.exchanges import partition as partition
+    from twister2_net.calls.sets import aggregate as aggregate
+    from twister2_net.calls.sets import co_group as co_group
+    from twister2_net.calls.sets import cross as cross
+    from twister2_net.calls.sets import distinct as distinct
+    from twister2_net.calls.sets import number as number
+    from twister2_net.calls.sets import sort as sort
+    from twister2_net.calls.sets import zip as zip
 
 _HOMES = {
     "Mark": "calls.driving",
@@ -52,27 +59,41 @@ _HOMES = {
     "keyed_partition": "calls.exchanges",
     "keyed_reduce": "calls.exchanges",
     "partition": "calls.exchanges",
+    "aggregate": "calls.sets",
+    "co_group": "calls.sets",
+    "cross": "calls.sets",
+    "distinct": "calls.sets",
+    "number": "calls.sets",
+    "sort": "calls.sets",
+    "zip": "calls.sets",
 }
 
 __all__ = [
     "Mark",
     "NetOperator",
+    "aggregate",
     "allgather",
     "allreduce",
     "alltoall",
     "barrier",
     "broadcast",
+    "co_group",
     "count_by_value",
+    "cross",
+    "distinct",
     "gather",
     "join",
     "keyed_gather",
     "keyed_partition",
     "keyed_reduce",
+    "number",
     "operator",
     "partition",
     "reduce",
     "reduce_scatter",
     "scan",
+    "sort",
+    "zip",
 ]
 
 

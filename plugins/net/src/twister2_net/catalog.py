@@ -11,13 +11,20 @@ from twister2.spec.ops import Operator, OperatorContext, OperatorInfo, Operators
 from twister2_net.combining.reducers import NAMES
 from twister2_net.exchange.algorithms import chosen
 from twister2_net.exchange.lanes import LaneOperator
+from twister2_net.operators.aggregating import Aggregate
+from twister2_net.operators.co_grouping import CoGroup
+from twister2_net.operators.crossing import Cross
+from twister2_net.operators.distinct import Distinct
 from twister2_net.operators.joining import Join
 from twister2_net.operators.keyed_gathering import KeyedGather
 from twister2_net.operators.keyed_reducing import CountByValue, KeyedReduce
 from twister2_net.operators.moving import AllToAll, Barrier, Broadcast, Direct, Gather, Union
+from twister2_net.operators.numbering import Number
 from twister2_net.operators.partitioning import ChainKeyedPartition, ChainPartition, KeyedPartition, Partition
 from twister2_net.operators.reducing import Allreduce, Reduce, ReduceScatter
 from twister2_net.operators.relaying import ChainGather, ChainRelay, Relay, TreeGather
+from twister2_net.operators.sorting import Sort
+from twister2_net.operators.zipping import Zip
 
 if TYPE_CHECKING:
     from twister2_net.config import NetConfig
@@ -85,6 +92,39 @@ _JOINING = {
     "bounds": OptionInfo("for range: n_targets - 1 ascending keys"),
 }
 
+_RECORD_KEY = OptionInfo(
+    "function of a record, the name of a column (of dicts an item, of objects an attribute), or a list of these; the "
+    "record itself when not given"
+)
+_SORTING = {
+    "key": _RECORD_KEY,
+    "descending": OptionInfo("True: largest first; or one bool for each key. NaN and None come last", default=False),
+    "comparator": OptionInfo("comparator(a, b) of two keys: negative, 0 or positive"),
+    "bounds": OptionInfo("n_targets - 1 keys that cut ranges; from a sample of all records when not given"),
+}
+_CO_GROUPING = {
+    "keys": OptionInfo(
+        "function of a record or name of a column, for all inputs or one for each; the first part of a pair when not "
+        "given"
+    ),
+    "order": _ORDER,
+    "partitioner": _KEYED_PARTITIONER,
+    "bounds": OptionInfo("for range: n_targets - 1 ascending keys"),
+}
+_AGGREGATING = {
+    "aggregates": OptionInfo(
+        "a name (sum, min, max, count, mean, variance, std), or a dict of results: {name: (column or function, name), "
+        'name: "count"}'
+    ),
+    "key": OptionInfo("as that of sort; without it there is one result of all records, at every target"),
+    "pairs": OptionInfo("records are pairs (key, value): one result of the values of each key", default=False),
+    "zero": OptionInfo("instead of aggregates: the state of no records, or a function that makes it"),
+    "add": OptionInfo("add(state, record) gives the new state"),
+    "merge": OptionInfo("merge(state, state) gives both as one"),
+    "result": OptionInfo("result(state) is delivered; the state when not given"),
+    "ddof": OptionInfo("of variances: 0 of all, 1 estimated from a sample", default=0),
+}
+
 Classes = type[LaneOperator] | Mapping[str, type[LaneOperator]]
 """The class of an operator, or its classes by algorithm."""
 
@@ -140,6 +180,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             keeps_order=False,
             holds_records=True,
             options=_GATHERING,
+            folded="keyed_reduce",
         ),
         KeyedGather,
     ),
@@ -156,6 +197,95 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             options=_JOINING,
         ),
         Join,
+    ),
+    (
+        OperatorInfo(
+            "co_group",
+            "of each key the values of every input: pairs (key, (values, values, ...)) at the target of the key",
+            "many_to_many",
+            _BOTH,
+            inputs=0,
+            keyed=True,
+            keeps_order=False,
+            holds_records=True,
+            options=_CO_GROUPING,
+        ),
+        CoGroup,
+    ),
+    (
+        OperatorInfo(
+            "sort",
+            "all records in order, within targets and from each to the next; larger than memory, on disk",
+            "many_to_many",
+            _BOTH,
+            keeps_order=False,
+            holds_records=True,
+            options=_SORTING,
+        ),
+        Sort,
+    ),
+    (
+        OperatorInfo(
+            "distinct",
+            "of equal records, or of those with equal keys, the first of the first source",
+            "many_to_many",
+            _BOTH,
+            keeps_order=False,
+            holds_records=True,
+            options={"key": _RECORD_KEY},
+        ),
+        Distinct,
+    ),
+    (
+        OperatorInfo(
+            "aggregate",
+            "sums, counts, means... of all records or of each key, by name or by functions",
+            "many_to_many",
+            _BOTH,
+            combines=True,
+            keeps_order=False,
+            holds_records=True,
+            options=_AGGREGATING,
+        ),
+        Aggregate,
+    ),
+    (
+        OperatorInfo(
+            "cross",
+            "every record of the left with every one of the right: pairs (left, right); one side goes to all targets",
+            "many_to_many",
+            _BOTH,
+            inputs=2,
+            keeps_order=False,
+            holds_records=True,
+            options={
+                "broadcast": OptionInfo(
+                    "left, right, or auto: the smaller side goes to all targets (not on streams)", default="auto"
+                )
+            },
+        ),
+        Cross,
+    ),
+    (
+        OperatorInfo(
+            "zip",
+            "records of two inputs side by side: pairs (left, right), task i of both at target i",
+            "many_to_many",
+            _BOTH,
+            inputs=2,
+            holds_records=True,
+        ),
+        Zip,
+    ),
+    (
+        OperatorInfo(
+            "number",
+            "pairs (index, record), counted over all sources in their order; source i to target i; in batch mode",
+            "one_to_one",
+            holds_records=True,
+            options={"start": OptionInfo("index of the first record", default=0)},
+        ),
+        Number,
     ),
     (
         OperatorInfo(

@@ -1,4 +1,6 @@
-"""What worker programs call: ``collectives`` (allreduce...), ``exchanges`` (partition, keyed_reduce, join...: a batch
-in, a batch out), ``driving`` (:func:`~twister2_net.calls.driving.operator`, one end of an operator that runs on;
-what comes while it waits lies in ``taken_in``), ``alike`` (options as text for fingerprints).
+"""What worker programs call.
+
+``collectives`` (allreduce...); ``exchanges`` (partition, keyed_reduce, join...: a batch in, a batch out); ``sets``
+(sort, distinct, aggregate...); ``driving`` (:func:`~twister2_net.calls.driving.operator`, one end of an operator that
+runs on; what comes while it waits lies in ``taken_in``); ``alike`` (options as text for fingerprints).
 """

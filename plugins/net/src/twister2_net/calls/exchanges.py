@@ -130,7 +130,7 @@ def keyed_gather(  # noqa: PLR0913 - each is an option of the operator
         "ordered": ordered,
     }  # fmt: skip
     members = (group or env.network.world).members
-    return _called(env, "keyed_gather", members, [pairs], options, group)
+    return called(env, "keyed_gather", members, [pairs], options, group)
 
 
 def join(  # noqa: PLR0913 - each is an option of the operator
@@ -165,7 +165,7 @@ def join(  # noqa: PLR0913 - each is an option of the operator
         "bounds": bounds,
     }  # fmt: skip
     members = (group or env.network.world).members
-    return _called(env, "join", [members, members], [left, right], options, group)
+    return called(env, "join", [members, members], [left, right], options, group)
 
 
 def _batch(values: Any) -> Batch:
@@ -272,16 +272,18 @@ def _exchange(
     return items
 
 
-def _called(
+def called(
     env: WorkerEnvironment,
     name: str,
     sources: Any,
     given: Sequence[Batch | Iterable[Any]],
     options: dict[str, Any],
     group: Group | None,
+    keep: Sequence[str] = (),
 ) -> Records:
+    """Run an operator. :param keep: options that may be None; of others that means that they are not given."""
     where = group or env.network.world
-    given_options = {option: value for option, value in options.items() if value is not None}
+    given_options = {option: value for option, value in options.items() if value is not None or option in keep}
     found = Records(env.memory, f"result of {name}")
     with operator(env, name, sources=sources, targets=where.members, group=group, **given_options) as op:
         feeds = {source: _batches(one) for source, one in zip(op.local_sources, given, strict=True)}

@@ -7,6 +7,7 @@
   comes and emit it at marks.
 * ``hops``: :class:`~twister2_net.exchange.hops.HopOperator`, for those that go from worker to worker along ``ways``
   (direct, tree, chain), which ``algorithms`` chooses.
+* ``agreeing``: what all workers tell each other once, beside the records.
 * ``alignment``: when a mark has come over all inputs. ``parts``: batches cut by target and put together
   again. ``frozen``: states at a barrier.
 """

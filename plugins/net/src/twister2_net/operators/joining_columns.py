@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import OperatorError
 from twister2_net.operators.joining_keys import common, filled
-from twister2_net.spilling.sorted_columns import codes
+from twister2_net.spilling.sorted_columns import codes, flat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,6 +16,18 @@ if TYPE_CHECKING:
 
 SUFFIX = "_right"
 """Added to columns of the right side whose names the left side has too."""
+
+_JOIN_TYPES = {"inner": "inner", "left": "left outer", "right": "right outer", "full": "full outer"}
+_WORTH = 1 << 14
+"""Rows of both sides from which on pyarrow joins them."""
+_TAKEN = 1 << 17
+"""Rows that are gathered at once."""
+
+_SAMPLE = 10_000
+_FEW = 1 << 22
+"""Rows of a join that may always be made at once."""
+_MANY = 8.0
+"""Rows of a join for each row of its sides, above which they are not made all at once."""
 
 
 def joined(
@@ -35,6 +48,14 @@ def joined(
         return
     if in_order:
         left, right = forms[0].sorted([left]), forms[1].sorted([right])
+    elif left.num_rows + right.num_rows >= _WORTH:
+        left, right = left.combine_chunks(), right.combine_chunks()
+        pairs = matched(*_plain_keys(left, right, forms, label), how)
+        if pairs is not None:
+            step = max(rows, _TAKEN)
+            for start in range(0, len(pairs[0]), step):
+                yield _rows(left, right, *(some[start : start + step] for some in pairs), forms, label)
+            return
     mine, theirs = _codes(left, right, forms, label)
     order = numpy.argsort(theirs, kind="stable")
     found = theirs[order]
@@ -58,6 +79,78 @@ def joined(
     for start in range(0, len(alone), rows):
         some = alone[start : start + rows]
         yield _rows(left, right, numpy.full(len(some), -1), some, forms, label)
+
+
+def _plain_keys(left: Any, right: Any, forms: Sequence[ArrowForm], label: str) -> tuple[list[Any], list[Any]]:
+    """The key columns of both sides, as columns that pyarrow compares as joins do here: as they are where they have one
+    type and nothing is missing, as one column of codes otherwise.
+    """
+    import pyarrow
+    from pyarrow import compute, types
+
+    names, others = forms[0].columns(left), forms[1].columns(right)
+    sides = [[flat(table.column(name)) for name in some] for table, some in ((left, names), (right, others))]
+    kinds = [[column.type for column in side] for side in sides]
+    missing = any(
+        column.null_count or (types.is_floating(column.type) and compute.any(compute.is_nan(column)).as_py())
+        for side in sides
+        for column in side
+    )
+    if kinds[0] == kinds[1] and not missing and all(map(_is_simple, kinds[0])):
+        return sides[0], sides[1]
+    mine, theirs = _codes(left, right, forms, label)
+    return [pyarrow.array(mine)], [pyarrow.array(theirs)]
+
+
+def _is_simple(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(
+        types.is_integer(kind) or types.is_floating(kind) or types.is_string(kind) or types.is_large_string(kind)
+        or types.is_binary(kind) or types.is_boolean(kind)
+    )  # fmt: skip
+
+
+def matched(left: Sequence[Any], right: Sequence[Any], how: str) -> tuple[Any, Any] | None:
+    """Row numbers of both sides that belong together, in no particular order, -1 for none; None where there would be so
+    many that they are better made one after the other.
+
+    :param left, right: key columns of equal types, without nulls.
+    """
+    import numpy
+    import pyarrow
+
+    if _explodes(left, right):
+        return None
+    tables = []
+    for side, name in ((left, "left"), (right, "right")):
+        columns: dict[str, Any] = {str(number): column for number, column in enumerate(side)}
+        tables.append(pyarrow.table({**columns, name: numpy.arange(len(side[0]))}))
+    keys = [str(number) for number in range(len(left))]
+    found = tables[0].join(tables[1], keys, join_type=_JOIN_TYPES[how])
+    lefts, rights = (found.column(name).fill_null(-1).to_numpy() for name in ("left", "right"))
+    return lefts, rights
+
+
+def _explodes(left: Sequence[Any], right: Sequence[Any]) -> bool:
+    """Whether a join gives many more rows than its sides have, by what a sample of each has in common."""
+    counts = len(left[0]), len(right[0])
+    return counts[0] * counts[1] > _FEW and _sampled(left, right, counts) > _MANY
+
+
+def _sampled(left: Sequence[Any], right: Sequence[Any], counts: tuple[int, int]) -> float:
+    """Rows of a join for each row of its sides, about."""
+    import numpy
+
+    chance = numpy.random.default_rng(0)
+    rows = []
+    for side, count in ((left, counts[0]), (right, counts[1])):
+        some = numpy.arange(count) if count <= _SAMPLE else chance.integers(0, count, _SAMPLE)
+        keys = [column.take(some).to_pylist() for column in side]
+        rows.append(Counter(zip(*keys, strict=True)))
+    common = sum(count * rows[1][key] for key, count in rows[0].items() if key in rows[1])
+    scale = counts[0] / min(counts[0], _SAMPLE) * counts[1] / min(counts[1], _SAMPLE)
+    return common * scale / max(1, sum(counts))
 
 
 def _positions(part: slice, low: Any, high: Any, counts: Any, order: Any) -> tuple[Any, Any]:

@@ -165,9 +165,14 @@ class KeyedCombine(GatedOperator, AggregatingOperator):
         return self._batches(table)
 
     def _batches(self, table: FoldTable) -> Iterator[list[Any]]:
-        yield from sliced(table.results(), max(1, min(self.config.batch_records, BATCH_BYTES // table.record_bytes)))
+        most = max(1, min(self.config.batch_records, BATCH_BYTES // table.record_bytes))
+        yield from sliced(self.delivered(table.results()), most)
         table.close()
         self._emitting.remove(table)
+
+    def delivered(self, pairs: Iterator[tuple[Any, Any]]) -> Iterator[Any]:
+        """What becomes of keys with what was combined of them."""
+        return pairs
 
     def state(self, lane: int) -> Any:
         return self.tables[lane].state()

@@ -75,7 +75,7 @@ class Partitioning(LaneOperator):
     def begin(self) -> None:
         super().begin()
         n = self.n_targets
-        self._sampler = Sampler(self) if self.samples else None
+        self._sampler = self.sampler() if self.samples else None
         self.selectors = {source: self.selector(source, n) for source in self.local_sources}
         self.collected: dict[tuple[int, int], Collected] = {}
         self.held = 0
@@ -85,6 +85,10 @@ class Partitioning(LaneOperator):
             self._in_order = {
                 target: InOrder(memory, f"{self.label}: held for task {target}") for target in self.local_targets
             }
+
+    def sampler(self) -> Sampler:
+        """What holds all batches until the bounds of ranges are known."""
+        return Sampler(self)
 
     def selector(self, source: int, n: int) -> Selector:
         """The selector of one local source."""

@@ -2,6 +2,7 @@
 
 * ``base``: :class:`~twister2_net.selectors.base.Selector`, what a new one begins with.
 * ``hashing``: hash; ``text_targets`` remembers the targets of texts. ``skew``: hash, with heavy keys spread.
+* ``row_hash``: hash of one key column or several, for operators whose records have no key of their own.
 * ``ranges``: range; ``sampling`` finds its bounds. ``round_robin``.
 * ``custom``: functions and objects of the user's.
 * ``key_columns``: the keys of arrays and Arrow batches.

@@ -16,7 +16,7 @@ from twister2_net.selectors.key_columns import array_column, arrow_keys
 from twister2_net.spilling.queues import HeldBatches
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from twister2.spec.channel import HeaderKind
     from twister2_net.operators.partitioning import Partitioning
@@ -36,13 +36,16 @@ def thin(keys: Sequence[Any], limit: int) -> list[Any]:
     return [keys[(2 * index + 1) * count // (2 * limit)] for index in range(limit)]
 
 
-def choose_bounds(samples: Sequence[Sample], n: int) -> list[Any]:
+def choose_bounds(samples: Sequence[Sample], n: int, rank: Callable[[Any], Any] | None = None) -> list[Any]:
     """``n - 1`` ascending bounds that cut the records behind the samples into ranges of about equal size.
 
     The same samples give the same bounds. Without any record all bounds are missing: the list is empty.
+
+    :param rank: what is compared of a key; the key itself when None.
     """
     weighted = sorted(
-        ((key, count / len(keys)) for count, keys in samples if keys for key in keys), key=lambda pair: pair[0]
+        ((key, count / len(keys)) for count, keys in samples if keys for key in keys),
+        key=lambda pair: pair[0] if rank is None else rank(pair[0]),
     )
     if not weighted:
         return []
@@ -107,16 +110,23 @@ class Sampler:
             )
         if not self._exchange.advance():
             return False
-        try:
-            bounds = choose_bounds(self._exchange.result, self._owner.n_targets)
-        except TypeError as error:
-            raise no_order(self._owner.label, error) from error
-        except Exception as error:
-            raise user_error(error, "order of keys", self._owner.label, -1, self._exchange.result) from error
-        self._owner.bounded(bounds)
+        self._owner.bounded(self.chosen(self._exchange.result))
         self._port.close()
         self.done = True
         return True
+
+    def chosen(self, samples: Sequence[Sample]) -> list[Any]:
+        """The bounds."""
+        try:
+            return choose_bounds(samples, self._owner.n_targets)
+        except TypeError as error:
+            raise no_order(self._owner.label, error) from error
+        except Exception as error:
+            raise user_error(error, "order of keys", self._owner.label, -1, samples) from error
+
+    def batches(self) -> Iterator[Batch]:
+        """The batches that are held."""
+        return (batch for _, kind, batch in self._held.peek() if kind == DATA)
 
     def _sample(self) -> Sample:
         owner = self._owner

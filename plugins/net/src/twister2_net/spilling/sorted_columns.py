@@ -284,6 +284,12 @@ class SortedColumns:
         """What is in memory, in order of arrival."""
         return self._here[side]
 
+    def taken(self, side: int) -> list[Batch]:
+        """What is in memory of the only side, which is held no longer."""
+        parts, self._here[side] = self._here[side], []
+        self._room.resize(0)
+        return parts
+
     def state(self) -> list[tuple[int, Batch]] | None:
         """Everything held, in memory, to be pickled; None when nothing is."""
         state = [(side, batch) for side, parts in enumerate(self._here) for batch in parts]

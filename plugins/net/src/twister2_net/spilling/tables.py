@@ -97,7 +97,7 @@ class SpillingTable(ABC):
 class GroupTable(SpillingTable):
     """The values of each key, by side, in the order they were added.
 
-    :param sides: 1, or 2 for a join.
+    :param sides: 1; one for each input of a join or co_group.
     """
 
     def add(self, side: int, pairs: Pairs, size: int, task: int) -> None:
@@ -194,10 +194,9 @@ class GroupTable(SpillingTable):
     def _here(self) -> Iterator[Group]:
         """The groups of a table that was never spilled. They can still go to disk while they wait to be read."""
         self._emptied = True
-        first, *rest = self.tables
-        keys = list(first)
-        for table in rest:
-            keys += (key for key in table if key not in first)
+        keys = list(self.tables[0])
+        if len(self.tables) > 1:
+            keys = list(dict.fromkeys(key for table in self.tables for key in table))
         if self.ranking.is_order:
             _, positions = self.ranking.ranked(keys)
             keys = [keys[position] for position in positions]

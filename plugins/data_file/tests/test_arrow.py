@@ -64,6 +64,16 @@ def test_a_packed_stream_is_read_and_a_packed_file_refused(files, tmp_path):
         files.read(tmp_path / "False.gz", format="arrow")
 
 
+def test_a_packed_stream_that_is_longer_than_all_buffers(files, tmp_path):
+    import gzip
+
+    table = pa.table({"n": np.random.default_rng(1).integers(0, 1 << 60, 400_000)})
+    put(tmp_path / "x", table, stream=True, rows=200_000)
+    (tmp_path / "x.gz").write_bytes(gzip.compress((tmp_path / "x").read_bytes(), 1))
+    batches = files.batches(tmp_path / "x.gz", format="arrow", n_tasks=1)
+    assert pa.Table.from_batches(batches).equals(table)
+
+
 def test_files_that_differ(files, tmp_path):
     put(tmp_path / "0")
     put(tmp_path / "1", pa.table({"n": [1.5], "s": ["x"]}))

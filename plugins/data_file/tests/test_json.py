@@ -61,6 +61,45 @@ def test_columns_and_predicate(files, put):
         files.plan(path, format="json", columns=("z",))
 
 
+def test_columns_lose_nothing_of_what_they_hold(files, put):
+    path = put(*['{"o":{"x":1},"n":1}'] * 30_000, '{"o":{"x":1,"y":2},"z":1}')
+    with pytest.raises(DataFormatError, match=r"line 30001 .* field o.y is not in"):
+        files.read(path, format="json", columns=("o",))
+    assert len(files.read(path, format="json", columns=("n",))) == 30_001
+
+
+@pytest.mark.parametrize("depth", [10, 31, 40, 400])
+def test_deep_values(files, put, depth):
+    row = {"a": json.loads("[" * depth + "1" + "]" * depth)}
+    path = put(json.dumps(row))
+    assert files.read(path, format="json", form="objects") == [row]
+    if depth < 32:
+        assert files.read(path, format="json") == [row]
+    else:
+        with pytest.raises(DataFormatError, match="more than 32 levels"):
+            files.plan(path, format="json")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("blank", ["\n", " ", "\r", "} ", "}\n", "\t\n"])
+def test_many_blanks_take_no_time(files, put, blank):
+    path = put(blank * 1_000_000 + '{"a":1}')
+    if "}" in blank:
+        with pytest.raises(DataFormatError):
+            files.read(path, format="json")
+    else:
+        assert files.read(path, format="json") == [{"a": 1}]
+
+
+def test_small_types_are_told_right(files, put):
+    types = {"i": "int8", "f": "float", "d": "date32"}
+    path = put('{"i":1,"f":1.5,"d":"2020-01-01","s":"x"}', '{"i":1,"s":2}')
+    with pytest.raises(DataFormatError, match="line 2 does not fit the columns: s is 2, which is no string"):
+        files.read(path, format="json", column_types=types)
+    with pytest.raises(DataFormatError, match="line 1 does not fit the columns: i is 300, which is no int8"):
+        files.read(put('{"i":300}'), format="json", column_types=types)
+
+
 def test_types_named(files, put):
     path = put('{"d":"2024-02-29","t":"2020-01-01 10:00:00","n":1}', '{"n":null}')
     types = {"d": "date32", "t": "timestamp[ms]", "n": "double", "late": "int8"}
@@ -68,6 +107,11 @@ def test_types_named(files, put):
         {"d": datetime.date(2024, 2, 29), "t": datetime.datetime(2020, 1, 1, 10), "n": 1.0, "late": None},
         {"d": None, "t": None, "n": None, "late": None},
     ]
+
+
+def test_objects_without_fields(files, put):
+    rows = [{"a": None, "l": [None]}, {"a": {}, "l": [{}]}]
+    assert files.read(put(*map(json.dumps, rows)), format="json") == rows
 
 
 def test_text_stays_text(files, put):

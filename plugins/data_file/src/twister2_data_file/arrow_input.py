@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from twister2.spec.data import ReadPlan, ReadRequest, Split
 from twister2.spec.uris import without_secrets
@@ -85,7 +86,9 @@ def _batches(
 
 
 def _opened(path: str) -> IO[bytes]:
-    return store_of(path)[0].open(path) if packing_of(path) is None else open_bytes(path)
+    if packing_of(path) is None:
+        return store_of(path)[0].open(path)
+    return io.BufferedReader(cast("io.RawIOBase", open_bytes(path)), 1 << 18)  # pyarrow takes less for the end
 
 
 def _reader(source: IO[bytes], path: str, columns: Sequence[str] | None) -> tuple[bool, Any]:

@@ -13,7 +13,7 @@ from twister2_data_file.arrow_types import schema_of_text, schema_text, told, ty
 from twister2_data_file.compression import is_broken_archive, open_bytes
 from twister2_data_file.filtering import check_predicate, columns_to_read, matching
 from twister2_data_file.inputs import cut, split_size
-from twister2_data_file.json_types import add_types, misfit
+from twister2_data_file.json_types import TooDeepError, add_types, has_objects, misfit
 from twister2_data_file.problems import not_the_format, reading
 from twister2_data_file.reading import Piece, SplitReader
 from twister2_data_file.text import blocks, newlines_before, next_line, not_utf8
@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from twister2_data_file.stores import FoundFile
 
 GUESSED_FILES = 64
-"""How many files are looked into for the fields of objects."""
+"""How many files are looked into for the fields of objects,"""
+GUESSED_BYTES = 2 << 20
+"""how much of all of them together,"""
+LEAST_GUESSED = 32 << 10
+"""and of each at least, but no more than a block."""
 
-_LONE_NULL = re.compile(rb"(?:\A|[\n}])\s*null")
+_LONE_NULL = re.compile(rb"(?:\A|[\n}])[ \t\r]*null")
 """A line that is null, or text that looks so: pyarrow must not see the first, it may crash of it."""
 
 _OBJECTS = 'correct the line, or read any values with form="objects"'
@@ -127,6 +131,8 @@ class _Rows:
         self._schema = pyarrow.schema([schema.field(name) for name in columns or schema.names])
         # pyarrow reads no dates: they are read as text and converted
         self._read = pyarrow.schema([(field.name, _read_type(field.type)) for field in self._schema])
+        # where fields are left out pyarrow does so in objects within objects too
+        self._careful = not self._strict and any(has_objects(field.type) for field in self._schema)
 
     def parsed(self, offset: int, data: bytes) -> Any | None:
         """The record batch of whole lines, None when there is nothing on them.
@@ -141,6 +147,8 @@ class _Rows:
             return None
         if _LONE_NULL.search(body):
             self._objects(offset, data)
+        if self._careful and (wrong := self._misfit(offset, data)) is not None:
+            raise wrong
         try:
             table = arrow_json.read_json(
                 pyarrow.BufferReader(body),
@@ -154,22 +162,22 @@ class _Rows:
             table = table.select(self._read.names).cast(self._schema).combine_chunks()
         except pyarrow.ArrowException as error:
             raise self._malformed(offset, data, error) from error
-        if table.num_rows != body.count(b"\n") + (not body.endswith(b"\n")):
-            self._objects(offset, data)  # lines with nothing on them, or with two objects, which are refused here
+        if table.num_rows not in (body.count(b"\n") + (not body.endswith(b"\n")), _n_lines(body)):
+            self._objects(offset, data)  # two objects on one line are refused here
         batches = table.to_batches()
         return batches[0] if batches else None  # objects without any field have no rows
 
-    def _objects(self, offset: int, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The objects, looked at one by one."""
+    def _objects(self, offset: int, data: bytes) -> list[tuple[int, dict[str, Any]]]:
+        """The objects, looked at one by one, with their offsets."""
         found = []
         for at, value in _values(self._path, offset, data):
             if not isinstance(value, dict):
                 raise _bad_line(self._path, at, f"is no object: {value!r:.60}", "a row is an object", _OBJECTS)
             found.append((at, value))
-        return iter(found)
+        return found
 
-    def _malformed(self, offset: int, data: bytes, error: Exception) -> DataFormatError:
-        """The error for the first line that is wrong; where none seems to be, what pyarrow says."""
+    def _misfit(self, offset: int, data: bytes) -> DataFormatError | None:
+        """The error for the first line that does not fit, None when all seem to."""
         for at, value in self._objects(offset, data):
             for name, each in value.items():
                 number = self._schema.get_field_index(name)
@@ -180,12 +188,24 @@ class _Rows:
                 if why is not None:
                     known = f"the columns are {told(self._schema)}"
                     return _bad_line(self._path, at, f"does not fit the columns: {why}", known, _TYPES)
-        at, text = offset, str(error)
+        return None
+
+    def _malformed(self, offset: int, data: bytes, error: Exception) -> DataFormatError:
+        """The error for the first line that is wrong; where none seems to be, what pyarrow says."""
+        if (wrong := self._misfit(offset, data)) is not None:
+            return wrong
+        text = str(error)
         if row := re.search(r"in row (\d+)", text):
             at = next(
-                (at for number, (at, _) in enumerate(_values(self._path, offset, data)) if number == int(row[1])), at
+                (at for number, (at, _) in enumerate(self._objects(offset, data)) if number == int(row[1])), offset
             )
-        return _bad_line(self._path, at, "or one after it does not fit the columns", text, _TYPES)
+            return _bad_line(self._path, at, "does not fit the columns", text, _TYPES)
+        return _bad_line(self._path, offset, "or one after it does not fit the columns", text, _TYPES)
+
+
+def _n_lines(body: bytes) -> int:
+    """Lines with something on them."""
+    return sum(1 for line in body.split(b"\n") if line.strip())
 
 
 def _read_type(wanted: Any) -> Any:
@@ -238,17 +258,22 @@ def _agreed(files: Sequence[FoundFile], options: JsonReadOptions) -> Any:
     import pyarrow
 
     found: dict[str, Any] = {}
+    share = max(LEAST_GUESSED, GUESSED_BYTES // len(files[:GUESSED_FILES]))
+    n_bytes = min(share, options.block_kb * 1024)
     for file in files[:GUESSED_FILES]:
         with reading(file.path), open_bytes(file.path, forward=True) as source:
             looked_at = 0
             try:
-                for block in blocks(source, 0, None, options.block_kb * 1024):
+                for block in blocks(source, 0, None, n_bytes):
                     if block is not None:
-                        values = (value for _, value in _values(file.path, *block))
+                        values = [value for _, value in _values(file.path, *block)]
                         add_types(found, (value for value in values if isinstance(value, dict)))
-                        looked_at += len(block[1])
-                    if 2 * looked_at >= options.block_kb * 1024:  # blocks end with a line, a little early
+                        looked_at += len(block[1]) if values else 0
+                    if 2 * looked_at >= n_bytes:  # blocks end with a line, a little early
                         break
+            except TooDeepError as error:
+                remedy = 'read objects of all kinds with form="objects"'
+                raise not_the_format(file.path, "has no columns", str(error), remedy) from error
             except DataFormatError as error:
                 if is_broken_archive(error):
                     raise  # else the reader will say what is wrong, and where

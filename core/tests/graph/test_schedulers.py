@@ -226,3 +226,16 @@ def test_a_scheduler_that_raises_says_so_on_every_worker():
         run_workers(3, main)
     assert len(seen) == 3
     assert len(set(seen)) == 1
+
+
+@pytest.mark.parametrize(("needs", "noted"), [((), False), (("distances",), True)])
+def test_explain_says_when_it_does_not_know_where_data_lies(needs, noted):
+    def main(env):
+        built = Graph(scheduler=Last(needs))
+        built.add_source("files", lambda index, planned: Numbers(index), 2, planner=dict)
+        built.add_sink("d", Where)
+        built.connect("files", "d")
+        return built.explain(env)
+
+    (text,) = run_workers(1, main)
+    assert ("note: where the data of files lies is not known here" in text) is noted

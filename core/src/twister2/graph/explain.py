@@ -25,14 +25,19 @@ def explain(graph: Graph, env: WorkerEnvironment | None = None) -> str:
     if env is None:
         return explain_graph(graph)
     catalog = Catalog(lambda name: env.backend("ops", name))
+    scheduler = graph.scheduler or env.backend("sched")
     compiled = compile_graph(
         graph,
         workers=env.controller.workers(),
-        scheduler=graph.scheduler or env.backend("sched"),
+        scheduler=scheduler,
         catalog=catalog,
         without_rules=rules_left_out(env.config),
     )
-    return explain_plan(compiled, catalog)
+    text = explain_plan(compiled, catalog)
+    asked = [vertex.name for vertex in graph.vertices.values() if vertex.planner is not None]
+    if asked and "distances" in scheduler.needs:
+        text += f"\nnote: where the data of {', '.join(asked)} lies is not known here; see env.prepare(graph).explain()"
+    return text
 
 
 def explain_graph(graph: Graph) -> str:

@@ -5,8 +5,11 @@ That no process and no file is left is checked when a :class:`Jobs` ends.
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
+import json
+import lzma
 import os
 import re
 import socket
@@ -53,6 +56,50 @@ def truncated_gzip(folder: Path) -> str:
     return "cut.txt.gz"
 
 
+def truncated_bz2(folder: Path) -> str:
+    data = bz2.compress(os.urandom(200_000).hex().encode())
+    (folder / "cut.txt.bz2").write_bytes(data[: len(data) // 2])
+    return "cut.txt.bz2"
+
+
+def damaged_xz(folder: Path) -> str:
+    data = bytearray(lzma.compress(os.urandom(200_000).hex().encode()))
+    data[len(data) // 2] ^= 0xFF
+    (folder / "bad.csv.xz").write_bytes(data)
+    return "bad.csv.xz"
+
+
+def truncated_zstd(folder: Path) -> str:
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(os.urandom(200_000).hex().encode())
+    data = sink.getvalue().to_pybytes()
+    (folder / "cut.txt.zst").write_bytes(data[: len(data) // 2])
+    return "cut.txt.zst"
+
+
+def no_object(folder: Path) -> str:
+    lines = [*(json.dumps({"a": number}) for number in range(1000)), "null", "{}"]
+    (folder / "lines.jsonl").write_text("\n".join(lines) + "\n")
+    return "lines.jsonl"
+
+
+def other_type(folder: Path) -> str:
+    lines = [*(json.dumps({"a": number}) for number in range(100_000)), '{"a": "x"}']
+    (folder / "lines.jsonl").write_text("\n".join(lines) + "\n")
+    return "lines.jsonl"
+
+
+def no_arrow(folder: Path) -> str:
+    (folder / "0.arrow").write_bytes(b"ARROW1\0\0 this is something else")
+    return "0.arrow"
+
+
+def partial_record(folder: Path) -> str:
+    (folder / "0.bin").write_bytes(bytes(8 * 1000 + 3))
+    return "0.bin"
+
+
 def malformed_row(folder: Path) -> str:
     rows = ["a,b", *(f"{number},{number}" for number in range(1000)), "1,2,3", "4,5"]
     (folder / "rows.csv").write_text("\n".join(rows) + "\n")
@@ -84,12 +131,19 @@ def not_utf8(folder: Path) -> str:
 @pytest.mark.parametrize(
     ("make", "read", "says"),
     [
-        (truncated_gzip, "read_text", "end-of-stream marker"),
+        (truncated_gzip, "read_text", "cut off at byte"),
         (malformed_row, "read_csv", "1002"),
         (other_schema, "read_parquet", "schema"),
         (no_parquet, "read_parquet", "Parquet"),
         (unreadable, "read_text", "may not read"),
         (not_utf8, "read_text", "UTF-8"),
+        (truncated_bz2, "read_text", "cut off at byte"),
+        (damaged_xz, "read_csv", "xz archive is damaged"),
+        (truncated_zstd, "read_text", "cut off at byte"),
+        (no_object, "read_json", "line 1001 is no object"),
+        (other_type, "read_json", "line 100001"),
+        (no_arrow, "read_arrow", "Arrow"),
+        (partial_record, "read_binary", "at byte 8000"),
     ],
 )
 def test_a_file_that_cannot_be_read(
@@ -98,7 +152,8 @@ def test_a_file_that_cannot_be_read(
     folder = tmp_path / "input"
     folder.mkdir()
     name = make(folder)
-    body = f"    print(TSetContext(env).{read}(env.args[0]).count())\n"
+    options = ", record_bytes=8" if read == "read_binary" else ""
+    body = f"    print(TSetContext(env).{read}(env.args[0]{options}).count())\n"
     done = fails(jobs, body, args=(f"{folder}/*",))
     assert name in done.err, done
     assert says in done.err, done
@@ -131,7 +186,7 @@ def disk_of(mebibytes: int, folder: Path) -> Iterator[Path]:
 
 
 @pytest.mark.needs_mount
-@pytest.mark.parametrize("write", ["write_text", "write_csv", "write_parquet"])
+@pytest.mark.parametrize("write", ["write_text", "write_csv", "write_json", "write_parquet", "write_arrow"])
 def test_a_disk_that_is_full_while_results_are_written(jobs: Jobs, tmp_path: Path, write: str) -> None:
     with disk_of(2, tmp_path / "disk") as disk:
         (disk / "before").write_text("kept")

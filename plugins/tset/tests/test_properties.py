@@ -21,18 +21,6 @@ workers = st.integers(1, 3)
 partitions = st.integers(1, 7)
 
 
-@pytest.fixture(params=["inline", "threads"])
-def everywhere(request, run_workers):
-    """Runs a function of a context; its value, which is the same on every worker."""
-
-    def run(n, function):
-        results = run_workers(n, lambda env: function(TSetContext(env)), executor=request.param)
-        assert all(result == results[0] for result in results)
-        return results[0]
-
-    return run
-
-
 @LOOSE
 @given(numbers, workers, partitions)
 def test_narrow_steps_keep_order(everywhere, data, n, parts):

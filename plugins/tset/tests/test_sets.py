@@ -125,7 +125,8 @@ def test_modules_stay_light():
 
 TYPED = """
     import operator
-    from typing import assert_type
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any, assert_type
 
     from twister2.spec.environment import WorkerEnvironment
     from twister2_tset import TSet, TSetContext
@@ -145,6 +146,48 @@ TYPED = """
         assert_type(words.top(3, key=len), list[str])
         assert_type(words.gather(), list[list[str]])
         assert_type(words.sort().cache().collect(), list[str])
+        assert_type(words.sort(len, str.lower, descending=[True, False]).distinct(), TSet[str])
+        assert_type(words.key_by(len), TSet[tuple[int, str]])
+        assert_type(pairs.map_values(float), TSet[tuple[str, float]])
+        assert_type(pairs.keys(), TSet[str])
+        assert_type(pairs.values().sum(), Any)
+        assert_type(pairs.keyed_gather(), TSet[tuple[str, Sequence[int]]])
+        assert_type(pairs.keyed_gather(grouped=False), TSet[tuple[str, int]])
+
+        def add(total: float, value: int) -> float:
+            return total + value
+
+        def merge(one: float, other: float) -> float:
+            return one + other
+
+        assert_type(pairs.keyed_aggregate(0.0, add, merge), TSet[tuple[str, float]])
+        assert_type(pairs.values().aggregate(0.0, add, merge), float)
+        sizes = words.key_by(len).group_by_key()
+        assert_type(sizes.count(), TSet[tuple[int, int]])
+        assert_type(words.group_by(len).gather(), TSet[tuple[int, Sequence[str]]])
+        assert_type(words.group_by(len).map_groups(lambda size, some: (some[0], size)), TSet[tuple[str, int]])
+        other = words.key_by(str.lower)
+        assert_type(pairs.join(other), TSet[tuple[str, tuple[int, str]]])
+        assert_type(pairs.join(other, "left"), TSet[tuple[str, tuple[int, str | None]]])
+        assert_type(pairs.join(other, "right"), TSet[tuple[str, tuple[int | None, str]]])
+        assert_type(pairs.join(other, "full"), TSet[tuple[str, tuple[int | None, str | None]]])
+        assert_type(words.zip(pairs), TSet[tuple[str, tuple[str, int]]])
+        assert_type(words.cross(pairs.values()), TSet[tuple[str, int]])
+        assert_type(words.zip_with_index(), TSet[tuple[str, int]])
+        assert_type(words.all_gather(), TSet[tuple[int, str]])
+        assert_type(words.compute(lambda records: len(list(records))), TSet[int])
+        assert_type(words.map_partitions(lambda records: map(len, records)), TSet[int])
+
+        def lengths(records: Iterator[str], collect: Callable[[int], None]) -> None:
+            for word in records:
+                collect(len(word))
+
+        assert_type(words.compute(lengths, collector=True), TSet[int])
+        assert_type(words.take(2), list[str])
+        assert_type(words.first(), str)
+        assert_type(words.max(key=len), str)
+        assert_type(words.is_empty(), bool)
+        assert_type(words.partition(lambda word, n: len(word) % n).direct().named("words"), TSet[str])
         {wrong}
 """
 
@@ -157,6 +200,8 @@ TYPED = """
         ("words.map(lambda word: word.nothing)", "has no attribute"),
         ("words.map_to_tuple(len)", "incompatible type"),
         ("words.top('3')", "incompatible type"),
+        ("words.map_values(len)", "Invalid self argument"),
+        ("pairs.join(words)", "incompatible type"),
     ],
 )
 def test_types_are_followed_by_a_checker(tmp_path, wrong, error):

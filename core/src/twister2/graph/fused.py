@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
 import attrs
 
@@ -11,6 +12,8 @@ from twister2.graph.records import note_vertex
 from twister2.spec.batch import Batch, n_records
 from twister2.spec.errors import GraphError
 from twister2.spec.tasks import Compute, Emit, Task, TaskContext
+
+_T = TypeVar("_T")
 
 
 @attrs.frozen
@@ -114,15 +117,36 @@ class FusedCompute(Compute):
                 self._due[position] = self.computes[position].timer(now_ns, self._emit_of(position))
         return min((due for due in self._due if due is not None), default=None)
 
-    def finish(self, emit: Emit) -> None:
+    def finish(self, emit: Emit) -> Iterable[Batch] | None:
         """Finish first to last: what a part emits at its end still runs through those behind it."""
         self._last = emit
-        for position, compute in enumerate(self.computes):
-            try:
-                compute.finish(self._emit_of(position))
-            except (Exception, SystemExit) as error:
-                note_vertex(error, self.names[position], self._handled[position])
-                raise
+        for position in range(len(self.computes)):
+            last = self._finish_part(position)
+            if last is not None:
+                return self._finish_from(position, iter(last))
+        return None
+
+    def _finish_from(self, position: int, last: Iterator[Batch]) -> Iterator[Batch]:
+        """The rest, in turns: what they give has run through the parts behind; they have nothing to hand on."""
+        while True:
+            emit = self._emit_of(position)
+            while (batch := self._guarded(position, lambda: next(last, None))) is not None:  # noqa: B023 - called here
+                emit(batch)
+                yield []
+            position += 1
+            if position == len(self.computes):
+                return
+            last = iter(self._finish_part(position) or ())
+
+    def _finish_part(self, position: int) -> Iterable[Batch] | None:
+        return self._guarded(position, lambda: self.computes[position].finish(self._emit_of(position)))
+
+    def _guarded(self, position: int, function: Callable[[], _T]) -> _T:
+        try:
+            return function()
+        except (Exception, SystemExit) as error:
+            note_vertex(error, self.names[position], self._handled[position])
+            raise
 
     def snapshot(self) -> bytes | None:
         """The states of all parts; None when none has one."""

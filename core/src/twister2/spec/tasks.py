@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
@@ -124,8 +124,13 @@ class Compute(Task):
         """
         return None
 
-    def finish(self, emit: Emit) -> None:
-        """All inputs have ended; what is emitted here is the last."""
+    def finish(self, emit: Emit) -> Iterable[Batch] | None:
+        """All inputs have ended; what is emitted here is the last.
+
+        :returns: None, or the last batches, as an iterator or a generator: each is asked for when those before have
+            been taken, so that they are never in memory all at once.
+        """
+        return None
 
 
 class Sink(Task):

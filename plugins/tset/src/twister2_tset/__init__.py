@@ -10,10 +10,12 @@ def main(env):
 from __future__ import annotations
 
 from twister2_tset.context import TSetContext
+from twister2_tset.ends import LazyEnd
 from twister2_tset.evaluation import Evaluation
 from twister2_tset.functions import SetContext
+from twister2_tset.grouping import Grouped
 from twister2_tset.report import ReadReport
 from twister2_tset.sets import TSet
 from twister2_tset.stored_sets import StoredSet
 
-__all__ = ["Evaluation", "ReadReport", "SetContext", "StoredSet", "TSet", "TSetContext"]
+__all__ = ["Evaluation", "Grouped", "LazyEnd", "ReadReport", "SetContext", "StoredSet", "TSet", "TSetContext"]

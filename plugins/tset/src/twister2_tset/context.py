@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-import os
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from twister2.spec.data import ReadRequest, assign_splits
+from twister2.spec.batch import freeze, is_array, is_arrow, n_records
 from twister2.spec.errors import UsageError
+from twister2_tset.ends import LazyEnd
 from twister2_tset.evaluation import Evaluation
-from twister2_tset.nodes import End, Node, SourceNode, StoredNode, compile_action, in_order
+from twister2_tset.memo import Memo
+from twister2_tset.nodes import End, Leaf, Node, SourceNode, StoredNode, compile_action, in_order
 from twister2_tset.problems import check_count, check_function, kind_of, short
+from twister2_tset.reading import Readers
 from twister2_tset.report import ReadReport
 from twister2_tset.sets import TSet
-from twister2_tset.sources import FileSource, FunctionSource, ListParts, PlannedRead
+from twister2_tset.sources import ColumnParts, FunctionSource, ListParts
 from twister2_tset.stored_sets import StoredSet, fill
 from twister2_tset.where import user_line
 
 if TYPE_CHECKING:
-    from twister2.graph import Outputs
+    from twister2.graph import Graph
     from twister2.spec.environment import WorkerEnvironment
+    from twister2.spec.sched import TaskScheduler
 
 T = TypeVar("T")
-Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+_contexts: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+"""How many contexts an environment has had: every worker counts the same."""
 
 
-class TSetContext:
+class TSetContext(Readers):
     """Makes sets on the workers of one environment. Every worker makes the same sets and calls the same actions.
 
     :param partitions: of sources that do not say; None: one per worker.
     :param name: of the graphs, for progress displays.
     :param without_rules: names of rewriting rules that must not be applied (``"fuse"``).
+    :param scheduler: places the tasks of its graphs in place of the job's task scheduler; as of ``Graph``.
     """
 
     def __init__(
@@ -42,6 +48,7 @@ class TSetContext:
         partitions: int | None = None,
         name: str = "tset",
         without_rules: Iterable[str] = (),
+        scheduler: TaskScheduler | None = None,
     ) -> None:
         if partitions is not None:
             check_count(partitions, "TSetContext", "partitions")
@@ -49,9 +56,13 @@ class TSetContext:
         self.name = name
         self.partitions = partitions if partitions is not None else env.n_workers
         self.without_rules = tuple(without_rules)
+        self.scheduler = scheduler
         self._evaluations: dict[tuple[int, int], Evaluation] = {}
         self._read = ReadReport()
         self._open = True
+        self._memo = Memo()
+        self._named = 0
+        self._number = _contexts[env] = _contexts.get(env, 0) + 1
         env.on_close(self._close)
 
     # -- sources -------------------------------------------------------------------------------------------------------
@@ -59,8 +70,11 @@ class TSetContext:
     def parallelize(self, data: Iterable[T], partitions: int | None = None) -> TSet[T]:
         """The records of a list (or of anything that can be walked over once), in equal contiguous parts.
 
-        Every worker gives the same data; each takes its parts of its own copy.
+        Every worker gives the same data; each takes its parts of its own copy. A numpy array and an Arrow table stay
+        columns: ``map_batches`` gets them as they are, functions of records get items, rows of an array, or dicts.
         """
+        if is_array(data) or is_arrow(data):
+            return self._columns(data, self._partitions(partitions, "parallelize"))
         if isinstance(data, (str, bytes)) or not isinstance(data, Iterable):
             raise UsageError(
                 f"parallelize: the data is {short(data)}, {kind_of(data)}",
@@ -69,11 +83,29 @@ class TSetContext:
             )
         # Tuples, strings and arrays are cut as they are; what can be changed is copied, because the set is lazy.
         records: Sequence[T] = data if isinstance(data, (tuple, range)) else list(data)
-        number = self._partitions(partitions, "parallelize")
         # The number of records is part of the step's fingerprint: workers that give other lists are told so.
         options = {"records": str(len(records))}
         shows = f"{len(records):,} records of a list"
+        number = self._partitions(partitions, "parallelize")
         return self._source("parallelize", shows, ListParts(records, number), number, options=options)
+
+    def _columns(self, data: Any, number: int) -> TSet[Any]:
+        if is_array(data):
+            if data.ndim == 0:
+                raise UsageError(
+                    "parallelize: the array has no axes",
+                    why="the first axis of an array counts its records",
+                    remedy="give array.reshape(1), or [value]",
+                )
+            if data.dtype.kind == "O":
+                return self.parallelize(data.tolist(), number)
+            data = freeze(data.copy())
+        what = "array" if is_array(data) else "table"
+        options = {"records": str(n_records(data))}
+        shows = (
+            f"{n_records(data):,} records of an {what}" if what == "array" else f"{n_records(data):,} rows of a table"
+        )
+        return self._source("parallelize", shows, ColumnParts(data, number), number, options=options)
 
     def source(self, function: Callable[[int], Iterable[T]], partitions: int | None = None) -> TSet[T]:
         """The records that ``function(partition)`` gives: a generator, or anything else to walk over.
@@ -84,40 +116,6 @@ class TSetContext:
         number = self._partitions(partitions, "source")
         shows = f"records of {getattr(function, '__qualname__', 'a function')}()"
         return self._source("source", shows, lambda index: FunctionSource(function, index), number)
-
-    def read_text(
-        self, paths: Paths, *, partitions: int | None = None, plugin: str = "file", **options: Any
-    ) -> TSet[str]:
-        """The lines of text files: paths, globs or URIs. ``options`` are the format's (``on_decode_error``...)."""
-        return self._read_files("read_text", "text", paths, None, (), partitions, plugin, options)
-
-    def read_csv(
-        self,
-        paths: Paths,
-        *,
-        columns: Sequence[str] | None = None,
-        partitions: int | None = None,
-        plugin: str = "file",
-        **options: Any,
-    ) -> TSet[dict[str, Any]]:
-        """The rows of CSV files: dicts to functions of records, Arrow record batches to ``map_batches``."""
-        return self._read_files("read_csv", "csv", paths, columns, (), partitions, plugin, options)
-
-    def read_parquet(
-        self,
-        paths: Paths,
-        *,
-        columns: Sequence[str] | None = None,
-        predicate: Sequence[tuple[str, str, Any]] = (),
-        partitions: int | None = None,
-        plugin: str = "file",
-        **options: Any,
-    ) -> TSet[dict[str, Any]]:
-        """The rows of Parquet files, as :meth:`read_csv`.
-
-        :param predicate: ``[(column, "==", value), ...]``: only rows for which all hold; it also skips whole pieces.
-        """
-        return self._read_files("read_parquet", "parquet", paths, columns, predicate, partitions, plugin, options)
 
     # -- loops ---------------------------------------------------------------------------------------------------------
 
@@ -186,23 +184,72 @@ class TSetContext:
         parts = self.env.network.exchange_objects(attrs.astuple(self._read), what="read report")
         return sum((ReadReport(*part) for part in parts), ReadReport())
 
-    # -- for sets ------------------------------------------------------------------------------------------------------
+    # -- running -------------------------------------------------------------------------------------------------------
 
-    def run(self, node: Node, title: str, end: End) -> list[Any]:
-        """Run one action; what its sink kept on this worker."""
+    def run(self, *ends: LazyEnd) -> list[list[Any]]:
+        """Run lazy ends (``lazy_for_each``, ``sink``) in one graph: what they have in common is made once. Collective.
+
+        :returns: for each end what its sinks on this worker kept.
+        :raises UsageError: none was given, or something else.
+        """
+        for end in ends:
+            if not isinstance(end, LazyEnd):
+                raise UsageError(
+                    f"run: {short(end)} is no end of a set",
+                    why="it runs what lazy_for_each and sink gave",
+                    remedy="an action (count, collect...) runs by itself; a set needs one",
+                )
+            if end.context.env is not self.env:
+                raise UsageError(
+                    f"run: {end!r} belongs to another environment",
+                    why="sets of one environment lie on the workers of one attempt",
+                    remedy="run it with its own context",
+                )
+        if not ends:
+            raise UsageError(
+                "run: there is nothing to run",
+                why="no end was given",
+                remedy="give what lazy_for_each or sink returned",
+            )
+        leaves = [end.leaf for end in ends]
+        self._ready(leaves)
+        form = tuple(end.token for end in ends)
+        graph, sinks = self._memo.get(leaves[0].node, form, lambda: self._compile(leaves))
+        outputs = self.env.run(graph)
+        return [list(outputs[sink]) for sink in sinks]
+
+    def run_once(self, leaf: Leaf) -> None:
+        """Run an end whose graph is not wanted again."""
+        self._ready([leaf])
+        graph, _ = self._compile([leaf])
+        self.env.run(graph)
+
+    def run_leaf(self, node: Node, form: tuple[Any, ...], leaf: Callable[[], Leaf]) -> list[Any]:
+        """Run an action on a node; ``form`` tells it from others, so that its graph is made once."""
+        title = str(form[0])
         self.check_open(title)
         self.fill_all(node)
-        graph, sink = compile_action(node, title, end, self.env.n_workers, self.without_rules)
-        graph.name = self.name
-        outputs: Outputs = self.env.run(graph)
-        return list(outputs[sink])
+        graph, sinks = self._memo.get(node, form, lambda: self._compile([leaf()]))
+        return list(self.env.run(graph)[sinks[0]])
 
     def explain(self, node: Node, end: End) -> str:
         """The plan of a set."""
         self.fill_all(node)
-        graph, _ = compile_action(node, "result", end, self.env.n_workers, self.without_rules)
-        graph.name = self.name
+        graph, _ = self._compile([Leaf(node, "result", end)])
         return graph.explain(self.env)
+
+    def unique(self, what: str) -> str:
+        """A name that nothing else in this process has, and that is the same on all workers."""
+        self._named += 1
+        return f"{self.env.job_id} {self._number} {what} {self._named}"
+
+    def _ready(self, leaves: Sequence[Leaf]) -> None:
+        for leaf in leaves:
+            self.check_open(leaf.title)
+            self.fill_all(leaf.node)
+
+    def _compile(self, leaves: Sequence[Leaf]) -> tuple[Graph, list[str]]:
+        return compile_action(leaves, self.name, self.env.n_workers, self.without_rules, self.scheduler)
 
     def check_open(self, title: str) -> None:
         """:raises UsageError: the environment has ended."""
@@ -226,6 +273,7 @@ class TSetContext:
         for evaluation in self._evaluations.values():
             evaluation.close()
         self._evaluations.clear()
+        self._memo = Memo()
 
     def _note_read(self, report: ReadReport) -> None:
         self._read += report
@@ -247,56 +295,3 @@ class TSetContext:
         options: Mapping[str, Any] | None = None,
     ) -> TSet[Any]:
         return TSet(self, SourceNode(step, user_line(), shows, make, partitions, planner, dict(options or {})))
-
-    def _read_files(
-        self,
-        step: str,
-        form: str,
-        paths: Paths,
-        columns: Sequence[str] | None,
-        predicate: Sequence[tuple[str, str, Any]],
-        partitions: int | None,
-        plugin: str,
-        options: Mapping[str, Any],
-    ) -> TSet[Any]:
-        uris = path_names(paths, step)
-        wanted = None if columns is None else tuple(columns)
-        request = ReadRequest(uris, form, wanted, tuple(predicate), dict(options))
-        number = self._partitions(partitions, step)
-        env, note = self.env, self._note_read
-
-        def plan_read() -> PlannedRead:
-            plan = env.backend("data", plugin).plan(request, number)
-            splits = assign_splits(plan.splits, number)
-            hosts = {index: _hosts(part) for index, part in enumerate(splits) if _hosts(part)}
-            return PlannedRead(splits, tuple(plan.skipped), hosts)
-
-        def make_source(index: int, planned: PlannedRead) -> FileSource:
-            skipped = planned.skipped if index == 0 else ()
-            return FileSource(
-                plugin, request, planned.splits[index], lambda read: note(read + ReadReport(0, 0, skipped))
-            )
-
-        shown = uris[0] if len(uris) == 1 else f"{uris[0]} and {len(uris) - 1} more"
-        return self._source(step, f"{form} of {shown}", make_source, number, planner=plan_read)
-
-
-def path_names(paths: Paths, step: str) -> tuple[str, ...]:
-    """The paths as text.
-
-    :raises UsageError: none was given, or something else than paths.
-    """
-    given: list[Any] = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    names = [os.fspath(path) if isinstance(path, (str, os.PathLike)) else path for path in given]
-    wrong = next((name for name in names if not isinstance(name, str) or not name), None)
-    if not names or wrong is not None:
-        raise UsageError(
-            f"{step}: no input" if not names else f"{step}: {short(wrong)} is no path",
-            why="it reads one or more paths, globs or URIs",
-            remedy=f'name what to read: {step}("folder/*.txt")',
-        )
-    return tuple(names)
-
-
-def _hosts(splits: Sequence[Any]) -> tuple[str, ...]:
-    return tuple(sorted({host for split in splits for host in split.hosts}))

@@ -122,12 +122,13 @@ def results(function: Callable[[Any], Any], walk: Iterator[Any]) -> list[Any]:
     return found
 
 
-def no_iterable(function: Callable[[Any], Any], part: Any) -> UserCodeError:
+def no_iterable(function: Callable[[Any], Any], part: Any, step: str = "flat_map") -> UserCodeError:
     """The error for a function of flat_map that returned a single thing."""
+    one = step.removeprefix("flat_")
     return UserCodeError(
-        f"the function of flat_map returned {short(part)}, {kind_of(part)}, which is not iterable",
-        why="flat_map takes all items of what the function returns: it must return an iterable",
-        remedy="return a list, a tuple or a generator of results, or use map for one result per record",
+        f"the function of {step} returned {short(part)}, {kind_of(part)}, which is not iterable",
+        why=f"{step} takes all items of what the function returns: it must return an iterable",
+        remedy=f"return a list, a tuple or a generator of results, or use {one} for one result per record",
         where=line_of(function),
     )
 
@@ -229,3 +230,9 @@ class PassOn(Compute):
     def process(self, batch: Batch, emit: Emit, edge: str) -> None:
         """Hand on."""
         emit(batch)
+
+
+class Apart(PassOn):
+    """The same, as a task of its own."""
+
+    narrow: ClassVar[bool] = False

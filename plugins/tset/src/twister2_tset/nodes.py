@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from twister2.graph import Graph, Stored
 from twister2.spec.tasks import Compute, Sink, Source
+
+if TYPE_CHECKING:
+    from twister2.spec.sched import TaskScheduler
 
 
 @attrs.frozen(eq=False)
@@ -17,17 +20,20 @@ class Node:
 
     :ivar step: name of the operation. :ivar line: ``file.py:12``, where the user wrote it.
     :ivar shows: what ``explain()`` prints for it. :ivar given: stored sets that its functions get, by name.
+    :ivar name: that the user gave it; empty for none.
     """
 
     step: str
     line: str
     shows: str
     given: Mapping[str, StoredNode] = attrs.field(factory=dict, kw_only=True)
+    name: str = attrs.field(default="", kw_only=True)
 
     @property
     def title(self) -> str:
-        """Name for graphs and errors: ``"map (count.py:7)"``."""
-        return f"{self.step} ({self.line})"
+        """Name for graphs and errors: ``"map (count.py:7)"``, ``"words: map (count.py:7)"``."""
+        plain = f"{self.step} ({self.line})"
+        return f"{self.name}: {plain}" if self.name else plain
 
     @property
     def inputs(self) -> tuple[Node, ...]:
@@ -80,11 +86,12 @@ class StoredNode(Node):
 
 @attrs.frozen(eq=False)
 class StepNode(Node):
-    """A step within a partition."""
+    """A step within a partition. :ivar schema: the pyarrow schema of what it gives, where it is known."""
 
     parent: Node
     make: Callable[[], Compute]
     narrow: bool = True
+    schema: Any = None
 
     @property
     def inputs(self) -> tuple[Node, ...]:
@@ -139,6 +146,61 @@ class ExchangeNode(Node):
 
 
 @attrs.frozen
+class Way:
+    """One of several edges into a step.
+
+    :ivar label: by which the step tells it from the others. :ivar node: where it begins.
+    """
+
+    label: str
+    node: Node
+    operator: str = "net.direct"
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+class Met(Compute):
+    """Base of tasks with several edges into them. :ivar labels: label by name of the edge."""
+
+    labels: Mapping[str, str]
+
+
+@attrs.frozen(eq=False)
+class MeetingNode(Node):
+    """A step with several edges into it, each with its own operator.
+
+    It has as many partitions as the node that comes by ``net.direct``.
+    """
+
+    ways: tuple[Way, ...]
+    make: Callable[[], Met]
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """See :attr:`Node.inputs`."""
+        return tuple(way.node for way in self.ways)
+
+    def add_to(self, graph: Graph, name: str, before: Sequence[str], n_workers: int) -> None:
+        """See :meth:`Node.add_to`."""
+        labels = {f"{name}: {way.label}": way.label for way in self.ways}
+        graph.add_compute(name, _PerMeeting(self.make, labels), shows=self.shows, narrow=False)
+        for way, source in zip(self.ways, before, strict=True):
+            graph.connect(source, name, way.operator, name=f"{name}: {way.label}", **way.options)
+
+
+@attrs.frozen
+class _PerMeeting:
+    """``make(index)`` of a task that is told how its edges are called."""
+
+    make: Callable[[], Met]
+    labels: Mapping[str, str] = attrs.field(repr=False)
+
+    def __call__(self, index: int) -> Compute:
+        task = self.make()
+        task.labels = self.labels
+        return task
+
+
+@attrs.frozen
 class _PerTask:
     """``make(index)`` from a function without arguments."""
 
@@ -150,12 +212,13 @@ class _PerTask:
 
 @attrs.frozen
 class _PerSink:
-    """``make(index)`` of a sink from a function without arguments."""
+    """``make(index)`` of a sink: from a function without arguments, or one that takes the index."""
 
-    make: Callable[[], Sink]
+    make: Callable[..., Sink]
+    indexed: bool = False
 
     def __call__(self, index: int) -> Sink:
-        return self.make()
+        return self.make(index) if self.indexed else self.make()
 
 
 @attrs.frozen
@@ -163,37 +226,66 @@ class End:
     """The end of a graph: what an action adds behind the last step.
 
     :ivar operator, options: of the edge into it. :ivar everywhere: one task on each worker; else one per partition.
-    :ivar two_phase: whether the sink writes outside the job.
+    :ivar two_phase: whether the sink writes outside the job; None: as :meth:`Graph.add_sink` finds out.
+    :ivar indexed: ``make`` takes the index of the task.
     """
 
-    make: Callable[[], Sink]
+    make: Callable[..., Sink]
     shows: str
     operator: str = "net.direct"
     options: Mapping[str, Any] = attrs.field(factory=dict)
     everywhere: bool = False
-    two_phase: bool = False
+    two_phase: bool | None = False
+    indexed: bool = False
+
+
+@attrs.frozen
+class Leaf:
+    """A node and the end behind it. :ivar title: the name of the sink."""
+
+    node: Node
+    title: str
+    end: End
 
 
 def compile_action(
-    node: Node, title: str, end: End, n_workers: int, without_rules: Iterable[str] = ()
-) -> tuple[Graph, str]:
-    """The graph of one action, and the name of its sink."""
-    graph = Graph(title, without_rules=without_rules)
-    before = add_steps(graph, node, n_workers)
-    sink = free_name(graph, title)
-    graph.add_sink(
-        sink, _PerSink(end.make), n_workers if end.everywhere else None, shows=end.shows, two_phase=end.two_phase
-    )
-    if end.everywhere:
-        graph.place(sink, range(n_workers))
-    graph.connect(before, sink, end.operator, name=sink, **end.options)
-    return graph, sink
-
-
-def add_steps(graph: Graph, node: Node, n_workers: int) -> str:
-    """Add a node and all that it follows; the name of its vertex. A node that several follow is there once."""
+    leaves: Sequence[Leaf],
+    name: str,
+    n_workers: int,
+    without_rules: Iterable[str] = (),
+    scheduler: TaskScheduler | None = None,
+) -> tuple[Graph, list[str]]:
+    """The graph of one or several ends, and the names of their sinks."""
+    graph = Graph(name, without_rules=without_rules, scheduler=scheduler)
     names: dict[int, str] = {}
+    sinks = []
+    for leaf in leaves:
+        end = leaf.end
+        before = add_steps(graph, leaf.node, n_workers, names)
+        sink = free_name(graph, leaf.title)
+        graph.add_sink(
+            sink,
+            _PerSink(end.make, end.indexed),
+            n_workers if end.everywhere else None,
+            shows=end.shows,
+            two_phase=end.two_phase,
+        )
+        if end.everywhere:
+            graph.place(sink, range(n_workers))
+        graph.connect(before, sink, end.operator, name=sink, **end.options)
+        sinks.append(sink)
+    return graph, sinks
+
+
+def add_steps(graph: Graph, node: Node, n_workers: int, names: dict[int, str] | None = None) -> str:
+    """Add a node and all that it follows; the name of its vertex. A node that several follow is there once.
+
+    :param names: of the vertices of nodes (by ``id``) that were added before; those added now are put in.
+    """
+    names = {} if names is None else names
     for step in in_order(node):
+        if id(step) in names:
+            continue
         name = names[id(step)] = free_name(graph, step.title)
         step.add_to(graph, name, [names[id(parent)] for parent in step.inputs], n_workers)
         for label, given in step.given.items():
@@ -223,3 +315,16 @@ def free_name(graph: Graph, title: str) -> str:
     while name in graph.vertices:
         name, number = f"{title} #{number}", number + 1
     return name
+
+
+_SAME_COLUMNS = {"filter", "where", "sample", "direct", "pipe", "partition", "cached", "union", "sort", "distinct"}
+
+
+def schema_behind(node: Node) -> Any:
+    """The schema that records of a node have although there are none; None when it is not known."""
+    while getattr(node, "schema", None) is None:
+        before = (node.of,) if isinstance(node, StoredNode) else node.inputs
+        if node.step not in _SAME_COLUMNS or not before:
+            return None
+        node = before[0]
+    return node.schema  # type: ignore[attr-defined]

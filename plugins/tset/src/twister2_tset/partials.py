@@ -13,6 +13,7 @@ from twister2.spec.batch import Batch, n_bytes, n_records, records
 from twister2.spec.errors import OperatorError, UserCodeError
 from twister2.spec.tasks import Compute, Emit, TaskContext
 from twister2.spec.tracebacks import user_traceback
+from twister2_tset.narrow import as_form
 from twister2_tset.problems import short
 from twister2_tset.where import line_of
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twister2.spec.memory import Reservation
+    from twister2_tset.narrow import BatchForm
+    from twister2_tset.sinks import Guard
 
 EMIT_RECORDS = 8192
 """Records of one batch of a sorted partition."""
@@ -55,6 +58,7 @@ class Best:
 
     n: int
     largest: bool
+    step: str = "top"
 
     def __call__(self, one: list[Ranked], other: list[Ranked]) -> list[Ranked]:
         """Merge two lists."""
@@ -62,7 +66,7 @@ class Best:
         try:
             return sorted(by_place, key=lambda ranked: ranked.key, reverse=self.largest)[: self.n]
         except TypeError as error:
-            raise incomparable("top", error) from error
+            raise incomparable(self.step, error) from error
 
 
 class TopRecords(Compute):
@@ -88,7 +92,7 @@ class TopRecords(Compute):
         try:
             chosen = pick(n, zip(keyed, count(self._number), strict=False), key=lambda item: item[0][0])
         except TypeError as error:
-            raise incomparable("top", error) from error
+            raise incomparable(self._best.step, error) from error
         new = [Ranked(pair[0], pair[1], (self._index, number)) for pair, number in chosen]
         self._found = self._best(self._found, new)
         self._number += len(keyed)
@@ -157,16 +161,15 @@ class SortRecords(Compute):
 
 
 class Number(Compute):
-    """Wraps each batch as one record ``(partition, number of the batch, list of records)``.
+    """Wraps each batch as one record ``(partition, number of the batch, its records)``.
 
-    :param limit: most records of a partition. :param refuse: makes the error when there are more.
+    :param guard: says when there are too many in one partition. :param form: of the records.
     """
 
-    def __init__(self, limit: int, refuse: Callable[[int], Exception]) -> None:
-        self._limit = limit
-        self._refuse = refuse
-        self._batches = 0
-        self._records = 0
+    def __init__(self, guard: Guard | None = None, form: BatchForm = "list") -> None:
+        self._guard = guard
+        self._form: BatchForm = form
+        self._batches = self._records = self._bytes = 0
         self._index = 0
 
     def open(self, context: TaskContext) -> None:
@@ -175,10 +178,11 @@ class Number(Compute):
 
     def process(self, batch: Batch, emit: Emit, edge: str) -> None:
         """Wrap a batch."""
-        self._records += n_records(batch)
-        if self._records > self._limit:
-            raise self._refuse(self._records)
-        emit([(self._index, self._batches, list(records(batch)))])
+        if self._guard is not None:
+            self._records += n_records(batch)
+            self._bytes += n_bytes(batch)
+            self._guard.check(self._records, self._bytes)
+        emit([(self._index, self._batches, as_form(batch, self._form))])
         self._batches += 1
 
 

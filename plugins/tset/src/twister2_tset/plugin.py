@@ -10,4 +10,4 @@ class TSetPlugin(ApiSpec):
 
     api = (1, 0)
     module = "twister2_tset"
-    summary = "typed distributed data: map, flat_map, filter, keyed_reduce, sort, top, collect..."
+    summary = "typed distributed data: map, filter, keyed_reduce, group_by, join, sort, distinct, collect, cache..."

@@ -58,3 +58,57 @@ def nothing_to_reduce(step: str) -> GraphError:
         remedy="give reduce(..., initial=value), or make sure that there are records",
         where=step,
     )
+
+
+def check_names(names: Any, step: str) -> None:
+    """See that names are texts, and that there is one.
+
+    :raises UsageError: they are not.
+    """
+    wrong = [name for name in names if not isinstance(name, str) or not name]
+    if wrong or not names:
+        raise UsageError(
+            f"{step}: {short(wrong[0]) + ' is no name' if wrong else 'nothing is named'}",
+            why="names are texts that are not empty",
+            remedy=f'give names: {step}("name")',
+            where=step,
+        )
+
+
+def empty_set(step: str, where: str) -> GraphError:
+    """The error for a value that no records have."""
+    return GraphError(
+        f"{step}: the set has no records",
+        why=f"{step} of nothing is nothing",
+        remedy="ask is_empty() first, or make sure that there are records",
+        where=where,
+    )
+
+
+def exclusive(step: str, **given: Any) -> None:
+    """See that at most one of several parameters is given.
+
+    :raises UsageError: there are more.
+    """
+    both = [name for name, value in given.items() if value is not None]
+    if len(both) > 1:
+        raise UsageError(
+            f"{step}: {' and '.join(both)} are given together",
+            why="they say the same in different ways",
+            remedy=f"give {' or '.join(both)}",
+            where=step,
+        )
+
+
+def check_fraction(value: Any) -> None:
+    """See that the fraction of a sample is one.
+
+    :raises UsageError: it is no number from 0 to 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise UsageError(
+            f"sample: fraction is {short(value)}",
+            why="it is the probability with which a record is taken",
+            remedy="give a number from 0 to 1",
+            where="sample",
+        )

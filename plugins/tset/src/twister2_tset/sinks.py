@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from twister2.graph import walking
-from twister2.spec.batch import Batch, n_bytes
+from twister2.spec.batch import Batch, n_bytes, n_records
 from twister2.spec.data import Writer, WriteRequest
+from twister2.spec.errors import ResultError
 from twister2.spec.tasks import Sink, TaskContext
+from twister2_tset.functions import bound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,18 +41,45 @@ class KeepValue(Sink):
         return self._value
 
 
-class KeepNumbered(Sink):
-    """Keeps wrapped batches (see :class:`~twister2_tset.partials.Number`) of all partitions.
+@attrs.frozen
+class Guard:
+    """The most that an action brings to every worker.
 
-    :param limit: most records. :param refuse: makes the error when there are more.
+    :ivar records, size: records and bytes. :ivar title, where: of the action, and of the set.
     """
 
-    def __init__(self, limit: int, refuse: Callable[[int], Exception]) -> None:
-        self._limit = limit
-        self._refuse = refuse
+    records: int
+    size: int
+    step: str
+    title: str
+    where: str
+
+    def check(self, records: int, size: int) -> None:
+        """:raises ResultError: it is more."""
+        if records > self.records:
+            raise ResultError(
+                f"{self.title}: the set has more than {self.records:,} records",
+                why=f"every worker would hold all of them; at least {records:,} were found",
+                remedy=f"use top, reduce or write_*, filter first, or raise the guard: {self.step}(limit=...)",
+                where=self.where,
+            )
+        if size > self.size:
+            raise ResultError(
+                f"{self.title}: the records take more than {self.size >> 20:,} MiB",
+                why=f"every worker would hold all of them; at least {size / (1 << 20):,.0f} MiB were found",
+                remedy=f"use top, reduce or write_*, filter first, or raise the guard: {self.step}(limit_mb=...)",
+                where=self.where,
+            )
+
+
+class KeepNumbered(Sink):
+    """Keeps wrapped batches (see :class:`~twister2_tset.partials.Number`) of all partitions."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
         self._records = 0
         self._size = 0
-        self._parts: list[tuple[int, int, list[Any]]] = []
+        self._parts: list[tuple[int, int, Any]] = []
         self._reservation: Reservation | None = None
 
     def open(self, context: TaskContext) -> None:
@@ -60,15 +89,14 @@ class KeepNumbered(Sink):
     def write(self, batch: Batch, edge: str) -> None:
         """Take wrapped batches."""
         for part in batch:
-            self._records += len(part[2])
+            self._records += n_records(part[2])
             self._size += n_bytes(part[2])
-            if self._records > self._limit:
-                raise self._refuse(self._records)
+            self._guard.check(self._records, self._size)
             self._parts.append(part)
         if self._reservation is not None:
             self._reservation.resize(self._size)
 
-    def output(self) -> list[tuple[int, int, list[Any]]]:
+    def output(self) -> list[tuple[int, int, Any]]:
         """The wrapped batches in order of partition and number."""
         return sorted(self._parts, key=lambda part: part[:2])
 
@@ -83,6 +111,10 @@ class ForEach(Sink):
 
     def __init__(self, function: Callable[[Any], object]) -> None:
         self._function = function
+
+    def open(self, context: TaskContext) -> None:
+        """Give the function its context, when it asks for it."""
+        self._function = bound(self._function, context)
 
     def write(self, batch: Batch, edge: str) -> None:
         """Call it for the records of a batch; an error carries the record."""

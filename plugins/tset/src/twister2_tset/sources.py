@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from twister2.spec.batch import is_array, n_records
 from twister2.spec.data import Reader, ReadRequest, Split
 from twister2.spec.tasks import END, EndOfData, Source, TaskContext
 from twister2_tset.report import ReadReport
 
 if TYPE_CHECKING:
     from twister2.spec.batch import Batch
+
+COLUMN_RECORDS = 65536
+"""Rows of one batch of columns."""
 
 BATCH_RECORDS = 4096
 """Records of one batch made from single records: small enough to stay in the processor's cache."""
@@ -48,6 +52,38 @@ class ListParts:
         return ListSource(self.data, index * size // parts, (index + 1) * size // parts)
 
 
+class ColumnSource(Source):
+    """Rows ``begin`` to ``end`` of a numpy array or an Arrow table, as columns."""
+
+    def __init__(self, data: Any, begin: int, end: int) -> None:
+        self._data = data
+        self._next = begin
+        self._end = end
+
+    def poll(self) -> Batch | EndOfData:
+        """The next rows."""
+        if self._next >= self._end:
+            return END
+        begin = self._next
+        self._next = min(begin + COLUMN_RECORDS, self._end)
+        if is_array(self._data):
+            return self._data[begin : self._next]
+        part = self._data.slice(begin, self._next - begin)
+        return part.combine_chunks().to_batches()[0] if hasattr(part, "to_batches") else part
+
+
+@attrs.frozen
+class ColumnParts:
+    """``make(index)``: equal contiguous parts of an array or a table."""
+
+    data: Any = attrs.field(repr=False)
+    partitions: int
+
+    def __call__(self, index: int) -> ColumnSource:
+        size, parts = n_records(self.data), self.partitions
+        return ColumnSource(self.data, index * size // parts, (index + 1) * size // parts)
+
+
 class FunctionSource(Source):
     """The records that ``function(index)`` yields."""
 
@@ -79,6 +115,11 @@ class PlannedRead:
     splits: tuple[tuple[Split, ...], ...]
     skipped: tuple[str, ...] = ()
     hosts: Mapping[int, tuple[str, ...]] = attrs.field(factory=dict)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Bytes that each task reads, as far as they are known."""
+        return tuple(sum(split.n_bytes for split in task) for task in self.splits)
 
 
 class FileSource(Source):

@@ -52,6 +52,6 @@ def fill(context: TSetContext, node: StoredNode) -> None:
 
 def keeping(context: TSetContext, node: Node, stored: Stored) -> Graph:
     """The graph that makes a node's records and keeps them in ``stored``."""
-    graph: Any = Graph(context.name, without_rules=context.without_rules)
+    graph: Any = Graph(context.name, without_rules=context.without_rules, scheduler=context.scheduler)
     graph.keep(add_steps(graph, node, context.env.n_workers), into=stored)
     return graph  # type: ignore[no-any-return]

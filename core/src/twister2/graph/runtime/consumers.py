@@ -13,11 +13,13 @@ from twister2.spec.ops import Operator
 from twister2.spec.tasks import Compute
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from twister2.graph.runtime.failure import TaskPlace
     from twister2.graph.runtime.pool import Pool
     from twister2.spec.tasks import Sink, Task
+
+_NO_MORE: Any = object()
 
 
 @attrs.define(eq=False)
@@ -141,8 +143,13 @@ class ComputeRunner(ConsumerRunner):
         super().__init__(task, place, inputs, outputs, pool)
         if getattr(task, "has_timer", type(task).timer is not Compute.timer):
             self.due_ns = 0
+        self._last: Iterator[Any] | None = None
+        """What is still to come of :meth:`Compute.finish`."""
 
     def _advance(self) -> bool:
+        if self._last is not None:
+            self._invoke(self._more, "finish", next, self._last, _NO_MORE)
+            return True
         if self.due_ns is not None:
             now = time_ns()
             if now >= self.due_ns:
@@ -158,7 +165,23 @@ class ComputeRunner(ConsumerRunner):
         self._invoke(lambda _: self.counters.count(batch), "process", self.task.process, batch, self.emit, edge)
 
     def _finish(self) -> None:
-        self._invoke(self._end, "finish", self.task.finish, self.emit)
+        self._invoke(self._finished, "finish", self._finish_task)
+
+    def _finish_task(self) -> Iterator[Any] | None:
+        last = self.task.finish(self.emit)
+        return None if last is None else iter(last)
+
+    def _finished(self, last: Iterator[Any] | None) -> None:
+        self._last = last
+        if last is None:
+            self._end()
+
+    def _more(self, batch: Any) -> None:
+        if batch is _NO_MORE:
+            self._last = None
+            self._end()
+        else:
+            self.emit(batch)
 
     def _time(self, value: int) -> None:
         self._invoke(

@@ -1,0 +1,296 @@
+"""Actions: they run one graph on all workers together; every worker gets the same value."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from twister2.spec.errors import ResultError
+from twister2_tset.base import NOTHING, BaseSet, reducer_options
+from twister2_tset.folding import Fold, Moments, Totals, Zero, merge_moments, merge_totals
+from twister2_tset.keys import Key, key_function, shown
+from twister2_tset.memo import Identity
+from twister2_tset.nodes import End, Leaf, StepNode, schema_behind
+from twister2_tset.pair_steps import Head
+from twister2_tset.partials import Best, CountRecords, Number, TopRecords
+from twister2_tset.problems import check_count, check_function, empty_set, nothing_to_reduce
+from twister2_tset.reducing import checked
+from twister2_tset.sinks import Discard, Guard, KeepNumbered, KeepValue, Value, flattened
+from twister2_tset.taking import Stops, stoppable
+from twister2_tset.where import user_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twister2.spec.tasks import Compute
+    from twister2_tset.narrow import BatchForm
+
+T = TypeVar("T")
+A = TypeVar("A")
+
+COLLECT_LIMIT = 1_000_000
+"""Most records that ``collect`` and ``gather`` bring to every worker unless told otherwise."""
+
+COLLECT_LIMIT_MB = 1024
+"""Most of what they take there, in MiB, unless told otherwise."""
+
+
+class Actions(BaseSet[T]):
+    """See :class:`~twister2_tset.TSet`."""
+
+    # -- numbers -------------------------------------------------------------------------------------------------------
+
+    def count(self) -> int:
+        """Number of records."""
+        partial = ("records of each partition", CountRecords)
+        value: int = self._value("count", (), partial, {"reducer": "sum"}, 0)
+        return value
+
+    def sum(self, value: Key | Callable[[T], Any] | None = None) -> Any:
+        """The sum of the records, or of ``value`` (a function of a record, or the name of a column); 0 of none.
+
+        Whole numbers do not overflow. Missing values (None) of a column are left out, here and in :meth:`mean` and
+        :meth:`variance`.
+        """
+        return self._moments("sum", value, squares=False).total
+
+    def mean(self, value: Key | Callable[[T], Any] | None = None) -> Any:
+        """The mean of the records, or of ``value``, as :meth:`sum`.
+
+        :raises GraphError: there are none.
+        """
+        return self._some("mean", value, squares=False).average()
+
+    def variance(self, value: Key | Callable[[T], Any] | None = None, *, ddof: int = 0) -> float:
+        """The variance: squared differences from the mean, over the number of records less ``ddof``; NaN when that is
+        not positive.
+
+        :raises GraphError: there are no records.
+        """
+        check_count(ddof, "variance", "ddof", 0)
+        return self._some("variance", value, squares=True).variance(ddof)
+
+    # -- one value -----------------------------------------------------------------------------------------------------
+
+    def reduce(self, reducer: Callable[[T, T], T] | str, *, initial: T = NOTHING) -> T:
+        """All records combined to one value.
+
+        :param reducer: an associative and commutative function of two records, or ``sum``, ``prod``, ``min``, ``max``,
+            ``and``, ``or``. :param initial: combined in once; the value of an empty set.
+        :raises GraphError: the set is empty and there is no ``initial``.
+        """
+        _, options = reducer_options("reduce", reducer, initial)
+        value: T = self._value("reduce", (reducer, Identity(initial)), None, options, NOTHING)
+        if value is NOTHING:
+            raise nothing_to_reduce(self._node.title)
+        return value
+
+    def aggregate(
+        self, zero: A | Callable[[], A], add: Callable[[A, T], A], merge: Callable[[A, A], A] | None = None
+    ) -> A:
+        """The records folded by ``add``, from ``zero`` on; the results of partitions by ``merge``.
+
+        :param zero: what the fold of each partition begins with, and the value of an empty set: it must change nothing
+            when it is merged in. A list, set or dict is copied; a function without arguments is called.
+        :param merge: associative and commutative; ``add`` when None.
+        """
+        check_function(add, "aggregate", "add")
+        combine: Any = add if merge is None else merge
+        check_function(combine, "aggregate", "merge")
+        begin = Zero(zero)
+        options = {"reducer": checked(combine, "aggregate")}
+        partial = (f"{shown(add)} in partitions", lambda: Fold(begin, add))
+        value = self._value("aggregate", (Identity(zero), add, merge), partial, options, NOTHING)
+        return begin() if value is NOTHING else value  # type: ignore[no-any-return]
+
+    def top(self, n: int, key: Key | Callable[[T], Any] | None = None, *, largest: bool = True) -> list[T]:
+        """The ``n`` records with the largest (smallest) keys, in order; among equal keys the earliest records.
+
+        Keys that are not equal to themselves (NaN) have no order, as with :meth:`sort`.
+        """
+        check_count(n, "top", "n", 0)
+        return self._top("top", n, key, largest=largest)
+
+    def min(self, key: Key | Callable[[T], Any] | None = None) -> T:
+        """The smallest record, or the one with the smallest ``key``; the first of several.
+
+        :raises GraphError: there are no records.
+        """
+        return self._extreme("min", key, largest=False)
+
+    def max(self, key: Key | Callable[[T], Any] | None = None) -> T:
+        """The largest record, as :meth:`min`."""
+        return self._extreme("max", key, largest=True)
+
+    # -- records -------------------------------------------------------------------------------------------------------
+
+    @overload
+    def collect(self, *, limit: int = ..., limit_mb: int = ..., form: Literal["list"] = "list") -> list[T]: ...
+    @overload
+    def collect(self, *, limit: int = ..., limit_mb: int = ..., form: Literal["arrow"]) -> Any: ...
+    def collect(
+        self,
+        *,
+        limit: int = COLLECT_LIMIT,
+        limit_mb: int = COLLECT_LIMIT_MB,
+        form: Literal["list", "arrow"] = "list",
+    ) -> Any:
+        """All records in order of partitions, on every worker.
+
+        :param form: a list, or ``"arrow"``: one ``pyarrow.Table``, without going through Python objects.
+        :raises ResultError: there are more than ``limit``, or they take more than ``limit_mb`` MiB.
+        """
+        if form == "arrow":
+            return self._table(limit, limit_mb)
+        return flattened(self._numbered("collect", limit, limit_mb))
+
+    def gather(self, *, limit: int = COLLECT_LIMIT, limit_mb: int = COLLECT_LIMIT_MB) -> list[list[T]]:
+        """The records of each partition that has any, in order of partitions, on every worker.
+
+        :raises ResultError: as :meth:`collect`.
+        """
+        parts: dict[int, list[T]] = {}
+        for partition, _, chunk in self._numbered("gather", limit, limit_mb):
+            parts.setdefault(partition, []).extend(chunk)
+        return [parts[partition] for partition in sorted(parts)]
+
+    def take(self, n: int) -> list[T]:
+        """The first ``n`` records in order of partitions; fewer when there are no more.
+
+        Sources are read only as far as needed when nothing but steps within partitions is between.
+        """
+        check_count(n, "take", "n", 0)
+        return self._take("take", n)
+
+    def first(self, default: T = NOTHING) -> T:
+        """The first record, as :meth:`take`.
+
+        :raises GraphError: there is none, and no ``default``.
+        """
+        found = self._take("first", 1)
+        if found:
+            return found[0]
+        if default is NOTHING:
+            raise empty_set("first", self._node.title)
+        return default
+
+    def is_empty(self) -> bool:
+        """Whether there are no records, as :meth:`take`."""
+        return not self._take("is_empty", 1)
+
+    def explain(self) -> str:
+        """The plan of this set as text: vertices, operators, rules applied, placement. Runs nothing."""
+        return self.context.explain(self._node, End(Discard, "what an action puts here"))
+
+    # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _value(
+        self,
+        step: str,
+        form: tuple[Any, ...],
+        partial: tuple[str, Callable[[], Compute]] | None,
+        options: dict[str, Any],
+        otherwise: Any,
+    ) -> Any:
+        """The one value that ``net.allreduce`` makes of what ``partial`` gives for each partition.
+
+        :param form: what tells this action from others on this set.
+        """
+        title, node, line = self._title(step), self._node, user_line()
+
+        def leaf() -> Leaf:
+            end = End(KeepValue, f"{step}: one value", "net.allreduce", options, everywhere=True)
+            last = node if partial is None else StepNode(step, line, partial[0], node, partial[1], narrow=False)
+            return Leaf(last, title, end)
+
+        kept: Value | None = self.context.run_leaf(node, (title, *form), leaf)[0]
+        return otherwise if kept is None else kept.value
+
+    def _moments(self, step: str, value: Any, *, squares: bool) -> Moments:
+        of = None if value is None else key_function(value, step, "value")
+        options = {"reducer": merge_moments if squares else merge_totals}
+        shows = f"{shown(of) if of else 'records'} of each partition"
+        moments: Moments = self._value(
+            step, (value, squares), (shows, lambda: Totals(of, step, squares=squares)), options, Moments()
+        )
+        return moments
+
+    def _some(self, step: str, value: Any, *, squares: bool) -> Moments:
+        moments = self._moments(step, value, squares=squares)
+        if not moments.n:
+            raise empty_set(step, self._node.title)
+        return moments
+
+    def _top(self, step: str, n: int, key: Any, *, largest: bool) -> list[T]:
+        function = None if key is None else key_function(key, step)
+        best = Best(n, largest, step)
+        what = f"the {n} {'largest' if largest else 'smallest'} of each partition"
+        partial = (what, lambda: TopRecords(best, function))
+        ranked = self._value(step, (n, key, largest), partial, {"reducer": best}, [])
+        return [one.record for one in ranked]
+
+    def _extreme(self, step: str, key: Any, *, largest: bool) -> T:
+        found = self._top(step, 1, key, largest=largest)
+        if not found:
+            raise empty_set(step, self._node.title)
+        return found[0]
+
+    def _numbered(self, step: str, limit: int, limit_mb: int, form: BatchForm = "list") -> list[tuple[int, int, Any]]:
+        check_count(limit, step, "limit", 0)
+        check_count(limit_mb, step, "limit_mb", 0)
+        node, title, line = self._node, self._title(step), user_line()
+        guard = Guard(limit, limit_mb << 20, step, title, node.title)
+
+        def leaf() -> Leaf:
+            shows = "wraps batches with their place"
+            numbered = StepNode("number batches", line, shows, node, lambda: Number(guard, form), narrow=False)
+            end = End(lambda: KeepNumbered(guard), "all records", "net.broadcast", everywhere=True)
+            return Leaf(numbered, title, end)
+
+        parts: list[tuple[int, int, Any]] = self.context.run_leaf(node, (title, limit, limit_mb, form), leaf)[0]
+        return parts
+
+    def _table(self, limit: int, limit_mb: int) -> Any:
+        import pyarrow
+
+        tables = [
+            chunk if isinstance(chunk, pyarrow.Table) else pyarrow.Table.from_batches([chunk])
+            for _, _, chunk in self._numbered("collect", limit, limit_mb, "arrow")
+        ]
+        if not tables:
+            schema = schema_behind(self._node)
+            return pyarrow.table({}) if schema is None else schema.empty_table()
+        try:
+            return pyarrow.concat_tables(tables, promote_options="permissive")
+        except pyarrow.ArrowException as error:
+            raise ResultError(
+                f"collect: the records have no common schema: {error}",
+                why="columns of one name have types that cannot be brought together",
+                remedy="give them one: with_schema(...)",
+                where=self._node.title,
+            ) from error
+
+    def _take(self, step: str, n: int) -> list[T]:
+        node, title, line = self._node, self._title(step), user_line()
+        if not n:
+            self.context.check_open(title)
+            return []
+
+        def leaf() -> Leaf:
+            stops = Stops()
+            guard = Guard(sys.maxsize, sys.maxsize, step, title, node.title)
+            head = StepNode(
+                step,
+                line,
+                f"the first {n:,} of each partition",
+                stoppable(node, stops),
+                lambda: Head(n, stops.indices.add),
+                narrow=False,
+            )
+            numbered = StepNode(
+                "number batches", line, "with their place", head, lambda: Number(guard, "list"), narrow=False
+            )
+            end = End(lambda: KeepNumbered(guard), "the first records", "net.broadcast", everywhere=True)
+            return Leaf(numbered, title, end)
+
+        return flattened(self.context.run_leaf(node, (title, n), leaf)[0])[:n]

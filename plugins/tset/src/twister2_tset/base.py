@@ -1,0 +1,106 @@
+"""What all kinds of steps and actions of a set are made with."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from twister2.spec.errors import UsageError
+from twister2_tset.keys import shown
+from twister2_tset.narrow import PassOn
+from twister2_tset.nodes import ExchangeNode, MeetingNode, Node, StepNode
+from twister2_tset.problems import check_count, check_function, short
+from twister2_tset.reducing import checked
+from twister2_tset.where import user_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from twister2.spec.tasks import Compute
+    from twister2_tset.context import TSetContext
+    from twister2_tset.meeting import Meeting
+    from twister2_tset.nodes import Way
+    from twister2_tset.sets import TSet
+
+T = TypeVar("T")
+
+NOTHING: Any = object()
+"""Not given: told from None."""
+
+
+class BaseSet(Generic[T]):
+    """A node in a context, and the making of further ones."""
+
+    context: TSetContext
+    _node: Node
+
+    @abstractmethod
+    def _new(self, node: Node) -> TSet[Any]:
+        """The set of another node in the same context."""
+
+    def _step(self, step: str, shows: str, make: Callable[[], Compute], *, narrow: bool = True) -> TSet[Any]:
+        return self._new(StepNode(step, user_line(), f"{step}: {shows}", self._node, make, narrow))
+
+    def _exchange(
+        self,
+        step: str,
+        shows: str,
+        operator: str,
+        options: Mapping[str, Any],
+        partitions: int | None = None,
+        *,
+        others: Sequence[TSet[Any]] = (),
+        make: Callable[[], Compute] = PassOn,
+        everywhere: bool = False,
+    ) -> TSet[Any]:
+        if partitions is not None:
+            check_count(partitions, step, "partitions")
+        for other in others:
+            self._check_other(other, step)
+        nodes = (self._node, *(other._node for other in others))
+        narrow = bool(getattr(make, "narrow", False))
+        return self._new(
+            ExchangeNode(
+                step,
+                user_line(),
+                f"{step}: {shows}",
+                nodes,
+                operator,
+                options,
+                make,
+                partitions,
+                narrow,
+                everywhere,
+            )
+        )
+
+    def _meeting(self, step: str, shows: str, ways: Sequence[Way], make: Callable[[], Meeting]) -> TSet[Any]:
+        return self._new(MeetingNode(step, user_line(), f"{step}: {shows}", tuple(ways), make))
+
+    def _check_other(self, other: Any, step: str) -> None:
+        if not isinstance(other, BaseSet):
+            raise UsageError(
+                f"{step}: {short(other)} is no set",
+                why="it takes other sets of the same context",
+                remedy="make a set of it: context.parallelize(...)",
+            )
+        if other.context.env is not self.context.env:
+            raise UsageError(
+                f"{step}: {other!r} belongs to another environment",
+                why="sets of one environment lie on the workers of one attempt",
+                remedy="make both sets with the environment that is running",
+            )
+
+    @staticmethod
+    def _title(step: str) -> str:
+        return f"{step} ({user_line()})"
+
+
+def reducer_options(step: str, reducer: Any, initial: Any = NOTHING) -> tuple[str, dict[str, Any]]:
+    """What a reduction shows, and the options of its operator."""
+    if not isinstance(reducer, str):
+        check_function(reducer, step, "reducer")
+    options: dict[str, Any] = {"reducer": checked(reducer, step)}
+    if initial is not NOTHING:
+        options["initial"] = initial
+    return shown(reducer), options

@@ -1,0 +1,256 @@
+"""Steps on named columns, on Arrow batches without a loop per record: select, where, schemas."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from twister2.graph import walking
+from twister2.spec.batch import Batch, is_array, is_arrow, records
+from twister2.spec.errors import OperatorError, UsageError
+from twister2.spec.tasks import Compute, Emit, TaskContext
+from twister2_tset.keys import Column
+from twister2_tset.problems import kind_of, short
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "in": lambda value, wanted: value in wanted,
+}
+"""Of :meth:`TSet.where`. Nothing satisfies any of them where the value is missing."""
+
+_ARROW = {"==": "equal", "!=": "not_equal", "<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal"}
+
+
+class Select(Compute):
+    """Only some columns, in the order given."""
+
+    narrow: ClassVar[bool] = True
+
+    def __init__(self, columns: tuple[str, ...]) -> None:
+        self._columns = columns
+        self._of = [Column(name) for name in columns]
+
+    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
+        """Those of one batch: columns of columns, else dicts."""
+        names = list(self._columns)
+        if is_arrow(batch):
+            check_columns(names, batch.schema.names, "select")
+            emit(batch.select(names))
+        elif is_array(batch) and batch.dtype.names:
+            check_columns(names, batch.dtype.names, "select")
+            emit(batch[names])
+        else:
+            of = self._of
+            with walking(batch) as walk:
+                found = [{column.name: column(record) for column in of} for record in walk]
+            emit(found)
+
+
+class Where(Compute):
+    """The records whose value in a column stands in a relation to another."""
+
+    narrow: ClassVar[bool] = True
+
+    def __init__(self, column: str, relation: str, value: Any) -> None:
+        self._column = column
+        self._relation = relation
+        self._value = value
+
+    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
+        """Those of one batch."""
+        if is_arrow(batch):
+            check_columns([self._column], batch.schema.names, "where")
+            emit(batch.filter(self._mask(batch.column(self._column))))
+            return
+        if is_array(batch) and batch.dtype.names and self._relation != "in":
+            check_columns([self._column], batch.dtype.names, "where")
+            chosen = OPERATORS[self._relation](batch[self._column], self._value)
+            if is_array(chosen):  # else numpy cannot compare them
+                emit(batch[chosen])
+                return
+        of, test, value = Column(self._column), OPERATORS[self._relation], self._value
+        with walking(batch) as walk:
+            found = [record for record in walk if (here := of(record)) is not None and test(here, value)]
+        emit(found)
+
+    def _mask(self, column: Any) -> Any:
+        import pyarrow
+        import pyarrow.compute as compute
+
+        try:
+            if self._relation == "in":
+                wanted = [value for value in self._value if value is not None]
+                return compute.is_in(column, pyarrow.array(wanted, column.type))
+            return getattr(compute, _ARROW[self._relation])(column, self._value)
+        except (pyarrow.ArrowException, TypeError) as error:
+            raise OperatorError(
+                f"where: column {self._column!r} of type {column.type} cannot be compared with {short(self._value)}",
+                why=str(error),
+                remedy="compare it with a value of its type",
+            ) from error
+
+
+def check_where(relation: Any, value: Any) -> None:
+    """See that a comparison is one.
+
+    :raises UsageError: it is not.
+    """
+    if relation not in OPERATORS:
+        raise UsageError(
+            f"where: there is no relation {short(relation)}",
+            why=f"the relations are: {', '.join(OPERATORS)}",
+            remedy="use one of these, or filter(function)",
+            where="where",
+        )
+    if relation == "in" and (isinstance(value, (str, bytes)) or not hasattr(type(value), "__contains__")):
+        raise UsageError(
+            f"where: {short(value)} is no collection",
+            why="'in' looks for the value of the column in a list or a set",
+            remedy="give a list",
+            where="where",
+        )
+    if value is None:
+        raise UsageError(
+            "where: the value is None",
+            why="nothing satisfies a comparison with a missing value",
+            remedy="use filter(lambda row: row[column] is None)",
+            where="where",
+        )
+
+
+def check_columns(wanted: list[str], names: Any, step: str) -> None:
+    """See that columns are there.
+
+    :raises OperatorError: one is missing.
+    """
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise OperatorError(
+            f"{step}: there is no column {missing[0]!r}",
+            why=f"the columns are: {', '.join(names)}",
+            remedy="name one of them",
+        )
+
+
+class WithSchema(Compute):
+    """Records as Arrow batches of exactly the columns of a schema."""
+
+    narrow: ClassVar[bool] = True
+
+    def __init__(self, schema: Any) -> None:
+        self._schema = schema
+        self._vertex = ""
+
+    def open(self, context: TaskContext) -> None:
+        """Note the name, for errors."""
+        self._vertex = context.vertex
+
+    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
+        """Convert a batch."""
+        import pyarrow
+
+        try:
+            emit(self._table(batch))
+        except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise OperatorError(
+                f"with_schema: a record does not fit the schema: {error}",
+                why=f"the schema is {', '.join(f'{field.name}: {field.type}' for field in self._schema)}",
+                remedy="map the records to values of these types, or give other types",
+                where=self._vertex,
+            ) from error
+
+    def _table(self, batch: Batch) -> Any:
+        import pyarrow
+
+        schema = self._schema
+        names = schema.names
+        if is_arrow(batch):
+            check_columns(names, batch.schema.names, "with_schema")
+            columns = [batch.column(name) for name in names]
+        elif is_array(batch) and batch.dtype.names:
+            check_columns(names, batch.dtype.names, "with_schema")
+            columns = [pyarrow.array(batch[name]) for name in names]
+        elif is_array(batch) and batch.ndim == 1 and len(names) == 1:
+            columns = [pyarrow.array(batch)]
+        else:
+            return pyarrow.RecordBatch.from_arrays(
+                [pyarrow.array(values, field.type) for values, field in zip(self._values(batch), schema, strict=True)],
+                schema=schema,
+            )
+        cast = [column.cast(field.type) for column, field in zip(columns, schema, strict=True)]
+        if is_arrow(batch) and not hasattr(batch, "to_struct_array"):
+            cast = [column.combine_chunks() for column in cast]
+        return pyarrow.RecordBatch.from_arrays(cast, schema=schema)
+
+    def _values(self, batch: Batch) -> Iterator[list[Any]]:
+        names = self._schema.names
+        rows = list(batch.tolist() if is_array(batch) else records(batch))
+        if all(isinstance(row, Mapping) for row in rows):
+            for name in names:
+                column = Column(name)
+                yield [column(row) for row in rows]
+            return
+        single = len(names) == 1
+        wide = [row if isinstance(row, (tuple, list)) else (row,) if single else None for row in rows]
+        for place, (row, record) in enumerate(zip(wide, rows, strict=True)):
+            if row is None or len(row) != len(names):
+                raise OperatorError(
+                    f"with_schema: record {place + 1} of a batch, {short(record)}, has not {len(names)} columns",
+                    why=f"the schema is {', '.join(names)}",
+                    remedy="give tuples or dicts with these columns",
+                    where=self._vertex,
+                )
+        yield from (list(column) for column in zip(*wide, strict=True))
+
+
+def schema_of(given: Any) -> Any:
+    """A pyarrow schema, from one or from names with types: Python's (``int``), Arrow's, or their names (``"int32"``).
+
+    :raises UsageError: it is neither.
+    """
+    import datetime
+    import decimal
+
+    import pyarrow
+
+    if isinstance(given, pyarrow.Schema):
+        return given
+    types: dict[Any, Any] = {
+        int: pyarrow.int64(),
+        float: pyarrow.float64(),
+        str: pyarrow.string(),
+        bytes: pyarrow.binary(),
+        bool: pyarrow.bool_(),
+        datetime.date: pyarrow.date32(),
+        datetime.datetime: pyarrow.timestamp("us"),
+        decimal.Decimal: pyarrow.decimal128(38, 9),
+    }
+    if isinstance(given, Mapping) and given and all(isinstance(name, str) for name in given):
+        fields = []
+        for name, kind in given.items():
+            try:
+                found = kind if isinstance(kind, pyarrow.DataType) else types.get(kind) or pyarrow.type_for_alias(kind)
+            except (ValueError, TypeError):
+                raise UsageError(
+                    f"with_schema: {short(kind)}, of column {name!r}, is no type",
+                    why="types are int, float, str, bytes, bool, date, datetime, Decimal, pyarrow's or their names",
+                    remedy='give one of these, e.g. {"n": int, "small": "int32"}',
+                    where="with_schema",
+                ) from None
+            fields.append(pyarrow.field(name, found))
+        return pyarrow.schema(fields)
+    raise UsageError(
+        f"with_schema: {short(given)}, {kind_of(given)}, is no schema",
+        why="it is a pyarrow.Schema, or a dict of column names and types",
+        remedy='give e.g. {"name": str, "n": int}',
+        where="with_schema",
+    )

@@ -1,0 +1,252 @@
+"""Steps on sets of pairs ``(key, value)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from twister2_tset.base import BaseSet, reducer_options
+from twister2_tset.cogroups import CoGrouped, Tag
+from twister2_tset.folding import AddToZero, Zero
+from twister2_tset.grouping import Grouped
+from twister2_tset.keys import Comparator, Comparing, shown
+from twister2_tset.pair_steps import AsPairs, FlatMapValues, MapValues, Side
+from twister2_tset.problems import check_function, exclusive
+from twister2_tset.reducing import checked
+
+if TYPE_CHECKING:
+    from twister2_tset.sets import TSet
+
+T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
+R = TypeVar("R")
+A = TypeVar("A")
+
+JoinKind = Literal["inner", "left", "right", "full"]
+Algorithm = Literal["hash", "sort"]
+KeyedPartitioner = Callable[[tuple[K, V], int], int] | str
+
+
+class KeyedSteps(BaseSet[T]):
+    """See :class:`~twister2_tset.TSet`."""
+
+    # -- within partitions ---------------------------------------------------------------------------------------------
+
+    def map_values(self: KeyedSteps[tuple[K, V]], function: Callable[[V], R]) -> TSet[tuple[K, R]]:
+        """Pairs ``(key, function(value))``."""
+        check_function(function, "map_values")
+        return self._step("map_values", shown(function), lambda: MapValues(function))
+
+    def flat_map_values(self: KeyedSteps[tuple[K, V]], function: Callable[[V], Iterable[R]]) -> TSet[tuple[K, R]]:
+        """A pair ``(key, item)`` for each item of ``function(value)``."""
+        check_function(function, "flat_map_values")
+        return self._step("flat_map_values", shown(function), lambda: FlatMapValues(function))
+
+    def keys(self: KeyedSteps[tuple[K, V]]) -> TSet[K]:
+        """The key of each pair."""
+        return self._step("keys", "of pairs", lambda: Side(0))
+
+    def values(self: KeyedSteps[tuple[K, V]]) -> TSet[V]:
+        """The value of each pair."""
+        return self._step("values", "of pairs", lambda: Side(1))
+
+    def keyed_direct(self: KeyedSteps[tuple[K, V]]) -> TSet[tuple[K, V]]:
+        """As :meth:`direct`; sees to it that all records are pairs."""
+        return self._exchange(
+            "keyed_direct", "pairs, to a task of their own", "net.direct", {}, make=_as("keyed_direct")
+        )
+
+    def keyed_pipe(self: KeyedSteps[tuple[K, V]]) -> TSet[tuple[K, V]]:
+        """As :meth:`pipe`; sees to it that all records are pairs."""
+        return self._exchange("keyed_pipe", "pairs, to a task of their own", "net.pipe", {}, make=_as("keyed_pipe"))
+
+    # -- between partitions --------------------------------------------------------------------------------------------
+
+    def keyed_partition(
+        self: KeyedSteps[tuple[K, V]],
+        partitioner: KeyedPartitioner[K, V] = "hash",
+        *,
+        partitions: int | None = None,
+    ) -> TSet[tuple[K, V]]:
+        """The same pairs, all those of a key in one partition.
+
+        :param partitioner: ``hash``, ``range`` (of keys, from a sample), or ``partitioner(pair, n_partitions)``, which
+            returns the number of the partition.
+        """
+        if not isinstance(partitioner, str):
+            check_function(partitioner, "keyed_partition", "partitioner")
+        options = {"partitioner": partitioner}
+        return self._exchange("keyed_partition", f"by {shown(partitioner)}", "net.keyed_partition", options, partitions)
+
+    def keyed_reduce(
+        self: KeyedSteps[tuple[K, V]], reducer: Callable[[V, V], V] | str, *, partitions: int | None = None
+    ) -> TSet[tuple[K, V]]:
+        """One pair per key: its values combined.
+
+        :param reducer: an associative and commutative function of two values, or ``sum``, ``prod``, ``min``, ``max``,
+            ``and``, ``or``. :param partitions: of the result; as many as now when None.
+        """
+        by, options = reducer_options("keyed_reduce", reducer)
+        return self._exchange("keyed_reduce", f"values of equal keys by {by}", "net.keyed_reduce", options, partitions)
+
+    def keyed_aggregate(
+        self: KeyedSteps[tuple[K, V]],
+        zero: A | Callable[[], A],
+        add: Callable[[A, V], A],
+        merge: Callable[[A, A], A],
+        *,
+        partitions: int | None = None,
+    ) -> TSet[tuple[K, A]]:
+        """One pair per key: its values folded by ``add``, from ``zero`` on; partial results of partitions by ``merge``.
+
+        :param zero: what a fold begins with: it must change nothing when it is merged in. A list, set or dict is copied
+            for each key; a function without arguments is called for each.
+        :param merge: associative and commutative.
+        """
+        check_function(add, "keyed_aggregate", "add")
+        check_function(merge, "keyed_aggregate", "merge")
+        begin = Zero(zero)
+        folded = self._step(
+            "keyed_aggregate", f"{shown(add)} within batches", lambda: AddToZero(begin, add, "keyed_aggregate")
+        )
+        options = {"reducer": checked(merge, "keyed_aggregate")}
+        return folded._exchange(
+            "keyed_aggregate", f"values of equal keys by {shown(merge)}", "net.keyed_reduce", options, partitions
+        )
+
+    @overload
+    def keyed_gather(
+        self: KeyedSteps[tuple[K, V]],
+        *,
+        grouped: Literal[True] = True,
+        order: Callable[[K], Any] | bool | None = None,
+        comparator: Callable[[K, K], int] | None = None,
+        partitioner: KeyedPartitioner[K, V] = "hash",
+        ordered: bool = False,
+        partitions: int | None = None,
+    ) -> TSet[tuple[K, Sequence[V]]]: ...
+    @overload
+    def keyed_gather(
+        self: KeyedSteps[tuple[K, V]],
+        *,
+        grouped: Literal[False],
+        order: Callable[[K], Any] | bool | None = None,
+        comparator: Callable[[K, K], int] | None = None,
+        partitioner: KeyedPartitioner[K, V] = "hash",
+        ordered: bool = False,
+        partitions: int | None = None,
+    ) -> TSet[tuple[K, V]]: ...
+    def keyed_gather(
+        self: KeyedSteps[tuple[K, V]],
+        *,
+        grouped: bool = True,
+        order: Callable[[K], Any] | bool | None = None,
+        comparator: Comparator | None = None,
+        partitioner: KeyedPartitioner[K, V] = "hash",
+        ordered: bool = False,
+        partitions: int | None = None,
+    ) -> TSet[Any]:
+        """All values of each key together, on disk when memory gets short.
+
+        :param grouped: pairs ``(key, values)``; False: pairs ``(key, value)``, those of a key one after the other.
+        :param order: of the keys within a partition: True, or a function of a key. :param comparator: the same as a
+            function of two keys: negative, 0 or positive, as ``functools.cmp_to_key`` takes it.
+        :param partitioner: as :meth:`keyed_partition`. :param ordered: values of a key in the order of this set; else
+            as they arrive.
+        """
+        exclusive("keyed_gather", order=order, comparator=comparator)
+        if not isinstance(partitioner, str):
+            check_function(partitioner, "keyed_gather", "partitioner")
+        if comparator is not None:
+            check_function(comparator, "keyed_gather", "comparator")
+            order = Comparing(comparator, self.context.unique("comparator"))
+        options = {"grouped": grouped, "order": order, "partitioner": partitioner, "ordered": ordered}
+        by = f", by {shown(order)}" if callable(order) else ", in order" if order else ""
+        shows = f"{'groups of' if grouped else 'neighbouring'} values of equal keys{by}"
+        return self._exchange("keyed_gather", shows, "net.keyed_gather", options, partitions)
+
+    def group_by_key(self: KeyedSteps[tuple[K, V]], *, partitions: int | None = None) -> Grouped[K, V]:
+        """The values by key, for what is made of each group: ``count()``, ``sum()``, ``aggregate(...)``..."""
+        return Grouped(self._step("group_by_key", "pairs", _as("group_by_key")), partitions)
+
+    # -- several sets --------------------------------------------------------------------------------------------------
+
+    @overload
+    def join(
+        self: KeyedSteps[tuple[K, V]],
+        other: TSet[tuple[K, R]],
+        how: Literal["inner"] = "inner",
+        *,
+        algorithm: Algorithm = "hash",
+        partitions: int | None = None,
+    ) -> TSet[tuple[K, tuple[V, R]]]: ...
+    @overload
+    def join(
+        self: KeyedSteps[tuple[K, V]],
+        other: TSet[tuple[K, R]],
+        how: Literal["left"],
+        *,
+        algorithm: Algorithm = "hash",
+        partitions: int | None = None,
+    ) -> TSet[tuple[K, tuple[V, R | None]]]: ...
+    @overload
+    def join(
+        self: KeyedSteps[tuple[K, V]],
+        other: TSet[tuple[K, R]],
+        how: Literal["right"],
+        *,
+        algorithm: Algorithm = "hash",
+        partitions: int | None = None,
+    ) -> TSet[tuple[K, tuple[V | None, R]]]: ...
+    @overload
+    def join(
+        self: KeyedSteps[tuple[K, V]],
+        other: TSet[tuple[K, R]],
+        how: JoinKind,
+        *,
+        algorithm: Algorithm = "hash",
+        partitions: int | None = None,
+    ) -> TSet[tuple[K, tuple[V | None, R | None]]]: ...
+    def join(
+        self: KeyedSteps[tuple[K, V]],
+        other: TSet[tuple[K, R]],
+        how: JoinKind = "inner",
+        *,
+        algorithm: Algorithm = "hash",
+        partitions: int | None = None,
+    ) -> TSet[Any]:
+        """Pairs ``(key, (left, right))`` for all pairs of equal keys of this set and the other.
+
+        :param how: ``inner``; ``left``, ``right``, ``full`` also give what has no partner, with None in its place.
+        :param algorithm: ``hash``, or ``sort``: sorted runs, for keys that have an order.
+        :param partitions: of the result; as many as the larger set when None.
+        """
+        options = {"how": how, "algorithm": algorithm}
+        return self._exchange("join", f"{how}, by {algorithm}", "net.join", options, partitions, others=[other])
+
+    def co_group(
+        self: KeyedSteps[tuple[K, V]], *others: TSet[tuple[K, Any]], partitions: int | None = None
+    ) -> TSet[tuple[K, tuple[Sequence[Any], ...]]]:
+        """Pairs ``(key, (values here, values in the first other, ...))`` for every key that any of the sets has."""
+        for other in others:
+            self._check_other(other, "co_group")
+        sets = [one._step("co_group", f"set {number}", _tag(number)) for number, one in enumerate([self, *others])]
+        n = len(sets)
+        together = sets[0] if n == 1 else sets[0].union(*sets[1:])
+        return together._exchange(
+            "co_group",
+            f"values of equal keys of {n} sets",
+            "net.keyed_gather",
+            {"grouped": True},
+            partitions,
+            make=lambda: CoGrouped(n),
+        )
+
+
+def _as(step: str) -> Callable[[], AsPairs]:
+    return lambda: AsPairs(step)
+
+
+def _tag(number: int) -> Callable[[], Tag]:
+    return lambda: Tag(number)

@@ -1,0 +1,217 @@
+"""Steps within partitions: one record at a time, a batch at a time, a partition at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+import attrs
+
+from twister2.spec.errors import UsageError
+from twister2_tset.base import BaseSet
+from twister2_tset.columns import Select, Where, WithSchema, check_where, schema_of
+from twister2_tset.keys import Key, key_function, shown
+from twister2_tset.narrow import Apart, BatchForm, Filter, FlatMap, Map, MapBatches, MapToTuple
+from twister2_tset.nodes import StepNode
+from twister2_tset.pair_steps import KeyBy, Sample
+from twister2_tset.problems import check_fraction, check_function, check_names, short
+from twister2_tset.where import user_line
+from twister2_tset.whole import WholePartition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from twister2_tset.sets import TSet
+    from twister2_tset.stored_sets import StoredSet
+
+T = TypeVar("T")
+R = TypeVar("R")
+K = TypeVar("K")
+V = TypeVar("V")
+
+_FORMS = ("any", "list", "numpy", "arrow")
+
+
+class NarrowSteps(BaseSet[T]):
+    """See :class:`~twister2_tset.TSet`."""
+
+    # -- a record at a time --------------------------------------------------------------------------------------------
+
+    def map(self, function: Callable[[T], R]) -> TSet[R]:
+        """``function(record)`` for every record."""
+        check_function(function, "map")
+        return self._step("map", shown(function), lambda: Map(function))
+
+    def flat_map(self, function: Callable[[T], Iterable[R]]) -> TSet[R]:
+        """All items of ``function(record)``. ``flat_map(str.split)`` on text is done a block at a time."""
+        check_function(function, "flat_map")
+        return self._step("flat_map", shown(function), lambda: FlatMap(function))
+
+    def filter(self, predicate: Callable[[T], object]) -> TSet[T]:
+        """The records for which ``predicate(record)`` is true."""
+        check_function(predicate, "filter", "predicate")
+        return self._step("filter", shown(predicate), lambda: Filter(predicate))
+
+    def map_to_tuple(self, function: Callable[[T], tuple[K, V]]) -> TSet[tuple[K, V]]:
+        """Pairs for keyed operations: ``function(record)`` returns ``(key, value)``."""
+        check_function(function, "map_to_tuple")
+        return self._step("map_to_tuple", shown(function), lambda: MapToTuple(function))
+
+    @overload
+    def key_by(self, key: str) -> TSet[tuple[Any, T]]: ...
+    @overload
+    def key_by(self, key: Callable[[T], K]) -> TSet[tuple[K, T]]: ...
+    def key_by(self, key: Key) -> TSet[tuple[Any, T]]:
+        """Pairs ``(key(record), record)``; ``key`` may be the name of a column."""
+        function = key_function(key, "key_by")
+        return self._step("key_by", shown(key), lambda: KeyBy(function))
+
+    def sample(self, fraction: float, seed: int = 0) -> TSet[T]:
+        """Each record with the probability ``fraction``: the same ones every time, for the same partitions and seed.
+
+        :raises UsageError: ``fraction`` is no number from 0 to 1, or ``seed`` no whole number.
+        """
+        check_fraction(fraction)
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise UsageError(
+                f"sample: seed is {short(seed)}",
+                why="it makes all workers, and a second run, take the same records",
+                remedy="give a whole number",
+                where="sample",
+            )
+        return self._step("sample", f"{fraction:g} of the records, seed {seed}", lambda: Sample(fraction, seed))
+
+    # -- columns -------------------------------------------------------------------------------------------------------
+
+    def map_batches(
+        self, function: Callable[[Any], Any], *, form: BatchForm = "any", releases_gil: bool = False
+    ) -> TSet[Any]:
+        """``function(batch)`` for every batch; it returns a batch (list, numpy array, Arrow record batch) or None.
+
+        :param form: what the function is given: ``"list"``, ``"numpy"``, ``"arrow"``, or batches as they are. The
+            records of an array that it returns are numpy scalars (or rows); return ``array.tolist()`` for Python's own.
+        :param releases_gil: the function works outside the GIL, so that ``exec_threads`` may run it in its pool.
+        """
+        check_function(function, "map_batches")
+        if form not in _FORMS:
+            raise UsageError(
+                f"map_batches: form is {short(form)}",
+                why=f"the forms of batches are: {', '.join(_FORMS)}",
+                remedy="give one of them",
+            )
+        return self._step(
+            "map_batches", f"{shown(function)} on {form} batches", lambda: MapBatches(function, form, releases_gil)
+        )
+
+    def select(self, *columns: str) -> TSet[dict[str, Any]]:
+        """Only these columns, in this order: of rows (dicts), of Arrow batches and structured arrays, of named tuples.
+
+        :raises UsageError: none is named.
+        """
+        check_names(columns, "select")
+        return self._step("select", ", ".join(columns), lambda: Select(columns))
+
+    def where(self, column: str, relation: Literal["==", "!=", "<", "<=", ">", ">=", "in"], value: Any) -> TSet[T]:
+        """The records whose value in a column stands in ``relation`` to ``value``; a missing one stands in none.
+
+        :raises UsageError: there is no such relation, or ``value`` is None.
+        """
+        check_names([column], "where")
+        check_where(relation, value)
+        return self._step("where", f"{column} {relation} {short(value)}", lambda: Where(column, relation, value))
+
+    def with_schema(self, schema: Any) -> TSet[dict[str, Any]]:
+        """The records as columns of these names and types: rows to functions, Arrow batches to ``map_batches``.
+
+        :param schema: a ``pyarrow.Schema``, or names with types: ``{"name": str, "n": int, "small": "int32"}``. Records
+            are rows (dicts), tuples in the order of the columns, or columns already. One that does not fit is an error.
+        :raises UsageError: it is no schema.
+        """
+        columns = schema_of(schema)
+        shows = ", ".join(f"{field.name}: {field.type}" for field in columns)
+        return self._new(
+            StepNode(
+                "with_schema",
+                user_line(),
+                f"with_schema: {shows}",
+                self._node,
+                lambda: WithSchema(columns),
+                schema=columns,
+            )
+        )
+
+    # -- a partition at a time -----------------------------------------------------------------------------------------
+
+    @overload
+    def compute(self, function: Callable[[Iterator[T]], R], *, collector: Literal[False] = False) -> TSet[R]: ...
+    @overload
+    def compute(
+        self, function: Callable[[Iterator[T], Callable[[R], None]], object], *, collector: Literal[True]
+    ) -> TSet[R]: ...
+    def compute(self, function: Callable[..., Any], *, collector: bool = False) -> TSet[Any]:
+        """One record per partition: ``function(records)``, which is given all records of the partition to walk over.
+
+        They are held until all are there, on disk when memory gets short.
+
+        :param collector: call ``function(records, collect)``: what it gives to ``collect(record)``, any number of
+            times, are the records.
+        """
+        check_function(function, "compute")
+        shows = f"{shown(function)} of whole partitions"
+        gives: Literal["collector", "value"] = "collector" if collector else "value"
+        return self._step("compute", shows, lambda: WholePartition(function, gives, "compute"), narrow=False)
+
+    def map_partitions(self, function: Callable[[Iterator[T]], Iterable[R]]) -> TSet[R]:
+        """All items of ``function(records)``, which is given all records of a partition, as :meth:`compute`.
+
+        A generator is asked for more only when what it gave before has been taken.
+        """
+        check_function(function, "map_partitions")
+        shows = f"{shown(function)} of whole partitions"
+        return self._step(
+            "map_partitions", shows, lambda: WholePartition(function, "records", "map_partitions"), narrow=False
+        )
+
+    def direct(self) -> TSet[T]:
+        """The same records: what follows is a task of its own, not one with the steps before."""
+        return self._exchange("direct", "to a task of its own", "net.direct", {}, make=Apart)
+
+    def pipe(self) -> TSet[T]:
+        """As :meth:`direct`: batches flow on as they come."""
+        return self._exchange("pipe", "to a task of its own", "net.pipe", {}, make=Apart)
+
+    # -- names and inputs ----------------------------------------------------------------------------------------------
+
+    def named(self, name: str) -> TSet[T]:
+        """This set with a name, for plans, progress displays and errors.
+
+        :raises UsageError: it is no text, or empty.
+        """
+        check_names([name], "named")
+        return self._new(attrs.evolve(self._node, name=name))
+
+    def add_input(self, name: str, stored: StoredSet[Any]) -> TSet[T]:
+        """Give the functions of the step before a stored set: those that have a parameter ``context`` find its records
+        by ``context.input(name)``.
+
+        A set that is whole on every worker (``replicate``, ``all_reduce``) is given as a whole. Of another, partition
+        ``i`` of this set gets partition ``i``, and lies where that does.
+
+        :raises UsageError: this is a source, or the step has an input of that name.
+        """
+        from twister2_tset.stored_sets import StoredSet
+
+        node = self._node
+        if not isinstance(stored, StoredSet):
+            raise UsageError(
+                f"add_input: {short(stored)} is not kept",
+                why="an input lies on the workers when the step begins",
+                remedy="give a set that was kept: cache(), lazy_cache(), persist() or lazy_persist()",
+            )
+        self._check_other(stored, "add_input")
+        if not node.inputs or name in node.given:
+            raise UsageError(
+                f"add_input: {node.title} can have no input {short(name)}",
+                why="it has one of that name" if node.inputs else "a source has no functions of records",
+                remedy="give it another name" if node.inputs else "add the input behind a step, such as map",
+            )
+        return self._new(attrs.evolve(node, given={**node.given, name: stored.node}))

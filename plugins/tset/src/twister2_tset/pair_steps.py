@@ -1,0 +1,238 @@
+"""Narrow steps on pairs and on columns."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from twister2.graph import walking
+from twister2.spec.batch import Batch, is_array, is_arrow, n_records, records
+from twister2.spec.errors import OperatorError
+from twister2.spec.tasks import Compute, Emit, TaskContext
+from twister2_tset.narrow import RecordStep, no_iterable
+from twister2_tset.problems import short
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def pairs_of(batch: Batch, step: str) -> list[tuple[Any, Any]]:
+    """The records of a batch as pairs: tuples, rows of two columns.
+
+    :raises OperatorError: they are none.
+    """
+    if is_arrow(batch) and batch.num_columns == 2:
+        return list(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
+    rows: list[Any] = batch.tolist() if is_array(batch) else list(records(batch))
+    if list(map(type, rows)).count(tuple) != len(rows) or list(map(len, rows)).count(2) != len(rows):
+        for row in rows:
+            if not isinstance(row, (tuple, list)) or len(row) != 2:
+                raise no_pair(step, row)
+    return rows
+
+
+def no_pair(step: str, record: Any) -> OperatorError:
+    """The error for a record that is no pair."""
+    return OperatorError(
+        f"{step} takes (key, value) pairs, and was given {short(record)}",
+        why=f"a {type(record).__name__} is no pair",
+        remedy="make pairs first: map_to_tuple(function) or key_by(function)",
+        details={"record": short(record)},
+    )
+
+
+class PairStep(RecordStep):
+    """Base of steps that apply a function to the values of pairs."""
+
+    step: ClassVar[str]
+
+    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
+        """Apply it to the pairs of a batch."""
+        super().process(pairs_of(batch, self.step), emit, edge)
+
+
+class MapValues(PairStep):
+    """Pairs of the key and the function of the value."""
+
+    step = "map_values"
+
+    def apply(self, walk: Iterator[Any]) -> list[Any]:
+        """Those of one batch."""
+        function = self.function
+        return [(key, function(value)) for key, value in walk]
+
+
+class FlatMapValues(PairStep):
+    """A pair of the key and each item of what the function of the value returns."""
+
+    step = "flat_map_values"
+
+    def apply(self, walk: Iterator[Any]) -> list[Any]:
+        """Those of one batch."""
+        function = self.function
+        found: list[Any] = []
+        for key, value in walk:
+            part = function(value)
+            if not hasattr(type(part), "__iter__") and not hasattr(type(part), "__getitem__"):
+                raise no_iterable(function, part, self.step)
+            found.extend((key, item) for item in part)
+        return found
+
+
+class HasColumn(PairStep):
+    """The pairs whose value has something in a column."""
+
+    step = "group_by"
+
+    def apply(self, walk: Iterator[Any]) -> list[Any]:
+        """Those of one batch."""
+        column = self.function
+        return [pair for pair in walk if column(pair[1]) is not None]
+
+
+class KeyBy(RecordStep):
+    """Pairs of the function of the record, and the record."""
+
+    def apply(self, walk: Iterator[Any]) -> list[Any]:
+        """Those of one batch."""
+        function = self.function
+        return [(function(record), record) for record in walk]
+
+
+class Side(Compute):
+    """The keys (0) or the values (1) of pairs."""
+
+    narrow: ClassVar[bool] = True
+
+    def __init__(self, which: int) -> None:
+        self._which = which
+
+    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
+        """Those of one batch; a column stays an array's."""
+        which = self._which
+        emit([pair[which] for pair in pairs_of(batch, ("keys", "values")[which])])
+
+
+class AsPairs(Compute):
+    """Sees to it that records are pairs, as Python's own."""
+
+    narrow: ClassVar[bool] = True
+
+    def __init__(self, step: str) -> None:
+        self._step = step
+
+    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
+        """Hand on the pairs of a batch."""
+        emit(pairs_of(batch, self._step))
+
+
+class Sample(Compute):
+    """Each record with a probability. The same records for the same seed and partition, however they are batched."""
+
+    narrow: ClassVar[bool] = True
+
+    def __init__(self, fraction: float, seed: int) -> None:
+        self._fraction = fraction
+        self._seed = seed
+        self._draw: Callable[[], float] = random.random
+
+    def open(self, context: TaskContext) -> None:
+        """Begin the partition's own sequence."""
+        self._draw = random.Random(f"{self._seed} {context.index}").random
+
+    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
+        """Draw for every record of a batch."""
+        draw, fraction = self._draw, self._fraction
+        chosen = [place for place in range(n_records(batch)) if draw() < fraction]
+        if is_arrow(batch) or is_array(batch):
+            emit(batch.take(chosen) if is_arrow(batch) and chosen else batch[chosen] if chosen else [])
+        else:
+            emit([batch[place] for place in chosen])
+
+
+class Place(Compute):
+    """Pairs ``((partition, number in it), record)``."""
+
+    narrow: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        self._index = self._number = 0
+
+    def open(self, context: TaskContext) -> None:
+        """Note the partition."""
+        self._index = context.index
+
+    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
+        """Number the records of a batch."""
+        index, number = self._index, self._number
+        emit([((index, place), record) for place, record in enumerate(records(batch), number)])
+        self._number += n_records(batch)
+
+
+class DistinctKey(Compute):
+    """Pairs ``(what tells records apart, (place, record))`` of pairs ``(place, record)``."""
+
+    narrow: ClassVar[bool] = True
+
+    def __init__(self, key: Callable[[Any], Any] | None) -> None:
+        self._key = key
+
+    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
+        """Those of one batch."""
+        with walking(batch) as walk:
+            key = self._key
+            if key is not None:
+                found = [(key(pair[1]), pair) for pair in walk]
+            else:
+                found = [(hashable(pair[1]), pair) for pair in walk]
+        emit(found)
+
+
+def hashable(record: Any) -> Any:
+    """What stands for a record as a key: rows (dicts) and lists become tuples."""
+    kind = type(record)
+    if kind is dict:
+        return ("row", tuple(sorted((name, hashable(value)) for name, value in record.items())))
+    if kind is list:
+        return ("list", tuple(map(hashable, record)))
+    if hasattr(record, "dtype"):
+        value = record.tolist()
+        return hashable(value) if isinstance(value, list) else value
+    return record
+
+
+def earliest(one: tuple[Any, Any], other: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Of two records with their places the one that comes first."""
+    return one if one[0] <= other[0] else other
+
+
+class Head(Compute):
+    """The first records of a partition.
+
+    :param enough: called when there are as many; the source of the partition may stop then.
+    """
+
+    def __init__(self, n: int, enough: Callable[[int], None]) -> None:
+        self._left = n
+        self._enough = enough
+        self._index = 0
+
+    def open(self, context: TaskContext) -> None:
+        """Note the partition."""
+        self._index = context.index
+        if not self._left:
+            self._enough(self._index)
+
+    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
+        """Hand on what is still wanted."""
+        if not self._left:
+            return
+        some = batch if n_records(batch) <= self._left else _first(batch, self._left)
+        self._left -= n_records(some)
+        emit(some)
+        if not self._left:
+            self._enough(self._index)
+
+
+def _first(batch: Batch, n: int) -> Batch:
+    return batch.slice(0, n) if is_arrow(batch) else batch[:n]

@@ -1,0 +1,208 @@
+"""Actions: guards, tables, reading no further than needed, graphs that are made once, lazy ends."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import weakref
+from unittest import mock
+
+import pytest
+
+from twister2.spec.errors import GraphError, OperatorError, ResultError, UsageError
+from twister2.spec.tasks import Sink
+from twister2_tset import TSetContext
+
+
+def test_collect_has_guards_by_records_and_by_bytes(everywhere):
+    with pytest.raises(ResultError, match="more than 1 MiB") as caught:
+        everywhere(2, lambda context: context.parallelize(["x" * 1000] * 3000, 3).collect(limit_mb=1))
+    assert "limit_mb" in caught.value.remedy
+    with pytest.raises(ResultError, match="more than 5 records"):
+        everywhere(2, lambda context: context.parallelize(range(9), 3).gather(limit=5))
+
+
+def test_collect_gives_one_table(everywhere):
+    import pyarrow
+
+    def job(context):
+        table = pyarrow.table({"a": list(range(10)), "b": list("abcdefghij")})
+        whole = context.parallelize(table, 3).collect(form="arrow")
+        rows = context.parallelize([{"a": 1, "c": None}, {"a": 2, "c": 0.5}], 2).collect(form="arrow")
+        none = context.parallelize([], 2).with_schema({"n": int, "s": str}).where("n", ">", 1).collect(form="arrow")
+        return whole.equals(table), rows.to_pylist(), none.schema.names, context.parallelize([]).collect(form="arrow")
+
+    same, rows, names, nothing = everywhere(2, job)
+    assert same
+    assert rows == [{"a": 1, "c": None}, {"a": 2, "c": 0.5}]
+    assert names == ["n", "s"]
+    assert nothing.num_rows == 0
+
+
+def test_columns_stay_columns(everywhere):
+    import numpy
+    import pyarrow
+
+    def job(context):
+        seen = []
+        array = numpy.arange(10.0).reshape(5, 2)
+        rows = context.parallelize(array, 2).map_batches(lambda batch: seen.append(type(batch)) or batch)
+        table = context.parallelize(pyarrow.table({"n": range(6)}), 2)
+        array[:] = 0
+        total = rows.map(lambda row: float(row.sum())).sum()
+        halves = table.map_batches(lambda batch: seen.append(type(batch)) or batch).sum("n")
+        objects = context.parallelize(numpy.array([None, "a"], dtype=object), 2).collect()
+        kinds = {kind for part in context.env.network.exchange_objects(seen, what="seen") for kind in part}
+        return total, halves, objects, kinds
+
+    assert everywhere(2, job) == (45.0, 15, [None, "a"], {numpy.ndarray, pyarrow.RecordBatch})
+
+
+def test_sums_of_columns_are_exact(everywhere):
+    import numpy
+    import pyarrow
+
+    def job(context):
+        large = context.parallelize(numpy.array([2**62] * 5), 2)
+        column = context.parallelize(pyarrow.table({"n": pyarrow.array([2**62, None, 2**62, 2**62], "int64")}), 2)
+        return large.sum(), column.sum("n"), column.mean("n"), column.count(), large.variance()
+
+    assert everywhere(2, job) == (5 * 2**62, 3 * 2**62, 2.0**62, 4, 0.0)
+
+
+def test_take_reads_no_further_than_it_must(everywhere):
+    def job(context):
+        numbers = context.source(lambda partition: itertools.count(partition), 3).filter(lambda x: x % 2)
+        return numbers.take(5), numbers.first(), numbers.is_empty(), numbers.map(str).take(5)
+
+    assert everywhere(2, job) == ([1, 3, 5, 7, 9], 1, False, ["1", "3", "5", "7", "9"])
+
+
+def test_nothing_has_no_first_no_least_and_no_mean(everywhere):
+    def job(context):
+        empty = context.parallelize([], 3)
+        for action in ("first", "min", "max", "mean", "variance"):
+            with pytest.raises(GraphError, match=f"{action}: the set has no records"):
+                getattr(empty, action)()
+        return empty.first(default=7), empty.take(3), empty.is_empty(), empty.sum(), empty.aggregate(0, max)
+
+    assert everywhere(2, job) == (7, [], True, 0, 0)
+
+
+def test_an_action_in_a_loop_is_prepared_once(run_workers):
+    from twister2.worker import execute
+
+    planned = mock.Mock(wraps=execute.compile_graph)
+
+    def program(env):
+        numbers = TSetContext(env).parallelize(range(10), 2)
+        env.barrier()
+        before = planned.call_count
+        env.barrier()
+        found = {(numbers.count(), numbers.reduce(max), numbers.sum(), *numbers.take(2)) for _ in range(5)}
+        env.barrier()
+        return found, planned.call_count - before
+
+    with mock.patch.object(execute, "compile_graph", planned):
+        results = run_workers(2, program)
+    assert results == [({(10, 9, 45, 0, 1)}, 8)] * 2
+
+
+def test_what_is_remembered_of_a_set_goes_with_it(run_workers):
+    def program(env):
+        context = TSetContext(env)
+        numbers = context.parallelize(range(10), 2)
+        for _ in range(30):
+            numbers.reduce(lambda a, b: a + b)
+        numbers.collect(), numbers.take(1), numbers.count(), numbers.aggregate([], lambda a, x: [*a, x], list.__add__)
+        gone = weakref.ref(numbers._node)
+        del numbers
+        gc.collect()
+        return gone() is None
+
+    assert run_workers(1, program) == [True]
+
+
+def test_stored_records_that_change_are_seen_by_a_remembered_action(everywhere):
+    def job(context):
+        kept = context.parallelize(range(4), 2).cache()
+        found = []
+        for _ in range(3):
+            found.append((kept.sum(), kept.zip_with_index().count()))
+            context.run_and_update(kept.map(lambda x: x + 1), kept)
+        context.run_and_update(kept.partition(partitions=3), kept)
+        return [*found, (kept.sum(), kept.zip_with_index().count())]
+
+    assert everywhere(2, job) == [(6, 4), (10, 4), (14, 4), (18, 4)]
+
+
+class Keeps(Sink):
+    """Keeps what it is given."""
+
+    def __init__(self, partition):
+        self.partition, self.records = partition, []
+
+    def write(self, batch, edge):
+        self.records.extend(batch)
+
+    def output(self):
+        return self.partition, self.records
+
+
+def test_lazy_ends_run_when_they_are_told_and_share_what_they_follow(run_workers):
+    def program(env):
+        calls, seen, context = [], [], TSetContext(env)
+        base = context.parallelize(range(6), 3).map(lambda x: calls.append(x) or x)
+        odd = base.filter(lambda x: x % 2).lazy_for_each(seen.append)
+        kept = base.map(lambda x: -x).sink(Keeps)
+        assert calls == []
+        first = context.run(odd, kept)
+        mine = len(calls)
+        assert (len(calls), first[0]) == (len(first[1]) * 2, [None] * len(first[1]))
+        odd.run()
+        assert kept.run() == first[1]
+        assert len(calls) == 3 * mine
+        return first[1], sorted(seen)
+
+    found = run_workers(2, program)
+    assert sorted(pair for kept, _ in found for pair in kept) == [(0, [0, -1]), (1, [-2, -3]), (2, [-4, -5])]
+    assert sorted(x for _, seen in found for x in seen) == [1, 1, 3, 3, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda c: c.run(), "nothing to run"),
+        (lambda c: c.run(c.parallelize([1])), "is no end of a set"),
+        (lambda c: c.parallelize([1]).sink("x"), "sink: make is 'x'"),
+        (lambda c: c.parallelize([1]).take(-1), "take: n is -1"),
+        (lambda c: c.parallelize([1]).sample(2), "sample: fraction is 2"),
+        (lambda c: c.parallelize([1]).sample(0.5, "x"), "sample: seed is 'x'"),
+        (lambda c: c.parallelize([1]).sort(1), "sort: key is 1"),
+        (lambda c: c.parallelize([1]).sort("a", "b", descending=[True]), "descending is"),
+        (lambda c: c.parallelize([1]).group_by(), "there is no key"),
+        (lambda c: c.parallelize([1]).select(), "nothing is named"),
+        (lambda c: c.parallelize([1]).where("a", "like", 1), "no relation 'like'"),
+        (lambda c: c.parallelize([1]).where("a", "==", None), "the value is None"),
+        (lambda c: c.parallelize([1]).where("a", "in", "abc"), "no collection"),
+        (lambda c: c.parallelize([1]).named(""), "'' is no name"),
+        (lambda c: c.parallelize([1]).with_schema({"a": "nothing"}), "is no type"),
+        (lambda c: c.parallelize([1]).with_schema([1]), "is no schema"),
+        (lambda c: c.parallelize([1]).save("folder"), "does not say its format"),
+        (lambda c: c.load("folder"), "does not say its format"),
+        (lambda c: c.load(["a.csv", "b.txt"]), "different formats"),
+        (lambda c: c.parallelize([1]).cross([1]), "is no set"),
+        (lambda c: c.parallelize([(1, 1)]).keyed_gather(order=True, comparator=max), "given together"),
+        (lambda c: c.parallelize([1]).partition(7), "partitioner is 7"),
+        (lambda c: c.parallelize([1]).variance(ddof=-1), "ddof is -1"),
+        (lambda c: c.parallelize([1]).aggregate(0, 1), "add is 1"),
+    ],
+)
+def test_wrong_use_is_told_at_once(run_workers, wrong, message):
+    with pytest.raises(UsageError, match=message):
+        run_workers(1, lambda env: wrong(TSetContext(env)))
+
+
+def test_strict_zip_of_different_lengths(everywhere):
+    with pytest.raises(OperatorError, match="one set has 5 records, the other 4"):
+        everywhere(2, lambda c: c.parallelize(range(5), 2).zip(c.parallelize(range(4), 3), strict=True).collect())

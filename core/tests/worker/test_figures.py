@@ -61,6 +61,11 @@ def test_a_prepared_graph_is_counted_at_every_run(executor):
             for _ in range(5):
                 prepared.run()
             prepared.start().wait()
+            own = prepared.figures()
+        assert [(name, values["runs"], values["records"]) for name, values in own.items()] == [
+            ("numbers", 6, 18),
+            ("nothing", 6, 18),
+        ]
         return env.runner.figures.runs, env.runner.figures.totals()
 
     for runs, totals in run_workers(2, main, executor=executor):
@@ -68,3 +73,34 @@ def test_a_prepared_graph_is_counted_at_every_run(executor):
         assert list(totals) == ["loop: numbers", "loop: nothing"]
         assert [(values["runs"], values["records"]) for values in totals.values()] == [(6, 18)] * 2
         assert all(values["busy_s"] > 0 for values in totals.values())
+
+
+@pytest.mark.timeout(60)
+def test_plans_that_are_made_anew_or_forgotten_are_counted_on():
+    def main(env):
+        load = Graph("load")
+        load.add_source("numbers", Numbers, env.n_workers)
+        kept = load.keep("numbers", name="kept")
+        env.run(load)
+        turn = Graph("turn")
+        turn.add_stored(kept)
+        turn.add_sink("nothing", Nothing)
+        turn.connect("kept", "nothing")
+        with env.prepare(turn) as prepared:
+            prepared.run()
+            kept.layout += 1  # as if its partitions lay elsewhere
+            prepared.run()
+            assert prepared.figures()["nothing"]["runs"] == 2
+        for _ in range(10):
+            other = Graph("other")
+            other.add_source("numbers", Numbers, env.n_workers)
+            other.add_sink("nothing", Nothing)
+            other.connect("numbers", "nothing")
+            env.run(other)
+        figures = env.runner.figures
+        return figures.runs, {name: values["runs"] for name, values in figures.totals().items()}
+
+    expected = {"load: numbers": 1, "load: keep kept": 1, "turn: kept": 2, "turn: nothing": 2}
+    for runs, totals in run_workers(2, main):
+        assert runs == 13
+        assert totals == {**expected, "other: numbers": 10, "other: nothing": 10}

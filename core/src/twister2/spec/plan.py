@@ -78,7 +78,8 @@ class Placement:
 class Plan:
     """Everything an executor needs. The same on every worker.
 
-    :ivar vertices: in topological order. :ivar edges: by number. :ivar fingerprint: hash of graph and placement, for the step.
+    :ivar vertices: in topological order. :ivar edges: by number.
+    :ivar fingerprint: hash of graph and placement, for the step.
     """
 
     name: str

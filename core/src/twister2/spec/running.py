@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
     from typing import Self
 
@@ -51,6 +52,12 @@ class Prepared(ABC):
     @abstractmethod
     def explain(self) -> str:
         """The plan as text."""
+
+    def figures(self) -> Mapping[str, Mapping[str, float]]:
+        """What the vertices did on this worker in all runs so far: by vertex of the plan the sums of ``records``,
+        ``bytes``, ``busy_s``, ``waiting_s`` and ``blocked_s``, those that are not zero, and ``runs``.
+        """
+        return {}
 
     @abstractmethod
     def close(self) -> None:

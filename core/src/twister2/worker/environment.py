@@ -324,9 +324,10 @@ class Environment(WorkerEnvironment):
         """
         if self._network is not None and not aborted:
             self._network.check_finished()
-        if self._runner is not None and self._runner.figures.runs and not aborted:
+        if self._runner is not None and not aborted:
             figures = self._runner.figures
-            self._post_progress({"final": True, "runs": figures.runs, "counters": figures.totals()})
+            if figures.runs:
+                self._post_progress({"final": True, "runs": figures.runs, "counters": figures.totals()})
         for action in reversed(self._on_close):
             try:
                 action()

@@ -70,6 +70,7 @@ class _Plan:
     """An execution, valid as long as graph and version are the same.
 
     :ivar pins: how many have prepared it and not closed it. :ivar running: a run is under way.
+    :ivar figures: what its runs did, also those of plans of the same graph before it.
     """
 
     graph: weakref.ref[Graph]
@@ -78,6 +79,7 @@ class _Plan:
     execution: Execution
     pins: int = 0
     running: bool = False
+    figures: Figures = attrs.field(factory=Figures)
 
 
 class GraphRunner:
@@ -92,7 +94,8 @@ class GraphRunner:
         self._plans: OrderedDict[int, _Plan] = OrderedDict()
         self._stored: weakref.WeakSet[Stored] = weakref.WeakSet()
         self._distances = Distances(env)
-        self.figures = Figures()
+        self._gone = Figures()
+        """What graphs did whose plans are forgotten."""
         self.running = ""
         """What is run now, for progress displays (``"run words"``); empty between runs."""
         env.on_close(self.close)
@@ -161,7 +164,7 @@ class GraphRunner:
         """The end of a run: sinks commit, in steps of their own, and stored sets are filled."""
         outputs = dict(plan.execution.run())
         plan.running = False
-        self.figures.add(plan.compiled.plan.name, plan.execution.counters())
+        plan.figures.add(plan.compiled.plan.name, plan.execution.counters())
         placement = plan.compiled.plan.placement.workers
         for sink, stored in graph.kept.items():
             workers = placement[sink]
@@ -184,6 +187,14 @@ class GraphRunner:
         """The worker's network."""
         return self._env.network
 
+    @property
+    def figures(self) -> Figures:
+        """What all graphs did on this worker in this attempt."""
+        every = Figures()
+        for figures in (self._gone, *(plan.figures for plan in self._plans.values())):
+            every.merge(figures)
+        return every
+
     # -- preparing -----------------------------------------------------------------------------------------------------
 
     def plan(self, graph: Graph) -> _Plan:
@@ -194,7 +205,9 @@ class GraphRunner:
         if found is not None and (found.running or found.version == graph.version):
             self._plans.move_to_end(key)
             return found
-        pins = 0 if found is None else found.pins
+        pins, figures = (0, Figures()) if found is None else (found.pins, found.figures)
+        if found is not None:
+            found.figures = Figures()
         self._forget(key)
         compiled = compile_graph(
             graph,
@@ -207,7 +220,7 @@ class GraphRunner:
         )
         executor = self._env.backend("exec")
         execution = returned(executor, "exec", "prepare", Execution, executor.prepare(compiled.plan))
-        plan = self._plans[key] = _Plan(weakref.ref(graph), graph.version, compiled, execution, pins)
+        plan = self._plans[key] = _Plan(weakref.ref(graph), graph.version, compiled, execution, pins, figures=figures)
         idle = [other for other, one in self._plans.items() if not one.pins and not one.running and one is not plan]
         for other in idle[: max(0, len(idle) + 1 - _PREPARED)]:
             self._forget(other)
@@ -224,6 +237,7 @@ class GraphRunner:
     def _forget(self, key: int) -> None:
         plan = self._plans.pop(key, None)
         if plan is not None:
+            self._gone.merge(plan.figures)
             plan.execution.close()
 
     def _forget_dead(self) -> None:
@@ -318,6 +332,10 @@ class PreparedGraph(Prepared):
     def explain(self) -> str:
         self._check_open()
         return self._runner.explain(self._graph)
+
+    def figures(self) -> Mapping[str, Mapping[str, float]]:
+        self._check_open()
+        return self._runner.plan(self._graph).figures.by_vertex()
 
     def close(self) -> None:
         if self._open:

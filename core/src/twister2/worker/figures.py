@@ -41,6 +41,19 @@ class Figures:
                 if value:
                     total[field] = total.get(field, 0.0) + value
 
+    def merge(self, other: Figures) -> None:
+        """Count in what others have summed."""
+        self.runs += other.runs
+        for (graph, name), values in other._totals.items():
+            key = (graph, name) if len(self._totals) < MOST or (graph, name) in self._totals else ("", OTHERS)
+            total = self._totals.setdefault(key, {})
+            for field, value in values.items():
+                total[field] = total.get(field, 0.0) + value
+
+    def by_vertex(self) -> dict[str, dict[str, float]]:
+        """As :meth:`totals`, of the runs of one graph: by the vertex's name alone."""
+        return {name.removeprefix(_VERTEX): dict(total) for (_, name), total in self._totals.items()}
+
     def totals(self) -> dict[str, dict[str, float]]:
         """By ``"graph: vertex name"``: runs, and the sums of :data:`SUMMED` that are not zero."""
         return {

@@ -76,7 +76,8 @@ class AggregateChecks(AlikeChecks):
     @needs("aggregate", "arrow", "arrays")
     def test_aggregates_of_columns_are_those_of_plain_python(self) -> None:
         pyarrow = pytest.importorskip("pyarrow")
-        asked = {f"{column} {name}": (column, name) for column in "vw" for name in _BY_NAME} | {"rows": "count"}
+        parts_of = [(f"{column} {name}", column, name) for column in "vw" for name in _BY_NAME]
+        asked: dict[str, Any] = {name: (column, function) for name, column, function in parts_of} | {"rows": "count"}
 
         @few
         @given(placements(), placements(), st.integers(0, 2**32), st.sampled_from(["list", "arrow", "array"]))
@@ -110,7 +111,7 @@ class AggregateChecks(AlikeChecks):
                 for row in found:
                     members = groups[tuple(row[name] for name in key)]
                     assert row["rows"] == len(members)
-                    for name, (column, function) in ((n, w) for n, w in asked.items() if n != "rows"):
+                    for name, column, function in parts_of:
                         expected = _BY_NAME[function]([member[column] for member in members])
                         assert _close(row[name], expected), (form, name)
             (result,) = flat(self.once("aggregate", sources, targets[:1], feeds, aggregates=asked)[0])
@@ -163,13 +164,10 @@ class AggregateChecks(AlikeChecks):
             self.once("aggregate", (0,), (0,), [[[1, 2]]], aggregates="sum", pairs=True)
         with pytest.raises(KeyHashError):
             self.once("aggregate", (0,), (0,), [[[([], 2)]]], aggregates="sum", pairs=True)
-        for options in (
-            {},
-            {"zero": 0},
-            {"aggregates": "median"},
-            {"aggregates": {}},
-            {"aggregates": "sum", "zero": 1},
-        ):
+        wrong: list[dict[str, Any]] = [
+            {}, {"zero": 0}, {"aggregates": "median"}, {"aggregates": {}}, {"aggregates": "sum", "zero": 1},
+        ]  # fmt: skip
+        for options in wrong:
             with pytest.raises(OperatorError):
                 self.once("aggregate", (0,), (0,), [[]], **options)
 

@@ -60,7 +60,7 @@ class CoGroup(HoldingOperator):
             pairs = records_of(batch, self.label)
             if is_array(batch):
                 return [_pair_of(row, self.label, source) for row in pairs]
-            return pairs if isinstance(pairs, list) else list(pairs)
+            return list(pairs)
         found: list[tuple[Any, Any]] = []
         record: Any = None
         try:

@@ -54,7 +54,8 @@ def joined(
         if pairs is not None:
             step = max(rows, _TAKEN)
             for start in range(0, len(pairs[0]), step):
-                yield _rows(left, right, *(some[start : start + step] for some in pairs), forms, label)
+                lefts, rights = (some[start : start + step] for some in pairs)
+                yield _rows(left, right, lefts, rights, forms, label)
             return
     mine, theirs = _codes(left, right, forms, label)
     order = numpy.argsort(theirs, kind="stable")

@@ -45,9 +45,9 @@ class Sort(Partition, AggregatingOperator):
         self.options.update(partitioner="range", key=None, descending=False, ordered=False)
         super().prepare()
         if self.bounds is not None:
-            self.bounds = self._in_order(list(self.bounds))
+            self.bounds = self._ascending(list(self.bounds))
 
-    def _in_order(self, bounds: list[Any]) -> list[Any]:
+    def _ascending(self, bounds: list[Any]) -> list[Any]:
         try:
             return sorted(bounds, key=self.order.rank)
         except Exception as error:

@@ -52,7 +52,8 @@ class RowHash(Selector):
         for column, _ in columns:
             mixed = _mix(mixed) ^ self._hashes(column, batch)
         groups = (mixed & numpy.uint64(N_KEY_GROUPS - 1)).astype(numpy.int64)
-        return groups * self.n // N_KEY_GROUPS  # type: ignore[no-any-return]
+        found: Any = groups * self.n // N_KEY_GROUPS
+        return found  # type: ignore[no-any-return]
 
     def _hashes(self, column: Any, batch: Batch) -> Any:
         """A hash of 64 bits for each row of a column; equal values have equal ones."""

@@ -219,8 +219,8 @@ class _Compared:
         limit = pyarrow.scalar(bound, self._column.type)
         greater = (compute.less if self._descending else compute.greater)(self._column, limit)
         same = compute.equal(self._column, limit)
-        return tuple(one.fill_null(missing).to_numpy(zero_copy_only=False)
-                     for one, missing in ((greater, True), (same, False)))  # type: ignore[return-value]  # fmt: skip
+        behind = greater.fill_null(True).to_numpy(zero_copy_only=False)
+        return behind, same.fill_null(False).to_numpy(zero_copy_only=False)
 
 
 def _arrow_equal(left: Any, right: Any) -> tuple[Any, Any]:

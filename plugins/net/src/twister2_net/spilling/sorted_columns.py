@@ -26,7 +26,7 @@ _TICKS: Final = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
 class ColumnForm(Form):
-    """Blocks of columns. :param label: of the operator, for messages."""
+    """Blocks that are made of several ones by sorting."""
 
     @abstractmethod
     def sorted(self, parts: Sequence[Any]) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes, n_records
 from twister2.spec.errors import OperatorError
-from twister2_net.spilling.runs import Form
+from twister2_net.spilling.sorted_columns import ColumnForm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ def _opened(stream: Any, sources: Any) -> Tagged:
         return Tagged(reader.read_all(), sources)
 
 
-class RowForm(Form):
+class RowForm(ColumnForm):
     """Sorted :class:`Tagged` batches of one form. :param columns: of Arrow batches and arrays; None for lists."""
 
     def __init__(self, order: RecordOrder, columns: RowColumns | None) -> None:
@@ -69,9 +69,6 @@ class RowForm(Form):
     def cut(self, block: Any, start: int, stop: int) -> Any:
         rows = block.rows.slice(start, stop - start) if is_arrow(block.rows) else block.rows[start:stop]
         return Tagged(rows, block.sources[start:stop])
-
-    def whole(self, parts: Sequence[Any]) -> Any:
-        return parts[0] if len(parts) == 1 else self.sorted(parts)
 
     def sorted(self, parts: Sequence[Any]) -> Any:
         """Batches as one sorted block."""

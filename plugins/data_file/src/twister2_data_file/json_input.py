@@ -31,7 +31,7 @@ GUESSED_BYTES = 2 << 20
 LEAST_GUESSED = 32 << 10
 """and of each at least, but no more than a block."""
 
-_LONE_NULL = re.compile(rb"(?:\A|[\n}])[ \t\r]*null")
+_LONE_NULL = re.compile(rb"[\n}][ \t\r]*null")
 """A line that is null, or text that looks so: pyarrow must not see the first, it may crash of it."""
 
 _OBJECTS = 'correct the line, or read any values with form="objects"'
@@ -145,7 +145,7 @@ class _Rows:
         body = _body(self._path, offset, data)
         if not body.strip():
             return None
-        if _LONE_NULL.search(body):
+        if b"null" in body and (body.lstrip().startswith(b"null") or _LONE_NULL.search(body)):
             self._objects(offset, data)
         if self._careful and (wrong := self._misfit(offset, data)) is not None:
             raise wrong
@@ -162,7 +162,8 @@ class _Rows:
             table = table.select(self._read.names).cast(self._schema).combine_chunks()
         except pyarrow.ArrowException as error:
             raise self._malformed(offset, data, error) from error
-        if table.num_rows not in (body.count(b"\n") + (not body.endswith(b"\n")), _n_lines(body)):
+        n_lines = body.count(b"\n") + (not body.endswith(b"\n"))
+        if table.num_rows != n_lines and table.num_rows != _n_lines(body):
             self._objects(offset, data)  # two objects on one line are refused here
         batches = table.to_batches()
         return batches[0] if batches else None  # objects without any field have no rows

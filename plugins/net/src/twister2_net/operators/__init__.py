@@ -8,7 +8,7 @@
 * ``sorting``: sort; ``distinct``: distinct; ``numbering``: number; ``zipping``: zip; ``crossing``: cross;
   ``co_grouping``: co_group.
 * ``aggregating``: aggregate; what is asked of it is in ``aggregating_options``, columns by pyarrow in
-  ``aggregating_columns``.
+  ``aggregating_columns``, by keys close together in ``aggregating_dense``.
 * ``keyed_gathering`` and ``joining``: keyed_gather and join; what they share is in ``keyed_holding``, joins of Arrow
   tables in ``joining_columns``, key columns of different types in ``joining_keys``.
 """

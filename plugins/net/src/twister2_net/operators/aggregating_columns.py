@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from twister2.spec.errors import OperatorError
+from twister2_net.operators.aggregating_dense import Asked, grouped
 from twister2_net.spilling.sorted_columns import codes, flat
 
 if TYPE_CHECKING:
@@ -94,6 +95,9 @@ class ColumnPlan:
         from pyarrow import compute
 
         whole = self._joined(tables)
+        dense = self._densely(whole, self._first_asked())
+        if dense is not None:
+            return dense
         asked: list[Any] = []
         names: dict[str, str] = {}
         for number, out in enumerate(self.outs):
@@ -133,6 +137,14 @@ class ColumnPlan:
         from pyarrow import compute
 
         whole = self._joined(_same_sums(tables))
+        again = [
+            (name, name, {"lo": "min", "hi": "max"}.get(name.rstrip("0123456789"), "sum"))
+            for name in whole.schema.names
+            if name[0] != "k"
+        ]
+        dense = None if any(name[0] in "mqx" for name, _, _ in again) else self._densely(whole, again)
+        if dense is not None:
+            return dense
         asked: list[Any] = []
         names: dict[str, str] = {}
         spread = [number for number, out in enumerate(self.outs) if out.function in _SPREAD]
@@ -167,6 +179,24 @@ class ColumnPlan:
             place = found.column("row_min").to_numpy()
             columns.update({name: pyarrow.array(values[place]) for name, values in extra.items()})
         return pyarrow.table(columns)
+
+    def _first_asked(self) -> list[Asked] | None:
+        """What partial tables are made of, where it is sums, counts and extremes only."""
+        asked: list[Asked] = []
+        for number, out in enumerate(self.outs):
+            value = None if out.column is None else f"v{number}"
+            if out.function in _SPREAD:
+                return None
+            if out.function in ("sum", "mean"):
+                asked.append((f"s{number}", value, "sum"))
+            if out.function in ("count", "mean"):
+                asked.append((f"n{number}", value, "count"))
+            if out.function in ("min", "max"):
+                asked.append((f"{'lo' if out.function == 'min' else 'hi'}{number}", value, out.function))
+        return asked
+
+    def _densely(self, table: Any, asked: list[Asked] | None) -> Any:
+        return grouped(table, asked) if asked is not None and len(self.keys) == 1 else None
 
     def _joined(self, tables: Sequence[Any]) -> Any:
         import pyarrow

@@ -10,7 +10,7 @@ from twister2_net.operators.joining_keys import common, filled
 from twister2_net.spilling.sorted_columns import codes, flat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from twister2_net.spilling.sorted_columns import ArrowForm
 
@@ -49,18 +49,14 @@ def joined(
     if in_order:
         left, right = forms[0].sorted([left]), forms[1].sorted([right])
     elif left.num_rows + right.num_rows >= _WORTH:
-        left, right = left.combine_chunks(), right.combine_chunks()
-        pairs = matched(*_plain_keys(left, right, forms, label), how)
-        if pairs is not None:
-            step = max(rows, _TAKEN)
-            for start in range(0, len(pairs[0]), step):
-                lefts, rights = (some[start : start + step] for some in pairs)
-                yield _rows(left, right, lefts, rights, forms, label)
+        found = _by_pyarrow(left.combine_chunks(), right.combine_chunks(), forms, how, label, rows)
+        if found is not None:
+            yield from found
             return
     mine, theirs = _codes(left, right, forms, label)
     order = numpy.argsort(theirs, kind="stable")
-    found = theirs[order]
-    low, high = (numpy.searchsorted(found, mine, side) for side in ("left", "right"))
+    sorted_keys = theirs[order]
+    low, high = (numpy.searchsorted(sorted_keys, mine, side) for side in ("left", "right"))
     counts = high - low
     if how in ("left", "full"):
         counts = numpy.maximum(counts, 1)
@@ -112,17 +108,70 @@ def _is_simple(kind: Any) -> bool:
     )  # fmt: skip
 
 
-def matched(left: Sequence[Any], right: Sequence[Any], how: str) -> tuple[Any, Any] | None:
-    """Row numbers of both sides that belong together, in no particular order, -1 for none; None where there would be so
-    many that they are better made one after the other.
+def _by_pyarrow(
+    left: Any, right: Any, forms: Sequence[ArrowForm], how: str, label: str, rows: int
+) -> Iterable[Any] | None:
+    """The join as tables, in no particular order; None where it has so many rows that they are better made one after
+    the other.
+    """
+    plain = _plain_keys(left, right, forms, label)
+    if _explodes(*plain):
+        return None
+    whole = _at_once(left, right, forms, how)
+    if whole is not None:
+        return [whole]
+    lefts, rights = matched(*plain, how)
+    step = max(rows, _TAKEN)
+    return (
+        _rows(left, right, lefts[start : start + step], rights[start : start + step], forms, label)
+        for start in range(0, len(lefts), step)
+    )
+
+
+def _at_once(left: Any, right: Any, forms: Sequence[ArrowForm], how: str) -> Any:
+    """The join as pyarrow makes it; None where keys are not integers or text of one type, or columns are of types that
+    it does not join.
+    """
+    from pyarrow import types
+
+    names, others = forms[0].columns(left), forms[1].columns(right)
+    keys = [left.column(name) for name in names] + [right.column(name) for name in others]
+    kinds = [[table.schema.field(name).type for name in some] for table, some in ((left, names), (right, others))]
+    if kinds[0] != kinds[1] or any(
+        column.null_count or not (types.is_integer(column.type) or types.is_string(column.type)) for column in keys
+    ):
+        return None
+    if not all(map(_is_flat, [*left.schema.types, *right.schema.types])):
+        return None
+    # by number, because sides may have columns of one name
+    mine = {name: f"l{number}" for number, name in enumerate(left.schema.names)}
+    theirs = {name: f"r{number}" for number, name in enumerate(right.schema.names)}
+    sides = [left.rename_columns(list(mine.values())), right.rename_columns(list(theirs.values()))]
+    at = [[mine[name] for name in names], [theirs[name] for name in others]]
+    if how == "right":  # keys are called as those of the side that is kept
+        found = sides[1].join(sides[0], at[1], at[0], join_type="left outer")
+        mine.update(zip(names, at[1], strict=True))
+    else:
+        found = sides[0].join(sides[1], at[0], at[1], join_type=_JOIN_TYPES[how])
+    rest = [name for name in theirs if name not in others]
+    found = found.select([*mine.values(), *(theirs[name] for name in rest)])
+    return found.rename_columns([*mine, *(name + SUFFIX if name in mine else name for name in rest)])
+
+
+def _is_flat(kind: Any) -> bool:
+    from pyarrow import types
+
+    return _is_simple(kind) or bool(types.is_temporal(kind) or types.is_decimal128(kind))
+
+
+def matched(left: Sequence[Any], right: Sequence[Any], how: str) -> tuple[Any, Any]:
+    """Row numbers of both sides that belong together, in no particular order, -1 for none.
 
     :param left, right: key columns of equal types, without nulls.
     """
     import numpy
     import pyarrow
 
-    if _explodes(left, right):
-        return None
     tables = []
     for side, name in ((left, "left"), (right, "right")):
         columns: dict[str, Any] = {str(number): column for number, column in enumerate(side)}

@@ -29,10 +29,7 @@ XZ_PRESET = 3
 SUFFIXES = {"gzip": ".gz", "bz2": ".bz2", "xz": ".xz", "zstd": ".zst"}
 """Packings by their names in options, and how files that are written with them end."""
 
-_READ_XZ_PRESET = 3
-"""Packing takes 32 MiB for each file that is open then; with the tool's own preset it is 94."""
-
-SUFFIXES = {".gz": "gzip", ".gzip": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zstd": "zstd"}
+_READ_SUFFIXES = {".gz": "gzip", ".gzip": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd", ".zstd": "zstd"}
 _TESTED_BY = {"gzip": "gzip -t", "bz2": "bzip2 -t", "xz": "xz -t", "zstd": "zstd -t"}
 
 

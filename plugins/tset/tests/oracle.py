@@ -219,7 +219,7 @@ class PlainGroups:
         return self._each(statistics.fmean, value)
 
     def variance(self, value=None, ddof=0):
-        return self._each(lambda vs: PlainSet(vs).variance(ddof=ddof), value)
+        return self._each(lambda vs: PlainSet(vs).variance(ddof=ddof) if len(vs) > ddof else None, value)
 
     def reduce(self, reducer):
         return self._each(lambda vs: functools.reduce(REDUCERS.get(reducer, reducer), vs))

@@ -24,6 +24,7 @@ from twister2_tset.where import user_line
 
 if TYPE_CHECKING:
     from twister2.graph import Graph
+    from twister2.spec.declarations import Declarations
     from twister2.spec.environment import WorkerEnvironment
     from twister2.spec.sched import TaskScheduler
 
@@ -293,5 +294,7 @@ class TSetContext(Readers):
         *,
         planner: Callable[[], Any] | None = None,
         options: Mapping[str, Any] | None = None,
+        declares: Declarations | None = None,
     ) -> TSet[Any]:
-        return TSet(self, SourceNode(step, user_line(), shows, make, partitions, planner, dict(options or {})))
+        node = SourceNode(step, user_line(), shows, make, partitions, planner, dict(options or {}), declares)
+        return TSet(self, node)

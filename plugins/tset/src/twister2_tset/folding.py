@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -14,7 +14,6 @@ from twister2.spec.errors import OperatorError
 from twister2.spec.tasks import Compute, Emit, TaskContext
 from twister2_tset.columns import check_columns
 from twister2_tset.keys import Column
-from twister2_tset.pair_steps import pairs_of
 from twister2_tset.problems import kind_of, short
 
 if TYPE_CHECKING:
@@ -63,26 +62,6 @@ class Fold(Compute):
         """One value."""
         if self._begun:
             emit([self._value])
-
-
-class AddToZero(Compute):
-    """Pairs ``(key, add(zero, value))`` of pairs."""
-
-    narrow: ClassVar[bool] = True
-
-    def __init__(self, zero: Zero, add: Callable[[Any, Any], Any], step: str) -> None:
-        self._zero = zero
-        self._add = add
-        self._step = step
-
-    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
-        """Those of one batch, values of a key in the batch together."""
-        zero, add = self._zero, self._add
-        partial: dict[Any, Any] = {}
-        with walking(pairs_of(batch, self._step)) as walk:
-            for key, value in walk:
-                partial[key] = add(partial[key] if key in partial else zero(), value)
-        emit(list(partial.items()))
 
 
 @attrs.frozen

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from twister2_tset.folding import Moments, merge_moments, merge_totals
-from twister2_tset.keys import Column, Key, key_function, shown
-from twister2_tset.pair_steps import HasColumn, MapValues
-from twister2_tset.problems import check_count, check_function
+from twister2_tset.keys import Key, joint_key, key_function, shown
+from twister2_tset.pair_steps import AsPairs, KeyBy, MapValues, RowsToPairs
+from twister2_tset.problems import check_count, check_function, check_names
 from twister2_tset.whole import EachGroup
 
 if TYPE_CHECKING:
@@ -25,95 +24,119 @@ class Grouped(Generic[K, V]):
     """The records of a set by key: the result of ``group_by`` and ``group_by_key``.
 
     Every method is a step: it gives a set with one pair ``(key, result)`` per key. Results that can be combined
-    (all but ``gather`` and ``map_groups``) are, before anything is sent.
+    (all but ``gather`` and ``map_groups``) are, before anything is sent; of Arrow batches and structured arrays that
+    are grouped by columns, without a loop per record.
 
     ``value``, where there is one, says what of a record is meant: a function or the name of a column; None: the record
-    itself. Missing values (None) of a column are left out.
+    itself. Missing values (None) are left out, by ``min`` and ``max`` NaN as well.
+
+    :param keys: functions or names of columns; none for a set of pairs.
     """
 
-    def __init__(self, pairs: TSet[tuple[K, V]], partitions: int | None) -> None:
+    def __init__(self, records: TSet[Any], keys: Sequence[Key], partitions: int | None) -> None:
         if partitions is not None:
             check_count(partitions, "group_by", "partitions")
-        self._pairs = pairs
+        self._records = records
+        self._keys = tuple(keys)
         self._partitions = partitions
 
     def __repr__(self) -> str:
-        return f"<Grouped of {self._pairs!r}>"
+        return f"<Grouped of {self._records!r}>"
 
     def count(self) -> TSet[tuple[K, int]]:
         """How many records each key has."""
-        return self._reduced("count", "ones", lambda _: 1, "sum")
+        return self._aggregated("count", None)
 
     def sum(self, value: Key | None = None) -> TSet[tuple[K, Any]]:
         """The sum of each group."""
-        return self._reduced("sum", *self._value("sum", value), "sum")
+        return self._aggregated("sum", value)
 
     def min(self, value: Key | None = None) -> TSet[tuple[K, Any]]:
-        """The smallest of each group."""
-        return self._reduced("min", *self._value("min", value), "min")
+        """The smallest of each group; None of no values."""
+        return self._aggregated("min", value)
 
     def max(self, value: Key | None = None) -> TSet[tuple[K, Any]]:
-        """The largest of each group."""
-        return self._reduced("max", *self._value("max", value), "max")
+        """The largest of each group; None of no values."""
+        return self._aggregated("max", value)
 
     def mean(self, value: Key | None = None) -> TSet[tuple[K, Any]]:
-        """The mean of each group."""
-        shows, of = self._value("mean", value)
-        partial = self._reduced("mean", shows, lambda record: Moments(1, of(record)), merge_totals)
-        return partial._step("mean", "sum by number", lambda: MapValues(Moments.average))
+        """The mean of each group; None of no values."""
+        return self._aggregated("mean", value)
 
-    def variance(self, value: Key | None = None, *, ddof: int = 0) -> TSet[tuple[K, float]]:
+    def variance(self, value: Key | None = None, *, ddof: int = 0) -> TSet[tuple[K, Any]]:
         """The variance of each group: squared differences from the mean, over their number less ``ddof``.
 
-        NaN for a group of ``ddof`` records or fewer.
+        :param ddof: 0 for all values, 1 for the estimate from a sample. None of ``ddof`` values or fewer.
         """
         check_count(ddof, "variance", "ddof", 0)
-        shows, of = self._value("variance", value)
+        return self._aggregated("variance", value, ddof=ddof)
 
-        def one(record: Any) -> Moments:
-            number = of(record)
-            return Moments(1, number, float(number))
+    def agg(self, **results: str | tuple[Key, str]) -> TSet[Any]:
+        """Several results at once: ``agg(total=("price", "sum"), rows="count")``.
 
-        partial = self._reduced("variance", shows, one, merge_moments)
-        return partial._step("variance", "of moments", lambda: MapValues(lambda moments: moments.variance(ddof)))
+        Rows with the key columns and the results where keys are names of columns; else pairs ``(key, results)``.
+
+        :param results: a column or a function of a record, and what becomes of it: ``sum``, ``min``, ``max``,
+            ``count``, ``mean``, ``variance``, ``std``; or ``"count"`` alone, of records.
+        :raises UsageError: none is named.
+        """
+        check_names(results, "agg")
+        shows = ", ".join(results)
+        return self._records._exchange("agg", shows, "net.aggregate", self._options(dict(results)), self._partitions)
 
     def reduce(self, reducer: Callable[[V, V], V] | str) -> TSet[tuple[K, V]]:
         """The records of each group combined; ``reducer`` as in ``keyed_reduce``."""
-        return self._pairs.keyed_reduce(reducer, partitions=self._partitions)
+        return self._pairs().keyed_reduce(reducer, partitions=self._partitions)
 
     def aggregate(
         self, zero: A | Callable[[], A], add: Callable[[A, V], A], merge: Callable[[A, A], A]
     ) -> TSet[tuple[K, A]]:
         """The records of each group folded, as ``keyed_aggregate``."""
-        return self._pairs.keyed_aggregate(zero, add, merge, partitions=self._partitions)
+        return self._pairs().keyed_aggregate(zero, add, merge, partitions=self._partitions)
 
     def gather(self, *, ordered: bool = False) -> TSet[tuple[K, Sequence[V]]]:
         """All records of each group; ``ordered``: in the order of the set."""
-        return self._pairs.keyed_gather(ordered=ordered, partitions=self._partitions)
+        return self._pairs().keyed_gather(ordered=ordered, partitions=self._partitions)
 
     def map_groups(self, function: Callable[[K, Sequence[V]], R]) -> TSet[R]:
         """``function(key, records)`` of each group: one record per key, which need not be a pair."""
         check_function(function, "map_groups")
-        groups = self._pairs.keyed_gather(partitions=self._partitions)
+        groups = self._pairs().keyed_gather(partitions=self._partitions)
         return groups._step("map_groups", shown(function), lambda: EachGroup(function))
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _value(step: str, value: Key | None) -> tuple[str, Callable[[Any], Any]]:
-        if value is None:
-            return "records", _itself
-        return shown(value), key_function(value, step, "value")
+    def _pairs(self) -> TSet[Any]:
+        if not self._keys:
+            return self._records
+        function = joint_key(self._keys, "group_by")
+        return self._records._step("group_by", ", ".join(map(shown, self._keys)), lambda: KeyBy(function))
 
-    def _reduced(self, step: str, shows: str, of: Callable[[Any], Any], reducer: Any) -> TSet[Any]:
-        pairs: TSet[Any] = self._pairs
-        if isinstance(of, Column):
-            pairs = pairs._step(step, f"{shows} is there", lambda: HasColumn(of))
-        if of is not _itself:
-            pairs = pairs._step(step, shows, lambda: MapValues(of))
-        options = {"reducer": reducer}
-        return pairs._exchange(step, f"{shown(reducer)} of each key", "net.keyed_reduce", options, self._partitions)
+    def _options(self, aggregates: Any) -> dict[str, Any]:
+        if not self._keys:
+            return {"aggregates": aggregates, "pairs": True}
+        return {"aggregates": aggregates, "key": list(self._keys) if len(self._keys) > 1 else self._keys[0]}
+
+    def _aggregated(self, step: str, value: Key | None, **more: Any) -> TSet[Any]:
+        records, partitions = self._records, self._partitions
+        of = None if value is None else key_function(value, step, "value")
+        shows = f"{shown(value)} of each key" if value is not None else "of each key"
+        names = [key for key in self._keys if isinstance(key, str)]
+        if names and len(names) == len(self._keys) and (isinstance(value, str) or step == "count"):
+            out = next(name for name in ("value", "result", "_value") if name not in names)
+            options = self._options({out: "count" if step == "count" else (value, step)})
+            rows = records._exchange(step, shows, "net.aggregate", {**options, **more}, partitions)
+            return rows._step(step, "pairs of rows", lambda: RowsToPairs(names, out))
+        pairs = self._pairs()
+        if step == "count":
+            pairs = pairs._step(step, "ones", lambda: MapValues(_one))
+        elif of is not None:
+            pairs = pairs._step(step, shown(value), lambda: MapValues(of))
+        options = {"aggregates": step, "pairs": True, **more}
+        return pairs._exchange(step, shows, "net.aggregate", options, partitions)._step(
+            step, "pairs", lambda: AsPairs(step)
+        )
 
 
-def _itself(record: Any) -> Any:
-    return record
+def _one(record: Any) -> int:
+    return 1

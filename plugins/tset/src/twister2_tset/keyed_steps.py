@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from twister2_tset.base import BaseSet, reducer_options
-from twister2_tset.cogroups import CoGrouped, Tag
-from twister2_tset.folding import AddToZero, Zero
 from twister2_tset.grouping import Grouped
 from twister2_tset.keys import Comparator, Comparing, shown
 from twister2_tset.pair_steps import AsPairs, FlatMapValues, MapValues, Side
@@ -106,14 +104,9 @@ class KeyedSteps(BaseSet[T]):
         """
         check_function(add, "keyed_aggregate", "add")
         check_function(merge, "keyed_aggregate", "merge")
-        begin = Zero(zero)
-        folded = self._step(
-            "keyed_aggregate", f"{shown(add)} within batches", lambda: AddToZero(begin, add, "keyed_aggregate")
-        )
-        options = {"reducer": checked(merge, "keyed_aggregate")}
-        return folded._exchange(
-            "keyed_aggregate", f"values of equal keys by {shown(merge)}", "net.keyed_reduce", options, partitions
-        )
+        options = {"pairs": True, "zero": zero, "add": add, "merge": checked(merge, "keyed_aggregate")}
+        shows = f"values of equal keys by {shown(add)} and {shown(merge)}"
+        return self._exchange("keyed_aggregate", shows, "net.aggregate", options, partitions)
 
     @overload
     def keyed_gather(
@@ -168,7 +161,7 @@ class KeyedSteps(BaseSet[T]):
 
     def group_by_key(self: KeyedSteps[tuple[K, V]], *, partitions: int | None = None) -> Grouped[K, V]:
         """The values by key, for what is made of each group: ``count()``, ``sum()``, ``aggregate(...)``..."""
-        return Grouped(self._step("group_by_key", "pairs", _as("group_by_key")), partitions)
+        return Grouped(self._step("group_by_key", "pairs", _as("group_by_key")), (), partitions)
 
     # -- several sets --------------------------------------------------------------------------------------------------
 
@@ -229,24 +222,9 @@ class KeyedSteps(BaseSet[T]):
         self: KeyedSteps[tuple[K, V]], *others: TSet[tuple[K, Any]], partitions: int | None = None
     ) -> TSet[tuple[K, tuple[Sequence[Any], ...]]]:
         """Pairs ``(key, (values here, values in the first other, ...))`` for every key that any of the sets has."""
-        for other in others:
-            self._check_other(other, "co_group")
-        sets = [one._step("co_group", f"set {number}", _tag(number)) for number, one in enumerate([self, *others])]
-        n = len(sets)
-        together = sets[0] if n == 1 else sets[0].union(*sets[1:])
-        return together._exchange(
-            "co_group",
-            f"values of equal keys of {n} sets",
-            "net.keyed_gather",
-            {"grouped": True},
-            partitions,
-            make=lambda: CoGrouped(n),
-        )
+        shows = f"values of equal keys of {1 + len(others)} sets"
+        return self._exchange("co_group", shows, "net.co_group", {}, partitions, others=others)
 
 
 def _as(step: str) -> Callable[[], AsPairs]:
     return lambda: AsPairs(step)
-
-
-def _tag(number: int) -> Callable[[], Tag]:
-    return lambda: Tag(number)

@@ -77,61 +77,7 @@ def joint_key(keys: Sequence[Any], step: str) -> Callable[[Any], Any]:
     functions = [key_function(key, step) for key in keys]
     if len(functions) == 1:
         return functions[0]
-    return Together(tuple(functions))
-
-
-@attrs.frozen
-class Together:
-    """A tuple of what several functions give."""
-
-    functions: tuple[Callable[[Any], Any], ...]
-
-    @property
-    def shown(self) -> str:
-        """For plans."""
-        return ", ".join(map(shown, self.functions))
-
-    def __call__(self, record: Any) -> tuple[Any, ...]:
-        return tuple(function(record) for function in self.functions)
-
-
-@functools.total_ordering
-class Reversed:
-    """A value in the opposite order."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Reversed) and bool(self.value == other.value)
-
-    def __lt__(self, other: Any) -> bool:
-        return bool(other.value < self.value)
-
-    def __hash__(self) -> int:
-        return hash(self.value)
-
-
-@attrs.frozen
-class Mixed:
-    """The key for several keys of which some are descending."""
-
-    functions: tuple[Callable[[Any], Any], ...]
-    descending: tuple[bool, ...]
-
-    @property
-    def shown(self) -> str:
-        """For plans."""
-        pairs = zip(self.functions, self.descending, strict=True)
-        return ", ".join(f"{shown(function)}{' descending' if down else ''}" for function, down in pairs)
-
-    def __call__(self, record: Any) -> tuple[Any, ...]:
-        return tuple(
-            Reversed(function(record)) if down else function(record)
-            for function, down in zip(self.functions, self.descending, strict=True)
-        )
+    return lambda record: tuple(function(record) for function in functions)
 
 
 Comparator = Callable[[Any, Any], int]
@@ -183,19 +129,27 @@ class Compared:
         return self._compare(other) < 0
 
     def _compare(self, other: Compared) -> int:
-        found: Any = self.by.comparator(self.value, other.value)
-        if isinstance(found, bool) or not isinstance(found, (int, float)) or found != found:
-            raise OperatorError(
-                f"the comparator returned {short(found)} for {short(self.value)} and {short(other.value)}",
-                why="a comparator returns a negative number, 0, or a positive number",
-                remedy="return -1 when the first comes first, 1 when the second does, 0 when neither does",
-            )
-        return -1 if found < 0 else 1 if found > 0 else 0
+        return sign(self.by.comparator, self.value, other.value)
 
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _compared, (self.by.name, self.value)
+
+
+def sign(comparator: Comparator, one: Any, other: Any) -> int:
+    """-1, 0 or 1, as a comparator says.
+
+    :raises OperatorError: it says something else.
+    """
+    found: Any = comparator(one, other)
+    if isinstance(found, bool) or not isinstance(found, (int, float)) or found != found:
+        raise OperatorError(
+            f"the comparator returned {short(found)} for {short(one)} and {short(other)}",
+            why="a comparator returns a negative number, 0, or a positive number",
+            remedy="return -1 when the first comes first, 1 when the second does, 0 when neither does",
+        )
+    return -1 if found < 0 else 1 if found > 0 else 0
 
 
 def _compared(name: str, value: Any) -> Compared:

@@ -7,7 +7,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from twister2.graph.stored import StoredPartition
-from twister2.spec.batch import Batch, n_records, records
+from twister2.spec.batch import Batch, n_records
 from twister2.spec.tasks import Compute, Emit, TaskContext
 from twister2_tset.nodes import Met
 
@@ -106,15 +106,6 @@ def in_batches(results: Iterable[Any], size: int = OUT_RECORDS) -> Iterator[Batc
         yield [first, *islice(walk, size - 1)]
 
 
-class Numbering(Meeting):
-    """Pairs of record and number over all partitions. Edges: ``records`` (direct), ``counts`` (everywhere)."""
-
-    def results(self) -> Iterator[Any]:
-        """See :meth:`Holding.results`."""
-        begin = first_number(self.spool("counts").records(), self.here.index)
-        return ((record, number) for number, record in enumerate(self.spool("records").records(), begin))
-
-
 class CountPlaced(Compute):
     """Emits ``(partition, number of records)``."""
 
@@ -171,21 +162,6 @@ class Zipping(Meeting):
         """See :meth:`Holding.results`."""
         rights = (record for _, record in self.spool("right").records())
         return zip(self.spool("left").records(), rights, strict=False)
-
-
-class Crossing(Meeting):
-    """All pairs of a record of the left and one of the right. Edges: ``left`` (direct), ``right`` (everywhere)."""
-
-    def results(self) -> Iterator[Any]:
-        """See :meth:`Holding.results`."""
-        right = self.spool("right")
-        for batch in self.spool("left").batches():
-            lefts = list(records(batch))
-            for others in right.batches():
-                rights = list(records(others))
-                for left in lefts:
-                    for other in rights:
-                        yield left, other
 
 
 class Gathered(Holding):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import attrs
 
+from twister2.spec.declarations import Declarations
 from twister2.spec.errors import UsageError
 from twister2_tset.base import BaseSet
 from twister2_tset.columns import Select, Where, WithSchema, check_where, schema_of
@@ -108,7 +109,9 @@ class NarrowSteps(BaseSet[T]):
         :raises UsageError: none is named.
         """
         check_names(columns, "select")
-        return self._step("select", ", ".join(columns), lambda: Select(columns))
+        declares = Declarations(reads=columns)
+        shows = f"select: {', '.join(columns)}"
+        return self._new(StepNode("select", user_line(), shows, self._node, lambda: Select(columns), declares=declares))
 
     def where(self, column: str, relation: Literal["==", "!=", "<", "<=", ">", ">=", "in"], value: Any) -> TSet[T]:
         """The records whose value in a column stands in ``relation`` to ``value``; a missing one stands in none.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from twister2.graph import Graph, Stored
+from twister2.spec.declarations import Declarations
 from twister2.spec.tasks import Compute, Sink, Source
 
 if TYPE_CHECKING:
@@ -58,10 +59,19 @@ class SourceNode(Node):
     partitions: int
     planner: Callable[[], Any] | None = None
     options: Mapping[str, Any] = attrs.field(factory=dict)
+    declares: Declarations | None = None
 
     def add_to(self, graph: Graph, name: str, before: Sequence[str], n_workers: int) -> None:
         """See :meth:`Node.add_to`."""
-        graph.add_source(name, self.make, self.partitions, planner=self.planner, options=self.options, shows=self.shows)
+        graph.add_source(
+            name,
+            self.make,
+            self.partitions,
+            planner=self.planner,
+            options=self.options,
+            shows=self.shows,
+            declares=self.declares,
+        )
 
 
 @attrs.frozen(eq=False)
@@ -92,6 +102,7 @@ class StepNode(Node):
     make: Callable[[], Compute]
     narrow: bool = True
     schema: Any = None
+    declares: Declarations | None = None
 
     @property
     def inputs(self) -> tuple[Node, ...]:
@@ -105,7 +116,7 @@ class StepNode(Node):
 
     def add_to(self, graph: Graph, name: str, before: Sequence[str], n_workers: int) -> None:
         """See :meth:`Node.add_to`."""
-        graph.add_compute(name, _PerTask(self.make), shows=self.shows, narrow=self.narrow)
+        graph.add_compute(name, _PerTask(self.make), shows=self.shows, narrow=self.narrow, declares=self.declares)
         graph.connect(before, name, name=name)
 
 

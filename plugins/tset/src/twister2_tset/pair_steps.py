@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from twister2.graph import walking
 from twister2.spec.batch import Batch, is_array, is_arrow, n_records, records
 from twister2.spec.errors import OperatorError
 from twister2.spec.tasks import Compute, Emit, TaskContext
@@ -13,7 +12,7 @@ from twister2_tset.narrow import RecordStep, no_iterable
 from twister2_tset.problems import short
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 
 def pairs_of(batch: Batch, step: str) -> list[tuple[Any, Any]]:
@@ -79,17 +78,6 @@ class FlatMapValues(PairStep):
         return found
 
 
-class HasColumn(PairStep):
-    """The pairs whose value has something in a column."""
-
-    step = "group_by"
-
-    def apply(self, walk: Iterator[Any]) -> list[Any]:
-        """Those of one batch."""
-        column = self.function
-        return [pair for pair in walk if column(pair[1]) is not None]
-
-
 class KeyBy(RecordStep):
     """Pairs of the function of the record, and the record."""
 
@@ -150,60 +138,39 @@ class Sample(Compute):
             emit([batch[place] for place in chosen])
 
 
-class Place(Compute):
-    """Pairs ``((partition, number in it), record)``."""
+class Swap(Compute):
+    """Pairs the other way round."""
 
     narrow: ClassVar[bool] = True
-
-    def __init__(self) -> None:
-        self._index = self._number = 0
-
-    def open(self, context: TaskContext) -> None:
-        """Note the partition."""
-        self._index = context.index
-
-    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
-        """Number the records of a batch."""
-        index, number = self._index, self._number
-        emit([((index, place), record) for place, record in enumerate(records(batch), number)])
-        self._number += n_records(batch)
-
-
-class DistinctKey(Compute):
-    """Pairs ``(what tells records apart, (place, record))`` of pairs ``(place, record)``."""
-
-    narrow: ClassVar[bool] = True
-
-    def __init__(self, key: Callable[[Any], Any] | None) -> None:
-        self._key = key
 
     def process(self, batch: Batch, emit: Emit, edge: str) -> None:
         """Those of one batch."""
-        with walking(batch) as walk:
-            key = self._key
-            if key is not None:
-                found = [(key(pair[1]), pair) for pair in walk]
-            else:
-                found = [(hashable(pair[1]), pair) for pair in walk]
-        emit(found)
+        emit([(right, left) for left, right in batch])
 
 
-def hashable(record: Any) -> Any:
-    """What stands for a record as a key: rows (dicts) and lists become tuples."""
-    kind = type(record)
-    if kind is dict:
-        return ("row", tuple(sorted((name, hashable(value)) for name, value in record.items())))
-    if kind is list:
-        return ("list", tuple(map(hashable, record)))
-    if hasattr(record, "dtype"):
-        value = record.tolist()
-        return hashable(value) if isinstance(value, list) else value
-    return record
+class RowsToPairs(Compute):
+    """Pairs ``(key, value)`` of rows: the key is a column, or a tuple of several."""
+
+    narrow: ClassVar[bool] = True
+
+    def __init__(self, keys: Sequence[str], value: str) -> None:
+        self._keys = tuple(keys)
+        self._value = value
+
+    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
+        """Those of one batch."""
+        columns = [column_of(batch, name) for name in (*self._keys, self._value)]
+        *keys, values = columns
+        emit(list(zip(keys[0] if len(keys) == 1 else zip(*keys, strict=True), values, strict=True)))
 
 
-def earliest(one: tuple[Any, Any], other: tuple[Any, Any]) -> tuple[Any, Any]:
-    """Of two records with their places the one that comes first."""
-    return one if one[0] <= other[0] else other
+def column_of(batch: Batch, name: str) -> list[Any]:
+    """A column of rows, as Python objects."""
+    if is_arrow(batch):
+        return batch.column(name).to_pylist()  # type: ignore[no-any-return]
+    if is_array(batch):
+        return batch[name].tolist()  # type: ignore[no-any-return]
+    return [row[name] for row in batch]
 
 
 class Head(Compute):

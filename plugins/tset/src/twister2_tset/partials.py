@@ -9,18 +9,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from twister2.graph import walking
-from twister2.spec.batch import Batch, n_bytes, n_records, records
-from twister2.spec.errors import OperatorError, UserCodeError
+from twister2.spec.batch import Batch, n_bytes, n_records
+from twister2.spec.errors import OperatorError
 from twister2.spec.tasks import Compute, Emit, TaskContext
-from twister2.spec.tracebacks import user_traceback
 from twister2_tset.narrow import as_form
 from twister2_tset.problems import short
-from twister2_tset.where import line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twister2.spec.memory import Reservation
     from twister2_tset.narrow import BatchForm
     from twister2_tset.sinks import Guard
 
@@ -100,64 +97,6 @@ class TopRecords(Compute):
     def finish(self, emit: Emit) -> None:
         """One list."""
         emit([self._found])
-
-
-class SortRecords(Compute):
-    """Emits the records of its partition in order, once all are there."""
-
-    def __init__(self, key: Callable[[Any], Any] | None, descending: bool) -> None:
-        self._key = key
-        self._descending = descending
-        self._records: list[Any] = []
-        self._reservation: Reservation | None = None
-        self._size = 0
-
-    def open(self, context: TaskContext) -> None:
-        """Open a reservation for what is held."""
-        self._reservation = context.memory.reserve(f"{context.vertex} {context.index}")
-
-    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
-        """Hold a batch."""
-        self._size += n_bytes(batch)
-        if self._reservation is not None:
-            self._reservation.resize(self._size)
-        self._records.extend(records(batch))
-
-    def finish(self, emit: Emit) -> None:
-        """Sort; what is equal stays in the order of arrival, which is that of the partitions it comes from."""
-        held, self._records = self._records, []
-        try:
-            held.sort(key=self._key, reverse=self._descending)
-        except Exception as error:
-            self._find(held)
-            if isinstance(error, TypeError):
-                raise incomparable("sort", error) from error
-            raise
-        for begin in range(0, len(held), EMIT_RECORDS):
-            emit(held[begin : begin + EMIT_RECORDS])
-
-    def _find(self, held: list[Any]) -> None:
-        """Raise what the key function raises, if it does, with the record."""
-        key = self._key
-        if key is None:
-            return
-        for record in held:
-            try:
-                key(record)
-            except Exception as error:
-                raise UserCodeError(
-                    f"the key function of sort raised {type(error).__name__}: {error}",
-                    why=f"it was given {short(record)}",
-                    remedy="see the traceback, and mend the function or the data",
-                    where=line_of(key),
-                    details={"record_value": short(record), "traceback": user_traceback(error)},
-                ) from error
-
-    def close(self) -> None:
-        """Give the memory back."""
-        self._records = []
-        if self._reservation is not None:
-            self._reservation.release()
 
 
 class Number(Compute):

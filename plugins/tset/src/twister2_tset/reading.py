@@ -7,7 +7,10 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from twister2.spec.data import ReadRequest, assign_splits
+from twister2.spec.declarations import Declarations
 from twister2.spec.errors import UsageError
 from twister2.spec.uris import without_secrets
 from twister2_tset.formats import format_of
@@ -21,6 +24,20 @@ if TYPE_CHECKING:
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 Predicate = Sequence[tuple[str, str, Any]]
+
+COLUMN_FORMATS = ("csv", "json", "parquet", "arrow")
+"""Formats of which single columns can be read."""
+
+
+@attrs.frozen(repr=False)
+class Reading:
+    """What makes two readings the same. :ivar shows: without passwords. :ivar asked: all of it."""
+
+    shows: str
+    asked: str
+
+    def __repr__(self) -> str:
+        return self.shows
 
 
 class Readers:
@@ -46,6 +63,7 @@ class Readers:
         *,
         planner: Callable[[], Any] | None = None,
         options: Mapping[str, Any] | None = None,
+        declares: Declarations | None = None,
     ) -> TSet[Any]:
         """A set that begins with a source."""
 
@@ -172,15 +190,28 @@ class Readers:
             hosts = {index: _hosts(part) for index, part in enumerate(splits) if _hosts(part)}
             return PlannedRead(splits, tuple(plan.skipped), hosts)
 
-        def make_source(index: int, planned: PlannedRead) -> FileSource:
-            skipped = planned.skipped if index == 0 else ()
-            return FileSource(
-                plugin, request, planned.splits[index], lambda read: note(read + ReadReport(0, 0, skipped))
-            )
+        def making(asked: ReadRequest) -> Callable[..., FileSource]:
+            def make_source(index: int, planned: PlannedRead) -> FileSource:
+                skipped = planned.skipped if index == 0 else ()
+                return FileSource(
+                    plugin, asked, planned.splits[index], lambda read: note(read + ReadReport(0, 0, skipped))
+                )
+
+            return make_source
+
+        def with_columns(names: tuple[str, ...]) -> Callable[..., FileSource] | None:
+            if wanted is not None and not set(names) <= set(wanted):
+                return None  # the step that names another one says so
+            return making(attrs.evolve(request, columns=names))
 
         first = without_secrets(uris[0])
         shown = first if len(uris) == 1 else f"{first} and {len(uris) - 1} more"
-        return self._source(step, f"{form} of {shown}", make_source, number, planner=plan_read)
+        told = Declarations(
+            identity=Reading(f"{form} of {shown}", repr((plugin, request))),
+            with_columns=with_columns if form in COLUMN_FORMATS and "form" not in options else None,
+        )
+        make = making(request)
+        return self._source(step, f"{form} of {shown}", make, number, planner=plan_read, declares=told)
 
 
 def path_names(paths: Paths, step: str) -> tuple[str, ...]:

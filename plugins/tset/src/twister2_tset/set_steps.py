@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from twister2.spec.errors import OperatorError, UsageError
 from twister2_tset.base import NOTHING, BaseSet, reducer_options
 from twister2_tset.grouping import Grouped
-from twister2_tset.keys import Comparing, Key, Mixed, check_directions, joint_key, key_function, shown
-from twister2_tset.meeting import CountPlaced, Crossing, Gathered, Numbering, Routing, Zipping
+from twister2_tset.keys import Key, check_directions, key_function, shown, sign
+from twister2_tset.meeting import CountPlaced, Gathered, Routing, Zipping
 from twister2_tset.nodes import Way
-from twister2_tset.pair_steps import DistinctKey, KeyBy, Place, Side, earliest
-from twister2_tset.partials import Number, SortRecords
-from twister2_tset.problems import check_function, exclusive
+from twister2_tset.pair_steps import Swap
+from twister2_tset.partials import Number
+from twister2_tset.problems import check_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,41 +81,39 @@ class SetSteps(BaseSet[T]):
         """All records in order: within partitions and from each partition to the next.
 
         Ranges of about equal size are chosen from a sample. As with ``sorted``, records with equal keys keep the order
-        they had in this set (by partition, then by place in it), with ``descending`` too. Keys that are not even equal
-        to themselves (NaN) have no order: filter them out first, or give a ``key`` that places them.
+        they had in this set (by partition, then by place in it), with ``descending`` too. NaN comes last, and None
+        behind it. Arrow batches and structured arrays that are sorted by columns stay columns; what is held is on disk
+        when memory gets short.
 
         :param keys: functions of a record, or names of columns; later ones count between records whose earlier keys are
             equal. ``key=...`` says one of them by name. :param descending: for all keys, or one for each.
         :param comparator: instead of the keys' own order: a function of two records (two keys, when one is given);
             negative, 0 or positive, as ``functools.cmp_to_key`` takes it.
         """
-        given = [*(one for one in keys if one is not None), *(() if key is None else (key,))]
+        given: list[Any] = [
+            one if isinstance(one, str) else key_function(one, "sort") for one in keys if one is not None
+        ]
+        if key is not None:
+            given.append(key if isinstance(key, str) else key_function(key, "sort"))
         down = check_directions(descending, max(1, len(given)), "sort")
-        function: Callable[[Any], Any] | None = joint_key(given, "sort") if given else None
-        if len(set(down)) > 1:
-            function, backwards = Mixed(tuple(key_function(one, "sort") for one in given), down), False
-        else:
-            backwards = down[0]
+        options: dict[str, Any] = {"descending": list(down) if given else down[0]}
+        if given:
+            options["key"] = given
         if comparator is not None:
             check_function(comparator, "sort", "comparator")
-            if len(set(down)) > 1:
-                exclusive("sort", comparator=comparator, descending=descending)
-            function = Comparing(comparator, self.context.unique("comparator"), function)
-        options: dict[str, Any] = {"partitioner": "range", "descending": backwards, "ordered": True}
-        if function is not None:
-            options["key"] = function
-        shows = f"by {shown(function) if function is not None else 'the records'}{', descending' if backwards else ''}"
-        return self._exchange(
-            "sort", shows, "net.partition", options, partitions, make=lambda: SortRecords(function, backwards)
-        )
+            options["comparator"] = functools.partial(sign, comparator)
+        said = given or ([] if comparator is None else [comparator])
+        by = ", ".join(f"{shown(one)}{' descending' if back else ''}" for one, back in zip(said, down, strict=False))
+        shows = f"by {by or 'the records'}{', descending' if down[0] and not said else ''}"
+        return self._exchange("sort", shows, "net.sort", options, partitions)
 
     def zip_with_index(self) -> TSet[tuple[T, int]]:
         """Pairs of the record and its number over all partitions, from 0, in the order of this set.
 
         The records are held until those of all partitions are counted, on disk when memory gets short.
         """
-        ways = [Way("records", self._node), Way("counts", self._counts(), "net.broadcast")]
-        return self._meeting("zip_with_index", "numbers over all partitions", ways, Numbering)
+        numbered = self._exchange("zip_with_index", "numbers over all partitions", "net.number", {})
+        return numbered._step("zip_with_index", "record and number", Swap)
 
     # -- equal records, and groups -------------------------------------------------------------------------------------
 
@@ -125,14 +124,12 @@ class SetSteps(BaseSet[T]):
     def distinct(self, key: Key | Callable[[T], Any] | None = None, *, partitions: int | None = None) -> TSet[T]:
         """Each record once, or one record for each ``key``: the first in the order of this set.
 
-        Records (or keys) must be hashable; rows (dicts) and lists are compared by what is in them. None and NaN are
-        equal to themselves.
+        Records (or keys) must be hashable; rows (dicts) are compared by what is in them. None and NaN are equal to
+        themselves.
         """
-        function = None if key is None else key_function(key, "distinct")
-        placed = self._step("distinct", "records with their place", Place)
-        keyed = placed._step("distinct", "keys" if key is None else shown(key), lambda: DistinctKey(function))
-        first = keyed._exchange("distinct", "the first of each", "net.keyed_reduce", {"reducer": earliest}, partitions)
-        return first.values()._step("distinct", "records", lambda: Side(1))
+        options = {} if key is None else {"key": key if isinstance(key, str) else key_function(key, "distinct")}
+        shows = "of equal records the first" if key is None else f"the first of each {shown(key)}"
+        return self._exchange("distinct", shows, "net.distinct", options, partitions)
 
     @overload
     def group_by(self, key: Callable[[T], K], /, *, partitions: int | None = None) -> Grouped[K, T]: ...
@@ -151,8 +148,9 @@ class SetSteps(BaseSet[T]):
                 remedy="name one; for pairs use group_by_key(), for equal records count_by_value()",
                 where="group_by",
             )
-        function = joint_key(keys, "group_by")
-        return Grouped(self._step("group_by", shown(function), lambda: KeyBy(function)), partitions)
+        for key in keys:
+            key_function(key, "group_by")
+        return Grouped(self._new(self._node), keys, partitions)
 
     # -- several sets --------------------------------------------------------------------------------------------------
 
@@ -164,12 +162,10 @@ class SetSteps(BaseSet[T]):
     def cross(self, other: TSet[R]) -> TSet[tuple[T, R]]:
         """All pairs of a record of this set and one of the other, in no particular order.
 
-        The other is sent to all partitions of this set: let it be the smaller one. Both are held, on disk when memory
-        gets short; the pairs are made as they are taken.
+        The smaller one is sent to all partitions. Both are held, on disk when memory gets short; the pairs are made as
+        they are taken.
         """
-        self._check_other(other, "cross")
-        ways = [Way("left", self._node), Way("right", other._node, "net.broadcast")]
-        return self._meeting("cross", "all pairs with the other", ways, Crossing)
+        return self._exchange("cross", "all pairs with the other", "net.cross", {}, others=[other])
 
     def zip(self, other: TSet[R], *, strict: bool = False) -> TSet[tuple[T, R]]:
         """Pairs of the records of this set and the other that have the same number, in the order of this set.

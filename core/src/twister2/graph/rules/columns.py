@@ -43,7 +43,7 @@ class Columns(Rule):
         found: dict[str, None] = {}
         for edge in plan.outputs(vertex.name):
             info, reads = catalog.info(edge.operator), plan.vertex(edge.target).declares.reads
-            if info is None or info.shape != "one_to_one" or edge.options or reads is None:
+            if info is None or info.shape != "one_to_one" or info.holds_records or edge.options or reads is None:
                 return None
             found.update(dict.fromkeys(reads))
         return tuple(found) or None

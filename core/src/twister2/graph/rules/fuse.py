@@ -47,8 +47,8 @@ class Fuse(Rule):
         if len(edge.sources) > 1 or edge.options:
             return False
         info = catalog.info(edge.operator)
-        if info is None or info.shape != "one_to_one" or info.delivers != "batches":
-            return False
+        if info is None or info.shape != "one_to_one" or info.delivers != "batches" or info.holds_records:
+            return False  # an operator that holds records makes something of them: it is more than a way
         source, target = plan.vertex(edge.sources[0]), plan.vertex(edge.target)
         return (
             source.narrow

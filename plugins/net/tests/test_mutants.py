@@ -13,8 +13,7 @@ CAPABILITIES = OpsCapabilities(
     direct=True, partition=True, keyed_partition=True, keyed_reduce=True, count_by_value=True, reduce=True,
     allreduce=True, gather=True, broadcast=True, barrier=True, arrays=True, arrow=True, ranges=True,
     pipe=True, allgather=True, union=True, reduce_scatter=True, alltoall=True, streams=True,
-    keyed_gather=True, join=True, spills=True, sort=True, distinct=True, co_group=True, cross=True, zip=True,
-    number=True, aggregate=True,
+    keyed_gather=True, join=True, spills=True,
 )  # fmt: skip
 
 

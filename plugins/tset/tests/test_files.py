@@ -104,3 +104,40 @@ def test_a_failing_set_writes_nothing_and_does_not_overwrite(run_workers, tmp_pa
 def test_reports_add_up():
     one, other = ReadReport(1, 10, ("b",)), ReadReport(2, 20, ("a", "b"))
     assert one + other == ReadReport(3, 30, ("a", "b"))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "json", "parquet", "arrow"])
+def test_what_save_wrote_load_reads(run_workers, tmp_path, suffix):
+    rows = [{"n": number, "word": f"w{number}"} for number in range(10)]
+
+    def job(env):
+        context, uri = TSetContext(env), f"{tmp_path}/out.{suffix}"
+        context.parallelize(rows, 2).save(uri)
+        found = context.load(uri, predicate=[("n", ">", 6)], columns=["word"]).collect()
+        return sorted(row["word"] for row in found), context.load([uri]).where("n", "==", 3).collect()
+
+    assert run_workers(2, job) == [(["w7", "w8", "w9"], [rows[3]])] * 2
+
+
+def test_lines_and_records_of_a_fixed_size_are_saved_and_loaded(run_workers, tmp_path):
+    import numpy
+
+    def job(env):
+        context = TSetContext(env)
+        context.parallelize(["a", "b", "c"], 2).save(f"{tmp_path}/out.txt")
+        context.parallelize(numpy.arange(6, dtype="<i8"), 2).save(f"{tmp_path}/out.bin")
+        numbers = context.read_binary(f"{tmp_path}/out.bin", dtype="<i8")
+        again = context.load(f"{tmp_path}/out.bin", dtype="<i8").count()
+        return sorted(context.load(f"{tmp_path}/out.txt").collect()), numbers.sum(), again
+
+    assert run_workers(2, job) == [(["a", "b", "c"], 15, 6)] * 2
+
+
+def test_csv_is_filtered_while_it_is_read(run_workers, tmp_path):
+    (tmp_path / "a.csv").write_text("n,word\n1,a\n2,b\n3,\n")
+
+    def job(env):
+        rows = TSetContext(env).read_csv(f"{tmp_path}/a.csv", predicate=[("n", ">=", 2)], columns=["n"])
+        return rows.collect()
+
+    assert run_workers(1, job) == [[{"n": 2}, {"n": 3}]]

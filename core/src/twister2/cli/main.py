@@ -8,8 +8,10 @@ when a name is typed that is not in the table.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -93,11 +95,12 @@ def help_text() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. Never shows a traceback, but with ``TWISTER2_DEBUG=1``."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by the caller: what would be written goes nowhere
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the end
+    _open_standard_streams()
     if arguments is None:  # this is the whole program: its end looks through nothing for cycles
         atexit.register(gc.freeze)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # names and errors may hold what cannot be encoded
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         if words[1:2] and words[0] == "help":
@@ -109,7 +112,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words[0] = "version"
     try:
         code = _run(words[0], words[1:])
-        sys.stdout.flush()
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            return _unwritten(error)
         return code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -120,6 +128,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_PIPE
     except Exception as error:
         return _report(error)
+
+
+def _open_standard_streams() -> None:
+    """Open the null device in place of each of descriptors 0, 1 and 2 that the caller has closed.
+
+    Pipes and files opened later would get these numbers, and be overwritten in processes that set up their own.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            # the lowest free number, which is this one; subprocesses have it, too
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller: what would be written goes nowhere
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the end
 
 
 def _run(name: str, words: list[str]) -> int:
@@ -224,6 +248,21 @@ def _report(error: Exception) -> int:
             file=sys.stderr,
         )
     return code
+
+
+def _unwritten(error: OSError) -> int:
+    """What was printed could not be written: a full disk, say."""
+    from twister2.spec.errors import DataAccessError
+
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again at its end
+    return _report(
+        DataAccessError(
+            "what was printed could not be written to standard output",
+            why=error.strerror or str(error),
+            remedy="make room, or send the output elsewhere",
+        )
+    )
 
 
 def _save_traceback(error: Exception) -> str:

@@ -129,7 +129,7 @@ TYPED = """
     from typing import Any, assert_type
 
     from twister2.spec.environment import WorkerEnvironment
-    from twister2_tset import TSet, TSetContext
+    from twister2_tset import SetContext, TSet, TSetContext
 
 
     def main(env: WorkerEnvironment) -> None:
@@ -183,6 +183,12 @@ TYPED = """
                 collect(len(word))
 
         assert_type(words.compute(lengths, collector=True), TSet[int])
+
+        def placed(word: str, context: SetContext) -> tuple[int, str]:
+            return context.index, word
+
+        assert_type(words.map(placed), TSet[tuple[int, str]])
+        assert_type(words.map_to_tuple(placed).keys(), TSet[int])
         assert_type(words.take(2), list[str])
         assert_type(words.first(), str)
         assert_type(words.max(key=len), str)

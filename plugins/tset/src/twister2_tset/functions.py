@@ -6,7 +6,7 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 
@@ -14,6 +14,9 @@ from twister2.spec.stored import Partition
 
 if TYPE_CHECKING:
     from twister2.spec.tasks import TaskContext
+
+T_contra = TypeVar("T_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
 
 
 @attrs.frozen
@@ -37,6 +40,12 @@ class SetContext:
     def input(self, name: str) -> list[Any]:
         """The records of an input, as a list."""
         return list(self.inputs[name].records())
+
+
+class WithContext(Protocol[T_contra, R_co]):
+    """A function of a record that asks for its surroundings."""
+
+    def __call__(self, record: T_contra, /, *, context: SetContext) -> R_co: ...
 
 
 def wants_context(function: Callable[..., Any]) -> bool:

@@ -21,6 +21,7 @@ from twister2_tset.whole import WholePartition
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from twister2_tset.functions import WithContext
     from twister2_tset.sets import TSet
     from twister2_tset.stored_sets import StoredSet
 
@@ -37,22 +38,38 @@ class NarrowSteps(BaseSet[T]):
 
     # -- a record at a time --------------------------------------------------------------------------------------------
 
-    def map(self, function: Callable[[T], R]) -> TSet[R]:
+    @overload
+    def map(self, function: Callable[[T], R]) -> TSet[R]: ...
+    @overload
+    def map(self, function: WithContext[T, R]) -> TSet[R]: ...
+    def map(self, function: Callable[..., Any]) -> TSet[Any]:
         """``function(record)`` for every record."""
         check_function(function, "map")
         return self._step("map", shown(function), lambda: Map(function))
 
-    def flat_map(self, function: Callable[[T], Iterable[R]]) -> TSet[R]:
+    @overload
+    def flat_map(self, function: Callable[[T], Iterable[R]]) -> TSet[R]: ...
+    @overload
+    def flat_map(self, function: WithContext[T, Iterable[R]]) -> TSet[R]: ...
+    def flat_map(self, function: Callable[..., Any]) -> TSet[Any]:
         """All items of ``function(record)``. ``flat_map(str.split)`` on text is done a block at a time."""
         check_function(function, "flat_map")
         return self._step("flat_map", shown(function), lambda: FlatMap(function))
 
-    def filter(self, predicate: Callable[[T], object]) -> TSet[T]:
+    @overload
+    def filter(self, predicate: Callable[[T], object]) -> TSet[T]: ...
+    @overload
+    def filter(self, predicate: WithContext[T, object]) -> TSet[T]: ...
+    def filter(self, predicate: Callable[..., Any]) -> TSet[T]:
         """The records for which ``predicate(record)`` is true."""
         check_function(predicate, "filter", "predicate")
         return self._step("filter", shown(predicate), lambda: Filter(predicate))
 
-    def map_to_tuple(self, function: Callable[[T], tuple[K, V]]) -> TSet[tuple[K, V]]:
+    @overload
+    def map_to_tuple(self, function: Callable[[T], tuple[K, V]]) -> TSet[tuple[K, V]]: ...
+    @overload
+    def map_to_tuple(self, function: WithContext[T, tuple[K, V]]) -> TSet[tuple[K, V]]: ...
+    def map_to_tuple(self, function: Callable[..., Any]) -> TSet[Any]:
         """Pairs for keyed operations: ``function(record)`` returns ``(key, value)``."""
         check_function(function, "map_to_tuple")
         return self._step("map_to_tuple", shown(function), lambda: MapToTuple(function))

@@ -254,9 +254,15 @@ def test_there_is_an_error_when_nobody_goes_on_and_only_then(data):
     names = data.draw(st.booleans())
     random = data.draw(st.randoms(use_true_random=False))
     accused: set[int] = set()
+    delayed = [0] * n
     while ready := [worker for worker in range(n) if not world.blocked(worker) and not world.over(worker)]:
-        if random.random() < 0.3:
-            world.act(random.choice(ready))
+        # What is on the way is taken in before the time is over that is given to it.
+        delayed = [turns + 1 if worker in ready else 0 for worker, turns in enumerate(delayed)]
+        due = [worker for worker in ready if delayed[worker] >= CERTAIN_AFTER_S]
+        for worker in due or ([random.choice(ready)] if random.random() < 0.3 else []):
+            if not world.blocked(worker) and not world.over(worker):
+                world.act(worker)
+            delayed[worker] = 0
         for slot in slots:  # boards are of different ages
             if random.random() < 0.7:
                 world.read(slot, names)

@@ -319,3 +319,23 @@ def test_a_pull_without_waiting_of_what_nobody_has_names_it(run: Run) -> None:
         run(lambda harp: harp.ipull(Table({harp.rank: 1}), [77]).wait(10.0), 2)
     with pytest.raises(OperatorError, match="ranks 0 and 1"):
         run(lambda harp: harp.ipush(Table({}), Table({5: 1})).wait(10.0), 2)
+
+
+def test_all_nans_are_one_key(run: Run) -> None:
+    def program(harp: Harp) -> list[tuple[str, float]]:
+        table = KeyValueTable()
+        for key in (float("nan"), np.nan, np.float64("nan"), (1, float("nan")), 1, 1.0, True):
+            table.put(key, 1)
+        everything = harp.allreduce(table)
+        assert everything.value(float("nan")) == 3 * harp.size
+        return sorted((repr(key), value) for key, value in everything.pairs())
+
+    for pairs in run(program, 3):
+        assert pairs == [("(1, nan)", 3), ("1", 9), ("nan", 9)]
+
+
+def test_ids_of_partitions_are_whole_numbers() -> None:
+    for wrong in (lambda: Table({"a": 1}), lambda: Table().add(1.5, 1), lambda: Table().update({None: 1})):
+        with pytest.raises(OperatorError, match="is no id of a partition"):
+            wrong()
+    assert Table({np.int64(3): 1})[3] == 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import gc
 import importlib
 import io
@@ -40,6 +41,9 @@ EXIT_CODES = {
     EXIT_BUG: "a mistake in Twister2 itself or in a plugin's command; the traceback was saved",
     EXIT_INTERRUPTED: "interrupted (Ctrl-C); the job of this client was killed",
 }
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Entry(NamedTuple):
@@ -112,12 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words[0] = "version"
     try:
         code = _run(words[0], words[1:])
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            return _unwritten(error)
+        sys.stdout.flush()
         return code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -127,6 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is None and error.errno in _NO_ROOM:
+            return _unwritten(error)
         return _report(error)
 
 

@@ -18,7 +18,7 @@ from twister2.control.package import Manifest, pack
 from twister2.control.ticket import Ticket, curve_pair, new_key
 from twister2.host import Pins, PluginHost
 from twister2.host.matching import Match, match
-from twister2.spec.errors import CapabilityError
+from twister2.spec.errors import CapabilityError, UsageError
 from twister2.spec.interpreters import hash_seed
 from twister2.spec.rm import Allocation, ResourceGroup, ResourceManager, RmContext
 
@@ -55,6 +55,17 @@ class Prepared:
         return self.resolved.job
 
 
+def _current_folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError as error:
+        raise UsageError(
+            "the current folder does not exist any more",
+            why="it was removed; programs of a job begin in the folder that they were submitted from",
+            remedy="change to another folder first (cd)",
+        ) from error
+
+
 def prepare(
     submission: Submission, program: Program, args: Sequence[str], *, want_results: bool, detached: bool
 ) -> Prepared:
@@ -87,7 +98,7 @@ def prepare(
     manifest = Manifest(
         program=program.spec,
         args=tuple(args),
-        folder=os.getcwd(),
+        folder=_current_folder(),
         want_results=want_results,
         python=pins.python,
         core=twister2.__version__,

@@ -51,7 +51,10 @@ def config_files(environ: Mapping[str, str], explicit: Sequence[str | os.PathLik
     found = [path for path in found if path.is_file()]
     if explicit is not None:
         return found + [Path(path) for path in explicit]
-    project = find_project_file(Path.cwd())
+    try:
+        project = find_project_file(Path.cwd())
+    except FileNotFoundError:  # the current folder was removed
+        project = None
     return found + ([project] if project else [])
 
 
@@ -83,7 +86,7 @@ def _shown(path: Path) -> str:
     """A path as short as it stays clear: relative to the current folder where it lies below it."""
     try:
         return str(path.absolute().relative_to(Path.cwd()))
-    except ValueError:
+    except (ValueError, FileNotFoundError):
         return str(path)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import numbers
+import operator
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import OperatorError
@@ -12,6 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from twister2.spec.collectives import Op
+
+
+def one_nan(key: Any) -> Any:
+    """The key, with any NaN in it, also inside tuples, made the one of this process: all NaNs are one key."""
+    if isinstance(key, tuple):
+        parts = tuple(map(one_nan, key))
+        return key if all(map(operator.is_, parts, key)) else parts
+    return math.nan if isinstance(key, numbers.Real) and key != key else key
 
 
 class KeyValueTable(Table):
@@ -45,6 +56,7 @@ class KeyValueTable(Table):
 
         :raises KeyHashError: the key has no stable hash.
         """
+        key = one_nan(key)
         pairs = self._partitions.setdefault(stable_hash(key) % self.n_partitions, {})
         if key in pairs:
             pairs[key] = self._values(pairs[key], value)
@@ -54,6 +66,7 @@ class KeyValueTable(Table):
 
     def value(self, key: Any, default: Any = None) -> Any:
         """The value of a key that is here, else ``default``."""
+        key = one_nan(key)
         return self._partitions.get(stable_hash(key) % self.n_partitions, {}).get(key, default)
 
     def pairs(self) -> Iterator[tuple[Any, Any]]:
@@ -69,8 +82,8 @@ class KeyValueTable(Table):
         return KeyValueTable(None, self.combiner, self.n_partitions)
 
     def _merge_pairs(self, left: dict[Any, Any], right: dict[Any, Any]) -> dict[Any, Any]:
-        result = dict(left)
-        for key, value in right.items():
+        result = {one_nan(key): value for key, value in left.items()}
+        for key, value in ((one_nan(key), value) for key, value in right.items()):
             result[key] = self._values(result[key], value) if key in result else value
         return result
 

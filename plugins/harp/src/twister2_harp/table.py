@@ -44,9 +44,15 @@ class Table(MutableMapping[int, Any]):
         self.combiner = combiner
         self._combine = _function(combiner)
         self._partitions: dict[int, Any] = dict(partitions or {})
+        for partition in self._partitions:
+            _check_id(partition)
 
     def add(self, partition: int, value: Any) -> Status:
-        """Add a partition; one that is there already is combined with it."""
+        """Add a partition; one that is there already is combined with it.
+
+        :raises OperatorError: the id is no whole number.
+        """
+        _check_id(partition)
         if partition in self._partitions:
             self._partitions[partition] = self._combine(self._partitions[partition], value)
             return Status.COMBINED
@@ -70,6 +76,7 @@ class Table(MutableMapping[int, Any]):
         return self._partitions[partition]
 
     def __setitem__(self, partition: int, value: Any) -> None:
+        _check_id(partition)
         self._partitions[partition] = value
 
     def __delitem__(self, partition: int) -> None:
@@ -152,6 +159,15 @@ def _apart_table(table: Table, given: Collection[int]) -> Table:
         if mine is not value or result is not table:
             result[partition] = mine
     return result
+
+
+def _check_id(partition: object) -> None:
+    if not hasattr(type(partition), "__index__"):
+        raise OperatorError(
+            f"{partition!r} is no id of a partition",
+            why="ids are whole numbers: they say which rank a partition belongs to",
+            remedy="number the partitions, or use a KeyValueTable, whose keys may be anything with a stable hash",
+        )
 
 
 def _function(op: Op) -> Callable[[Any, Any], Any]:

@@ -35,7 +35,8 @@ def no_order(label: str, error: TypeError) -> OperatorError:
     raised = OperatorError(
         f"{label}: two records cannot be compared: {error}",
         why="their keys are of types that have no order",
-        remedy="give key=... a function whose results can be compared, e.g. key=str",
+        remedy="order them by a function whose results can be compared, such as str: order=str (key=str in sort), or "
+        "make the keys of one type first",
         where=label,
         details={"error": short(error)},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
+from random import Random
 
 import attrs
 import pytest
@@ -222,6 +223,20 @@ class Simulated:
         slot.beats += 1
 
 
+def go_on(world: Simulated, ready: list[int], delayed: list[int], random: Random) -> None:
+    """Now and then one acts; at once who is due: what is on the way is taken in within the time that is given to it.
+
+    :param delayed: for how many turns each has been ready.
+    """
+    for worker in range(len(delayed)):
+        delayed[worker] = delayed[worker] + 1 if worker in ready else 0
+    due = [worker for worker in ready if delayed[worker] >= CERTAIN_AFTER_S]
+    for worker in due or ([random.choice(ready)] if random.random() < 0.3 else []):
+        if not world.blocked(worker) and not world.over(worker):
+            world.act(worker)
+        delayed[worker] = 0
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_there_is_an_error_when_nobody_goes_on_and_only_then(data):
@@ -256,13 +271,7 @@ def test_there_is_an_error_when_nobody_goes_on_and_only_then(data):
     accused: set[int] = set()
     delayed = [0] * n
     while ready := [worker for worker in range(n) if not world.blocked(worker) and not world.over(worker)]:
-        # What is on the way is taken in before the time is over that is given to it.
-        delayed = [turns + 1 if worker in ready else 0 for worker, turns in enumerate(delayed)]
-        due = [worker for worker in ready if delayed[worker] >= CERTAIN_AFTER_S]
-        for worker in due or ([random.choice(ready)] if random.random() < 0.3 else []):
-            if not world.blocked(worker) and not world.over(worker):
-                world.act(worker)
-            delayed[worker] = 0
+        go_on(world, ready, delayed, random)
         for slot in slots:  # boards are of different ages
             if random.random() < 0.7:
                 world.read(slot, names)

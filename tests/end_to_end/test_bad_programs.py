@@ -97,6 +97,13 @@ RESULTS = """
     def unpicklable(env):
         return threading.Lock() if env.worker_id else 1
 
+    class Bomb:
+        def __reduce__(self):
+            return eval, ("1/0",)
+
+    def unpickles_not(env):
+        return Bomb() if env.worker_id else 1
+
     def large(env):
         return bytes(3 << 20)
 
@@ -105,6 +112,7 @@ RESULTS = """
             twister2.run(globals()[sys.argv[1]], workers=2, settings=["job.result_limit_mb=2"])
         except ResultError as error:
             print(error)
+            print(repr(error.__cause__), error.details.get("traceback"))
 """
 
 
@@ -112,6 +120,14 @@ def test_a_result_that_cannot_be_pickled_names_type_and_worker(jobs: Jobs) -> No
     done = jobs.python(jobs.program(RESULTS), "unpicklable")
     assert done.code == 0, done
     assert "worker 1's result of type lock cannot be returned" in done.out
+
+
+def test_a_result_that_cannot_be_unpickled_names_the_worker_and_the_cause(jobs: Jobs) -> None:
+    done = jobs.python(jobs.program(RESULTS), "unpickles_not")
+    assert done.code == 0, done
+    assert "[T2-J409] worker 1's result cannot be unpickled here" in done.out
+    assert "ZeroDivisionError: division by zero" in done.out
+    assert "ZeroDivisionError('division by zero') Traceback (most recent call last)" in done.out
 
 
 def test_a_result_that_is_too_large_names_the_limit(jobs: Jobs) -> None:

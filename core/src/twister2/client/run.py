@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from twister2.client.configure import configure
 from twister2.client.inside import refuse_inside_worker
-from twister2.spec.errors import JobFailedError, UsageError
+from twister2.spec.errors import JobFailedError, ResultError, UsageError
 from twister2.spec.rm import JobState
+from twister2.spec.tracebacks import user_line, user_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ def run(
     :param config: nested options, e.g. ``{"job": {"comm": ["mpi"]}}``. :param settings: ``"job.workers=4"``...
     :param name: the job's name. :param files: TOML files that are read in place of the nearest ``twister2.toml``.
     :raises ConfigError, PluginError, PackageError, ResourceError: before anything is started.
-    :raises JobFailedError: one classified error of the job: UserCodeError, WorkerLostError...
+    :raises JobFailedError: one classified error of the job: UserCodeError, WorkerLostError, ResultError...
     :raises UsageError: called inside a worker.
     """
     refuse_inside_worker()
@@ -60,7 +61,7 @@ def run(
     outcome = start(prepared, print_output, observers_of(prepared, command=False)).follow()
     if outcome.state is not JobState.COMPLETED:
         raise outcome.error or JobFailedError("the job failed", why="no reason was given", remedy="see its logs")
-    return [_unpickle(outcome.results[worker]) for worker in sorted(outcome.results)]
+    return [_unpickle(worker, outcome.results[worker]) for worker in sorted(outcome.results)]
 
 
 def _table(key: str, value: Any) -> dict[str, Any]:
@@ -77,8 +78,22 @@ def _table(key: str, value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-def _unpickle(data: bytes) -> Any:
-    return pickle.loads(data)
+def _unpickle(worker: int, data: bytes) -> Any:
+    """A worker's result.
+
+    :raises ResultError: the program's classes raised while it was put together again.
+    """
+    try:
+        return pickle.loads(data)
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise ResultError(
+            f"worker {worker}'s result cannot be unpickled here",
+            why=said,
+            remedy="return plain data, arrays or objects of classes that can be imported and unpickled here, too",
+            where=user_line(error),
+            details={"worker": worker, "type": type(error).__name__, "traceback": user_traceback(error)},
+        ) from error
 
 
 def _name_of(main: Callable[..., Any] | str | os.PathLike[str]) -> str:

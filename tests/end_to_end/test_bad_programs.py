@@ -89,6 +89,59 @@ def test_exceptions_of_strange_kinds(jobs: Jobs) -> None:
         assert expected in done.err, (function, done)
 
 
+SIGNATURES = """
+    import functools
+
+    def none():
+        pass
+
+    def two(env, other):
+        pass
+
+    def inside(env):
+        two(env)
+
+    def wrapping(function):
+        @functools.wraps(function)
+        def wrapper(env):
+            return function()
+        return wrapper
+
+    @wrapping
+    def wrapped():
+        print("called")
+
+    given = functools.partial(two, other=1)
+    missing = functools.partial(two)
+    builtin = len
+"""
+
+
+@pytest.mark.parametrize("function", ["none", "two"])
+def test_a_function_that_does_not_take_one_argument(jobs: Jobs, function: str) -> None:
+    program = jobs.program(SIGNATURES)
+    line = next(n for n, text in enumerate(program.read_text().splitlines(), 1) if f"def {function}(" in text)
+    done = jobs.submit(f"{program}:{function}", workers=1)
+    assert done.code == 1, done
+    assert "[T2-J401]" in done.err
+    assert f"{program}:{line}" in done.err
+    assert f"{function} takes one argument, env" in done.err
+    assert "twister2/worker" not in done.err, "our own frames are shown"
+
+
+def test_functions_that_can_be_called_are_and_errors_inside_them_are_their_own(jobs: Jobs) -> None:
+    program = jobs.program(SIGNATURES)
+    assert jobs.submit(f"{program}:given", workers=1).code == 0
+    done = jobs.submit(f"{program}:wrapped", workers=1)
+    assert (done.code, done.out) == (0, "called\n"), done
+    done = jobs.submit(f"{program}:inside", workers=1)
+    assert "in inside" in done.err, done
+    assert "takes one argument" not in done.err
+    done = jobs.submit(f"{program}:missing", workers=1)
+    assert "takes one argument" in done.err, done
+    assert "[T2-J401] TypeError: object of type" in jobs.submit(f"{program}:builtin", workers=1).err
+
+
 RESULTS = """
     import sys, threading
     import twister2

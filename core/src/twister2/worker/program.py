@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import inspect
 import os
 import pickle
 import sys
@@ -135,13 +136,54 @@ def _lookup(module: types.ModuleType, name: str) -> Callable[..., Any]:
 
 
 def called(function: Callable[..., Any], environment: Any) -> Any:
-    """Call the program's function; ``sys.exit(0)`` is a return."""
+    """Call the program's function; ``sys.exit(0)`` is a return.
+
+    :raises UserCodeError: it does not take one argument.
+    """
     try:
         return function(environment)
+    except TypeError as error:
+        # no frame below this one: the call itself may have been what is wrong
+        if error.__traceback__ is not None and error.__traceback__.tb_next is None:
+            _check_parameters(function, environment)
+        raise
     except SystemExit as error:
         if exit_code_of(error) != 0:
             raise
         return None
+
+
+def _check_parameters(function: Callable[..., Any], environment: Any) -> None:
+    """Find out whether a function can be called with the environment alone.
+
+    :raises UserCodeError: it cannot.
+    """
+    try:
+        # not what a decorator says that it wraps: the wrapper is what is called
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):  # some functions written in C have none
+        return
+    try:
+        signature.bind(environment)
+    except TypeError as error:
+        name = getattr(function, "__qualname__", type(function).__qualname__)
+        raise UserCodeError(
+            f"{name}{signature} cannot be called with one argument: {error}",
+            why="every worker calls the program's function with its environment, and nothing else",
+            remedy=f"{name} takes one argument, env: 'def {name}(env): ...'; arguments of the job are in env.args",
+            where=_defined_at(function),
+            details={"type": "TypeError", "worker": environment.worker_id},
+        ) from None
+
+
+def _defined_at(function: Callable[..., Any]) -> str:
+    """``file:line`` of a function's, an object's or a class's code; its module when there is none."""
+    target = getattr(function, "func", function)  # of a functools.partial
+    for part in (target, *(getattr(target, name, None) for name in ("__call__", "__init__"))):
+        code = getattr(part, "__code__", None)
+        if isinstance(code, types.CodeType):
+            return f"{code.co_filename}:{code.co_firstlineno}"
+    return str(getattr(function, "__module__", ""))
 
 
 def exit_code_of(error: SystemExit) -> int:

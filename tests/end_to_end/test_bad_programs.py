@@ -142,6 +142,33 @@ def test_functions_that_can_be_called_are_and_errors_inside_them_are_their_own(j
     assert "[T2-J401] TypeError: object of type" in jobs.submit(f"{program}:builtin", workers=1).err
 
 
+def test_progress_is_told_in_numbers(jobs: Jobs) -> None:
+    program = jobs.program(
+        """
+        import numpy as np
+        from twister2.spec.errors import UsageError
+
+        def main(env):
+            env.progress(0)
+            env.progress(np.int64(1), np.float32(2.5), "files")
+            env.progress(3, 2)
+            for wrong in ("x", "1", None, -1, -0.5, float("nan"), float("inf"), [1]):
+                for given in ((wrong, 2), (1, wrong)):
+                    try:
+                        env.progress(*given)
+                    except UsageError as error:
+                        name = "done" if given[1] == 2 else "total"
+                        assert error.what == f"env.progress: {name} is {wrong!r}", error
+                        assert "prog.py:" in error.where, error
+                    else:
+                        assert given == (1, None), given
+            print("all refused")
+        """
+    )
+    done = jobs.submit(program, workers=1)
+    assert (done.code, done.out) == (0, "all refused\n"), done
+
+
 RESULTS = """
     import sys, threading
     import twister2

@@ -229,7 +229,11 @@ class WorkerEnvironment(ABC):
 
     @abstractmethod
     def progress(self, done: float, total: float | None = None, unit: str = "") -> None:
-        """Tell observers how far this worker is. Cheap: at most a few messages a second leave the process."""
+        """Tell observers how far this worker is. Cheap: at most a few messages a second leave the process.
+
+        :param done: what is done by now, finite and not negative. :param total: all there is, None when not known.
+        :raises UsageError: one of them is no such number.
+        """
 
     @abstractmethod
     def on_close(self, action: Callable[[], None]) -> None:

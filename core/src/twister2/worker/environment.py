@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
+import operator
 import os
 import pathlib
 import time
@@ -19,8 +22,9 @@ from twister2.spec.environment import (
     WorkerEnvironment,
     WorkerInfo,
 )
-from twister2.spec.errors import CapabilityError
+from twister2.spec.errors import CapabilityError, UsageError
 from twister2.spec.network import Fingerprint, Group
+from twister2.spec.tracebacks import short
 from twister2.worker.callers import caller_line
 from twister2.worker.controller import Controller
 from twister2.worker.logs import LinkHandler
@@ -297,6 +301,8 @@ class Environment(WorkerEnvironment):
         return self._variables.commit()
 
     def progress(self, done: float, total: float | None = None, unit: str = "") -> None:
+        done = _amount("done", done)
+        total = None if total is None else _amount("total", total)
         now, complete = time.monotonic(), total is not None and done >= total
         # The end of something is told at once, but not again and again.
         if now - self._last_progress >= 0.2 or (complete and not self._told_complete):
@@ -343,3 +349,25 @@ class Environment(WorkerEnvironment):
         for _, transport in self._transports:
             transport.close(aborted=aborted)
         self._transports = []
+
+
+def _amount(name: str, value: Any) -> float:
+    """An amount of ``progress`` as a plain number.
+
+    :raises UsageError: it is no number, not finite, or negative.
+    """
+    if type(value) is int and value >= 0:
+        return value
+    amount = math.nan
+    if not isinstance(value, str | bytes | bytearray):  # float() would read numbers in them
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            amount = operator.index(value) if hasattr(value, "__index__") else float(value)
+            amount = amount if math.isfinite(amount) else math.nan
+    if not amount >= 0:  # NaN, too
+        raise UsageError(
+            f"env.progress: {name} is {short(value)}",
+            why="amounts are finite numbers, zero or more",
+            remedy="tell how much is done, and how much there is in all, or no total when that is not known",
+            where=caller_line(),
+        )
+    return amount

@@ -57,7 +57,7 @@ def test_committed_values_are_read_only_by_their_own_job(jobs: Jobs) -> None:
 def test_what_is_wrong_with_a_declaration(jobs: Jobs) -> None:
     program = jobs.program(
         """
-        import os, signal
+        import os, signal, threading
         from twister2.spec.errors import Twister2Error
         def keyed(env):
             env.state("k", {}, scope="keyed")
@@ -70,6 +70,10 @@ def test_what_is_wrong_with_a_declaration(jobs: Jobs) -> None:
             if env.attempt == 1 and env.worker_id == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
             env.barrier()
+        def locked(env):
+            env.state("a", 1)
+            env.state("b", threading.Lock(), scope="worker")
+            env.commit()  # the line to name
         def unpicklable(env):
             env.state("gen", (x for x in [])).value
             env.commit()
@@ -79,7 +83,8 @@ def test_what_is_wrong_with_a_declaration(jobs: Jobs) -> None:
         ("keyed", ("[T2-P108]", "keyed", "'k'")),
         ("twice", ("'x' is declared twice",)),
         ("changed", ("'x' was committed with scope 'replicated', now it has 'worker'",)),
-        ("unpicklable", ("generator",)),
+        ("unpicklable", ("variable 'gen' (generator) cannot be saved",)),
+        ("locked", ("[T2-S700]", "variable 'b' (lock) cannot be saved", "prog.py:18", "cannot pickle '_thread.lock'")),
     ):
         done = jobs.submit(f"{program}:{function}", *QUICK)
         assert done.code in (1, 2), (function, done)

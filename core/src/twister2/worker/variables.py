@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from twister2.spec.environment import Scope, StateVariable
 from twister2.spec.errors import CapabilityError, StateError
 from twister2.spec.network import Fingerprint, Group
+from twister2.spec.tracebacks import user_line, user_traceback
 from twister2.worker.callers import caller_line
 
 if TYPE_CHECKING:
@@ -109,9 +110,9 @@ class Variables:
             link.post("committing", {})  # from now on there is something to remove when the job ends
         local = self._values("worker")
         if env.worker_id == 0:
-            self._put(number, "replicated", pickle.dumps(self._values("replicated"), protocol=5))
+            self._put(number, "replicated", _pickled(self._values("replicated")))
         if local:
-            self._put(number, f"worker-{env.worker_id}", pickle.dumps(local, protocol=5))
+            self._put(number, f"worker-{env.worker_id}", _pickled(local))
         link.exchange("commit", f"prepared {number}#{step}", sorted(self._declared), None)
         if env.worker_id == 0:
             facts = {"n_workers": env.n_workers, "worker": bool(local), "variables": sorted(self._declared)}
@@ -148,3 +149,30 @@ class Variables:
                 remedy="restart the job from the start",
             )
         return data
+
+
+def _pickled(values: dict[str, Any]) -> bytes:
+    """Values of one scope as bytes; together, so that what they share is shared when they are read back.
+
+    :raises StateError: one of them cannot be pickled; names it.
+    """
+    try:
+        return pickle.dumps(values, protocol=5)
+    except Exception as error:
+        bad = [name for name, value in values.items() if not _can_be_pickled(value)] or list(values)
+        named = ", ".join(f"{name!r} ({type(values[name]).__name__})" for name in bad)
+        raise StateError(
+            f"env.commit: the value of state variable {named} cannot be saved",
+            why=f"it cannot be pickled: {type(error).__name__}: {error}",
+            remedy="keep plain data, arrays or objects of importable classes in it; keep open files and locks out",
+            where=user_line(error) or caller_line(),
+            details={"variables": bad, "traceback": user_traceback(error)},
+        ) from error
+
+
+def _can_be_pickled(value: Any) -> bool:
+    try:
+        pickle.dumps(value, protocol=5)
+    except Exception:
+        return False
+    return True

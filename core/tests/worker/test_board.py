@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from twister2.master.slots import Slot
@@ -29,7 +29,14 @@ def slot_of(number, *boards):
     return slot
 
 
+CARRIED_ON = [  # the oldest entry is that of a group's latest step: a stride has carried it on
+    (1, 2), (0, 0), (0, 0), (0, 2), (0, 0), (0, 0), (0, 4), (1, 0), (2, 2), (0, 0), (0, 0), (0, 1), (0, 2), (0, 3),
+    (0, 5), (1, 1), (1, 3), (2, 1), (0, 0), (0, 2), (1, 2), (2, 0),
+]  # fmt: skip
+
+
 @settings(max_examples=200, deadline=None)
+@example(CARRIED_ON)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5)), max_size=80))
 def test_every_noted_step_is_told_as_it_was(calls):
     noted, numbers, told = board(), {}, {}

@@ -127,10 +127,11 @@ class StepBoard:
         self._note(group, step, fingerprint)
 
     def _note(self, group: int, step: int, fingerprint: Fingerprint) -> None:
-        """Begin an entry, in the place of the oldest whose step is over."""
+        """Begin an entry, in the place of the oldest whose step is over and was not the latest of its group."""
         words, first = self._words, _RING_AT // 8
         places = [(self._next + number) % ENTRIES for number in range(ENTRIES)]
-        place = next((one for one in places if not words[first + one * _WORDS + _LAST] & 1), self._next)
+        over = [one for one in places if not words[first + one * _WORDS + _LAST] & 1] or [self._next]
+        place = next((one for one in over if not self._is_latest(self._ring[one])), over[0])
         self._next = (place + 1) % ENTRIES
         at = first + place * _WORDS
         old = self._ring[place]
@@ -149,6 +150,9 @@ class StepBoard:
         self._bytes[start + _ENTRY.size : start + _ENTRY.size + len(text)] = text
         _ENTRY.pack_into(self._map, start, step, 0, 0, group, len(text))
         words[at + _LAST] = step << 1 | 1
+
+    def _is_latest(self, noted: _Noted | None) -> bool:
+        return noted is not None and self._current.get(noted.group) is noted
 
     def leave(self, group: int, step: int) -> None:
         noted = self._current.get(group)

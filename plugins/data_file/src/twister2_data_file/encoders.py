@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from twister2.spec.batch import Batch, records, text_block
 from twister2_data_file.arrow_types import schema_text
 from twister2_data_file.compression import Packer
+from twister2_data_file.table_encoder import TableEncoder
 from twister2_data_file.tables import TableMaker
 from twister2_data_file.writing import Encoder
 
@@ -107,52 +107,17 @@ class CsvEncoder(Encoder):
         self._begun = True
 
 
-class ParquetEncoder(Encoder):
+class ParquetEncoder(TableEncoder):
     """Parquet, one row group per ``row_group_rows`` rows."""
 
     def __init__(self, file: IO[bytes], options: ParquetWriteOptions, where: str) -> None:
-        self._file = file
-        self._options = options
-        self._maker = TableMaker(options.column_names, options.column_types, where)
-        self._writer: Any = None
-        self._held: list[Any] = []
-        self._n_held = 0
+        super().__init__(options.column_names, options.column_types, where, options.row_group_rows)
+        self._file, self._options = file, options
 
-    def write(self, batch: Batch) -> None:
-        """Take rows; write row groups that are full."""
-        table = self._maker.table(batch)
-        self._held.append(table)
-        self._n_held += table.num_rows
-        if self._n_held >= self._options.row_group_rows:
-            self._flush()
-
-    def finish(self) -> None:
-        """Write the last row group and the footer."""
-        self._flush()
-        self._open().close()
-
-    def schema(self) -> str:
-        """The columns, as text."""
-        return schema_text(self._maker.schema)
-
-    def discard(self) -> None:
-        """Close pyarrow's writer, which otherwise would write its footer when it is collected."""
-        if self._writer is not None:
-            with contextlib.suppress(Exception):
-                self._writer.close()
-
-    def _open(self) -> Any:
+    def _open(self, schema: Any) -> Any:
         from pyarrow import parquet
 
-        if self._writer is None:
-            self._maker.freeze()
-            self._writer = parquet.ParquetWriter(self._file, self._maker.schema, compression=self._options.compression)
-        return self._writer
+        return parquet.ParquetWriter(self._file, schema, compression=self._options.compression)
 
-    def _flush(self) -> None:
-        import pyarrow
-
-        if self._held:
-            table = pyarrow.concat_tables(self._maker.fitted(table) for table in self._held)
-            self._held, self._n_held = [], 0
-            self._open().write_table(table, row_group_size=self._options.row_group_rows)
+    def _put(self, writer: Any, table: Any) -> None:
+        writer.write_table(table, row_group_size=self._options.row_group_rows)

@@ -22,7 +22,8 @@ LAZY = {
     "core": {"numpy", "pyarrow"},
     "plugins/net": {"pyarrow"},
     "plugins/tset": {"numpy", "pyarrow"},
-    "plugins/data_file": {"numpy"},
+    # fsspec reads the web with aiohttp, which is an extra; its errors are recognised where it is there
+    "plugins/data_file": {"numpy", "aiohttp"},
     # the version of the MPI library of a job that uses one; the plot is an extra
     "plugins/bench": {"mpi4py", "matplotlib"},
     # keys for transports that need some; those bring it

@@ -161,7 +161,9 @@ class Operator(ABC):
         """
 
     def snapshot(self) -> bytes | None:
-        """State held at a hop, once a barrier is aligned; None when it flushed or holds nothing."""
+        """State held at a hop at the last BARRIER that :meth:`receive` has given for all local targets, whatever has
+        come behind it since; None when it flushed or holds nothing.
+        """
         return None
 
     def restore(self, state: bytes) -> None:

@@ -174,6 +174,19 @@ class ForgetsItsState(Sound):
         return None
 
 
+class StaleState(Sound):
+    """Gives at every barrier the state of the first one."""
+
+    def __init__(self, inner: Operator, context: OperatorContext) -> None:
+        super().__init__(inner, context)
+        self._first: list[bytes | None] = []
+
+    def snapshot(self) -> bytes | None:
+        if not self._first:
+            self._first.append(self.inner.snapshot())
+        return self._first[0]
+
+
 class ForgetsOnReset(Sound):
     """Marks of the run before are still due after a reset."""
 
@@ -205,6 +218,7 @@ STREAM_FAULTS: Final[Mapping[str, type[Sound]]] = {
     "stream_idle_holds_back": IdleHoldsBack,
     "stream_waits_for_more": WaitsForMore,
     "stream_forgets_its_state": ForgetsItsState,
+    "stream_stale_state": StaleState,
     "stream_forgets_on_reset": ForgetsOnReset,
 }
 """Faults by name."""

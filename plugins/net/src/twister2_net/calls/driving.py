@@ -154,7 +154,7 @@ class NetOperator:
         self._label = f"{self._name} '{context.label}'" if context.label else self._name
         self.local_sources = context.local_sources
         self.local_targets = context.local_targets
-        self._taken_in = TakenIn(context.memory, self._label)
+        self._taken_in = TakenIn(context.memory, self._label, self._operator, self.local_targets)
 
     def _begin(self) -> Step:
         self._finished: set[int] = set()
@@ -241,7 +241,7 @@ class NetOperator:
     def receive(self, target: int | None = None) -> Item | None:
         """The next item for a local target (any when None), or None for now. The last one of a target is its END."""
         for one in self.local_targets if target is None else [target]:
-            item = self._taken_in.get(one) or self._operator.receive(one)
+            item = self._taken_in.next(one)
             if item is not None:
                 if item.kind == HeaderKind.END:
                     self._ended.add(one)
@@ -264,8 +264,8 @@ class NetOperator:
         return self._operator.counters
 
     def snapshot(self) -> bytes | None:
-        """What is held here, once a barrier has been received for all local targets; None when nothing is."""
-        return self._operator.snapshot()
+        """What was held here at the last barrier that has been received for all local targets; None when nothing was."""
+        return self._taken_in.snapshot()
 
     def restore(self, state: bytes | None) -> None:
         """Take back what :meth:`snapshot` gave, before anything is sent."""
@@ -283,6 +283,8 @@ class NetOperator:
         self._step.__exit__(None, None, None)
         self._step = self._begin()
         self._operator.reset(self._step)
+        self._taken_in.close()
+        self._taken_in.begin()
 
     # -- with waiting ----------------------------------------------------------------------------------------------
 
@@ -325,7 +327,7 @@ class NetOperator:
 
         def sent() -> bool:
             while not self._operator.send(source, batch):
-                if not self._taken_in.take(self.local_targets, self._operator.receive):
+                if not self._taken_in.take():
                     return False
             return True
 

@@ -4,7 +4,7 @@ A *lane* is a target task, or a worker with several of them. What comes to a lan
 or END has come over all inputs, :meth:`emit` makes batches of what is held, and nothing is kept across the mark.
 
 * WATERMARK and IDLE wait for the next FLUSH or END: the records before them are still held, and marks follow records.
-* At an aligned BARRIER the state is frozen, so that :meth:`snapshot` is right whatever comes behind it.
+* At an aligned BARRIER the state is frozen: :meth:`snapshot` is right whatever has come behind it, further barriers too.
 * Nothing is taken in while a target has not read what was emitted for it: its sources run out of credit and wait.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import pickle
 from abc import abstractmethod
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, n_records
@@ -67,7 +68,7 @@ class AggregatingOperator(LaneOperator):
         super().begin()
         self._results: dict[int, deque[Iterator[Batch] | Item]] = {target: deque() for target in self.local_targets}
         self._late: dict[int, list[tuple[HeaderKind, Any]]] = {lane: [] for lane in self.my_receivers}
-        self._frozen = Frozen(self.context.memory, self.label)
+        self._frozen = Frozen(self.context.memory, self.label, self.local_targets)
 
     def progress(self) -> bool:
         moved = super().progress()
@@ -102,7 +103,6 @@ class AggregatingOperator(LaneOperator):
         while ready:
             kind, value = ready.popleft()
             if kind == HeaderKind.BARRIER:
-                self._frozen.forget(lane)
                 self._frozen.keep(lane, self._whole_state(lane))
             elif kind == HeaderKind.WATERMARK:
                 late[:] = [(kind, value)]
@@ -140,6 +140,7 @@ class AggregatingOperator(LaneOperator):
             first = queue[0]
             if isinstance(first, Item):
                 queue.popleft()
+                self._frozen.handed(target, first.kind)
                 if first.kind == END:
                     self._ended.add(target)
                 return first
@@ -158,10 +159,7 @@ class AggregatingOperator(LaneOperator):
         return pickle.dumps((held, late), 5)
 
     def snapshot(self) -> bytes | None:
-        states = {
-            lane: self._frozen.state(lane) if lane in self._frozen else self._whole_state(lane)
-            for lane in self.my_receivers
-        }
+        states = {lane: self._frozen.state(lane, partial(self._whole_state, lane)) for lane in self.my_receivers}
         kept = {lane: state for lane, state in states.items() if state is not None}
         return pickle.dumps(kept, 5) if kept else None
 

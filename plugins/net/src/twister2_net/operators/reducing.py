@@ -10,11 +10,12 @@ from __future__ import annotations
 import operator
 import pickle
 import sys
+from functools import partial
 from functools import reduce as fold
 from typing import Any
 
 from twister2.spec.batch import Batch, is_array, n_bytes, n_records, records
-from twister2.spec.channel import HeaderKind
+from twister2.spec.channel import HeaderKind, Item
 from twister2.spec.errors import OperatorError
 from twister2.spec.tracebacks import short
 from twister2_net.combining.reducers import Reducer, combiner_for, ufunc_for
@@ -60,7 +61,7 @@ class Reduction(HopOperator):
 
     def begin(self) -> None:
         super().begin()
-        self._frozen = Frozen(self.context.memory, self.label)
+        self._frozen = Frozen(self.context.memory, self.label, self.local_targets)
 
     def layout(self, me: int, sources: list[int], targets: list[int]) -> list[Way]:
         return reduction(self.algorithm, me, sources, targets)
@@ -167,9 +168,14 @@ class Reduction(HopOperator):
         return pickle.dumps((whole, flow.late), 5)
 
     def snapshot(self) -> bytes | None:
-        if 0 in self._frozen:
-            return self._frozen.state(0)
-        return next((self._state(flow) for flow in self.flows if flow.role == "final"), None)
+        final = next((flow for flow in self.flows if flow.role == "final"), None)
+        return None if final is None else self._frozen.state(0, partial(self._state, final))
+
+    def receive(self, target: int) -> Item | None:
+        item = super().receive(target)
+        if item is not None:
+            self._frozen.handed(target, item.kind)
+        return item
 
     def restore(self, state: bytes) -> None:
         whole, late = pickle.loads(state)

@@ -264,7 +264,7 @@ class NetOperator:
         return self._operator.counters
 
     def snapshot(self) -> bytes | None:
-        """What was held here at the last barrier that has been received for all local targets; None when nothing was."""
+        """What was held here at the last barrier that all local targets have received; None when nothing was."""
         return self._taken_in.snapshot()
 
     def restore(self, state: bytes | None) -> None:

@@ -105,7 +105,9 @@ class TakenIn:
 
     def close(self) -> None:
         """Forget everything. Idempotent."""
-        for line in (*self._lines.values(), *self._states.values()):
+        for line in self._lines.values():
             line.close()
+        for state in self._states.values():
+            state.close()
         self._lines.clear()
         self._states.clear()

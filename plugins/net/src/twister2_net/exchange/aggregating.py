@@ -4,7 +4,7 @@ A *lane* is a target task, or a worker with several of them. What comes to a lan
 or END has come over all inputs, :meth:`emit` makes batches of what is held, and nothing is kept across the mark.
 
 * WATERMARK and IDLE wait for the next FLUSH or END: the records before them are still held, and marks follow records.
-* At an aligned BARRIER the state is frozen: :meth:`snapshot` is right whatever has come behind it, further barriers too.
+* At an aligned BARRIER the state is frozen, so that :meth:`snapshot` is right whatever comes behind it, barriers too.
 * Nothing is taken in while a target has not read what was emitted for it: its sources run out of credit and wait.
 """
 

@@ -32,16 +32,16 @@ PROGRAM = """
                 pass
 
     def sleeper(env):
-        pathlib.Path(f"up-{env.worker_id}").touch()
         try:
+            pathlib.Path(f"up-{env.worker_id}").touch()
             time.sleep(600)
         except KeyboardInterrupt:
             print("told", flush=True)
             raise
 
     def tidies_up(env):
-        pathlib.Path(f"up-{env.worker_id}").touch()
         try:
+            pathlib.Path(f"up-{env.worker_id}").touch()
             time.sleep(600)
         finally:
             time.sleep(1.5)

@@ -16,6 +16,7 @@ from twister2.spec.errors import (
     UsageError,
     from_dict,
 )
+from twister2.worker.differences import remedy
 from twister2.worker.link import Link
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def _different(number: int, one: tuple[int, Fingerprint], other: tuple[int, Fing
     return StepMismatchError(
         f"workers {one[0]} and {other[0]} do different things in step {number}",
         why=text,
-        remedy="let all workers make the same collective calls in the same order",
+        remedy=remedy(*((what.kind, what.shape, what.line) for _, what in (one, other))),
         where=one[1].line,
     )
 

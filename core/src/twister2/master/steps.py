@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from twister2.spec.errors import NetworkError, StepMismatchError
+from twister2.worker.differences import remedy
 from twister2.worker.groups import named, of_group
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def _other_step(
         f"workers {one} and {other} are in different collective steps",
         why=f"step {key[1]}{of_group(key[0], groups.order(key[0]))} is {_text(entry)} on worker {one}, "
         f"but {_text(other_entry)} on worker {other}",
-        remedy="let all workers take the same branch around collective calls",
+        remedy=remedy(entry[1:], other_entry[1:]),
         details={"workers": [one, other], "step": key[1], "group": key[0]},
     )
 

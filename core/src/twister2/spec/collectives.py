@@ -29,6 +29,26 @@ alltoall       by receiving rank (``send_counts``)            by sending rank (`
 an order that depends on the number of members only: all members get the same bits. A function
 ``f(left, right) -> array`` of two arrays is taken too; it is associative, keeps the order of ranks and never runs
 natively.
+
+**When members differ** in one call, all of them raise StepMismatchError (or StepAbortedError), which names the ranks,
+what each is in and the lines, and says what to do:
+
+=============== ============================================================================================
+what differs    what to do
+=============== ============================================================================================
+call            take the same branch on all workers
+spelling        upper case (arrays) on all members, or lower case (objects) on all
+op              the same name, or the same function: one whose code or captured values differ is another one
+root            the same rank in the group
+dtype           convert by ``array.astype``; nothing is converted on the way
+shape           of a reduction element by element: cut, pad or reshape
+counts          the same counts on all members, or on none; of an alltoall counts that fit together
+n               equally many elements on all members, or ``[array, counts]`` where parts differ in size
+algorithm       the same name on all members, or none
+order           of a rotation: the same list of all ranks
+=============== ============================================================================================
+
+``IN_PLACE`` (``send`` None) is each member's own choice where the call allows it, and so is what lies in the arrays.
 """
 
 from __future__ import annotations
@@ -175,7 +195,8 @@ class NativeRequest(ABC):
         """Progress it; whether it is complete. Never blocks.
 
         :raises StepMismatchError: another member gave another ``fingerprint`` for this ``step``; its details have
-            ``peer`` (worker id). The network module adds both lines.
+            ``peer`` (worker id). The network module adds both lines, and what to do. Or parts that do not fit in the
+            same call, where the transport compares them: then with ``counts``, elements given and expected.
         :raises NetworkError: the transport failed.
         """
 

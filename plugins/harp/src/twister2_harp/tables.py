@@ -142,7 +142,7 @@ class Tables:
                 remedy="give each rank once",
             )
         steps = rotation(self.rank, table, to[self.rank], to.index(self.rank))
-        return self._begin("rotate", steps, apart, f"order {crc32(repr(to).encode()):08x}")
+        return self._begin("rotate", steps, apart, f"order={crc32(repr(to).encode()):08x}")
 
     def aggregate(
         self, table: TableT, function: Callable[[int, Any], Any] | None = None, partitioner: Partitioner | None = None
@@ -205,7 +205,6 @@ class Tables:
         return {key: apart(part, ids) if isinstance(part, Table) else part for key, part in result.items()}
 
     def _begin(self, name: str, steps: patterns.Steps, finish: Callable[[Any], T], shape: str = "") -> TableRequest[T]:
-        shape = f"{self.size} ranks{', ' if shape else ''}{shape}"
         return TableRequest(partial(self.collectives.start_pattern, f"harp.{name}", shape), steps, finish)
 
     def _whole(self, like: TableT, shares: Iterable[Table], given: set[int]) -> TableT:

@@ -306,9 +306,9 @@ class WorkerNetwork(Waiting):
                     moved = True
         except Twister2Error as error:
             self.check()
-            if type(error) is StepMismatchError and "lines" not in error.details and self._open:
-                # a transport saw it while it went on with a native call
-                told = self.explained(error, next(reversed(self._open.values())))
+            if type(error) is StepMismatchError and "lines" not in error.details:
+                # a transport saw it while it went on with a native call, or after one of its own has returned
+                told = self.explained(error, next(reversed(self._open.values()), None))
                 self.give_up(told)
                 raise told from error
             self.give_up(error)
@@ -364,9 +364,12 @@ class WorkerNetwork(Waiting):
         else:
             port.accept(message)
 
-    def explained(self, error: StepMismatchError, step: NumberedStep) -> StepMismatchError:
-        """A transport found that another member is in another call: the same with both lines."""
-        return explained(error, step, 2 * self._heartbeat_s + 0.5)
+    def explained(self, error: StepMismatchError, step: NumberedStep | None) -> StepMismatchError:
+        """A transport found that another member is in another call: the same with both lines.
+
+        :param step: None: this worker's calls have returned.
+        """
+        return explained(self, error, step, 2 * self._heartbeat_s + 0.5)
 
     # -- transports ------------------------------------------------------------------------------------------------
 
@@ -413,6 +416,11 @@ class WorkerNetwork(Waiting):
         for transport in transports:
             try:
                 transport.close(aborted=aborted, deadline_s=deadline_s)
+            except StepMismatchError as error:  # of a call that has returned: who only gives does not wait for others
+                try:
+                    first = first or self.explained(error, None)
+                except StepAbortedError as aborted_by:
+                    first = aborted_by
             except Exception as error:
                 first = first or error
         if first is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from array import array
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -29,17 +29,17 @@ EACH_TO_EACH = 8
 Counts: TypeAlias = "tuple[Sequence[int], Sequence[int]]"
 """Of a call whose parts may differ: elements this member gives to each member, and expects from each."""
 
-DIFFERENT_CALL = "its fingerprint of the step, sent beside the MPI call, is another one"
-
 _TAG = 1
 _COUNT, _PART = 1, 2
 _WORDS = 2 + ROOM // 8
 _MASK = (1 << 64) - 1
 
 
-def different_count(given: int, expected: int) -> str:
-    """How parts do not fit."""
-    return f"it gives {given} elements where {expected} are expected"
+class Odd(NamedTuple):
+    """A member that differs. :ivar counts: elements it gives and those expected of it; None: it is in another call."""
+
+    rank: int
+    counts: tuple[int, int] | None
 
 
 class Exchange(ABC):
@@ -50,8 +50,8 @@ class Exchange(ABC):
         """Whether it is complete. Never blocks."""
 
     @abstractmethod
-    def odd_one(self) -> tuple[int, str] | None:
-        """After completion: the rank of a member that differs, and how; None when all agree."""
+    def odd_one(self) -> Odd | None:
+        """After completion: a member that differs; None when all agree."""
 
     @abstractmethod
     def take(self) -> None:
@@ -166,15 +166,15 @@ class _Messages(Exchange):
         self._left = 0
         return True
 
-    def odd_one(self) -> tuple[int, str] | None:
+    def odd_one(self) -> Odd | None:
         value, theirs, expected = self.value, self.theirs, self.expected
         for at in self._places:
             if theirs[at] != value:
-                return self._ranks[at // _WORDS], DIFFERENT_CALL
+                return Odd(self._ranks[at // _WORDS], None)
         if expected is not None:
             for at, rank in zip(self._places, self._ranks, strict=True):
                 if theirs[at + _COUNT] != expected[rank]:
-                    return rank, different_count(theirs[at + _COUNT], expected[rank])
+                    return Odd(rank, (theirs[at + _COUNT], expected[rank]))
         return None
 
     def take(self) -> None:
@@ -255,15 +255,15 @@ class _Reduction(Exchange):
             self._request = self._comm.Iallgather((self._mine, 1, MPI.UINT64_T), into)
         return self._request.Test()
 
-    def odd_one(self) -> tuple[int, str] | None:
+    def odd_one(self) -> Odd | None:
         if self._gathered is None:
             return None
         if not self._agreed:
-            return next((rank, DIFFERENT_CALL) for rank, other in enumerate(self._gathered) if other != self._mine[0])
+            return next(Odd(rank, None) for rank, other in enumerate(self._gathered) if other != self._mine[0])
         assert self._counts is not None
         for rank, (count, expected) in enumerate(zip(self._gathered, self._counts[1], strict=True)):
             if count != expected and rank != self._comm.rank:
-                return rank, different_count(count, expected)
+                return Odd(rank, (count, expected))
         return None
 
     def take(self) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from twister2.spec.collectives import Call
 
-    from .checks import Exchange
+    from .checks import Exchange, Odd
 
 _SPIN = 32
 """Polls of the MPI library in one test, some microseconds."""
@@ -149,13 +149,7 @@ class MpiCollectives(NativeCollectives):
             odd = exchange.odd_one()
             if odd is not None:
                 self.broken = True
-                rank, how = odd
-                raise StepMismatchError(
-                    f"workers {self._members[self._rank]} and {self._members[rank]} do different things in step {step}",
-                    why=f"worker {self._members[rank]}: {how}",
-                    remedy="let all workers make the same collective calls in the same order, with the same shapes",
-                    details={"peer": self._members[rank], "step": step},
-                )
+                raise self._mismatch(odd, step)
             self._open.popleft()
             self.verified += 1
             exchange.take()
@@ -163,6 +157,23 @@ class MpiCollectives(NativeCollectives):
         if self.failure is not None and not self._open:
             raise self._error("a collective failed", self.failure) from self.failure
         return self.verified >= number
+
+    def _mismatch(self, odd: Odd, step: int) -> StepMismatchError:
+        me, peer = self._members[self._rank], self._members[odd.rank]
+        if odd.counts is None:
+            return StepMismatchError(
+                f"workers {me} and {peer} do different things in step {step}",
+                why=f"the fingerprint of the step that worker {peer} sent beside the MPI call is another one",
+                remedy="let all workers make the same collective calls in the same order, with the same shapes",
+                details={"peer": peer, "step": step},
+            )
+        given, expected = odd.counts
+        return StepMismatchError(
+            f"worker {peer} gives worker {me} {given} elements where {expected} are expected, in step {step}",
+            why="the counts of the two do not fit together",
+            remedy="let the counts of each member say what the others really send",
+            details={"peer": peer, "step": step, "counts": [given, expected]},
+        )
 
     def verify_returned(self) -> bool:
         """Look for mismatches of calls that have returned already; whether anything moved.

@@ -14,6 +14,7 @@ from twister2.spec.collectives import ObjectRequest
 from twister2.spec.errors import OperatorError, Twister2Error, UserCodeError
 from twister2.spec.reducers import FUNCTIONS, Reducer, combiner, name_of
 from twister2.spec.tracebacks import short, user_line, user_traceback
+from twister2.worker.differences import OBJECTS, words
 from twister2.worker.network.collectives.requests import OpenCall
 from twister2.worker.network.userops import name_of_function, running, text_of
 
@@ -52,6 +53,7 @@ def waits(step: NumberedStep, run: Run) -> str:
 
 
 _REDUCTIONS = frozenset({"reduce", "allreduce", "scan", "exscan", "reduce_scatter"})
+_ROOTED = frozenset({"broadcast", "reduce", "gather", "scatter"})
 _LISTS = frozenset({"alltoall", "reduce_scatter"})
 """Operations that take one value for each member, from each member."""
 _OWN_PARTS = frozenset({"gather", "allgather", "alltoall"})
@@ -82,11 +84,12 @@ def steps_of(call: Call, rank: int, size: int, value: Any) -> Steps:
 
 def shape_of(call: Call, value: Any) -> str:
     """What must be equal on all members: operation and root, and for reductions the op and the kind of values."""
+    root, algorithm = call.root if call.operation in _ROOTED else None, call.algorithm
     if call.operation not in _REDUCTIONS:
-        return f"{call.operation} {call.root} {call.algorithm}".rstrip()
-    form = value.dtype.str if is_array(value) else "objects"
+        return f"{OBJECTS} {words(root=root, algorithm=algorithm)}".rstrip()
+    form = value.dtype.str if is_array(value) else "none"
     op = name_of(call.op) or text_of(call.op)
-    return f"{call.operation} {op} {call.root} {form} {call.algorithm}".rstrip()
+    return f"{OBJECTS} {words(op=op, root=root, dtype=form, algorithm=algorithm)}"
 
 
 def fresh(call: Call, rank: int, result: Any, value: Any) -> Any:

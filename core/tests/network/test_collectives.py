@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from twister2.config.job import NetworkConfig
 from twister2.spec.collectives import OPERATIONS, OPS, Call
-from twister2.spec.errors import DeadlineError, OperatorError, StepAbortedError, StepMismatchError
+from twister2.spec.errors import DeadlineError, OperatorError, StepAbortedError, StepMismatchError, UserCodeError
 from twister2.worker.network.collectives.choice import ALGORITHMS, EQUAL_ONLY
 from twister2_testkit.array_cases import COUNTED, REDUCTIONS, Case
 from twister2_testkit.fakes import LocalCluster
@@ -316,7 +316,9 @@ def test_a_function_that_raises_or_returns_something_else():
         env.network.collectives().run(Call("allreduce", function), np.ones(4), np.ones(4))
 
     seen, error = outcomes(lambda env: main(env, raises))
-    assert isinstance(error, ZeroDivisionError)
+    assert isinstance(error, UserCodeError)
+    assert isinstance(error.__cause__, ZeroDivisionError)
+    assert f"{__file__}:" in error.where
     assert len(seen) == 2
     _, error = outcomes(lambda env: main(env, shapes))
     assert isinstance(error, OperatorError)

@@ -242,3 +242,33 @@ def test_nothing_heavy_is_imported_before_use():
     assert set(net.__all__) <= set(dir(net))
     with pytest.raises(AttributeError):
         net.no_such_call  # noqa: B018 - the access is the test
+
+
+@pytest.mark.parametrize("members", [2, 3])
+def test_functions_get_arrays_in_the_shape_that_was_given(members):
+    """A product of matrices: in the order of ranks, and only right for two dimensions."""
+    matrices = numpy.random.default_rng(7).integers(-2, 3, (members, 4, 4)).astype(float)
+
+    def main(env):
+        mine = matrices[env.worker_id]
+        shapes = []
+
+        def product(left, right):
+            shapes.append((left.shape, right.shape))
+            return left @ right
+
+        found = [
+            net.allreduce(env, mine, product),
+            net.reduce(env, mine, product, env.n_workers - 1),
+            net.scan(env, mine, product),
+            net.reduce_scatter(env, numpy.concatenate([mine] * env.n_workers), product),
+        ]
+        return found, set(shapes)
+
+    whole = numpy.linalg.multi_dot(matrices)
+    for rank, ((every, last, until, part), shapes) in enumerate(everywhere(main, members)):
+        assert shapes <= {((4, 4), (4, 4))}
+        assert numpy.array_equal(every, whole)
+        assert last is None if rank < members - 1 else numpy.array_equal(last, whole)
+        assert numpy.array_equal(until, matrices[0] if not rank else numpy.linalg.multi_dot(matrices[: rank + 1]))
+        assert numpy.array_equal(part, whole)

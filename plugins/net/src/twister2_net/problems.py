@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twister2.spec.errors import KeyHashError, OperatorError, Twister2Error, UserCodeError
+from twister2.spec.errors import KeyHashError, OperatorError, SerializationError, Twister2Error, UserCodeError
 from twister2.spec.tracebacks import short, user_line, user_traceback
 
 
@@ -38,7 +38,7 @@ def no_order(label: str, error: TypeError) -> OperatorError:
         remedy="order them by a function whose results can be compared, such as str: order=str (key=str in sort), or "
         "make the keys of one type first",
         where=label,
-        details={"error": short(error)},
+        details={"operator": label, "error": short(error)},
     )
     raised.__cause__ = error
     return raised
@@ -51,7 +51,7 @@ def no_pair(label: str, task: int, record: Any) -> OperatorError:
         why=f"a {type(record).__name__} is no pair",
         remedy="map the records to tuples (key, value) first",
         where=f"{label}, task {task}",
-        details={"record": short(record)},
+        details={"operator": label, "partition": task, "record": short(record)},
     )
 
 
@@ -62,10 +62,19 @@ def no_hash(label: str, task: int, key: Any, error: Exception) -> KeyHashError:
         why=str(error) or type(error).__name__,
         remedy="use a number, str, bytes or a tuple of these as key",
         where=f"{label}, task {task}",
-        details={"record": short(key)},
+        details={"operator": label, "partition": task, "record": short(key)},
     )
     raised.__cause__ = error
     return raised
+
+
+def not_sent(error: SerializationError, label: str, task: int) -> SerializationError:
+    """A record cannot be encoded: the same error, which names the edge and the task too (-1: several tasks')."""
+    if "operator" not in error.details:
+        place = label if task < 0 else f"{label}, task {task}"
+        error.where = f"{place}, {error.where}" if error.where else place
+        error.details |= {"operator": label, "partition": task}
+    return error
 
 
 def wrong_option(label: str, name: str, why: str, remedy: str) -> OperatorError:

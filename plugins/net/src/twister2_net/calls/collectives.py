@@ -38,8 +38,9 @@ def allreduce(
 
     :param value: a number, a numpy array (combined element by element, equally many everywhere) or any object.
     :param op: ``sum``, ``prod``, ``min``, ``max``, ``and``, ``or``, ``xor`` (logical), ``band``, ``bor``, ``bxor`` (bit
-        by bit), a numpy ufunc, or an associative function of two values that does not change them. The order of
-        combination depends on the number of members only.
+        by bit), a numpy ufunc, or an associative function of two values that does not change them (arrays come in the
+        shape that was given, read-only, and the result has it too). The order of combination depends on the number of
+        members only.
     :param group: all workers when None. :param algorithm: see ``env.network.collectives(group).algorithms``.
     :raises OperatorError: unknown ``op`` or ``algorithm``, values that do not fit each other.
     :raises UserCodeError: ``op`` raised. :raises StepMismatchError: another member gave another form of value.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 V = TypeVar("V")
+T = TypeVar("T")
 Partitioner = str | Callable[[Any, int], int]
 Order = Callable[[Any], Any] | bool | None
 
@@ -67,7 +68,7 @@ def partition(
         options["bounds"] = list(bounds)
     if descending:
         options["descending"] = True
-    return _whole(_exchange(env, "partition", batch, options, group), batch)
+    return _exchange(env, "partition", batch, options, group, lambda items: _whole(items, batch))
 
 
 def keyed_partition(
@@ -82,7 +83,7 @@ def keyed_partition(
     options: dict[str, Any] = {"partitioner": partitioner}
     if columns:
         options["columns"] = tuple(columns)
-    return _whole(_exchange(env, "keyed_partition", pairs, options, group), pairs)
+    return _exchange(env, "keyed_partition", pairs, options, group, lambda items: _whole(items, pairs))
 
 
 def keyed_reduce(
@@ -92,12 +93,12 @@ def keyed_reduce(
 
     :param reducer: as ``op`` of :func:`twister2_net.allreduce`.
     """
-    return dict(_records(_exchange(env, "keyed_reduce", _batch(pairs), {"reducer": reducer}, group)))
+    return _exchange(env, "keyed_reduce", _batch(pairs), {"reducer": reducer}, group, _table)
 
 
 def count_by_value(env: WorkerEnvironment, records: Iterable[K], *, group: Group | None = None) -> dict[K, int]:
     """Count equal records over all members; each record's count on the one member its hash chooses."""
-    return dict(_records(_exchange(env, "count_by_value", _batch(records), {}, group)))
+    return _exchange(env, "count_by_value", _batch(records), {}, group, _table)
 
 
 def keyed_gather(  # noqa: PLR0913 - each is an option of the operator
@@ -196,9 +197,8 @@ def _own(result: Batch, given: Batch) -> Batch:
     return result
 
 
-def _records(items: Iterable[tuple[int, Batch]]) -> Iterable[Any]:
-    for _, batch in items:
-        yield from batch
+def _table(items: Iterable[tuple[int, Batch]]) -> dict[Any, Any]:
+    return {key: value for _, batch in items for key, value in batch}
 
 
 def _whole(items: list[tuple[int, Batch]], like: Batch) -> Batch:
@@ -230,8 +230,16 @@ def _form(batch: Batch) -> str:
 
 
 def _exchange(
-    env: WorkerEnvironment, name: str, batch: Batch, options: dict[str, Any], group: Group | None
-) -> list[tuple[int, Batch]]:
+    env: WorkerEnvironment,
+    name: str,
+    batch: Batch,
+    options: dict[str, Any],
+    group: Group | None,
+    made: Callable[[list[tuple[int, Batch]]], T],
+) -> T:
+    """One step of an operator. :param made: makes the result of the batches that came, with the index of their source;
+    inside the step, so that its errors tell where it was called.
+    """
     network = env.network
     where = group or network.world
     me = where.rank_of(network.worker_id)
@@ -267,9 +275,9 @@ def _exchange(
                 return bool(end.is_complete)
 
             network.wait_until(advance, name)
+            return made(items)
         finally:
             end.close()
-    return items
 
 
 def called(

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import n_bytes, n_records, own
 from twister2.spec.channel import HeaderKind, Item
-from twister2.spec.errors import MemoryBudgetError, OperatorError
+from twister2.spec.errors import MemoryBudgetError, OperatorError, SerializationError
 from twister2.spec.ops import Operator, OperatorContext, OperatorInfo
 from twister2_net.exchange.alignment import Aligner
 from twister2_net.exchange.parts import Collected, form_of
+from twister2_net.problems import not_sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -126,10 +127,16 @@ class LaneOperator(Operator):
         channel = (lane, target)
         queue = self._waiting.get(channel)
         if queue is None:
-            if self.port.send(lane, target, kind, value):
+            if self._offer(lane, target, kind, value):
                 return
             queue = self._waiting[channel] = deque()
         queue.append(self._enter(lane, kind, value))
+
+    def _offer(self, lane: int, target: int, kind: HeaderKind, value: Any) -> bool:
+        try:
+            return self.port.send(lane, target, kind, value)
+        except SerializationError as error:
+            raise not_sent(error, self.label, lane if self.senders is self.context.sources else -1) from error.__cause__
 
     def push_all(self, lane: int, kind: HeaderKind, value: Any = None) -> None:
         """Send a mark to every output of a lane."""
@@ -174,7 +181,7 @@ class LaneOperator(Operator):
                     if self.coalesces and self.stream and len(queue) > 1:
                         self._coalesce(channel[0], queue)
                         value = queue[0][1]
-                if not port.send(*channel, kind, value):
+                if not self._offer(*channel, kind, value):
                     break
                 self._weigh(channel[0], queue.popleft(), -1)
                 moved = True

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from twister2.spec.errors import OperatorError
+from twister2.spec.errors import OperatorError, Twister2Error, UserCodeError
 from twister2.spec.reducers import UFUNCS, name_of
+from twister2.spec.tracebacks import short, user_line, user_traceback
 from twister2.worker.network.userops import name_of_function, running
 
 if TYPE_CHECKING:
@@ -17,15 +19,16 @@ Combine: TypeAlias = "Callable[[Any, Any, Any], None]"
 """``combine(left, right, out)``: elementwise for named ops; ``out`` may be either of them."""
 
 
-def combiner(op: Any, dtype: Any) -> Combine:
+def combiner(op: Any, dtype: Any, dims: tuple[int, ...] | None = None) -> Combine:
     """How two arrays of ``dtype`` are combined.
 
+    :param dims: the shape in which a function gets them: algorithms have them flat.
     :raises OperatorError: no such op, or it is not defined for the dtype.
     """
     name = UFUNCS.get(name_of(op))
     if name is None:
         if callable(op):
-            return _guarded(op)
+            return _guarded(op, dims)
         raise OperatorError(
             f"there is no op {op!r} of a reduction",
             why=f"an op is a function of two arrays or one of {', '.join(UFUNCS)}",
@@ -54,21 +57,34 @@ def combiner(op: Any, dtype: Any) -> Combine:
     return combine
 
 
-def _guarded(function: Callable[[Any, Any], Any]) -> Combine:
+def _guarded(function: Callable[[Any, Any], Any], dims: tuple[int, ...] | None) -> Combine:
     name = name_of_function(function)
 
     def combine(left: Any, right: Any, out: Any) -> None:
-        with running(name):
-            result = function(read_only(left), read_only(right))
+        wanted = dims if dims is not None and prod(dims) == out.size else out.shape
+        shaped = [read_only(array.reshape(wanted)) for array in (left, right)]
+        try:
+            with running(name):
+                result = function(*shaped)
+        except Twister2Error:
+            raise
+        except Exception as error:
+            raise UserCodeError(
+                f"the function {name} of a reduction raised {type(error).__name__}",
+                why=f"{str(error) or 'no message'}: it was given two arrays of {out.dtype} with shape {wanted}",
+                remedy="see the traceback, and mend the function",
+                where=user_line(error),
+                details={"left": short(left), "right": short(right), "traceback": user_traceback(error, keep=False)},
+            ) from error
         form = (getattr(result, "shape", None), getattr(result, "dtype", None))
-        if form != (out.shape, out.dtype):
+        if form != (wanted, out.dtype):
             shown = f"{form[1]} of shape {form[0]}" if form[1] is not None else f"a {type(result).__name__}"
             raise OperatorError(
                 f"the function {name} of a reduction returned {shown}",
-                why=f"it was given two arrays of {out.dtype} with shape {out.shape}, and must return such an array",
+                why=f"it was given two arrays of {out.dtype} with shape {wanted}, and must return such an array",
                 remedy="return an array of the same dtype and shape",
             )
-        np.copyto(out, result)
+        np.copyto(out, result.reshape(out.shape))
 
     return combine
 

@@ -1,0 +1,129 @@
+"""Errors of operators: which one, on which worker and task, at which line of the program, with which record."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+
+import twister2_net as net
+from twister2.spec.errors import (
+    KeyHashError,
+    MemoryBudgetError,
+    OperatorError,
+    SerializationError,
+    SpillError,
+    UserCodeError,
+)
+from twister2_testkit.fakes import LocalCluster
+from twister2_testkit.ops_spill import small_disk
+
+
+class Closed:
+    """Cannot be pickled."""
+
+    def __reduce__(self):
+        raise RuntimeError("not for sale")
+
+    def __repr__(self):
+        return "<closed>"
+
+
+def raising(*values):
+    raise ZeroDivisionError(f"{len(values)} values")
+
+
+def driven(env, feed, name="keyed_reduce", **options):
+    with net.operator(env, name, sources=[0, 1], targets=[0, 1], label="edge", **options) as op:
+        op.run({source: feed(source) for source in op.local_sources})
+
+
+CASES = {
+    "unhashable": (lambda env: net.keyed_reduce(env, [([1], 2)]), KeyHashError, "keyed_reduce", "[1]"),
+    "unhashable record": (lambda env: net.count_by_value(env, [{1: 2}]), KeyHashError, "count_by_value", "{1: 2}"),
+    "unhashable text": (lambda env: net.partition(env, [{1: 2}]), KeyHashError, "partition", "{1: 2}"),
+    "no pair": (lambda env: net.keyed_reduce(env, [3]), OperatorError, "keyed_reduce", "3"),
+    "no pair to gather": (lambda env: net.keyed_gather(env, [3]), OperatorError, "keyed_gather", "3"),
+    "no pair on an edge": (lambda env: driven(env, lambda _: [[5]], reducer="sum"), OperatorError, "'edge'", "5"),
+    "wrong index": (lambda env: net.partition(env, [8], lambda _, n: 7), OperatorError, "partition", "8"),
+    "no index": (lambda env: net.partition(env, [8], lambda _, n: "x"), OperatorError, "partition", "8"),
+    "reducer": (lambda env: net.keyed_reduce(env, [("a", 1)] * 2, raising), UserCodeError, "keyed_reduce", "('a', 1"),
+    "sum": (lambda env: net.keyed_reduce(env, [("a", "b"), ("a", 2)]), UserCodeError, "keyed_reduce", "('a', 'b', 2)"),
+    "key": (lambda env: net.partition(env, [9], key=raising), UserCodeError, "partition", "9"),
+    "key of sort": (lambda env: net.sort(env, [9], key=raising), UserCodeError, "sort", "9"),
+    "key of join": (lambda env: net.join(env, [9], [], left_key=raising), UserCodeError, "join", "9"),
+    "order": (lambda env: net.sort(env, [1, "a"]), OperatorError, "sort", "'str' and 'int'"),
+    "mean": (lambda env: net.aggregate(env, ["ab"], "mean"), UserCodeError, "aggregate", "'ab"),
+    "add": (
+        lambda env: net.aggregate(env, ["ab"], zero=0, add=raising, merge=raising),
+        UserCodeError,
+        "aggregate",
+        "'ab'",
+    ),
+    "lengths": (lambda env: net.zip(env, [1], [2] * (2 + env.worker_id)), OperatorError, "zip", "1 records"),
+    "option": (lambda env: net.partition(env, [1], "hsh"), OperatorError, "partition", "hsh"),
+    "forms": (
+        lambda env: net.partition(env, [1, 2] if env.worker_id else np.arange(2), "round_robin"),
+        OperatorError,
+        "partition",
+        "int64",
+    ),
+    "marks": (
+        lambda env: driven(env, lambda s: [net.Mark("flush", s)], mode="stream", reducer="sum"),
+        OperatorError,
+        "'edge'",
+        "FLUSH",
+    ),
+    "pickle": (
+        lambda env: net.partition(env, [Closed()], lambda _, n: 1 - env.worker_id),
+        SerializationError,
+        "partition",
+        "<closed>",
+    ),
+    "pickle of values": (lambda env: net.gather(env, Closed()), SerializationError, "gather", "<closed>"),
+    "pickle on an edge": (
+        lambda env: driven(env, lambda _: [[Closed()]], "allgather"),
+        SerializationError,
+        "'edge'",
+        "<closed>",
+    ),
+    "function of objects": (lambda env: net.allreduce(env, [7], raising), UserCodeError, "allreduce", "[7]"),
+    "function of arrays": (lambda env: net.reduce(env, np.ones(3), raising), UserCodeError, "reduce", "(3,)"),
+    "memory": (
+        lambda env: net.keyed_reduce(env, [("a", 1)] * 2, lambda a, b: env.memory.reserve("mine", 1 << 40)),
+        MemoryBudgetError,
+        "keyed_reduce",
+        "mine",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_errors_name_operator_worker_line_and_record(case):
+    call, kind, operator, record = CASES[case]
+    with pytest.raises(kind) as caught:
+        LocalCluster(2, "loopback", memory_bytes=64 << 20, deadline_s=20).run(call)
+    error = caught.value
+    text = str(error)
+    assert operator in text
+    assert record in text
+    assert any(f"worker {worker}" in error.where for worker in (0, 1)), text
+    assert error.details["worker"] in (0, 1)
+    lines, first = inspect.getsourcelines(driven if "edge" in operator else call)
+    named = [f"{__file__}:{number}" for number in range(first, first + len(lines))]
+    assert f"{__file__}:" in error.where, text
+    assert any(error.details["line"].endswith(line) for line in named), error.details["line"]
+    if kind is UserCodeError:
+        assert "Error" in error.details["traceback"]
+
+
+def test_a_full_disk_names_the_call():
+    def main(env):
+        return len(net.sort(env, (f"{number} {'.' * 200}" for number in range(200_000))))
+
+    with small_disk(4) as folder, pytest.raises(SpillError) as caught:
+        LocalCluster(2, "loopback", memory_bytes=8 << 20, spill_dirs=[folder], deadline_s=60).run(main)
+    assert f"{__file__}:" in caught.value.where
+    assert "sort" in str(caught.value)
+    assert "worker" in caught.value.where

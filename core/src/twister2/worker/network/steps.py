@@ -17,6 +17,7 @@ from twister2.spec.errors import (
     UserCodeError,
 )
 from twister2.spec.network import Fingerprint, Group, Step
+from twister2.worker.differences import remedy
 from twister2.worker.groups import of_group
 from twister2.worker.network.blame import placed
 
@@ -133,6 +134,11 @@ def _number(step: NumberedStep) -> str:
     return f"{step.number}{of_group(step.group.number, step.group.members)}"
 
 
+def _told(step: NumberedStep) -> str:
+    mine = step.fingerprint
+    return f"'{f'{mine.kind} {mine.shape}'.strip()}' ({mine.line})"
+
+
 def mismatch(me: int, step: NumberedStep, message: Message) -> StepMismatchError:
     """The error for a member that does something else under the same step number; names both lines."""
     kind, _, rest = message.story.decode("utf-8", "replace").partition("\0")
@@ -141,9 +147,8 @@ def mismatch(me: int, step: NumberedStep, message: Message) -> StepMismatchError
     theirs = f"{kind} {shape}".strip() or "something else"
     return StepMismatchError(
         f"workers {me} and {message.peer} do different things in step {_number(step)}",
-        why=f"worker {me} is in '{f'{mine.kind} {mine.shape}'.strip()}' ({mine.line or 'unknown line'}), "
-        f"worker {message.peer} in '{theirs}' ({line or 'unknown line'})",
-        remedy="let all workers make the same collective calls in the same order, with the same shapes",
+        why=f"worker {me} is in {_told(step)}, worker {message.peer} in '{theirs}' ({line or 'unknown line'})",
+        remedy=remedy((mine.kind, mine.shape, mine.line), (kind, shape, line)),
         where=mine.line,
         details={"lines": {str(me): mine.line, str(message.peer): line}},
     )
@@ -158,25 +163,32 @@ def other_attempt(message: Message, mine: int) -> NetworkError:
     )
 
 
-def explained(error: StepMismatchError, step: NumberedStep, deadline_s: float) -> StepMismatchError:
+def explained(
+    network: WorkerNetwork, error: StepMismatchError, step: NumberedStep | None, deadline_s: float
+) -> StepMismatchError:
     """A transport found that another member is in another call. The master knows the lines of both within a beat or
     two, and aborts; if it does not, the error names this worker's line at least.
     """
     if "lines" in error.details:
         return error
-    network = step.network
+    if step is not None and "counts" in error.details:  # in the same call: the master knows no more of it
+        error.why = f"{error.why}; worker {network.worker_id} is in {_told(step)}"
+        error.where = step.fingerprint.line
+        error.details["lines"] = {str(network.worker_id): error.where}
+        return error
     until = time.monotonic() + deadline_s
     while time.monotonic() < until and not network.link.aborted:
         network.link.poll(0.02)
     try:
         network.check()
-    except StepMismatchError as told:
-        return told
-    me, peer, mine = step.network.worker_id, error.details.get("peer", "?"), step.fingerprint
+    except StepMismatchError as known:
+        return known
+    if step is None:
+        return error
+    me, peer, mine = network.worker_id, error.details.get("peer", "?"), step.fingerprint
     return StepMismatchError(
         f"workers {me} and {peer} do different things in step {_number(step)}",
-        why=f"worker {me} is in '{f'{mine.kind} {mine.shape}'.strip()}' ({mine.line}), "
-        f"worker {peer} is not ({error.what})",
+        why=f"worker {me} is in {_told(step)}, worker {peer} is not ({error.what})",
         remedy="let all workers make the same collective calls in the same order, with the same shapes",
         where=mine.line,
         details={"lines": {str(me): mine.line}, "peer": peer},

@@ -9,6 +9,7 @@ import numpy as np
 
 from twister2.spec.collectives import OPERATIONS, Call
 from twister2.spec.errors import OperatorError
+from twister2.worker.differences import ARRAYS, words
 from twister2.worker.network.collectives import choice
 from twister2.worker.network.collectives.ops import combiner
 from twister2.worker.network.steps import fingerprint_of
@@ -29,6 +30,11 @@ _IN_PLACE = frozenset({"allreduce", "scan", "exscan"})
 _LINES = 1000
 NONE = -1
 NATIVE, HOSTS, MESSAGES = "native", "hosts", ""
+_OWN_COUNTS = "counts=own"
+"""Each member has its own, which need only fit together."""
+_IN_PLACE_ONLY = (
+    "give the array to send; IN_PLACE (None) stands for it in allreduce, scan and exscan, and at the root of a reduce"
+)
 _REMEDY = "give all members buffers that fit the call; see the table in twister2.spec.collectives"
 
 
@@ -127,7 +133,8 @@ def make_plan(call: Call, send: Any, receive: Any, rank: int, size: int) -> Plan
         )
     root: object = call.root  # callers need not check types
     if operation in _ROOTED and not (isinstance(root, int) and 0 <= root < size):
-        _wrong(call, f"root {root!r} is not in the group", f"ranks in the group go from 0 to {size - 1}")
+        why = f"ranks in the group go from 0 to {size - 1}"
+        _wrong(call, f"root {root!r} is not in the group", why, "give the same rank of the group on all members")
     plan = Plan()
     plan.call = call
     at_root = operation in _ROOTED and rank == call.root
@@ -182,9 +189,11 @@ def _check_presence(call: Call, send: Any, receive: Any, at_root: bool) -> None:
     }.get(operation, ("may" if operation in _IN_PLACE else "yes", "yes"))
     for name, array, wants in (("send", send, wants_send), ("receive", receive, wants_receive)):
         if wants == "yes" and array is None:
-            _wrong(call, f"{name} is missing {where}".rstrip(), f"{operation} needs an array there")
+            remedy = _IN_PLACE_ONLY if name == "send" else "give an array to fill"
+            _wrong(call, f"{name} is missing {where}".rstrip(), f"{operation} needs an array there", remedy)
         if wants == "no" and array is not None:
-            _wrong(call, f"{name} must be None {where}".rstrip(), f"{operation} has no use for it there")
+            why = f"{operation} has no use for it there"
+            _wrong(call, f"{name} must be None {where}".rstrip(), why, "give None there, or leave it out")
 
 
 def _dtype(call: Call, send: Any, receive: Any) -> Any:
@@ -253,7 +262,7 @@ def _check_sizes(plan: Plan, rank: int, size: int, at_root: bool) -> None:
     plan.equal = call.send_counts is None and call.receive_counts is None
     here = m if operation in ("broadcast", "scatter", "reduce_scatter") or n == NONE else n
     check = _SIZES.get(operation)
-    agreed = "" if operation == "barrier" else f"n={here}"
+    agreed = ARRAYS if operation == "barrier" else f"n={here}"
     if check is not None:
         agreed = check(call, n, m, rank, size, at_root) or agreed
     part = n // size if operation == "alltoall" else here
@@ -281,7 +290,7 @@ def _sizes_of_alltoall(call: Call, n: int, m: int, rank: int, size: int, at_root
     _counts(call, "receive_counts", received, size, m, "receive")
     if sent[rank] != received[rank]:
         _sizes(call, f"this member sends itself {sent[rank]} elements and receives {received[rank]}", "equal numbers")
-    return "counts"
+    return _OWN_COUNTS
 
 
 def _sizes_of_gather(call: Call, n: int, m: int, rank: int, size: int, at_root: bool) -> str:
@@ -295,7 +304,7 @@ def _sizes_of_gather(call: Call, n: int, m: int, rank: int, size: int, at_root: 
         _counts(call, "receive_counts", counts, size, m, "receive")
         if counts[rank] != n:
             _sizes(call, f"send has {n} elements, receive_counts says {counts[rank]}", "they are equal")
-    return f"counts {_digest(counts)}" if everybody else "counts"
+    return f"counts={_digest(counts)}" if everybody else _OWN_COUNTS
 
 
 def _sizes_of_scatter(call: Call, n: int, m: int, rank: int, size: int, at_root: bool) -> str:
@@ -308,7 +317,7 @@ def _sizes_of_scatter(call: Call, n: int, m: int, rank: int, size: int, at_root:
         _counts(call, "send_counts", counts, size, n, "send")
         if counts[rank] != m:
             _sizes(call, f"receive has {m} elements, send_counts says {counts[rank]}", "they are equal")
-    return "counts"
+    return _OWN_COUNTS
 
 
 def _sizes_of_reduce_scatter(call: Call, n: int, m: int, rank: int, size: int, at_root: bool) -> str:
@@ -320,7 +329,7 @@ def _sizes_of_reduce_scatter(call: Call, n: int, m: int, rank: int, size: int, a
     _counts(call, "receive_counts", counts, size, n, "send")
     if counts[rank] != m:
         _sizes(call, f"receive has {m} elements, receive_counts says {counts[rank]}", "they are equal")
-    return f"counts {_digest(counts)}"
+    return f"counts={_digest(counts)}"
 
 
 _SIZES = {
@@ -342,18 +351,15 @@ _COUNTS = {
 
 
 def _shape(plan: Plan, agreed: str) -> str:
-    call = plan.call
-    words = []
+    call, dtype = plan.call, plan.dtype
+    op = form = None
     if call.operation in REDUCTIONS:
         # a function goes another road than the op of its name
-        words.append(call.op if isinstance(call.op, str) else f"{text_of(call.op)}()")
-    if call.operation in _ROOTED:
-        words.append(f"root={call.root}")
-    if plan.dtype is not None:
-        dtype = plan.dtype
-        words.append(dtype.name if dtype.names is None else dtype.str + _digest(_layout(dtype)))
-    words += [word for word in (agreed, call.algorithm) if word]
-    return " ".join(words)
+        op = call.op if isinstance(call.op, str) else f"{text_of(call.op)}()"
+    if dtype is not None:
+        form = dtype.name if dtype.names is None else dtype.str + _digest(_layout(dtype))
+    root = call.root if call.operation in _ROOTED else None
+    return f"{words(op=op, root=root, dtype=form)} {agreed} {words(algorithm=call.algorithm)}".strip()
 
 
 def _layout(dtype: Any) -> object:

@@ -6,6 +6,7 @@ mark is an environment variable that all processes of its jobs inherit.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -24,7 +25,7 @@ import pytest
 from twister2_testkit.processes import ended, process_ids, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
 MARK = "KIT_MARK"
@@ -104,7 +105,7 @@ class Jobs:
             process.stdin.write(stdin)
             process.stdin.close()
             process.stdin = None
-        return Client(process)
+        return Client(process, self.picture)
 
     def cli(self, *words: str | Path, timeout_s: float = 60.0) -> Done:
         """Run ``twister2 WORDS...`` to its end."""
@@ -165,7 +166,7 @@ class Jobs:
         wait_until(there_or_hopeless, timeout_s, lambda: f"no file {name}; the processes are {self.processes()}")
         if not path.exists():
             open_ones = [process for process in self._started if process.stdout and not process.stdout.closed]
-            said = [Client(process).finish() for process in open_ones]
+            said = [Client(process, self.picture).finish() for process in open_ones]
             pytest.fail(f"no file {name}, and all has ended: {said}", pytrace=False)
         return path.read_text(encoding="utf-8")
 
@@ -189,6 +190,19 @@ class Jobs:
     def pids(self, role: str) -> list[int]:
         """Processes that are ``client``, ``master``, ``launcher``, ``supervisor``, ``forkserver`` or ``user``."""
         return sorted(pid for pid, text in self.processes().items() if text == role)
+
+    def picture(self) -> str:
+        """What a test that waits in vain needs to be understood: who waits where, the last events, the processes."""
+        lines = [f"processes: {self.processes()}"]
+        for folder in self.folders():
+            lines += ["", f"events of {folder.name}:", *map(str, self.events(folder=folder)[-20:])]
+            status = [sys.executable, "-m", "twister2.cli.main", "status", folder.name]
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                done = subprocess.run(
+                    status, env=self.environment, capture_output=True, text=True, timeout=20, check=False
+                )
+                lines += [done.stdout, done.stderr]
+        return "\n".join(lines)
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
@@ -247,8 +261,8 @@ class Done:
 class Client:
     """A client that runs."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process, self._begun = process, time.monotonic()
+    def __init__(self, process: subprocess.Popen[str], picture: Callable[[], str] = str) -> None:
+        self.process, self._picture, self._begun = process, picture, time.monotonic()
 
     @property
     def pid(self) -> int:
@@ -261,14 +275,15 @@ class Client:
     def finish(self, timeout_s: float = 60.0) -> Done:
         """Wait for its end.
 
-        :raises subprocess.TimeoutExpired: it does not end in time; it is killed.
+        :raises AssertionError: it does not end in time; it is killed, after a look at what all of its job do.
         """
         try:
             out, err = self.process.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired as error:
+            picture = self._picture()
             self.process.kill()
             out, err = self.process.communicate()
-            raise AssertionError(f"the client did not end within {timeout_s} s\n{out}\n{err}") from error
+            raise AssertionError(f"the client did not end within {timeout_s} s\n{out}\n{err}\n{picture}") from error
         return Done(self.process.returncode, out, err, time.monotonic() - self._begun)
 
 

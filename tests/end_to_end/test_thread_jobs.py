@@ -246,10 +246,13 @@ def test_two_jobs_at_once_in_one_process(jobs: Jobs) -> None:
     assert sorted(lines[:-1]) == sorted(wanted)
 
 
-@pytest.mark.parametrize("listens", [True, False])
-def test_ctrl_c(jobs: Jobs, listens: bool) -> None:
-    """A worker that never looks has its grace, and then ends with the client."""
-    body = "env.barrier()" if listens else "time.sleep(0.05)"
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [("env.barrier()", "JobKilledError"), ("sum(range(1000))", "KeyboardInterrupt"), ("time.sleep(600)", "")],
+)
+def test_ctrl_c(jobs: Jobs, body: str, told: str) -> None:
+    """A worker that blocks outside of Python cannot hear of it: it has its grace, and then ends with the client."""
+    grace_s = 0.5 if not told else 300
     program = jobs.program(
         f"""
         import pathlib, time
@@ -257,16 +260,41 @@ def test_ctrl_c(jobs: Jobs, listens: bool) -> None:
         def main(env):
             env.barrier()
             pathlib.Path(f"runs-{{env.worker_id}}").write_text("")
-            while True:
-                {body}
+            try:
+                while True:
+                    {body}
+            except BaseException as error:
+                print(type(error).__name__)
+                raise
         """
     )
-    client = jobs.start("submit", "standalone", "-q", "-n", "2", "-o", "job.kill_grace_s=0.5", *THREADS, program)
+    client = jobs.start("submit", "standalone", "-q", "-n", "2", "-o", f"job.kill_grace_s={grace_s}", *THREADS, program)
     running = [jobs.folder / f"runs-{worker}" for worker in (0, 1)]
     wait_until(lambda: all(path.exists() for path in running), 30, lambda: "not both workers run")
     client.signal(signal.SIGINT)
     done = client.finish(30)
     assert done.code == 130, done
+    assert done.out == (f"{told}\n" * 2 if told else ""), done
     assert "Ctrl-C in the submitting client" in done.err
     (ended,) = jobs.events("job_ended")
     assert ended["state"] == "killed"
+
+
+def test_ctrl_c_twice_waits_for_nobody(jobs: Jobs) -> None:
+    program = jobs.program(
+        """
+        import pathlib, time
+
+        def main(env):
+            pathlib.Path(f"runs-{env.worker_id}").write_text("")
+            time.sleep(600)
+        """
+    )
+    client = jobs.start("submit", "standalone", "-q", "-n", "2", "-o", "job.kill_grace_s=300", *THREADS, program)
+    running = [jobs.folder / f"runs-{worker}" for worker in (0, 1)]
+    wait_until(lambda: all(path.exists() for path in running), 30, lambda: "not both workers run")
+    client.signal(signal.SIGINT)
+    wait_until(lambda: bool(jobs.events("job_ended")), 30, lambda: "the first Ctrl-C has not ended the job")
+    client.signal(signal.SIGINT)
+    done = client.finish(30)
+    assert done.code == 130, done

@@ -7,6 +7,7 @@ import os
 import select
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from twister2.client.lines import LineStream, ThreadLines
 from twister2.client.threads import ThreadLink, run_worker
 from twister2.control.messages import OUTPUT_WINDOW, Message
 from twister2.control.package import Manifest
+from twister2.spec.errors import JobKilledError
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -233,3 +235,36 @@ def test_inside_a_worker_only_its_thread_is() -> None:
     run(FakeMaster(), lambda env: seen.append(threads.inside_worker_thread()))
     assert seen == [True]
     assert not threads.inside_worker_thread()
+
+
+def test_an_abort_is_seen_by_who_only_looks_at_the_flag() -> None:
+    master = FakeMaster()
+    link = ThreadLink(master, 0)  # type: ignore[arg-type]
+    assert not link.aborted
+    master.deliver(Message("abort", {"error": JobKilledError("the job was killed", why="w", remedy="r").to_dict()}))
+    assert link.aborted
+    with pytest.raises(JobKilledError):
+        link.raise_if_aborted()
+    link.close()
+
+
+@pytest.mark.parametrize("how", ["kill", "failure"])
+def test_a_program_that_makes_no_call_of_ours_hears_of_an_abort(how: str) -> None:
+    """At once of a kill, after its grace of another worker's failure: a process would be killed then."""
+    begun = time.monotonic()
+    took: list[float] = []
+
+    def main(env: Any) -> None:
+        body: dict[str, Any] = {"error": JobKilledError("x", why="w", remedy="r").to_dict(), "grace_s": 0.5}
+        master.deliver(Message("abort", {**body, "interrupt": True} if how == "kill" else body))
+        try:
+            while True:
+                pass
+        finally:
+            took.append(time.monotonic() - begun)
+
+    master = FakeMaster()
+    run(master, main)
+    assert master.kinds == ["hello", "failed", "ended", "bye"]
+    assert master.said[1][1]["error"]["what"] == "KeyboardInterrupt"
+    assert took[0] >= (0.5 if how == "failure" else 0.0)

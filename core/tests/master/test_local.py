@@ -127,3 +127,21 @@ def test_who_comes_when_it_has_ended_hears_so(master: LocalMaster) -> None:
     client.wait_for("ended")
     assert master.join(10)
     assert Peer(master, "late").heard == ["end"]
+
+
+def test_who_is_told_twice_waits_for_nobody(tmp_path: Path) -> None:
+    """A second Ctrl-C while workers that do not listen have their grace."""
+    config = JobConfig(workers=2, heartbeat_s=0.1, kill_grace_s=60.0)
+    facts = JobFacts("job-1", "job", config, (ResourceGroup("worker", 2),), "p", "client")
+    master = LocalMaster(facts, "join", b"package", tmp_path, no_store)
+    client, _, _ = running(master)
+    client.say("kill", reason="once")
+    client.wait_for("state")
+    while not master.job.state.final:
+        time.sleep(0.01)
+    assert not master.join(0.3)
+    master.kill("twice")
+    assert master.join(20)
+    assert "ended" in client.heard
+    assert master.job.error is not None
+    assert master.job.error.why == "once"

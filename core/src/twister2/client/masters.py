@@ -163,8 +163,10 @@ class ChildMaster(Master):
         process = self._process
         if process is None:
             return
+        if now:  # before it hears that we are gone, and begins to end the job itself
+            process.kill()
         process.hang_up()
-        if now or process.wait(STOP_S) is None:
+        if process.wait(STOP_S) is None:
             process.kill()
             process.wait(STOP_S)
 

@@ -16,6 +16,7 @@ from twister2.spec.errors import StepAbortedError
 from twister2.worker.conversation import Conversation
 from twister2.worker.environment import Start
 from twister2.worker.facts import worker_facts
+from twister2.worker.interrupt import ThreadInterrupt
 from twister2.worker.life import flush_streams, live
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class ThreadLink(Conversation):
         self._waits_for = ""
         self._room, self._on_the_way, self._held = threading.Condition(), 0, True
         """What is on its way to the master unasked, and whether that may hold this worker up."""
-        self._joined = self._closed = False
+        self._joined = self._closed = self._aborted = False
+        self.interrupt = ThreadInterrupt(self)
         self.start: dict[str, Any] | None = None
         self.welcomed: bool | None = None
         master.register(self._peer, self._deliver, self._beat)
@@ -65,9 +67,12 @@ class ThreadLink(Conversation):
                     return
             self._joined = self._joined or message.kind == "welcome"
             self._inbox.put(message)
+            self._aborted = self._aborted or message.kind in ("abort", "end")
             if not self._closed:  # else the descriptor may be somebody else's by now
                 with contextlib.suppress(BlockingIOError):  # full: it is readable anyway
                     os.write(self._write, b"x")
+        if message.kind == "abort":  # with processes the supervisor does this, and kills it after the grace
+            self.interrupt.send(0.0 if message.body.get("interrupt") else message.body.get("grace_s", 0.0))
 
     def _beat(self) -> dict[str, Any] | None:
         """Called by the master's thread: this worker's notes, as a supervisor would send them."""
@@ -85,10 +90,10 @@ class ThreadLink(Conversation):
 
     @property
     def aborted(self) -> bool:
-        return self._cause is not None
+        return self._aborted
 
     def learn_cause(self) -> None:
-        """The flag is the cause."""
+        self.poll()  # it was put there before the flag could be seen
 
     def fileno(self) -> int:
         return self._read
@@ -153,6 +158,7 @@ class ThreadLink(Conversation):
 
     def close(self) -> None:
         """Say goodbye, and let go."""
+        self.interrupt.close()
         self._say("bye", {})
         with self._room:
             self._closed = True
@@ -181,7 +187,7 @@ def _live(link: ThreadLink, function: Callable[[Any], Any], manifest: Manifest, 
     """Threads that the program starts and leaves are not waited for, as in a process: they are the client's, too."""
     result, failed = None, False
     try:
-        result = live(link, function, manifest, partial(_start, link, job_id))
+        result = live(link, function, manifest, partial(_start, link, job_id), around=lambda: link.interrupt)
         failed = result is None
         flush_streams()
         shutil.rmtree(_volatile(link, job_id).parent, ignore_errors=True)

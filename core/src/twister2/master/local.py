@@ -42,7 +42,7 @@ class LocalMaster:
         self._lock, self._over = threading.Lock(), False
         self._peers: dict[bytes, Deliver] = {}
         self._notes: dict[bytes, Notes] = {}
-        self._kill = ""
+        self._kill, self._impatient = "", False
         self.journal = Journal(folder, limit_mb=facts.config.log_limit_mb)
         self._heartbeat_s, self._grace_s = facts.config.heartbeat_s, facts.config.kill_grace_s
         self._calls = CallThread("the state plugin")
@@ -74,7 +74,8 @@ class LocalMaster:
         return self._thread.is_alive()
 
     def kill(self, reason: str) -> None:
-        """End the job, whatever waits in the inbox; any thread."""
+        """End the job, whatever waits in the inbox; any thread. One that has been told to end is waited for no more."""
+        self._impatient = self.job.state.final
         self._kill = reason
 
     def join(self, timeout_s: float) -> bool:
@@ -119,6 +120,8 @@ class LocalMaster:
             self.job.tick()
         until = time.monotonic() + GOODBYE_S + self._grace_s
         while not (self.job.all_gone and self.job.clients.ever_came) and time.monotonic() < until:
+            if self._impatient:
+                break
             self._drain(0.02, until)
         self.job.announce_end()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,66 @@ def interruptible(link: Conversation) -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+class ThreadInterrupt:
+    """The same for a worker that is a thread: around the program (``with``), and :meth:`send` from any other thread.
+
+    Python raises what is sent to a thread when that next runs Python code: a loop hears of it at once, a call that
+    blocks in C (``time.sleep``, a lock, a library's own wait) when it returns.
+    """
+
+    def __init__(self, link: Conversation) -> None:
+        self._link = link
+        self._lock = threading.Lock()
+        self._thread = 0
+        self._over = threading.Event()
+        self._sent = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._thread = threading.get_ident()
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._over.set()
+            if self._sent:  # and perhaps not raised yet: what follows is no concern of the program
+                _raise_in(self._thread, None)
+
+    def close(self) -> None:
+        """The program will not run, or has ended."""
+        self._over.set()
+
+    def send(self, after_s: float = 0.0) -> None:
+        """Interrupt the program in ``after_s`` seconds, or when it next is in no code of ours; returns at once."""
+        threading.Thread(target=self._send, args=(after_s,), name="twister2-interrupt", daemon=True).start()
+
+    def _send(self, after_s: float) -> None:
+        pause_s = after_s
+        while not self._over.wait(pause_s):
+            pause_s = RETRY_S
+            with self._lock:
+                if self._link.told or self._over.is_set():
+                    return
+                if self._thread and not _is_ours(sys._current_frames().get(self._thread)):
+                    self._link.told = self._sent = True
+                    _raise_in(self._thread, KeyboardInterrupt)
+                    return
+
+
+def _raise_in(thread: int, what: type[BaseException] | None) -> None:
+    """Have an exception raised in a thread, or (None) one that was not raised yet forgotten."""
+    import ctypes
+
+    exception = ctypes.py_object() if what is None else ctypes.py_object(what)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), exception)
+
+
 def _is_ours(frame: FrameType | None) -> bool:
-    """Whether what runs at this moment is a function of the core or of a plugin that is named as ours are."""
-    name = "" if frame is None else str(frame.f_globals.get("__name__", ""))
-    return name.startswith(("twister2.", "twister2_"))
+    """Whether what runs at this moment is a function of the core or of a plugin that is named as ours are, or one of
+    Python's own that such a function has called.
+    """
+    while frame is not None:
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package not in sys.stdlib_module_names:
+            return package == "twister2" or package.startswith("twister2_")
+        frame = frame.f_back
+    return False

@@ -180,6 +180,26 @@ def allgather(rank: int, size: int, value: Any) -> Steps:
     return values
 
 
+def ring_allgather(rank: int, size: int, value: Any) -> Steps:
+    """As :func:`allgather`, round the ring: each sends to the next only, so that no link carries more than another."""
+    values = [value] * size
+    for step in range(size - 1):
+        yield (rank + 1) % size, values[(rank - step) % size]
+        values[(rank - step - 1) % size] = yield (rank - 1) % size
+    return values
+
+
+def ring_reduce_scatter(rank: int, size: int, values: Sequence[Any], combine: Combine) -> Steps:
+    """Value i of all, combined, at rank i, round the ring: of ranks i + 1, i + 2, ... and last i itself."""
+    pieces = list(values)
+    for step in range(1, size):
+        yield (rank + 1) % size, pieces[(rank - step) % size]
+        came = yield (rank - 1) % size
+        mine = (rank - step - 1) % size
+        pieces[mine] = combine(came, pieces[mine])
+    return pieces[rank]
+
+
 def scatter(rank: int, size: int, values: Sequence[Any] | None, root: int = 0) -> Steps:
     """Value i of ``root`` to rank i."""
     if rank != root:
@@ -234,6 +254,10 @@ ALLREDUCE: Final[Mapping[str, Callable[[int, int, Any, Combine], Steps]]] = {
 REDUCE: Final[Mapping[str, Callable[[int, int, Any, Combine, int], Steps]]] = {
     "flat": flat_reduce,
     "tree": tree_reduce,
+}
+ALLGATHER: Final[Mapping[str, Callable[[int, int, Any], Steps]]] = {
+    "direct": allgather,
+    "ring": ring_allgather,
 }
 BROADCAST: Final[Mapping[str, Callable[[int, int, Any, int], Steps]]] = {
     "tree": tree_broadcast,

@@ -23,6 +23,7 @@ from twister2_net.operators.numbering import Number
 from twister2_net.operators.partitioning import ChainKeyedPartition, ChainPartition, KeyedPartition, Partition
 from twister2_net.operators.reducing import Allreduce, Reduce, ReduceScatter
 from twister2_net.operators.relaying import ChainGather, ChainRelay, Relay, TreeGather
+from twister2_net.operators.ringing import RingAllreduce, RingReduceScatter
 from twister2_net.operators.sorting import Sort
 from twister2_net.operators.zipping import Zip
 
@@ -66,6 +67,8 @@ _SELECTING = {
     "algorithm": _CHAINS,
 }
 _COMBINING = {"reducer": _REDUCER, "initial": _INITIAL, "algorithm": _TREES}
+_RINGS = OptionInfo(f"as that of reduce, or ring: for large arrays, in batch mode; {_INITIAL_ALGORITHM}")
+_RING = OptionInfo("direct, or ring: for large arrays, in batch mode", default="direct")
 
 _ORDER = OptionInfo("True: by key, ascending; or a function of a key: by its result. NaN comes last", default=None)
 _GATHERING = {
@@ -323,7 +326,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             keeps_order=False,
             holds_records=True,
             delivers="value",
-            options=_COMBINING,
+            options={**_COMBINING, "algorithm": _RINGS},
         ),
         Allreduce,
     ),
@@ -337,7 +340,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             keeps_order=False,
             holds_records=True,
             delivers="value",
-            options={"reducer": _REDUCER, "initial": _INITIAL},
+            options={"reducer": _REDUCER, "initial": _INITIAL, "algorithm": _RING},
         ),
         ReduceScatter,
     ),
@@ -381,6 +384,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
     ),
     (OperatorInfo("barrier", "no records; targets end once all sources have finished", "many_to_many", _BOTH), Barrier),
 )
+_RING_CLASSES: Mapping[str, type[LaneOperator]] = {"allreduce": RingAllreduce, "reduce_scatter": RingReduceScatter}
 _INFOS = {info.name: info for info, _ in _ENTRIES}
 _CLASSES = {info.name: classes for info, classes in _ENTRIES}
 
@@ -405,6 +409,8 @@ class NetOperators(Operators):
             )
         check_options(info, context)
         classes = _CLASSES[context.name]
+        if context.options.get("algorithm") == "ring":
+            classes = _RING_CLASSES.get(context.name, classes)
         if isinstance(classes, type):
             return classes(info, context, self._config)
         many = "tree" if "tree" in classes else "direct"
@@ -417,7 +423,8 @@ class NetOperators(Operators):
 def check_options(info: OperatorInfo, context: OperatorContext) -> None:
     """Compare what an operator was given with what it declares.
 
-    :raises OperatorError: unknown or missing options, a mode it does not do, no tasks.
+    :raises OperatorError: unknown or missing options, a mode it does not do, no tasks, several targets
+        where there can be one.
     """
     label = f"{info.name} '{context.label}'"
     unknown = [name for name in context.options if name not in info.options]
@@ -451,6 +458,12 @@ def check_options(info: OperatorInfo, context: OperatorContext) -> None:
             f"{label} joins {len(context.sources)} sources to {len(context.targets)} targets",
             why="both sides need at least one task",
             remedy="give both vertices a parallelism of at least 1",
+        )
+    if info.shape == "many_to_one" and len(context.targets) != 1:
+        raise OperatorError(
+            f"{label} has {len(context.targets)} targets",
+            why=f"{info.name} brings everything to one task",
+            remedy=f"give the target a parallelism of 1, or use all{info.name}",
         )
 
 

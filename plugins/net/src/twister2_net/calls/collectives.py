@@ -133,10 +133,13 @@ def gather(env: WorkerEnvironment, value: T, root: int = 0, *, group: Group | No
     return values
 
 
-def allgather(env: WorkerEnvironment, value: T, *, group: Group | None = None) -> list[T]:
-    """Everybody's value, by rank, on all members. Values may be of any form and size."""
+def allgather(env: WorkerEnvironment, value: T, *, group: Group | None = None, algorithm: str = "") -> list[T]:
+    """Everybody's value, by rank, on all members. Values may be of any form and size.
+
+    :param algorithm: ``direct``, or ``ring``: each passes on to the next only.
+    """
     members = _members(env, group, "allgather")
-    values: list[T] = members.run_objects(_make("allgather", "sum", 0, ""), value)
+    values: list[T] = members.run_objects(_make("allgather", "sum", 0, algorithm), value)
     values[members.rank] = value
     return values
 

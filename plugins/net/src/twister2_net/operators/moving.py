@@ -39,14 +39,6 @@ class Direct(TaskOperator):
 class Gather(TaskOperator):
     """Everything to the only target, batch by batch; an item's ``source`` tells where it comes from."""
 
-    def prepare(self) -> None:
-        if len(self.context.targets) != 1:
-            raise OperatorError(
-                f"{self.label} has {len(self.context.targets)} targets",
-                why="gather brings everything to one task",
-                remedy="give the target a parallelism of 1, or use partition",
-            )
-
     def take(self, source: int, batch: Batch) -> None:
         self.push(source, 0, DATA, batch)
 

@@ -12,7 +12,7 @@ import pickle
 import sys
 from functools import partial
 from functools import reduce as fold
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from twister2.spec.batch import Batch, is_array, n_bytes, n_records, records
 from twister2.spec.channel import HeaderKind, Item
@@ -22,11 +22,12 @@ from twister2_net.combining.reducers import Reducer, combiner_for, ufunc_for
 from twister2_net.exchange.algorithms import choose
 from twister2_net.exchange.frozen import Frozen
 from twister2_net.exchange.hops import Flow, HopOperator
-from twister2_net.exchange.lanes import CLOSING, END
+from twister2_net.exchange.lanes import CLOSING, END, LaneOperator
 from twister2_net.exchange.ways import Way, reduction
 from twister2_net.problems import user_error
 
-_ALGORITHMS = ("direct", "tree", "chain")
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 
 class Part:
@@ -50,30 +51,13 @@ class Part:
         return Part, (self.rows, self.value)
 
 
-class Reduction(HopOperator):
-    """Base of the operators that combine values by position, not by key."""
+class Combining(LaneOperator):
+    """Values that are combined by position, not by key."""
 
     def prepare(self) -> None:
         self.combine: Reducer = combiner_for(self.options["reducer"], self.label)
         self.ufunc = ufunc_for(self.options["reducer"])
         self.has_initial = "initial" in self.context.options
-        self.algorithm = choose(self, _ALGORITHMS, "tree", self.config.tree_above)
-
-    def begin(self) -> None:
-        super().begin()
-        self._frozen = Frozen(self.context.memory, self.label, self.local_targets)
-
-    def layout(self, me: int, sources: list[int], targets: list[int]) -> list[Way]:
-        return reduction(self.algorithm, me, sources, targets)
-
-    # -- combining -------------------------------------------------------------------------------------------------
-
-    def take(self, source: int, batch: Batch) -> None:
-        if n_records(batch) == 0:
-            return
-        (flow,) = self._of[~source]
-        flow.aligner.active(~source)
-        flow.held[~source] = self.folded(flow.held.get(~source), batch, source)
 
     def folded(self, have: Part | None, batch: Batch, source: int) -> Part:
         """What a source has given so far, with one more batch."""
@@ -105,7 +89,45 @@ class Reduction(HopOperator):
             return right if left is None else left
         return Part(left.rows or right.rows, self.combined(left.value, right.value))
 
-    # -- ways ------------------------------------------------------------------------------------------------------
+    def finished_part(self, whole: Part | None, kind: HeaderKind) -> Part | None:
+        """The result, with ``initial``; at the end of a stream only if records came since its last FLUSH mark."""
+        if self.has_initial and not (whole is None and self.stream and kind == END):
+            return self.join(Part(False, self.options["initial"]), whole)
+        return whole
+
+    def share(self, whole: Part, output: int) -> Part:
+        """What of a worker's part goes to a rank."""
+        return whole
+
+    def delivered(self, value: Part) -> Iterator[tuple[int, Batch]]:
+        """The batches of the local targets."""
+        batch = value.value[None] if value.rows and hasattr(value.value, "dtype") else [value.value]
+        for target in self.local_targets:
+            yield target, batch
+
+
+class Reduction(Combining, HopOperator):
+    """Base of the operators that combine along ways."""
+
+    algorithms: ClassVar[Sequence[str]] = ("direct", "tree", "chain")
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.algorithm = choose(self, self.algorithms, "tree", self.config.tree_above)
+
+    def begin(self) -> None:
+        super().begin()
+        self._frozen = Frozen(self.context.memory, self.label, self.local_targets)
+
+    def layout(self, me: int, sources: list[int], targets: list[int]) -> list[Way]:
+        return reduction(self.algorithm, me, sources, targets)
+
+    def take(self, source: int, batch: Batch) -> None:
+        if n_records(batch) == 0:
+            return
+        (flow,) = self._of[~source]
+        flow.aligner.active(~source)
+        flow.held[~source] = self.folded(flow.held.get(~source), batch, source)
 
     def data(self, flow: Flow, origin: int, value: Part) -> None:
         if flow.role == "pass":
@@ -142,19 +164,8 @@ class Reduction(HopOperator):
             self.out_mark(flow, *mark)
         flow.late.clear()
 
-    def finished_part(self, whole: Part | None, kind: HeaderKind) -> Part | None:
-        """The result, with ``initial``; at the end of a stream only if records came since its last FLUSH mark."""
-        if self.has_initial and not (whole is None and self.stream and kind == END):
-            return self.join(Part(False, self.options["initial"]), whole)
-        return whole
-
-    def share(self, whole: Part, output: int) -> Part:
-        """What of a worker's part goes to a rank."""
-        return whole
-
     def here(self, value: Part) -> None:
-        batch = value.value[None] if value.rows and hasattr(value.value, "dtype") else [value.value]
-        for target in self.local_targets:
+        for target, batch in self.delivered(value):
             self.give(target, -1, batch)
 
     # -- checkpoints -----------------------------------------------------------------------------------------------
@@ -193,26 +204,15 @@ class Reduction(HopOperator):
 class Allreduce(Reduction):
     """One value, at every target."""
 
+    algorithms = (*Reduction.algorithms, "ring")  # see ringing.py
+
 
 class Reduce(Reduction):
     """One value, at the only target."""
 
-    def prepare(self) -> None:
-        super().prepare()
-        if len(self.context.targets) != 1:
-            raise OperatorError(
-                f"{self.label} has {len(self.context.targets)} targets",
-                why="reduce brings one value to one task",
-                remedy="give the target a parallelism of 1, or use allreduce",
-            )
 
-
-class ReduceScatter(Reduction):
+class Scattering(Combining):
     """Batches of one record per target, combined record by record; result i at target i."""
-
-    def prepare(self) -> None:
-        super().prepare()
-        self.algorithm = choose(self, ("direct",), "direct", 0)
 
     def folded(self, have: Part | None, batch: Batch, source: int) -> Part:
         count = len(self.context.targets)
@@ -252,10 +252,17 @@ class ReduceScatter(Reduction):
             return Part(False, [initial] * len(self.local_targets))
         return Part(False, [self.combined(initial, value) for value in whole.value])
 
-    def here(self, value: Part) -> None:
+    def delivered(self, value: Part) -> Iterator[tuple[int, Batch]]:
         for index, target in enumerate(self.local_targets):
             one = value.value[index]
-            self.give(target, -1, one[None] if value.rows and hasattr(one, "dtype") else [one])
+            yield target, one[None] if value.rows and hasattr(one, "dtype") else [one]
 
 
-__all__ = ["Allreduce", "Part", "Reduce", "ReduceScatter", "Reduction"]
+class ReduceScatter(Scattering, Reduction):
+    """Each worker sends every other its share."""
+
+    algorithms = ("direct", "ring")  # see ringing.py
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.algorithm = "direct"

@@ -72,6 +72,11 @@ def steps_of(call: Call, rank: int, size: int, value: Any) -> Steps:
     root: object = call.root  # callers need not check types
     if not (isinstance(root, int) and 0 <= root < size):
         raise _wrong(f"{operation} has no root {root!r}", f"the group has ranks 0 to {size - 1}")
+    if call.algorithm and call.algorithm not in (known := ALGORITHMS.get(operation, ())):
+        raise _wrong(
+            f"there is no algorithm '{call.algorithm}' for {operation} of objects",
+            f"the algorithms are {', '.join(known)}" if known else "there is one way only, without a name",
+        )
     listed = operation in _LISTS or (operation == "scatter" and rank == call.root)
     if listed and (not hasattr(value, "__len__") or len(value) != size):
         raise _wrong(
@@ -162,18 +167,17 @@ def _reduce_scatter(call: Call, rank: int, size: int, values: Any, combine: Any)
 
 
 def _allreduce(call: Call, rank: int, size: int, value: Any, combine: Any) -> Steps:
-    pattern = _named(patterns.ALLREDUCE, call) or patterns.allreduce_for(size)
+    pattern = patterns.ALLREDUCE[call.algorithm] if call.algorithm else patterns.allreduce_for(size)
     return pattern(rank, size, value, combine)
 
 
 def _reduce(call: Call, rank: int, size: int, value: Any, combine: Any) -> Steps:
-    pattern = _named(patterns.REDUCE, call) or patterns.reduce_for(size)
+    pattern = patterns.REDUCE[call.algorithm] if call.algorithm else patterns.reduce_for(size)
     return pattern(rank, size, value, combine, call.root)
 
 
 def _broadcast(call: Call, rank: int, size: int, value: Any, combine: Any) -> Steps:
-    pattern = _named(patterns.BROADCAST, call) or patterns.tree_broadcast
-    return pattern(rank, size, value, call.root)
+    return patterns.BROADCAST[call.algorithm or "tree"](rank, size, value, call.root)
 
 
 _MAKERS: dict[str, Callable[[Call, int, int, Any, Any], Steps]] = {
@@ -185,27 +189,19 @@ _MAKERS: dict[str, Callable[[Call, int, int, Any, Any], Steps]] = {
     "exscan": lambda call, rank, size, value, combine: patterns.exscan(rank, size, value, combine),
     "reduce_scatter": _reduce_scatter,
     "gather": lambda call, rank, size, value, combine: patterns.gather(rank, size, value, call.root),
-    "allgather": lambda call, rank, size, value, combine: patterns.allgather(rank, size, value),
+    "allgather": lambda call, rank, size, value, combine: patterns.ALLGATHER[call.algorithm or "direct"](
+        rank, size, value
+    ),
     "scatter": lambda call, rank, size, value, combine: patterns.scatter(rank, size, value, call.root),
     "alltoall": lambda call, rank, size, value, combine: patterns.alltoall(rank, size, value),
 }
 
 ALGORITHMS: dict[str, tuple[str, ...]] = {
+    "allgather": tuple(patterns.ALLGATHER),
     "allreduce": tuple(patterns.ALLREDUCE),
     "reduce": tuple(patterns.REDUCE),
     "broadcast": tuple(patterns.BROADCAST),
 }
-
-
-def _named(known: Any, call: Call) -> Any:
-    if not call.algorithm:
-        return None
-    if call.algorithm not in known:
-        raise _wrong(
-            f"there is no algorithm '{call.algorithm}' for {call.operation} of objects",
-            f"the algorithms are {', '.join(known)}",
-        )
-    return known[call.algorithm]
 
 
 def _shown(value: Any) -> Any:

@@ -36,6 +36,14 @@ WAITS = """
         print("attempt", env.attempt, "worker", env.worker_id)
 """
 
+COMMITS = """
+    def main(env):
+        value = env.state("v", b"")
+        while True:
+            value.value = bytes(1000)
+            env.commit()
+"""
+
 
 def user(jobs: Jobs, attempt: int = 1, worker: int = 1) -> int:
     return int(jobs.until_file(f"ready-{attempt}-{worker}"))
@@ -215,16 +223,7 @@ def test_a_worker_without_a_ticket_says_so(jobs: Jobs) -> None:
 
 @pytest.mark.parametrize("victim", ["master", "client and master"])
 def test_checkpoints_do_not_outlive_a_killed_master(jobs: Jobs, victim: str) -> None:
-    program = jobs.program(
-        """
-        def main(env):
-            value = env.state("v", b"")
-            while True:
-                value.value = bytes(1000)
-                env.commit()
-        """
-    )
-    client = jobs.start("submit", "standalone", "-n", "2", *QUICK, program)
+    client = jobs.start("submit", "standalone", "-n", "2", *QUICK, jobs.program(COMMITS))
     jobs.until_event("checkpoint_committed", count=3)
     (master,) = jobs.pids("master")
     if victim != "master":
@@ -244,16 +243,7 @@ def test_checkpoints_do_not_outlive_a_killed_master(jobs: Jobs, victim: str) -> 
 @pytest.mark.parametrize("left", ["everything", "checkpoints"])
 def test_what_a_master_left_that_died_while_it_tidied_is_removed_by_who_asks(jobs: Jobs, left: str) -> None:
     """It wrote how the job ended, then died: at once, or when its folder of sockets was gone already."""
-    program = jobs.program(
-        """
-        def main(env):
-            value = env.state("v", b"")
-            while True:
-                value.value = bytes(1000)
-                env.commit()
-        """
-    )
-    client = jobs.start("submit", "standalone", "-n", "2", *QUICK, program)
+    client = jobs.start("submit", "standalone", "-n", "2", *QUICK, jobs.program(COMMITS))
     jobs.until_event("checkpoint_committed", count=3)
     (master,) = jobs.pids("master")
     runtime = next(jobs.temporary.glob("twister2-*/*"))

@@ -62,6 +62,22 @@ def test_a_deadlock_ends_the_job(jobs: Jobs, name: str, how: tuple[str, ...]) ->
     assert done.seconds < 20
 
 
+def test_two_groups_of_the_same_members_in_another_order(jobs: Jobs) -> None:
+    body = """
+        def main(env):
+            g = Harp(env).split(0)
+            h = Harp(env).split(0)
+            for one in (h, g) if env.worker_id else (g, h):
+                one.Allreduce(np.ones(4), np.ones(4))
+        """
+    program = program_of(jobs, body)
+    done = jobs.submit(program)
+    assert done.code == 1, done
+    lines = [number for number, line in enumerate(program.read_text().splitlines(), 1) if "split" in line]
+    for place, line in enumerate(lines, 1):
+        assert f"of group {place} of workers 0, 1, made at {program}:{line}" in done.err, done
+
+
 def test_workers_that_only_take_long_do_not(jobs: Jobs) -> None:
     """Everything here looks like a deadlock for a while, but for one who computes."""
     body = """

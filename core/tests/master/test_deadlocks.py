@@ -30,7 +30,7 @@ class Boards:
         self.groups = Groups()
         self.numbers = {name: number for number, name in enumerate(groups, 1)} | {"world": 0}
         for name, members in groups.items():
-            self.groups.add(self.numbers[name], members, self.slots)
+            self.groups.add(self.numbers[name], members, self.slots, f"p.py:{self.numbers[name]}")
         self.deadlocks = Deadlocks(HEARTBEAT_S, CERTAIN_AFTER_S)
         self.now = 100.0
 
@@ -71,6 +71,16 @@ def test_two_groups_in_another_order():
     assert "worker 1 is in allreduce n=1 at p.py:11 (step 1 of the group of workers 1, 0), which 0 has not" in error.why
     assert "same order on all members" in error.remedy
     assert error.details["workers"] == [0, 1]
+
+
+def test_two_groups_of_the_same_members_are_told_apart():
+    boards = Boards(2, g=[0, 1], h=[0, 1])
+    boards.note(0, ("g", 1, True))
+    boards.note(1, ("h", 1, True))
+    error = boards.beats(BEATS + 1)
+    assert error is not None
+    assert "(step 1 of group 1 of workers 0, 1, made at p.py:1), which 1 has not entered" in error.why
+    assert "(step 1 of group 2 of workers 0, 1, made at p.py:2), which 0 has not entered" in error.why
 
 
 def test_a_group_and_all():

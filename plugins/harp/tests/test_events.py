@@ -45,8 +45,10 @@ def test_everybody_sends_to_everybody_at_once(run: Run) -> None:
 def test_get_never_waits_and_wait_has_a_deadline(run: Run) -> None:
     def program(harp: Harp) -> None:
         assert harp.events.get() is None
-        with pytest.raises(DeadlineError):
+        with pytest.raises(DeadlineError) as caught:
             harp.events.wait(0.1)
+        assert caught.value.where.rpartition(":")[0] == __file__
+        assert f"worker {1 - harp.rank} " in caught.value.why
         harp.barrier()
 
     run(program, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import threading
@@ -83,6 +84,19 @@ class Board:
                     return
             notes[worker_id] = (fingerprint, group)
             self._missing(key, notes)
+
+    def whereabouts(self, asker: int, group: int, number: int) -> dict[str, Any]:
+        """Who has not entered a step, and where each of them is; see :mod:`twister2.master.whereabouts`."""
+        known, where = self._steps.get((group, number), {}), {}
+        others = [member for member in known[asker][1].members if member != asker]
+        late = [member for member in others if member not in known]
+        for member in late or others:
+            entered = [(key, notes[member][0]) for key, notes in self._steps.items() if member in notes]
+            (_, step), what = entered[-1] if entered else ((0, 0), None)
+            where[member] = (
+                f"was last in {what.kind} {what.shape} at {what.line} (step {step})" if what else "is in no step"
+            )
+        return {"late": late, "where": where}
 
     def leave(self, group: Group, number: int) -> None:
         """A member ended a step normally."""
@@ -245,14 +259,20 @@ class MemoryLink(Link):
         count = self._exchanged[kind, name] = self._exchanged.get((kind, name), 0) + 1
         return self.board.exchange(self.worker_id, (kind, name, count), value, deadline_s, progress)
 
-    def request(self, kind: str, body: Mapping[str, Any], blob: bytes = b"") -> bytes | None:
+    def request(
+        self, kind: str, body: Mapping[str, Any], blob: bytes = b"", deadline_s: float | None = None
+    ) -> bytes | None:
         with self.board.lock:
             if kind == "state_put":
                 self.board.stored[str(body["key"])] = blob
                 return None
             if kind == "state_get":
                 return self.board.stored.get(str(body["key"]))
-        raise UsageError(f"the board does not answer '{kind}'", why="only state_get and state_put", remedy="use those")
+            if kind == "whereabouts":
+                return json.dumps(self.board.whereabouts(self.worker_id, body["group"], body["step"])).encode()
+        raise UsageError(
+            f"the board does not answer '{kind}'", why="only state_get, state_put, whereabouts", remedy="use those"
+        )
 
     def take_events(self) -> list[WorkerEvent]:
         return []

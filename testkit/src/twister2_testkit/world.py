@@ -271,7 +271,9 @@ class WorldNetwork(Network):
             )
             world.check(self.worker_id)
 
-    def wait_until(self, ready: Callable[[], bool], what: str, deadline_s: float | None = None) -> None:
+    def wait_until(
+        self, ready: Callable[[], bool], what: str, deadline_s: float | None = None, *, step: Step | None = None
+    ) -> None:
         """Progress and wait until ``ready()``."""
         end = time.monotonic() + (DEADLINE_S if deadline_s is None else deadline_s)
         while not ready():

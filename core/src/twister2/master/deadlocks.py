@@ -17,7 +17,7 @@ import attrs
 from twister2.master.slots import Note
 from twister2.spec.errors import StepMismatchError
 from twister2.worker.board import LIMITED
-from twister2.worker.groups import listed, named, of_group
+from twister2.worker.groups import listed, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -184,6 +184,6 @@ def _told(wait: Wait, groups: Groups) -> str:
     missing: Iterable[int] = sorted(wait.missing)
     return (
         f"worker {wait.worker} is in {note.kind}{shape} at {note.line} "
-        f"(step {note.last}{of_group(note.group, groups.order(note.group))}), "
+        f"(step {note.last}{groups.text(note.group)}), "
         f"which {listed(missing)} {'have' if len(wait.missing) > 1 else 'has'} not entered"
     )

@@ -24,6 +24,7 @@ from twister2.master.relay import Relay
 from twister2.master.slots import Slot
 from twister2.master.status import job_status
 from twister2.master.steps import Groups, find_left_out, find_mismatch, unreachable
+from twister2.master.whereabouts import Whereabouts
 from twister2.spec.errors import (
     JobKilledError,
     NetworkError,
@@ -89,13 +90,14 @@ class Job:
         """A broken connection, by whom, and until when a better explanation is waited for."""
         self.relay = relay = Relay(post, self.clients, journal)
         self.checkpoints = checkpoints = Checkpoints(facts, post, self.clients, journal, store, calls)
+        asked = {"whereabouts": Whereabouts(self.slots, lambda: self.groups, post).asked}
         self._handlers: dict[str, Callable[[Slot, Message], None]] = {
             "beat": self._on_beat,
             "output": relay.output,
             "log": relay.log,
             "progress": relay.progress,
             "exchange": exchanges.exchange,
-            "request": checkpoints.request,
+            "request": lambda slot, message: asked.get(message.body["kind"], checkpoints.request)(slot, message),
             "committed": checkpoints.committed,
             "committing": checkpoints.committing,
             "group": self._on_group,
@@ -210,7 +212,7 @@ class Job:
 
     def _on_group(self, slot: Slot, message: Message) -> None:
         try:
-            self.groups.add(message.body["number"], message.body["members"], self.slots)
+            self.groups.add(message.body["number"], message.body["members"], self.slots, message.body.get("line", ""))
         except NetworkError as error:
             self._abort(error, by=slot.number)
 

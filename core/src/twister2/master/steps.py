@@ -31,10 +31,12 @@ class Groups:
     def __init__(self) -> None:
         self._members: dict[int, tuple[tuple[int, ...], frozenset[int]]] = {}
         self._same: dict[tuple[int, ...], tuple[tuple[int, ...], frozenset[int]]] = {}
+        self._lines: dict[int, str] = {}
 
-    def add(self, number: int, members: Sequence[int], slots: Sequence[Slot]) -> None:
+    def add(self, number: int, members: Sequence[int], slots: Sequence[Slot], line: str = "") -> None:
         """A member says who is in a group, in the group's order.
 
+        :param line: where the program made it.
         :raises NetworkError: other workers have a group of that number, too.
         """
         order = tuple(members)
@@ -46,12 +48,13 @@ class Groups:
                 details={"number": number},
             )
         self._members[number] = self._same.setdefault(order, (order, frozenset(order)))
+        self._lines.setdefault(number, line)
         if len(self._members) > GROUPS:
             used = {group for slot in slots for group in slot.notes}
             oldest = list(self._members)[: GROUPS // 10]
             for old in oldest:
                 if old not in used:
-                    del self._members[old]
+                    del self._members[old], self._lines[old]
             self._same = {kept[0]: kept for kept in self._members.values()}
 
     def of(self, number: int) -> frozenset[int]:
@@ -61,6 +64,16 @@ class Groups:
     def order(self, number: int) -> tuple[int, ...]:
         """The same by rank."""
         return self._members.get(number, _UNKNOWN)[0]
+
+    def text(self, number: int) -> str:
+        """What follows "step 3": nothing for the group of all, else its members, and what tells it from other groups of
+        the same ones.
+        """
+        order = self.order(number)
+        alike = [other for other, known in self._members.items() if known[0] == order] if order else []
+        if len(alike) < 2:
+            return of_group(number, order)
+        return of_group(number, order, alike.index(number) + 1, self._lines[number])
 
     def __len__(self) -> int:
         return len(self._members)
@@ -104,8 +117,8 @@ def find_left_out(slots: Sequence[Slot], groups: Groups) -> StepMismatchError | 
                 said = first.said(group, step)
                 return StepMismatchError(
                     f"worker {number} has returned without a step that worker {first.number} was in",
-                    why=f"worker {first.number} was in step {step}{of_group(group, groups.order(group))}"
-                    f"{f', {_text(said)}' if said else ''}; worker {number} ended after step {behind}",
+                    why=f"worker {first.number} was in step {step}{groups.text(group)}"
+                    f"{f', {said_text(said)}' if said else ''}; worker {number} ended after step {behind}",
                     remedy="let all workers make the same collective calls before they return",
                     details={"workers": [number, first.number], "step": step, "group": group},
                 )
@@ -119,7 +132,7 @@ def unreachable(error: Twister2Error, by: Slot, slots: Sequence[Slot]) -> Twiste
     if number == by.number or number not in range(len(slots)) or not slots[number].returned:
         return error
     inside = by.current()
-    where = f" in step {inside[1]}, {_text(inside[2])}" if inside else ""
+    where = f" in step {inside[1]}, {said_text(inside[2])}" if inside else ""
     return StepMismatchError(
         f"worker {number} has returned while worker {by.number} waits for it",
         why=f"worker {by.number} needed it{where}: {error.what}, {error.why}",
@@ -159,8 +172,8 @@ def _other_step(
 ) -> StepMismatchError:
     return StepMismatchError(
         f"workers {one} and {other} are in different collective steps",
-        why=f"step {key[1]}{of_group(key[0], groups.order(key[0]))} is {_text(entry)} on worker {one}, "
-        f"but {_text(other_entry)} on worker {other}",
+        why=f"step {key[1]}{groups.text(key[0])} is {said_text(entry)} on worker {one}, "
+        f"but {said_text(other_entry)} on worker {other}",
         remedy=remedy(entry[1:], other_entry[1:]),
         details={"workers": [one, other], "step": key[1], "group": key[0]},
     )
@@ -181,13 +194,14 @@ def _returned(gone: Slot, other: Slot, note: Note, groups: Groups) -> StepMismat
     group, step = note.group, note.last
     return StepMismatchError(
         f"worker {gone.number} has returned while worker {other.number} waits for it",
-        why=f"worker {other.number} is in step {step}{of_group(group, groups.order(group))}, {_text(note.said(step))}; "
-        f"worker {gone.number} ended after step {gone.last_step(group)}",
+        why=f"worker {other.number} is in step {step}{groups.text(group)}, "
+        f"{said_text(note.said(step))}; worker {gone.number} ended after step {gone.last_step(group)}",
         remedy="let all workers make the same collective calls before they return",
         details={"workers": [gone.number, other.number], "step": step, "group": group},
     )
 
 
-def _text(entry: Said) -> str:
+def said_text(entry: Said) -> str:
+    """What a worker is in, and where."""
     _, kind, shape, line = entry
     return f"{kind}{f' {shape}' if shape else ''} at {line}"

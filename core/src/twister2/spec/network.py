@@ -203,12 +203,15 @@ class Network(ABC):
         """Sleep until something may have arrived, an abort comes, or the time is over. Raises as :meth:`progress`."""
 
     @abstractmethod
-    def wait_until(self, ready: Callable[[], bool], what: str, deadline_s: float | None = None) -> None:
+    def wait_until(
+        self, ready: Callable[[], bool], what: str, deadline_s: float | None = None, *, step: Step | None = None
+    ) -> None:
         """Progress and wait until ``ready()``; spins for a bounded time first (option ``job.network.spin_us``).
 
         :param what: what is waited for, shown by ``twister2 status`` and in errors.
         :param deadline_s: seconds; None waits as long as all members are alive (a slow member is not an error: death,
             return or another step of a member ends the wait by an exception).
+        :param step: what the wait is part of: the error for a deadline says who is late in it, and where they are.
         :raises DeadlineError: the deadline passed.
         """
 

@@ -4,6 +4,7 @@ aborts.
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -89,13 +90,18 @@ class Conversation(Link):
         finally:
             self.waiting("")
 
-    def request(self, kind: str, body: Mapping[str, Any], blob: bytes = b"") -> bytes | None:
+    def request(
+        self, kind: str, body: Mapping[str, Any], blob: bytes = b"", deadline_s: float | None = None
+    ) -> bytes | None:
         self._requests += 1
         number = self._requests
         self.post("request", {"request": number, "kind": kind, "body": dict(body)}, blob)
+        left, until = 1.0, 0.0 if deadline_s is None else time.monotonic() + deadline_s
         while number not in self._replies:
             self.raise_if_aborted()
-            self.poll(1.0)
+            if until and (left := min(1.0, until - time.monotonic())) <= 0:
+                return None
+            self.poll(left)
         answer, data = self._replies.pop(number)
         if "error" in answer:
             raise from_dict(answer["error"])

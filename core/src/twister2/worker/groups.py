@@ -24,9 +24,16 @@ def named(workers: Iterable[int]) -> str:
     return f"worker{'s' * (len(ids) != 1)} {listed(ids)}"
 
 
-def of_group(number: int, members: Iterable[int]) -> str:
-    """What follows "step 3": nothing for the group of all workers, else who is in it, in the group's order."""
+def of_group(number: int, members: Iterable[int], place: int = 0, line: str = "") -> str:
+    """What follows "step 3": nothing for the group of all workers, else who is in it, in the group's order.
+
+    :param place, line: where several groups have these members: the how manyeth it is, from 1, and where it was made.
+    """
     if not number:
         return ""
     ids = list(members)
-    return f" of the group of {named(ids)}" if ids else f" of group {number}"
+    if not ids:
+        return f" of group {number}"
+    if not place:
+        return f" of the group of {named(ids)}"
+    return f" of group {place} of {named(ids)}" + (f", made at {line}" if line else "")

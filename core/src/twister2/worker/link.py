@@ -87,9 +87,12 @@ class Link(ABC):
         """
 
     @abstractmethod
-    def request(self, kind: str, body: Mapping[str, Any], blob: bytes = b"") -> bytes | None:
-        """Ask the master for something (``state_get``, ``state_put``) and wait for the answer.
+    def request(
+        self, kind: str, body: Mapping[str, Any], blob: bytes = b"", deadline_s: float | None = None
+    ) -> bytes | None:
+        """Ask the master for something (``state_get``, ``state_put``, ``whereabouts``) and wait for the answer.
 
+        :param deadline_s: after so many seconds the answer is None; None: an abort ends the wait.
         :raises Twister2Error: the master's own error.
         """
 

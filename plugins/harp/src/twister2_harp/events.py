@@ -90,7 +90,7 @@ class Events:
         :raises DeadlineError: none came in time.
         :raises NetworkError: all others have returned: none can come any more.
         """
-        self._network.wait_until(self._ready, "harp.events: an event", deadline_s)
+        self._network.wait_until(self._ready, "harp.events: an event", deadline_s, step=self._step)
         if not self._arrived:
             raise NetworkError(
                 f"rank {self._rank} waits for an event that cannot come",

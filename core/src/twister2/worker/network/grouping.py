@@ -10,6 +10,7 @@ from zlib import crc32
 
 from twister2.spec.errors import NetworkError
 from twister2.spec.network import Group, Network
+from twister2.worker.callers import caller_line
 from twister2.worker.network import objects
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ class Grouping(Network):
 
     def _told(self, group: Group) -> Group:
         """Tell the master who is in it: the others may return while its members are in a step."""
-        self.link.post("group", {"number": group.number, "members": list(group.members)})
+        told = {"number": group.number, "members": list(group.members), "line": caller_line()}
+        self.link.post("group", told)
         weakref.finalize(group, self._unused.append, group.number).atexit = False
         return group

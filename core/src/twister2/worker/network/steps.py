@@ -8,7 +8,6 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twister2.spec.errors import (
-    DeadlineError,
     NetworkError,
     OperatorError,
     StepAbortedError,
@@ -192,15 +191,6 @@ def explained(
         remedy="let all workers make the same collective calls in the same order, with the same shapes",
         where=mine.line,
         details={"lines": {str(me): mine.line}, "peer": peer},
-    )
-
-
-def too_late(worker: int, deadline_s: float, what: str) -> DeadlineError:
-    """The error for a wait whose deadline passed."""
-    return DeadlineError(
-        f"worker {worker} waited {deadline_s:g} s for {what}",
-        why="it did not happen in time",
-        remedy="see the other workers' logs, or give a longer deadline",
     )
 
 

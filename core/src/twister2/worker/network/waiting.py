@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from twister2.worker.board import LIMITED
 from twister2.worker.network.grouping import Grouping
-from twister2.worker.network.steps import too_late
+from twister2.worker.network.late import too_late
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from twister2.spec.comm import Transport
+    from twister2.spec.network import Step
     from twister2.worker.link import Link
     from twister2.worker.network.collectives.requests import OpenCall
 
@@ -73,7 +74,12 @@ class Waiting(Grouping):
         self.check()
 
     def wait_until(
-        self, ready: Callable[[], bool], what: str | Callable[[], str], deadline_s: float | None = None
+        self,
+        ready: Callable[[], bool],
+        what: str | Callable[[], str],
+        deadline_s: float | None = None,
+        *,
+        step: Step | None = None,
     ) -> None:
         if ready():
             self.check()
@@ -100,7 +106,7 @@ class Waiting(Grouping):
                 if deadline_s is not None:
                     left = began + deadline_s - time.perf_counter()
                     if left <= 0:
-                        raise too_late(self.worker_id, deadline_s, what if isinstance(what, str) else what())
+                        raise too_late(self.link, deadline_s, what if isinstance(what, str) else what(), step)
                 if noted or pause > _FIRST_S:  # a wait that the first sleep ends is nobody's concern
                     text = what if isinstance(what, str) else what()
                     if text != noted:

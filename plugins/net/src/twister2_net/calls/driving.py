@@ -302,7 +302,7 @@ class NetOperator:
 
     def _wait(self, turn: Callable[[], bool], deadline_s: float | None) -> None:
         try:
-            self._network.wait_until(turn, self._label, deadline_s)
+            self._network.wait_until(turn, self._label, deadline_s, step=self._step)
         except DeadlineError as error:
             if deadline_s is None:
                 raise
@@ -312,8 +312,10 @@ class NetOperator:
                 still.append(f"the sources on workers {silent} have not ended")
             raise DeadlineError(
                 f"worker {self._network.worker_id} waited {deadline_s:g} s for {self._label}",
-                why="; ".join(still) or "what was sent has not been taken",
+                why="; ".join([*(still or ["what was sent has not been taken"]), error.why]),
                 remedy="finish() every source and read every target on its worker, or give a longer deadline",
+                where=error.where,
+                details=error.details,
             ) from error
 
     def put(self, source: int, batch: Batch, deadline_s: float | None = None) -> None:

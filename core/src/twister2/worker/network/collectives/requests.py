@@ -97,7 +97,7 @@ class OpenCall(Request):
         if not self.advance():
             network, step = self._network, self.step
             network.note_again(step)
-            network.wait_until(lambda: self.done, self._what, deadline_s)
+            network.wait_until(lambda: self.done, self._what, deadline_s, step=step)
 
     def __repr__(self) -> str:
         return f"<{'complete' if self.done else 'open'} call: {self.step!r}>"

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from twister2.client.kept import fetch
-from twister2.client.leftovers import remove_checkpoints
+from twister2.client.leftovers import remove_rest
 from twister2.client.records import JobSummary, read_state
 from twister2.client.silent import ending
 from twister2.config import Resolved
@@ -128,7 +128,7 @@ def _tidy(job: JobSummary) -> None:
             left = release(backend, job.record.job_handle, 0.0)
         finally:
             backend.close()
-        remove_checkpoints(host_of_plugins, resolved, str(job.folder.parent.parent), job.record.job_id)
+        remove_rest(host_of_plugins, resolved, str(job.folder.parent.parent), job.record.job_id)
         shutil.rmtree(runtime_path(job.record.job_id), ignore_errors=True)
         journal = Journal(job.folder, limit_mb=resolved.job.log_limit_mb)
         journal.state(**{**read_state(job.folder), "tidied": not left})
@@ -183,7 +183,7 @@ def _record_end(
     if job.record.master_in_client:
         shutil.rmtree(runtime_path(job.record.job_id), ignore_errors=True)
         shutil.rmtree(job.folder / "program", ignore_errors=True)  # what workers that are threads ran
-    remove_checkpoints(host, resolved, state_dir, job.record.job_id)
+    remove_rest(host, resolved, state_dir, job.record.job_id)
     told = error.to_dict() if error else None
     facts = {"state": state.value, "reason": error.what if error else "", "ended": time.time(), "error": told}
     journal = Journal(job.folder, limit_mb=resolved.job.log_limit_mb)

@@ -8,12 +8,14 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
 
-from twister2.client.leftovers import remove_checkpoints
+from twister2.client.interrupts import Interrupts
+from twister2.client.leftovers import remove_rest
 from twister2.client.masters import Connection, Master, master_for
 from twister2.client.records import JobRecord, read_state
 from twister2.client.runtime import sweep
@@ -76,6 +78,7 @@ class Session:
         self._journal: Journal | None = None
         self._pushed = False
         self._untold = 0
+        self._interrupts = Interrupts()
         self._begun = time.monotonic()
         self._segments = Segments(prepared.master_ticket.segments)
         self._same_files = prepared.match.master == "client" or "state" in prepared.backend.offers.shared_files
@@ -86,21 +89,38 @@ class Session:
     def start(self) -> None:
         """Start the master (if it lives here), ask for the allocation, write the job record.
 
-        Nothing stays behind when it raises.
+        Nothing stays behind when it raises. From here until the job has ended, or was left, Ctrl-C is heard where it
+        cannot cut such a step in two.
         """
-        prepared = self._prepared
-        self._make_folders()
+        self._interrupts.begin()
         try:
-            self._master = master_for(prepared)
+            self._make_folders()
+            try:
+                self._start()
+            except BaseException:
+                self._undo()
+                raise
+            self._tell_observers()
+        except BaseException:
+            self._interrupts.end()
+            raise
+
+    def _start(self) -> None:
+        prepared, hear = self._prepared, self._interrupts.heard
+        self._master = master_for(prepared)
+        with hear() if prepared.backend.offers.in_process else nullcontext():  # imports the program, which may hang
             allocation = self._master.start()
-            self._handle = prepared.backend.submit(allocation)
+        with hear():
+            pass
+        self._handle = prepared.backend.submit(allocation)
+        with hear():
             for warning in self._handle.facts.get("warnings", ()):
                 self._output(-1, "log", f"warning: {warning}\n")
             self._write_record(self._handle)
             self._master.tell(self._handle)
-        except BaseException:
-            self._undo()
-            raise
+
+    def _tell_observers(self) -> None:
+        prepared = self._prepared
         # Only now: observers have threads, and a client with threads cannot fork its master.
         job = prepared.job
         facts = JobFacts(self.job_id, prepared.allocation.name, job.workers, job.rm, prepared.program.label)
@@ -156,10 +176,13 @@ class Session:
         assert self._master is not None
         try:
             if not self._prepared.master_ticket.has_package:
-                self._hand_over(self._master)
+                with self._interrupts.heard():
+                    self._hand_over(self._master)
         except BaseException:
             self._undo()
             raise
+        finally:
+            self._interrupts.end()
         self._master.leave()
         self._observers.close()
         self._prepared.backend.close()
@@ -187,14 +210,23 @@ class Session:
     # -- following -----------------------------------------------------------------------------------------------------
 
     def follow(self) -> Outcome:
-        """Follow the job to its end. Ctrl-C once asks it to end, twice ends it now."""
+        """Follow the job to its end. Ctrl-C once asks it to end, twice ends it now; a third one changes nothing: this
+        returns when nothing of the job is left.
+        """
+        try:
+            return self._followed()
+        finally:
+            self._interrupts.end()
+
+    def _followed(self) -> Outcome:
         interrupts = 0
         while self._outcome is None:
             try:
                 if interrupts == 1 and self._connection is not None:
                     interrupts = 2
                     self._connection.send("kill", {"reason": "Ctrl-C in the submitting client"})
-                self._follow()
+                with self._interrupts.heard():
+                    self._follow()
             except KeyboardInterrupt:
                 interrupts += 1
                 if interrupts > 2 or self._connection is None:
@@ -313,19 +345,19 @@ class Session:
         tidied = self._tidy()
         journal = self._own_journal()
         known = read_state(self._prepared.folder)
-        if JobState(known.get("state", "unknown")).final:  # a master that is a thread has written it down itself
-            journal.state(**{**known, "tidied": tidied})
-        else:
+        if not JobState(known.get("state", "unknown")).final:  # else the master has come so far
             facts = {"state": state.value, "reason": error.what, "ended": time.time(), "error": error.to_dict()}
-            journal.state(**{**known, **facts, "tidied": tidied})
-            journal.event("job_ended", state=state.value, by="client", error=error.to_dict())
+            known = {**known, **facts}
+        journal.state(**{**known, "tidied": tidied})
+        if not journal.has("job_ended"):
+            journal.event("job_ended", state=known["state"], by="client", error=known["error"])
         self._outcome = Outcome(state, error, time.monotonic() - self._begun, 1, {})
 
     def _tidy(self) -> bool:
         """End and remove what the master, which has gone, left; whether nothing of it is there any more."""
         left = self._release_allocation(0.5)
         prepared = self._prepared
-        remove_checkpoints(prepared.host, prepared.resolved, str(prepared.folder.parent.parent), self.job_id)
+        remove_rest(prepared.host, prepared.resolved, str(prepared.folder.parent.parent), self.job_id)
         return not left
 
     def _release_allocation(self, grace_s: float) -> list[str]:

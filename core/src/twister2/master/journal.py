@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from twister2.control.limitedlog import LimitedLog
+from twister2.control.limitedlog import LimitedLog, parts
 from twister2.control.text import output_bytes
 from twister2.control.ticket import write_private
 from twister2.spec.errors import JobFailedError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 EVENTS = "events.jsonl"
 STATE = "state.json"
+LATEST = 1 << 16
+"""Bytes at the end of an event log whose events are its latest."""
 
 
 def _older_lines(size: int) -> bytes:
@@ -57,6 +60,13 @@ class Journal:
         self._write(self._events, json.dumps(event).encode() + b"\n")
         if self._mirror is not None:
             self._mirror(event)
+
+    def has(self, kind: str) -> bool:
+        """Whether one of the latest events is of this kind."""
+        with contextlib.suppress(OSError, IndexError), parts(self._folder / EVENTS)[-1].path.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - LATEST))
+            return any(f'"event": "{kind}"'.encode() in line for line in file)
+        return False
 
     def output(self, worker: int, text: str) -> None:
         """Append to a worker's log."""

@@ -4,6 +4,8 @@ configuration.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import signal
 import sys
@@ -44,7 +46,7 @@ _warm: dict[str, _Warm] = {}
 
 
 def warm_up(job_id: str) -> bool:
-    """Start a launcher that imports what it needs and waits for its order; it ends when this process does.
+    """Start a launcher that imports what it needs and waits for its order; it ends before this process does.
 
     :raises OSError: it cannot be started.
     """
@@ -59,14 +61,24 @@ def warm_up(job_id: str) -> bool:
     finally:
         os.close(read)
     _warm[job_id] = _Warm(pid, write, os.getpid(), environment)
+    atexit.unregister(_cool_down_all)  # once is enough
+    atexit.register(_cool_down_all)
     return True
 
 
 def cool_down(job_id: str) -> None:
-    """Let the waiting launcher of a job go, if there is one: no order will come."""
+    """End the waiting launcher of a job, if there is one: no order will come."""
     waiting = _take(job_id)
     if waiting is not None:
         os.close(waiting.pipe)
+        if waiting.pid in LAUNCHERS:  # not reaped: the number is still its
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(waiting.pid, signal.SIGKILL)
+
+
+def _cool_down_all() -> None:
+    for job_id in [*_warm]:
+        cool_down(job_id)
 
 
 def _take(job_id: str) -> _Warm | None:

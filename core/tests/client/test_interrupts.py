@@ -1,0 +1,98 @@
+"""Ctrl-C of a client: heard where it can be acted on, kept where it would cut something in two."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from twister2.client.interrupts import Interrupts
+
+pytestmark = pytest.mark.timeout(30)
+
+
+@pytest.fixture
+def interrupts() -> Iterator[Interrupts]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupts = Interrupts()
+    interrupts.begin()
+    yield interrupts
+    interrupts.end()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_one_that_comes_elsewhere_waits(interrupts: Interrupts) -> None:
+    ctrl_c()
+    ctrl_c()
+    heard = []
+    with pytest.raises(KeyboardInterrupt), interrupts.heard():
+        heard.append("not before what had come")
+    with interrupts.heard():
+        heard.append("once")
+    assert heard == ["once"]
+
+
+def test_inside_it_comes_at_once_and_the_next_one_not_while_that_is_answered(interrupts: Interrupts) -> None:
+    answered = []
+    try:
+        with interrupts.heard():
+            ctrl_c()
+            answered.append("too late")
+    except KeyboardInterrupt:
+        for _ in range(5):
+            ctrl_c()
+        answered.append("whole")
+    assert answered == ["whole"]
+    with pytest.raises(KeyboardInterrupt), interrupts.heard():
+        """The next question."""
+
+
+def test_what_was_never_asked_for_is_forgotten(interrupts: Interrupts) -> None:
+    ctrl_c()
+    interrupts.end()
+    with pytest.raises(KeyboardInterrupt):
+        ctrl_c()
+
+
+def test_a_handler_of_the_program_stays() -> None:
+    seen: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
+    try:
+        interrupts = Interrupts()
+        interrupts.begin()
+        with interrupts.heard():
+            ctrl_c()
+        interrupts.end()
+        ctrl_c()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen == [signal.SIGINT] * 2
+
+
+def test_in_another_thread_nothing_is_touched() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    raised: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            interrupts = Interrupts()
+            interrupts.begin()
+            with interrupts.heard():
+                pass
+            interrupts.end()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join(10)
+    assert not raised
+    assert signal.getsignal(signal.SIGINT) is before

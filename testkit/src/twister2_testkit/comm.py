@@ -151,9 +151,36 @@ class CommSuite(CommMemoryTests):
                 assert min(senders.count(1), senders.count(2)) >= 10, f"in turns, not {senders}"
                 rank.sync("enough")
                 return
-            clog(rank, 0, bytes(1000), 200_000)
+            clog(rank, 0, bytes(1000), 200_000, least=40)
             rank.sync("both are refused")
             rank.sync("enough")
+
+        self.world(3, close=False).run(body)
+
+    def test_a_newcomer_has_its_turn(self) -> None:
+        """A reader that always has something to read from one writer looks for others all the same."""
+
+        def body(rank: Rank) -> None:
+            rank.reach_all()
+            if rank.id == 1:
+                clog(rank, 0, bytes(1000), 200_000, least=40)
+            rank.sync("one is refused")
+            if rank.id == 0:
+                assert {rank.receive().peer for _ in range(5)} == {1}
+            rank.sync("five were read", progress=rank.id != 0)
+            if rank.id == 0:
+                give_up = time.monotonic() + 10.0
+                while 2 not in [rank.receive().peer for _ in range(10)]:
+                    assert time.monotonic() < give_up, "a message of the newcomer is given, too"
+                    time.sleep(0.01)  # time for the one to send again, and for the message of the other to arrive
+                rank.finish(rank.send(1, [b"enough"]))
+            elif rank.id == 1:
+                rank.until(
+                    lambda: rank.transport.receive() or (rank.transport.isend(0, [bytes(1000)]) and None), "the end"
+                )
+            else:
+                rank.finish(rank.send(0, [b"new"]))
+            rank.sync("the end")
 
         self.world(3, close=False).run(body)
 

@@ -57,10 +57,18 @@ def trade(rank: Rank, to_send: dict[int, int], to_get: dict[int, int]) -> None:
     rank.until(step, f"messages {to_get} by worker id")
 
 
-def clog(rank: Rank, peer: int, payload: bytes, limit: int) -> int:
-    """Send numbered messages until one is refused; how many were accepted."""
+def clog(rank: Rank, peer: int, payload: bytes, limit: int, least: int = 0) -> int:
+    """Send numbered messages until one is refused; how many were accepted.
+
+    :param least: go on until so many were accepted: one may be refused before, while a connection is being made.
+    """
     accepted = 0
-    while rank.transport.isend(peer, [b"%d" % accepted, payload]) is not None:
+    while True:
+        while rank.transport.isend(peer, [b"%d" % accepted, payload]) is not None:
+            accepted += 1
+            assert accepted <= limit, f"{accepted} messages of {len(payload)} bytes were accepted without a reader"
+        if accepted >= least:
+            return accepted
+        message = [b"%d" % accepted, payload]
+        rank.send(peer, message)
         accepted += 1
-        assert accepted <= limit, f"{accepted} messages of {len(payload)} bytes were accepted without a reader"
-    return accepted

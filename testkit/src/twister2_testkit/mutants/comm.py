@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.comm import Received, Send, Transport, TransportContext
@@ -259,6 +260,26 @@ class Unfair(Wrapped):
         return self._waiting.pop(first)
 
 
+class LooksUpWhenDry(Wrapped):
+    """Stays with the writers that it knows until all of them have nothing more."""
+
+    def __init__(self, context: TransportContext) -> None:
+        super().__init__(context)
+        self._known: set[int] = set()
+        self._others: deque[Received] = deque()
+
+    def receive(self) -> Received | None:
+        """Those who had something before come first, and take turns."""
+        while (received := super().receive()) is not None and received.peer not in self._known:
+            self._others.append(received)
+            if len(self._others) > 500:
+                break
+        if received is None and self._others:
+            received = self._others.popleft()
+            self._known.add(received.peer)
+        return received
+
+
 class SleepsThroughMessages(Wrapped):
     """Has a descriptor that tells of nothing."""
 
@@ -415,6 +436,7 @@ MUTANTS: dict[type[Transport], str] = {
     BlocksWhenFull: "test_a_reader_that_does_not_read_stops_its_own_writers_only",
     RefusesEverybody: "test_a_reader_that_does_not_read_stops_its_own_writers_only",
     Unfair: "test_a_reader_is_fair_between_its_writers",
+    LooksUpWhenDry: "test_a_newcomer_has_its_turn",
     SleepsThroughMessages: "test_the_descriptor_wakes_a_sleeper_for_every_message",
     ForgetsOnClose: "test_close_delivers_what_was_sent_before",
     WorksAfterClose: "test_close_may_be_repeated_and_ends_the_transport",

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import io
-import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twister2.spec.environment import WorkerEvent
@@ -14,6 +13,7 @@ from twister2_observe_progress.displays import LineDisplay, TerminalDisplay
 from twister2_observe_progress.plugin import ProgressPlugin
 from twister2_observe_progress.text import amount, headline, last_line, span, work
 from twister2_observe_progress.view import JobView
+from twister2_testkit.screen import Screen
 
 FACTS = JobFacts("wc-1", "words", 2, "standalone", "words.py")
 
@@ -23,35 +23,6 @@ class Clock:
 
     def __call__(self):
         return self.now
-
-
-class Screen:
-    """A terminal that knows what the display uses: going up a line, clearing it, printing lines."""
-
-    def __init__(self):
-        self.lines = [""]
-
-    def isatty(self):
-        return True
-
-    def fileno(self):
-        raise ValueError("no terminal: the default width")
-
-    def flush(self):
-        pass
-
-    def write(self, text):
-        for part in re.split(r"(\x1b\[1A|\x1b\[2K|\n)", text):
-            if part == "\x1b[1A":
-                assert self.lines.pop() == "", "goes up from a line that is not empty"
-                assert self.lines, "goes up out of what it has drawn"
-            elif part == "\x1b[2K":
-                self.lines[-1] = ""
-            elif part == "\n":
-                self.lines.append("")
-            else:
-                assert "\x1b" not in part
-                self.lines[-1] += part
 
 
 def report(worker=0, attempt=1, step="", done=0.0, total=None, unit="", counters=None, memory=0):
@@ -196,12 +167,68 @@ def test_the_terminal_keeps_what_others_print():
         view.take(report(done=number, total=60, step="run " + "long " * (number % 40)))
         (display.changed if number % 7 == 0 else display.progressed)()
         if number % 3 == 0:
-            display.step_aside()
+            display.output(f"line {number}\n")
             screen.write(f"line {number}\n")
             printed.append(f"line {number}")
         assert all(len(line) < 80 for line in screen.lines)
     display.end("failed", "it broke", 3.0)
     assert screen.lines == [*printed, "words FAILED in 3.0 s: 2 workers; it broke", ""]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.sampled_from(["changed", "progressed", "aside"]),
+            st.lists(st.sampled_from(["x", "yz " * 40, "\n", "50 %"]), min_size=1).map("".join),
+        )
+    )
+)
+def test_what_others_print_is_on_the_terminal_as_without_a_display(actions):
+    """Pieces of lines, too: no byte is drawn over, moved or parted from its line."""
+    clock, screen, alone = Clock(), Screen(), Screen()
+    view = JobView(FACTS, clock)
+    view.state = "running"
+    display = TerminalDisplay(view, screen, clock)
+    for number, action in enumerate(actions):
+        clock.now += 0.07
+        view.take(report(done=number, total=60, step="run words"))
+        if action in ("changed", "progressed"):
+            getattr(display, action)()
+        elif action == "aside":
+            display.step_aside()
+        else:
+            display.output(action)
+            screen.write(action)
+            alone.write(action)
+    display.end("completed", "", 1.0)
+    ended = alone.lines if not alone.lines[-1] else [*alone.lines, ""]
+    assert screen.lines == [*ended[:-1], "words COMPLETED in 1.0 s: 2 workers", ""]
+
+
+def test_a_display_that_is_late_draws_over_nothing():
+    """The client waits for it to step aside, but not for ever."""
+    screen = Screen()
+    display = TerminalDisplay(JobView(FACTS), screen, Clock())
+    display.changed()
+    screen.write(f"{'text of the program':<79}\n")
+    display.output("text of the program\n")
+    display.changed()
+    display.end("completed", "", 1.0)
+    assert [line.rstrip() for line in screen.lines] == [
+        "text of the program",
+        "words COMPLETED in 1.0 s: 2 workers",
+        "",
+    ]
+
+
+def test_colours_after_the_end_of_a_line_begin_none():
+    screen = Screen()
+    display = TerminalDisplay(JobView(FACTS), screen, Clock())
+    for text in ("red\x1b[31m\n\x1b[0m", "\x1b[0m", ""):
+        display.output(text)
+    display.changed()
+    assert "words" in screen.lines[0]
 
 
 def test_names_and_reasons_cannot_move_the_cursor():

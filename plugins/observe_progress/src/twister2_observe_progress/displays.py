@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, TextIO
@@ -21,7 +22,9 @@ REDRAW_S = 0.1
 SHORT_S = 2.0
 """Jobs that are shorter say nothing but how they ended, where lines stay."""
 
-_UP_AND_CLEAR = "\x1b[1A\x1b[2K"
+_CLEAR_BELOW = "\x1b[J"
+"""From the cursor on, so that what others have printed before it stays whatever happens."""
+_COLOURS = re.compile(r"(\x1b\[[0-9;]*m)+$")
 
 
 class Display(ABC):
@@ -38,6 +41,10 @@ class Display(ABC):
     @abstractmethod
     def step_aside(self) -> None:
         """Somebody is about to print."""
+
+    def output(self, text: str) -> None:
+        """This is about to be printed where this display is shown."""
+        self.step_aside()
 
     @abstractmethod
     def end(self, state: str, reason: str, seconds: float) -> None:
@@ -99,7 +106,10 @@ class LineDisplay(Display):
 
 
 class TerminalDisplay(Display):
-    """Up to two lines at the bottom of a terminal."""
+    """Up to two lines at the bottom of a terminal, with the cursor at the beginning of the first.
+
+    While others have begun a line there, nothing is shown: the line is theirs until they end it.
+    """
 
     def __init__(
         self,
@@ -110,7 +120,7 @@ class TerminalDisplay(Display):
         summary: bool = False,
     ) -> None:
         self._view, self._stream, self._clock, self._summary = view, stream, clock, summary
-        self._lines = 0
+        self._shown = self._begun = False
         self._next = 0.0
 
     def changed(self) -> None:
@@ -121,26 +131,36 @@ class TerminalDisplay(Display):
             self._draw()
 
     def step_aside(self) -> None:
-        if self._lines:
-            self._stream.write(_UP_AND_CLEAR * self._lines)
+        if self._shown:
+            self._stream.write(_CLEAR_BELOW)
             self._stream.flush()
-            self._lines = 0
+            self._shown = False
+
+    def output(self, text: str) -> None:
+        self.step_aside()
+        if text := _COLOURS.sub("", text):
+            self._begun = not text.endswith("\n")
 
     def end(self, state: str, reason: str, seconds: float) -> None:
         self.step_aside()
+        if self._begun:
+            self._stream.write("\n")
         if self._summary:
             self._stream.write("".join(f"{line}\n" for line in table(self._view.final)))
         self._stream.write(last_line(self._view, state, reason, seconds) + "\n")
         self._stream.flush()
 
     def _draw(self) -> None:
+        if self._begun:
+            return
         self._next = self._clock() + REDRAW_S
-        # a line as wide as the terminal would wrap, and going up by lines would then miss one
+        # a line as wide as the terminal may wrap, and going up by lines would then miss one
         width = max(10, self._width() - 1)
         lines = [line[:width] for line in (headline(self._view), work(self._view, bar=True)) if line]
-        self._stream.write(_UP_AND_CLEAR * self._lines + "".join(f"{line}\n" for line in lines))
+        back = f"\x1b[{len(lines) - 1}A\r" if len(lines) > 1 else "\r"
+        self._stream.write(_CLEAR_BELOW + "\n".join(lines) + back)
         self._stream.flush()
-        self._lines = len(lines)
+        self._shown = True
 
     def _width(self) -> int:
         try:

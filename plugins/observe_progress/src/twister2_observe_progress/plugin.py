@@ -70,7 +70,8 @@ class ProgressPlugin(ObserveSpec):
 
     @hookimpl
     def output(self, job_id: str, worker_id: int, stream: str, text: str) -> None:
-        _SHOWN[job_id][1].step_aside()
+        on_terminal = stream != "stdout" or (sys.stdout is not None and not sys.stdout.closed and sys.stdout.isatty())
+        _SHOWN[job_id][1].output(text if on_terminal else "")
 
     @hookimpl
     def job_ended(self, job_id: str, state: str, reason: str, seconds: float) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from twister2_testkit.jobs import Jobs
 from twister2_testkit.processes import wait_until
+from twister2_testkit.segments import stand_in
 
 pytestmark = [pytest.mark.timeout(90), pytest.mark.faults]
 
@@ -319,9 +320,10 @@ def test_shared_memory_of_supervisors_that_could_not_remove_it_goes_with_the_job
     program = jobs.program(
         """
         import os, pathlib, time
+        from twister2_testkit.segments import stand_in
 
         def main(env):
-            pathlib.Path(f"/dev/shm/mpich_shm_kept{os.getpid()}_0").touch()
+            stand_in("mpich_shm", os.getpid()).touch()
             pathlib.Path(f"ready-1-{env.worker_id}").write_text(str(os.getpid()))
             time.sleep(60)
         """
@@ -335,4 +337,4 @@ def test_shared_memory_of_supervisors_that_could_not_remove_it_goes_with_the_job
     os.kill(pid, signal.SIGKILL)
     done = client.finish(40)
     assert done.code == 1, done
-    assert not [path for path in pathlib.Path("/dev/shm").glob("mpich_shm_kept*") if str(users[0]) in path.name]
+    assert not any(stand_in("mpich_shm", pid).exists() for pid in users)

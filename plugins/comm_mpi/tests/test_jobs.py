@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
-import fnmatch
 import json
 import os
-import pathlib
 import random
 import sys
 import time
@@ -17,6 +15,7 @@ from twister2_comm_mpi.plugin import FACTS
 from twister2_testkit.comm_mpiexec import LIBRARY, MPIEXEC
 from twister2_testkit.jobs import Jobs
 from twister2_testkit.processes import wait_until
+from twister2_testkit.segments import left_behind, stand_in
 
 pytestmark = [pytest.mark.needs_mpi, pytest.mark.timeout(90)]
 
@@ -241,11 +240,11 @@ def test_a_library_that_does_not_speak_the_supervisors_pmi_has_a_world_from_its_
             env.network.collectives().run(Call("allreduce", algorithm="native"), np.full(1000, 1.0), into)
             print(MPI.get_vendor()[0], env.mpi.rank == env.worker_id, into[-1], allreduce(env, 2), flush=True)
     """)
-    before = _segments()
+    before = left_behind(FACTS.segments)
     done = jobs.submit(program, *QUICK, *BY_MPIEXEC, workers=3)
     assert done.code == 0, done.err
     assert done.out.splitlines() == ["Open MPI True 3.0 6"] * 3
-    assert not _segments() - before
+    wait_until(lambda: left_behind(FACTS.segments) <= before, 10, lambda: f"left: {left_behind(FACTS.segments)}")
 
 
 @pytest.mark.needs_openmpi
@@ -254,14 +253,14 @@ def test_a_library_that_does_not_speak_the_supervisors_pmi_has_a_world_from_its_
 def test_every_attempt_has_a_world_of_its_own_from_mpiexec(jobs, road):
     jobs.environment.update(LIBRARY)
     program = jobs.program(KILLED.replace("MOMENT", DIE))
-    before = _segments()
+    before = left_behind(FACTS.segments)
     done = jobs.submit(program, *QUICK, *BY_MPIEXEC, "-o", "job.attempts=2", workers=3, args=[road])
     assert done.code == 0, done.err
     right = 3.0 * sum(range(40))
     assert sorted(line for line in done.out.splitlines() if line[0] == "2") == [
         f"2 {rank} {right}" for rank in range(3)
     ]
-    wait_until(lambda: not _segments() - before, 10, lambda: f"left: {_segments() - before}")
+    wait_until(lambda: not left_behind(FACTS.segments) - before, 10, lambda: f"left: {left_behind(FACTS.segments)}")
 
 
 @pytest.mark.needs_openmpi
@@ -324,19 +323,14 @@ GOES_ON = """
 """
 
 
-def _segments():
-    return {name for name in os.listdir("/dev/shm") if any(fnmatch.fnmatchcase(name, one) for one in FACTS.segments)}
-
-
 @pytest.mark.faults
 def test_a_rank_killed_while_the_world_forms_leaves_no_segment_and_takes_nobody_elses(jobs, tmp_path):
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     chance = random.Random(seed)
     dies, goes_on = jobs.program(DIES_AT_RANDOM, "dies.py"), jobs.program(GOES_ON, "goes_on.py")
-    mine = f"mpich_shm_0_test_{os.getpid()}"  # made before, by nobody's job: stays
-    path = pathlib.Path("/dev/shm", mine)
-    before = _segments()
+    path = stand_in("mpich_shm", os.getpid())  # made before, by nobody's job: stays
+    before = left_behind(FACTS.segments)
     path.write_bytes(b"kept")
     time.sleep(1.1)
     try:
@@ -351,7 +345,4 @@ def test_a_rank_killed_while_the_world_forms_leaves_no_segment_and_takes_nobody_
         assert path.exists()
     finally:
         path.unlink(missing_ok=True)
-    deadline = time.monotonic() + 10  # other tests on this machine have worlds too, which are forming
-    while _segments() - before and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _segments() - before
+    wait_until(lambda: left_behind(FACTS.segments) <= before, 10, lambda: f"left: {left_behind(FACTS.segments)}")

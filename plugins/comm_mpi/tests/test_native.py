@@ -14,9 +14,11 @@ import pytest
 from twister2.spec.collectives import OPERATIONS, Call
 from twister2.spec.errors import NetworkError, StepMismatchError
 from twister2_comm_mpi.config import MpiConfig
-from twister2_comm_mpi.plugin import MpiPlugin
+from twister2_comm_mpi.plugin import FACTS, MpiPlugin
 from twister2_testkit.comm_pmi import PmiWorld
 from twister2_testkit.comm_world import World
+from twister2_testkit.processes import wait_until
+from twister2_testkit.segments import left_behind
 
 pytestmark = pytest.mark.needs_mpi
 
@@ -342,7 +344,7 @@ def test_counts_that_do_not_fit_are_an_error(operation, size):
 @pytest.mark.faults
 @pytest.mark.parametrize("operation", ["allreduce", "broadcast", "barrier"])
 def test_nothing_blocks_when_a_member_is_killed(operation):
-    size, before = 3, set(os.listdir("/dev/shm"))
+    size, before = 3, left_behind(FACTS.segments)
 
     def body(rank):
         native = Native(rank)
@@ -364,10 +366,7 @@ def test_nothing_blocks_when_a_member_is_killed(operation):
 
     answers = world(size, close=False).run(body)
     assert all(longest < 0.3 for longest in answers if isinstance(longest, float))
-    end = time.monotonic() + 5  # other worlds of this machine have segments for a moment
-    while left := [name for name in os.listdir("/dev/shm") if name.startswith("mpich") and name not in before]:
-        assert time.monotonic() < end, left
-        time.sleep(0.05)
+    wait_until(lambda: left_behind(FACTS.segments) <= before, 10, lambda: f"left: {left_behind(FACTS.segments)}")
 
 
 @pytest.mark.faults

@@ -9,9 +9,11 @@ import attrs
 import pytest
 
 from twister2_comm_mpi.config import MpiConfig
-from twister2_comm_mpi.plugin import MpiPlugin
+from twister2_comm_mpi.plugin import FACTS, MpiPlugin
 from twister2_testkit.comm_pmi import PmiWorld
 from twister2_testkit.comm_world import RankFailedError, World
+from twister2_testkit.processes import wait_until
+from twister2_testkit.segments import left_behind
 
 pytestmark = pytest.mark.needs_mpi
 
@@ -22,10 +24,6 @@ def make(context):
 
 def world(size, make=make, services=PmiWorld, close=True):
     return World(size, make, processes=True, services=services, close=close)
-
-
-def segments():
-    return {name for name in os.listdir("/dev/shm") if name.startswith("mpich")}
 
 
 def test_processes_that_are_alone_are_told_how_to_become_a_world():
@@ -52,7 +50,7 @@ def test_the_rank_in_the_programs_communicator_is_the_worker_id():
 
 @pytest.mark.faults
 def test_no_segment_stays_behind_when_a_rank_is_killed():
-    before = segments()
+    before = left_behind(FACTS.segments)
 
     def body(rank):
         rank.sync("up")
@@ -61,7 +59,7 @@ def test_no_segment_stays_behind_when_a_rank_is_killed():
         rank.transport.close(aborted=True)
 
     world(2, close=False).run(body)
-    assert segments() <= before
+    wait_until(lambda: left_behind(FACTS.segments) <= before, 10, lambda: f"left: {left_behind(FACTS.segments)}")
 
 
 def test_the_probe_names_the_library():

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from twister2_testkit.processes import ended, process_ids, wait_until
+from twister2_testkit.segments import left_behind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -59,7 +60,7 @@ class Jobs:
             "XDG_CONFIG_HOME": str(folder / "config"),
         }
         self._started: list[subprocess.Popen[str]] = []
-        self._segments = _segments()
+        self._segments = left_behind()
 
     # -- running -------------------------------------------------------------------------------------------------------
 
@@ -214,9 +215,9 @@ class Jobs:
         strange = [path.name for path in self.temporary.iterdir() if not path.name.startswith("twister2-")]
         assert not strange, f"temporary files are left: {strange}"
         wait_until(
-            lambda: not (_segments() - self._segments),
+            lambda: not (left_behind() - self._segments),
             self.left_s,
-            lambda: f"shared memory is left: {_segments() - self._segments}",
+            lambda: f"shared memory is left: {left_behind() - self._segments}",
         )
         kept = [path.relative_to(self.state) for path in self.state.rglob("*") if path.is_file()]
         left = [str(path) for path in kept if not _is_kept(path, self.kept)]
@@ -319,18 +320,6 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         return
-
-
-def _segments() -> set[str]:
-    """Shared-memory segments that no living process has mapped or open: what somebody left behind."""
-    names = {f"/dev/shm/{name}" for name in os.listdir("/dev/shm")}
-    if not names:
-        return set()
-    used: set[str] = set()
-    for pid in process_ids():
-        maps = _read(pid, "maps").decode(errors="replace")
-        used.update(name for name in names if name in maps)
-    return names - used
 
 
 def _is_kept(path: Path, names: Sequence[str]) -> bool:

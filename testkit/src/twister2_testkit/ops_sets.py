@@ -127,6 +127,11 @@ class SetChecks(AlikeChecks):
                 assert flat(got[target]) == [(record, record + 1) for batch in feeds[target] for record in batch]
 
         check()
+        sides = [[[list(range(first, first + 50))] for first in (0, 100)], [[[f"{n}"] for n in range(50)]] * 2]
+        got = self.two("zip", ((0, 1), (1, 0)), sides, (0, 1))
+        assert [flat(got[target]) for target in (0, 1)] == [
+            [(first + n, f"{n}") for n in range(50)] for first in (0, 100)
+        ]
 
     @needs("zip")
     def test_zips_of_different_lengths_name_both(self) -> None:

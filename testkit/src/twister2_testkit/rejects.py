@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from twister2_testkit.capabilities import ConformanceSuite
 
 
-def failures(suite: type[ConformanceSuite], *, first: bool = False, only: str = "") -> list[str]:
+def failures(
+    suite: type[ConformanceSuite], *, first: bool = False, only: str = "", names: Iterable[str] = ()
+) -> list[str]:
     """Names of the tests of a suite that fail; skipped ones have not failed.
 
     Tests may be parametrized; tests that need fixtures are not run.
 
-    :param first: stop at the first failure. :param only: run this test only.
+    :param first: stop at the first failure. :param only: run this test only. :param names: run these, in this order.
     """
     failed = []
-    for name in [only] if only else sorted(name for name in dir(suite) if name.startswith("test_")):
+    for name in [only] if only else list(names) or tests_of(suite):
         for arguments in _parameters(getattr(suite, name)):
             if _fails(suite, name, arguments):
                 failed.append(name)
@@ -29,6 +31,11 @@ def failures(suite: type[ConformanceSuite], *, first: bool = False, only: str = 
                     return failed
                 break
     return failed
+
+
+def tests_of(suite: type) -> list[str]:
+    """Names of the tests of a suite, or of a part of one, in order."""
+    return sorted(name for name in dir(suite) if name.startswith("test_"))
 
 
 def _fails(suite: type[ConformanceSuite], name: str, arguments: dict[str, Any]) -> bool:

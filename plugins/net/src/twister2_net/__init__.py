@@ -87,14 +87,13 @@ __all__ = [
     "keyed_partition",
     "keyed_reduce",
     "number",
-    "operator",
     "partition",
     "reduce",
     "reduce_scatter",
     "scan",
     "sort",
-    "zip",
 ]
+"""What ``import *`` gives: all but ``operator`` and ``zip``, which would hide a module and a function of Python."""
 
 
 def __getattr__(name: str) -> Any:
@@ -107,4 +106,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(_HOMES)

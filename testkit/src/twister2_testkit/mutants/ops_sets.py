@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from twister2.spec.batch import Batch
+    from twister2.spec.ops import Operator, OperatorContext
 
 
 class _Changes(Sound):
@@ -100,13 +101,24 @@ class SwapsSides(_Changes):
 
 
 class Shifted(_Changes):
-    """Each record of a zip comes beside the partner of the next."""
+    """Each record of a zip comes beside the partner of the one before, however batches are cut."""
 
     name = "zip"
 
+    def __init__(self, inner: Operator, context: OperatorContext) -> None:
+        super().__init__(inner, context)
+        self._last: dict[int, Any] = {}
+        self._target = -1
+
+    def receive(self, target: int) -> Item | None:
+        self._target = target
+        return super().receive(target)
+
     def change(self, records: list[Any]) -> list[Any]:
-        lefts, rights = [left for left, _ in records], [right for _, right in records]
-        return list(zip(lefts, rights[1:] + rights[:1], strict=True))
+        rights = [right for _, right in records]
+        before = self._last.get(self._target, rights[-1])
+        self._last[self._target] = rights[-1]
+        return list(zip([left for left, _ in records], [before, *rights[:-1]], strict=True))
 
 
 class CountsAnew(_Changes):

@@ -146,7 +146,7 @@ def test_a_master_that_cannot_be_started_leaves_nothing(tmp_path: Path, trouble:
         else:
             def refuse(*_, **__):
                 raise BlockingIOError(11, "Resource temporarily unavailable")
-            child.os.fork = child.subprocess.Popen = refuse
+            child.os.fork = subprocess.Popen = refuse
             if "threads" in trouble:
                 threading.Thread(target=time.sleep, args=(30,), daemon=True).start()
         before = None if trouble == "no descriptors" else os.listdir("/proc/self/fd")

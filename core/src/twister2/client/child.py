@@ -11,7 +11,6 @@ import gc
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
@@ -147,6 +146,8 @@ def _start(job_id: str, folder: pathlib.Path, read: int, output: int) -> int:
         if pid == 0:
             _become_master(folder, read, output)
         return pid
+    import subprocess
+
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, str(folder)],
         stdin=read,

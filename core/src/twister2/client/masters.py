@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from twister2.client.child import MasterChild, start_child
-from twister2.client.lines import ThreadLines
 from twister2.client.silent import ended_silently
 from twister2.control.channel import Dialer
 from twister2.control.package import MANIFEST, Manifest, unpack
@@ -252,6 +251,7 @@ class ThreadMaster(Master):
 
     def __init__(self, prepared: Prepared) -> None:
         super().__init__(prepared)
+        from twister2.client.lines import ThreadLines
         from twister2.master.facts import JobFacts
         from twister2.master.local import LocalMaster
         from twister2.master.observing import MasterObservers

@@ -7,7 +7,6 @@ import pathlib
 import stat
 import tempfile
 
-from twister2.config.home import home_folder
 from twister2.spec.errors import ResourceError, UsageError
 
 SOCKET_PATH = 107
@@ -27,6 +26,8 @@ def state_folder(configured: str = "") -> pathlib.Path:
         return pathlib.Path(configured).absolute()
     if not configured and os.path.isabs(base):
         return pathlib.Path(base) / "twister2"
+    from twister2.config.home import home_folder  # workers know their folders, and need no configuration to start
+
     home = home_folder()
     if home is None:
         raise UsageError(

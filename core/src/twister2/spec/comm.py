@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
-from twister2.spec.environment import NodeFacts
 from twister2.spec.plugin import PluginSpec, Probe, hookspec
 
 if TYPE_CHECKING:
     from twister2.spec.batch import Buffer
     from twister2.spec.collectives import NativeCollectives
+    from twister2.spec.environment import NodeFacts
 
 Address = Mapping[str, Any]
 """How a rank can be reached by this transport: JSON types, made by ``open``, read by ``connect``."""

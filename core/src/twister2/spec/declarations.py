@@ -6,11 +6,12 @@ Everything is a promise of whoever makes the vertex. What is not declared is not
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from twister2.spec.tasks import Task
+if TYPE_CHECKING:
+    from twister2.spec.tasks import Task
 
 
 @attrs.frozen(eq=False)

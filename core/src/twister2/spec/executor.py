@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from twister2.spec.memory import MemoryService
-from twister2.spec.network import Network, Step
-from twister2.spec.ops import Operators
 from twister2.spec.plugin import PluginSpec, hookspec
 
 if TYPE_CHECKING:
+    from twister2.spec.memory import MemoryService
+    from twister2.spec.network import Network, Step
+    from twister2.spec.ops import Operators
     from twister2.spec.plan import Plan
 
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from twister2.spec.batch import Batch
-from twister2.spec.channel import HeaderKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
 
+    from twister2.spec.channel import HeaderKind
     from twister2.spec.collectives import Collectives, Request
 
 

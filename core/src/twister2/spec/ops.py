@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
-from twister2.spec.memory import MemoryService
-from twister2.spec.network import EdgeCounters, Network, Step
 from twister2.spec.plugin import PluginSpec, hookspec
 
 if TYPE_CHECKING:
     from twister2.spec.batch import Batch
     from twister2.spec.channel import HeaderKind, Item
+    from twister2.spec.memory import MemoryService
+    from twister2.spec.network import EdgeCounters, Network, Step
 
 
 @attrs.frozen

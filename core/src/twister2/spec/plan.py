@@ -7,13 +7,14 @@ scheduler adds a placement; the *plan* is the same on every worker.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from twister2.spec.environment import WorkerInfo
-from twister2.spec.stored import Partition
-from twister2.spec.tasks import Task
+if TYPE_CHECKING:
+    from twister2.spec.environment import WorkerInfo
+    from twister2.spec.stored import Partition
+    from twister2.spec.tasks import Task
 
 
 @attrs.frozen

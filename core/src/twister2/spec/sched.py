@@ -16,13 +16,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from twister2.spec.environment import WorkerInfo
-from twister2.spec.plan import EdgePlan, Placement, VertexPlan
 from twister2.spec.plugin import PluginSpec, hookspec
+
+if TYPE_CHECKING:
+    from twister2.spec.environment import WorkerInfo
+    from twister2.spec.plan import EdgePlan, Placement, VertexPlan
 
 
 @attrs.frozen

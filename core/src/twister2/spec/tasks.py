@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from twister2.spec.memory import MemoryService
-from twister2.spec.stored import Partition
-
 if TYPE_CHECKING:
     from twister2.spec.batch import Batch
+    from twister2.spec.memory import MemoryService
+    from twister2.spec.stored import Partition
 
 
 @attrs.frozen

@@ -34,7 +34,6 @@ from twister2.spec.rm import (
 from twister2_rm_standalone import procfs, spawn
 from twister2_rm_standalone.capacity import check_fit
 from twister2_rm_standalone.folder import Copy, Journal, RmFolder
-from twister2_rm_standalone.logs import read_logs
 from twister2_rm_standalone.sweep import end, job_members
 
 if TYPE_CHECKING:
@@ -45,6 +44,8 @@ if TYPE_CHECKING:
 
 NAME = "standalone"
 WORLD = "mpiexec"
+GOING_S = 0.05
+"""How long launchers may take to end when their copies have said that they do."""
 OFFERS = ResourceOffers(
     supervised=True,
     master_in_client=True,
@@ -255,6 +256,8 @@ class ProcessManager(ResourceManager):
         return JobStatus(JobState.COMPLETED, "", slots)
 
     def logs(self, handle: JobHandle, *, slot: int | None = None, follow: bool = False) -> Iterator[LogChunk]:
+        from twister2_rm_standalone.logs import read_logs
+
         def ended() -> bool:
             state = self.state(handle).state
             return state.final or state is JobState.UNKNOWN
@@ -360,6 +363,9 @@ class ProcessManager(ResourceManager):
             raise ResourceError(
                 f"job {handle.job_id} cannot be killed from here", why=elsewhere, remedy="kill it where it runs"
             )
+        if grace_s:  # of a job that is over the launchers are about to go, when they have seen that nothing is left
+            launchers = folder.read_journal().launchers
+            procfs.until_ended((pid for pid, start in launchers if procfs.alive(pid, start)), min(grace_s, GOING_S))
         if job is not None and not _over(folder.read_journal()):
             folder.write("killed", str(time.time()).encode())
         known = [(int(pid), int(start)) for pid, start in handle.facts.get("launchers", ())]

@@ -5,8 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 UNSEEN = 1 << 16
 """In place of the exit code of a process whose end nobody saw."""
@@ -58,6 +63,8 @@ def end_leftovers(root: int, *, keep: set[int], below_kept: bool = False, grace_
     told: set[int] = set()
     while time.monotonic() < deadline + 5.0:
         reap()
+        if root == os.getpid() and _is_childless():
+            return
         alive = [pid for pid in descendants(root) if pid not in keep and not _is_zombie(pid)]
         alive = [pid for pid in alive if below_kept or not _is_below(pid, keep)]
         if not alive:
@@ -67,7 +74,35 @@ def end_leftovers(root: int, *, keep: set[int], below_kept: bool = False, grace_
             if number == signal.SIGKILL or pid not in told:
                 end_process(pid, number)
                 told.add(pid)
-        time.sleep(0.005)
+        await_ends(alive, 0.005)
+
+
+def await_ends(pids: Iterable[int], timeout_s: float) -> None:
+    """Wait until all these processes have ended (reaped or not), at most ``timeout_s`` seconds."""
+    deadline = time.monotonic() + timeout_s
+    for pid in pids:
+        try:
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        except OSError:  # no descriptors left, say
+            time.sleep(max(0.0, deadline - time.monotonic()))
+            return
+        try:
+            poller = select.poll()
+            poller.register(handle, select.POLLIN)
+            poller.poll(max(0, int((deadline - time.monotonic()) * 1000)))
+        finally:
+            os.close(handle)
+
+
+def _is_childless() -> bool:
+    """Whether this process has no children, hence nothing below it; cheaper to find out than who they are."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return True
+    return False
 
 
 def _stat(pid: int) -> list[bytes]:

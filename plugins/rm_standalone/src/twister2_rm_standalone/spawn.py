@@ -21,9 +21,11 @@ PRIVATE = ("TWISTER2_SLOT", "TWISTER2_TICKET", "TWISTER2_MASTER_TICKET", JOB_MAR
 
 COMMAND = (
     "import sys; sys.path = [p for p in sys.path if p]; "
-    "from twister2_rm_standalone.launcher import main; sys.exit(main(sys.argv[1]))"
+    "from twister2_rm_standalone.launcher import main; from os import _exit; _exit(main(sys.argv[1]))"
 )
-"""What ``python -c`` is given: cheaper than ``-m``, compiled once, and deaf to modules in the current folder."""
+"""What ``python -c`` is given: cheaper than ``-m``, compiled once, and deaf to modules in the current folder.
+Whoever ends a job waits for the launcher to go: it does not take its interpreter down first.
+"""
 
 LAUNCHERS: set[int] = set()
 """Launchers that this process started, whichever backend object did, and has not seen the end of."""

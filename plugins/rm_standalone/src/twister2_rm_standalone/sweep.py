@@ -16,10 +16,12 @@ from twister2_rm_standalone.procfs import (
     carries,
     family,
     processes,
+    until_ended,
 )
 
 Members = Callable[[], list[Process]]
 POLL_S = 0.003
+"""How often to look whether somebody is left."""
 
 
 def job_members(job_id: str, launchers: Collection[tuple[int, int]]) -> list[Process]:
@@ -59,7 +61,7 @@ def end(members: Members, ask_first: Collection[int], grace_s: float, deadline_s
     asked = {process.pid for process in leaders}
     kill_at = time.monotonic() + grace_s
     while left and time.monotonic() < kill_at:
-        time.sleep(POLL_S)
+        until_ended((process.pid for process in left), POLL_S)
         left = members()
         if not any(process.pid in ask_first for process in left):
             for process in left:
@@ -79,7 +81,7 @@ def end(members: Members, ask_first: Collection[int], grace_s: float, deadline_s
                 + ", ".join(f"{process.pid} (state {process.state})" for process in left),
                 remedy="state D waits for a device or a network file system; they go when that answers",
             )
-        time.sleep(POLL_S)
+        until_ended((process.pid for process in left), POLL_S)
         left = members() or _look_again(members)
 
 

@@ -100,12 +100,42 @@ def help_text() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. Never shows a traceback, but with ``TWISTER2_DEBUG=1``."""
     _open_standard_streams()
-    if arguments is None:  # this is the whole program: its end looks through nothing for cycles
-        atexit.register(gc.freeze)
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="backslashreplace")  # names and errors may hold what cannot be encoded
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is not None:
+        return _main(list(arguments))
+    end = _End()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names and errors may hold what cannot be encoded
+    end.code = _main(sys.argv[1:])
+    return end.code
+
+
+class _End:
+    """The end of the process where the command is the whole program.
+
+    Taking an interpreter down touches all of its memory, which costs a command some milliseconds and does nothing for
+    anybody. So the process ends once threads have been joined, exit handlers called and streams flushed. The exit
+    handler that was registered first is called last: where others were before this one, the interpreter ends as usual.
+    """
+
+    def __init__(self) -> None:
+        self.code: int | None = None
+        """Known when the command has returned."""
+        self._first = atexit._ncallbacks() == 0
+        atexit.register(self._leave)
+
+    def _leave(self) -> None:
+        gc.freeze()  # else the interpreter looks through everything for cycles
+        if self._first and self.code is not None:
+            try:
+                sys.stdout.flush()
+                sys.stderr.flush()
+            except (OSError, ValueError):
+                return  # the interpreter has words for it
+            os._exit(self.code)
+
+
+def _main(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         if words[1:2] and words[0] == "help":
             words = [words[1], "--help"]

@@ -143,6 +143,11 @@ class Stored:
         return self._workers is not None
 
     @property
+    def closed(self) -> bool:
+        """Whether it was closed: nothing can be kept in it any more."""
+        return self._closed
+
+    @property
     def workers(self) -> tuple[int, ...]:
         """Worker id of each partition; equal on all workers.
 
@@ -154,7 +159,9 @@ class Stored:
                 why="it is closed"
                 if self._closed
                 else "no run of a graph that keeps it has ended yet, or it was cleared",
-                remedy="run the graph that keeps it first",
+                remedy="keep the set again, in another Stored"
+                if self._closed
+                else "run the graph that keeps it first",
             )
         return self._workers
 

@@ -82,7 +82,7 @@ class Actions(BaseSet[T]):
         _, options = reducer_options("reduce", reducer, initial)
         value: T = self._value("reduce", (reducer, Identity(initial)), None, options, NOTHING)
         if value is NOTHING:
-            raise nothing_to_reduce(self._node.title)
+            raise nothing_to_reduce(self._here("reduce"))
         return value
 
     def aggregate(
@@ -99,7 +99,7 @@ class Actions(BaseSet[T]):
         check_function(combine, "aggregate", "merge")
         begin = Zero(zero)
         options = {"reducer": checked(combine, "aggregate")}
-        partial = (f"{shown(add)} in partitions", lambda: Fold(begin, add))
+        partial = (f"{shown(add)} in partitions", lambda: Fold(begin, add, "aggregate"))
         value = self._value("aggregate", (Identity(zero), add, merge), partial, options, NOTHING)
         return begin() if value is NOTHING else value  # type: ignore[no-any-return]
 
@@ -171,7 +171,7 @@ class Actions(BaseSet[T]):
         if found:
             return found[0]
         if default is NOTHING:
-            raise empty_set("first", self._node.title)
+            raise empty_set("first", self._here("first"))
         return default
 
     def is_empty(self) -> bool:
@@ -183,6 +183,10 @@ class Actions(BaseSet[T]):
         return self.context.explain(self._node, End(Discard, "what an action puts here"))
 
     # -- inside --------------------------------------------------------------------------------------------------------
+
+    def _here(self, step: str) -> str:
+        """An action and what it was asked of, for errors: both with the user's lines."""
+        return f"{self._title(step)} of {self._node.title}"
 
     def _value(
         self,
@@ -218,7 +222,7 @@ class Actions(BaseSet[T]):
     def _some(self, step: str, value: Any, *, squares: bool) -> Moments:
         moments = self._moments(step, value, squares=squares)
         if not moments.n:
-            raise empty_set(step, self._node.title)
+            raise empty_set(step, self._here(step), "" if value is None else shown(value))
         return moments
 
     def _top(self, step: str, n: int, key: Any, *, largest: bool) -> list[T]:
@@ -232,7 +236,7 @@ class Actions(BaseSet[T]):
     def _extreme(self, step: str, key: Any, *, largest: bool) -> T:
         found = self._top(step, 1, key, largest=largest)
         if not found:
-            raise empty_set(step, self._node.title)
+            raise empty_set(step, self._here(step))
         return found[0]
 
     def _numbered(self, step: str, limit: int, limit_mb: int, form: BatchForm = "list") -> list[tuple[int, int, Any]]:

@@ -19,7 +19,7 @@ from twister2_tset.reading import Readers
 from twister2_tset.report import ReadReport
 from twister2_tset.sets import TSet
 from twister2_tset.sources import ColumnParts, FunctionSource, ListParts
-from twister2_tset.stored_sets import StoredSet, fill
+from twister2_tset.stored_sets import StoredSet, check_kept, fill
 from twister2_tset.where import user_line
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ class TSetContext(Readers):
         shows = (
             f"{n_records(data):,} records of an {what}" if what == "array" else f"{n_records(data):,} rows of a table"
         )
-        return self._source("parallelize", shows, ColumnParts(data, number), number, options=options)
+        schema = None if what == "array" else data.schema
+        return self._source("parallelize", shows, ColumnParts(data, number), number, options=options, schema=schema)
 
     def source(self, function: Callable[[int], Iterable[T]], partitions: int | None = None) -> TSet[T]:
         """The records that ``function(partition)`` gives: a generator, or anything else to walk over.
@@ -266,6 +267,7 @@ class TSetContext(Readers):
         for step in in_order(node):
             for stored in (step, *step.given.values()):
                 if isinstance(stored, StoredNode) and not stored.stored.filled:
+                    check_kept(stored)
                     self.fill_all(stored.of)
                     fill(self, stored)
 
@@ -295,6 +297,7 @@ class TSetContext(Readers):
         planner: Callable[[], Any] | None = None,
         options: Mapping[str, Any] | None = None,
         declares: Declarations | None = None,
+        schema: Any = None,
     ) -> TSet[Any]:
-        node = SourceNode(step, user_line(), shows, make, partitions, planner, dict(options or {}), declares)
+        node = SourceNode(step, user_line(), shows, make, partitions, planner, dict(options or {}), declares, schema)
         return TSet(self, node)

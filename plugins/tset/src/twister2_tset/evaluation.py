@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import UsageError
-from twister2_tset.stored_sets import StoredSet, keeping
+from twister2_tset.stored_sets import StoredSet, check_kept, keeping
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -32,12 +32,14 @@ class Evaluation:
                 why="one of them has the same records on every worker, the other has its records spread",
                 remedy="use replicate() or all_reduce() to make a set that is whole on every worker",
             )
+        check_kept(into.node)
         context.fill_all(made)
         self._source, self._into = source, into
         self._prepared: Prepared = context.env.prepare(keeping(context, made, into.node.stored))
 
     def __call__(self) -> None:
         """Execute it once. Collective."""
+        check_kept(self._into.node)
         self._prepared.run()
 
     def explain(self) -> str:

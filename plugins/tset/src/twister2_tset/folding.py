@@ -15,6 +15,7 @@ from twister2.spec.tasks import Compute, Emit, TaskContext
 from twister2_tset.columns import check_columns
 from twister2_tset.keys import Column
 from twister2_tset.problems import kind_of, short
+from twister2_tset.where import line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,9 +43,10 @@ class Zero:
 class Fold(Compute):
     """Emits one value: the records of its partition, added one by one. Nothing for a partition without any."""
 
-    def __init__(self, zero: Zero, add: Callable[[Any, Any], Any]) -> None:
+    def __init__(self, zero: Zero, add: Callable[[Any, Any], Any], step: str) -> None:
         self._zero = zero
         self._add = add
+        self._step = step
         self._value: Any = None
         self._begun = False
 
@@ -53,15 +55,29 @@ class Fold(Compute):
         with walking(batch) as walk:
             if not self._begun:
                 self._value, self._begun = self._zero(), True
-            value, add = self._value, self._add
+            before, add = self._value, self._add
             for record in walk:
-                value = add(value, record)
-        self._value = value
+                value = add(before, record)
+                if value is None and before is not None:
+                    raise forgotten(add, self._step, before, record)
+                before = value
+        self._value = before
 
     def finish(self, emit: Emit) -> None:
         """One value."""
         if self._begun:
             emit([self._value])
+
+
+def forgotten(add: Callable[[Any, Any], Any], step: str, before: Any, record: Any) -> OperatorError:
+    """The error for a function that folds and returns nothing."""
+    return OperatorError(
+        f"the function add of {step} returned None for {short(before)} and {short(record)}",
+        why="its result is what the next record is added to, and a function without a return statement returns None",
+        remedy="return the new value; one that may be None begins with zero=None",
+        where=line_of(add),
+        details={"step": step},
+    )
 
 
 @attrs.frozen

@@ -86,13 +86,13 @@ class Grouped(Generic[K, V]):
 
     def reduce(self, reducer: Callable[[V, V], V] | str) -> TSet[tuple[K, V]]:
         """The records of each group combined; ``reducer`` as in ``keyed_reduce``."""
-        return self._pairs().keyed_reduce(reducer, partitions=self._partitions)
+        return self._pairs()._keyed_reduce("reduce", reducer, self._partitions)
 
     def aggregate(
         self, zero: A | Callable[[], A], add: Callable[[A, V], A], merge: Callable[[A, A], A]
     ) -> TSet[tuple[K, A]]:
         """The records of each group folded, as ``keyed_aggregate``."""
-        return self._pairs().keyed_aggregate(zero, add, merge, partitions=self._partitions)
+        return self._pairs()._keyed_aggregate("aggregate", zero, add, merge, self._partitions)
 
     def gather(self, *, ordered: bool = False) -> TSet[tuple[K, Sequence[V]]]:
         """All records of each group; ``ordered``: in the order of the set."""

@@ -85,8 +85,7 @@ class KeyedSteps(BaseSet[T]):
         :param reducer: an associative and commutative function of two values, or ``sum``, ``prod``, ``min``, ``max``,
             ``and``, ``or``. :param partitions: of the result; as many as now when None.
         """
-        by, options = reducer_options("keyed_reduce", reducer)
-        return self._exchange("keyed_reduce", f"values of equal keys by {by}", "net.keyed_reduce", options, partitions)
+        return self._keyed_reduce("keyed_reduce", reducer, partitions)
 
     def keyed_aggregate(
         self: KeyedSteps[tuple[K, V]],
@@ -102,11 +101,7 @@ class KeyedSteps(BaseSet[T]):
             for each key; a function without arguments is called for each.
         :param merge: associative and commutative.
         """
-        check_function(add, "keyed_aggregate", "add")
-        check_function(merge, "keyed_aggregate", "merge")
-        options = {"pairs": True, "zero": zero, "add": add, "merge": checked(merge, "keyed_aggregate")}
-        shows = f"values of equal keys by {shown(add)} and {shown(merge)}"
-        return self._exchange("keyed_aggregate", shows, "net.aggregate", options, partitions)
+        return self._keyed_aggregate("keyed_aggregate", zero, add, merge, partitions)
 
     @overload
     def keyed_gather(
@@ -224,6 +219,19 @@ class KeyedSteps(BaseSet[T]):
         """Pairs ``(key, (values here, values in the first other, ...))`` for every key that any of the sets has."""
         shows = f"values of equal keys of {1 + len(others)} sets"
         return self._exchange("co_group", shows, "net.co_group", {}, partitions, others=others)
+
+    # -- inside: also for groups, whose steps have other names ---------------------------------------------------------
+
+    def _keyed_reduce(self, step: str, reducer: Any, partitions: int | None) -> TSet[Any]:
+        by, options = reducer_options(step, reducer)
+        return self._exchange(step, f"values of equal keys by {by}", "net.keyed_reduce", options, partitions)
+
+    def _keyed_aggregate(self, step: str, zero: Any, add: Any, merge: Any, partitions: int | None) -> TSet[Any]:
+        check_function(add, step, "add")
+        check_function(merge, step, "merge")
+        options = {"pairs": True, "zero": zero, "add": add, "merge": checked(merge, step)}
+        shows = f"values of equal keys by {shown(add)} and {shown(merge)}"
+        return self._exchange(step, shows, "net.aggregate", options, partitions)
 
 
 def _as(step: str) -> Callable[[], AsPairs]:

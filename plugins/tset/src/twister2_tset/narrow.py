@@ -156,7 +156,7 @@ class MapBatches(Compute):
         result = self.function(as_form(batch, self.form))
         if result is None:
             return
-        if not isinstance(result, list) and not is_array(result) and not is_arrow(result):
+        if not (isinstance(result, list) or is_array(result) or is_arrow(result) or _is_lazy(result)):
             raise OperatorError(
                 f"the function of map_batches returned {kind_of(result)}",
                 why="a batch is a list, a numpy array whose first axis counts records, or an Arrow record batch",
@@ -174,12 +174,17 @@ class MapBatches(Compute):
 def as_form(batch: Batch, form: BatchForm) -> Batch:
     """The batch in the form asked for."""
     if form == "any":
-        return batch
+        return list(batch) if isinstance(batch, (tuple, range)) else batch
     if form == "list":
         return batch if type(batch) is list else list(records(batch))
     if form == "numpy":
         return _as_array(batch)
     return _as_arrow(batch)
+
+
+def _is_lazy(batch: Any) -> bool:
+    """Whether it is a lazy sequence, such as the lines of a text: what a function is given it may return."""
+    return hasattr(type(batch), "__t2_records__")
 
 
 def _as_array(batch: Batch) -> Any:

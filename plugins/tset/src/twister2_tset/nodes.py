@@ -53,13 +53,14 @@ class Node:
 
 @attrs.frozen(eq=False)
 class SourceNode(Node):
-    """Where records come from; ``make`` as in ``Graph.add_source``."""
+    """Where records come from; ``make`` as in ``Graph.add_source``, ``schema`` as in :class:`StepNode`."""
 
     make: Callable[..., Source]
     partitions: int
     planner: Callable[[], Any] | None = None
     options: Mapping[str, Any] = attrs.field(factory=dict)
     declares: Declarations | None = None
+    schema: Any = None
 
     def add_to(self, graph: Graph, name: str, before: Sequence[str], n_workers: int) -> None:
         """See :meth:`Node.add_to`."""

@@ -50,13 +50,13 @@ def check_count(value: Any, step: str, parameter: str, least: int = 1) -> None:
         )
 
 
-def nothing_to_reduce(step: str) -> GraphError:
+def nothing_to_reduce(where: str) -> GraphError:
     """The error for a reduction of no records without an initial value."""
     return GraphError(
         "reduce: the set has no records",
         why="nothing cannot be combined to one value",
         remedy="give reduce(..., initial=value), or make sure that there are records",
-        where=step,
+        where=where,
     )
 
 
@@ -75,11 +75,14 @@ def check_names(names: Any, step: str) -> None:
         )
 
 
-def empty_set(step: str, where: str) -> GraphError:
-    """The error for a value that no records have."""
+def empty_set(step: str, where: str, of: str = "") -> GraphError:
+    """The error for a value that no records have.
+
+    :param of: what of a record was meant, when it was not the record itself.
+    """
     return GraphError(
-        f"{step}: the set has no records",
-        why=f"{step} of nothing is nothing",
+        f"{step}: the set has no records" + (f" with a value of {of}" if of else ""),
+        why=f"{step} of nothing is nothing" + (", and missing values (None) are left out" if of else ""),
         remedy="ask is_empty() first, or make sure that there are records",
         where=where,
     )

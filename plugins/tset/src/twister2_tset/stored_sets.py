@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from twister2.graph import Graph, Stored
+from twister2.spec.errors import UsageError
 from twister2_tset.nodes import Node, StoredNode, add_steps
 from twister2_tset.sets import TSet
+from twister2_tset.where import user_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +38,14 @@ class StoredSet(TSet[T], Generic[T]):
 
         :raises UsageError: it was not filled yet, or was dropped.
         """
+        check_kept(self.node)
+        if not self.is_filled:
+            raise UsageError(
+                f"{self.node.stored.name}: its records were not made yet",
+                why="a lazy set is filled when an action first needs it, and local() is none",
+                remedy="run an action on it before, or use cache() or persist()",
+                where=user_line(),
+            )
         return self.node.stored.records()
 
     def drop(self) -> None:
@@ -43,9 +53,20 @@ class StoredSet(TSet[T], Generic[T]):
         self.node.stored.close()
 
 
+def check_kept(node: StoredNode) -> None:
+    """:raises UsageError: the stored set was dropped."""
+    if node.stored.closed:
+        raise UsageError(
+            f"{node.stored.name}: the set was dropped",
+            why="drop() gave back what its records took, and the set cannot be used any more",
+            remedy="drop it behind its last use, or keep the records again: cache() or persist()",
+            where=user_line(),
+        )
+
+
 def fill(context: TSetContext, node: StoredNode) -> None:
     """Run what fills a stored set."""
-    node.stored.check_open()
+    check_kept(node)
     graph = keeping(context, node.of, node.stored)
     context.env.run(graph)
 

@@ -54,7 +54,7 @@ def test_kinds_with_a_suite_get_its_tests(tmp_path):
         assert 'why={"*": "not written yet"}' in tests
 
 
-@pytest.mark.parametrize("kind", ["sched", "observe", "command", "comm", "data", "api"])
+@pytest.mark.parametrize("kind", ["sched", "observe", "command", "comm", "data", "api", "ops"])
 def test_it_installs_passes_hygiene_and_waits_for_the_work(kind, tmp_path):
     folder = write_plugin(kind, "new_thing", str(tmp_path))
     site = tmp_path / "site"

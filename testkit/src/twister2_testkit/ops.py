@@ -79,6 +79,27 @@ class OperatorSuite(DataChecks, KeyedChecks, SortChecks, SetChecks, AggregateChe
             if required:
                 create(name, {})
 
+    def test_every_operator_lives_and_ends(self) -> None:
+        """Whatever an operator does: without records, its targets get the marks and one END, again after a reset."""
+        for name, info in self.make_operators().catalog().items():
+            required = {option: "sum" for option, declared in info.options.items() if declared.required}
+            options = {**required, **self.options.get(name, {})}
+            sides = max(1, info.inputs)
+            targets = (1,) if info.shape == "many_to_one" else (1, 0)
+            sources = (0,) if info.shape == "one_to_many" else (0, 1)
+            for mode in sorted(info.modes):
+                feed = [Mark(HeaderKind.FLUSH, 1), Mark(HeaderKind.BARRIER, 2)] if mode == "stream" else []
+                exchange = Exchange(
+                    name=name, sources=sources * sides, targets=targets, feeds=[feed] * len(sources) * sides, runs=2,
+                    inputs=(len(sources),) * sides if sides > 1 else (), options=options, workers=3,
+                    mode="stream" if mode == "stream" else "batch",
+                )  # fmt: skip
+                for received in self.run(exchange):
+                    for target, items in received.items():
+                        got = [(item.kind, item.value) for item in items[:-1] if item.kind != HeaderKind.DATA]
+                        assert got == [(mark.kind, mark.value) for mark in feed], f"{name}, target {target}: {got}"
+                        assert not flat(items), f"{name} made records of nothing for target {target}"
+
     # -- forms of batch --------------------------------------------------------------------------------------------
 
     @needs("partition", "arrays")

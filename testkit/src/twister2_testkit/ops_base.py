@@ -101,6 +101,12 @@ class OperatorChecks(ConformanceSuite):
     transport: ClassVar[str] = "inproc"
     algorithms: ClassVar[Mapping[str, Sequence[str]]] = {}
     """By operator, the values of its option ``algorithm`` that must give the same answers."""
+    options: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "sort": {"bounds": (0,)},
+        "aggregate": {"aggregates": "sum", "pairs": True},
+        "cross": {"broadcast": "left"},
+    }
+    """By operator, options without which it does not run between two sources and two targets, in every mode."""
 
     @abstractmethod
     def make_operators(self) -> Operators:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from twister2.spec.collectives import Call
-from twister2.spec.errors import StepMismatchError
+from twister2.spec.errors import StepAbortedError, StepMismatchError, UserCodeError
 from twister2_testkit.fakes import LocalCluster
 from twister2_testkit.native_loopback import NativeLoopback
 
@@ -171,3 +171,42 @@ def test_functions_that_members_make_by_themselves_are_the_same(objects):
                     assert receive.tolist() == [2.0] * 3
 
     LocalCluster(2, "loopback", deadline_s=10).run(main)
+
+
+@pytest.mark.parametrize("waiting", ["wait", "progress", "another call"])
+@pytest.mark.parametrize("arrays", [False, True])
+def test_what_a_started_call_raises_is_what_is_seen(waiting, arrays):
+    """The function raises while the network goes on with the call: not the abort that follows from it."""
+    seen = {}
+
+    def main(env):
+        collectives = env.network.collectives()
+        collectives.run(Call("barrier"))
+
+        def raising(left, right):
+            raise ZeroDivisionError("mine")
+
+        call = Call("allreduce", raising)
+        try:
+            given = (np.ones(3), np.zeros(3))
+            request = collectives.start(call, *given) if arrays else collectives.start_objects(call, 1)
+            if waiting == "wait":
+                request.wait(10)
+            elif waiting == "progress":
+                while True:
+                    env.network.progress()
+            else:
+                collectives.run_objects(Call("allgather"), 1)
+                request.wait(10)
+        except Exception as error:
+            seen[env.worker_id] = error
+            raise
+
+    with pytest.raises(UserCodeError, match="raised ZeroDivisionError") as caught:
+        LocalCluster(2, "loopback").run(main)
+    assert caught.value.details["worker"] in (0, 1)
+    for worker, error in seen.items():
+        assert isinstance(error, (UserCodeError, StepAbortedError))
+        if isinstance(error, UserCodeError):
+            assert error.details["worker"] == worker
+    assert any(isinstance(error, UserCodeError) for error in seen.values())

@@ -17,7 +17,7 @@ from twister2.spec.errors import (
 if TYPE_CHECKING:
     from twister2.worker.network.steps import NumberedStep
 
-_OF_THIS_WORKER: Final = (
+OF_THIS_WORKER: Final = (
     KeyHashError,
     MemoryBudgetError,
     OperatorError,
@@ -25,12 +25,12 @@ _OF_THIS_WORKER: Final = (
     SpillError,
     UserCodeError,
 )
-"""Others come from elsewhere too, or name the workers themselves."""
+"""Errors that arise on the worker that raises them. Others may follow from what happened elsewhere."""
 
 
 def placed(error: Twister2Error, step: NumberedStep) -> Twister2Error:
     """The same error; one that arose here says so: operation, this worker, and the line of the call."""
-    if not isinstance(error, _OF_THIS_WORKER) or "worker" in error.details:
+    if not isinstance(error, OF_THIS_WORKER) or "worker" in error.details:
         return error
     mine, me = step.fingerprint, step.network.worker_id
     parts = [error.where] if error.where else []

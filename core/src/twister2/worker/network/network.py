@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import NetworkError, StepAbortedError, StepMismatchError, Twister2Error
 from twister2.worker.callers import caller_line
+from twister2.worker.network.blame import OF_THIS_WORKER
 from twister2.worker.network.ports import ChannelPort
 from twister2.worker.network.shared import SharedArrays
 from twister2.worker.network.steps import (
@@ -305,7 +306,8 @@ class WorkerNetwork(Waiting):
                 if call.advance():
                     moved = True
         except Twister2Error as error:
-            self.check()
+            if not isinstance(error, OF_THIS_WORKER):
+                self.check()  # the abort is the cause
             if type(error) is StepMismatchError and "lines" not in error.details:
                 # a transport saw it while it went on with a native call, or after one of its own has returned
                 told = self.explained(error, next(reversed(self._open.values()), None))

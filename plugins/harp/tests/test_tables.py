@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twister2.spec.errors import OperatorError
+from twister2.spec.errors import OperatorError, UserCodeError
 from twister2_harp import Harp, KeyValueTable, Status, Table
 from twister2_testkit.fakes import LocalCluster
 
@@ -339,3 +339,36 @@ def test_ids_of_partitions_are_whole_numbers() -> None:
         with pytest.raises(OperatorError, match="is no id of a partition"):
             wrong()
     assert Table({np.int64(3): 1})[3] == 1
+
+
+def test_values_that_cannot_be_combined_say_which_they_are() -> None:
+    mine = Table({3: np.ones(4)})
+    with pytest.raises(OperatorError, match="partition 3") as caught:
+        mine.add(3, np.ones(5))
+    assert "(4,)" in str(caught.value)
+    assert "(5,)" in str(caught.value)
+    assert (mine[3] == 1).all()
+    with pytest.raises(OperatorError, match="a str"):
+        Table({3: "text"}).add(3, 7)
+
+    def refuse(left: Any, right: Any) -> Any:
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(UserCodeError, match="partition 3") as raised:
+        Table({3: 1}, refuse).add(3, 2)
+    assert "in refuse" in raised.value.where
+    assert "ZeroDivisionError" in raised.value.details["traceback"]
+    words = KeyValueTable()
+    words.put("a", 1)
+    with pytest.raises(OperatorError, match="key 'a'"):
+        words.put("a", "b")
+
+
+def test_partitions_that_cannot_be_combined_end_the_call_on_all() -> None:
+    def main(env: Any) -> None:
+        Harp(env).allreduce(Table({7: np.ones(2 + env.worker_id)}))
+
+    with pytest.raises(OperatorError, match="partition 7") as caught:
+        LocalCluster(2, "loopback").run(main)
+    assert "worker" in caught.value.where
+    assert f"{__file__}:" in caught.value.where

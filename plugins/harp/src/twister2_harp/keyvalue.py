@@ -7,9 +7,10 @@ import numbers
 import operator
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.errors import OperatorError
+from twister2.spec.errors import OperatorError, Twister2Error
 from twister2.spec.hashing import stable_hash
-from twister2_harp.table import Status, Table
+from twister2.spec.tracebacks import short
+from twister2_harp.table import Status, Table, not_combined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,11 +56,12 @@ class KeyValueTable(Table):
         """Add a value; one of an equal key is combined with it.
 
         :raises KeyHashError: the key has no stable hash.
+        :raises OperatorError, UserCodeError: as :meth:`Table.add`.
         """
         key = one_nan(key)
         pairs = self._partitions.setdefault(stable_hash(key) % self.n_partitions, {})
         if key in pairs:
-            pairs[key] = self._values(pairs[key], value)
+            pairs[key] = self._both(key, pairs[key], value)
             return Status.COMBINED
         pairs[key] = value
         return Status.ADDED
@@ -84,8 +86,16 @@ class KeyValueTable(Table):
     def _merge_pairs(self, left: dict[Any, Any], right: dict[Any, Any]) -> dict[Any, Any]:
         result = {one_nan(key): value for key, value in left.items()}
         for key, value in ((one_nan(key), value) for key, value in right.items()):
-            result[key] = self._values(result[key], value) if key in result else value
+            result[key] = self._both(key, result[key], value) if key in result else value
         return result
+
+    def _both(self, key: Any, left: Any, right: Any) -> Any:
+        try:
+            return self._values(left, right)
+        except Twister2Error:
+            raise
+        except Exception as error:
+            raise not_combined(f"key {short(key, 60)} of a table", self.combiner, left, right, error) from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         return KeyValueTable, (self._partitions, self.combiner, self.n_partitions)

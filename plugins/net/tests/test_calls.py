@@ -272,3 +272,27 @@ def test_functions_get_arrays_in_the_shape_that_was_given(members):
         assert last is None if rank < members - 1 else numpy.array_equal(last, whole)
         assert numpy.array_equal(until, matrices[0] if not rank else numpy.linalg.multi_dot(matrices[: rank + 1]))
         assert numpy.array_equal(part, whole)
+
+
+def test_a_root_is_a_rank_in_the_group():
+    def main(env):
+        if env.worker_id == 1:
+            return None
+        group = env.group([3, 0, 2])
+        me = env.worker_id
+        found = [
+            net.broadcast(env, me, root=1, group=group),
+            net.reduce(env, me, "sum", 2, group=group),
+            net.reduce(env, numpy.array([me]), "sum", numpy.int64(2), group=group),
+            net.gather(env, me, 0, group=group),
+        ]
+        with pytest.raises(OperatorError, match="no root 3"):
+            net.gather(env, me, 3, group=group)
+        with pytest.raises(OperatorError, match="no root '0'"):
+            net.gather(env, me, "0", group=group)
+        return found
+
+    zero, _, two, three = everywhere(main, 4)
+    assert zero == [0, None, None, None]
+    assert two == [0, 5, [5], None]
+    assert three == [0, None, None, [3, 0, 2]]

@@ -185,13 +185,13 @@ def not_combined(what: str, op: Op, left: Any, right: Any, error: Exception) -> 
     if name_of(op) in FUNCTIONS:
         return OperatorError(
             f"two values of {what} cannot be combined by '{name_of(op)}'",
-            why=f"{error or type(error).__name__}: they are {forms}",
+            why=f"{str(error) or type(error).__name__}: they are {forms}",
             remedy="give values of one type and shape, or a combiner that takes these",
             details=details,
         )
     return UserCodeError(
         f"the combiner of {what} raised {type(error).__name__}",
-        why=f"{error or 'no message'}: it was given {forms}",
+        why=f"{str(error) or 'no message'}: it was given {forms}",
         remedy="see the traceback, and mend the function",
         where=user_line(error),
         details={**details, "traceback": user_traceback(error, keep=False)},

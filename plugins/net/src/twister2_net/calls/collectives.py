@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from operator import index
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twister2.spec.batch import is_array
@@ -58,9 +59,12 @@ def reduce(
     group: Group | None = None,
     algorithm: str = "",
 ) -> T | None:
-    """Combine everybody's value as :func:`allreduce` does; the result on worker ``root``, None on the others."""
+    """Combine everybody's value as :func:`allreduce` does; the result on rank ``root`` in the group, None on the others.
+
+    Without ``group``, a rank is a worker id.
+    """
     members = _members(env, group, "reduce")
-    at = _rank_of(members, root, "reduce")
+    at = _root(members, root, "reduce")
     result: T | None = _reduction(members, "reduce", value, op, at, algorithm)
     return result
 
@@ -113,20 +117,22 @@ def alltoall(env: WorkerEnvironment, parts: Any, *, group: Group | None = None, 
 def broadcast(
     env: WorkerEnvironment, value: Any = None, root: int = 0, *, group: Group | None = None, algorithm: str = ""
 ) -> Any:
-    """The value of worker ``root`` on all members. What other members give is not looked at.
+    """The value of rank ``root`` in the group on all members. What other members give is not looked at.
 
     :param algorithm: ``tree`` or ``chain``.
     """
     members = _members(env, group, "broadcast")
-    at = _rank_of(members, root, "broadcast")
+    at = _root(members, root, "broadcast")
     got = members.run_objects(_make("broadcast", "sum", at, algorithm), value if members.rank == at else None)
     return value if members.rank == at else got
 
 
 def gather(env: WorkerEnvironment, value: T, root: int = 0, *, group: Group | None = None) -> list[T] | None:
-    """Everybody's value, by rank, on worker ``root``; None on the others. Values may be of any form and size."""
+    """Everybody's value, by rank, on rank ``root`` in the group; None on the others. Values may be of any form and
+    size.
+    """
     members = _members(env, group, "gather")
-    at = _rank_of(members, root, "gather")
+    at = _root(members, root, "gather")
     values: list[T] | None = members.run_objects(_make("gather", "sum", at, ""), value)
     if values is not None:
         values[at] = value
@@ -237,12 +243,13 @@ def _part(members: Collectives, kind: str, array: Any) -> Sequence[int]:
     return rows // members.size, *array.shape[1:]
 
 
-def _rank_of(members: Collectives, worker: int, kind: str) -> int:
-    rank = members.group.rank_of(worker)
-    if rank < 0:
+def _root(members: Collectives, root: int, kind: str) -> int:
+    rank: object = root  # callers need not check types
+    if not hasattr(type(rank), "__index__") or not 0 <= root < members.size:
         raise OperatorError(
-            f"{kind} has no root {worker}",
-            why=f"the workers are {list(members.group.members)}",
-            remedy="name one of these as root",
+            f"{kind} has no root {short(root)}",
+            why=f"a root is a rank in the group, from 0 to {members.size - 1}, which are workers "
+            f"{list(members.group.members)}",
+            remedy="name one of these ranks as root, on all members the same; group.rank_of(worker) gives a worker's",
         )
-    return rank
+    return index(root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from twister2.control.folders import state_folder
 if TYPE_CHECKING:
     import argparse
     import pathlib
+    from collections.abc import Mapping
 
 
 def add_state_argument(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +47,12 @@ def everything(arguments: argparse.Namespace) -> list[JobSummary]:
     """All jobs, oldest first."""
     sweep()
     return all_jobs(folder(arguments))
+
+
+def warn_of_logs(facts: Mapping[str, Any]) -> None:
+    """Say on stderr what of a job's logs could not be written."""
+    if facts.get("incomplete"):
+        print(f"warning: {facts['incomplete']}", file=sys.stderr)
 
 
 def ago(seconds: float) -> str:

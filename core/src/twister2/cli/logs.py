@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from twister2.cli.jobs import add_job_argument, find
+from twister2.cli.jobs import add_job_argument, find, warn_of_logs
 
 if TYPE_CHECKING:
     import argparse
@@ -24,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print logs, each line with the worker's number unless only one is asked for."""
     from twister2.client.logs import event_lines, log_lines, manager_lines
+    from twister2.client.records import read_state
     from twister2.spec.errors import UsageError
 
     job = find(arguments, arguments.job)
@@ -43,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     alone = arguments.worker is not None and len(arguments.worker) == 1 and not arguments.manager
     for name, line in lines:
         _write(line if alone else f"{name} | ".encode() + line)
+    warn_of_logs(read_state(job.folder))
     return 0
 
 

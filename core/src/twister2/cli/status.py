@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twister2.cli.jobs import add_job_argument, ago, find
+from twister2.cli.jobs import add_job_argument, ago, find, warn_of_logs
 from twister2.cli.output import add_json_argument, print_json, print_table
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     from twister2.client.jobs import status_of
 
     facts = status_of(find(arguments, arguments.job))
+    warn_of_logs(facts)
     if arguments.json:
         print_json(facts)
         return 0

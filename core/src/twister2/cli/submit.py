@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+import sys
 from typing import TYPE_CHECKING
 
 from twister2.cli.output import add_config_arguments
@@ -70,7 +71,10 @@ def run(arguments: argparse.Namespace) -> int:
         session.leave()
         print(session.job_id)
         return 0
-    return _outcome(session.follow())
+    outcome = session.follow()
+    if arguments.quiet and outcome.incomplete:  # else it was said when it happened
+        print(f"warning: {outcome.incomplete}", file=sys.stderr)
+    return _outcome(outcome)
 
 
 def _only_workers(worker: int, stream: str, text: str) -> None:

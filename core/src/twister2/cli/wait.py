@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twister2.cli.jobs import add_job_argument, find
+from twister2.cli.jobs import add_job_argument, find, warn_of_logs
 from twister2.cli.output import add_json_argument, print_json
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     from twister2.spec.errors import from_dict
 
     facts = wait_for(find(arguments, arguments.job), arguments.timeout)
+    warn_of_logs(facts)
     if arguments.json:
         print_json(facts)
     else:

@@ -21,6 +21,7 @@ from twister2.host.matching import Match, match
 from twister2.spec.errors import CapabilityError, UsageError
 from twister2.spec.interpreters import hash_seed
 from twister2.spec.rm import Allocation, ResourceGroup, ResourceManager, RmContext
+from twister2.worker.descriptors import check_limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,6 +82,7 @@ def prepare(
         "rm", job.rm, resolved.plugin("rm", job.rm), context=RmContext(state_dir=str(state))
     )
     offers = backend.offers
+    check_limit(job.workers if offers.same_host else 1)
     if program.problem is not None and not offers.in_process:
         raise program.problem
     if detached and not offers.outlives_client:

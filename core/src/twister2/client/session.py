@@ -51,7 +51,8 @@ class Outcome:
     """How a job ended.
 
     :ivar seconds: wall-clock time. :ivar attempts: how often it was started.
-    :ivar results: pickled results by worker id; only those that returned.
+    :ivar results: pickled results by worker id; only those that returned. :ivar incomplete: what of the logs could
+        not be written, and why.
     """
 
     state: JobState
@@ -59,6 +60,7 @@ class Outcome:
     seconds: float
     attempts: int
     results: dict[int, bytes]
+    incomplete: str = ""
 
 
 Output = Callable[[int, str, str], None]
@@ -296,6 +298,7 @@ class Session:
                     body["seconds"],
                     body["attempts"],
                     dict(zip(body["workers"], message.blobs, strict=True)),
+                    body["incomplete"] or (self._journal.incomplete if self._journal is not None else ""),
                 )
 
     def _took(self, size: int) -> None:
@@ -308,6 +311,7 @@ class Session:
     def _own_journal(self) -> Journal:
         if self._journal is None:
             self._journal = Journal(self._prepared.folder, limit_mb=self._prepared.job.log_limit_mb)
+            self._journal.troubled = lambda text: self._output(-1, "log", f"warning: {text}\n")
         return self._journal
 
     # -- the end -------------------------------------------------------------------------------------------------------

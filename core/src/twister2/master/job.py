@@ -446,6 +446,7 @@ class Job:
             "seconds": round(time.monotonic() - self.begun, 3),
             "attempts": self.attempt,
             "workers": sorted(self.results),
+            "incomplete": self._journal.incomplete,
         }
         blobs = [self.results[worker] for worker in sorted(self.results)]
         self.clients.tell("ended", body, blobs)

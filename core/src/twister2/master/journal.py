@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import time
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,8 @@ class Journal:
         self._events = LimitedLog(folder / EVENTS, self._limit, _older_events)
         self._logs: dict[int, LimitedLog] = {}
         self._state: dict[str, Any] = {}
-        self._told = False
+        self.incomplete = ""
+        """What could not be written, and why; in the state, too, for who comes later."""
         self.troubled: Callable[[str], None] = lambda text: None
         """Hears, once, that something could not be written."""
 
@@ -100,6 +102,10 @@ class Journal:
             self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        if not self._told:
-            self._told = True
-            self.troubled(f"the job's event log and its workers' logs in {self._folder} are not complete: {error}")
+        if not self.incomplete:
+            why = str(error)
+            if isinstance(error, OSError) and error.errno == errno.EFBIG:
+                why += ", says the limit on the size of files (ulimit -f)"
+            self.incomplete = f"the job's event log and its workers' logs in {self._folder} are not complete: {why}"
+            self._state["incomplete"] = self.incomplete
+            self.troubled(self.incomplete)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import PackageError, PluginMismatchError, Twister2Error, UserCodeError, WorkerExitedError
 from twister2.spec.tracebacks import user_line, user_traceback
+from twister2.worker.descriptors import hint, none_left, out_of_descriptors
 
 if TYPE_CHECKING:
     import pathlib
@@ -205,12 +206,18 @@ def user_error(error: BaseException, doing: str, **details: Any) -> Twister2Erro
             where=user_line(error),
             details={"code": exit_code_of(error), **details},
         )
+    remedy = "see the traceback below; the job is not restarted for an error of the program"
+    if out_of_descriptors(error):
+        ours = none_left(error, details.get("worker", ""))
+        if ours is not None:
+            return ours
+        remedy = f"close files, or raise the limit on open ones ({hint()})"
     text, said = user_traceback(error), _said(error)
     where = user_line(error)
     return UserCodeError(
         f"{type(error).__name__}: {said}" if said else type(error).__name__,
         why=f"the program raised it while {doing}",
-        remedy="see the traceback below; the job is not restarted for an error of the program",
+        remedy=remedy,
         where=where,
         details={"traceback": text, "type": type(error).__name__, **details},
     )

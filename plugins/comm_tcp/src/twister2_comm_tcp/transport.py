@@ -24,6 +24,7 @@ from .address import Target, endpoint, is_loopback, listen_addresses, targets
 from .collectives import DATA, MOST, Part, TcpCollectives
 from .dial import Dial
 from .incoming import Incoming
+from .limits import check_descriptors
 from .outgoing import PATIENCE_S, Outgoing
 from .plugin import FACTS
 from .wire import (
@@ -100,6 +101,7 @@ class TcpTransport(Transport):
 
     def open(self) -> Address:
         context, config = self._context, self._config
+        check_descriptors(context.size - 1)
         self._path = socket_path(context, "t", _REMEDY) if config.same_host == "ipc" else ""
         addresses = listen_addresses(config, context, ipc=bool(self._path))
         self._zmq = zmq.Context(io_threads=1)

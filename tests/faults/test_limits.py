@@ -1,0 +1,73 @@
+"""Limits of the shell that submits (ulimit): named, with what is needed, and never the program's fault."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from twister2_testkit.jobs import Done, Jobs
+
+pytestmark = [pytest.mark.timeout(90), pytest.mark.faults]
+
+TALKS = """
+    from twister2_net import allreduce
+
+    def main(env):
+        for _ in range(3):
+            allreduce(env, 1)
+        print("ok")
+
+    def opens(env):
+        mine = [open("/dev/null") for _ in range(100_000)]
+
+    def writes(env):
+        for number in range(3000):
+            print(number, "x" * 80)
+"""
+
+
+def limited(jobs: Jobs, limit: str, *words: object) -> Done:
+    command = ["sh", "-c", f'ulimit {limit}; exec "$@"', "sh", sys.executable, "-m", "twister2.cli.main"]
+    done = subprocess.run(
+        [*command, *map(str, words)], env=jobs.environment, cwd=jobs.folder, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    return Done(done.returncode, done.stdout, done.stderr, 0.0)
+
+
+@pytest.mark.parametrize("files", [12, 20, 28, 32, 36, 40, 44, 48, 200])
+def test_open_files(jobs: Jobs, files: int) -> None:
+    done = limited(jobs, f"-n {files}", "submit", "standalone", "-q", "-n", "4", jobs.program(TALKS))
+    if files == 200:
+        assert (done.code, done.out) == (0, "ok\n" * 4), done
+        return
+    assert done.code in (1, 4), done
+    assert "ulimit -n" in done.err
+    assert f"may have {files} files open" in done.err
+    for word in ("the program", "Traceback", "SIGABRT", "report it"):
+        assert word not in done.err.replace("those of its program", ""), done
+
+
+def test_open_files_of_the_program_itself(jobs: Jobs) -> None:
+    done = limited(jobs, "-n 200", "submit", "standalone", "-q", "-n", "1", f"{jobs.program(TALKS)}:opens")
+    assert done.code == 1, done
+    assert "the program raised it while running" in done.err
+    assert "ulimit -n" in done.err
+    assert "Traceback" in done.err
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_sizes_of_files(jobs: Jobs, quiet: bool) -> None:
+    """What the logs do not take is said once, with the reason, and the output is there all the same."""
+    program = f"{jobs.program(TALKS)}:writes"
+    done = limited(jobs, "-f 100", "submit", "standalone", *(["-q"] if quiet else []), "-n", "2", program)
+    assert done.code == 0, done
+    assert len(done.out.splitlines()) == 6000
+    assert done.err.count("are not complete") == 1, done
+    assert "ulimit -f" in done.err
+    for command in ("wait", "status", "logs"):
+        later = jobs.cli(command, "last")
+        assert later.code == 0, later
+        assert later.err.count("are not complete") == 1, later

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import NetworkError, StepAbortedError, StepMismatchError, Twister2Error
 from twister2.worker.callers import caller_line
-from twister2.worker.network.blame import OF_THIS_WORKER
+from twister2.worker.network.blame import OF_THIS_WORKER, placed
 from twister2.worker.network.ports import ChannelPort
 from twister2.worker.network.shared import SharedArrays
 from twister2.worker.network.steps import (
@@ -313,6 +313,8 @@ class WorkerNetwork(Waiting):
                 told = self.explained(error, next(reversed(self._open.values()), None))
                 self.give_up(told)
                 raise told from error
+            if len(self._open) == 1:  # the master is told before the error leaves the step
+                placed(error, next(iter(self._open.values())))
             self.give_up(error)
             raise
         return moved

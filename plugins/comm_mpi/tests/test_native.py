@@ -392,6 +392,30 @@ def test_an_abort_ends_the_wait_for_a_group(size):
     World(size, never_or_late, processes=True, services=PmiWorld, close=False).run(body)
 
 
+@pytest.mark.faults
+def test_an_abort_ends_the_wait_for_the_communicator_of_all():
+    """Worker 1 has met the others, and is killed before it asks for the communicator."""
+    over = []
+
+    def late(context):
+        return make(attrs.evolve(context, aborted=lambda: bool(over) and time.monotonic() > over[0]))
+
+    def body(rank):
+        rank.reach_all()
+        rank.sync("reached")
+        meetings = rank.transport._meetings
+        if rank.id == 1:
+            meetings.meet([0, 1, 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        over.append(time.monotonic() + 1.0)
+        with pytest.raises(NetworkError, match="aborted"):
+            rank.transport.native([0, 1, 2])
+        assert time.monotonic() - over[0] < 5
+        rank.transport.close(aborted=True)
+
+    World(3, late, processes=True, services=PmiWorld, close=False).run(body)
+
+
 def test_groups_are_made_in_different_orders_with_messages_under_way():
     """Members of overlapping groups meet while others are at another one already."""
 

@@ -10,39 +10,38 @@ if TYPE_CHECKING:
 
 _OURS = ("twister2.", "twister2_")
 _MANY = 10_000
-_ours: dict[int, tuple[Any, bool]] = {}
-"""By identity of a code object, which is kept alive: whether it is this system's."""
-_lines: dict[tuple[int, int], tuple[Any, str]] = {}
-"""By identity of a code object, which is kept alive, and place in it."""
+_ours: set[int] = set()
+"""Identities of code objects of this system's."""
+_lines: dict[tuple[int, int], str] = {}
+"""By identity of another code object and place in it."""
+_kept: list[Any] = []
+"""The code objects, kept alive: else another one could get the identity of one that has died."""
 
 
 def caller_line(depth: int = 2) -> str:
     """``file.py:123`` of the first frame outside this system's packages; empty when there is none."""
     frame: FrameType | None = sys._getframe(depth)
+    ours = _ours
     while frame is not None:
         code = frame.f_code
-        known = _lines.get((id(code), frame.f_lasti))
-        if known is not None:
-            return known[1]
-        ours = _ours.get(id(code))
-        if not (ours[1] if ours is not None else _is_ours(code, frame.f_globals.get("__name__", ""))):
-            return _line_of(frame)
+        if id(code) not in ours:
+            line = _lines.get((id(code), frame.f_lasti)) or _line_of(frame)
+            if line:
+                return line
         frame = frame.f_back
     return ""
 
 
-def _is_ours(code: Any, module: str) -> bool:
-    if len(_ours) > _MANY:
-        _ours.clear()
-    ours = module.startswith(_OURS) or module in ("twister2", "contextlib")
-    _ours[id(code)] = code, ours
-    return ours
-
-
 def _line_of(frame: FrameType) -> str:
-    if len(_lines) > _MANY:
+    """The line of a frame that is not known yet; empty when it is this system's."""
+    if len(_kept) > _MANY:
+        _ours.clear()
         _lines.clear()
-    code = frame.f_code
-    line = f"{code.co_filename}:{frame.f_lineno}"
-    _lines[id(code), frame.f_lasti] = code, line
+        _kept.clear()
+    code, module = frame.f_code, frame.f_globals.get("__name__", "")
+    _kept.append(code)
+    if module.startswith(_OURS) or module in ("twister2", "contextlib"):
+        _ours.add(id(code))
+        return ""
+    line = _lines[id(code), frame.f_lasti] = f"{code.co_filename}:{frame.f_lineno}"
     return line

@@ -22,7 +22,7 @@ from .wire import ACK, ACK_FORMAT, BODY, HEAD, Head, chunks, pack, unpack
 from .world import MPI, World
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from twister2.spec.batch import Buffer
     from twister2.spec.collectives import NativeCollectives
@@ -196,12 +196,17 @@ class MpiTransport(Transport):
         self._data()
         assert self._world is not None
         assert self._meetings is not None
-        self._meetings.meet(members)
+        meetings = self._meetings
+        meetings.meet(members)
+
+        def wait(ready: Callable[[], bool]) -> None:
+            meetings.wait(ready, members)
+
         try:
-            comm, beside = self._world.group(members), None
+            comm, beside = self._world.group(members, wait), None
             if len(members) > EACH_TO_EACH:
                 beside, request = comm.Idup()
-                self._meetings.wait(request.Test, members)
+                wait(request.Test)
             group = MpiCollectives(comm, members, beside)
         except MPI.Exception:
             return None  # the library has no communicators left, which all members are told

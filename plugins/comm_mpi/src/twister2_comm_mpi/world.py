@@ -95,8 +95,19 @@ class World:
                 remedy="start every attempt with processes of its own",
             )
 
-    def group(self, members: Sequence[int]) -> MPI.Intracomm:
-        """A communicator of these workers, in this order; collective over them."""
+    def group(self, members: Sequence[int], wait: Callable[[Callable[[], bool]], None]) -> MPI.Intracomm:
+        """A communicator of these workers, in this order; collective over them.
+
+        That of all is made without blocking. MPI has no such call for some: that waits in the library, for members of
+        whom it is known that they are about to make the same call. Should one be killed at that very moment, the others
+        are ended by their supervisors after ``job.kill_grace_s``.
+
+        :param wait: polls until something is ready.
+        """
+        if list(members) == list(range(self.data.Get_size())):
+            comm, request = self.data.Idup()
+            wait(request.Test)
+            return comm
         everybody = self.data.Get_group()
         chosen = everybody.Incl(list(members))
         try:

@@ -21,7 +21,7 @@ _MASK = (1 << 64) - 1
 def variant(call: Call) -> int:
     """What a call with counts adds to the fingerprint: it is another one for MPI than the same without counts."""
     operation = call.operation
-    if operation == "alltoall":
+    if operation in ("alltoall", "gather", "scatter"):
         return 0 if call.send_counts is None and call.receive_counts is None else _VARIES
     if operation in ("allgather", "reduce_scatter") and call.receive_counts is not None:
         return hash(call.receive_counts) & _MASK  # of numbers: equal in all processes
@@ -29,24 +29,24 @@ def variant(call: Call) -> int:
 
 
 def counts(call: Call, rank: int, size: int, send: Any, receive: Any) -> Counts | None:
-    """Sizes of the parts that go to and come from each member, where these may differ."""
+    """Sizes of the parts that go to and come from each member, where these may differ. Equal ones are told by the
+    fingerprint.
+    """
+    if call.send_counts is None and call.receive_counts is None:
+        return None
     operation = call.operation
     if operation == "alltoall":
-        return (
-            None
-            if call.send_counts is None and call.receive_counts is None
-            else _of_alltoall(call, size, send, receive)
-        )
+        return _of_alltoall(call, size, send, receive)
     if operation == "gather":
         given, expected = [0] * size, [0] * size
         if rank == call.root:
-            return given, call.receive_counts or [receive.size // size] * size
+            return given, call.receive_counts or ()
         given[call.root] = send.size
         return given, expected
     if operation == "scatter":
         given, expected = [0] * size, [0] * size
         if rank == call.root:
-            return call.send_counts or [send.size // size] * size, expected
+            return call.send_counts or (), expected
         expected[call.root] = receive.size
         return given, expected
     return None
@@ -94,18 +94,15 @@ def _reduce_scatter(comm: MPI.Intracomm, call: Call, send: Any, receive: Any) ->
 
 
 def _gather(comm: MPI.Intracomm, call: Call, send: Any, receive: Any) -> MPI.Request:
-    # always the form with counts: only the root knows whether parts differ
-    if receive is None:
-        return comm.Igatherv(part(send), None, call.root)
-    parts = call.receive_counts or (receive.size // comm.size,) * comm.size
-    return comm.Igatherv(part(send), _parts(receive, parts), call.root)
+    if call.receive_counts is None:
+        return comm.Igather(part(send), None if receive is None else part(receive, send.size), call.root)
+    return comm.Igatherv(part(send), None if receive is None else _parts(receive, call.receive_counts), call.root)
 
 
 def _scatter(comm: MPI.Intracomm, call: Call, send: Any, receive: Any) -> MPI.Request:
-    if send is None:
-        return comm.Iscatterv(None, part(receive), call.root)
-    parts = call.send_counts or (send.size // comm.size,) * comm.size
-    return comm.Iscatterv(_parts(send, parts), part(receive), call.root)
+    if call.send_counts is None:
+        return comm.Iscatter(None if send is None else part(send, receive.size), part(receive), call.root)
+    return comm.Iscatterv(None if send is None else _parts(send, call.send_counts), part(receive), call.root)
 
 
 def _allgather(comm: MPI.Intracomm, call: Call, send: Any, receive: Any) -> MPI.Request:

@@ -296,3 +296,34 @@ def test_a_root_is_a_rank_in_the_group():
     assert zero == [0, None, None, None]
     assert two == [0, 5, [5], None]
     assert three == [0, None, None, [3, 0, 2]]
+
+
+STRUCTURE = [("k", "i4"), ("v", "f8")]
+
+
+@pytest.mark.parametrize("dtype", ["i2", "u8", "f4", "f8", "c16", "?", "M8[s]", "S3", "U3", STRUCTURE], ids=str)
+def test_arrays_in_either_byte_order(dtype):
+    def main(env, order):
+        numbers = numpy.arange(6) * 258 + env.worker_id
+        if not isinstance(dtype, list) and numpy.dtype(dtype).kind in "SU?":
+            numbers %= 7
+        array = numpy.zeros(6, numpy.dtype(dtype).newbyteorder(order))
+        if array.dtype.names:
+            array["k"] = array["v"] = numbers
+        else:
+            array[:] = numbers.astype(dtype)
+        kind = array.dtype.kind
+        found = [
+            net.broadcast(env, array, 1),
+            net.alltoall(env, array),
+            *net.allgather(env, array),
+            *(net.gather(env, array, 2) or ()),
+            *([net.allreduce(env, array, "max"), net.scan(env, array, "min")] if kind not in "SUV" else ()),
+            *([net.allreduce(env, array), net.reduce_scatter(env, array)] if kind in "iufc" else ()),
+        ]
+        assert all(one.dtype.newbyteorder("=") == numpy.dtype(dtype) for one in found)
+        return [one.tolist() for one in found]
+
+    there, here = (everywhere(lambda env, order=order: main(env, order), 3) for order in "><")
+    assert there == here
+    assert len(here[2]) == len(here[0]) + 3

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 from twister2_testkit.ops_aggregates import AggregateChecks
 from twister2_testkit.ops_base import OpsCapabilities
 from twister2_testkit.ops_data import DataChecks
+from twister2_testkit.ops_dtypes import DtypeChecks
 from twister2_testkit.ops_faults import FaultChecks
 from twister2_testkit.ops_keyed import KeyedChecks
 from twister2_testkit.ops_pressure import PressureChecks
@@ -40,7 +41,9 @@ from twister2_testkit.ops_sets import SetChecks
 from twister2_testkit.ops_sort import SortChecks
 
 
-class OperatorSuite(DataChecks, KeyedChecks, SortChecks, SetChecks, AggregateChecks, PressureChecks, FaultChecks):
+class OperatorSuite(
+    DataChecks, DtypeChecks, KeyedChecks, SortChecks, SetChecks, AggregateChecks, PressureChecks, FaultChecks
+):
     """What operators must do."""
 
     # -- the catalogue ---------------------------------------------------------------------------------------------

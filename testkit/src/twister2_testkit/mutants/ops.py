@@ -239,6 +239,16 @@ class UnalignedBarriers(Sound):
         return self.inner.receive(target)
 
 
+class TakesMemoryAsItLies(Sound):
+    """Arrays in the other byte order are taken for ones in this machine's."""
+
+    def receive(self, target: int) -> Item | None:
+        item = self.inner.receive(target)
+        if item is None or item.kind != _DATA or not is_array(item.value) or item.value.dtype.isnative:
+            return item
+        return Item(item.kind, item.source, target, item.value.view(item.value.dtype.newbyteorder("=")))
+
+
 MUTANTS: Mapping[str, Callable[[Operators], Operators]] = {
     **{name: mutant(fault) for name, fault in STREAM_FAULTS.items()},
     "loses": mutant(Loses),
@@ -252,6 +262,7 @@ MUTANTS: Mapping[str, Callable[[Operators], Operators]] = {
     "never_refuses": mutant(NeverRefuses),
     "swallows_user_errors": mutant(SwallowsUserErrors),
     "forgetful": mutant(Forgetful),
+    "takes_memory_as_it_lies": mutant(TakesMemoryAsItLies),
     "unaligned_barriers": mutant(UnalignedBarriers),
 }
 """Faults by name."""

@@ -59,7 +59,7 @@ def reduce(
     group: Group | None = None,
     algorithm: str = "",
 ) -> T | None:
-    """Combine everybody's value as :func:`allreduce` does; the result on rank ``root`` in the group, None on the others.
+    """Combine everybody's value as :func:`allreduce` does; the result on rank ``root`` in the group, None elsewhere.
 
     Without ``group``, a rank is a worker id.
     """

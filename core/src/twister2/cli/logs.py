@@ -23,9 +23,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print logs, each line with the worker's number unless only one is asked for."""
+    from twister2.client.jobs import master_gone
     from twister2.client.logs import event_lines, log_lines, manager_lines
     from twister2.client.records import read_state
-    from twister2.spec.errors import UsageError
+    from twister2.spec.errors import MasterLostError, UsageError, from_dict
+    from twister2.spec.rm import JobState
 
     job = find(arguments, arguments.job)
     if arguments.events:
@@ -44,7 +46,12 @@ def run(arguments: argparse.Namespace) -> int:
     alone = arguments.worker is not None and len(arguments.worker) == 1 and not arguments.manager
     for name, line in lines:
         _write(line if alone else f"{name} | ".encode() + line)
-    warn_of_logs(read_state(job.folder))
+    facts = read_state(job.folder)
+    warn_of_logs(facts)
+    if not JobState(facts.get("state", "queued")).final and (gone := master_gone(job)):
+        print(f"warning: {gone}; what its workers wrote since is lost, see 'twister2 status'", file=sys.stderr)
+    elif facts.get("error") and isinstance(error := from_dict(facts["error"]), MasterLostError):
+        print(error, file=sys.stderr)
     return 0
 
 

@@ -36,7 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n" + str(from_dict(facts["error"])))
     elif facts.get("workers"):
         print()
-        print_table(("WORKER", "HOST", "PHASE", "MEMORY", "DOES", "WAITS FOR"), [_row(row) for row in facts["workers"]])
+        headers = ("WORKER", "HOST", "PHASE", "HEARD", "MEMORY", "DOES", "WAITS FOR")
+        print_table(headers, [_row(row) for row in facts["workers"]])
     return 0
 
 
@@ -49,11 +50,27 @@ def _reason(facts: dict[str, Any]) -> str:
 
 
 def _row(row: dict[str, Any]) -> tuple[object, ...]:
-    does = "runs the program"
+    does = _does(row) if row["phase"] == "joined" else ""
+    heard = "" if row["silent_s"] is None else f"{row['silent_s']:.1f} s ago"
+    return row["worker"], row["host"], row["phase"], heard, f"{row['memory'] >> 20} MiB", does, row["waits_for"]
+
+
+def _does(row: dict[str, Any]) -> str:
+    """What a worker does, as far as it has said so."""
     if row["step"]:
         from twister2.worker.groups import of_group
 
         group, step, (_, kind, shape, line) = row["step"]
         does = f"step {step}{of_group(group, row.get('group', ()))}: {kind} {shape} at {line}"
-    memory = f"{row['memory'] >> 20} MiB"
-    return row["worker"], row["host"], row["phase"], memory, does if row["phase"] == "joined" else "", row["waits_for"]
+    elif row.get("latest"):
+        step, kind, shape, line = row["latest"]
+        does = f"runs the program, after step {step}: {kind} {shape} at {line}"
+    else:
+        does = "runs the program, no collective call yet"
+    progress = row.get("progress") or {}
+    if "done" in progress:
+        total = "" if progress.get("total") is None else f" of {progress['total']:g}"
+        does += f"; {progress['done']:g}{total} {progress.get('unit', '')}".rstrip()
+    if progress.get("records"):
+        does += f"; {progress['records']:,} records"
+    return does

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from twister2.cli.jobs import add_job_argument, find, warn_of_logs
@@ -21,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 when the job completed, 1 when it failed, 5 when it was killed."""
     from twister2.client.jobs import wait_for
-    from twister2.spec.errors import from_dict
+    from twister2.spec.errors import MasterLostError, from_dict
 
     facts = wait_for(find(arguments, arguments.job), arguments.timeout)
     warn_of_logs(facts)
@@ -32,5 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     if facts.get("error"):
         from twister2.cli.main import exit_code
 
-        return exit_code(from_dict(facts["error"]))
+        error = from_dict(facts["error"])
+        if isinstance(error, MasterLostError):  # nobody else has said it
+            print(error, file=sys.stderr)
+        return exit_code(error)
     return 0

@@ -154,8 +154,22 @@ def _status_without_master(job: JobSummary, backend: ResourceManager, facts: dic
         if status.state is JobState.COMPLETED and not job.record.master_in_client:
             # The manager saw the master's exit code, which is 0 for a completed job only.
             return {**facts, **_record_end(job, JobState.COMPLETED, None, tidied=tidied)}
-        return {**facts, **_record_end(job, JobState.FAILED, _gone(status), tidied=tidied)}
-    return {**facts, "state": status.state.value, "reason": status.reason, "slots": dict(status.slots)}
+        return {**facts, **_record_end(job, JobState.FAILED, _gone(job, status), tidied=tidied)}
+    reason = status.reason
+    if master_gone(job):
+        _, resolved = _as_submitted(job)
+        reason = f"{master_gone(job)}; its workers end within {resolved.job.master_lost_s:g} s, submit the job again"
+    return {**facts, "state": status.state.value, "reason": reason, "slots": dict(status.slots)}
+
+
+def master_gone(job: JobSummary) -> str:
+    """What became of the master of a job that has not ended; empty when it lives, or cannot be seen from here."""
+    if job.record.master_process is None:
+        return ""
+    host, pid, start = job.record.master_process
+    if host != os.uname().nodename or start_ticks(pid) == start:
+        return ""
+    return f"its job master (process {pid}) has gone: it was killed, or crashed"
 
 
 def _fetched(job: JobSummary, backend: ResourceManager) -> dict[str, Any] | None:
@@ -170,8 +184,14 @@ def _fetched(job: JobSummary, backend: ResourceManager) -> dict[str, Any] | None
         journal.close()
 
 
-def _gone(status: JobStatus) -> MasterLostError:
+def _gone(job: JobSummary, status: JobStatus) -> MasterLostError:
     what, why = ending(status)
+    if gone := master_gone(job):
+        what, why = "the job master ended before the job did", f"{gone}, and its workers then ended"
+        why += f" ({status.reason})" if status.reason else ""
+        with contextlib.suppress(OSError):
+            said = (job.folder / "master.log").read_text(errors="replace").strip()[-2000:]
+            why += f"; its last words:\n{said}" if said else ""
     return MasterLostError(what, why=why, remedy="see 'twister2 logs' for what was written; submit the job again")
 
 

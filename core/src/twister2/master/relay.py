@@ -44,6 +44,7 @@ class Relay:
     def progress(self, slot: Slot, message: Message) -> None:
         """How far a worker is; at most a few a second go on."""
         self._taken(slot, message)
+        slot.note_progress(message.body)
         now = time.monotonic()
         if now - self._progress_sent.get(slot.number, 0.0) >= PROGRESS_EVERY_S or any(
             message.body.get(name) for name in ("done", "final")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from twister2.worker.board import LIMITED, TEXT_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Said = tuple[bool, str, str, str]
 """What a worker says of a step: inside, kind, shape, line."""
@@ -66,7 +69,8 @@ class Slot:
     :ivar gone: nobody answers on its connection any more. :ivar returned: the function returned.
     :ivar beats: how often its board was seen.
     :ivar last: the latest step by group, known when the function has returned.
-    :ivar notes: noted steps by group.
+    :ivar notes: noted steps by group. :ivar progress: what it last reported: done, total, unit; records, if it counts
+        them.
     """
 
     number: int
@@ -83,10 +87,12 @@ class Slot:
     returned: bool = False
     tail: list[str] = attrs.field(factory=list)
     gone: bool = False
+    progress: dict[str, Any] = attrs.field(factory=dict)
 
     def reset(self) -> None:
         """Forget the attempt that is over."""
         self.notes, self.last, self.waits_for, self.returned, self.tail, self.gone = {}, {}, "", False, [], False
+        self.progress = {}
 
     def note_steps(self, entries: list[list[Any]]) -> None:
         notes: dict[int, list[Note]] = {}
@@ -94,6 +100,18 @@ class Slot:
             first, stride = more or (last, 1)
             notes.setdefault(group, []).append(Note(group, last, inside, kind, shape, line, first, stride))
         self.notes = notes
+
+    def note_progress(self, body: Mapping[str, Any]) -> None:
+        """Keep what a report says of how far it is: a report of counters says nothing of done, and the other way."""
+        self.progress.update({name: body[name] for name in ("done", "total", "unit") if name in body})
+        counts = [values.get("records", 0) for values in (body.get("counters") or {}).values()]
+        if counts and not body.get("final"):
+            self.progress["records"] = int(max(counts))
+
+    def latest(self) -> Note | None:
+        """The latest step of the group of all that it has noted, whether it is in it or not; else of any group."""
+        notes = self.notes.get(0) or [note for notes in self.notes.values() for note in notes]
+        return max(notes, key=lambda note: note.last, default=None)
 
     def said(self, group: int, step: int) -> Said | None:
         """What it says of a step, if it has noted it."""

@@ -32,17 +32,20 @@ def job_status(job: Job) -> dict[str, Any]:
 def worker_status(slot: Slot, slots: Sequence[Slot], groups: Groups) -> dict[str, Any]:
     """One worker: what it does, what it waits for, how long it has been silent.
 
-    ``group`` has the members of its step's group, by rank; none for the group of all.
+    ``group`` has the members of its step's group, by rank; none for the group of all. ``latest`` is the step that it
+    noted last: number, kind, shape, line; empty when it has made no collective call yet. ``progress``: its reports.
 
     :param slots, groups: of the job, whose boards tell for whom a worker waits.
     """
-    step = slot.current()
+    step, latest = slot.current(), slot.latest()
     return {
         "worker": slot.number,
         "phase": slot.phase,
         "host": slot.facts.get("node", {}).get("host", ""),
         "step": list(step or ()),
         "group": list(groups.order(step[0])) if step else [],
+        "latest": [latest.last, latest.kind, latest.shape, latest.line] if latest else [],
+        "progress": slot.progress,
         "waits_for": _waits_for(slot, slots, groups),
         "memory": slot.memory,
         "silent_s": round(time.monotonic() - slot.heard, 1) if slot.heard else None,

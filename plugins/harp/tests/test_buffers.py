@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twister2.spec.errors import OperatorError, Twister2Error
+from twister2.spec.errors import OperatorError, Twister2Error, UserCodeError
 from twister2_harp import IN_PLACE, Harp
 
 Run = Callable[..., list[Any]]
@@ -113,8 +113,9 @@ def test_a_function_as_op_gets_read_only_arrays_and_must_not_communicate(run: Ru
         left += right
         return left
 
-    with pytest.raises(ValueError, match="read-only"):
+    with pytest.raises(UserCodeError, match="ValueError") as caught:
         run(lambda harp: harp.Allreduce(np.ones(3), np.empty(3), changes), 2)
+    assert "read-only" in caught.value.why
 
     def nested(harp: Harp) -> None:
         def communicates(left: Any, right: Any) -> Any:

@@ -7,7 +7,7 @@ calls in the same order, and one that does not, raises or dies ends the wait of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from twister2.spec.collectives import Call, Op, Request
 from twister2.spec.errors import OperatorError
@@ -45,6 +45,13 @@ class Harp(Tables):
 
     def __repr__(self) -> str:
         return f"<Harp rank {self.rank} of {self.size}, group {self.group.number}>"
+
+    if not TYPE_CHECKING:  # who checks types must see that a name does not exist
+
+        def __getattr__(self, name: str) -> NoReturn:
+            from twister2_harp.names import advice
+
+            raise AttributeError(advice(name, dir(type(self))), name=name)
 
     # -- groups ----------------------------------------------------------------------------------------------------
 

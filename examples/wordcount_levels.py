@@ -1,11 +1,13 @@
 """Word count at four levels in one program: worker, operators, task graph, TSet. All four answers must be equal.
 
 twister2 submit standalone --workers 3 examples/wordcount_levels.py [FILE]
-python examples/wordcount_levels.py [FILE]
+python examples/wordcount_levels.py [FILE] --workers 3
 """
 
 from __future__ import annotations
 
+import argparse
+import pathlib
 import sys
 from collections import Counter
 
@@ -20,6 +22,14 @@ TEXT = """the worker knows its number and the number of workers
 the operator moves what the workers have to the worker that needs it
 the graph joins tasks by operators and the set writes the graph
 """
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; with ``twister2 submit`` the workers are counted there."""
+    means = argparse.ArgumentParser(prog="wordcount_levels.py", description="Count words on four levels.")
+    means.add_argument("file", nargs="?", type=pathlib.Path, help="a text; a short one of its own without")
+    means.add_argument("--workers", type=int, default=3, help="worker processes, when run by python alone")
+    return means
 
 
 def at_worker_level(env: twister2.WorkerEnvironment, lines: list[str]) -> Counter[str]:
@@ -95,10 +105,8 @@ def at_tset_level(env: twister2.WorkerEnvironment, lines: list[str]) -> Counter[
 
 def main(env: twister2.WorkerEnvironment) -> dict[str, int]:
     """All four, one after the other, on the same workers."""
-    lines = TEXT.splitlines()
-    if env.args:
-        with open(env.args[0], encoding="utf-8") as file:
-            lines = file.read().splitlines()
+    options = parser().parse_args(env.args)
+    lines = (options.file.read_text(encoding="utf-8") if options.file else TEXT).splitlines()
     answers = {
         "worker": at_worker_level(env, lines),
         "operators": at_operator_level(env, lines),
@@ -114,4 +122,4 @@ def main(env: twister2.WorkerEnvironment) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    twister2.run(main, args=sys.argv[1:], workers=3)
+    twister2.run(main, args=sys.argv[1:], workers=parser().parse_args().workers)

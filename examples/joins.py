@@ -12,7 +12,7 @@ import argparse
 import io
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pyarrow import csv
 
@@ -32,7 +32,7 @@ ORDERS = """id,item,price
 4,lamp,30.0
 5,desk,199.0
 """
-HOWS = ["inner", "left", "right", "full"]
+HOWS: list[Literal["inner", "left", "right", "full"]] = ["inner", "left", "right", "full"]
 
 
 def parser() -> argparse.ArgumentParser:

@@ -108,7 +108,8 @@ def main(env: twister2.WorkerEnvironment) -> int:
     :returns: number of records in this worker's file.
     """
     options = parser().parse_args(env.args)
-    phases = {}
+    phases: dict[str, float] = {}
+    began = 0.0
 
     def done(phase: str) -> None:
         nonlocal began

@@ -27,6 +27,9 @@ BLOCK = 10_000
 """Records that are made from one seed."""
 
 
+Summary = tuple[int, int, bool, bytes, bytes]
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line; with ``twister2 submit`` the workers are counted there."""
     means = argparse.ArgumentParser(prog="terasort_tset.py", description="Generate, sort and validate records.")
@@ -52,7 +55,7 @@ def block(seed: int, begin: int, end: int) -> Any:
     return records
 
 
-def summary(records: Any) -> list[tuple[int, int, bool, bytes, bytes]]:
+def summary(records: Any) -> list[Summary]:
     """Of a batch: number, a sum over all bytes that no order changes, whether it is in order, first and last key."""
     weights = np.arange(1, RECORD.itemsize + 1, dtype="u8")
     each = np.ascontiguousarray(records).view("u1").reshape(-1, RECORD.itemsize) @ weights
@@ -61,9 +64,14 @@ def summary(records: Any) -> list[tuple[int, int, bool, bytes, bytes]]:
     return [(len(records), int((each * each).sum(dtype="u8")), ordered, bytes(keys[0]), bytes(keys[-1]))]
 
 
-def summaries(records: TSet[Any]) -> list[tuple[int, int, bool, bytes, bytes]]:
+def summaries(records: TSet[Any]) -> list[Summary]:
     """Those of all batches that have records, in order of partitions."""
     return records.map_batches(lambda batch: summary(batch) if len(batch) else [], form="numpy").collect()
+
+
+def totals(parts: list[Summary]) -> tuple[int, int]:
+    """Number of all records, and the sum over their bytes."""
+    return sum(part[0] for part in parts), sum(part[1] for part in parts) % 2**64
 
 
 def main(env: twister2.WorkerEnvironment) -> int:
@@ -96,15 +104,14 @@ def main(env: twister2.WorkerEnvironment) -> int:
     before, after = summaries(records), summaries(context.read_binary(ordered, dtype=RECORD))
     if not all(part[2] for part in after) or any(one[4] > other[3] for one, other in itertools.pairwise(after)):
         raise SystemExit("the files are not in order")
-    count, total = (sum(part[field] for part in after) for field in (0, 1))
-    if (count, total % 2**64) != tuple(sum(part[field] for part in before) % 2**64 for field in (0, 1)):
+    if (found := totals(after)) != totals(before):
         raise SystemExit("the sorted records are not those that were generated")
     done("validate")
     if env.worker_id == 0:
-        print(f"{count:,} records sorted by {env.n_workers} workers, in order and complete: {ordered}")
+        print(f"{found[0]:,} records sorted by {env.n_workers} workers, in order and complete: {ordered}")
         if after:
             print(f"first key {after[0][3].decode()}  last key {after[-1][4].decode()}")
-    return count
+    return found[0]
 
 
 if __name__ == "__main__":

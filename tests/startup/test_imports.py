@@ -20,6 +20,13 @@ SILENT = {*DATA, "zmq", "cloudpickle", "attrs", "stevedore", "importlib.metadata
 LISTING = SILENT - {"attrs", "importlib.metadata", "stevedore"}
 """Looking into metadata of distributions is what listing plugins is for."""
 
+CLIENT = {"twister2.spec." + name for name in ("channel", "memory", "network", "patterns", "plan", "stored", "tasks")}
+CLIENT |= {"twister2.client.lines", "twister2.worker.environment", "twister2_rm_standalone.logs", "subprocess"}
+"""What a client does not import, nor the job master that is forked from it, for a job whose workers are processes."""
+
+WORKER = {"pluggy", "stevedore", "importlib.metadata", "twister2.config", "twister2.host"}
+"""What the processes of workers do not import for a program that uses their environment alone."""
+
 HELLO = """
     def main(env):
         print("hello from", env.worker_id)
@@ -86,6 +93,20 @@ def test_no_process_of_a_hello_world_imports_data_libraries(jobs, imports, way):
     assert {"twister2.worker.user", "twister2_rm_standalone.launcher"} <= found
     heavy = {pid: names & DATA for pid, names in imports.by_process().items() if names & DATA}
     assert not heavy
+
+
+def test_no_process_of_a_hello_world_imports_what_others_need(jobs, imports):
+    jobs.environment.update(imports.environment)
+    done = jobs.submit(jobs.program(HELLO), "-q")
+    assert done.code == 0, done
+    by_process = imports.by_process()
+    client = next(pid for pid, names in by_process.items() if "twister2.client.session" in names)
+    master = next(pid for pid, names in by_process.items() if "twister2.master.process" in names)
+    launcher = next(pid for pid, names in by_process.items() if "twister2_rm_standalone.launcher" in names)
+    assert not (by_process[client] | by_process[master]) & CLIENT
+    workers = set(by_process) - {client, master}
+    assert launcher in workers
+    assert not {pid: names & WORKER for pid, names in by_process.items() if pid in workers and names & WORKER}
 
 
 def test_what_the_program_itself_imports_is_seen_and_stays_in_its_process(jobs, imports):

@@ -28,6 +28,7 @@ EXIT_NOT_FOUND = 3
 EXIT_RESOURCES = 4
 EXIT_KILLED = 5
 EXIT_BUG = 70
+EXIT_TIMEOUT = 124
 EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141
 
@@ -39,10 +40,15 @@ EXIT_CODES = {
     EXIT_RESOURCES: "the resource manager refused or failed",
     EXIT_KILLED: "the job was killed, from elsewhere",
     EXIT_BUG: "a mistake in Twister2 itself or in a plugin's command; the traceback was saved",
+    EXIT_TIMEOUT: "the job had not ended when --timeout was over (wait)",
     EXIT_INTERRUPTED: "interrupted (Ctrl-C); the job of this client was killed",
 }
 
 
+TRACEBACK = ("twister2-", ".traceback")
+"""How the files with saved tracebacks begin and end, in the folder of temporary files; ``clean --all`` removes them."""
+COLLECT_EVERY = 20_000
+"""New objects before it is looked for cycles among them: importing makes many objects, and they stay."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
@@ -102,6 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_standard_streams()
     if arguments is not None:
         return _main(list(arguments))
+    gc.set_threshold(COLLECT_EVERY)
     end = _End()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -273,8 +280,10 @@ def _report(error: Exception) -> int:
         who, whom = "twister2", ""
         if isinstance(error, _PluginFailedError) and isinstance(error.__cause__, Exception):
             who, whom, error = str(error), " to the plugin's authors", error.__cause__
+        from twister2.spec.errors import printable
+
         print(
-            f"{who} failed by a mistake of its own: {type(error).__name__}: {error}\n"
+            f"{who} failed by a mistake of its own: {type(error).__name__}: {printable(str(error))}\n"
             f"  try:     report it{whom}, with the traceback in {_save_traceback(error)}",
             file=sys.stderr,
         )
@@ -301,7 +310,7 @@ def _save_traceback(error: Exception) -> str:
     import traceback
 
     try:
-        handle, path = tempfile.mkstemp(prefix="twister2-", suffix=".traceback")
+        handle, path = tempfile.mkstemp(prefix=TRACEBACK[0], suffix=TRACEBACK[1])
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.writelines(traceback.format_exception(error))
     except OSError as failure:

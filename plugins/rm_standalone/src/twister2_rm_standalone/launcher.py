@@ -51,6 +51,7 @@ def main(path: str) -> int:
     :param path: the order's file; ``"-"``: load what the workers need, then read the path from stdin. Its end without a
         path means that no order comes.
     """
+    gc.disable()  # until it forks: what is imported stays
     if path == procfs.BY_PIPE:
         with contextlib.suppress(Exception):  # tried again, with a log to tell it in, when the order has come
             importlib.import_module(SUPERVISOR)
@@ -109,6 +110,7 @@ class Launcher:
                 return 1
         signal.pthread_sigmask(signal.SIG_BLOCK, self.signals)
         gc.freeze()
+        gc.enable()
         lines = []
         for slot in self.order["slots"]:
             if self._killed():

@@ -211,6 +211,8 @@ class NativeCollectives(ABC):
 
     operations: ClassVar[frozenset[str]]
     """Names of :data:`OPERATIONS` that it has."""
+    limits: ClassVar[str] = ""
+    """What :meth:`accepts` takes, in a few words for people who asked for ``algorithm="native"``."""
 
     @abstractmethod
     def accepts(self, call: Call, dtype: Any, nbytes: int) -> bool:

@@ -98,6 +98,7 @@ class TcpCollectives(NativeCollectives):
     """
 
     operations: ClassVar[frozenset[str]] = frozenset(OPERATIONS)
+    limits: ClassVar[str] = f"up to {SMALL >> 10} KiB from a member to another, ops by name, no counts"
     wakes: ClassVar[bool] = True
 
     def __init__(self, transport: TcpTransport, number: int, members: Sequence[int], worker_id: int) -> None:

@@ -89,6 +89,7 @@ class MpiCollectives(NativeCollectives):
     """
 
     operations: ClassVar[frozenset[str]] = frozenset(OPERATIONS)
+    limits: ClassVar[str] = "dtypes and ops by name that MPI computes as numpy does"
 
     def __init__(self, comm: MPI.Intracomm, members: Sequence[int], beside: MPI.Intracomm | None = None) -> None:
         """:param comm: its ranks are the places in ``members`` (worker ids). :param beside: see :func:`checks`."""

@@ -67,6 +67,7 @@ class ShmCollectives(NativeCollectives):
     """Native collectives through the memory of a group."""
 
     operations: ClassVar[frozenset[str]] = frozenset(OPERATIONS)
+    limits: ClassVar[str] = "ops by name, no counts"
 
     def __init__(self, transport: ShmTransport, area: Area, members: Sequence[int], peers: Sequence[Peer]) -> None:
         self.area, self.members = area, tuple(members)

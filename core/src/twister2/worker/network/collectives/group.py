@@ -167,12 +167,24 @@ class GroupCollectives(Collectives):
             plan.road = HOSTS
         if call.algorithm and plan.road != call.algorithm:
             if call.algorithm in (NATIVE, HOSTS):
-                raise OperatorError(
-                    f"{call.operation} cannot go the road '{call.algorithm}' here",
-                    why="no transport of this group offers it for this call",
-                    remedy="leave the algorithm to the system",
-                )
+                raise self._no_road(plan)
             plan.road, plan.native = MESSAGES, None
+
+    def _no_road(self, plan: Plan) -> OperatorError:
+        """A call that names a road which it cannot go."""
+        call, native = plan.call, self._native
+        why = "no transport that joins all members of this group has collectives of its own"
+        if call.algorithm == HOSTS:
+            why = "the members are not on several hosts with native collectives inside, or it has counts or a function"
+        elif native is not None:
+            limits = f", which does: {native.limits}" if native.limits else ""
+            size = "counts" if plan.nbytes < 0 else f"parts of {plan.nbytes} bytes"
+            why = f"it is not for the transport of this group{limits}; this call has {size} ({plan.shape})"
+        return OperatorError(
+            f"{call.operation} cannot go the road '{call.algorithm}' here",
+            why=why,
+            remedy="leave the algorithm to the system, which takes that road where it can",
+        )
 
     def _form(self, operation: str, shape: str) -> None:
         """Find out, at the first use of the group and together with all members, what its transports can do."""

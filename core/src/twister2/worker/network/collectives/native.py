@@ -48,6 +48,7 @@ class NativeRoad:
         self._poller: select.poll | None = None
         self._start = native.start
         self.operations = native.operations
+        self.limits = native.limits
         self._yields = network.crowded
         self._size = group.size
         self._calls = 0

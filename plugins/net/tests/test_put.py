@@ -113,6 +113,50 @@ def test_all_may_send_behind_barriers_that_nobody_has_read(name):
             assert [[count for _, count in one] for one in found] == [[2 * many * n] * len(found[0]) for n in (1, 2, 3)]
 
 
+@pytest.mark.parametrize("transport", ["loopback", "tcp"])
+@pytest.mark.parametrize("mark", ["barrier", "flush"])
+@pytest.mark.parametrize("name", ["partition", "keyed_reduce", "allreduce", "direct"])
+def test_a_source_may_be_a_mark_ahead_of_another_one_here(name, mark, transport):
+    """Its targets read nothing behind the mark before the other source has sent it, which this worker does later."""
+    many = 60
+
+    def main(env):
+        sources = [0, 0, 1]
+        tasks = {"sources": sources, "targets": [1, 0, 1] if name == "direct" else [1, 0], "mode": "stream"}
+        options = {"reducer": "sum"} if name in ("keyed_reduce", "allreduce") else {}
+        with net.operator(env, name, **tasks, **options) as op:
+            for source in op.local_sources:
+                batch = [(key, 1) for key in range(4)] if name == "keyed_reduce" else [1] * 4
+                for segment in range(3):
+                    for _ in range(many):
+                        op.put(source, batch, 20.0)
+                    op.mark(source, mark, segment)
+                op.finish(source)
+            with pytest.raises(OperatorError, match="has finished"):
+                op.put(op.local_sources[0], batch)
+            found, total = [], 0
+            for item in op.items(20.0):
+                if item.kind.name != "DATA":
+                    found.append((item.target, item.value, total))
+                elif name == "keyed_reduce":
+                    total += sum(value for _, value in item.value)
+                else:
+                    total += sum(item.value)
+            assert op.is_complete
+        return found, total, env.memory.use().reserved
+
+    config = NetworkConfig(window_messages=2, window_mb=1, form_deadline_s=10)
+    results = LocalCluster(2, transport, network=config, deadline_s=60).run(main)
+    totals = [total for _, total, _ in results]
+    everything = 3 * 3 * many * 4
+    assert (totals == [everything] * 2) if name == "allreduce" else (sum(totals) == everything)
+    for found, total, reserved in results:
+        assert [value for target, value, _ in found if target == found[0][0]] == [0, 1, 2]
+        assert reserved == 0
+        if name == "partition" or (mark == "flush" and name != "direct"):
+            assert [before for _, _, before in found] == [total // 3, 2 * total // 3, total]
+
+
 def test_the_state_is_that_at_the_barrier_that_was_read():
     """Operators run ahead: when the first barrier is read, they have passed the second."""
 

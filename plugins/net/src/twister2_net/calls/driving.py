@@ -31,6 +31,7 @@ from twister2.spec.errors import DeadlineError, OperatorError
 from twister2.spec.ops import Operator, OperatorContext
 from twister2.spec.tracebacks import short
 from twister2_net.calls.alike import described
+from twister2_net.calls.held_back import HeldBack
 from twister2_net.calls.taken_in import TakenIn
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 _MARKS = (HeaderKind.BARRIER, HeaderKind.WATERMARK, HeaderKind.IDLE, HeaderKind.FLUSH)
 _KINDS = {kind.name.lower(): kind for kind in _MARKS}
+_CLOSING = (HeaderKind.BARRIER, HeaderKind.FLUSH)
 
 
 @attrs.frozen
@@ -154,11 +156,13 @@ class NetOperator:
         self._label = f"{self._name} '{context.label}'" if context.label else self._name
         self.local_sources = context.local_sources
         self.local_targets = context.local_targets
+        self._held_back = HeldBack(context.memory, self._label, self._operator)
         self._taken_in = TakenIn(context.memory, self._label, self._operator, self.local_targets)
 
     def _begin(self) -> Step:
         self._finished: set[int] = set()
         self._ended: set[int] = set()
+        self._marks: dict[int, int] = {}
         return self._network.step(self._name, self._shape, group=self._group).__enter__()
 
     def __enter__(self) -> NetOperator:
@@ -172,13 +176,14 @@ class NetOperator:
         try:
             if left is None:
                 self._check_over()
-                self.wait_until(lambda: self._operator.is_complete)
+                self.wait_until(lambda: self._operator.is_complete and not self._held_back)
         except BaseException as error:
             left = error
             raise
         finally:
             try:
                 self._taken_in.close()
+                self._held_back.close()
                 self._operator.close()
             finally:
                 self._step.__exit__(*((None, None, None) if left is None else (type(left), left, exc[2])))
@@ -215,7 +220,19 @@ class NetOperator:
 
     def send(self, source: int, batch: Batch) -> bool:
         """Offer a batch of a local source; False when it cannot be taken now: pump, and offer the same batch again."""
-        return self._operator.send(source, batch)
+        return not self._holds_back(source) and self._operator.send(source, batch)
+
+    def _holds_back(self, source: int) -> bool:
+        """Whether what a source sends must wait behind what is held back of it."""
+        if source not in self._held_back:
+            return False
+        if source in self._finished:
+            raise OperatorError(
+                f"{self._label} cannot take anything from source {source}",
+                why=f"source {source} has finished",
+                remedy="send only from local sources that have not finished",
+            )
+        return True
 
     def mark(self, source: int, kind: str | HeaderKind | Mark, value: Any = None) -> None:
         """Send a mark behind what ``source`` has sent.
@@ -230,12 +247,20 @@ class NetOperator:
             raise OperatorError(
                 f"{self._name} has no mark {kind!r}", why=f"marks are {', '.join(_KINDS)}", remedy="name one of these"
             )
-        self._operator.mark(source, known, value)
+        if self._holds_back(source):
+            self._held_back.mark(source, known, value)
+        else:
+            self._operator.mark(source, known, value)
+        if known in _CLOSING:
+            self._marks[source] = self._marks.get(source, 0) + 1
 
     def finish(self, source: int | None = None) -> None:
         """This source, or every local one, sends nothing more. May be called again."""
         for one in self.local_sources if source is None else [source]:
-            self._operator.finish(one)
+            if one not in self._held_back:
+                self._operator.finish(one)
+            elif one not in self._finished:
+                self._held_back.finish(one)
             self._finished.add(one)
 
     def receive(self, target: int | None = None) -> Item | None:
@@ -251,12 +276,16 @@ class NetOperator:
     def pump(self) -> bool:
         """Move what can be moved without waiting; whether anything was."""
         moved = self._network.progress()
-        return self._operator.progress() or moved
+        return self._progress() or moved
+
+    def _progress(self) -> bool:
+        moved = self._operator.progress()
+        return (self._held_back.progress() or moved) if self._held_back else moved
 
     @property
     def is_complete(self) -> bool:
         """Whether everything was sent, and END received for all local targets."""
-        return self._operator.is_complete and not self._taken_in
+        return self._operator.is_complete and not self._taken_in and not self._held_back
 
     @property
     def counters(self) -> EdgeCounters:
@@ -295,7 +324,7 @@ class NetOperator:
         """
 
         def turn() -> bool:
-            self._operator.progress()
+            self._progress()
             return ready()
 
         self._wait(turn, deadline_s)
@@ -321,20 +350,32 @@ class NetOperator:
     def put(self, source: int, batch: Batch, deadline_s: float | None = None) -> None:
         """Send a batch, waiting for room. Meanwhile what comes to the local targets is taken in for :meth:`receive` and
         its like, which give it first; it goes to disk when memory gets short. So all workers may send everything
-        before they read, as far as memory and disks allow.
+        before they read, as far as memory and disks allow. A source that has sent a barrier or flush mark which another
+        source here has not does not wait for room either, which would never come: what it puts is held back.
 
         :raises DeadlineError: there was no room within ``deadline_s`` seconds.
         :raises SpillError: what was taken in fits neither into memory nor on the disks.
         """
 
         def sent() -> bool:
-            while not self._operator.send(source, batch):
+            while not self.send(source, batch):
                 if not self._taken_in.take():
                     return False
             return True
 
-        if not self._operator.send(source, batch):
+        if self.send(source, batch):
+            return
+        if source in self._held_back or self._is_ahead(source):
+            self._held_back.put(source, batch)
+            self.pump()
+        else:
             self.wait_until(sent, deadline_s)
+
+    def _is_ahead(self, source: int) -> bool:
+        """Whether a source has sent a closing mark that another one here, which goes on, has not."""
+        mine = self._marks.get(source, 0)
+        others = [one for one in self.local_sources if one not in self._finished]
+        return any(self._marks.get(one, 0) < mine for one in others)
 
     def items(self, deadline_s: float | None = None) -> Iterator[Item]:
         """Everything that comes to the local targets, until their ENDs (which are not given).
@@ -372,7 +413,6 @@ class NetOperator:
         given = feeds or {}
         open_feeds = {source: iter(given.get(source, ())) for source in self.local_sources}
         refused: dict[int, Any] = {}
-        inner = self._operator
 
         def offer(source: int, feed: Iterator[Any]) -> bool:
             nothing = object()
@@ -384,7 +424,7 @@ class NetOperator:
                 del open_feeds[source]
             elif isinstance(batch, Mark):
                 self.mark(source, batch.kind, batch.value)
-            elif not inner.send(source, batch):
+            elif not self.send(source, batch):
                 refused[source] = batch
                 return False
             return True
@@ -395,7 +435,7 @@ class NetOperator:
                 moved = False
                 for source, feed in list(open_feeds.items()):
                     moved = offer(source, feed) or moved
-                moved = inner.progress() or moved
+                moved = self._progress() or moved
                 for target in self.local_targets:
                     while (item := self.receive(target)) is not None:
                         moved = True

@@ -18,6 +18,12 @@ def library_globs(library: Path) -> list[str]:
     return [f"{library}/*.py", *(f"{folder}/**/*.py" for folder in with_sources)]
 
 
+def inputs_in_shell(library: Path) -> str:
+    """The same files in the words of a shell, shorter than all the globs: to be pasted."""
+    others = " ".join(f"-not -path '*/{name}/*'" for name in sorted(NOT_THE_LIBRARY))
+    return f"$(find {shlex.quote(str(library))} -name '*.py' {others})"
+
+
 def command(output: Path) -> tuple[list[str], list[str], list[str]]:
     """Return the words of the command that counts into ``output``: before the inputs, the inputs, and behind them."""
     root = Path(__file__).resolve().parent.parent
@@ -33,7 +39,8 @@ def command(output: Path) -> tuple[list[str], list[str], list[str]]:
 def main() -> None:
     """Replace this process by ``twister2 submit``, after showing the command."""
     before, globs, after = command(Path(__file__).resolve().parent.parent / "demo-output")
-    print(f"$ {shlex.join(before)} '{globs[0]}' ... {shlex.join(after)}", flush=True)
+    inputs = inputs_in_shell(Path(sysconfig.get_path("stdlib")))
+    print(f"$ {shlex.join(before)} {inputs} {shlex.join(after)}", flush=True)
     os.execv(before[0], [*before, *globs, *after])
 
 

@@ -200,3 +200,27 @@ def test_version_for_people_and_programs():
     data = json.loads(run("version", "--json").stdout)
     assert data["core"] == twister2.__version__
     assert data["interpreter"] == sys.executable
+
+
+NASTY = "\x1b[2J\x1b]0;title\x07 \x00 \x9b1A \r over \u202e back"
+
+
+def test_control_characters_of_programs_do_not_reach_the_terminal(capsys):
+    """Neither those of an exception's text nor of its traceback; what a program kept in the error stays as it was."""
+    details = {"traceback": f"Traceback\n  File {NASTY}\tx"}
+    error = errors.UserCodeError(f"ValueError: {NASTY}", why=NASTY, remedy=NASTY, where=NASTY, details=details)
+    assert cli._report(error) == 1
+    shown = capsys.readouterr().err
+    assert all(char.isprintable() or char in "\n\t" for char in shown), shown
+    assert shown.count("\\x1b[2J") == 5
+    assert "\\u202e" in shown
+    assert "\tx" in shown
+    assert errors.from_dict(error.to_dict()).what == f"ValueError: {NASTY}"
+
+
+def test_tables_do_not_move_the_cursor(capsys):
+    from twister2.cli.output import print_table
+
+    print_table(("A",), [(NASTY,)])
+    shown = capsys.readouterr().out
+    assert all(char.isprintable() or char == "\n" for char in shown), shown

@@ -10,12 +10,13 @@ from twister2.cli.jobs import add_state_argument, everything, find, folder
 
 if TYPE_CHECKING:
     import argparse
+    import pathlib
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add arguments."""
     parser.add_argument("jobs", nargs="*", metavar="JOB", help="jobs to clean; none: see --all and --older-than")
-    parser.add_argument("--all", action="store_true", help="all jobs that have ended")
+    parser.add_argument("--all", action="store_true", help="all jobs that have ended, and saved tracebacks")
     parser.add_argument("--older-than", type=float, metavar="DAYS", help="jobs that ended more than DAYS days ago")
     add_state_argument(parser)
 
@@ -50,8 +51,42 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.all or arguments.older_than is not None:
         for path in unreadable(folder(arguments)):
             print(f"left alone: {path}, whose record cannot be read", file=sys.stderr)
+    if arguments.all:
+        _clean_rest(folder(arguments))
     for more in errors[1:]:
         print(more, file=sys.stderr)
     if errors:
         raise errors[0]
     return 0
+
+
+def _clean_rest(state: pathlib.Path) -> None:
+    """Remove what is no job: submissions that were broken off, and saved tracebacks."""
+    from twister2.client.records import broken_off
+    from twister2.master.abandoned import remove_begun
+
+    begun = broken_off(state)
+    for path in begun:
+        remove_begun(path)
+    if begun:
+        print(f"{len(begun)} submission{'s' if len(begun) != 1 else ''} removed that had been broken off")
+    if number := _remove_tracebacks():
+        print(f"{number} saved traceback{'s' if number != 1 else ''} removed")
+
+
+def _remove_tracebacks() -> int:
+    """Remove what this user's commands have saved of mistakes of their own (exit code 70); how many there were."""
+    import contextlib
+    import os
+    import pathlib
+    import tempfile
+
+    from twister2.cli.main import TRACEBACK
+
+    removed = 0
+    for path in pathlib.Path(tempfile.gettempdir()).glob(f"{TRACEBACK[0]}*{TRACEBACK[1]}"):
+        with contextlib.suppress(OSError):
+            if path.lstat().st_uid == os.getuid():
+                path.unlink()
+                removed += 1
+    return removed

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
-from twister2.cli.jobs import add_state_argument, ago, everything
+from twister2.cli.jobs import add_state_argument, ago, everything, folder
 from twister2.cli.output import add_json_argument, print_json, print_table
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """List jobs, oldest first. Asks the master or the manager about those that have not ended."""
     from twister2.client.jobs import status_of
+    from twister2.client.records import broken_off
 
     rows = []
     for job in everything(arguments):
@@ -32,6 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
         keys = ("job", "name", "state", "reason", "n_workers", "profile", "program", "started", "ended")
         print_json([{key: row.get(key) for key in keys} for row in rows])
         return 0
+    for path in broken_off(folder(arguments)):
+        print(f"no job: {path}, whose submission was broken off; 'twister2 clean --all' removes it", file=sys.stderr)
     print_table(
         ("JOB", "STATE", "WORKERS", "PROFILE", "STARTED", "REASON"),
         [

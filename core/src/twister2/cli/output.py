@@ -23,7 +23,9 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], empty:
     if not rows:
         print(empty)
         return
-    cells = [list(headers), *([str(cell) for cell in row] for row in rows)]
+    from twister2.spec.errors import printable
+
+    cells = [list(headers), *([printable(str(cell)) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -46,7 +46,9 @@ def _workers(number: int) -> str:
 
 
 def _reason(facts: dict[str, Any]) -> str:
-    return f": {facts['reason']}" if facts.get("reason") else ""
+    from twister2.spec.errors import printable
+
+    return f": {printable(facts['reason'])}" if facts.get("reason") else ""
 
 
 def _row(row: dict[str, Any]) -> tuple[object, ...]:

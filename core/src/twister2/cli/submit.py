@@ -45,13 +45,14 @@ def _profile(text: str) -> str:
 def run(arguments: argparse.Namespace) -> int:
     """Submit, and follow the job unless detached."""
     from twister2.client.configure import configure as resolve_all
+    from twister2.config.tree import given
 
     submission = resolve_all(
         pathlib.Path(arguments.program.partition(":")[0]).stem,
         arguments.profile,
         files=arguments.config,
         settings=arguments.settings,
-        overrides={"job": {"workers": arguments.workers, "name": arguments.name}},
+        overrides={"job": {"workers": given(arguments.workers, "-n"), "name": given(arguments.name, "--name")}},
         warm_up=not arguments.dry_run,
     )
 

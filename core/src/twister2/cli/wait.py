@@ -20,19 +20,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit code 0 when the job completed, 1 when it failed, 5 when it was killed."""
+    """Exit code 0 when the job completed, 1 when it failed, 5 when it was killed, 124 when it had not ended in time."""
+    from twister2.cli.main import EXIT_TIMEOUT, exit_code
     from twister2.client.jobs import wait_for
-    from twister2.spec.errors import MasterLostError, from_dict
+    from twister2.spec.errors import DeadlineError, MasterLostError, from_dict, printable
 
-    facts = wait_for(find(arguments, arguments.job), arguments.timeout)
+    job = find(arguments, arguments.job)
+    try:
+        facts = wait_for(job, arguments.timeout)
+    except DeadlineError as late:
+        print(late, file=sys.stderr)
+        return EXIT_TIMEOUT
     warn_of_logs(facts)
     if arguments.json:
         print_json(facts)
     else:
-        print(f"{facts['job']}  {facts['state']}{': ' + facts['reason'] if facts.get('reason') else ''}")
+        print(f"{facts['job']}  {facts['state']}{': ' + printable(facts['reason']) if facts.get('reason') else ''}")
     if facts.get("error"):
-        from twister2.cli.main import exit_code
-
         error = from_dict(facts["error"])
         if isinstance(error, MasterLostError):  # nobody else has said it
             print(error, file=sys.stderr)

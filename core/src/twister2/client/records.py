@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import time
 from typing import Any
@@ -15,8 +16,13 @@ from twister2.control.ticket import write_private
 from twister2.master.journal import STATE
 from twister2.spec.errors import JobNotFoundError
 from twister2.spec.rm import JobHandle, JobState
+from twister2.worker.processes import start_ticks
 
 RECORD = "record.json"
+SUBMITTING = "submitting"
+"""In a job's folder until it has a record: host, process id and start time of its client."""
+UNSAID_S, ELSEWHERE_S = 60.0, 86400.0
+"""Age of a folder without a record that was left behind: nobody is named, or somebody on another host."""
 
 
 @attrs.frozen
@@ -49,6 +55,7 @@ class JobRecord:
 
     def write(self, folder: pathlib.Path) -> None:
         write_private(folder / RECORD, json.dumps(attrs.asdict(self)).encode())
+        (folder / SUBMITTING).unlink(missing_ok=True)
 
     @classmethod
     def read(cls, folder: pathlib.Path) -> JobRecord:
@@ -103,6 +110,37 @@ def unreadable(state: pathlib.Path) -> list[pathlib.Path]:
     jobs = state / "jobs"
     folders = sorted(jobs.iterdir()) if jobs.is_dir() else []
     return [folder for folder in folders if (folder / RECORD).exists() and summary(folder) is None]
+
+
+def begin(folder: pathlib.Path) -> None:
+    """Say in a job's new folder who submits it, until there is a record.
+
+    :raises JobFailedError: it cannot be written.
+    """
+    write_private(folder / SUBMITTING, f"{os.uname().nodename} {os.getpid()} {start_ticks(os.getpid())}".encode())
+
+
+def broken_off(state: pathlib.Path) -> list[pathlib.Path]:
+    """Folders of a state folder without a record, whose client was killed while it submitted."""
+    jobs = state / "jobs"
+    folders = sorted(jobs.iterdir()) if jobs.is_dir() else []
+    return [folder for folder in folders if not (folder / RECORD).exists() and _is_left(folder)]
+
+
+def _is_left(folder: pathlib.Path) -> bool:
+    try:
+        age_s = time.time() - folder.stat().st_mtime
+    except OSError:  # it has just gone
+        return False
+    try:
+        host, pid, start = (folder / SUBMITTING).read_text().split()
+        if host == os.uname().nodename:
+            return start_ticks(int(pid)) != int(start) and not (folder / RECORD).exists()
+        return age_s > ELSEWHERE_S
+    except FileNotFoundError:  # it is made at once
+        return folder.is_dir() and age_s > UNSAID_S
+    except (OSError, ValueError):
+        return age_s > ELSEWHERE_S
 
 
 def all_jobs(state: pathlib.Path) -> list[JobSummary]:

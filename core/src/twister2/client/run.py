@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from twister2.client.configure import configure
 from twister2.client.inside import refuse_inside_worker
+from twister2.config.tree import given
 from twister2.spec.errors import JobFailedError, ResultError, UsageError
 from twister2.spec.rm import JobState
 from twister2.spec.tracebacks import user_line, user_traceback
@@ -47,7 +48,7 @@ def run(
     job = overrides.setdefault("job", {})
     for key, value in (("workers", workers), ("name", name)):
         if value is not None:
-            job[key] = value
+            job[key] = given(value, f"{key}= of run()")
     submission = configure(_name_of(main), profile, files=files, settings=settings, overrides=overrides)
 
     # only now: the resource manager may be warming up by this time

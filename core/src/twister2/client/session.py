@@ -17,7 +17,7 @@ import attrs
 from twister2.client.interrupts import Interrupts
 from twister2.client.leftovers import remove_rest
 from twister2.client.masters import Connection, Master, master_for
-from twister2.client.records import JobRecord, read_state
+from twister2.client.records import JobRecord, begin, read_state
 from twister2.client.runtime import sweep
 from twister2.control.folders import make_private, runtime_folder
 from twister2.control.messages import weight_of
@@ -109,6 +109,7 @@ class Session:
 
     def _start(self) -> None:
         prepared, hear = self._prepared, self._interrupts.heard
+        begin(prepared.folder)
         self._master = master_for(prepared)
         with hear() if prepared.backend.offers.in_process else nullcontext():  # imports the program, which may hang
             allocation = self._master.start()

@@ -26,11 +26,19 @@ Tree: TypeAlias = "dict[str, Node]"
 
 
 def from_data(data: Mapping[str, Any], origin: str) -> Tree:
-    """A tree of nested mappings; everything else is a leaf."""
-    return {
-        str(key): from_data(value, origin) if isinstance(value, Mapping) else Leaf(value, origin)
-        for key, value in data.items()
-    }
+    """A tree of nested mappings; everything else is a leaf, or one already, with an origin of its own."""
+
+    def node(value: Any) -> Node:
+        if isinstance(value, Mapping):
+            return from_data(value, origin)
+        return value if isinstance(value, Leaf) else Leaf(value, origin)
+
+    return {str(key): node(value) for key, value in data.items()}
+
+
+def given(value: Any, origin: str) -> Leaf | None:
+    """One value with its origin; None where none was given."""
+    return None if value is None else Leaf(value, origin)
 
 
 def from_path(path: list[str], leaf: Leaf) -> Tree:

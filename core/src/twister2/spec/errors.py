@@ -12,6 +12,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _BY_CODE: dict[str, type[Twister2Error]] = {}
+_CONTROLS = {
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    for code in (*range(32), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    if chr(code) not in "\n\t"
+}
+"""Control characters, and those that turn the direction of text, as they are shown."""
+
+
+def printable(text: str) -> str:
+    """Text of programs and their data as a terminal may be given it: nothing in it moves the cursor, clears the screen
+    or turns what stands around it.
+    """
+    return text.translate(_CONTROLS)
 
 
 class Twister2Error(Exception):
@@ -43,7 +56,7 @@ class Twister2Error(Exception):
         lines = [f"[{self.code}] {self.what}", f"  because: {self.why}", f"  try:     {self.remedy}"]
         if self.where:
             lines.insert(1, f"  where:   {self.where}")
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return from_dict, (self.to_dict(),)
@@ -201,7 +214,7 @@ class UserCodeError(JobFailedError):
 
     def __str__(self) -> str:
         text = super().__str__()
-        return f"{text}\n{self.details['traceback']}" if self.details.get("traceback") else text
+        return f"{text}\n{printable(str(self.details['traceback']))}" if self.details.get("traceback") else text
 
 
 class WorkerExitedError(JobFailedError):

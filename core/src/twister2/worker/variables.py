@@ -94,8 +94,20 @@ class Variables:
         self._restored["worker"] = self._unpickle(f"worker-{self._env.worker_id}")
 
     def _unpickle(self, part: str) -> dict[str, Any]:
-        values: dict[str, Any] = pickle.loads(self._get(part))
-        return values
+        try:
+            values: dict[str, Any] = pickle.loads(self._get(part))
+            return {**values}
+        except StateError:
+            raise
+        except Exception as error:  # damaged bytes and the program's classes may raise anything
+            raise StateError(
+                f"checkpoint {self._number} cannot be read back: {part}",
+                why=f"{type(error).__name__}: {error}: it is damaged, or was written by another version of the program",
+                remedy="submit the job again: it begins without a checkpoint; keep the classes of state variables "
+                "importable, and restorable from what they were saved as",
+                where=user_line(error),
+                details={"traceback": user_traceback(error)},
+            ) from error
 
     def commit(self) -> int:
         """See :meth:`twister2.spec.environment.WorkerEnvironment.commit`."""

@@ -1,0 +1,24 @@
+"""State that cannot be read back is an error of ours, which says what to do."""
+
+from __future__ import annotations
+
+import pickle
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from twister2.spec.errors import StateError
+from twister2.worker.variables import Variables
+
+GONE = b"cno_such_module\nThing\n."
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80\x05damaged", pickle.dumps([1]), GONE, pickle.dumps({"x": 1})[:-3]])
+def test_a_damaged_or_incompatible_checkpoint(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    env: Any = SimpleNamespace(start_facts=SimpleNamespace(checkpoint=3))
+    variables = Variables(env)
+    monkeypatch.setattr(variables, "_get", lambda part: data)
+    with pytest.raises(StateError, match="cannot be read back: replicated") as caught:
+        variables._unpickle("replicated")
+    assert "submit the job again" in caught.value.remedy

@@ -92,6 +92,50 @@ def test_an_error_of_one_worker_in_a_loop_of_a_job(jobs: Jobs, executor: str) ->
     assert "map (prog.py:12)" in done.err, done
 
 
+GRAPH = """
+    from twister2.graph import Graph
+    from twister2.spec.tasks import END, Compute, Sink, Source
+
+    class Nothing(Source):
+        def poll(self):
+            return END
+
+    class PassOn(Compute):
+        def process(self, batch, emit, edge):
+            emit(batch)
+
+    class Drop(Sink):
+        def write(self, batch, edge):
+            pass
+
+    def main(env):
+        graph = Graph("wrong")
+        graph.add_source("numbers", lambda index: Nothing(), 2)
+        graph.add_compute("one", lambda index: PassOn())
+        graph.add_compute("two", lambda index: PassOn())
+        graph.add_sink("end", lambda index: Drop())
+        graph.connect("numbers", "one")
+        {line}
+        graph.connect("two", "end")
+        env.run(graph)
+"""
+GRAPHS = {
+    "cycle": ("graph.connect('one', 'two'); graph.connect('two', 'one')", ["cycle", "one -> two|two -> one"]),
+    "duplicate name": ("graph.add_sink('one', lambda index: Drop())", ["'one'"]),
+    "unconnected input": ("pass", ["'two'.*no input|'one'.*no output"]),
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_wrong_graph(jobs: Jobs, name: str) -> None:
+    line, words = GRAPHS[name]
+    done = jobs.submit(jobs.program(GRAPH.replace("{line}", line)), "-q")
+    assert done.code not in (0, None, -9), done
+    assert len(re.findall(r"\[T2-[A-Z]\d+\]", done.err)) == 1, done
+    for word in [*words, "try:"]:
+        assert re.search(word, done.err, re.DOTALL), (word, done)
+
+
 RIGHT = """
     import json, math
     from twister2_tset import TSetContext

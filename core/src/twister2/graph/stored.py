@@ -159,9 +159,7 @@ class Stored:
                 why="it is closed"
                 if self._closed
                 else "no run of a graph that keeps it has ended yet, or it was cleared",
-                remedy="keep the set again, in another Stored"
-                if self._closed
-                else "run the graph that keeps it first",
+                remedy="keep the set again, in another Stored" if self._closed else "run the graph that keeps it first",
             )
         return self._workers
 

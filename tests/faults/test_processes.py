@@ -324,7 +324,9 @@ def test_shared_memory_of_supervisors_that_could_not_remove_it_goes_with_the_job
 
         def main(env):
             stand_in("mpich_shm", os.getpid()).touch()
-            pathlib.Path(f"ready-1-{env.worker_id}").write_text(str(os.getpid()))
+            mine = pathlib.Path(f"ready-1-{env.worker_id}")
+            mine.with_suffix(".new").write_text(str(os.getpid()))
+            mine.with_suffix(".new").rename(mine)
             time.sleep(60)
         """
     )

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import gc
 import pickle
+import sys
 import threading
+import types
 
 import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twister2.spec.errors import NetworkError, SerializationError, UsageError
+from twister2.spec.errors import KeyHashError, NetworkError, SerializationError, UsageError
+from twister2.spec.hashing import stable_hash
 from twister2.worker.network import codec
 from twister2.worker.network.codec import ARRAY, ARROW, COLUMNS, PICKLE, decode, encode
 
@@ -298,3 +301,14 @@ def test_the_collector_is_as_it_was_after_a_large_value():
             assert gc.isenabled() == enabled
         finally:
             gc.enable()
+
+
+def test_values_travel_while_another_thread_is_importing_numpy(monkeypatch):
+    for name in ("numpy", "pyarrow"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    value = [(1, "a"), (2.5, None)]
+    encoding, head, buffers, _ = encode(value)
+    assert decode(encoding, head, [memoryview(part) for part in buffers]) == value
+    assert stable_hash("key") != stable_hash(b"key")
+    with pytest.raises(KeyHashError, match="no stable hash"):
+        stable_hash(object())

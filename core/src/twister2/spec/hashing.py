@@ -114,7 +114,8 @@ def _hash_other(key: Any, kind: type) -> int:  # noqa: PLR0911 - one for each ki
     if isinstance(key, enum.Enum):  # last: members that are numbers or text too equal those
         return _hash_sequence(_TUPLE, (kind.__qualname__, key.name))
     numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(key, numpy.generic) and not isinstance(key, numpy.void):
+    scalar = getattr(numpy, "generic", ())  # another thread may be in the middle of importing it
+    if numpy is not None and isinstance(key, scalar) and not isinstance(key, numpy.void):
         return _hash_numpy(key, numpy)
     raise KeyHashError(
         f"a key of type {kind.__module__}.{kind.__qualname__} has no stable hash",

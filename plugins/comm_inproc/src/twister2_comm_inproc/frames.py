@@ -32,8 +32,9 @@ def _immutable(owner: Any) -> bool:
     A read-only array may be a view of a writable one, so all owners up to the first are looked at. Arrow's buffers
     say themselves whether they are mutable. Whatever is unknown counts as mutable.
     """
-    numpy = sys.modules.get("numpy")
-    pyarrow = sys.modules.get("pyarrow")
+    # Another thread may be in the middle of importing them: then nothing here is from them yet.
+    array: Any = getattr(sys.modules.get("numpy"), "ndarray", ())
+    buffer: Any = getattr(sys.modules.get("pyarrow"), "Buffer", ())
     for _ in range(_MAX_OWNERS):
         if isinstance(owner, bytes):
             return True
@@ -41,12 +42,12 @@ def _immutable(owner: Any) -> bool:
             if not owner.readonly:
                 return False
             owner = owner.obj
-        elif numpy is not None and isinstance(owner, numpy.ndarray):
+        elif isinstance(owner, array):
             if owner.flags.writeable:
                 return False
             if owner.base is None:
                 return True
             owner = owner.base
         else:
-            return pyarrow is not None and isinstance(owner, pyarrow.Buffer) and not owner.is_mutable
+            return isinstance(owner, buffer) and not owner.is_mutable
     return False

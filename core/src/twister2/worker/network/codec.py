@@ -103,11 +103,12 @@ def encode(value: Any) -> Encoded:
     if value is None:
         return _EMPTY
     numpy = sys.modules.get("numpy")
-    if numpy is not None and numpy.ndarray not in _registered:
+    array = getattr(numpy, "ndarray", None)  # None also while another thread is in the middle of importing it
+    if array is not None and array not in _registered:
         encoded = None
-        if type(value) is numpy.ndarray:
+        if type(value) is array:
             encoded = _encode_array(value)
-        elif type(value) is tuple and 0 < len(value) <= MAX_BUFFERS and type(value[0]) is numpy.ndarray:
+        elif type(value) is tuple and 0 < len(value) <= MAX_BUFFERS and type(value[0]) is array:
             encoded = _encode_columns(value, numpy)
         if encoded is not None:
             return encoded

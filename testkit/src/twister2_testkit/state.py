@@ -10,6 +10,7 @@ A plugin's test class gives a store over a folder that is the test's own::
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 import time
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 import attrs
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from twister2.spec.errors import StateError
 from twister2.spec.state import StateStore
@@ -98,6 +99,7 @@ class StateSuite(ConformanceSuite):
     def test_behaves_like_a_dictionary(self, tmp_path_factory: pytest.TempPathFactory) -> None:
         @settings(max_examples=self.examples, deadline=None, suppress_health_check=[*HealthCheck], database=None)
         @given(OPERATIONS)
+        @example([("put", "a", b"1"), ("put", "a", b"2"), ("get", "a", None)])
         def check(operations: list[tuple[str, str, bytes | None]]) -> None:
             root = tmp_path_factory.mktemp("state") / "store"
             store, model = self.make_store(root), _Model()
@@ -240,17 +242,23 @@ class StateSuite(ConformanceSuite):
         size = 300_000
         store.put("c/k", b"\0" * size)
 
+        begun, begins = os.pipe()
+
         def write(_: int) -> NoReturn:
             own = self.make_store(root)
             for number in range(1_000_000):
                 own.put("c/k", bytes([number % 256]) * size)
+                if number == 0:
+                    os.write(begins, b"x")
                 own.put_if_absent(f"c/new-{os.getpid()}-{number}", bytes([number % 256]) * size)
                 own.delete(f"c/new-{os.getpid()}-{number - 1}")
             raise AssertionError("never killed")
 
         for number in range(self.crashes):
             pid = _fork(write, 0)
-            time.sleep(0.01 + 0.003 * number)
+            assert select.select([begun], [], [], 60)[0], "a writer has not written once in 60 s"
+            os.read(begun, 1)
+            time.sleep(0.003 * number)
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             for key in store.list(""):
@@ -258,6 +266,8 @@ class StateSuite(ConformanceSuite):
                 assert data is not None
                 assert len(data) == size, f"{key} has {len(data)} of {size} bytes after a crash"
                 assert len(set(data)) == 1, f"{key} mixes two writes after a crash"
+        os.close(begun)
+        os.close(begins)
         fresh = self.make_store(root)
         fresh.put("c/after", b"x")
         fresh.delete_all("")

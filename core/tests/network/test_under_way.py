@@ -9,6 +9,7 @@ import pytest
 
 from twister2.config.job import NetworkConfig
 from twister2.spec.channel import HeaderKind
+from twister2.spec.errors import MemoryBudgetError
 from twister2.worker.memory import Memory
 from twister2.worker.network.under_way import LEAST_BYTES, SHARE, UnderWay
 from twister2_testkit.fakes import LocalCluster
@@ -141,3 +142,10 @@ def test_what_ended_channels_had_under_way_is_given_back_before_the_port_closes(
             return before, after, counted(env)
 
     assert cluster(2, 64).run(main)[0] == ((MIB, MIB, 0) if local else (MIB, 0, 0))
+
+
+def test_what_is_too_large_to_be_received_is_to_be_sent_in_smaller_parts():
+    under_way = UnderWay(NetworkConfig(), Memory(4 * MIB), 2)
+    with pytest.raises(MemoryBudgetError, match="received, not taken yet") as caught:
+        under_way.hold(5 * MIB)
+    assert "smaller parts" in caught.value.remedy

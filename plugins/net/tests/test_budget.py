@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from operator import itemgetter
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 import twister2_net as net
+from twister2.spec.batch import n_records
 from twister2_testkit.fakes import LocalCluster
 
 BUDGET = 4 << 20
@@ -60,3 +64,53 @@ def test_many_channels_with_little_memory(operator, options, times):
     assert all(0 < peak <= BUDGET for peak in peaks)
     assert all(0 < most <= BUDGET // 2 for most in under_way), under_way
     assert not any(ends)
+
+
+def wide(form, rows=60_000):
+    """One batch of about 12 MiB, three times the budget."""
+    if form == "list":
+        return [(number, f"{number:0150}") for number in range(rows)]
+    if form == "array":
+        array = np.zeros(rows, [("key", "i8"), ("value", "S192")])
+        array["key"] = np.arange(rows)
+        return array
+    return pa.record_batch({"key": range(rows), "value": ["." * 192] * rows})
+
+
+OPERATORS = {
+    "direct": {}, "gather": {}, "broadcast": {"algorithm": "tree"}, "allgather": {"algorithm": "direct"},
+    "partition": {"key": "key"}, "keyed_partition": {"algorithm": "chain"}, "sort": {"key": "key"},
+    "keyed_gather": {"grouped": False}, "number": {},
+}  # fmt: skip
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("form", ["list", "array", "arrow"])
+@pytest.mark.parametrize("name", OPERATORS)
+def test_one_batch_that_is_larger_than_the_budget(name, form):
+    options = dict(OPERATORS[name])
+    if form == "list" and options.pop("key", ""):
+        options["key"] = itemgetter(0)
+    targets = {"direct": [1], "number": [1], "gather": [1]}.get(name, [0, 1])
+
+    def main(env):
+        with net.operator(env, name, sources=[0], targets=targets, **options) as op:
+            most, hold = [0], env.network.under_way.hold
+
+            def watched(size):
+                hold(size)
+                most.append(max(most.pop(), env.network.under_way.received))
+
+            env.network.under_way.hold = watched
+            count = 0
+
+            def take(item):
+                nonlocal count
+                count += n_records(item.value)
+
+            op.drive({source: [wide(form)] for source in op.local_sources}, take, 60.0)
+        return count, most[0]
+
+    found = LocalCluster(2, "loopback", memory_bytes=BUDGET, deadline_s=90.0).run(main)
+    assert sum(count for count, _ in found) == 60_000 * (2 if name in ("broadcast", "allgather") else 1)
+    assert all(most <= BUDGET // 2 for _, most in found), found

@@ -26,6 +26,11 @@ LEAST_BYTES = 64 << 10
 _STEP = 1 << 20
 """Bytes by which a count may change before the memory service is told; less where the budget is small."""
 
+_REMEDY = (
+    "what came at once is too large: send it in smaller parts (lists of records, or arrays of fewer rows), or give "
+    "workers more memory (job.memory_mb)"
+)
+
 
 class Peer:
     """What all channels to one worker have under way, in bytes."""
@@ -79,7 +84,11 @@ class UnderWay:
         if self._rooms is not None and self._is_news(self.received, self._received_told):
             self._received_told = self.received
             if self.received >= _STEP:
-                self._rooms[0].resize(self.received)
+                try:
+                    self._rooms[0].resize(self.received)
+                except MemoryBudgetError as error:
+                    error.remedy = _REMEDY
+                    raise
             else:
                 self._tell(self._rooms[0], self.received)
 

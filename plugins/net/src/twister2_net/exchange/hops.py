@@ -169,7 +169,7 @@ class HopOperator(LaneOperator):
         self._over = all(flow.aligner.ended for flow in self.flows)
 
     def progress(self) -> bool:
-        moved = self.pump()
+        moved = super().progress()
         return self._absorb() or moved
 
     def _absorb(self) -> bool:

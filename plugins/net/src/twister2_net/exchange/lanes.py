@@ -18,16 +18,17 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.batch import n_bytes, n_records, own
+from twister2.spec.batch import is_array, is_arrow, n_bytes, n_records, own
 from twister2.spec.channel import HeaderKind, Item
 from twister2.spec.errors import MemoryBudgetError, OperatorError, SerializationError
 from twister2.spec.ops import Operator, OperatorContext, OperatorInfo
 from twister2_net.exchange.alignment import Aligner
 from twister2_net.exchange.parts import Collected, form_of
 from twister2_net.problems import not_sent
+from twister2_net.spilling.queues import pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from twister2.spec.batch import Batch
     from twister2.spec.memory import Reservation
@@ -42,6 +43,11 @@ CLOSING = (HeaderKind.BARRIER, HeaderKind.FLUSH)
 _BACKLOG_BYTES = 1 << 20
 """Bytes that may wait on a lane of a stream before ``send`` refuses."""
 
+_SHARE = 8
+"""The budget divided by this may come to a task at once: one message of each of its channels,"""
+_LEAST_PIECE = 1 << 16
+"""but no message needs to be smaller than this."""
+
 _Entry = tuple[HeaderKind, Any, int, int]
 """A mark or batch that waits: kind, value, records, bytes."""
 
@@ -55,6 +61,9 @@ class LaneOperator(Operator):
 
     coalesces = False
     """Whether batches that wait on a channel of a stream may become one."""
+
+    cuts = True
+    """Whether a batch that takes much of the memory budget may be taken in pieces."""
 
     def __init__(self, info: OperatorInfo, context: OperatorContext, config: NetConfig) -> None:
         self.info = info
@@ -115,8 +124,11 @@ class LaneOperator(Operator):
         self.closed = False
         self._waiting: dict[tuple[int, int], deque[_Entry]] = {}
         self._waiting_bytes = 0
+        self._rest: dict[int, deque[tuple[HeaderKind, Any]]] = {}
         self._room: Reservation | None = None
         self._weighs = (self.stream and self.coalesces) or self.context.memory.use().limit > 0
+        budget, channels = self.context.memory.use().budget, max(2, len(self.senders), len(self.receivers))
+        self._most = max(_LEAST_PIECE, budget // (_SHARE * channels)) if budget else 0
         self._backlog: dict[int, list[int]] = {}
         self._finished: set[int] = set()
         self._ended: set[int] = set()
@@ -223,19 +235,59 @@ class LaneOperator(Operator):
     def send(self, source: int, batch: Batch) -> bool:
         if self.closed or source in self._finished or source not in self.local_sources:
             raise self._misuse(source)
+        if source in self._rest:
+            return False
         if self._waiting:
             lane = self.lane_of(source)
             if self.is_full(lane):
                 self.pump()
                 if self.is_full(lane):
                     return False
-        self.take(source, own(batch))
+        batch = own(batch)
+        parts = self._parts(batch)
+        if parts is None:
+            self.take(source, batch)
+        else:
+            self._rest[source] = deque((DATA, part) for part in parts)
+            self._go_on(source)
         return True
+
+    def _parts(self, batch: Batch) -> Iterator[Batch] | None:
+        """The parts of a batch where what becomes of it may be too much at once for who receives it; else None."""
+        if not self._most or not self.cuts or not (isinstance(batch, list) or is_arrow(batch) or is_array(batch)):
+            return None
+        if n_records(batch) < 2 or n_bytes(batch) <= self._most:
+            return None
+        return pieces(self.context.memory, batch, self._most)
+
+    def _go_on(self, source: int) -> bool:
+        """Take what is left of a large batch, as far as there is room, and then what came behind it; whether anything
+        was.
+        """
+        rest = self._rest[source]
+        moved = False
+        while rest:
+            kind, value = rest[0]
+            if kind == DATA and self._waiting and self.is_full(self.lane_of(source)):
+                return moved
+            rest.popleft()
+            moved = True
+            if kind == DATA:
+                self.take(source, value)
+            elif kind == END:
+                self.finished(source)
+            else:
+                self.marked(source, kind, value)
+        self._rest.pop(source, None)
+        return moved
 
     def mark(self, source: int, kind: HeaderKind, value: Any = None) -> None:
         if self.closed or source in self._finished or source not in self.local_sources:
             raise self._misuse(source)
-        self.marked(source, kind, value)
+        if source in self._rest:
+            self._rest[source].append((kind, value))
+        else:
+            self.marked(source, kind, value)
 
     def finish(self, source: int) -> None:
         if source not in self.local_sources:
@@ -243,7 +295,10 @@ class LaneOperator(Operator):
         if source in self._finished or self.closed:
             return
         self._finished.add(source)
-        self.finished(source)
+        if source in self._rest:
+            self._rest[source].append((END, None))
+        else:
+            self.finished(source)
 
     @property
     def sources_finished(self) -> bool:
@@ -251,7 +306,10 @@ class LaneOperator(Operator):
         return len(self._finished) == len(self.local_sources)
 
     def progress(self) -> bool:
-        return self.pump()
+        moved = self.pump()
+        for source in list(self._rest):
+            moved = self._go_on(source) or moved
+        return moved
 
     def receive(self, target: int) -> Item | None:
         if self.closed:
@@ -274,7 +332,12 @@ class LaneOperator(Operator):
 
     @property
     def is_complete(self) -> bool:
-        return self.sources_finished and not self._waiting and len(self._ended) == len(self.local_targets)
+        return (
+            self.sources_finished
+            and not self._waiting
+            and not self._rest
+            and len(self._ended) == len(self.local_targets)
+        )
 
     def reset(self, step: Step) -> None:
         if not self.is_complete and not self.closed:
@@ -291,6 +354,7 @@ class LaneOperator(Operator):
             self.closed = True
             self.port.close()
             self._waiting.clear()
+            self._rest.clear()
             self._backlog.clear()
             if self._room is not None:
                 self._room.release()

@@ -69,6 +69,7 @@ class AllToAll(TaskOperator):
     """Batches of one part per target: part i to target i, as a batch of its own."""
 
     coalesces = False
+    cuts = False
 
     def take(self, source: int, batch: Batch) -> None:
         n = len(self.context.targets)

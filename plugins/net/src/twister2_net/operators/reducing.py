@@ -54,6 +54,8 @@ class Part:
 class Combining(LaneOperator):
     """Values that are combined by position, not by key."""
 
+    cuts = False
+
     def prepare(self) -> None:
         self.combine: Reducer = combiner_for(self.options["reducer"], self.label)
         self.ufunc = ufunc_for(self.options["reducer"])

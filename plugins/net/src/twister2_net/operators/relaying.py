@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.batch import n_bytes
+from twister2.spec.batch import is_arrow, n_bytes
 from twister2_net.exchange.hops import HopOperator
 from twister2_net.exchange.ways import Way, collection, gathering
 
@@ -31,7 +31,16 @@ class Parcel:
         return n_bytes(self.batch)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Parcel, (self.source, self.target, self.batch)
+        return Parcel, (self.source, self.target, _compact(self.batch))
+
+
+def _compact(batch: Batch) -> Batch:
+    """A batch without the rows beside it: a slice of Arrow columns is pickled with everything it was cut from."""
+    if not is_arrow(batch) or batch.get_total_buffer_size() <= 2 * batch.nbytes:
+        return batch
+    import numpy
+
+    return batch.take(numpy.arange(batch.num_rows))
 
 
 class Relay(HopOperator):

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def pieces(memory: MemoryService, batch: Any) -> Iterator[Any]:
-    """A batch in slices that each take but a small share of the memory budget; the batch itself where it does."""
-    most = max(1 << 14, memory.use().budget // 16)
+def pieces(memory: MemoryService, batch: Any, most: int = 0) -> Iterator[Any]:
+    """A batch in slices that each take but a small share of the memory budget; the batch itself where it does.
+
+    :param most: bytes of a slice, about; a sixteenth of the budget when 0.
+    """
+    most = most or max(1 << 14, memory.use().budget // 16)
     size = n_bytes(batch)
     if not memory.use().limit or size <= most:
         yield batch

@@ -78,6 +78,7 @@ def test_attempts_are_exhausted(jobs: Jobs) -> None:
     done = client.finish()
     assert done.code == 1, done
     assert "[T2-J402] worker 1 ended by itself with signal SIGKILL" in done.err
+    assert "2 attempts were made, the last ended so (job.attempts = 2)" in done.err
     assert len(jobs.events("attempt_started")) == 2
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import pickle
 import sys
 import threading
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twister2.spec.errors import KeyHashError, NetworkError, SerializationError, UsageError
+from twister2.spec.errors import KeyHashError, NetworkError, SerializationError, UsageError, UserCodeError
 from twister2.spec.hashing import stable_hash
 from twister2.worker.network import codec
 from twister2.worker.network.codec import ARRAY, ARROW, COLUMNS, PICKLE, decode, encode
@@ -263,6 +264,52 @@ def test_only_types_and_codecs_can_be_registered():
         codec.register_serializer("Point", PointCodec())
     with pytest.raises(UsageError):
         codec.register_serializer(Point, object())
+    with pytest.raises(UsageError, match=r"the class PointCodec") as caught:
+        codec.register_serializer(Point, PointCodec)
+    assert "PointCodec()" in caught.value.remedy
+
+
+class Natural:
+    """One bytes object there and back."""
+
+    def encode(self, value):
+        return json.dumps(value.x).encode()
+
+    def decode(self, data):
+        return Point(json.loads(data))
+
+
+@pytest.mark.usefixtures("_no_serialisers")
+@pytest.mark.parametrize("size", [3, 50_000])
+def test_a_serialiser_may_give_one_bytes_and_gets_it_back(size):
+    codec.register_serializer(Point, Natural())
+    assert there_and_back(Point([1] * size)).x == [1] * size
+    assert there_and_back([1, Point([2]), Point([3])])[2].x == [3]
+
+
+@pytest.mark.usefixtures("_no_serialisers")
+@pytest.mark.parametrize("doing", ["encode", "decode"])
+def test_an_error_of_a_serialiser_is_told_as_its_own(doing):
+    def wrong(_):
+        raise KeyError("colour")
+
+    broken = Natural()
+    setattr(broken, doing, wrong)
+    codec.register_serializer(Point, broken)
+    with pytest.raises(UserCodeError, match=f"{doing} of Natural, .* of .*Point, raised KeyError") as caught:
+        there_and_back([Point([1])])
+    assert "in wrong" in caught.value.where
+    assert "colour" in caught.value.details["traceback"]
+
+
+@pytest.mark.usefixtures("_no_serialisers")
+@pytest.mark.parametrize("made", ["text", 5, None, [1, 2], ["a"]])
+def test_a_serialiser_that_gives_no_bytes_is_told_so(made):
+    broken = Natural()
+    broken.encode = lambda value: made
+    codec.register_serializer(Point, broken)
+    with pytest.raises(UserCodeError, match="gave no bytes"):
+        encode(Point([1]))
 
 
 def test_functions_of_a_notebook_travel_by_value():

@@ -75,3 +75,52 @@ def test_where_a_function_is_written_does_not_count():
         for seed in ("1", "2", "3")
     }
     assert texts == {f"{Texts().of(made[0])}\n".encode()}
+
+
+def captured_by(kind, value):
+    """A reducer that has captured a value."""
+    if kind == "cell":
+        return lambda a, b: (a, b, value)
+    if kind == "default":
+        return lambda a, b, held=value: (a, b, held)
+    if kind == "named":
+        return lambda a, b, *, held=value: (a, b, held)
+    if kind == "partial":
+        return functools.partial(lambda held, a, b: (a, b, held), value)
+    if kind == "keyword":
+        return functools.partial(lambda a, b, held=0: (a, b, held), held=value)
+    inner = captured_by("cell", value)
+    return lambda a, b: inner(a, b)
+
+
+@pytest.mark.parametrize("kind", ["cell", "default", "named", "partial", "keyword", "nested"])
+def test_captured_plain_values_count_where_they_are_asked_for(kind):
+    values = [
+        1, 2, "1", b"1", None, 1.5, (1, 2), (1, 3), [1, 2], [1, 3], {"a": 1}, {"a": 2}, {1}, ((1, [2]),), ((1, [3]),),
+        numpy.arange(3), numpy.arange(1, 4), numpy.zeros(5000), numpy.zeros(5001), list(range(200)), max, min, len,
+    ]  # fmt: skip
+    of = Texts(captured=True).of
+    texts = [of(captured_by(kind, value)) for value in values]
+    assert len(set(texts)) == len(texts)
+    assert texts == [of(captured_by(kind, value)) for value in values]
+    if kind != "nested":
+        assert Texts().of(captured_by(kind, 1)) == Texts().of(captured_by(kind, 2))
+
+
+def test_what_is_not_compared_of_captured_values():
+    of = Texts(captured=True).of
+    for one, other in ((Chooser(1), Chooser(2)), (numpy.zeros(5000), numpy.ones(5000)), ([0] * 200, [1] * 200)):
+        assert of(captured_by("cell", one)) == of(captured_by("cell", other))
+    assert of(counting([1])) == of(counting([1, 2]))
+
+
+def counting(seen):
+    calls = len(seen)
+
+    def add(a, b):
+        nonlocal calls
+        calls += 1
+        seen.append(a)
+        return a + b
+
+    return add

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from twister2.spec.errors import OperatorError, Twister2Error, UserCodeError
+from twister2.spec.errors import OperatorError, StepMismatchError, Twister2Error, UserCodeError
 from twister2_harp import Harp
 
 Run = Callable[..., list[Any]]
@@ -89,3 +90,41 @@ def test_mixed_types_are_named(run: Run) -> None:
 def test_mistakes_are_named(run: Run, call: Any) -> None:
     with pytest.raises(OperatorError):
         run(call, 2)
+
+
+def adding(kind: str, held: Any) -> Callable[[Any, Any], Any]:
+    if kind == "cell":
+        return lambda a, b: a + b + held
+    if kind == "default":
+        return lambda a, b, more=held: a + b + more
+    return functools.partial(lambda more, a, b: a + b + more, held)
+
+
+@pytest.mark.parametrize("upper", [False, True])
+@pytest.mark.parametrize("kind", ["cell", "default", "partial"])
+def test_ops_that_have_captured_different_values_are_different(run: Run, upper: bool, kind: str) -> None:
+    def program(harp: Harp, differ: int) -> Any:
+        if not upper:
+            return harp.allreduce(1, adding(kind, 5 + differ * harp.rank))
+        harp.Allreduce(np.ones(2), result := np.empty(2), adding(kind, 5 + differ * harp.rank))
+        return int(result[0])
+
+    assert run(lambda harp: program(harp, 0), 2) == [7, 7]
+    with pytest.raises(StepMismatchError) as caught:
+        run(lambda harp: program(harp, 1), 2)
+    assert "op" in caught.value.remedy
+    assert "captured" in caught.value.remedy
+
+
+def test_what_an_op_has_captured_may_change_between_calls(run: Run) -> None:
+    def program(harp: Harp, differ: int) -> None:
+        held = 1
+        op = lambda a, b: a + b + held  # noqa: E731
+        result = np.empty(2)
+        for held in (1, 2, 2 + differ * harp.rank):
+            harp.Allreduce(np.ones(2), result, op)
+            assert result[0] == 2 + held
+
+    run(lambda harp: program(harp, 0), 2)
+    with pytest.raises(StepMismatchError):
+        run(lambda harp: program(harp, 1), 2)

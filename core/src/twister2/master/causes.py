@@ -71,6 +71,15 @@ def retryable(cause: Twister2Error) -> bool:
     return isinstance(cause, WorkerExitedError) and code in (-signal.SIGKILL, -signal.SIGTERM)
 
 
+def with_attempts(cause: Twister2Error, made: int, most: int) -> Twister2Error:
+    """The cause of the last attempt's end; of one that is retried it says how many attempts there were."""
+    if retryable(cause):
+        tried = "1 attempt was" if made == 1 else f"{made} attempts were"
+        cause.why = f"{cause.why}; {tried} made, the last ended so (job.attempts = {most})"
+        cause.details["attempts"] = made
+    return cause
+
+
 def abort_for_others(cause: Twister2Error, by: int | None) -> Twister2Error:
     """What the other workers raise: the cause itself when it concerns all of them, else StepAbortedError."""
     if by is None or isinstance(cause, StepMismatchError):

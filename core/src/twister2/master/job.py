@@ -14,6 +14,7 @@ from twister2.master.causes import (
     never_joined,
     not_joined,
     retryable,
+    with_attempts,
 )
 from twister2.master.checkpoints import Checkpoints
 from twister2.master.clients import Clients, Post
@@ -366,7 +367,7 @@ class Job:
         if retryable(self._cause) and not last and self._manager.restarts(lost_slots):
             self._next_attempt(lost_slots)
         else:
-            self._end(JobState.FAILED, self._cause)
+            self._end(JobState.FAILED, with_attempts(self._cause, self.attempt, self.facts.config.attempts))
 
     def _next_attempt(self, lost_slots: list[int]) -> None:
         cause = self._cause

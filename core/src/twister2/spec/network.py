@@ -262,15 +262,21 @@ class Network(ABC):
 
 
 class Codec(ABC):
-    """A user-registered serialiser of one type (``twister2.register_serializer``)."""
+    """A user-registered serialiser of one type (``twister2.register_serializer``). Deriving from this class is not
+    needed.
+    """
 
     @abstractmethod
-    def encode(self, value: Any) -> Sequence[bytes | bytearray | memoryview]:
-        """The value as buffers, sent without further copies."""
+    def encode(self, value: Any) -> bytes | bytearray | memoryview | Sequence[bytes | bytearray | memoryview]:
+        """The value as bytes, or as a list of buffers, which are sent without further copies."""
 
     @abstractmethod
-    def decode(self, buffers: Sequence[memoryview]) -> Any:
-        """The value again; the buffers are read-only leases."""
+    def decode(self, data: Any) -> Any:
+        """The value again.
+
+        :param data: ``bytes`` where ``encode`` gave one buffer; where it gave a list, a list of as many ``memoryview``,
+            which are read-only leases.
+        """
 
 
 __all__ = [

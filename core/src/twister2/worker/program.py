@@ -197,6 +197,9 @@ def exit_code_of(error: SystemExit) -> int:
 def user_error(error: BaseException, doing: str, **details: Any) -> Twister2Error:
     """The error for people: a UserCodeError with the user's traceback, or the error itself when it is one of ours."""
     if isinstance(error, Twister2Error):
+        if not error.where:  # it was raised before anything that knows the line
+            worker = f"worker {details['worker']}" if "worker" in details else ""
+            error.where = ", ".join(filter(None, (user_line(error), worker)))
         return error
     if isinstance(error, SystemExit) and "worker" in details:
         return WorkerExitedError(

@@ -19,8 +19,8 @@ from collections import ChainMap
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Buffer, freeze, is_arrow
-from twister2.spec.errors import NetworkError, SerializationError, UsageError
-from twister2.spec.tracebacks import short
+from twister2.spec.errors import NetworkError, SerializationError, UsageError, UserCodeError
+from twister2.spec.tracebacks import short, user_line, user_traceback
 from twister2.worker.network.arrow import decode_batch, encode_batch
 
 if TYPE_CHECKING:
@@ -59,25 +59,74 @@ _array_forms: dict[bytes, tuple[Any, tuple[int, ...]]] = {}
 def register_serializer(kind: type, codec: Codec) -> None:
     """Write values of ``kind`` with ``codec`` wherever they occur in a batch.
 
-    Call it on every worker, at import of the module that defines the type.
+    Call it on every worker, at import of the module that defines the type. ``encode(value)`` gives the value as
 
-    :raises UsageError: ``kind`` is no type, or ``codec`` has no ``encode`` and ``decode``.
+    * one ``bytes`` (or another object with a buffer): ``decode(data)`` gets it as ``bytes``;
+    * a list of such buffers: ``decode(buffers)`` gets a list of as many read-only ``memoryview``, in that order. Large
+      ones are not copied on the way; what is decoded may keep them.
+
+    What ``encode`` or ``decode`` raises is a UserCodeError with its traceback.
+
+    :param kind: the class of the values; its subclasses are registered by themselves. :param codec: an object with
+        ``encode`` and ``decode``, not its class.
+    :raises UsageError: ``kind`` is no type, or ``codec`` a class, or without ``encode`` and ``decode`` to be called.
     """
     usable: object = kind  # callers need not check types
-    if not isinstance(usable, type) or not (hasattr(codec, "encode") and hasattr(codec, "decode")):
+    if not isinstance(usable, type) or isinstance(codec, type) or not _is_codec(codec):
+        is_class = isinstance(codec, type)
         raise UsageError(
             "register_serializer needs a type and a codec",
-            why=f"got {kind!r} and {type(codec).__name__}",
-            remedy="pass the class of the values and an object with encode(value) and decode(buffers)",
+            why=f"got {kind!r} and {f'the class {codec.__name__}' if is_class else f'an object of {type(codec)}'}",
+            remedy=f"make an object of it: {codec.__name__}()"
+            if is_class and isinstance(usable, type)
+            else "pass the class of the values and an object with encode(value) and decode(data)",
         )
     name = _name_of(kind)
     _registered[kind] = codec
     _by_name[name] = codec
 
     def reduce(value: Any) -> Any:
-        return _rebuild, (name, *[pickle.PickleBuffer(part) for part in codec.encode(value)])
+        parts = _parts_of(codec, name, value)
+        if isinstance(parts, list):
+            return _rebuild, (name, *[pickle.PickleBuffer(part) for part in parts])
+        return _rebuild_one, (name, pickle.PickleBuffer(parts))
 
     _reducers[kind] = reduce
+
+
+def _is_codec(codec: object) -> bool:
+    return callable(getattr(codec, "encode", None)) and callable(getattr(codec, "decode", None))
+
+
+def _parts_of(codec: Codec, name: str, value: Any) -> memoryview | list[memoryview]:
+    """What a codec makes of a value: one buffer or several.
+
+    :raises UserCodeError: it raised, or gave something else.
+    """
+    try:
+        given: object = codec.encode(value)
+    except Exception as error:
+        raise _codec_failed(codec, name, "encode", error) from error
+    try:
+        if isinstance(given, (list, tuple)):
+            return [memoryview(part) for part in given]
+        return memoryview(given)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise UserCodeError(
+            f"encode of {type(codec).__name__}, the serialiser of {name}, gave no bytes",
+            why=f"it gave {short(given, 80)}: {error}",
+            remedy="let it return bytes, or a list of buffers (bytes, memoryview, contiguous array)",
+        ) from None
+
+
+def _codec_failed(codec: Codec, name: str, doing: str, error: Exception) -> UserCodeError:
+    return UserCodeError(
+        f"{doing} of {type(codec).__name__}, the serialiser of {name}, raised {type(error).__name__}",
+        why=str(error) or "no message",
+        remedy="mend it; decode gets bytes where encode gave one buffer, and a list of buffers where it gave a list",
+        where=user_line(error),
+        details={"traceback": user_traceback(error), "type": type(error).__name__},
+    )
 
 
 def _name_of(kind: type) -> str:
@@ -85,6 +134,14 @@ def _name_of(kind: type) -> str:
 
 
 def _rebuild(name: str, *buffers: Any) -> Any:
+    return _decoded(name, [memoryview(part).toreadonly() for part in buffers])
+
+
+def _rebuild_one(name: str, data: Any) -> Any:
+    return _decoded(name, bytes(data))
+
+
+def _decoded(name: str, data: Any) -> Any:
     codec = _by_name.get(name)
     if codec is None:
         raise SerializationError(
@@ -92,13 +149,17 @@ def _rebuild(name: str, *buffers: Any) -> Any:
             why="register_serializer was called on the sending worker, not on this one",
             remedy="call twister2.register_serializer at import of the module that defines the type",
         )
-    return codec.decode([memoryview(part).toreadonly() for part in buffers])
+    try:
+        return codec.decode(data)
+    except Exception as error:
+        raise _codec_failed(codec, name, "decode", error) from error
 
 
 def encode(value: Any) -> Encoded:
     """A value as buffers that share its memory where they can.
 
     :raises SerializationError: it cannot be pickled; names the first record that cannot.
+    :raises UserCodeError: a registered serialiser failed.
     """
     if value is None:
         return _EMPTY
@@ -200,6 +261,8 @@ def _encode_object(value: Any) -> Encoded:
         data = _dump(value, keep)
     except RecursionError as error:
         raise _not_serializable(value, error) from error
+    except UserCodeError:  # of a registered serialiser
+        raise
     except Exception as first:
         buffers.clear()
         size = 0
@@ -282,6 +345,7 @@ def decode(kind: int, head: bytes, buffers: Sequence[memoryview]) -> Any:
 
     :raises NetworkError: the bytes are not what :func:`encode` made.
     :raises SerializationError: the bytes are whole, but the value cannot be rebuilt here (a module is missing...).
+    :raises UserCodeError: a registered serialiser failed.
     """
     if kind == NOTHING:
         return None
@@ -295,7 +359,7 @@ def decode(kind: int, head: bytes, buffers: Sequence[memoryview]) -> Any:
         raise _damaged(f"encoding {kind} with {len(buffers)} buffers is not known")
     try:
         return _load(buffers)
-    except SerializationError:
+    except (SerializationError, UserCodeError):
         raise
     except Exception as error:
         raise SerializationError(

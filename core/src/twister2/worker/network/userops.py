@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from functools import partial
+from operator import is_
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from twister2.spec.alike import Texts, digest
+from twister2.spec.alike import Texts, captures, digest
 from twister2.spec.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_texts = Texts()
-_known: WeakKeyDictionary[Any, tuple[str, str]] = WeakKeyDictionary()
-"""Names and digests of functions."""
+_texts = Texts(captured=True)
+_known: WeakKeyDictionary[Any, tuple[str, list[Any], str]] = WeakKeyDictionary()
+"""Names of functions, what they had captured, and digests."""
+_SCALARS = (int, float, complex, str, bytes, bool, type(None))
 
 
 def name_of_function(op: Any) -> str:
@@ -24,16 +27,25 @@ def name_of_function(op: Any) -> str:
 
 
 def text_of(op: Any) -> str:
-    """A function for a fingerprint: its name, and a digest of what it does."""
+    """A function for a fingerprint: its name, and a digest of what it does and of the plain values that it captured."""
     function = getattr(op, "__func__", op)  # methods are made anew whenever they are asked for
     name = name_of_function(function)
+    holds = [value for _, value, _ in captures(function)]
     try:
         known = _known.get(function)
-        if known is None or known[0] != name:
-            known = _known[function] = name, digest(_texts.of(function))
+        if known is not None and known[0] == name and _same(known[1], holds):
+            return f"{name}#{known[2]}"
     except TypeError:  # nothing that could be remembered
-        known = name, digest(_texts.of(function))
-    return f"{name}#{known[1]}"
+        known = None
+    text = digest(_texts.of(function))
+    if not isinstance(function, partial) and all(isinstance(value, _SCALARS) for value in holds):
+        with contextlib.suppress(TypeError):
+            _known[function] = name, holds, text
+    return f"{name}#{text}"
+
+
+def _same(one: list[Any], other: list[Any]) -> bool:
+    return len(one) == len(other) and all(map(is_, one, other))
 
 
 class _Inside(threading.local):

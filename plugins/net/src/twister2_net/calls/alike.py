@@ -1,7 +1,7 @@
 """Options as text that is equal on all members that gave the same: part of the fingerprint of a step.
 
 How values are described is for :mod:`twister2.spec.alike` to say. What an object that chooses targets knows does not
-count: a partitioner may look at the rank of its worker.
+count: a partitioner may look at the rank of its worker. What a reducer has captured does.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ _SHOWN_EACH = 60
 
 described_value = Texts(is_two_phase).of
 """One value as text that is equal in every process where the value is."""
+_described_reducer = Texts(is_two_phase, captured=True).of
 
 
 def described(options: Mapping[str, Any], rest: str = "") -> str:
@@ -28,7 +29,10 @@ def described(options: Mapping[str, Any], rest: str = "") -> str:
     :param rest: what must be equal besides, shown behind the options.
     :returns: the empty string when there is nothing to describe.
     """
-    texts = {name: described_value(name_of(value) or value) for name, value in sorted(options.items())}
+    texts = {
+        name: (_described_reducer if name == "reducer" else described_value)(name_of(value) or value)
+        for name, value in sorted(options.items())
+    }
     if not texts:
         return rest
     whole = ", ".join(f"{name}={text}" for name, text in texts.items())

@@ -119,6 +119,15 @@ class Plan:
         return known
 
 
+class FunctionPlan(Plan):
+    """A reduction by a function: what that has captured may have changed since."""
+
+    __slots__ = ()
+
+    def fits(self, send: Any, receive: Any) -> bool:
+        return super().fits(send, receive) and f"op={text_of(self.call.op)}() " in self.shape
+
+
 def make_plan(call: Call, send: Any, receive: Any, rank: int, size: int) -> Plan:
     """Check a call.
 
@@ -135,7 +144,7 @@ def make_plan(call: Call, send: Any, receive: Any, rank: int, size: int) -> Plan
     if operation in _ROOTED and not (isinstance(root, int) and 0 <= root < size):
         why = f"ranks in the group go from 0 to {size - 1}"
         _wrong(call, f"root {root!r} is not in the group", why, "give the same rank of the group on all members")
-    plan = Plan()
+    plan = Plan() if isinstance(call.op, str) else FunctionPlan()
     plan.call = call
     at_root = operation in _ROOTED and rank == call.root
     _check_presence(call, send, receive, at_root)

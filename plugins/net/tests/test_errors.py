@@ -16,6 +16,7 @@ from twister2.spec.errors import (
     SpillError,
     UserCodeError,
 )
+from twister2.worker.network import steps
 from twister2_testkit.fakes import LocalCluster
 from twister2_testkit.ops_spill import small_disk
 
@@ -46,6 +47,10 @@ CASES = {
     "no pair": (lambda env: net.keyed_reduce(env, [3]), OperatorError, "keyed_reduce", "3"),
     "no pair to gather": (lambda env: net.keyed_gather(env, [3]), OperatorError, "keyed_gather", "3"),
     "no pair on an edge": (lambda env: driven(env, lambda _: [[5]], reducer="sum"), OperatorError, "'edge'", "5"),
+    "no records": (lambda env: net.keyed_gather(env, 12), OperatorError, "keyed_gather", "12"),
+    "no batch": (lambda env: net.partition(env, 12), OperatorError, "partition", "12"),
+    "no axis": (lambda env: net.sort(env, np.array(5)), OperatorError, "sort", "array(5)"),
+    "no batch on an edge": (lambda env: driven(env, lambda _: [5], "partition"), OperatorError, "'edge'", "5"),
     "wrong index": (lambda env: net.partition(env, [8], lambda _, n: 7), OperatorError, "partition", "8"),
     "no index": (lambda env: net.partition(env, [8], lambda _, n: "x"), OperatorError, "partition", "8"),
     "reducer": (lambda env: net.keyed_reduce(env, [("a", 1)] * 2, raising), UserCodeError, "keyed_reduce", "('a', 1"),
@@ -127,3 +132,41 @@ def test_a_full_disk_names_the_call():
     assert f"{__file__}:" in caught.value.where
     assert "sort" in str(caught.value)
     assert "worker" in caught.value.where
+
+
+def breaking():
+    yield 1, 2
+    raise KeyError("gen broke")
+
+
+FEEDS = {
+    "iterable": lambda env: net.keyed_gather(env, breaking()),
+    "feed": lambda env: driven(env, lambda _: ([pair] for pair in breaking()), reducer="sum"),
+    "key": lambda env: net.sort(env, [1], key=lambda record: next(breaking(), raising())),
+}
+
+
+@pytest.mark.parametrize("case", FEEDS)
+def test_what_reads_records_fails_with_the_frames_of_the_program_only(case, monkeypatch):
+    told, as_failure = [], steps.as_failure
+
+    def watched(error, step):
+        told.append(as_failure(error, step))
+        return told[-1]
+
+    monkeypatch.setattr(steps, "as_failure", watched)
+    with pytest.raises((KeyError, UserCodeError)):
+        LocalCluster(2, "loopback", deadline_s=20).run(FEEDS[case])
+    (error, *_) = [error for error in told if isinstance(error, UserCodeError)]
+    shown = error.details["traceback"]
+    assert "twister2_net" not in shown
+    assert "twister2/" not in shown
+    assert f"{__file__}:" in error.where
+    assert f" in {'raising' if case == 'key' else 'breaking'}" in error.where
+    assert "called at" in error.where
+    assert "worker" in error.where
+
+
+def test_what_is_reduced_are_records():
+    with pytest.raises(OperatorError, match="keyed_reduce was given 12 as records"):
+        LocalCluster(1, "loopback").run(lambda env: net.keyed_reduce(env, 12))

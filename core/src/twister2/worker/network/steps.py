@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,13 +15,12 @@ from twister2.spec.errors import (
     UserCodeError,
 )
 from twister2.spec.network import Fingerprint, Group, Step
+from twister2.spec.tracebacks import user_line, user_traceback
 from twister2.worker.differences import remedy
 from twister2.worker.groups import of_group
 from twister2.worker.network.blame import placed
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from twister2.worker.network.network import WorkerNetwork
     from twister2.worker.network.wire import Message
 
@@ -119,13 +117,14 @@ def as_failure(error: object, step: NumberedStep) -> Twister2Error | None:
     if isinstance(error, Twister2Error):
         return placed(error, step)
     assert isinstance(error, BaseException)
-    trace: TracebackType | None = error.__traceback__
+    at, line, me = user_line(error), step.fingerprint.line, step.network.worker_id
+    called = [f"called at {line}"] if line and line not in at else []
     return UserCodeError(
         f"{type(error).__name__} in step {step.number} ({step.fingerprint.kind})",
         why=str(error) or type(error).__name__,
         remedy="see the traceback",
-        where=step.fingerprint.line,
-        details={"traceback": "".join(traceback.format_exception(type(error), error, trace))},
+        where=", ".join([at, f"worker {me}", *called] if at else [line, f"worker {me}"]),
+        details={"traceback": user_traceback(error), "type": type(error).__name__, "worker": me, "line": line},
     )
 
 

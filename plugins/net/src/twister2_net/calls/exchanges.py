@@ -14,6 +14,7 @@ from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes, n_records
 from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import OperatorError
 from twister2.spec.ops import OperatorContext
+from twister2.spec.tracebacks import short
 from twister2_net.calls.alike import described
 from twister2_net.calls.driving import operator
 from twister2_net.exchange.parts import Collected, form_of
@@ -93,12 +94,12 @@ def keyed_reduce(
 
     :param reducer: as ``op`` of :func:`twister2_net.allreduce`.
     """
-    return _exchange(env, "keyed_reduce", _batch(pairs), {"reducer": reducer}, group, _table)
+    return _exchange(env, "keyed_reduce", _batch(pairs, "keyed_reduce"), {"reducer": reducer}, group, _table)
 
 
 def count_by_value(env: WorkerEnvironment, records: Iterable[K], *, group: Group | None = None) -> dict[K, int]:
     """Count equal records over all members; each record's count on the one member its hash chooses."""
-    return _exchange(env, "count_by_value", _batch(records), {}, group, _table)
+    return _exchange(env, "count_by_value", _batch(records, "count_by_value"), {}, group, _table)
 
 
 def keyed_gather(  # noqa: PLR0913 - each is an option of the operator
@@ -169,11 +170,11 @@ def join(  # noqa: PLR0913 - each is an option of the operator
     return called(env, "join", [members, members], [left, right], options, group)
 
 
-def _batch(values: Any) -> Batch:
+def _batch(values: Any, name: str) -> Batch:
     """What is given to an exchange that makes records of it: they may be views of a row, so rows are copied."""
     if is_array(values) and (values.ndim != 1 or values.dtype.names is not None):
         return values.copy()
-    return values if isinstance(values, list) or is_array(values) or is_arrow(values) else list(values)
+    return values if isinstance(values, list) or is_array(values) or is_arrow(values) else list(walkable(values, name))
 
 
 def _lent(batch: Batch) -> Batch:
@@ -294,9 +295,26 @@ def called(
     given_options = {option: value for option, value in options.items() if value is not None or option in keep}
     found = Records(env.memory, f"result of {name}")
     with operator(env, name, sources=sources, targets=where.members, group=group, **given_options) as op:
-        feeds = {source: _batches(one) for source, one in zip(op.local_sources, given, strict=True)}
+        feeds = {source: _batches(walkable(one, name)) for source, one in zip(op.local_sources, given, strict=True)}
         op.drive(feeds, lambda item: found.add(item.value) if item.kind == HeaderKind.DATA else None)
     return found
+
+
+def walkable(given: Any, name: str) -> Any:
+    """What a member gives as records.
+
+    :raises OperatorError: it is neither a batch nor an iterable.
+    """
+    if is_arrow(given) or (is_array(given) and given.ndim > 0) or hasattr(type(given), "__iter__"):
+        return given
+    if isinstance(given, Sequence):
+        return given
+    kind = "an array without axes" if is_array(given) else f"a value of type {type(given).__name__}"
+    raise OperatorError(
+        f"{name} was given {short(given)} as records",
+        why=f"{kind} cannot be iterated over",
+        remedy="give a list, an array whose first axis counts records, an Arrow batch, or an iterable of records",
+    )
 
 
 def _batches(values: Any) -> Iterator[Batch]:

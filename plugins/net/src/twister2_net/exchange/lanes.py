@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
+from collections.abc import Sized
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from twister2.spec.batch import is_array, is_arrow, n_bytes, n_records, own
 from twister2.spec.channel import HeaderKind, Item
 from twister2.spec.errors import MemoryBudgetError, OperatorError, SerializationError
 from twister2.spec.ops import Operator, OperatorContext, OperatorInfo
+from twister2.spec.tracebacks import short
 from twister2_net.exchange.alignment import Aligner
 from twister2_net.exchange.parts import Collected, form_of
 from twister2_net.problems import not_sent
@@ -243,7 +245,7 @@ class LaneOperator(Operator):
                 self.pump()
                 if self.is_full(lane):
                     return False
-        batch = own(batch)
+        batch = own(batch) if isinstance(batch, list) else own(self._checked(source, batch))
         parts = self._parts(batch)
         if parts is None:
             self.take(source, batch)
@@ -251,6 +253,21 @@ class LaneOperator(Operator):
             self._rest[source] = deque((DATA, part) for part in parts)
             self._go_on(source)
         return True
+
+    def _checked(self, source: int, batch: Any) -> Batch:
+        """What a source has sent, which is a batch.
+
+        :raises OperatorError: it is not.
+        """
+        if is_arrow(batch) or (batch.ndim > 0 if is_array(batch) else isinstance(batch, Sized)):
+            return batch
+        raise OperatorError(
+            f"{self.label} was given {short(batch)}",
+            why=f"a batch is a list, a numpy array with an axis or an Arrow record batch, not {type(batch).__name__}",
+            remedy="send records in lists, such as [record], in arrays or in Arrow batches",
+            where=f"{self.label}, task {source}",
+            details={"operator": self.label, "partition": source, "record": short(batch)},
+        )
 
     def _parts(self, batch: Batch) -> Iterator[Batch] | None:
         """The parts of a batch where what becomes of it may be too much at once for who receives it; else None."""

@@ -14,6 +14,7 @@ from twister2.spec.errors import (
     OperatorError,
     SerializationError,
     SpillError,
+    StepMismatchError,
     UserCodeError,
 )
 from twister2.worker.network import steps
@@ -59,6 +60,20 @@ CASES = {
     "key of sort": (lambda env: net.sort(env, [9], key=raising), UserCodeError, "sort", "9"),
     "key of join": (lambda env: net.join(env, [9], [], left_key=raising), UserCodeError, "join", "9"),
     "order": (lambda env: net.sort(env, [1, "a"]), OperatorError, "sort", "'str' and 'int'"),
+    "order of arrays": (
+        lambda env: net.sort(env, [np.array([2, 1]), np.array([1, 2])]),
+        OperatorError,
+        "sort",
+        "each array is one record",
+    ),
+    "order of a join": (
+        lambda env: net.join(env, [(None, 1), (2, 1)], [], "left", algorithm="sort"),
+        OperatorError,
+        "join",
+        "algorithm='hash'",
+    ),
+    "comparator": (lambda env: net.sort(env, [1, 2], comparator=raising), UserCodeError, "sort", "two keys"),
+    "mode": (lambda env: driven(env, list, "number", mode="stream"), OperatorError, "'edge'", "mode='batch'"),
     "mean": (lambda env: net.aggregate(env, ["ab"], "mean"), UserCodeError, "aggregate", "'ab"),
     "add": (
         lambda env: net.aggregate(env, ["ab"], zero=0, add=raising, merge=raising),
@@ -170,3 +185,18 @@ def test_what_reads_records_fails_with_the_frames_of_the_program_only(case, monk
 def test_what_is_reduced_are_records():
     with pytest.raises(OperatorError, match="keyed_reduce was given 12 as records"):
         LocalCluster(1, "loopback").run(lambda env: net.keyed_reduce(env, 12))
+
+
+def test_an_operator_without_a_label_is_called_by_its_name():
+    def main(env):
+        return net.operator(env, "reduce", sources=[0], targets=[0], reducr="sum")
+
+    with pytest.raises(OperatorError, match=r"^.T2-N503. reduce has no option 'reducr'"):
+        LocalCluster(1, "loopback").run(main)
+
+
+def test_numbers_and_arrays_in_one_reduction():
+    with pytest.raises(StepMismatchError, match="give arrays on all members, or other values on all"):
+        LocalCluster(2, "loopback", deadline_s=20).run(
+            lambda env: net.allreduce(env, np.ones(3) if env.worker_id else 3)
+        )

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 REMEDIES: Final[Mapping[str, str]] = {
     "call": "let all workers take the same branch around collective calls",
-    "spelling": "make the call in upper case (arrays) on all members, or in lower case (objects) on all",
+    "spelling": "give arrays on all members, or other values on all (with Harp: one spelling on all, upper case for "
+    "arrays, lower case for objects)",
     "op": "give the same op on all members; a function counts as another one when its code, or a plain value that "
     "it has captured, differs",
     "root": "give the same root, a rank in the group, on all members",

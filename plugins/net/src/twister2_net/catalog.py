@@ -414,7 +414,7 @@ class NetOperators(Operators):
         if isinstance(classes, type):
             return classes(info, context, self._config)
         many = "tree" if "tree" in classes else "direct"
-        label = f"{info.name} '{context.label}'"
+        label = f"{info.name} '{context.label}'" if context.label else info.name
         return classes[chosen(context, label, list(classes), many, self._config.relay_above)](
             info, context, self._config
         )
@@ -426,7 +426,7 @@ def check_options(info: OperatorInfo, context: OperatorContext) -> None:
     :raises OperatorError: unknown or missing options, a mode it does not do, no tasks, several targets
         where there can be one.
     """
-    label = f"{info.name} '{context.label}'"
+    label = f"{info.name} '{context.label}'" if context.label else info.name
     unknown = [name for name in context.options if name not in info.options]
     missing = [name for name, option in info.options.items() if option.required and name not in context.options]
     if unknown:
@@ -445,7 +445,7 @@ def check_options(info: OperatorInfo, context: OperatorContext) -> None:
         raise OperatorError(
             f"{label} does not run in {context.mode} mode",
             why=f"it declares {', '.join(sorted(info.modes))}",
-            remedy="use it in a graph of that mode",
+            remedy=f"give mode='{min(info.modes)}', to the operator or the graph that it is in",
         )
     if context.inputs and (sum(context.inputs) != len(context.sources) or info.inputs not in (0, len(context.inputs))):
         raise OperatorError(

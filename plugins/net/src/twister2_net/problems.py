@@ -30,13 +30,37 @@ def user_error(error: Exception, role: str, label: str, task: int, record: Any) 
     return raised
 
 
-def no_order(label: str, error: TypeError) -> OperatorError:
+def not_compared(error: Exception, label: str, role: str = "order of keys") -> Twister2Error:
+    """Keys could not be compared, by themselves or by a user function: an error that says so."""
+    if isinstance(error, Twister2Error):
+        return error
+    compares = role == "comparator"
+    if not user_line(error) or (isinstance(error, TypeError) and not compares):
+        return no_order(label, error)  # nothing of the user's ran: the comparison of the values failed, as of arrays
+    raised = user_error(error, role, label, -1, None)
+    raised.why = "it was given two keys to compare"
+    del raised.details["record"]
+    return raised
+
+
+def no_order(label: str, error: Exception) -> OperatorError:
     """Keys that cannot be compared with each other."""
+    operator = label.partition(" ")[0]
+    by = "key=str" if operator == "sort" else "order=str"
+    remedy = (
+        f"order them by a function whose results can be compared, such as str: {by}; or make the keys of one type first"
+    )
+    if operator == "join":
+        remedy += "; or use algorithm='hash', which compares none"
+    if "truth value of an array" in str(error):
+        remedy = (
+            "in a list or an iterable each array is one record: give a key function, one array instead of several, "
+        )
+        remedy += "or the arrays one after the other to put() of twister2_net.operator()"
     raised = OperatorError(
         f"{label}: two records cannot be compared: {error}",
         why="their keys are of types that have no order",
-        remedy="order them by a function whose results can be compared, such as str: order=str (key=str in sort), or "
-        "make the keys of one type first",
+        remedy=remedy,
         where=label,
         details={"operator": label, "error": short(error)},
     )

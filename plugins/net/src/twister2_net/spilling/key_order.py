@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from twister2.spec.hashing import stable_hash
-from twister2_net.problems import no_order, user_error
+from twister2_net.problems import not_compared, user_error
 
 if TYPE_CHECKING:
     from twister2_net.spilling.runs import Runs, Window
@@ -107,9 +107,7 @@ class Ranking:
 
     def blamed(self, error: Exception) -> Exception:
         """What a failed comparison of ranks means."""
-        if isinstance(error, TypeError):
-            return no_order(self._label, error)
-        return user_error(error, "order of keys", self._label, -1, None)
+        return not_compared(error, self._label)
 
     def windows(self, runs: Runs) -> Iterator[Window]:
         """Merged runs; keys that cannot be compared are blamed."""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from twister2.spec.batch import Batch, records
-from twister2.spec.errors import OperatorError, Twister2Error
+from twister2.spec.errors import OperatorError
 from twister2.spec.tracebacks import short
-from twister2_net.problems import no_order, user_error, wrong_option
+from twister2_net.problems import not_compared, user_error, wrong_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -207,11 +207,7 @@ class RecordOrder:
 
     def blamed(self, error: Exception) -> Exception:
         """What a failed comparison means."""
-        if isinstance(error, Twister2Error):
-            return error
-        if isinstance(error, TypeError):
-            return no_order(self.label, error)
-        return user_error(error, "comparator" if self._wrap else "order of keys", self.label, -1, None)
+        return not_compared(error, self.label, "comparator" if self._wrap else "order of keys")
 
 
 def _missing(key: Any) -> int:

@@ -123,3 +123,14 @@ def test_tasks_own_runs_of_groups_of_nearly_equal_size(n_tasks: int) -> None:
     sizes = collections.Counter(owners)
     assert set(sizes) == set(range(n_tasks))
     assert max(sizes.values()) - min(sizes.values()) <= 1
+
+
+@given(st.lists(st.text()) | st.lists(st.binary()) | st.lists(st.text() | st.binary() | st.integers()))
+def test_many_keys_at_once_go_where_each_goes(keys: list[Any]) -> None:
+    assert tasks_of_keys(keys, 7) == [task_of_key(key, 7) for key in keys]
+    assert tasks_of_keys(iter(keys), 300) == [task_of_key(key, 300) for key in keys]
+
+
+def test_texts_that_are_no_utf8_and_subclasses_of_text() -> None:
+    for keys in (["\ud800", "a"], [Text("a"), "a"], [Colour.RED, "red"], [numpy.str_("a"), numpy.bytes_(b"a")]):
+        assert tasks_of_keys(keys, 1000) == [task_of_key(key, 1000) for key in keys]

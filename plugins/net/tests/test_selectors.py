@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 import twister2_net as net
 from twister2.spec.errors import OperatorError, UserCodeError
-from twister2.spec.hashing import task_of_key
+from twister2.spec.hashing import stable_hash, task_of_key
 from twister2_net.exchange.parts import split
+from twister2_net.selectors import hashing
 from twister2_net.selectors.hashing import Hash, key_targets
 from twister2_net.selectors.key_columns import PAIR_KEY
 from twister2_net.selectors.ranges import Range
@@ -97,6 +98,19 @@ def test_only_small_keys_are_kept_alive():
     targets.clear()
     targets.of(["small", "x" * 1000, 7, (1, 2), None, float("nan")])
     assert set(targets) == {"small", 7}
+
+
+@pytest.mark.parametrize("kind", ["S6", "U6"])
+def test_columns_of_text_go_where_their_values_go_and_each_is_hashed_once(kind, monkeypatch):
+    column = (numpy.arange(3000) % 1000).astype(kind)
+    monkeypatch.setattr(hashing, "_REMEMBERED", 500)  # fewer than there are: none is remembered in vain
+    single = []
+    monkeypatch.setattr(hashing, "stable_hash", lambda key: single.append(key) or stable_hash(key))
+    targets = key_targets(13)
+    targets.clear()
+    found = Hash(13, "x", 0, None).assign(column)
+    assert [int(target) for target in found] == [task_of_key(key, 13) for key in column.tolist()]
+    assert not single, "keys were hashed one by one"
 
 
 def test_a_sketch_finds_what_is_heavy():

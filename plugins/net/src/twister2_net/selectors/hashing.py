@@ -59,8 +59,12 @@ class _KeyTargets(dict[Any, int]):
             return self._texts.of(keys)
         found: list[Any] = list(map(self.get, keys))
         if None in found:
-            self._learn({key for key, target in zip(keys, found, strict=True) if target is None})
-            found = list(map(self.__getitem__, keys))
+            unknown = {key for key, target in zip(keys, found, strict=True) if target is None}
+            if len(unknown) > _REMEMBERED:
+                found = tasks_of_keys(keys, self.n)  # they would drive each other out
+            else:
+                self._learn(unknown)
+                found = list(map(self.__getitem__, keys))
         if self.n > _SMALL:
             return found
         import numpy

@@ -52,7 +52,7 @@ def test_what_transports_take_natively(jobs: Jobs, comm: str, large: str) -> Non
                 assert (into == 2).all()
                 form = harp.collectives._recent[id(harp._call("allreduce", "sum", 0))]
                 print(n, form.road or "by messages")
-            assert "native" in harp.collectives.algorithms("allreduce")
+            print("native of any size:", "native" in harp.collectives.algorithms("allreduce"))
             harp.Allreduce(give, into, algorithm="native")
             print("took it")
         """
@@ -60,6 +60,7 @@ def test_what_transports_take_natively(jobs: Jobs, comm: str, large: str) -> Non
     done = jobs.submit(program, "-o", f"job.comm={comm}")
     assert done.out.count("65536 native") == 2, done
     assert done.out.count(f"65544 {large}") == 2, done
+    assert done.out.count(f"native of any size: {large == 'native'}") == 2, done
     if large == "native":
         assert (done.code, done.out.count("took it")) == (0, 2), done
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import pytest
 
 from twister2.worker.differences import REMEDIES
@@ -98,3 +100,39 @@ def test_the_barrier_of_the_job_master_is_not_that_of_the_network(jobs: Jobs) ->
     assert done.code == 1, done
     assert "[T2-J406]" in done.err, done
     assert f"try:     {REMEDIES['call']}" in done.err, done
+
+
+@pytest.mark.parametrize(
+    ("call", "texts"),
+    [
+        ("harp.Allreduce([1, 2], out)", ("a buffer is an array or [array, counts]",)),
+        ("harp.rotate(Table(), [0, 0])", ("no permutation of the 2 ranks",)),
+        ("harp.regroup({0: out})", ("regroup: table is {0: array", "not a Table", "Table(partitions")),
+        ("harp.Allreduce(out, np.ones(3))", ("because: allreduce needs equally many in both", "harp.md", "'Sizes'")),
+    ],
+)
+def test_wrong_arguments_are_told_with_the_line(jobs: Jobs, call: str, texts: tuple[str, ...]) -> None:
+    program = jobs.program(
+        f"""
+        import numpy as np
+        from twister2_harp import Harp, Table
+        def main(env):
+            harp, out = Harp(env), np.empty(2)
+            {call}
+        """
+    )
+    done = jobs.submit(program)
+    line = next(number for number, text in enumerate(program.read_text().splitlines(), 1) if call in text)
+    where = next(text for text in done.err.splitlines() if "where:" in text)
+    assert f"{program}:{line}" in where, done
+    assert "worker " in where, done
+    for text in texts:
+        assert text in done.err, done
+
+
+def test_the_guide_has_the_section_that_errors_about_sizes_name() -> None:
+    from twister2.worker.network.collectives.checking import _REMEDY
+
+    page = next(word.strip("()") for word in _REMEDY.split() if ".md" in word)
+    text = (pathlib.Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+    assert f"### {_REMEDY.split(chr(39))[1]}\n" in text

@@ -105,6 +105,28 @@ def main(env):
         for size in (harp.split(harp.rank % 2), harp.split_by_host()):
             round_of(size, 100, waits)
     assert harp.split(None if harp.rank else 1) is None or harp.rank == 0
+    for operation in ("scan", "exscan", "gather", "scatter", "gatherv", "scatterv"):
+        whole, ones = np.arange(harp.size * 3), np.ones(3, int)
+        for name in harp.collectives.algorithms(operation.removesuffix("v")):
+            out, at_root = np.zeros(3, int), harp.rank == 1 % harp.size
+            root = {"root": 1 % harp.size}
+            if operation in ("scan", "exscan"):
+                getattr(harp, operation.capitalize())(ones, out, algorithm=name)
+                assert out.tolist() == [harp.rank + (operation == "scan")] * 3, name
+            elif operation == "gather":
+                into = np.zeros_like(whole) if at_root else None
+                harp.Igather(ones * harp.rank, into, **root, algorithm=name).wait()
+                assert not at_root or into.tolist() == np.repeat(np.arange(harp.size), 3).tolist(), name
+            elif operation == "scatter":
+                harp.Scatter(whole if at_root else None, out, **root, algorithm=name)
+                assert out.tolist() == whole[harp.rank * 3 :][:3].tolist(), name
+            elif name == "direct":  # trees need equal counts
+                parts = [np.zeros_like(whole), [3] * harp.size] if at_root else None
+                if operation == "gatherv":
+                    harp.Gatherv(ones, parts, **root, algorithm=name)
+                    assert not at_root or parts[0].all()
+                else:
+                    harp.Scatterv(parts, out, **root, algorithm=name)
     for operation in ("allreduce", "reduce", "broadcast", "allgather", "alltoall", "reduce_scatter"):
         for name in harp.collectives.algorithms(operation):
             out = np.full(harp.size if operation in ("allgather", "alltoall") else 1, harp.rank + 1)

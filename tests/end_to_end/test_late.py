@@ -93,8 +93,29 @@ def test_an_event_that_does_not_come(jobs: Jobs) -> None:
     )
     assert "[T2-J408] worker 0 waited 2.5 s for harp.events: an event" in out, out
     assert 'where:   <show(lambda: events.wait(2.5), "worker 2 is in barrier")>' in out, out
-    assert "all are in it; worker 1 is in harp.events at <events = harp.events> (step 1 of the group of" in out, out
+    assert (
+        "because: no event came in time; worker 1 is in harp.events at <events = harp.events> (step 1 of the group of"
+        in out
+    ), out
     assert "worker 2 is in barrier arrays (first use) at <harp.Barrier()> (step 2)" in out, out
+
+
+def test_an_event_of_members_that_have_not_looked_at_events_yet(jobs: Jobs) -> None:
+    out = shown(
+        jobs,
+        """
+        def main(env):
+            harp = Harp(env)
+            if env.worker_id == 0:
+                show(lambda: harp.events.wait(2.0), "has: worker 1")
+            else:
+                stay_away()
+            harp.events
+        """,
+        workers=2,
+    )
+    assert "no event came in time; not used harp.events yet, which all members have to do once, has: worker 1" in out
+    assert "entered" not in out, out
 
 
 def test_an_operator_says_who_is_late_too(jobs: Jobs) -> None:

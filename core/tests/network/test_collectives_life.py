@@ -155,10 +155,10 @@ def test_functions_that_do_different_things_are_told_apart(name, objects):
 @pytest.mark.parametrize("objects", [False, True], ids=["arrays", "objects"])
 def test_functions_that_members_make_by_themselves_are_the_same(objects):
     def main(env):
-        me = env.worker_id
+        me, held = env.worker_id, 0
         makes = [
             [lambda left, right: left + right, lambda left, right: left + right][me],
-            Adding(), Adding().method, np.add, lambda left, right: left + right + 0 * me,
+            Adding(), Adding().method, np.add, lambda left, right: left + right + held,
         ]  # fmt: skip
         for op in makes:
             for _ in range(2):

@@ -372,3 +372,23 @@ def test_partitions_that_cannot_be_combined_end_the_call_on_all() -> None:
         LocalCluster(2, "loopback").run(main)
     assert "worker" in caught.value.where
     assert f"{__file__}:" in caught.value.where
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda harp: harp.regroup({0: np.ones(2)}), "regroup: table is"),
+        (lambda harp: harp.rotate({0: 1}), "rotate: table is"),
+        (lambda harp: harp.aggregate([1]), "aggregate: table is"),
+        (lambda harp: harp.push({0: 1}, Table()), "push: local is"),
+        (lambda harp: harp.push(Table(), None), "push: into is"),
+        (lambda harp: harp.pull([1], [1]), "pull: source is"),
+        (lambda harp: harp.pull(Table(), 1), "pull: ids is 1"),
+        (lambda harp: harp.exchange([1, 2]), "exchange: values is"),
+        (lambda harp: harp.exchange({"1": 2}), "no rank '1'"),
+        (lambda harp: harp.regroup(Table({0: 1}), lambda partition: None), "partition 0 has no place"),
+    ],
+)
+def test_other_arguments_are_refused_with_what_is_wanted(run, call, text):
+    with pytest.raises(OperatorError, match=text):
+        run(call, 2)

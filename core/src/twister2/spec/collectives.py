@@ -184,7 +184,9 @@ class Collectives(ABC):
 
     @abstractmethod
     def algorithms(self, operation: str) -> Sequence[str]:
-        """Names of the algorithms there are here, ``"native"`` among them where the transport has its own."""
+        """Names of the algorithms there are here for arrays of any size; ``"native"`` among them where the transport
+        has its own for all sizes.
+        """
 
 
 class NativeRequest(ABC):

@@ -32,6 +32,17 @@ def caller_line(depth: int = 2) -> str:
     return ""
 
 
+def line_of_thread(thread: int) -> str:
+    """Where another thread of this process is: as :func:`caller_line`, for it."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None:
+        line = "" if id(frame.f_code) in _ours else _line_of(frame)
+        if line:
+            return line
+        frame = frame.f_back
+    return ""
+
+
 def _line_of(frame: FrameType) -> str:
     """The line of a frame that is not known yet; empty when it is this system's."""
     if len(_kept) > _MANY:

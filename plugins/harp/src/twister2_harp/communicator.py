@@ -90,13 +90,13 @@ class Harp(Tables):
         """
         self._run("allreduce", send, receive, op, 0, algorithm)
 
-    def Scan(self, send: Buffer, receive: Buffer, op: Op = "sum") -> None:
+    def Scan(self, send: Buffer, receive: Buffer, op: Op = "sum", *, algorithm: str = "") -> None:
         """Combine the arrays of ranks 0 to this one."""
-        self._run("scan", send, receive, op)
+        self._run("scan", send, receive, op, 0, algorithm)
 
-    def Exscan(self, send: Buffer, receive: Buffer, op: Op = "sum") -> None:
+    def Exscan(self, send: Buffer, receive: Buffer, op: Op = "sum", *, algorithm: str = "") -> None:
         """Combine the arrays of the ranks before this one; rank 0's ``receive`` stays as it is."""
-        self._run("exscan", send, receive, op)
+        self._run("exscan", send, receive, op, 0, algorithm)
 
     def Reduce_scatter(self, send: Buffer, receive: Buffer, op: Op = "sum", *, algorithm: str = "") -> None:
         """Combine everybody's array, and leave each rank its part of the result.
@@ -105,29 +105,29 @@ class Harp(Tables):
         """
         self._run("reduce_scatter", send, receive, op, 0, algorithm)
 
-    def Gather(self, send: Buffer, receive: Buffer = None, root: int = 0) -> None:
+    def Gather(self, send: Buffer, receive: Buffer = None, root: int = 0, *, algorithm: str = "") -> None:
         """Everybody's array, one behind the other by rank, into ``receive`` of ``root``."""
-        self._run("gather", send, receive, "", root)
+        self._run("gather", send, receive, "", root, algorithm)
 
     def Allgather(self, send: Buffer, receive: Buffer, *, algorithm: str = "") -> None:
         """Everybody's array, one behind the other by rank, into everybody's ``receive``."""
         self._run("allgather", send, receive, "", 0, algorithm)
 
-    def Scatter(self, send: Buffer, receive: Buffer, root: int = 0) -> None:
+    def Scatter(self, send: Buffer, receive: Buffer, root: int = 0, *, algorithm: str = "") -> None:
         """Part i of ``send`` of ``root`` into ``receive`` of rank i."""
-        self._run("scatter", send, receive, "", root)
+        self._run("scatter", send, receive, "", root, algorithm)
 
     def Alltoall(self, send: Buffer, receive: Buffer, *, algorithm: str = "") -> None:
         """Part i of ``send`` to rank i; with ``[array, counts]`` on both sides the parts may differ in size."""
         self._run("alltoall", send, receive, "", 0, algorithm)
 
-    def Gatherv(self, send: Buffer, receive: Buffer = None, root: int = 0) -> None:
+    def Gatherv(self, send: Buffer, receive: Buffer = None, root: int = 0, *, algorithm: str = "") -> None:
         """:meth:`Gather` of parts that differ in size: ``receive`` is ``[array, counts]`` at ``root``."""
-        self.collectives.run(*self._rooted("gather", send, receive, root))
+        self.collectives.run(*self._rooted("gather", send, receive, root, algorithm))
 
-    def Scatterv(self, send: Buffer, receive: Buffer, root: int = 0) -> None:
+    def Scatterv(self, send: Buffer, receive: Buffer, root: int = 0, *, algorithm: str = "") -> None:
         """:meth:`Scatter` of parts that differ in size: ``send`` is ``[array, counts]`` at ``root``."""
-        self.collectives.run(*self._rooted("scatter", send, receive, root))
+        self.collectives.run(*self._rooted("scatter", send, receive, root, algorithm))
 
     # -- buffers, without waiting ----------------------------------------------------------------------------------
 
@@ -150,41 +150,41 @@ class Harp(Tables):
         """:meth:`Allreduce` without waiting."""
         return self._start("allreduce", send, receive, op, 0, algorithm)
 
-    def Iscan(self, send: Buffer, receive: Buffer, op: Op = "sum") -> Request:
+    def Iscan(self, send: Buffer, receive: Buffer, op: Op = "sum", *, algorithm: str = "") -> Request:
         """:meth:`Scan` without waiting."""
-        return self._start("scan", send, receive, op)
+        return self._start("scan", send, receive, op, 0, algorithm)
 
-    def Iexscan(self, send: Buffer, receive: Buffer, op: Op = "sum") -> Request:
+    def Iexscan(self, send: Buffer, receive: Buffer, op: Op = "sum", *, algorithm: str = "") -> Request:
         """:meth:`Exscan` without waiting."""
-        return self._start("exscan", send, receive, op)
+        return self._start("exscan", send, receive, op, 0, algorithm)
 
     def Ireduce_scatter(self, send: Buffer, receive: Buffer, op: Op = "sum", *, algorithm: str = "") -> Request:
         """:meth:`Reduce_scatter` without waiting."""
         return self._start("reduce_scatter", send, receive, op, 0, algorithm)
 
-    def Igather(self, send: Buffer, receive: Buffer = None, root: int = 0) -> Request:
+    def Igather(self, send: Buffer, receive: Buffer = None, root: int = 0, *, algorithm: str = "") -> Request:
         """:meth:`Gather` without waiting."""
-        return self._start("gather", send, receive, "", root)
+        return self._start("gather", send, receive, "", root, algorithm)
 
     def Iallgather(self, send: Buffer, receive: Buffer, *, algorithm: str = "") -> Request:
         """:meth:`Allgather` without waiting."""
         return self._start("allgather", send, receive, "", 0, algorithm)
 
-    def Iscatter(self, send: Buffer, receive: Buffer, root: int = 0) -> Request:
+    def Iscatter(self, send: Buffer, receive: Buffer, root: int = 0, *, algorithm: str = "") -> Request:
         """:meth:`Scatter` without waiting."""
-        return self._start("scatter", send, receive, "", root)
+        return self._start("scatter", send, receive, "", root, algorithm)
 
     def Ialltoall(self, send: Buffer, receive: Buffer, *, algorithm: str = "") -> Request:
         """:meth:`Alltoall` without waiting."""
         return self._start("alltoall", send, receive, "", 0, algorithm)
 
-    def Igatherv(self, send: Buffer, receive: Buffer = None, root: int = 0) -> Request:
+    def Igatherv(self, send: Buffer, receive: Buffer = None, root: int = 0, *, algorithm: str = "") -> Request:
         """:meth:`Gatherv` without waiting."""
-        return self.collectives.start(*self._rooted("gather", send, receive, root))
+        return self.collectives.start(*self._rooted("gather", send, receive, root, algorithm))
 
-    def Iscatterv(self, send: Buffer, receive: Buffer, root: int = 0) -> Request:
+    def Iscatterv(self, send: Buffer, receive: Buffer, root: int = 0, *, algorithm: str = "") -> Request:
         """:meth:`Scatterv` without waiting."""
-        return self.collectives.start(*self._rooted("scatter", send, receive, root))
+        return self.collectives.start(*self._rooted("scatter", send, receive, root, algorithm))
 
     # -- objects: lower case ---------------------------------------------------------------------------------------
 
@@ -290,7 +290,9 @@ class Harp(Tables):
             incoming,
         )
 
-    def _rooted(self, operation: str, send: Buffer, receive: Buffer, root: int) -> tuple[Call, Any, Any]:
+    def _rooted(
+        self, operation: str, send: Buffer, receive: Buffer, root: int, algorithm: str
+    ) -> tuple[Call, Any, Any]:
         """A call whose counts only the root knows: the others say that there are some."""
         outgoing, send_counts = split(send)
         incoming, receive_counts = split(receive)
@@ -298,7 +300,7 @@ class Harp(Tables):
             counts: tuple[Any, Any] = (None, () if receive_counts is None else receive_counts)
         else:
             counts = (() if send_counts is None else send_counts, None)
-        return self._call(operation, "sum", root, counts), outgoing, incoming
+        return self._call(operation, "sum", root, counts, algorithm), outgoing, incoming
 
     def _run(
         self, operation: str, send: Buffer, receive: Buffer, op: Op, root: int = 0, algorithm: str = ""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from twister2.spec.channel import HeaderKind
-from twister2.spec.errors import NetworkError, OperatorError, Twister2Error
+from twister2.spec.errors import DeadlineError, NetworkError, OperatorError, Twister2Error
 
 if TYPE_CHECKING:
     from twister2.spec.environment import WorkerEnvironment
@@ -26,6 +26,8 @@ _END = HeaderKind.END
 MANY: Final = 10_000
 """So many events wait for a program that does not take them; then their senders wait."""
 CLOSING_S: Final = 2.0
+SHOWN: Final = 8
+"""Members that an error names."""
 
 
 @attrs.frozen
@@ -90,7 +92,10 @@ class Events:
         :raises DeadlineError: none came in time.
         :raises NetworkError: all others have returned: none can come any more.
         """
-        self._network.wait_until(self._ready, "harp.events: an event", deadline_s, step=self._step)
+        try:
+            self._network.wait_until(self._ready, "harp.events: an event", deadline_s, step=self._step)
+        except DeadlineError as error:
+            raise _no_event(error) from None
         if not self._arrived:
             raise NetworkError(
                 f"rank {self._rank} waits for an event that cannot come",
@@ -121,3 +126,18 @@ class Events:
         self._closing = True
         with contextlib.suppress(Twister2Error):
             self._request.wait(CLOSING_S)
+
+
+def _no_event(error: DeadlineError) -> DeadlineError:
+    """The error of a wait that was too long: an event belongs to no step, so nobody is late in one."""
+    late, where = error.details.get("late"), error.details.get("where")
+    if late is None or where is None:
+        return error
+    parts = ["no event came in time"]
+    if late:
+        workers = ", ".join(map(str, late[:SHOWN])) + (", ..." if len(late) > SHOWN else "")
+        parts.append(f"not used harp.events yet, which all members have to do once, has: worker {workers}")
+    parts += [f"worker {worker} {text}" for worker, text in list(where.items())[:SHOWN]]
+    error.why = "; ".join(parts)
+    error.remedy = "see that somebody sends one, or give a longer deadline; 'twister2 status' shows what all do"
+    return error

@@ -15,6 +15,7 @@ import numpy
 from twister2.spec import patterns
 from twister2.spec.collectives import Call
 from twister2.spec.errors import OperatorError
+from twister2.spec.tracebacks import short
 from twister2_harp.rounds import Homes, TableRequest, pull, push, rotation
 from twister2_harp.table import Table, apart, ids_of, merged
 
@@ -54,6 +55,7 @@ class Tables:
 
     def iregroup(self, table: TableT, partitioner: Partitioner | None = None) -> TableRequest[TableT]:
         """:meth:`regroup` without waiting."""
+        _check_table("regroup", "table", table)
         given = ids_of(table)
         shares = [table.empty() for _ in range(self.size)]
         for partition, value in table.items():
@@ -71,6 +73,8 @@ class Tables:
 
     def ipush(self, local: Table, into: Table, partitioner: Partitioner | None = None) -> TableRequest[None]:
         """:meth:`push` without waiting: ``into`` is changed when ``test()`` says True or in ``wait()``."""
+        _check_table("push", "local", local)
+        _check_table("push", "into", into)
         given = ids_of(local)
 
         def shares(homes: Homes) -> list[Table]:
@@ -98,7 +102,15 @@ class Tables:
 
     def ipull(self, source: TableT, ids: Iterable[int]) -> TableRequest[TableT]:
         """:meth:`pull` without waiting; what ``source`` has is read when another rank asks for it."""
+        _check_table("pull", "source", source)
         given = ids_of(source)
+        given_ids: object = ids  # callers need not check types
+        if not isinstance(given_ids, Iterable) or isinstance(given_ids, str):
+            raise OperatorError(
+                f"pull: ids is {short(ids, 60)}, a {type(ids).__name__}",
+                why="it fetches the partitions with these ids",
+                remedy="give a list of ids, also for one of them",
+            )
         asked = list(dict.fromkeys(ids))
 
         def wanted(homes: Homes) -> list[list[int]]:
@@ -134,6 +146,7 @@ class Tables:
 
     def irotate(self, table: TableT, order: Sequence[int] | None = None) -> TableRequest[TableT]:
         """:meth:`rotate` without waiting, so that one part of a model moves while another is computed on."""
+        _check_table("rotate", "table", table)
         to = list(order) if order is not None else [(rank + 1) % self.size for rank in range(self.size)]
         if sorted(to) != list(range(self.size)):
             raise OperatorError(
@@ -148,6 +161,7 @@ class Tables:
         self, table: TableT, function: Callable[[int, Any], Any] | None = None, partitioner: Partitioner | None = None
     ) -> TableT:
         """Regroup, apply ``function(id, value)`` once to every combined partition, and give everybody the result."""
+        _check_table("aggregate", "table", table)
         mine = self.regroup(table, partitioner)
         given = ids_of(table)
         if function is not None:
@@ -162,11 +176,18 @@ class Tables:
         Nobody needs to know who sends: the numbers of messages are found first (T. Hoefler, C. Siebert, A. Lumsdaine,
         "Scalable Communication Protocols for Dynamic Sparse Data Exchange", 2010, personalised census).
         """
+        if not isinstance(values, Mapping):
+            raise OperatorError(
+                f"exchange: values is {short(values, 60)}, a {type(values).__name__}",
+                why="it sends a value to each of some ranks",
+                remedy="give a dict from rank to value: harp.exchange({1: value})",
+            )
         counts = numpy.zeros(self.size, dtype=numpy.int64)
+        rank: Any
         for rank in values:
-            if not 0 <= rank < self.size:
+            if not (isinstance(rank, (int, numpy.integer)) and 0 <= rank < self.size):
                 raise OperatorError(
-                    f"exchange: there is no rank {rank}",
+                    f"exchange: there is no rank {rank!r}",
                     why=f"the group has ranks 0 to {self.size - 1}",
                     remedy="give ranks of the group, not worker ids",
                 )
@@ -183,14 +204,14 @@ class Tables:
     # -- how -------------------------------------------------------------------------------------------------------
 
     def _rank_of(self, partition: int, partitioner: Partitioner | None) -> int:
-        rank = partition % self.size if partitioner is None else partitioner(partition)
-        if not 0 <= rank < self.size:
+        rank: Any = partition % self.size if partitioner is None else partitioner(partition)
+        if not (isinstance(rank, (int, numpy.integer)) and 0 <= rank < self.size):
             raise OperatorError(
                 f"partition {partition} has no place",
                 why=f"the partitioner gave {rank!r}, and the ranks are 0 to {self.size - 1}",
                 remedy="let the partitioner give a rank, e.g. id % harp.size",
             )
-        return rank
+        return int(rank)
 
     def _own(self, result: Any, given: Any) -> Any:
         """The tables of a result, or in its list or dict, apart from what was given."""
@@ -213,3 +234,16 @@ class Tables:
         for share in shares:
             result.merge(share)
         return apart(result, given)  # type: ignore[no-any-return]
+
+
+def _check_table(call: str, name: str, given: object) -> None:
+    """
+    :raises OperatorError: it is no table.
+    """
+    if not isinstance(given, Table):
+        made = "Table(partitions, combiner='sum')"
+        raise OperatorError(
+            f"{call}: {name} is {short(given, 60)}, a {type(given).__name__}, not a Table",
+            why="a table knows how partitions of one id are combined",
+            remedy=f"give twister2_harp.{made}: it takes a dict from ids to partitions",
+        )

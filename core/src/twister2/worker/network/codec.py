@@ -73,13 +73,12 @@ def register_serializer(kind: type, codec: Codec) -> None:
     """
     usable: object = kind  # callers need not check types
     if not isinstance(usable, type) or isinstance(codec, type) or not _is_codec(codec):
-        is_class = isinstance(codec, type)
+        given = f"the class {codec.__name__}" if isinstance(codec, type) else f"an object of {type(codec)}"
         raise UsageError(
             "register_serializer needs a type and a codec",
-            why=f"got {kind!r} and {f'the class {codec.__name__}' if is_class else f'an object of {type(codec)}'}",
-            remedy=f"make an object of it: {codec.__name__}()"
-            if is_class and isinstance(usable, type)
-            else "pass the class of the values and an object with encode(value) and decode(data)",
+            why=f"got {kind!r} and {given}",
+            remedy="pass the class of the values, and an object (of a class, PointCodec()) with encode(value) and "
+            "decode(data)",
         )
     name = _name_of(kind)
     _registered[kind] = codec

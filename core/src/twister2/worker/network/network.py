@@ -88,6 +88,7 @@ class WorkerNetwork(Waiting):
 
     def numbered(self, group: Group, known: tuple[Fingerprint, int, bytes]) -> NumberedStep:
         """The group's next step, of a fingerprint that is known."""
+        self.check_thread()
         return self.opened(group, self.begin(group, known[0]), known)
 
     def begin(self, group: Group, fingerprint: Fingerprint) -> int:
@@ -289,6 +290,7 @@ class WorkerNetwork(Waiting):
 
     def progress(self) -> bool:
         self.check()
+        self.check_thread()
         moved = False
         try:
             for transport in self._transports:

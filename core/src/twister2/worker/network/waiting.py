@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import select
+import threading
 import time
 from abc import abstractmethod
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
+from twister2.spec.errors import UsageError
 from twister2.worker.board import LIMITED
+from twister2.worker.callers import caller_line, line_of_thread
 from twister2.worker.network.grouping import Grouping
 from twister2.worker.network.late import too_late
 
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from twister2.spec.comm import Transport
+    from twister2.spec.errors import Twister2Error
     from twister2.spec.network import Step
     from twister2.worker.link import Link
     from twister2.worker.network.collectives.requests import OpenCall
@@ -49,8 +54,14 @@ class Waiting(Grouping):
         """Collective calls that were started and are not complete: they go on whenever the network progresses."""
         self.polled = 0
         """Calls that are waited for and that nothing wakes this worker for."""
+        self.waiter = 0
+        """The thread that is in a call, 0 when none is."""
         self.handed = 0
         """Batches that were handed over between tasks of this worker, or taken: nothing wakes who waits for these."""
+
+    @abstractmethod
+    def give_up(self, error: Twister2Error) -> None:
+        """End the attempt."""
 
     @abstractmethod
     def check(self) -> None:
@@ -81,9 +92,11 @@ class Waiting(Grouping):
         *,
         step: Step | None = None,
     ) -> None:
+        before = self.check_thread()
         if ready():
             self.check()
             return
+        self.waiter = get_ident()
         clock, began = self.spin_clock, time.perf_counter()
         spin_until = clock() + self.spin_s
         noted = ""
@@ -116,5 +129,35 @@ class Waiting(Grouping):
                 self.wait(min(left, pause))
                 pause = min(1.0, pause * 2)
         finally:
+            self.waiter = before
             if noted:
                 self.link.waiting("")
+
+    def check_thread(self) -> int:
+        """The thread that is in a call: this one, or 0.
+
+        :raises UsageError: it is another one.
+        """
+        waiter = self.waiter
+        if waiter and waiter != get_ident():
+            raise self.entered_twice()
+        return waiter
+
+    def entered_twice(self) -> UsageError:
+        """The error for a thread that makes a call while another one is in one. The attempt is over: nobody knows which
+        of their calls are those of the other workers.
+        """
+        other = self.waiter
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        there = line_of_thread(other) or "an unknown line"
+        error = UsageError(
+            f"two threads of worker {self.link.worker_id} communicate at the same time: "
+            f"'{threading.current_thread().name}' and '{names.get(other, other)}'",
+            why=f"'{names.get(other, other)}' is in the call at {there}; a worker's calls have one order, the same on "
+            "all workers, which threads side by side do not keep",
+            remedy="let one thread at a time communicate: compute in threads, and let the one that started them make "
+            "the calls, or hold a lock around them and keep their order",
+            where=f"{caller_line()}, worker {self.link.worker_id}",
+        )
+        self.give_up(error)
+        return error

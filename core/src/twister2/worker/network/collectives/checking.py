@@ -35,7 +35,9 @@ _OWN_COUNTS = "counts=own"
 _IN_PLACE_ONLY = (
     "give the array to send; IN_PLACE (None) stands for it in allreduce, scan and exscan, and at the root of a reduce"
 )
-_REMEDY = "give all members buffers that fit the call; see the table in twister2.spec.collectives"
+_REMEDY = (
+    "give buffers that fit the call on all members: the guide to Harp (docs/guide/harp.md) lists them under 'Sizes'"
+)
 
 
 class Plan:
@@ -283,7 +285,7 @@ def _check_sizes(plan: Plan, rank: int, size: int, at_root: bool) -> None:
 
 def _sizes_of_reduction(call: Call, n: int, m: int, rank: int, size: int, at_root: bool) -> str:
     if NONE not in (n, m) and n != m:
-        _sizes(call, f"send has {n} elements, receive {m}", "they are equal")
+        _sizes(call, f"send has {n} elements, receive {m}", "equally many in both")
     return ""
 
 
@@ -291,14 +293,16 @@ def _sizes_of_alltoall(call: Call, n: int, m: int, rank: int, size: int, at_root
     sent, received = call.send_counts, call.receive_counts
     if sent is None and received is None:
         if n % size or n != m:
-            _sizes(call, f"send has {n} elements, receive {m}", f"both have the same multiple of {size}")
+            _sizes(call, f"send has {n} elements, receive {m}", f"the same multiple of {size} in both")
         return ""
     if sent is None or received is None:
-        _sizes(call, "send_counts or receive_counts is missing", "alltoall takes both or none")
+        _sizes(call, "send_counts or receive_counts is missing", "both or none")
     _counts(call, "send_counts", sent, size, n, "send")
     _counts(call, "receive_counts", received, size, m, "receive")
     if sent[rank] != received[rank]:
-        _sizes(call, f"this member sends itself {sent[rank]} elements and receives {received[rank]}", "equal numbers")
+        _sizes(
+            call, f"this member sends itself {sent[rank]} elements and receives {received[rank]}", "equal numbers there"
+        )
     return _OWN_COUNTS
 
 
@@ -307,12 +311,12 @@ def _sizes_of_gather(call: Call, n: int, m: int, rank: int, size: int, at_root: 
     everybody = call.operation == "allgather"
     if counts is None:
         if (everybody or at_root) and m != n * size:
-            _sizes(call, f"send has {n} elements, receive {m}", f"receive has {size} times as many as send")
+            _sizes(call, f"send has {n} elements, receive {m}", f"{size} times as many in receive as in send")
         return ""
     if everybody or at_root:
         _counts(call, "receive_counts", counts, size, m, "receive")
         if counts[rank] != n:
-            _sizes(call, f"send has {n} elements, receive_counts says {counts[rank]}", "they are equal")
+            _sizes(call, f"send has {n} elements, receive_counts says {counts[rank]}", "equal numbers there")
     return f"counts={_digest(counts)}" if everybody else _OWN_COUNTS
 
 
@@ -320,12 +324,12 @@ def _sizes_of_scatter(call: Call, n: int, m: int, rank: int, size: int, at_root:
     counts = call.send_counts
     if counts is None:
         if at_root and n != m * size:
-            _sizes(call, f"send has {n} elements, receive {m}", f"send has {size} times as many as receive")
+            _sizes(call, f"send has {n} elements, receive {m}", f"{size} times as many in send as in receive")
         return ""
     if at_root:
         _counts(call, "send_counts", counts, size, n, "send")
         if counts[rank] != m:
-            _sizes(call, f"receive has {m} elements, send_counts says {counts[rank]}", "they are equal")
+            _sizes(call, f"receive has {m} elements, send_counts says {counts[rank]}", "equal numbers there")
     return _OWN_COUNTS
 
 
@@ -333,11 +337,11 @@ def _sizes_of_reduce_scatter(call: Call, n: int, m: int, rank: int, size: int, a
     counts = call.receive_counts
     if counts is None:
         if n != m * size:
-            _sizes(call, f"send has {n} elements, receive {m}", f"send has {size} times as many as receive")
+            _sizes(call, f"send has {n} elements, receive {m}", f"{size} times as many in send as in receive")
         return ""
     _counts(call, "receive_counts", counts, size, n, "send")
     if counts[rank] != m:
-        _sizes(call, f"receive has {m} elements, receive_counts says {counts[rank]}", "they are equal")
+        _sizes(call, f"receive has {m} elements, receive_counts says {counts[rank]}", "equal numbers there")
     return f"counts={_digest(counts)}"
 
 
@@ -392,11 +396,15 @@ def _counts(call: Call, name: str, counts: Sequence[Any], size: int, n: int, arr
     if any(not isinstance(count, (int, np.integer)) or count < 0 for count in counts):
         _sizes(call, f"{name} is {counts}", "whole numbers from 0")
     if sum(counts) != n:
-        _sizes(call, f"{name} sums to {sum(counts)}, {array} has {n} elements", "they are equal")
+        _sizes(
+            call,
+            f"{name} sums to {sum(counts)}, {array} has {n} elements",
+            f"counts that add up to the elements of {array}",
+        )
 
 
 def _sizes(call: Call, found: str, wanted: str) -> NoReturn:
-    _wrong(call, found, f"it must be so: {wanted}")
+    _wrong(call, found, f"{call.operation} needs {wanted}")
 
 
 def _wrong(call: Call, what: str, why: str, remedy: str = _REMEDY) -> NoReturn:

@@ -95,7 +95,8 @@ def named(operation: str, name: str, *, equal: bool, whole: bool) -> str:
     if name not in known:
         raise OperatorError(
             f"there is no algorithm '{name}' for {operation}",
-            why=f"there are {', '.join(known)}; 'native' and 'hosts' where the transport has its own",
+            why=f"there are {', '.join(known)}; also 'native', the transport's own, and 'hosts', the transport's own "
+            "inside each host, where it has such",
             remedy="use one of them, or leave it to the system",
         )
     function = known[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _IN_PLACE = frozenset({"allreduce", "scan", "exscan", "reduce"})
 """Operations where the same array twice means the same as none to send."""
+_HUGE = 1 << 28
+"""Bytes in calls of any size."""
 FORMS = 1000
 """Calls whose last form is remembered."""
 
@@ -59,7 +62,14 @@ class GroupCollectives(Collectives):
             plan = self._plan(call, send, receive)
         network = self._network
         if plan.native is not None:
-            plan.native.run(plan, send, receive, plan.known_at(caller_line()))
+            me, before = get_ident(), network.waiter
+            if before and before != me:
+                raise network.entered_twice()
+            network.waiter = me
+            try:
+                plan.native.run(plan, send, receive, plan.known_at(caller_line()))
+            finally:
+                network.waiter = before
             return
         with network.numbered(self.group, plan.known_at(caller_line())) as step:
             running = self._begin(plan, send, receive, step)
@@ -139,7 +149,8 @@ class GroupCollectives(Collectives):
             )
         self._form(operation, "")
         names = [*choice.ALGORITHMS[operation]]
-        if self._native is not None and operation in self._native.operations:
+        large = 0 if operation == "barrier" else _HUGE
+        if self._native is not None and self._native.takes(Call(operation), np.dtype("f8"), large):
             names.insert(0, NATIVE)
         elif self._hosts is not None and operation in HOST_OPERATIONS:
             names.insert(0, HOSTS)

@@ -84,3 +84,24 @@ def test_modules_of_others_stay_and_lazy_ones_are_not_woken(tmp_path: Path) -> N
     assert sys.modules["of_program_of_another"] is module
     assert str(other) in sys.path
     assert sys.modules.pop("of_program_lazy") is not None
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("twister2_harp", "pip install twister2-harp, on"),
+        ("twister2_sched_firstfit.more", "pip install twister2-sched-firstfit, on"),
+        ("twister2_of_somebody", "see the traceback"),
+        ("somebody", "see the traceback"),
+    ],
+)
+def test_a_module_of_this_project_that_is_not_installed_comes_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, said: str
+) -> None:
+    for name in (module.partition(".")[0], module):
+        monkeypatch.setitem(sys.modules, name, None)  # as if it could not be found
+    folder = tmp_path / "one"
+    manifest = program(folder, 1, f"import {module}\n")
+    with pytest.raises(UserCodeError) as caught:
+        load(manifest, folder, in_process=True)
+    assert said in caught.value.remedy

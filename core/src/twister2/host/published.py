@@ -32,3 +32,11 @@ PUBLISHED: Mapping[str, tuple[str, ...]] = {
 def install_published(kind: str, name: str) -> str:
     """The command that installs a plugin of this project, empty when it has none of that name."""
     return install_command(distribution_name(kind, name)) if name in PUBLISHED.get(kind, ()) else ""
+
+
+def install_imported(module: str) -> str:
+    """The command that installs the distribution of a module, ``twister2_harp``, empty when this project has none."""
+    top = module.partition(".")[0]
+    known = {distribution_name(kind, name) for kind, names in PUBLISHED.items() for name in names}
+    wanted = top.replace("_", "-")
+    return install_command(wanted) if wanted in known else ""

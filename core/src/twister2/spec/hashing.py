@@ -36,7 +36,8 @@ _MASK = (1 << 64) - 1
 _SHORT = 256
 """Texts up to this length are remembered with their hashes; longer ones would keep much memory."""
 
-_TEXT, _BYTES = blake2b(digest_size=8), blake2b(digest_size=8, person=b"bytes")
+_TEXT = blake2b(digest_size=8)
+_BYTES = blake2b(digest_size=8, person=b"bytes")
 
 _registered: dict[type, Callable[[Any], Any]] = {}
 

@@ -215,6 +215,11 @@ def user_error(error: BaseException, doing: str, **details: Any) -> Twister2Erro
         if ours is not None:
             return ours
         remedy = f"close files, or raise the limit on open ones ({hint()})"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        from twister2.host.published import install_imported
+
+        install = install_imported(error.name)
+        remedy = f"{install}, on the hosts of all workers" if install else remedy
     text, said = user_traceback(error), _said(error)
     where = user_line(error)
     return UserCodeError(

@@ -152,3 +152,16 @@ def test_text_is_the_same_in_every_process():
         for seed in ("1", "2", "3")
     }
     assert len(texts) == 1
+
+
+@pytest.mark.parametrize("values", [lambda me: me, lambda me: numpy.ones(2), lambda me: None])
+def test_reducers_that_have_captured_different_values_are_different(values):
+    def main(env, differ):
+        held, value = 5 + differ * env.worker_id, values(env.worker_id)
+        if value is None:
+            return net.keyed_reduce(env, PAIRS, lambda a, b: a + b + held)
+        return net.allreduce(env, value, lambda a, b: a + b + held)
+
+    LocalCluster(2, "loopback", deadline_s=20).run(lambda env: main(env, 0))
+    with pytest.raises(StepMismatchError):
+        LocalCluster(2, "loopback", deadline_s=20).run(lambda env: main(env, 1))

@@ -280,3 +280,19 @@ def test_operators_of_other_plugins():
     assert everywhere(main, 2) == [[], [[1, 2, 1, 2]]]
     with pytest.raises(PluginNotFoundError, match="nowhere"):
         everywhere(lambda env: net.operator(env, "nowhere.shift", sources=[0], targets=[0]), 1)
+
+
+def test_who_reads_with_sources_that_have_not_finished_says_so():
+    def main(env):
+        told, waiting = [], env.link.waiting
+        env.link.waiting = lambda text: (told.append(text), waiting(text))
+        with net.operator(env, "partition", sources=[0, 1], targets=[0, 1]) as op:
+            with pytest.raises(DeadlineError):
+                list(op.items(0.3))
+            unfinished = list(told)
+            op.finish()
+            list(op.items(10.0))
+        return unfinished
+
+    for worker, told in enumerate(everywhere(main, 2)):
+        assert any(f"its sources [{worker}] have not finished" in text for text in told), told

@@ -329,9 +329,14 @@ class NetOperator:
 
         self._wait(turn, deadline_s)
 
-    def _wait(self, turn: Callable[[], bool], deadline_s: float | None) -> None:
+    def _waits_for(self) -> str:
+        """What is told of this worker while it reads: its own sources that others may wait for."""
+        sources = [source for source in self.local_sources if source not in self._finished]
+        return f"{self._label}, its sources {sources} have not finished" if sources else self._label
+
+    def _wait(self, turn: Callable[[], bool], deadline_s: float | None, what: str = "") -> None:
         try:
-            self._network.wait_until(turn, self._label, deadline_s, step=self._step)
+            self._network.wait_until(turn, what or self._label, deadline_s, step=self._step)
         except DeadlineError as error:
             if deadline_s is None:
                 raise
@@ -380,18 +385,23 @@ class NetOperator:
     def items(self, deadline_s: float | None = None) -> Iterator[Item]:
         """Everything that comes to the local targets, until their ENDs (which are not given).
 
+        A target ends once all its sources have finished, on this worker too: call :meth:`finish` before, or among the
+        items. Where all members wait here and some source never finishes, nothing but ``deadline_s`` ends the wait, as
+        any of them could still send; ``twister2 status`` shows which sources are open.
+
         :raises DeadlineError: nothing came for ``deadline_s`` seconds.
         """
         found: list[Item] = []
 
         def come() -> bool:
+            self._progress()
             item = self.receive()
             if item is not None:
                 found.append(item)
             return bool(found) or self.is_complete
 
         while True:
-            self.wait_until(come, deadline_s)
+            self._wait(come, deadline_s, self._waits_for())
             if not found:
                 return
             item = found.pop()

@@ -11,6 +11,7 @@ import pytest
 
 import twister2_net as net
 from twister2.spec.batch import n_records
+from twister2.spec.channel import HeaderKind
 from twister2_testkit.fakes import LocalCluster
 
 BUDGET = 4 << 20
@@ -114,3 +115,31 @@ def test_one_batch_that_is_larger_than_the_budget(name, form):
     found = LocalCluster(2, "loopback", memory_bytes=BUDGET, deadline_s=90.0).run(main)
     assert sum(count for count, _ in found) == 60_000 * (2 if name in ("broadcast", "allgather") else 1)
     assert all(most <= BUDGET // 2 for _, most in found), found
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("name", ["direct", "partition", "keyed_gather", "broadcast", "keyed_reduce"])
+def test_marks_stay_behind_a_batch_that_goes_in_parts(name):
+    options = {"keyed_gather": {"grouped": False}, "keyed_reduce": {"reducer": max}}.get(name, {})
+    rows = 20_000
+
+    def main(env):
+        seen = []
+        with net.operator(env, name, sources=[0, 1], targets=[0, 1], mode="stream", **options) as op:
+            for turn in range(2):
+                for source in op.local_sources:
+                    batch = [(f"{source} {turn} {number}", f"{number:0300}") for number in range(rows)]
+                    op.put(source, batch, 60.0)
+                    op.mark(source, "flush", turn)
+            op.finish()
+            turn = 0
+            for item in op.items(60.0):
+                if item.kind == HeaderKind.FLUSH:
+                    turn = item.value + 1
+                else:
+                    seen += [(int(key.split()[1]), turn) for key, _ in item.value]
+        return Counter(seen)
+
+    found = sum(LocalCluster(2, "loopback", memory_bytes=2 * BUDGET, deadline_s=90.0).run(main), Counter())
+    count = rows * 2 * (2 if name == "broadcast" else 1)
+    assert found == {(turn, turn): count for turn in range(2)}

@@ -46,7 +46,7 @@ def not_compared(error: Exception, label: str, role: str = "order of keys") -> T
 def no_order(label: str, error: Exception) -> OperatorError:
     """Keys that cannot be compared with each other."""
     operator = label.partition(" ")[0]
-    by = "key=str" if operator == "sort" else "order=str"
+    by = "order=str" if operator in ("keyed_gather", "join", "co_group") else "key=str"
     remedy = (
         f"order them by a function whose results can be compared, such as str: {by}; or make the keys of one type first"
     )

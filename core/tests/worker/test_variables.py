@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from twister2.spec.errors import StateError
+from twister2.spec.errors import ResourceError, StateError, StepAbortedError
 from twister2.worker.variables import Variables
 
 GONE = b"cno_such_module\nThing\n."
@@ -22,3 +22,20 @@ def test_a_damaged_or_incompatible_checkpoint(data: bytes, monkeypatch: pytest.M
     with pytest.raises(StateError, match="cannot be read back: replicated") as caught:
         variables._unpickle("replicated")
     assert "submit the job again" in caught.value.remedy
+
+
+@pytest.mark.parametrize("error", [StepAbortedError, ResourceError, ConnectionResetError])
+def test_a_store_that_cannot_be_asked_is_not_a_damaged_checkpoint(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised = error("no answer") if error is ConnectionResetError else error("no answer", why="it", remedy="none")
+    env: Any = SimpleNamespace(start_facts=SimpleNamespace(checkpoint=3))
+    variables = Variables(env)
+
+    def get(part: str) -> bytes:
+        raise raised
+
+    monkeypatch.setattr(variables, "_get", get)
+    with pytest.raises(error) as caught:
+        variables._unpickle("replicated")
+    assert caught.value is raised

@@ -94,11 +94,10 @@ class Variables:
         self._restored["worker"] = self._unpickle(f"worker-{self._env.worker_id}")
 
     def _unpickle(self, part: str) -> dict[str, Any]:
+        data = self._get(part)  # what fails here, or ends the attempt, says so itself
         try:
-            values: dict[str, Any] = pickle.loads(self._get(part))
+            values: dict[str, Any] = pickle.loads(data)
             return {**values}
-        except StateError:
-            raise
         except Exception as error:  # damaged bytes and the program's classes may raise anything
             raise StateError(
                 f"checkpoint {self._number} cannot be read back: {part}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -76,6 +78,16 @@ def test_a_fold_that_begins_with_none_may_stay_none(everywhere):
         return found, nothing
 
     assert everywhere(2, job) == (9, None)
+
+
+def test_a_fold_that_begins_with_none_may_become_none_again(everywhere):
+    def job(context):
+        numbers = context.parallelize([3, 4, 9, 6, 5], 1)
+        kept = numbers.aggregate(None, lambda last, x: x if x % 2 else None, lambda a, b: b)
+        grouped = numbers.group_by(lambda x: x > 5).aggregate(None, lambda last, x: x if x % 2 else None, max)
+        return kept, sorted(grouped.collect(), key=str)
+
+    assert everywhere(1, job) == (5, [(False, 5), (True, None)])
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -341,7 +353,7 @@ def test_an_error_of_one_worker_in_a_loop_is_the_error_of_all(run_workers, execu
     def job(env):
         context = TSetContext(env)
         kept = context.parallelize(range(9), 3).cache()
-        turns = iter(range(100))
+        turns = itertools.count()  # workers that are ahead go on until they hear of it
         turn = next(turns)
 
         def advance(x):

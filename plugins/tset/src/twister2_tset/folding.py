@@ -48,17 +48,18 @@ class Fold(Compute):
         self._add = add
         self._step = step
         self._value: Any = None
-        self._begun = False
+        self._begun = self._may_be_none = False
 
     def process(self, batch: Batch, emit: Emit, edge: str) -> None:
         """Add the records of a batch."""
         with walking(batch) as walk:
             if not self._begun:
                 self._value, self._begun = self._zero(), True
-            before, add = self._value, self._add
+                self._may_be_none = self._value is None
+            before, add, may_be_none = self._value, self._add, self._may_be_none
             for record in walk:
                 value = add(before, record)
-                if value is None and before is not None:
+                if value is None and not may_be_none:
                     raise forgotten(add, self._step, before, record)
                 before = value
         self._value = before

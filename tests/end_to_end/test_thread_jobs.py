@@ -298,3 +298,21 @@ def test_ctrl_c_twice_waits_for_nobody(jobs: Jobs) -> None:
     client.signal(signal.SIGINT)
     done = client.finish(30)
     assert done.code == 130, done
+
+
+@pytest.mark.parametrize("comm", ["", "job.comm=tcp", "comm.tcp.same_host=tcp"])
+def test_threads_with_transports_between_processes(jobs: Jobs, comm: str) -> None:
+    program = jobs.program(
+        """
+        import numpy
+        from twister2_net import allreduce
+
+        def main(env):
+            for n in (3, 100_000):
+                print(f"sum {allreduce(env, numpy.full(n, env.worker_id + 1.0)).sum() / n}")
+        """
+    )
+    more = ("-o", "job.comm=tcp", "-o", comm) if comm else ()
+    done = jobs.submit(program, "-n", "2", "-o", "rm.standalone.workers_as=threads", *more)
+    assert done.code == 0, done
+    assert done.out.split("\n").count("sum 3.0") == 4

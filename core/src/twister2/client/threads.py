@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from twister2.control.folders import runtime_folder, runtime_path
 from twister2.control.messages import OUTPUT_WINDOW, weight_of
+from twister2.control.ticket import curve_pair
 from twister2.spec.errors import StepAbortedError
 from twister2.worker.conversation import Conversation
 from twister2.worker.environment import Start
@@ -173,21 +174,24 @@ def run_worker(
     _inside.worker = True
     link = ThreadLink(master, slot)
     try:
-        hello = {"slot": slot, "attempt": 1, "join_key": join_key, "key": "", **worker_facts()}
+        curve = curve_pair()  # transports between processes serve threads, too
+        hello = {"slot": slot, "attempt": 1, "join_key": join_key, "key": curve[0], **worker_facts()}
         link.post("hello", hello)
         while link.start is None and not link.aborted and link.welcomed is not False:
             link.poll(1.0)
         if link.start is not None:
-            _live(link, function, manifest, job_id)
+            _live(link, function, manifest, job_id, curve)
     finally:
         link.close()
 
 
-def _live(link: ThreadLink, function: Callable[[Any], Any], manifest: Manifest, job_id: str) -> None:
+def _live(
+    link: ThreadLink, function: Callable[[Any], Any], manifest: Manifest, job_id: str, curve: tuple[str, str]
+) -> None:
     """Threads that the program starts and leaves are not waited for, as in a process: they are the client's, too."""
     result, failed = None, False
     try:
-        result = live(link, function, manifest, partial(_start, link, job_id), around=lambda: link.interrupt)
+        result = live(link, function, manifest, partial(_start, link, job_id, curve), around=lambda: link.interrupt)
         failed = result is None
         flush_streams()
         shutil.rmtree(_volatile(link, job_id).parent, ignore_errors=True)
@@ -195,10 +199,10 @@ def _live(link: ThreadLink, function: Callable[[Any], Any], manifest: Manifest, 
         link.ended(int(result is None), result, failed)
 
 
-def _start(link: ThreadLink, job_id: str) -> Start:
+def _start(link: ThreadLink, job_id: str, curve: tuple[str, str]) -> Start:
     runtime = str(runtime_folder(job_id))
     volatile = str(_volatile(link, job_id))
-    return Start.from_json({**(link.start or {}), "curve": ("", ""), "runtime_dir": runtime, "volatile": volatile})
+    return Start.from_json({**(link.start or {}), "curve": curve, "runtime_dir": runtime, "volatile": volatile})
 
 
 def _volatile(link: ThreadLink, job_id: str) -> pathlib.Path:

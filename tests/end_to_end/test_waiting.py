@@ -65,9 +65,9 @@ def test_the_status_names_who_waits_and_for_whom(jobs: Jobs, comm: str, what: st
         )
 
     wait_until(come, 30, lambda: f"status: {waits()}")
-    rows = [line.split(maxsplit=5) for line in jobs.cli("status", "last").out.splitlines() if " joined " in line]
-    assert [row[5].startswith("step ") for row in rows] == [True, False, True, False], rows
-    assert all("prog.py:" in rows[worker][5] for worker in (0, 2)), rows
+    rows = [line.split(" MiB ", 1) for line in jobs.cli("status", "last").out.splitlines() if " joined " in line]
+    assert [row[1].lstrip().startswith("step ") for row in rows] == [True, False, True, False], rows
+    assert all("prog.py:" in rows[worker][1] for worker in (0, 2)), rows
     go.touch()
     done = client.finish()
     assert (done.code, done.out.split()) == (0, ["4"] * 4), done

@@ -217,7 +217,7 @@ def test_exchanges():
         (lambda env: net.keyed_reduce(env, [1]), OperatorError, "pair"),
         (lambda env: net.partition(env, [1], "hashh"), OperatorError, "hashh"),
         (lambda env: net.partition(env, [1], lambda record, n: n), OperatorError, "partitioner"),
-        (lambda env: net.partition(env, [1, None], "range"), OperatorError, "order=str"),
+        (lambda env: net.partition(env, [1, None], "range"), OperatorError, "key=str"),
         (lambda env: net.count_by_value(env, [[]]), KeyHashError, "key"),
         (
             lambda env: net.partition(env, [1, 2] if env.worker_id else numpy.arange(2), lambda record, n: 0),

@@ -7,6 +7,7 @@ import pytest
 
 from twister2_net.config import NetConfig
 from twister2_net.plugin import NetPlugin
+from twister2_testkit import rejects
 from twister2_testkit.mutants.ops import MUTANTS, Sound, mutant
 from twister2_testkit.mutants.ops_keyed import KEYED_FAULTS, keeps_memory, never_spills
 from twister2_testkit.mutants.ops_sets import SET_FAULTS
@@ -16,11 +17,11 @@ from twister2_testkit.ops_keyed import KeyedChecks
 from twister2_testkit.ops_sets import SetChecks
 from twister2_testkit.ops_sort import SortChecks
 from twister2_testkit.ops_spill import SpillChecks
-from twister2_testkit.rejects import failures, tests_of
+from twister2_testkit.rejects import failures
 
 ALL = OpsCapabilities(**dict.fromkeys(set(attrs.fields_dict(OpsCapabilities)) - {"why"}, True))
 SETS = (SortChecks, SetChecks, AggregateChecks)
-OLDER = sorted({*tests_of(OperatorSuite)} - {name for part in SETS for name in vars(part)})
+OLDER = sorted({*rejects.tests_of(OperatorSuite)} - {name for part in SETS for name in vars(part)})
 """Tests of the operators that are not on whole sets."""
 
 KEYED = {name: mutant(fault) for name, fault in KEYED_FAULTS.items()}
@@ -48,7 +49,7 @@ def suite_of(wrap, *parts, deadline=20.0, **config):
 
 def own(part, text=""):
     """The tests that a part has itself."""
-    return [name for name in tests_of(part) if name in vars(part) and text in name]
+    return [name for name in rejects.tests_of(part) if name in vars(part) and text in name]
 
 
 @pytest.mark.parametrize("fault", MUTANTS)

@@ -9,6 +9,7 @@ import tomllib
 
 import pytest
 
+import twister2.cli.main as cli
 from twister2.cli.main import main
 
 SCHED = """
@@ -164,6 +165,17 @@ def test_a_command_that_fails_names_its_plugin_and_not_this_system(install, caps
     assert "twister2 failed" not in text
     (saved,) = tmp_path.glob("twister2-*.traceback")
     assert "1 // 0" in saved.read_text()
+
+
+def test_what_a_plugin_is_called_does_not_reach_the_terminal_as_it_is(capsys, monkeypatch, tmp_path):
+    monkeypatch.delenv("TWISTER2_DEBUG", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    error = cli._PluginFailedError("command plugin 'x' (acme\x1b[2J)")
+    error.__cause__ = ValueError("no")
+    assert cli._report(error) == 70
+    text = capsys.readouterr().err
+    assert "acme" in text
+    assert "\x1b" not in text
 
 
 def test_listing_shows_groups_of_kinds_that_do_not_exist(install, capsys):

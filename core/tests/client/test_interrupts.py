@@ -55,11 +55,20 @@ def test_inside_it_comes_at_once_and_the_next_one_not_while_that_is_answered(int
         """The next question."""
 
 
-def test_what_was_never_asked_for_is_forgotten(interrupts: Interrupts) -> None:
+def test_one_that_nobody_heard_is_the_programs(interrupts: Interrupts) -> None:
     ctrl_c()
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.end()
     interrupts.end()
     with pytest.raises(KeyboardInterrupt):
         ctrl_c()
+
+
+def test_a_further_one_after_one_that_was_acted_on_is_forgotten(interrupts: Interrupts) -> None:
+    with pytest.raises(KeyboardInterrupt), interrupts.heard():
+        ctrl_c()
+    ctrl_c()
+    interrupts.end()
 
 
 def test_a_handler_of_the_program_stays() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,9 +13,11 @@ from typing import Any
 import pytest
 
 from twister2.client import session as sessions
+from twister2.client.records import RECORD, SUBMITTING, _is_left
 from twister2.client.session import Session
 from twister2.control.messages import Message
-from twister2.spec.errors import DeadlineError
+from twister2.spec.errors import DeadlineError, JobKilledError
+from twister2.spec.rm import JobState
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -104,3 +109,46 @@ def test_a_master_that_never_takes_the_package_is_given_up_and_nothing_is_left(
     assert did == ["kill", "close"]
     assert ("stop", True) in master.did
     assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_before_a_job_is_left_ends_it(tmp_path: Path) -> None:
+    """It came while the manager was asked, of a job whose package needs no handing over."""
+    did: list[str] = []
+    made = session(tmp_path, FakeMaster(), did)
+    made._prepared.master_ticket.has_package = True
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        made._interrupts.begin()
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            made.leave()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert did == ["kill", "close"]
+
+
+def test_an_end_that_the_master_wrote_down_is_the_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = session(tmp_path, FakeMaster(), [])
+    made._master = None
+    made._prepared.manifest = SimpleNamespace(want_results=False)
+    made._prepared.job = SimpleNamespace(log_limit_mb=1)
+    monkeypatch.setattr(made, "_tidy", lambda: True)
+    state = made._prepared.folder / "state.json"
+    state.write_text(json.dumps({"state": "completed", "reason": "", "error": None}))
+    made._end_without_master(JobState.KILLED, JobKilledError("the job was killed", why="Ctrl-C", remedy="again"))
+    made._own_journal().close()
+    assert made._outcome is not None
+    assert (made._outcome.state, made._outcome.error) == (JobState.COMPLETED, None)
+    assert json.loads(state.read_text())["state"] == "completed"
+
+
+def test_a_folder_whose_record_has_just_been_made_is_not_left(tmp_path: Path) -> None:
+    """It is looked for twice: the client writes it between, and takes away what it had said until then."""
+    (tmp_path / RECORD).write_text("{}")
+    os.utime(tmp_path, (0, 0))
+    assert not (tmp_path / SUBMITTING).exists()
+    assert not _is_left(tmp_path)
+    (tmp_path / RECORD).unlink()
+    os.utime(tmp_path, (0, 0))
+    assert _is_left(tmp_path)

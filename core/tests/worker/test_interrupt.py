@@ -125,6 +125,36 @@ def test_never_in_code_of_ours_nor_in_what_that_calls() -> None:
     assert isinstance(program.raised, KeyboardInterrupt)
 
 
+def test_never_in_a_library_that_code_of_ours_calls() -> None:
+    library: dict[str, Any] = {"__name__": "zmq.sugar.pretended"}
+    exec("def wait(ready):\n    ready.wait(10)\n    return 1", library)
+    ours: dict[str, Any] = {"__name__": "twister2.worker.pretended", "wait": library["wait"]}
+    exec("def call(ready):\n    return wait(ready)", ours)
+    go, said = threading.Event(), []
+
+    def main() -> None:
+        said.append(ours["call"](go))
+        loop_for_ever()
+
+    program = Program(main)
+    program.interrupt.send()
+    time.sleep(0.3)
+    assert not program.link.told
+    go.set()
+    program.end()
+    assert said == [1]
+    assert isinstance(program.raised, KeyboardInterrupt)
+
+
+def test_in_a_library_that_the_program_calls() -> None:
+    library: dict[str, Any] = {"__name__": "zmq.sugar.pretended"}
+    exec("def work():\n    while True:\n        pass", library)
+    program = Program(lambda: library["work"]())
+    program.interrupt.send()
+    program.end()
+    assert isinstance(program.raised, KeyboardInterrupt)
+
+
 def test_a_program_that_is_about_to_begin_hears_of_it_then() -> None:
     link = SimpleNamespace(told=False)
     interrupt = ThreadInterrupt(link)  # type: ignore[arg-type]

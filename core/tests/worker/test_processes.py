@@ -45,6 +45,16 @@ def test_the_wait_for_a_process_that_lives_has_an_end(sleeper):
     assert sleeper.poll() is None
 
 
+def test_a_python_that_knows_no_descriptors_of_processes(sleeper, monkeypatch):
+    monkeypatch.delattr(os, "pidfd_open")
+    begun = time.monotonic()
+    await_ends([sleeper.pid], 0.2)
+    assert 0.1 < time.monotonic() - begun < LONG_S / 2
+    sleeper.kill()
+    await_ends([sleeper.pid], LONG_S)
+    assert time.monotonic() - begun < LONG_S / 2
+
+
 def ended(code: str) -> subprocess.CompletedProcess[str]:
     """An interpreter of its own: what is below it is ended."""
     begin = "import os, subprocess, sys, time\nfrom twister2.worker import processes\n"

@@ -13,7 +13,8 @@ import time
 import attrs
 import pytest
 
-from twister2.spec.errors import ResourceError, ResourcesExceededError
+import twister2
+from twister2.spec.errors import ResourceError, ResourcesExceededError, Twister2Error
 from twister2.spec.rm import JobState, ResourceGroup
 from twister2_rm_standalone import capacity, launcher, procfs, spawn, sweep
 from twister2_rm_standalone.folder import RmFolder
@@ -379,3 +380,26 @@ def test_a_state_folder_that_cannot_be_written_refuses_and_leaves_nothing(make_r
     with pytest.raises(ResourceError, match="state folder"):
         make_rm().submit(asked)
     assert not carrying(asked.job_id)
+
+
+def test_a_python_that_knows_no_descriptors_of_processes(monkeypatch):
+    monkeypatch.delattr(os, "pidfd_open")
+    with subprocess.Popen(["sleep", "600"]) as sleeper:
+        process = procfs.look(sleeper.pid)
+        assert process is not None
+        procfs.until_ended([sleeper.pid], 0.05)
+        assert process.signal(signal.SIGKILL)
+        procfs.until_ended([sleeper.pid], 60.0)
+        assert sleeper.wait(1.0) == -signal.SIGKILL
+        assert not process.signal(signal.SIGKILL)
+
+
+@pytest.mark.parametrize("wrong", ["program", "option"])
+def test_submissions_that_fail_leave_no_launcher(tmp_path, wrong):
+    """One that failed before there was anything to submit had a launcher warmed up."""
+    settings = [f"job.state_dir={tmp_path}", *(["exec.batch.nonsense=1"] if wrong == "option" else [])]
+    before = children()
+    for _ in range(3):
+        with pytest.raises(Twister2Error):
+            twister2.run(str(tmp_path / "nope.py"), workers=1, settings=settings)
+    until(lambda: (spawn.reap(), set(children()) <= set(before))[1], "launchers stay")

@@ -132,6 +132,13 @@ class _End:
         atexit.register(self._leave)
 
     def _leave(self) -> None:
+        if "twister2.client.threads" in sys.modules:
+            # a job's program ran in here, and ends as any program; its module has gone, and Python takes what is left
+            # of that down in any order
+            from twister2.worker.ending import write_files_out
+
+            write_files_out()
+            return
         gc.freeze()  # else the interpreter looks through everything for cycles
         if self._first and self.code is not None:
             try:
@@ -283,7 +290,7 @@ def _report(error: Exception) -> int:
         from twister2.spec.errors import printable
 
         print(
-            f"{who} failed by a mistake of its own: {type(error).__name__}: {printable(str(error))}\n"
+            f"{printable(who)} failed by a mistake of its own: {type(error).__name__}: {printable(str(error))}\n"
             f"  try:     report it{whom}, with the traceback in {_save_traceback(error)}",
             file=sys.stderr,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import pathlib
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twister2.cli.output import add_config_arguments
@@ -61,8 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     from twister2.client.prepare import prepare
     from twister2.client.start import observers_of, print_output, start
 
-    program = from_file(arguments.program)
-    prepared = prepare(submission, program, arguments.args, want_results=False, detached=arguments.detach)
+    find = partial(from_file, arguments.program)
+    prepared = prepare(submission, find, arguments.args, want_results=False, detached=arguments.detach)
     if arguments.dry_run:
         print(prepared.backend.render(prepared.allocation))
         return 0

@@ -81,14 +81,14 @@ class MasterChild:
     def wait(self, timeout_s: float) -> int | None:
         """Wait for its end; None when it has not ended in time."""
         if self.poll() is None:
-            with contextlib.suppress(OSError):  # it has just gone
+            with contextlib.suppress(OSError, AttributeError):  # it has just gone; a Python that does not have it
                 handle = os.pidfd_open(self.pid)
                 try:
                     _ready(handle, select.POLLIN, timeout_s)
                 finally:
                     os.close(handle)
                 return self._poll_until(time.monotonic() + POLL_S)
-        return self.poll()
+        return self._poll_until(time.monotonic() + timeout_s)
 
     def _poll_until(self, deadline: float) -> int | None:
         """Who does not reap it may see it a moment longer."""

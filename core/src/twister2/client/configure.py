@@ -5,6 +5,7 @@ Apart from :mod:`twister2.client.prepare` so that it can begin before the rest o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from twister2.config import JobConfig, Resolved, resolve
+from twister2.control.folders import state_folder
 from twister2.host import PluginHost
+from twister2.spec.rm import RmContext
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,14 +49,27 @@ def configure(
     """
     host = PluginHost()
     names: list[tuple[str, str]] = []
+    options: list[tuple[JobConfig, Any]] = []
 
     def early(job: JobConfig, rm_options: Any) -> None:
         name = job.name or program
         names.append((name, new_job_id(name)))
         if warm_up:
+            options.append((job, rm_options))
             host.warm_up(job.rm, rm_options, names[0][1])
 
-    resolved = resolve(host=host, profile=profile, files=files, settings=settings, overrides=overrides, early=early)
+    def call_off() -> None:
+        """A backend that is closed keeps nothing that was started early."""
+        for job, rm_options in options:
+            with contextlib.suppress(Exception):
+                context = RmContext(state_dir=str(state_folder(job.state_dir)))
+                host.create("rm", job.rm, rm_options, context=context).close()
+
+    try:
+        resolved = resolve(host=host, profile=profile, files=files, settings=settings, overrides=overrides, early=early)
+    except BaseException:
+        call_off()
+        raise
     return Submission(host, resolved, *names[0])
 
 

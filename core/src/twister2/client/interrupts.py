@@ -21,7 +21,7 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self._ours = self._open = self._pending = False
+        self._ours = self._open = self._pending = self._acted = False
 
     def begin(self) -> None:
         """Take SIGINT, where it is Python's. Idempotent."""
@@ -32,10 +32,15 @@ class Interrupts:
             signal.signal(signal.SIGINT, self._on_signal)
 
     def end(self) -> None:
-        """Give it back. Idempotent; what was not heard by now never is."""
+        """Give it back. Idempotent.
+
+        :raises KeyboardInterrupt: one came that nobody has heard, and none was heard before: the program's, then.
+        """
         if self._ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             self._ours = False
+            if self._pending and not self._acted:
+                self._raise()
 
     @contextlib.contextmanager
     def heard(self) -> Iterator[None]:
@@ -55,4 +60,5 @@ class Interrupts:
 
     def _raise(self) -> None:
         self._open = self._pending = False
+        self._acted = True
         raise KeyboardInterrupt

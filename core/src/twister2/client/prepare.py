@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import sys
@@ -24,7 +25,7 @@ from twister2.spec.rm import Allocation, ResourceGroup, ResourceManager, RmConte
 from twister2.worker.descriptors import check_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from twister2.client.configure import Submission
     from twister2.spec.comm import CommSpec
@@ -68,20 +69,38 @@ def _current_folder() -> str:
 
 
 def prepare(
-    submission: Submission, program: Program, args: Sequence[str], *, want_results: bool, detached: bool
+    submission: Submission, find: Callable[[], Program], args: Sequence[str], *, want_results: bool, detached: bool
 ) -> Prepared:
-    """Make package, keys and allocation.
+    """Make package, keys and allocation. The resource manager's backend is closed when that fails.
 
+    :param find: finds the program.
     :raises CapabilityError: the chosen plugins do not fit together. :raises PackageError: see :mod:`packing`.
     """
-    host, resolved, job_id, name = submission.host, submission.resolved, submission.job_id, submission.name
-    job = resolved.job
-    state = state_folder(job.state_dir)
-    folder = job_folder(state, job_id)
-    backend: ResourceManager = host.create(
-        "rm", job.rm, resolved.plugin("rm", job.rm), context=RmContext(state_dir=str(state))
+    job = submission.resolved.job
+    context = RmContext(state_dir=str(state_folder(job.state_dir)))
+    backend: ResourceManager = submission.host.create(
+        "rm", job.rm, submission.resolved.plugin("rm", job.rm), context=context
     )
-    offers = backend.offers
+    try:
+        return _prepare(submission, backend, find(), args, want_results=want_results, detached=detached)
+    except BaseException:
+        with contextlib.suppress(Exception):  # what went wrong first is the one to tell
+            backend.close()
+        raise
+
+
+def _prepare(
+    submission: Submission,
+    backend: ResourceManager,
+    program: Program,
+    args: Sequence[str],
+    *,
+    want_results: bool,
+    detached: bool,
+) -> Prepared:
+    host, resolved, job_id, name = submission.host, submission.resolved, submission.job_id, submission.name
+    job, offers = resolved.job, backend.offers
+    folder = job_folder(state_folder(job.state_dir), job_id)
     check_limit(job.workers if offers.same_host else 1)
     if program.problem is not None and not offers.in_process:
         raise program.problem

@@ -138,7 +138,8 @@ def _is_left(folder: pathlib.Path) -> bool:
             return start_ticks(int(pid)) != int(start) and not (folder / RECORD).exists()
         return age_s > ELSEWHERE_S
     except FileNotFoundError:  # it is made at once
-        return folder.is_dir() and age_s > UNSAID_S
+        # a record may have been made since it was looked for
+        return folder.is_dir() and age_s > UNSAID_S and not (folder / RECORD).exists()
     except (OSError, ValueError):
         return age_s > ELSEWHERE_S
 

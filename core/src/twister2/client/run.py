@@ -7,6 +7,7 @@ import pathlib
 import pickle
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twister2.client.configure import configure
@@ -57,8 +58,8 @@ def run(
     from twister2.client.start import observers_of, print_output, start
 
     arguments = [str(arg) for arg in args]
-    program = from_function(main) if callable(main) else from_file(os.fspath(main))
-    prepared = prepare(submission, program, arguments, want_results=True, detached=False)
+    find = partial(from_function, main) if callable(main) else partial(from_file, os.fspath(main))
+    prepared = prepare(submission, find, arguments, want_results=True, detached=False)
     outcome = start(prepared, print_output, observers_of(prepared, command=False)).follow()
     if outcome.state is not JobState.COMPLETED:
         raise outcome.error or JobFailedError("the job failed", why="no reason was given", remedy="see its logs")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -178,17 +178,18 @@ class Session:
         """The job goes on without this client, once its master has all it needs."""
         assert self._master is not None
         try:
-            if not self._prepared.master_ticket.has_package:
+            try:
                 with self._interrupts.heard():
-                    self._hand_over(self._master)
-        except BaseException:
-            self._undo()
-            raise
+                    if not self._prepared.master_ticket.has_package:
+                        self._hand_over(self._master)
+            except BaseException:
+                self._undo()
+                raise
+            self._master.leave()
+            self._observers.close()
+            self._prepared.backend.close()
         finally:
             self._interrupts.end()
-        self._master.leave()
-        self._observers.close()
-        self._prepared.backend.close()
 
     def _hand_over(self, master: Master) -> None:
         """Push the package to a master that shares no files with this client."""
@@ -249,9 +250,9 @@ class Session:
             except BaseException as error:  # whoever takes the output may raise anything; a notebook lives on
                 why = f"the submitting client failed: {type(error).__name__}: {error}"
                 killed = JobKilledError("the job was killed", why=why, remedy="mend that, then submit it again")
-                self._end_without_master(JobState.KILLED, killed)
+                outcome = self._end_without_master(JobState.KILLED, killed)
                 with contextlib.suppress(Exception):  # what failed first is the one to tell
-                    self._finish(Outcome(JobState.KILLED, killed, time.monotonic() - self._begun, 1, {}))
+                    self._finish(outcome)
                 raise
         if interrupts and isinstance(self._outcome.error, JobKilledError):
             self._outcome.error.details[INTERRUPTED] = True
@@ -330,7 +331,10 @@ class Session:
 
     def _outcome_on_file(self) -> Outcome | None:
         """How the job ended, as its master wrote it down; None when it wrote nothing, or the results are missed."""
-        facts = read_state(self._prepared.folder) if self._same_files else {}
+        return self._outcome_of(read_state(self._prepared.folder)) if self._same_files else None
+
+    def _outcome_of(self, facts: dict[str, Any]) -> Outcome | None:
+        """What a state file says of how the job ended; None when it has not."""
         state = JobState(facts.get("state", "unknown"))
         if not state.final:
             return None
@@ -343,20 +347,23 @@ class Session:
             )
         return Outcome(state if error is None else JobState.FAILED, error, time.monotonic() - self._begun, 1, {})
 
-    def _end_without_master(self, state: JobState, error: Twister2Error) -> None:
-        """End everything ourselves, with nobody's help."""
+    def _end_without_master(self, state: JobState, error: Twister2Error) -> Outcome:
+        """End everything ourselves, with nobody's help; what the master has written down of the end is what counts."""
         if self._master is not None:
             self._master.stop(now=True, why=error.why)
         tidied = self._tidy()
         journal = self._own_journal()
         known = read_state(self._prepared.folder)
-        if not JobState(known.get("state", "unknown")).final:  # else the master has come so far
+        outcome = self._outcome_of(known)
+        if outcome is None:
+            outcome = Outcome(state, error, time.monotonic() - self._begun, 1, {})
             facts = {"state": state.value, "reason": error.what, "ended": time.time(), "error": error.to_dict()}
             known = {**known, **facts}
         journal.state(**{**known, "tidied": tidied})
         if not journal.has("job_ended"):
-            journal.event("job_ended", state=known["state"], by="client", error=known["error"])
-        self._outcome = Outcome(state, error, time.monotonic() - self._begun, 1, {})
+            journal.event("job_ended", state=known["state"], by="client", error=known.get("error"))
+        self._outcome = outcome
+        return outcome
 
     def _tidy(self) -> bool:
         """End and remove what the master, which has gone, left; whether nothing of it is there any more."""

@@ -29,6 +29,8 @@ class Conversation(Link):
         """Whether the program has heard of the abort: by an error that a call raised, or by an interrupt."""
         self._answers: dict[tuple[str, str], list[Any]] = {}
         self._replies: dict[int, tuple[Mapping[str, Any], bytes]] = {}
+        self._given_up: set[int] = set()
+        """Numbers of requests whose replies nobody waits for any more."""
         self._events: list[WorkerEvent] = []
         self._requests = 0
         self._steps: dict[int, int] = {}
@@ -41,6 +43,8 @@ class Conversation(Link):
             self._answers[(body["kind"], body["name"])] = body["values"]
         elif kind == "event":
             self._events.append(WorkerEvent(**body))
+        elif kind == "reply" and body["request"] in self._given_up:
+            self._given_up.remove(body["request"])
         elif kind == "reply":
             self._replies[body["request"]] = (body, blob)
 
@@ -100,6 +104,7 @@ class Conversation(Link):
         while number not in self._replies:
             self.raise_if_aborted()
             if until and (left := min(1.0, until - time.monotonic())) <= 0:
+                self._given_up.add(number)
                 return None
             self.poll(left)
         answer, data = self._replies.pop(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import sys
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
     from twister2.worker.conversation import Conversation
 
+LIBRARIES = frozenset(
+    ("attr", "attrs", "cattrs", "cloudpickle", "fsspec", "mpi4py", "numpy", "pluggy", "pyarrow", "stevedore", "zmq")
+)
+"""Packages that code of ours calls in the middle of what must not be cut."""
 RETRY_S = 0.05
 """How long code of ours, which sees an abort by itself, may take until it has gone back to the program."""
 
@@ -92,19 +97,17 @@ class ThreadInterrupt:
 
 def _raise_in(thread: int, what: type[BaseException] | None) -> None:
     """Have an exception raised in a thread, or (None) one that was not raised yet forgotten."""
-    import ctypes
-
     exception = ctypes.py_object() if what is None else ctypes.py_object(what)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), exception)
 
 
 def _is_ours(frame: FrameType | None) -> bool:
     """Whether what runs at this moment is a function of the core or of a plugin that is named as ours are, or one of
-    Python's own that such a function has called.
+    Python's own or of :data:`LIBRARIES` that such a function has called.
     """
     while frame is not None:
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if package not in sys.stdlib_module_names:
+        if package not in sys.stdlib_module_names and package not in LIBRARIES:
             return package == "twister2" or package.startswith("twister2_")
         frame = frame.f_back
     return False

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+POLL_S = 0.002
+"""How often it is looked where the system cannot tell."""
 UNSEEN = 1 << 16
 """In place of the exit code of a process whose end nobody saw."""
 
@@ -85,9 +87,10 @@ def await_ends(pids: Iterable[int], timeout_s: float) -> None:
             handle = os.pidfd_open(pid)
         except ProcessLookupError:
             continue
-        except OSError:  # no descriptors left, say
-            time.sleep(max(0.0, deadline - time.monotonic()))
-            return
+        except (OSError, AttributeError):  # no descriptors left, say, or a Python for systems that do not have it
+            while not _is_zombie(pid) and time.monotonic() < deadline:
+                time.sleep(POLL_S)
+            continue
         try:
             poller = select.poll()
             poller.register(handle, select.POLLIN)

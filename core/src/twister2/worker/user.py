@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pathlib
 import traceback
@@ -41,6 +42,7 @@ def main(sock: socket.socket, board: int, pmi: int | None, job: Mapping[str, Any
     """Live one attempt, then end the process (never returns to the fork server's code)."""
     global _started
     _started = True
+    gc.freeze()  # what there is by now is not the program's: it needs neither collecting nor, at the end, writing out
     for descriptor in (sock.fileno(), board):
         os.set_inheritable(descriptor, False)  # programs that this one starts have no business with them
     link = ProcessLink(Pipe(sock), StepBoard(board), job["worker_id"], job["attempt"])
@@ -69,17 +71,18 @@ def main(sock: socket.socket, board: int, pmi: int | None, job: Mapping[str, Any
 def _live(link: ProcessLink, job: Mapping[str, Any]) -> int:
     folder = pathlib.Path(job["package"])
     manifest = Manifest.decode((folder / MANIFEST).read_bytes())
+    deadline_s = float(manifest.resolved["tables"]["job"]["threads_deadline_s"])
     try:
         check_python(manifest)
         with interruptible(link):
             function = load(manifest, folder)
     except Twister2Error as error:
         link.fail(error)
+        run_exit_handlers(1, deadline_s)
         return 1
     start = _wait_for_start(link)
     if start is None:
         return 1
-    deadline_s = float(manifest.resolved["tables"]["job"]["threads_deadline_s"])
     result = live(
         link,
         function,

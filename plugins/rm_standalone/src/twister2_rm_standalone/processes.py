@@ -384,6 +384,7 @@ class ProcessManager(ResourceManager):
         return self._folder(handle.job_id).remove()
 
     def close(self) -> None:
+        spawn.cool_down_all()  # another submission of this process, in another thread, has to start its own
         spawn.reap()
 
     # -- inside --------------------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+POLL_S = 0.002
+"""How often it is looked where the system cannot tell."""
 BY_PIPE = "-"
 """Given to a launcher in place of the order's path: it comes as a line on stdin."""
 JOB_MARKER = "TWISTER2_JOB"
@@ -32,6 +34,8 @@ class Process:
         """Send a signal to exactly this process; returns whether it was still there."""
         try:
             handle = os.pidfd_open(self.pid)
+        except AttributeError:  # a Python for systems that do not have it
+            return self._signal_by_id(number)
         except OSError:
             return False
         try:
@@ -44,6 +48,15 @@ class Process:
             return False
         finally:
             os.close(handle)
+
+    def _signal_by_id(self, number: int) -> bool:
+        if not alive(self.pid, self.start):
+            return False
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
 
 
 def look(pid: int, *, zombies: bool = False) -> Process | None:
@@ -80,9 +93,10 @@ def until_ended(pids: Iterable[int], timeout_s: float) -> None:
             handle = os.pidfd_open(pid)
         except ProcessLookupError:
             continue
-        except OSError:  # no descriptors left, say
-            time.sleep(max(0.0, deadline - time.monotonic()))
-            return
+        except (OSError, AttributeError):  # no descriptors left, say, or a Python for systems that do not have it
+            while look(pid) is not None and time.monotonic() < deadline:
+                time.sleep(POLL_S)
+            continue
         try:
             poller = select.poll()
             poller.register(handle, select.POLLIN)

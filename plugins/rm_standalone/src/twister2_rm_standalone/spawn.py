@@ -63,8 +63,8 @@ def warm_up(job_id: str) -> bool:
     finally:
         os.close(read)
     _warm[job_id] = _Warm(pid, write, os.getpid(), environment)
-    atexit.unregister(_cool_down_all)  # once is enough
-    atexit.register(_cool_down_all)
+    atexit.unregister(cool_down_all)  # once is enough
+    atexit.register(cool_down_all)
     return True
 
 
@@ -78,7 +78,8 @@ def cool_down(job_id: str) -> None:
                 os.kill(waiting.pid, signal.SIGKILL)
 
 
-def _cool_down_all() -> None:
+def cool_down_all() -> None:
+    """End all launchers that wait: for submissions that failed, most likely."""
     for job_id in [*_warm]:
         cool_down(job_id)
 

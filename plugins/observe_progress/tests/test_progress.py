@@ -222,6 +222,22 @@ def test_a_display_that_is_late_draws_over_nothing():
     ]
 
 
+@pytest.mark.parametrize("begun", ["", "t", "total: ", "x" * 79, "x" * 80, "x" * 100])
+@pytest.mark.parametrize("drawn", [False, True])
+def test_a_line_that_was_begun_before_the_job_stays(begun, drawn):
+    """``print("total: ", end="")`` and then ``print(twister2.run(...))``."""
+    screen = Screen()
+    screen.write("before\n" + begun)
+    display = TerminalDisplay(JobView(FACTS), screen, Clock())
+    if drawn:
+        display.changed()
+    display.end("completed", "", 1.0)
+    lines = [line.rstrip() for line in screen.lines]
+    kept = [begun[start : start + 80].rstrip() for start in range(0, len(begun), 80)]
+    assert lines[: 1 + len(kept)] == ["before", *kept]
+    assert "COMPLETED" in lines[1 + len(kept)]
+
+
 def test_colours_after_the_end_of_a_line_begin_none():
     screen = Screen()
     display = TerminalDisplay(JobView(FACTS), screen, Clock())

@@ -15,6 +15,7 @@ from twister2.spec.observe import JobFacts, Progress
 from twister2_observe_progress.displays import LineDisplay, TerminalDisplay, display_for
 from twister2_observe_progress.summary import ROWS, table
 from twister2_observe_progress.view import JobView
+from twister2_testkit.screen import Screen
 
 FACTS = JobFacts("wc-1", "words", 2, "standalone", "words.py")
 
@@ -67,13 +68,13 @@ def test_any_names_make_straight_columns(counters):
 @pytest.mark.parametrize("kind", [LineDisplay, TerminalDisplay])
 @pytest.mark.parametrize("summary", [True, False])
 def test_displays_show_it_before_the_last_line(kind, summary):
-    view, stream = JobView(FACTS), io.StringIO()
+    view, stream = JobView(FACTS), Screen(200)
     display = kind(view, stream, **({"interval_s": 10.0} if kind is LineDisplay else {}), summary=summary)
     for worker, counters in FINAL.items():
         view.take(final(worker, counters))
     assert view.read() == (0, 0), "sums of the whole job are no rates"
     display.end("completed", "", 1.0)
-    lines = stream.getvalue().splitlines()
+    lines = stream.lines[:-1]
     assert len(lines) == (4 if summary else 1)
     assert "COMPLETED" in lines[-1]
 

@@ -120,7 +120,7 @@ class TerminalDisplay(Display):
         summary: bool = False,
     ) -> None:
         self._view, self._stream, self._clock, self._summary = view, stream, clock, summary
-        self._shown = self._begun = False
+        self._shown = self._begun = self._at_a_line = False
         self._next = 0.0
 
     def changed(self) -> None:
@@ -143,6 +143,7 @@ class TerminalDisplay(Display):
 
     def end(self, state: str, reason: str, seconds: float) -> None:
         self.step_aside()
+        self._to_a_line()
         if self._begun:
             self._stream.write("\n")
         if self._summary:
@@ -154,6 +155,7 @@ class TerminalDisplay(Display):
         if self._begun:
             return
         self._next = self._clock() + REDRAW_S
+        self._to_a_line()
         # a line as wide as the terminal may wrap, and going up by lines would then miss one
         width = max(10, self._width() - 1)
         lines = [line[:width] for line in (headline(self._view), work(self._view, bar=True)) if line]
@@ -161,6 +163,14 @@ class TerminalDisplay(Display):
         self._stream.write(_CLEAR_BELOW + "\n".join(lines) + back)
         self._stream.flush()
         self._shown = True
+
+    def _to_a_line(self) -> None:
+        """Before the first thing that is shown: what stood in the line already stays. A line of blanks wraps behind it,
+        and only over itself where there was nothing.
+        """
+        if not (self._at_a_line or self._begun):
+            self._stream.write(" " * self._width() + "\r" + _CLEAR_BELOW)
+        self._at_a_line = True
 
     def _width(self) -> int:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import resource
 from typing import Any
 
 import pytest
@@ -40,9 +41,28 @@ def test_the_program_is_told_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_cannot_start_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(descriptors, "limit", lambda: 30)
+    monkeypatch.setattr(descriptors, "raised_limit", lambda: 30)
     descriptors.check_limit(6)
     with pytest.raises(ResourcesExceededError, match=r"30 files open.*7 workers"):
         descriptors.check_limit(7)
-    monkeypatch.setattr(descriptors, "limit", lambda: -1)  # no limit
+    monkeypatch.setattr(descriptors, "raised_limit", lambda: -1)  # no limit
     descriptors.check_limit(100_000)
+
+
+@pytest.mark.parametrize(
+    ("now", "raised"),
+    [((40, 40), 40), ((40, 4096), 4096), ((1024, -1), 1 << 16), ((100_000, 1 << 20), 100_000), ((-1, -1), -1)],
+)
+def test_the_limit_is_raised_as_far_as_it_may(
+    monkeypatch: pytest.MonkeyPatch, now: tuple[int, int], raised: int
+) -> None:
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda what: now)
+    monkeypatch.setattr(resource, "setrlimit", lambda what, limits: given.append(limits))
+    descriptors.raise_limit()
+    assert given == [(raised, now[1])]
+    if raised == 40:
+        with pytest.raises(ResourcesExceededError, match="40 files open"):
+            descriptors.check_limit(17)
+    else:
+        descriptors.check_limit(1000)

@@ -31,6 +31,7 @@ from twister2.master.observing import MasterObservers
 from twister2.master.store import JobStore
 from twister2.spec.errors import Twister2Error
 from twister2.spec.rm import JobHandle, JobState, JobStatus, ResourceManager, RmContext
+from twister2.worker.descriptors import raise_limit
 from twister2.worker.segments import Segments
 
 if TYPE_CHECKING:
@@ -275,6 +276,7 @@ def main(folder: str = "") -> int:
         the ticket.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a client may ignore it; tools that are called have exit codes
+    raise_limit()  # it has a connection with each worker
     path = os.environ.get("TWISTER2_MASTER_TICKET")
     try:
         if path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import resource
 import sys
@@ -13,7 +14,11 @@ from twister2.spec.tracebacks import is_ours
 BASE = 24
 """Descriptors that client, job master and each worker need, whatever the program does."""
 PER_PEER = 9
-"""Those of a worker for each peer on its host, once they talk to each other."""
+"""Those of a worker for each peer on its host, at the most: while they begin to talk to each other."""
+RAISED = 1 << 16
+"""Workers and job master raise their limit to that many, if they may: programs that close every descriptor there could
+be take long with the largest limits.
+"""
 
 
 def limit() -> int:
@@ -21,12 +26,26 @@ def limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
+def raised_limit() -> int:
+    """How many files a process may have open that has raised its limit (:func:`raise_limit`)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return soft
+    return max(soft, RAISED if hard == resource.RLIM_INFINITY else min(hard, RAISED))
+
+
+def raise_limit() -> None:
+    """Raise this process's limit as far as it may. For processes that are ours alone: those it starts inherit it."""
+    with contextlib.suppress(OSError, ValueError):  # not allowed: it is checked where descriptors are needed
+        resource.setrlimit(resource.RLIMIT_NOFILE, (raised_limit(), resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
 def check_limit(n_workers: int) -> None:
-    """Refuse what could not even start.
+    """Refuse what could not even start. Job master and workers raise their limit, so that the raised one counts.
 
     :raises ResourcesExceededError: the limit is too small for the processes of a job of so many workers on this host.
     """
-    allowed = limit()
+    allowed = raised_limit()
     if allowed != resource.RLIM_INFINITY and allowed < BASE + n_workers:
         raise ResourcesExceededError(
             f"this process may have {allowed} files open, too few for a job of {n_workers} workers",

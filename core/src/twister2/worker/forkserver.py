@@ -16,6 +16,7 @@ import sys
 import time
 from typing import NoReturn
 
+from twister2.worker.descriptors import raise_limit
 from twister2.worker.pipe import Pipe
 from twister2.worker.processes import (
     close_other_descriptors,
@@ -117,6 +118,7 @@ def _become_user_process(job: dict[str, object], descriptors: list[int], parent:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.setsid()
+    raise_limit()
     link, board, out, err, *pmi = descriptors
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (out, 1), (err, 2)):

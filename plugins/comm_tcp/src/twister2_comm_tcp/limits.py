@@ -7,21 +7,25 @@ import resource
 
 from twister2.spec.errors import ResourceError
 
-BASE, PER_PEER = 16, 8
-"""Descriptors of this transport, at the most: while all peers are dialled."""
+BASE = 16
+"""Descriptors that are free when a transport opens: it takes up to 12."""
+DIALLED = 12
+"""Descriptors that are free when a peer is dialled: it takes up to 5, of which 2 are left when the handshake is over.
+The others are for peers that dial this worker meanwhile, one each."""
 
 
-def check_descriptors(peers: int) -> None:
-    """Find out whether so many peers can be talked to.
+def check_descriptors(needed: int, what: str) -> None:
+    """Find out whether so many files more can be open.
 
+    :param what: what they are for, as words that follow "to".
     :raises ResourceError: this process may not have that many more files open.
     """
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    there, needed = len(os.listdir("/proc/self/fd")), BASE + PER_PEER * peers
+    there = len(os.listdir("/proc/self/fd")) - 1  # but for the one that lists them
     if allowed != resource.RLIM_INFINITY and there + needed > allowed:
         raise ResourceError(
-            f"too few descriptors are left to talk to {peers} peers",
-            why=f"it takes up to {needed}; this process may have {allowed} files open, and has {there}",
+            f"too few descriptors are left to {what}",
+            why=f"{needed} have to be free; this process may have {allowed} files open, and has {there}",
             remedy=f"raise that limit before the job is submitted (ulimit -n {max(1024, 2 * (there + needed))})",
             where="limit on open files (ulimit -n)",
         )

@@ -24,7 +24,7 @@ from .address import Target, endpoint, is_loopback, listen_addresses, targets
 from .collectives import DATA, MOST, Part, TcpCollectives
 from .dial import Dial
 from .incoming import Incoming
-from .limits import check_descriptors
+from .limits import BASE, DIALLED, check_descriptors
 from .outgoing import PATIENCE_S, Outgoing
 from .plugin import FACTS
 from .wire import (
@@ -101,7 +101,7 @@ class TcpTransport(Transport):
 
     def open(self) -> Address:
         context, config = self._context, self._config
-        check_descriptors(context.size - 1)
+        check_descriptors(BASE, "open the transport")
         self._path = socket_path(context, "t", _REMEDY) if config.same_host == "ipc" else ""
         addresses = listen_addresses(config, context, ipc=bool(self._path))
         self._zmq = zmq.Context(io_threads=1)
@@ -313,6 +313,7 @@ class TcpTransport(Transport):
         return pull
 
     def _push(self, peer: int, target: Target) -> Socket:
+        check_descriptors(DIALLED, f"talk to worker {peer}")
         push = self._running().socket(zmq.PUSH)
         push.sndhwm = 0  # the window bounds what goes out
         push.linger = 0

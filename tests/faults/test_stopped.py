@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from twister2_testkit.jobs import Jobs
+from twister2.spec.errors import MasterLostError
+from twister2_testkit.jobs import Client, Jobs
 from twister2_testkit.processes import ended, wait_until
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.faults]
@@ -108,3 +110,60 @@ def test_a_supervisor_that_wakes_out_of_reach_of_the_manager_is_refused_and_ends
     assert sorted(done.out.splitlines()) == ["attempt 2 worker 0", "attempt 2 worker 1"], done
     assert [event["worker"] for event in jobs.events("worker_lost")] == [1]
     assert [event["attempt"] for event in jobs.events("attempt_started")] == [1, 2]
+
+
+TURNS = """
+    import pathlib, time
+
+    def main(env):
+        pathlib.Path(f"up-{env.attempt}-{env.worker_id}").touch()
+        while env.attempt == 1:
+            env.progress(0.5)
+            time.sleep(0.1)
+        print("attempt", env.attempt)
+"""
+LOST = ("-q", "-o", "job.heartbeat_s=0.25", "-o", "job.lost_after_s=2", "-o", "job.master_lost_s=3")
+
+
+def stopped_master(jobs: Jobs) -> tuple[Client, list[int]]:
+    """A job whose client and master are stopped, and whose workers have given them up."""
+    client = jobs.start("submit", "standalone", "-n", "2", *LOST, jobs.program(TURNS))
+    jobs.until_file("up-1-0")
+    jobs.until_file("up-1-1")
+    (master,) = jobs.pids("master")
+    both = [client.process.pid, master]
+    workers = jobs.pids("supervisor")
+    assert len(workers) == 2, workers
+    for pid in both:
+        os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: all(map(ended, workers)), 30, jobs.picture)
+    return client, both
+
+
+def test_a_master_that_was_stopped_for_long_starts_its_workers_again(jobs: Jobs) -> None:
+    """They have ended meanwhile; new ones reach it, and who asked in between has ended nothing."""
+    client, both = stopped_master(jobs)
+    status = jobs.cli("status", "last")
+    assert status.code == 0, status
+    assert f"(process {both[1]}) lives, but does not answer" in status.out, status
+    assert jobs.events("job_ended") == []
+    for pid in both:
+        os.kill(pid, signal.SIGCONT)
+    done = client.finish()
+    assert (done.code, done.out) == (0, "attempt 2\n" * 2), done
+    assert len(jobs.events("job_ended")) == 1
+
+
+def test_a_master_whose_job_was_declared_ended_while_it_was_stopped_ends_it_so(jobs: Jobs) -> None:
+    """Another host that sees the state folder cannot see whether the master's process lives."""
+    client, both = stopped_master(jobs)
+    error = MasterLostError("nobody of the job was there", why="another host saw none", remedy="none").to_dict()
+    ending = {"state": "failed", "reason": error["what"], "ended": time.time(), "error": error, "tidied": True}
+    (jobs.job() / "state.json").write_text(json.dumps(ending))
+    for pid in both:
+        os.kill(pid, signal.SIGCONT)
+    done = client.finish()
+    assert done.code == 1, done
+    assert "[T2-J404] nobody of the job was there" in done.err, done
+    assert json.loads((jobs.job() / "state.json").read_text()) == ending
+    assert [jobs.events(kind) for kind in ("job_ended", "worker_lost")] == [[], []]

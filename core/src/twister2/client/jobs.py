@@ -145,7 +145,12 @@ def _status_without_master(job: JobSummary, backend: ResourceManager, facts: dic
         if not again.pop("tidied", False):
             _tidy(job)
         return {**facts, **again}
-    if status.state.final or status.state is JobState.UNKNOWN:
+    ended = status.state.final or status.state is JobState.UNKNOWN
+    if ended and _master_lives(job):  # it starts workers again, or ends the job in order: all there is belongs to it
+        pid = job.record.master_process[1] if job.record.master_process else 0
+        reason = f"its job master (process {pid}) lives, but does not answer: it was stopped, or hangs; end it with"
+        return {**facts, "reason": f"{reason} 'twister2 kill {job.record.job_id}'", "slots": dict(status.slots)}
+    if ended:
         end = _fetched(job, backend)
         tidied = not release(backend, job.record.job_handle, 0.0)  # what its master would have done
         if end is not None:
@@ -164,12 +169,15 @@ def _status_without_master(job: JobSummary, backend: ResourceManager, facts: dic
 
 def master_gone(job: JobSummary) -> str:
     """What became of the master of a job that has not ended; empty when it lives, or cannot be seen from here."""
-    if job.record.master_process is None:
+    if job.record.master_process is None or job.record.master_process[0] != os.uname().nodename or _master_lives(job):
         return ""
-    host, pid, start = job.record.master_process
-    if host != os.uname().nodename or start_ticks(pid) == start:
-        return ""
-    return f"its job master (process {pid}) has gone: it was killed, or crashed"
+    return f"its job master (process {job.record.master_process[1]}) has gone: it was killed, or crashed"
+
+
+def _master_lives(job: JobSummary) -> bool:
+    """Whether the master is a process that is seen here; a stopped one is."""
+    host, pid, start = job.record.master_process or ("", 0, 0)
+    return host == os.uname().nodename and start_ticks(pid) == start > 0
 
 
 def _fetched(job: JobSummary, backend: ResourceManager) -> dict[str, Any] | None:

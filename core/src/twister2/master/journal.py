@@ -52,6 +52,8 @@ class Journal:
         """What could not be written, and why; in the state, too, for who comes later."""
         self.troubled: Callable[[str], None] = lambda text: None
         """Hears, once, that something could not be written."""
+        self.over = False
+        """Whether somebody else has written down how the job ended: what comes after that is left out."""
 
     def event(self, kind: str, **facts: Any) -> None:
         """Append an event; ``time`` is seconds since the epoch."""
@@ -59,6 +61,8 @@ class Journal:
 
     def append(self, event: dict[str, Any]) -> None:
         """Append an event as it is."""
+        if self.over:
+            return
         self._write(self._events, json.dumps(event).encode() + b"\n")
         if self._mirror is not None:
             self._mirror(event)
@@ -84,6 +88,8 @@ class Journal:
 
     def state(self, **facts: Any) -> None:
         """Update the state file, atomically."""
+        if self.over:
+            return
         self._state.update(facts)
         try:
             write_private(self._folder / STATE, json.dumps(self._state).encode())

@@ -26,10 +26,10 @@ from twister2.master.abandoned import end_begun, remove_begun
 from twister2.master.calls import CallThread
 from twister2.master.facts import JobFacts
 from twister2.master.job import Job
-from twister2.master.journal import Journal
+from twister2.master.journal import STATE, Journal
 from twister2.master.observing import MasterObservers
 from twister2.master.store import JobStore
-from twister2.spec.errors import Twister2Error
+from twister2.spec.errors import Twister2Error, from_dict
 from twister2.spec.rm import JobHandle, JobState, JobStatus, ResourceManager, RmContext
 from twister2.worker.descriptors import raise_limit
 from twister2.worker.segments import Segments
@@ -46,6 +46,8 @@ HAND_OVER_S = 60.0
 """How long clients that are still connected may take to take in the end of the job, with all results."""
 CLEAN_S = 30.0
 """How long the manager may take to end or to remove what is left."""
+STOPPED_S = 2.0
+"""Seconds between two turns that say that this process was stopped, or its machine was."""
 CACHE_S = 1.0
 """How old a resource manager's answer may be."""
 
@@ -86,6 +88,7 @@ class MasterProcess:
         MasterObservers(host, resolved, self.job, self._journal, ticket.program)
         self.job.addresses = self._listener.addresses
         self._asked_state = self._slots_from = 0.0
+        self._turned = time.monotonic()
         self._segments = Segments(ticket.segments)
         self._restarting = False
         self._signalled = False
@@ -165,12 +168,32 @@ class MasterProcess:
             if self._lifeline is not None and self._lifeline in ready and self._client_has_gone():
                 self._lifeline = None
                 self.job.kill("the client that the job belongs to has gone")
+        before, self._turned = self._turned, time.monotonic()
+        if self._turned - before > STOPPED_S and self._ended_by_another():
+            return
         self._calls.deliver()
         self._state_calls.deliver()
         if self._signalled:
             self.job.kill("the job master was told to end (SIGTERM)")
         self.job.tick()
         self._ask_state()
+
+    def _ended_by_another(self) -> bool:
+        """Whether another shell has found the job without a master meanwhile, and written down its end, which counts;
+        the job then ends so.
+        """
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            facts = json.loads((self._folder / STATE).read_bytes())
+            state = JobState(facts["state"])
+            error = from_dict(facts["error"])
+            if state in (JobState.FAILED, JobState.KILLED):
+                self._journal.over = True
+                if state is JobState.KILLED:
+                    self.job.kill(error.why)
+                else:
+                    self.job.fail(error)
+                return True
+        return False
 
     def _client_has_gone(self) -> bool:
         """The client says nothing over the pipe: what makes it readable is its end."""

@@ -12,6 +12,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import sys
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -339,8 +340,10 @@ class Supervisor:
         if user is not None:
             user.abort(error.to_dict(), 0.0)
             time.sleep(0.2)
+        master = self._folder.parent / "master"
         with contextlib.suppress(OSError):
-            (self._folder.parent / "master").unlink()  # its socket, which it could not remove
+            if _nobody_listens(master):  # a master that was stopped goes on some time, and starts workers again
+                master.unlink()
         self._finish(linger_s=0.0)
 
     def _lose_fork_server(self) -> None:
@@ -374,6 +377,19 @@ class Supervisor:
         self._stop = True
         if not self._welcome:
             raise SystemExit(128 + signal.SIGTERM)
+
+
+def _nobody_listens(path: pathlib.Path) -> bool:
+    """Whether the process whose Unix socket this is has gone. One that is stopped, or hangs, still listens."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            return True
+        except OSError:  # not there, or many wait already
+            return False
+    return False
 
 
 def main() -> NoReturn:

@@ -142,6 +142,37 @@ def test_functions_that_can_be_called_are_and_errors_inside_them_are_their_own(j
     assert "[T2-J401] TypeError: object of type" in jobs.submit(f"{program}:builtin", workers=1).err
 
 
+NOTHING_RUNS = """
+    import asyncio
+
+    async def coroutine(env):
+        print("it ran")
+
+    def generator(env):
+        print("it ran")
+        yield 1
+
+    async def both(env):
+        print("it ran")
+        yield 1
+
+    def good(env):
+        asyncio.run(coroutine(env))
+"""
+
+
+def test_a_function_of_which_a_call_runs_nothing(jobs: Jobs) -> None:
+    program = jobs.program(NOTHING_RUNS)
+    for function, remedy in (("coroutine", "asyncio.run"), ("generator", "without 'yield'"), ("both", "asyncio.run")):
+        done = jobs.submit(f"{program}:{function}", workers=1)
+        assert (done.code, done.out) == (1, ""), (function, done)
+        assert f"[T2-J401] nothing of {function} has run" in done.err, done
+        assert remedy in done.err, done
+        assert "RuntimeWarning" not in done.err, done
+    done = jobs.submit(f"{program}:good", workers=1)
+    assert (done.code, done.out) == (0, "it ran\n"), done
+
+
 def test_progress_is_told_in_numbers(jobs: Jobs) -> None:
     program = jobs.program(
         """

@@ -173,6 +173,23 @@ def test_unknown_jobs_and_ambiguous_ones(jobs: Jobs) -> None:
     assert nothing.code == 2, nothing
 
 
+def test_an_unknown_job_does_not_stop_the_others(jobs: Jobs) -> None:
+    first, second = (detach(jobs, name=f"{name}.py") for name in ("first", "second"))
+    killed = jobs.cli("kill", first, "nosuch", second, "northis")
+    assert killed.code == 3, killed
+    assert killed.out == f"{first}  killed\n{second}  killed\n"
+    assert all(f"there is no job {name!r}" in killed.err for name in ("nosuch", "northis")), killed
+    for age in ("-1", "nan"):
+        refused = jobs.cli("clean", "--older-than", age)
+        assert refused.code == 2, refused
+    assert len(jobs.folders()) == 2
+    cleaned = jobs.cli("clean", first, "nosuch", second)
+    assert cleaned.code == 3, cleaned
+    assert cleaned.out == "2 jobs cleaned\n"
+    assert "there is no job 'nosuch'" in cleaned.err
+    assert jobs.folders() == []
+
+
 def test_dry_run_shows_and_leaves_nothing(jobs: Jobs) -> None:
     done = jobs.submit(jobs.program(UNTIL_GO), "--dry-run")
     assert done.code == 0, done

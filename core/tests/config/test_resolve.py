@@ -248,3 +248,23 @@ def test_what_is_missing_can_be_looked_past_and_what_is_wrong_cannot(layers, hos
     assert found.tables()["rm"]
     with pytest.raises(ConfigError):
         layers(host, settings=["job.exec=thread", "job.workers=0"], accept_absent=True)
+
+
+def test_the_site_file_that_the_environment_names_has_to_exist(problems, layers, host, tmp_path):
+    gone = str(tmp_path / "gone.toml")
+    assert problems(environ={"TWISTER2_SITE_CONFIG": gone}) == [
+        f"cannot be read: No such file or directory  [file {gone}]"
+    ]
+    assert layers(host, environ={"TWISTER2_SITE_CONFIG": "/dev/null"}).job == JobConfig()
+
+
+def test_a_folder_in_place_of_a_file_is_told(problems, tmp_path):
+    (tmp_path / "project" / "below" / "twister2.toml").mkdir()
+    assert problems() == ["cannot be read: Is a directory  [file twister2.toml]"]
+
+
+def test_a_name_that_was_misspelt_is_not_listed_as_installed(layers, host):
+    with pytest.raises(ConfigError) as caught:
+        layers(host, settings=["job.rm=slrm", "rm.slrn.x=1"])
+    (told,) = [text for text in caught.value.details["problems"] if text.startswith("rm.slrn")]
+    assert "(installed: slurm, standalone)" in told

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from twister2.spec.errors import ResourceError, StateError, StepAbortedError
+from twister2.spec.errors import ResourceError, StateError, StepAbortedError, UsageError
 from twister2.worker.variables import Variables
 
 GONE = b"cno_such_module\nThing\n."
@@ -39,3 +39,12 @@ def test_a_store_that_cannot_be_asked_is_not_a_damaged_checkpoint(
     with pytest.raises(error) as caught:
         variables._unpickle("replicated")
     assert caught.value is raised
+
+
+def test_a_scope_that_there_is_not() -> None:
+    env: Any = SimpleNamespace(start_facts=SimpleNamespace(checkpoint=0))
+    scope: Any = "foo"
+    with pytest.raises(UsageError, match="there is no scope 'foo'") as caught:
+        Variables(env).declare("k", 0, scope)
+    assert "'replicated'" in caught.value.why
+    assert "'worker'" in caught.value.why

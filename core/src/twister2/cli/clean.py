@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from twister2.cli.jobs import add_state_argument, everything, find, folder
+from twister2.cli.jobs import add_state_argument, everything, find_each, folder, raise_all
 
 if TYPE_CHECKING:
     import argparse
@@ -29,15 +29,22 @@ def run(arguments: argparse.Namespace) -> int:
     from twister2.client.records import unreadable
     from twister2.spec.errors import ResourceError, Twister2Error, UsageError
 
-    chosen = [find(arguments, text) for text in arguments.jobs]
+    if arguments.older_than is not None and not arguments.older_than >= 0:
+        raise UsageError(
+            f"--older-than {arguments.older_than:g} is no age",
+            why="no job has ended in the future; all of them would be removed",
+            remedy="give a number of days from 0 on; --all is for all jobs that have ended",
+        )
+    errors: list[Twister2Error] = []
+    chosen = [*find_each(arguments, arguments.jobs, errors)]
+    unknown = len(errors)
     if arguments.all or arguments.older_than is not None:
         limit = time.time() - (arguments.older_than or 0) * 86400
         chosen += [job for job in everything(arguments) if status_of(job).get("ended", limit + 1) <= limit]
-    elif not chosen:
+    elif not arguments.jobs:
         raise UsageError(
             "nothing to clean was named", why="clean removes records for good", remedy="name jobs, or --all"
         )
-    errors: list[Twister2Error] = []
     for job in chosen:
         try:
             clean(job)
@@ -46,17 +53,14 @@ def run(arguments: argparse.Namespace) -> int:
         except OSError as error:
             what = f"the folder of job {job.record.job_id} cannot be removed"
             errors.append(ResourceError(what, why=str(error), remedy=f"remove {job.folder} by hand"))
-    cleaned = len(chosen) - len(errors)
+    cleaned = len(chosen) - (len(errors) - unknown)
     print(f"{cleaned} job{'s' if cleaned != 1 else ''} cleaned")
     if arguments.all or arguments.older_than is not None:
         for path in unreadable(folder(arguments)):
             print(f"left alone: {path}, whose record cannot be read", file=sys.stderr)
     if arguments.all:
         _clean_rest(folder(arguments))
-    for more in errors[1:]:
-        print(more, file=sys.stderr)
-    if errors:
-        raise errors[0]
+    raise_all(errors)
     return 0
 
 

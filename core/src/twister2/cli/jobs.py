@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 from twister2.client.records import JobSummary, all_jobs, find_job
 from twister2.client.runtime import sweep
 from twister2.control.folders import state_folder
+from twister2.spec.errors import JobNotFoundError
 
 if TYPE_CHECKING:
     import argparse
     import pathlib
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from twister2.spec.errors import Twister2Error
 
 
 def add_state_argument(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +44,23 @@ def find(arguments: argparse.Namespace, text: str) -> JobSummary:
     """The job the user means."""
     sweep()
     return find_job(folder(arguments), text)
+
+
+def find_each(arguments: argparse.Namespace, texts: Sequence[str], errors: list[Twister2Error]) -> Iterator[JobSummary]:
+    """The jobs the user means; what says that there is none goes to ``errors``."""
+    for text in texts:
+        try:
+            yield find(arguments, text)
+        except JobNotFoundError as error:
+            errors.append(error)
+
+
+def raise_all(errors: Sequence[Twister2Error]) -> None:
+    """Raise the first of them, if there are any, and print the others."""
+    for more in errors[1:]:
+        print(more, file=sys.stderr)
+    if errors:
+        raise errors[0]
 
 
 def everything(arguments: argparse.Namespace) -> list[JobSummary]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twister2.cli.jobs import add_state_argument, find
+from twister2.cli.jobs import add_state_argument, find_each, raise_all
 
 if TYPE_CHECKING:
     import argparse
@@ -17,10 +17,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Every process of the job is gone when it returns; a job that had ended already is no error."""
+    """Every process of the jobs is gone when it returns; a job that had ended already is no error. One that is unknown,
+    or cannot be ended, does not stop the others.
+    """
     from twister2.client.jobs import kill
+    from twister2.spec.errors import Twister2Error
 
-    for job in [find(arguments, text) for text in arguments.jobs]:
-        killed = kill(job)
-        print(f"{job.record.job_id}  {'killed' if killed else f'had ended already ({job.state.value})'}")
+    errors: list[Twister2Error] = []
+    for job in [*find_each(arguments, arguments.jobs, errors)]:
+        try:
+            killed = kill(job)
+        except Twister2Error as error:
+            errors.append(error)
+        else:
+            print(f"{job.record.job_id}  {'killed' if killed else f'had ended already ({job.state.value})'}")
+    raise_all(errors)
     return 0

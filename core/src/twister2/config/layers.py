@@ -38,17 +38,20 @@ class Problem:
 
 
 def config_files(environ: Mapping[str, str], explicit: Sequence[str | os.PathLike[str]] | None) -> list[Path]:
-    """The files that are read, lowest first; those that need not exist are left out when they do not.
+    """The files that are read, lowest first; those that need not exist are left out when they do not. One that the
+    environment names has to exist.
 
     :param explicit: given with ``--config``; they replace the search for ``twister2.toml``.
     """
-    found = [Path(environ.get(SITE_VARIABLE) or SITE_FILE)]
+    site = environ.get(SITE_VARIABLE)
+    usual = [] if site else [Path(SITE_FILE)]
     configured, home = environ.get("XDG_CONFIG_HOME", ""), home_folder(environ)
     if os.path.isabs(configured):
-        found.append(Path(configured) / "twister2" / "config.toml")
+        usual.append(Path(configured) / "twister2" / "config.toml")
     elif home is not None:
-        found.append(home / ".config" / "twister2" / "config.toml")
-    found = [path for path in found if path.is_file()]
+        usual.append(home / ".config" / "twister2" / "config.toml")
+    # a folder of that name is a mistake, which its reader tells
+    found = [*([Path(site)] if site else []), *(path for path in usual if path.exists())]
     if explicit is not None:
         return found + [Path(path) for path in explicit]
     try:
@@ -62,7 +65,7 @@ def find_project_file(folder: Path) -> Path | None:
     """``twister2.toml`` in ``folder`` or the nearest folder above it."""
     for candidate in (folder, *folder.parents):
         path = candidate / PROJECT_FILE
-        if path.is_file():
+        if path.exists():
             return path
     return None
 

@@ -320,7 +320,7 @@ def _check_other_tables(tree: Tree, chosen: set[tuple[str, str]], host: PluginSo
         others = [name for name in table if (kind, name) not in chosen]
         if not others:
             continue
-        known = {record.name for record in host.discover(kind)} | {name for of, name in chosen if of == kind}
+        known = {record.name for record in host.discover(kind)}
         for name in others:
             if name not in known:
                 hint = did_you_mean(name, known)

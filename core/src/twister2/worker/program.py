@@ -139,10 +139,12 @@ def _lookup(module: types.ModuleType, name: str) -> Callable[..., Any]:
 def called(function: Callable[..., Any], environment: Any) -> Any:
     """Call the program's function; ``sys.exit(0)`` is a return.
 
-    :raises UserCodeError: it does not take one argument.
+    :raises UserCodeError: it does not take one argument, or a call of it runs nothing: an ``async def``, a generator.
     """
     try:
-        return function(environment)
+        result = function(environment)
+        _check_that_it_ran(function, result, environment)
+        return result
     except TypeError as error:
         # no frame below this one: the call itself may have been what is wrong
         if error.__traceback__ is not None and error.__traceback__.tb_next is None:
@@ -152,6 +154,33 @@ def called(function: Callable[..., Any], environment: Any) -> Any:
         if exit_code_of(error) != 0:
             raise
         return None
+
+
+def _check_that_it_ran(function: Callable[..., Any], result: Any, environment: Any) -> None:
+    """Find out whether a call has only made something that would run the program.
+
+    :raises UserCodeError: it has.
+    """
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    if inspect.iscoroutine(result):
+        result.close()  # else Python warns of it
+        what, remedy = "a coroutine", f"'def {name}(env): asyncio.run(work(env))', with the 'async def' as work"
+    elif inspect.isasyncgen(result):
+        what, remedy = (
+            "an asynchronous generator",
+            f"'def {name}(env): asyncio.run(work(env))', where it is looped over",
+        )
+    elif inspect.isgenerator(result) and inspect.isgeneratorfunction(function):
+        what, remedy = "a generator", f"a {name} without 'yield', which returns its value: 'return values'"
+    else:
+        return
+    raise UserCodeError(
+        f"nothing of {name} has run: a call of it gives {what}",
+        why="every worker calls the program's function and takes what it returns; it awaits and iterates over nothing",
+        remedy=f"give {remedy}",
+        where=_defined_at(function),
+        details={"type": "TypeError", "worker": environment.worker_id},
+    )
 
 
 def _check_parameters(function: Callable[..., Any], environment: Any) -> None:

@@ -12,7 +12,7 @@ import pickle
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from twister2.spec.environment import Scope, StateVariable
-from twister2.spec.errors import CapabilityError, StateError
+from twister2.spec.errors import CapabilityError, StateError, UsageError
 from twister2.spec.network import Fingerprint, Group
 from twister2.spec.tracebacks import user_line, user_traceback
 from twister2.worker.callers import caller_line
@@ -50,6 +50,12 @@ class Variables:
 
     def declare(self, name: str, default: T, scope: Scope) -> Variable[T]:
         """See :meth:`twister2.spec.environment.WorkerEnvironment.state`."""
+        if scope not in ("replicated", "worker", "keyed"):
+            raise UsageError(
+                f"state variable {name!r}: there is no scope {scope!r}",
+                why="scopes are 'replicated' (the same value on all workers) and 'worker' (each has its own)",
+                remedy="use scope='replicated' or scope='worker'",
+            )
         if scope == "keyed":
             raise CapabilityError(
                 f"state variable {name!r}: scope 'keyed' is not there yet",

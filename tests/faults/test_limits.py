@@ -50,6 +50,13 @@ def test_open_files(jobs: Jobs, files: int) -> None:
         assert word not in done.err.replace("those of its program", ""), done
 
 
+def test_a_soft_limit_on_open_files_is_raised(jobs: Jobs) -> None:
+    """Each transport, and all of them at once."""
+    for more in ((), ("-o", "job.comm=tcp")):
+        done = limited(jobs, "-Sn 40", "submit", "standalone", "-q", *more, "-n", "4", jobs.program(TALKS))
+        assert (done.code, done.out) == (0, "ok\n" * 4), done
+
+
 def test_open_files_of_the_program_itself(jobs: Jobs) -> None:
     done = limited(jobs, "-n 200", "submit", "standalone", "-q", "-n", "1", f"{jobs.program(TALKS)}:opens")
     assert done.code == 1, done

@@ -190,6 +190,17 @@ def test_an_unknown_job_does_not_stop_the_others(jobs: Jobs) -> None:
     assert jobs.folders() == []
 
 
+def test_a_reason_of_several_lines_is_one_line(jobs: Jobs) -> None:
+    words = "and a rather long story of what was found where nobody had been looking for it"
+    program = jobs.program(f"def main(env):\n    raise ValueError('the first line\\n  the second\\n\\n{words}')\n")
+    assert jobs.submit(program, workers=1).code == 1
+    told = f"ValueError: the first line the second {words}"
+    for command in ("status", "wait"):
+        assert jobs.cli(command, "last").out.splitlines()[0].endswith(told), command
+    headers, *rows = jobs.cli("list").out.splitlines()
+    assert [row[headers.index("REASON") :].endswith(told) for row in rows] == [True], rows
+
+
 def test_dry_run_shows_and_leaves_nothing(jobs: Jobs) -> None:
     done = jobs.submit(jobs.program(UNTIL_GO), "--dry-run")
     assert done.code == 0, done

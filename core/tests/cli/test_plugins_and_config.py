@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import json
 import sys
 import textwrap
@@ -72,7 +73,7 @@ def install(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TWISTER2_SITE_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("TWISTER2_SITE_CONFIG", os.devnull)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
     made = []
 

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from twister2.cli.jobs import add_state_argument, ago, everything, folder
-from twister2.cli.output import add_json_argument, print_json, print_table
+from twister2.cli.output import add_json_argument, cut, one_line, print_json, print_table
 
 if TYPE_CHECKING:
     import argparse
@@ -39,7 +39,14 @@ def run(arguments: argparse.Namespace) -> int:
     print_table(
         ("JOB", "STATE", "WORKERS", "PROFILE", "STARTED", "REASON"),
         [
-            (row["job"], row["state"], row["n_workers"], row["profile"], ago(row["started"]), str(row["reason"])[:60])
+            (
+                row["job"],
+                row["state"],
+                row["n_workers"],
+                row["profile"],
+                ago(row["started"]),
+                cut(one_line(str(row["reason"])), 60),
+            )
             for row in rows
         ],
         empty="no jobs",

@@ -23,12 +23,27 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], empty:
     if not rows:
         print(empty)
         return
-    from twister2.spec.errors import printable
-
-    cells = [list(headers), *([printable(str(cell)) for cell in row] for row in rows)]
+    cells = [list(headers), *([one_line(str(cell)) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def one_line(text: str) -> str:
+    """Text of any origin as one line that a terminal may be given."""
+    from twister2.spec.errors import printable
+
+    lines = printable(text).splitlines()
+    return " ".join(line.strip() for line in lines if line.strip()) if len(lines) > 1 else "".join(lines)
+
+
+def cut(text: str, limit: int) -> str:
+    """The first words of a line of more than ``limit`` characters, with ``...`` behind them; only on a terminal: what
+    goes into a pipe is whole.
+    """
+    if len(text) <= limit or sys.stdout is None or not sys.stdout.isatty():
+        return text
+    return text[: limit - 3].rsplit(" ", 1)[0] + "..."
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:

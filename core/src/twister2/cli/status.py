@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twister2.cli.jobs import add_job_argument, ago, find, warn_of_logs
-from twister2.cli.output import add_json_argument, print_json, print_table
+from twister2.cli.output import add_json_argument, one_line, print_json, print_table
 
 if TYPE_CHECKING:
     import argparse
@@ -46,9 +46,7 @@ def _workers(number: int) -> str:
 
 
 def _reason(facts: dict[str, Any]) -> str:
-    from twister2.spec.errors import printable
-
-    return f": {printable(facts['reason'])}" if facts.get("reason") else ""
+    return f": {one_line(facts['reason'])}" if facts.get("reason") else ""
 
 
 def _row(row: dict[str, Any]) -> tuple[object, ...]:

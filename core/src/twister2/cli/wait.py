@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from twister2.cli.jobs import add_job_argument, find, warn_of_logs
-from twister2.cli.output import add_json_argument, print_json
+from twister2.cli.output import add_json_argument, one_line, print_json
 
 if TYPE_CHECKING:
     import argparse
@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 when the job completed, 1 when it failed, 5 when it was killed, 124 when it had not ended in time."""
     from twister2.cli.main import EXIT_TIMEOUT, exit_code
     from twister2.client.jobs import wait_for
-    from twister2.spec.errors import DeadlineError, MasterLostError, from_dict, printable
+    from twister2.spec.errors import DeadlineError, MasterLostError, from_dict
 
     job = find(arguments, arguments.job)
     try:
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(facts)
     else:
-        print(f"{facts['job']}  {facts['state']}{': ' + printable(facts['reason']) if facts.get('reason') else ''}")
+        print(f"{facts['job']}  {facts['state']}{': ' + one_line(facts['reason']) if facts.get('reason') else ''}")
     if facts.get("error"):
         error = from_dict(facts["error"])
         if isinstance(error, MasterLostError):  # nobody else has said it

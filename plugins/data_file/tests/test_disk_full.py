@@ -59,7 +59,7 @@ try:
         writer.write([os.urandom(50).hex() for _ in range(1000)])
     writer.prepare(1)
 except DataAccessError as error:
-    assert "File too large" in str(error) and "are free there" in str(error), str(error)
+    assert all(words in str(error) for words in ("File too large", "are free there", "ulimit -f")), str(error)
     writer.close()
     print(os.listdir(sys.argv[1]))
 """

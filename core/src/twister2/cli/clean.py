@@ -88,7 +88,11 @@ def _remove_tracebacks() -> int:
     from twister2.cli.main import TRACEBACK
 
     removed = 0
-    for path in pathlib.Path(tempfile.gettempdir()).glob(f"{TRACEBACK[0]}*{TRACEBACK[1]}"):
+    try:
+        temporary = pathlib.Path(tempfile.gettempdir())
+    except FileNotFoundError:  # no folder can be written: none has been
+        return removed
+    for path in temporary.glob(f"{TRACEBACK[0]}*{TRACEBACK[1]}"):
         with contextlib.suppress(OSError):
             if path.lstat().st_uid == os.getuid():
                 path.unlink()

@@ -307,7 +307,9 @@ def _unwritten(error: OSError) -> int:
         DataAccessError(
             "what was printed could not be written to standard output",
             why=error.strerror or str(error),
-            remedy="make room, or send the output elsewhere",
+            remedy="raise the limit on the size of files (ulimit -f)"
+            if error.errno == errno.EFBIG
+            else "make room, or send the output elsewhere",
         )
     )
 

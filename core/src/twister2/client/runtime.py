@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from twister2.control.folders import runtime_folder, runtime_path
+from twister2.spec.errors import ResourceError
 
 if TYPE_CHECKING:
     import pathlib
@@ -38,7 +39,7 @@ def own(job_id: str) -> int:
 def sweep() -> list[pathlib.Path]:
     """Remove this user's folders on this host whose process has gone; those that were removed. Never raises."""
     swept: list[pathlib.Path] = []
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ResourceError):
         below = runtime_path("x").parent
         facts = below.lstat()
         if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:

@@ -48,9 +48,19 @@ def job_folder(state: pathlib.Path, job_id: str) -> pathlib.Path:
 def runtime_path(job_id: str) -> pathlib.Path:
     """Where this job's short-lived folder on this host lies: below ``TMPDIR``, or below ``/tmp`` where the paths of
     the sockets in it would be too long.
+
+    :raises ResourceError: there is no folder for temporary files.
     """
     below = pathlib.Path(f"twister2-{os.getuid()}", job_id)
-    path = pathlib.Path(tempfile.gettempdir(), below)
+    try:
+        path = pathlib.Path(tempfile.gettempdir(), below)
+    except FileNotFoundError as error:
+        raise ResourceError(
+            "there is no folder for temporary files",
+            why=error.strerror or str(error),
+            remedy="free space, raise the limit on the size of files where there is one (ulimit -f), "
+            "or set TMPDIR to a folder that can be written",
+        ) from error
     return path if len(os.fsencode(path)) + SOCKET_NAME <= SOCKET_PATH else pathlib.Path("/tmp", below)
 
 

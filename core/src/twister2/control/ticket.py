@@ -8,6 +8,7 @@ themselves, and the first attempt's join key. Workers get the *ticket*; the mast
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -106,5 +107,7 @@ def write_private(path: str | os.PathLike[str], data: bytes) -> None:
         raise JobFailedError(
             f"cannot write {os.fspath(path)}",
             why=str(error),
-            remedy="free space, or set job.state_dir to another folder",
+            remedy="raise the limit on the size of files (ulimit -f)"
+            if error.errno == errno.EFBIG
+            else "free space, or set job.state_dir to another folder",
         ) from error

@@ -196,12 +196,14 @@ class Spill:
 
     def _no_room(self, name: str, size: int, full: list[tuple[pathlib.Path, OSError]]) -> SpillError:
         folders = [str(folder) for folder, _ in full]
+        limited = any(error.errno == errno.EFBIG for _, error in full)
+        limit = "raise the limit on the size of files (ulimit -f), " if limited else ""
         return SpillError(
             f"no disk has room to spill {size} bytes of '{name}': {', '.join(folders)}",
             why="; ".join(f"{folder}: {error.strerror}, {_free(folder)} bytes free" for folder, error in full)
             + f"; {self.written} bytes were spilled before",
-            remedy=f"free space there, name further folders with the option {OPTION}, or give workers more memory "
-            "(job.memory_mb)",
+            remedy=f"{limit}free space there, name further folders with the option {OPTION}, or give workers more "
+            "memory (job.memory_mb)",
             where=name,
             details={"folders": folders, "bytes": size, "option": OPTION},
         )

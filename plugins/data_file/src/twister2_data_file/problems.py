@@ -109,10 +109,13 @@ def writing(path: str) -> Iterator[None]:
         raise
     except OSError as error:
         full = error.errno in _NO_SPACE
+        limited = error.errno == errno.EFBIG
+        what = "a limit on the size of files is reached" if limited else "the disk or a quota is full"
+        room = "raise the limit on the size of files (ulimit -f)" if limited else "make room or write elsewhere"
         raise DataAccessError(
             f"cannot write {path}: {error.strerror or error}",
-            why=f"the disk or a quota is full: {free_space(path)}" if full else (error.strerror or str(error)),
-            remedy="make room or write elsewhere; what was committed before is unharmed"
+            why=f"{what}: {free_space(path)}" if full else (error.strerror or str(error)),
+            remedy=f"{room}; what was committed before is unharmed"
             if full
             else "write to a folder that this user may write to",
             where=path,

@@ -7,6 +7,7 @@ not read them yet. What copies write lies in the job's own folder and outlives :
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -172,6 +173,8 @@ class RmFolder:
         return ResourceError(
             f"{doing} job {self.job_id}",
             why=f"{error.strerror or error} ({error.filename or self.path})",
-            remedy="check space and permissions of the state folder (job.state_dir)",
+            remedy="raise the limit on the size of files (ulimit -f)"
+            if error.errno == errno.EFBIG
+            else "check space and permissions of the state folder (job.state_dir)",
             where=str(self.path),
         )

@@ -198,6 +198,7 @@ class FileStore(StateStore):
 _REMEDIES = {
     errno.ENOSPC: "free some space there, or set job.state_dir (state.file.path) to a folder with more",
     errno.EDQUOT: "the quota is used up: free some space, or set job.state_dir (state.file.path) elsewhere",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
     errno.EACCES: "make the folder readable and writable, or set job.state_dir (state.file.path) to one that is",
     errno.EPERM: "make the folder readable and writable, or set job.state_dir (state.file.path) to one that is",
     errno.EROFS: "the file system is read-only: set job.state_dir (state.file.path) to a folder elsewhere",

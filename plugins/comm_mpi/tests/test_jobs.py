@@ -8,6 +8,7 @@ import os
 import random
 import sys
 import time
+import uuid
 
 import pytest
 
@@ -316,10 +317,18 @@ GOES_ON = """
     from twister2.spec.collectives import Call
 
     def main(env):
+        if env.worker_id == 0:
+            open(env.args[0], "w").close()
         into = np.empty(1)
         for _ in range(200):
             env.network.collectives().run(Call("allreduce"), np.ones(1), into)
         print(into[0], flush=True)
+"""
+MORE_SEGMENTS = """
+    import attrs
+    from twister2_comm_mpi.plugin import FACTS, MpiPlugin
+
+    MpiPlugin.facts = attrs.evolve(FACTS, segments=(*FACTS.segments, "{pattern}"))
 """
 
 
@@ -329,7 +338,12 @@ def test_a_rank_killed_while_the_world_forms_leaves_no_segment_and_takes_nobody_
     print(f"seed {seed}")
     chance = random.Random(seed)
     dies, goes_on = jobs.program(DIES_AT_RANDOM, "dies.py"), jobs.program(GOES_ON, "goes_on.py")
-    path = stand_in("mpich_shm", os.getpid())  # made before, by nobody's job: stays
+    # Names that only the jobs of this test remove: another test's job that began before this file may take it, rightly.
+    mark = uuid.uuid4().hex
+    jobs.program(MORE_SEGMENTS.format(pattern=f"{mark}*"), "more/sitecustomize.py")
+    jobs.environment["PYTHONPATH"] = f"{jobs.folder / 'more'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    path = stand_in(f"{mark}_old", os.getpid())  # made before, by nobody's job: stays
+    young = stand_in(f"{mark}_young", os.getpid())  # made by a job: goes
     before = left_behind(FACTS.segments)
     path.write_bytes(b"kept")
     time.sleep(1.1)
@@ -338,11 +352,13 @@ def test_a_rank_killed_while_the_world_forms_leaves_no_segment_and_takes_nobody_
             for _ in range(6):
                 args = [str(chance.randrange(2)), f"{chance.uniform(0.0, 0.3):.3f}"]
                 dying = pool.submit(jobs.submit, dies, *QUICK, "-o", "job.attempts=1", workers=2, args=args)
-                other = pool.submit(jobs.submit, goes_on, *QUICK, workers=2)
+                other = pool.submit(jobs.submit, goes_on, *QUICK, workers=2, args=[str(young)])
                 assert dying.result().code != 0, args
                 assert other.result().code == 0, other.result().err
                 assert other.result().out.split() == ["2.0", "2.0"]
+                assert not young.exists()
         assert path.exists()
     finally:
-        path.unlink(missing_ok=True)
+        for made in (path, young):
+            made.unlink(missing_ok=True)
     wait_until(lambda: left_behind(FACTS.segments) <= before, 10, lambda: f"left: {left_behind(FACTS.segments)}")

@@ -257,7 +257,7 @@ def test_what_a_receiver_holds_stays_as_it_is_after_it_has_closed(make_world):
             rank.sync("let go")
         rank.sync("end of test", progress=rank.id != 1)
 
-    make_world(3).run(body)
+    make_world(3, close=False).run(body)
 
 
 def test_a_receiver_that_keeps_everything_stops_nobody(make_world):

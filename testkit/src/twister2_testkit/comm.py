@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twister2.spec.batch import Buffer
-    from twister2.spec.comm import Transport, TransportContext
+    from twister2.spec.comm import Received, Transport, TransportContext
 
 SIZES = (0, 1, 7, 8, 4095, 65535, 65536, 65537, (1 << 20) + 1, (64 << 20) + 3)
 
@@ -168,19 +168,30 @@ class CommSuite(CommMemoryTests):
             if rank.id == 0:
                 assert {rank.receive().peer for _ in range(5)} == {1}
             rank.sync("five were read", progress=rank.id != 0)
-            if rank.id == 0:
-                give_up = time.monotonic() + 10.0
-                while 2 not in [rank.receive().peer for _ in range(10)]:
-                    assert time.monotonic() < give_up, "a message of the newcomer is given, too"
-                    time.sleep(0.01)  # time for the one to send again, and for the message of the other to arrive
-                rank.finish(rank.send(1, [b"enough"]))
-            elif rank.id == 1:
-                rank.until(
-                    lambda: rank.transport.receive() or (rank.transport.isend(0, [bytes(1000)]) and None), "the end"
-                )
-            else:
-                rank.finish(rank.send(0, [b"new"]))
+            if rank.id == 1:
+                clog(rank, 0, bytes(1000), 200_000)
+            rank.sync("one is refused again", progress=rank.id != 0)
+            new = rank.send(0, [b"new"]) if rank.id == 2 else None
+            give_up, word = time.monotonic() + rank.timeout_s, b""
+            while word != b"enough":  # ten at a time, and then the one fills its place again: it never runs dry
+                if rank.id == 0:
+                    word = b"enough" if 2 in [rank.receive().peer for _ in range(10)] else b"more"
+                    assert word == b"enough" or time.monotonic() < give_up, "a message of the newcomer is given, too"
+                    for peer in (1, 2):
+                        rank.finish(rank.send(peer, [word]))
+                else:
+                    word = bytes(rank.until(lambda: ask(rank), "a word").frames[0])
+                if rank.id == 1:
+                    clog(rank, 0, bytes(1000), 200_000)
+                rank.sync("filled", progress=rank.id != 0)
+            if new is not None:
+                rank.finish(new)
             rank.sync("the end")
+
+        def ask(rank: Rank) -> Received | None:
+            if rank.id == 1:
+                rank.transport.isend(0, [bytes(1000)])
+            return rank.transport.receive()
 
         self.world(3, close=False).run(body)
 

@@ -54,7 +54,7 @@ def test_a_slot_starts_again_when_the_launcher_was_killed(run):
     until(lambda: not carrying(handle.job_id), "copies outlive their launcher")
     rm.start_attempt(handle, 2, [0, 1])
     running(rm, handle)
-    assert len(carrying(handle.job_id)) == 3
+    until(lambda: len(carrying(handle.job_id)) == 3, "the launcher and two copies do not run")
     rm.kill(handle, 1.0)
     assert not carrying(handle.job_id)
 

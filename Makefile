@@ -16,7 +16,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet --no-input --constraint constraints.txt
 MANIFESTS := pyproject.toml $(wildcard core/pyproject.toml testkit/pyproject.toml plugins/*/pyproject.toml)
-PYTEST_ARGS ?= -n 3
+PYTEST_ARGS ?= -n 3 --dist worksteal
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -8

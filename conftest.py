@@ -1,10 +1,13 @@
 """What tests need: a test marked ``needs_<server>`` is skipped, with the reason, when that server (or right) is absent.
 
 With ``TWISTER2_REQUIRE_SERVERS=1`` (CI installs every server) an absent server is a failure instead.
+
+And no test hangs the run: a process that is still in a test long after its timeout shows its threads and ends.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import functools
 import os
 import shutil
@@ -12,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 
 import pytest
 
@@ -20,6 +24,8 @@ PROBE_TIMEOUT_S = 15
 MPIEXEC = "mpiexec.openmpi"
 LIBRARY = {"MPI4PY_MPIABI": "openmpi", "MPI4PY_LIBMPI": "libmpi.so.40"}
 """Makes mpi4py load Open MPI beside the MPICH of the environment."""
+GRACE_S = 60.0
+"""How long after its timeout a test, and how long a test that failed, may take to tidy up."""
 
 
 def _run(command: list[str], environment: dict[str, str] | None = None) -> str:
@@ -91,8 +97,42 @@ def _why_absent(marker: str) -> str:
 
 def pytest_configure() -> None:
     """Started in the background of a script, pytest ignores Ctrl-C, and so would all that tests start and interrupt."""
+    _stderr()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@functools.cache
+def _stderr() -> int:
+    """Return a copy of this process's standard error, made before a test's output is captured."""
+    return os.dup(2)
+
+
+def _end_unless_done_within(seconds: float) -> None:
+    """Show all threads and end this process then: a test's timeout ends no wait in C, and none that begins anew.
+
+    xdist names the test as the one that crashed its worker, and goes on with another worker.
+    """
+    faulthandler.dump_traceback_later(seconds, exit=True, file=_stderr())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    marker = item.get_closest_marker("timeout")
+    timeout_s = float(marker.args[0] if marker else item.config.getini("timeout") or 0)
+    if timeout_s:
+        _end_unless_done_within(timeout_s + GRACE_S)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
+    """Again: pytest has ended the watch here, for debuggers, and what a failed test tidies up can hang."""
+    if isinstance(node, pytest.Item):
+        _end_unless_done_within(GRACE_S)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,0 +1,65 @@
+"""No test hangs a run: one whose timeout changes nothing is named, and the others run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+CONFTEST = Path(__file__).parents[2] / "conftest.py"
+
+# The watch of the real runs, with a shorter grace.
+LOADER = """
+import importlib.util, sys
+
+spec = importlib.util.spec_from_file_location("watch", {path!r})
+watch = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(watch)
+watch.GRACE_S = 1.0
+globals().update({{name: value for name, value in vars(watch).items() if name.startswith("pytest_")}})
+"""
+
+TESTS = """
+import time
+
+import pytest
+
+
+@pytest.fixture
+def never_tidy():
+    yield
+    while True:
+        time.sleep(1)
+
+
+@pytest.mark.timeout(1)
+def test_swallows_its_timeout():
+    while True:
+        try:
+            time.sleep(1)
+        except BaseException:
+            pass
+
+
+def test_fails_and_then_hangs(never_tidy):
+    raise AssertionError("the failure that is shown")
+
+
+def test_is_right():
+    pass
+"""
+
+
+def test_a_test_that_cannot_be_ended_ends_its_process_and_is_named(tmp_path):
+    (tmp_path / "conftest.py").write_text(LOADER.format(path=str(CONFTEST)))
+    (tmp_path / "test_some.py").write_text(TESTS)
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntimeout = 5\n")
+    command = [sys.executable, "-m", "pytest", "-n", "1", "-p", "no:cacheprovider", "-p", "no:twister2_testkit", "-rA"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    shown = done.stdout + done.stderr
+    assert done.returncode == 1, shown
+    assert "crashed while running 'test_some.py::test_swallows_its_timeout'" in shown
+    assert "crashed while running 'test_some.py::test_fails_and_then_hangs'" in shown
+    assert "the failure that is shown" in shown
+    assert "in never_tidy" in shown, "the stacks of the process that was ended are shown"
+    assert "PASSED test_some.py::test_is_right" in shown

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import threading
 import time
 from types import SimpleNamespace
@@ -37,6 +39,23 @@ def test_what_hangs_keeps_what_it_uses_and_what_waits_behind_it_is_never_run() -
     while not calls.close(0.1):
         assert time.monotonic() < deadline
     assert ran == ["first"]
+
+
+def test_a_call_is_finished_where_many_files_are_open() -> None:
+    """A master in a thread shares the descriptors of a notebook."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1200:
+        pytest.skip(f"the system allows {hard} open files only")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1050)]
+    try:
+        calls = CallThread("the test")
+        assert calls.finish(lambda: None, 10.0) is None
+        assert calls.close() is True
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             "nothing to clean was named", why="clean removes records for good", remedy="name jobs, or --all"
         )
+    chosen = list({job.folder: job for job in chosen}.values())
     for job in chosen:
         try:
             clean(job)

@@ -55,6 +55,11 @@ def _row(row: dict[str, Any]) -> tuple[object, ...]:
     return row["worker"], row["host"], row["phase"], heard, f"{row['memory'] >> 20} MiB", does, row["waits_for"]
 
 
+def _amount(number: float) -> str:
+    """As people write it: ``1,234,567``, ``0.25``."""
+    return f"{number:,.0f}" if float(number).is_integer() else f"{number:,.6g}"
+
+
 def _does(row: dict[str, Any]) -> str:
     """What a worker does, as far as it has said so."""
     if row["step"]:
@@ -69,8 +74,8 @@ def _does(row: dict[str, Any]) -> str:
         does = "runs the program, no collective call yet"
     progress = row.get("progress") or {}
     if "done" in progress:
-        total = "" if progress.get("total") is None else f" of {progress['total']:g}"
-        does += f"; {progress['done']:g}{total} {progress.get('unit', '')}".rstrip()
+        total = "" if progress.get("total") is None else f" of {_amount(progress['total'])}"
+        does += f"; {_amount(progress['done'])}{total} {progress.get('unit', '')}".rstrip()
     if progress.get("records"):
         does += f"; {progress['records']:,} records"
     return does

@@ -72,8 +72,10 @@ class CallThread:
 
         self.call(run, lambda _, error: answers.append(error))
         deadline = time.monotonic() + deadline_s
+        poller = select.poll()  # select ends at descriptor 1023, and a notebook may have more
+        poller.register(self._read, select.POLLIN)
         while not answers and (left := deadline - time.monotonic()) > 0:
-            select.select([self._read], [], [], min(left, 0.1))
+            poller.poll(min(left, 0.1) * 1000)
             self.deliver()
         if answers:
             return answers[0]

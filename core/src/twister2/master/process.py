@@ -180,13 +180,15 @@ class MasterProcess:
 
     def _ended_by_another(self) -> bool:
         """Whether another shell has found the job without a master meanwhile, and written down its end, which counts;
-        the job then ends so.
+        the job then ends so. An end that this master has written down itself is no other's.
         """
+        if self.job.state.final:
+            return False
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             facts = json.loads((self._folder / STATE).read_bytes())
             state = JobState(facts["state"])
-            error = from_dict(facts["error"])
             if state in (JobState.FAILED, JobState.KILLED):
+                error = from_dict(facts["error"])
                 self._journal.over = True
                 if state is JobState.KILLED:
                     self.job.kill(error.why)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +15,21 @@ if TYPE_CHECKING:
 
 
 def failures(
-    suite: type[ConformanceSuite], *, first: bool = False, only: str = "", names: Iterable[str] = ()
+    suite: type[ConformanceSuite], *, first: bool = False, only: str = "", names: Iterable[str] | None = None
 ) -> list[str]:
     """Names of the tests of a suite that fail; skipped ones have not failed.
 
     Tests may be parametrized; tests that need fixtures are not run.
 
     :param first: stop at the first failure. :param only: run this test only. :param names: run these, in this order.
+    :raises ValueError: there is no test to run, so that nothing could fail.
     """
     failed = []
-    for name in [only] if only else list(names) or tests_of(suite):
+    chosen = [only] if only else tests_of(suite) if names is None else list(names)
+    runnable = [name for name in chosen if not _needs_fixtures(getattr(suite, name))]
+    if not runnable:
+        raise ValueError(f"none of {chosen} of {suite.__name__} can be run here")
+    for name in runnable:
         for arguments in _parameters(getattr(suite, name)):
             if _fails(suite, name, arguments):
                 failed.append(name)
@@ -46,6 +52,11 @@ def _fails(suite: type[ConformanceSuite], name: str, arguments: dict[str, Any]) 
     except (Exception, pytest.fail.Exception):
         return True
     return False
+
+
+def _needs_fixtures(test: Any) -> bool:
+    wanted = set(inspect.signature(test).parameters) - {"self"}
+    return any(not wanted <= arguments.keys() for arguments in itertools.islice(_parameters(test), 1))
 
 
 def _parameters(test: Any) -> Iterator[dict[str, Any]]:

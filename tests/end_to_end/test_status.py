@@ -47,7 +47,7 @@ def test_workers_outside_of_collective_calls(jobs: Jobs) -> None:
         )  # fmt: skip
         shown = jobs.cli("status", job).out.splitlines()[-2:]
         assert all(text in line and " s ago" in line for line in shown), shown
-        assert "of 3000 rounds" in shown[1]
+        assert "of 3,000 rounds" in shown[1]
         if words:
             assert "prog.py:" in shown[0]
         (jobs.folder / "stop").touch()

@@ -1,6 +1,6 @@
 """Make the inputs and the expected answers, under $BENCH_DATA (default: bench-data in the temporary folder).
 
-    <venvs>/main/bin/python generate.py --size full|small
+    <venvs>/main/bin/python generate.py --size full|small|large [INPUT...]     inputs: text, points, records, tables
 
 The answers come from the making of the inputs or from a plain numpy program, not from any contestant's code. The same
 size gives the same bytes everywhere.
@@ -13,8 +13,11 @@ import json
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow
+import pyarrow.parquet
 from harness.contestants import DATA
-from harness.sizes import KMEANS, SIZES, WORDCOUNT_BYTES
+from harness.records import RECORD, checksum, columns
+from harness.sizes import GROUPBY, JOIN, KMEANS, PARTS, RECORDS, WORDCOUNT_BYTES
 
 VOCABULARY = 100_000
 ZIPF_EXPONENT = 1.05
@@ -22,6 +25,7 @@ WORDS_PER_LINE = 12
 TOP = 20
 LETTERS = np.frombuffer(b"etaoinshrdlcumwfgypbvkjxqz", dtype=np.uint8)
 CHUNK_WORDS = 1_200_000
+POINTS_AT_ONCE = 20_000
 
 
 def vocabulary(random: np.random.Generator) -> list[bytes]:
@@ -68,10 +72,11 @@ def make_text(size: str) -> None:
 def lloyd(
     points: npt.NDArray[np.float64], centroids: npt.NDArray[np.float64], iterations: int
 ) -> npt.NDArray[np.float64]:
-    """k-means the plain way, by all distances."""
+    """k-means the plain way, by all distances (the square of each point is the same for all centroids)."""
     for _ in range(iterations):
-        distances = ((points[:, np.newaxis, :] - centroids[np.newaxis, :, :]) ** 2).sum(axis=2)
-        nearest = distances.argmin(axis=1)
+        norms = (centroids * centroids).sum(axis=1)
+        blocks = np.array_split(points, max(1, len(points) // POINTS_AT_ONCE))
+        nearest = np.concatenate([(norms - 2 * block @ centroids.T).argmin(axis=1) for block in blocks])
         members = [points[nearest == cluster] for cluster in range(len(centroids))]
         centroids = np.array([m.mean(axis=0) if len(m) else c for m, c in zip(members, centroids, strict=True)])
     return centroids
@@ -91,13 +96,97 @@ def make_points(size: str) -> None:
     (DATA / f"expected-kmeans-{size}.json").write_text(json.dumps(expected))
 
 
+def write_table(path: str, table: pyarrow.Table) -> None:
+    """A Parquet file as other systems read it fastest."""
+    pyarrow.parquet.write_table(table, DATA / path, compression="none", use_dictionary=False)
+
+
+def make_records(size: str) -> None:
+    """Records of 100 bytes with random keys of ten: raw files, and the same as Parquet with columns for the key."""
+    random = np.random.default_rng(13)
+    per_part = RECORDS[size] // PARTS
+    total = 0
+    for part in range(PARTS):
+        raw = np.empty((per_part, RECORD.itemsize), np.uint8)
+        raw[:, :10] = random.integers(0, 256, (per_part, 10), np.uint8)
+        numbers = np.arange(part * per_part, (part + 1) * per_part)
+        raw[:, 10:18] = numbers.astype("<u8").view(np.uint8).reshape(-1, 8)
+        raw[:, 18:] = (ord("a") + numbers % 26).astype(np.uint8)[:, np.newaxis]
+        records = raw.view(RECORD)[:, 0]
+        total += checksum(records)
+        raw.tofile(DATA / f"records-{size}-{part}.bin")
+        made = columns(records)
+        rest = pyarrow.FixedSizeBinaryArray.from_buffers(
+            pyarrow.binary(90), per_part, [None, pyarrow.py_buffer(made["rest"].tobytes())]
+        )
+        table = pyarrow.table({"prefix": made["prefix"], "suffix": made["suffix"], "rest": rest.cast(pyarrow.binary())})
+        write_table(f"records-{size}-{part}.parquet", table)
+    expected = {"records": per_part * PARTS, "checksum": total % 2**64}
+    (DATA / f"expected-terasort-{size}.json").write_text(json.dumps(expected))
+
+
+def write_parts(name: str, size: str, made: dict[str, npt.NDArray[np.generic]]) -> None:
+    """A table in parts: each as a Parquet file, and each column of it as an npy file."""
+    rows = len(next(iter(made.values())))
+    for part in range(PARTS):
+        mine = slice(rows * part // PARTS, rows * (part + 1) // PARTS)
+        some = {column: values[mine] for column, values in made.items()}
+        write_table(f"{name}-{size}-{part}.parquet", pyarrow.table(some))
+        for column, values in some.items():
+            np.save(DATA / f"{name}-{size}-{column}-{part}.npy", values)
+
+
+def make_tables(size: str) -> None:
+    """Two tables to join, one to group; the answers by counting and summing over all possible keys."""
+    random = np.random.default_rng(17)
+    rows, keys = JOIN[size]
+    left, right = (random.integers(0, keys, rows) for _ in range(2))
+    a, b = random.random(rows), random.random(rows)
+    write_parts("left", size, {"k": left, "a": a})
+    write_parts("right", size, {"k": right, "b": b})
+    counts, others = (np.bincount(side, minlength=keys) for side in (left, right))
+    of_a, of_b = np.bincount(left, a, keys), np.bincount(right, b, keys)
+    expected = {
+        "rows": int(counts @ others),
+        "left": float(of_a @ others),
+        "right": float(counts @ of_b),
+        "product": float(of_a @ of_b),
+    }
+    (DATA / f"expected-join-{size}.json").write_text(json.dumps(expected))
+    rows, keys = GROUPBY[size]
+    grouped, values = random.integers(0, keys, rows), random.random(rows)
+    write_parts("rows", size, {"k": grouped, "v": values})
+    sums = np.bincount(grouped, values, keys)
+    expected = {
+        "groups": int((np.bincount(grouped, minlength=keys) > 0).sum()),
+        "sum": float(values.sum()),
+        "weighted": float(np.arange(keys) @ sums),
+        "largest": float(sums.max()),
+    }
+    (DATA / f"expected-groupby-{size}.json").write_text(json.dumps(expected))
+
+
+MAKERS = {
+    "text": (make_text, WORDCOUNT_BYTES),
+    "points": (make_points, KMEANS),
+    "records": (make_records, RECORDS),
+    "tables": (make_tables, JOIN),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make the inputs and the expected answers of the benchmarks.")
-    parser.add_argument("--size", choices=SIZES, default="full")
-    size = parser.parse_args().size
+    parser.add_argument("inputs", nargs="*", metavar="INPUT", help=f"some of {', '.join(MAKERS)} (default: all)")
+    parser.add_argument("--size", choices=KMEANS, default="full", help="large: points only")
+    args = parser.parse_args()
+    unknown = set(args.inputs) - set(MAKERS)
+    if unknown:
+        parser.error(f"there is no input {', '.join(sorted(unknown))}")
     DATA.mkdir(parents=True, exist_ok=True)
-    make_text(size)
-    make_points(size)
+    for name in args.inputs or MAKERS:
+        make, sizes = MAKERS[name]
+        if args.size in sizes:
+            make(args.size)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import argparse
 import datetime
 import json
 import re
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -21,7 +22,7 @@ from harness.contest import MARK
 from harness.contestants import DATA, RESULTS, Contestant, of_workload
 from harness.machine import description, wait_until_quiet
 from harness.runner import adopt_orphans, run_command
-from harness.sizes import SIZES
+from harness.sizes import KMEANS
 from harness.workloads import WORKLOADS, Workload
 
 _BLOCK = 8 << 20
@@ -37,6 +38,8 @@ def read_inputs(workload: Workload, size: str) -> None:
 
 def measure(contestant: Contestant, *, size: str, workers: int, limit_s: float) -> dict[str, object]:
     """One run, as the fields of a result line."""
+    shutil.rmtree(contestant.output, ignore_errors=True)
+    contestant.output.mkdir(parents=True)
     command = contestant.command(size=size, workers=workers, spawned=time.monotonic())
     outcome = run_command(command, env=contestant.environment(), limit_s=limit_s)
     result: dict[str, object] = {
@@ -57,7 +60,9 @@ def measure(contestant: Contestant, *, size: str, workers: int, limit_s: float) 
         result.update(ready_s=round(line["ready_s"], 4), job_s=round(line["job_s"], 4))
         problem = WORKLOADS[contestant.workload].check(line["answer"], size)
         if isinstance(line["answer"], dict):
-            result.update({key: line["answer"][key] for key in ("figures", "pairs") if key in line["answer"]})
+            kept = ("figures", "pairs", "resident_mb")
+            result.update({key: line["answer"][key] for key in kept if key in line["answer"]})
+    shutil.rmtree(contestant.output, ignore_errors=True)
     return {**result, "ok": not problem, "problem": problem}
 
 
@@ -66,12 +71,14 @@ def main() -> int:
     parser.add_argument("workload", choices=WORKLOADS)
     parser.add_argument("--systems", default="", help="names separated by commas (default: all of the workload)")
     parser.add_argument("--rounds", type=int, default=1, help="how often each contestant runs")
-    parser.add_argument("--size", choices=SIZES, default="full")
+    parser.add_argument("--size", choices=KMEANS, default="full")
     parser.add_argument("--workers", type=int, default=2, help="how many processes compute")
     parser.add_argument("--limit", type=float, default=180, help="seconds after which a run is killed")
     parser.add_argument("--quiet-wait", type=float, default=15, help="seconds to wait for a quiet machine before a run")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the result lines")
     args = parser.parse_args()
+    if args.size not in WORKLOADS[args.workload].sizes:
+        parser.error(f"{args.workload} has the sizes {', '.join(WORKLOADS[args.workload].sizes)}")
 
     try:
         contestants = of_workload(args.workload, [name for name in args.systems.split(",") if name])

@@ -142,7 +142,7 @@ def pair_table(lines: Sequence[Line], workload: Workload) -> list[str]:
     rows = [("contestant", "case", "twister2", "opponent", "ratio"), ("---",) * 5]
     good = [line for line in lines if line["ok"]]
     for system in sorted({line["system"] for line in good}):
-        mine = [line["pairs"] for line in good if line["system"] == system]
+        mine = [line["pairs"] for line in good if line["system"] == system and "pairs" in line]
         for case in dict.fromkeys(case for pairs in mine for case in pairs):
             both = [pairs[case] for pairs in mine if case in pairs]
             ours, theirs = (statistics.median(column) for column in zip(*both, strict=True))

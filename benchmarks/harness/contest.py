@@ -21,14 +21,16 @@ class Contest:
     """One run of one contestant.
 
     ``arguments`` are the ``key=value`` words that ``run.py`` gives every contestant: ``size`` (``full`` or ``small``),
-    ``workers`` (how many processes compute), ``data`` (the folder of the inputs) and ``spawned`` (when the runner
-    started the command, in seconds of the system-wide monotonic clock). Of several ranks one is the ``reporter``.
+    ``workers`` (how many processes compute), ``data`` (the folder of the inputs), ``output`` (an empty folder for what
+    the job writes) and ``spawned`` (when the runner started the command, in seconds of the system-wide monotonic
+    clock). Of several ranks one is the ``reporter``.
     """
 
     def __init__(self, arguments: Sequence[str] | None = None, *, reporter: bool = True) -> None:
         settings = dict(word.split("=", 1) for word in (sys.argv[1:] if arguments is None else arguments))
         self.size = settings["size"]
         self.workers = int(settings["workers"])
+        self.output = settings["output"]
         self._data = settings["data"]
         self._spawned = float(settings["spawned"])
         self._reporter = reporter

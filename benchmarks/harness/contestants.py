@@ -53,6 +53,11 @@ class Contestant:
         return self.script.stem
 
     @property
+    def output(self) -> Path:
+        """The folder for what its job writes."""
+        return DATA / "output" / f"{self.workload}-{self.system}"
+
+    @property
     def _bin(self) -> Path:
         return VENVS / self.venv / "bin"
 
@@ -66,7 +71,7 @@ class Contestant:
             "mpiexec_open": [f"{bin_}/mpiexec", "--oversubscribe", "-n", count, f"{bin_}/python"],
             "submit": [f"{bin_}/twister2", "submit", "standalone", "-o", f"job.workers={count}", *options],
         }
-        settings = {"size": size, "workers": workers, "data": DATA, "spawned": spawned}
+        settings = {"output": self.output, "size": size, "workers": workers, "data": DATA, "spawned": spawned}
         return [*starts[self.launch], str(self.script), *(f"{key}={value}" for key, value in settings.items())]
 
     def environment(self) -> dict[str, str]:

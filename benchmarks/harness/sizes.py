@@ -12,6 +12,34 @@ class KMeansSize(NamedTuple):
     iterations: int
 
 
+class TableSize(NamedTuple):
+    rows: int
+    keys: int
+
+
+class IterationSize(NamedTuple):
+    calls: int
+    side: int
+
+
+class PlanSize(NamedTuple):
+    vertices: int
+    partitions: int
+
+
+SIZES: Final = ("full", "small")
 WORDCOUNT_BYTES: Final = {"full": 500_000_000, "small": 25_000_000}
-KMEANS: Final = {"full": KMeansSize(100_000, 2, 10, 100), "small": KMeansSize(10_000, 2, 10, 10)}
-SIZES: Final = tuple(KMEANS)
+KMEANS: Final = {
+    "full": KMeansSize(100_000, 2, 10, 100),
+    "small": KMeansSize(10_000, 2, 10, 10),
+    "large": KMeansSize(2_000_000, 16, 64, 20),
+}
+RECORDS: Final = {"full": 10_000_000, "small": 200_000}
+"""Of the workload ``terasort``."""
+JOIN: Final = {"full": TableSize(10_000_000, 10_000_000), "small": TableSize(200_000, 200_000)}
+"""Rows of each side."""
+GROUPBY: Final = {"full": TableSize(50_000_000, 1_000_000), "small": TableSize(500_000, 20_000)}
+ITERATIONS: Final = {"full": IterationSize(2000, 100), "small": IterationSize(100, 10)}
+PLANNING: Final = {"full": PlanSize(1000, 10_000), "small": PlanSize(100, 1000)}
+PARTS: Final = 4
+"""Files of each input that comes in parts."""

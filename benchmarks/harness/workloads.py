@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from harness.contestants import DATA
+from harness.contestants import DATA, ROOT, VENVS
+from harness.sizes import PARTS, SIZES
 
 _COORDINATE_TOLERANCE = 1e-6
+_SUM_TOLERANCE = 1e-9
+_VALIDATION_S = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class Workload:
     reference: str
     check: Callable[[Any, str], str]
     unit: str = ""
+    sizes: tuple[str, ...] = SIZES
 
 
 def _check_startup(answer: Any, size: str) -> str:
@@ -49,6 +54,33 @@ def _check_kmeans(answer: Any, size: str) -> str:
 
 def _check_right(answer: Any, size: str) -> str:
     return "" if answer.get("right") is True else "a result is wrong"
+
+
+def _check_terasort(answer: Any, size: str) -> str:
+    over = [peak for peak in answer.get("resident_mb", ()) if peak > answer["limit_mb"]]
+    if over:
+        return f"a worker had {max(over):.0f} MB resident, more than {answer['limit_mb']}"
+    expected = _expected("terasort", size)
+    facts = (answer["folder"], str(expected["records"]), str(expected["checksum"]))
+    command = [str(VENVS / "main" / "bin" / "python"), "-m", "harness.sorted_files", *facts]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=_VALIDATION_S)
+    return done.stdout.strip() if done.returncode == 0 else done.stderr.strip()[-500:] or "the check failed"
+
+
+def _check_sums(workload: str) -> Callable[[Any, str], str]:
+    def check(answer: Any, size: str) -> str:
+        expected = _expected(workload, size)
+        if set(answer) != set(expected):
+            return f"the answer has {', '.join(map(str, answer))}"
+        wrong = [name for name, value in expected.items() if abs(answer[name] - value) > _SUM_TOLERANCE * abs(value)]
+        return f"wrong: {', '.join(wrong)}" if wrong else ""
+
+    return check
+
+
+def _parts(*stems: str) -> tuple[str, ...]:
+    """The files of inputs in parts; ``{part}`` in a stem is the number of the part."""
+    return tuple(stem.replace("{part}", str(part)) for stem in stems for part in range(PARTS))
 
 
 def _expected(workload: str, size: str) -> Any:
@@ -93,6 +125,52 @@ WORKLOADS: Final = {
         metric="job_s",
         reference="mpi4py_allreduce",
         check=_check_kmeans,
+        sizes=("full", "small", "large"),
+    ),
+    "iteration": Workload(
+        about="iterations that do nothing but an allreduce of 8 bytes: by a call, by a run of a prepared graph, by an "
+        "evaluation of a set; and loops of such graphs, nested beside flat ones",
+        inputs=(),
+        metric="job_s",
+        reference="mpi4py_allreduce",
+        check=_check_right,
+        unit="s",
+    ),
+    "terasort": Workload(
+        about="sort records of 100 bytes by their first 10, from four files to sorted files, which are checked",
+        inputs=_parts("records-{size}-{part}.bin", "records-{size}-{part}.parquet"),
+        metric="job_s",
+        reference="mpi4py_numpy",
+        check=_check_terasort,
+    ),
+    "join": Workload(
+        about="inner join of two tables by integers, from files to the number of rows and three sums over them",
+        inputs=_parts(
+            "left-{size}-{part}.parquet",
+            "left-{size}-k-{part}.npy",
+            "left-{size}-a-{part}.npy",
+            "right-{size}-{part}.parquet",
+            "right-{size}-k-{part}.npy",
+            "right-{size}-b-{part}.npy",
+        ),
+        metric="job_s",
+        reference="polars_lazy",
+        check=_check_sums("join"),
+    ),
+    "groupby": Workload(
+        about="sums of floating point numbers by integers, from files to figures of the sums",
+        inputs=_parts("rows-{size}-{part}.parquet", "rows-{size}-k-{part}.npy", "rows-{size}-v-{part}.npy"),
+        metric="job_s",
+        reference="polars_lazy",
+        check=_check_sums("groupby"),
+    ),
+    "planning": Workload(
+        about="the plan of graphs with many vertices or partitions, before any task is made",
+        inputs=(),
+        metric="job_s",
+        reference="twister2_prepare",
+        check=_check_right,
+        unit="s",
     ),
     "collectives": Workload(
         about="allreduce, broadcast, allgather and alltoall of float64 arrays; sizes are what one rank gives in all",

@@ -56,17 +56,27 @@ def test_every_contestant_describes_itself_and_every_reference_exists() -> None:
 
 
 def test_checks_refuse_wrong_answers(monkeypatch: Any) -> None:
-    expected = {"startup": 42, "wordcount": {"top": [["a", 2]], "total": 3}, "kmeans": [[0.0, 1.0], [2.0, 3.0]]}
+    expected = {
+        "startup": 42,
+        "wordcount": {"top": [["a", 2]], "total": 3},
+        "kmeans": [[0.0, 1.0], [2.0, 3.0]],
+        "join": {"rows": 2, "left": 1.5},
+        "groupby": {"groups": 2, "sum": 1.5},
+    }
     monkeypatch.setattr("harness.workloads._expected", lambda workload, size: expected[workload])
     wrong = {
         "startup": [41, None],
         "wordcount": [{"top": [["a", 2]], "total": 4}, {"total": 3}],
         "kmeans": [[[0.0, 1.0], [2.0, 3.1]], [[0.0, 1.0]], [[0.0], [2.0]]],
+        "join": [{"rows": 3, "left": 1.5}, {"rows": 2, "left": 1.6}, {"rows": 2}],
+        "groupby": [{"groups": 2, "sum": 1.4}, {"groups": 2, "sum": 1.5, "more": 1}],
     }
     for name, workload in WORKLOADS.items():
         if workload.unit:
             assert workload.check({"right": True}, "small") == ""
             assert workload.check({"right": False}, "small")
+            continue
+        if name == "terasort":  # looks at files: see below
             continue
         assert workload.check(expected[name], "small") == ""
         assert all(workload.check(answer, "small") for answer in wrong[name])
@@ -88,3 +98,19 @@ def test_pairs_are_shown_side_by_side() -> None:
     assert "Not counted: tuples failed in round 7." in summarize.tables(
         [*lines, line("tuples", 7, 1.0, ok=False)], WORKLOADS["keyed_partition"]
     )
+
+
+def test_only_contestants_with_pairs_are_shown_side_by_side() -> None:
+    lines = [line("ours", 0, 1.0, figures={"call": 2e-6}, pairs={"loops": [2.0, 1.0]})]
+    lines += [line(WORKLOADS["iteration"].reference, 0, 1.0, figures={"call": 1e-6})]
+    rows = summarize.tables(lines, WORKLOADS["iteration"])
+    assert rows[2] == "| call | 1.00 us | 2.00 us (2.00) |"
+    assert rows[-1] == "| ours | loops | 2.00 s | 1.00 s | 2.00 (2.00 to 2.00) |"
+
+
+def test_a_worker_above_its_limit_is_a_failure(monkeypatch: Any) -> None:
+    monkeypatch.setattr("harness.workloads._expected", lambda workload, size: {"records": 0, "checksum": 0})
+    monkeypatch.setattr("harness.workloads.VENVS", ROOT / "no such folder")
+    check = WORKLOADS["terasort"].check
+    answer = {"folder": "here", "limit_mb": 300, "resident_mb": [299.0, 301.0]}
+    assert check(answer, "small") == "a worker had 301 MB resident, more than 300"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from twister2.client.interrupts import Interrupts
+from twister2.client.interrupts import OF_COMMANDS, Interrupts, TerminatedError
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -105,3 +105,54 @@ def test_in_another_thread_nothing_is_touched() -> None:
     thread.join(10)
     assert not raised
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.fixture
+def of_a_command() -> Iterator[Interrupts]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *OF_COMMANDS)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in OF_COMMANDS:
+        signal.signal(number, signal.SIG_DFL)
+    interrupts = Interrupts(OF_COMMANDS)
+    interrupts.begin()
+    yield interrupts
+    interrupts.end()
+    assert [signal.getsignal(number) for number in OF_COMMANDS] == [signal.SIG_DFL, signal.SIG_DFL]
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", OF_COMMANDS)
+def test_a_signal_that_ends_a_command_is_named_and_heard_once(of_a_command: Interrupts, number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+    os.kill(os.getpid(), number)
+    with pytest.raises(TerminatedError, match=number.name) as caught, of_a_command.heard():
+        """It comes at the beginning."""
+    assert caught.value.number is number
+    with of_a_command.heard():
+        os.kill(os.getpid(), number)
+    with pytest.raises(KeyboardInterrupt), of_a_command.heard():
+        ctrl_c()
+    with of_a_command.heard():
+        os.kill(os.getpid(), number)
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        interrupts = Interrupts(OF_COMMANDS)
+        interrupts.begin()
+        with interrupts.heard():
+            os.kill(os.getpid(), signal.SIGHUP)
+        interrupts.end()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_script_keeps_its_signals() -> None:
+    interrupts = Interrupts()
+    before = [signal.getsignal(number) for number in OF_COMMANDS]
+    interrupts.begin()
+    assert [signal.getsignal(number) for number in OF_COMMANDS] == before
+    interrupts.end()

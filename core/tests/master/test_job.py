@@ -488,6 +488,17 @@ def test_what_cannot_be_written_down_is_told_once(world: World) -> None:
     assert world.job.state is JobState.RUNNING
 
 
+def test_a_log_record_moves_no_cursor(world: World) -> None:
+    world.say("c", "attach", client_key="client", follow=True)
+    world.join_all()
+    text = "half\rover it \x1b[2J, a line\r\nand\ta second one"
+    world.say("w0", "log", attempt=1, level="INFO", logger="program", text=text, time=0.0)
+    (shown,) = [body["text"] for _, kind, body in world.posted if kind == "output"]
+    assert shown.endswith("INFO worker 0: half\\x0dover it \\x1b[2J, a line\nand\ta second one\n")
+    world.journal.close()
+    assert (world.folder / "logs" / "worker-0.log").read_text() == shown
+
+
 def write(world: World, n: int) -> int:
     """Let a worker write n times 1 MB; how many of them it may forget about."""
     before = len(world.heard("taken"))

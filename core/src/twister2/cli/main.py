@@ -14,6 +14,7 @@ import gc
 import importlib
 import io
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -29,8 +30,10 @@ EXIT_RESOURCES = 4
 EXIT_KILLED = 5
 EXIT_BUG = 70
 EXIT_TIMEOUT = 124
+EXIT_HUNG_UP = 129
 EXIT_INTERRUPTED = 130
 EXIT_PIPE = 141
+EXIT_TERMINATED = 143
 
 EXIT_CODES = {
     EXIT_OK: "done; the job completed",
@@ -41,7 +44,9 @@ EXIT_CODES = {
     EXIT_KILLED: "the job was killed, from elsewhere",
     EXIT_BUG: "a mistake in Twister2 itself or in a plugin's command; the traceback was saved",
     EXIT_TIMEOUT: "the job had not ended when --timeout was over (wait)",
+    EXIT_HUNG_UP: "the terminal has gone (SIGHUP); the job of this client was killed",
     EXIT_INTERRUPTED: "interrupted (Ctrl-C); the job of this client was killed",
+    EXIT_TERMINATED: "told to end (SIGTERM); the job of this client was killed",
 }
 
 
@@ -162,9 +167,10 @@ def _main(words: list[str]) -> int:
         code = _run(words[0], words[1:])
         sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as error:
+        with contextlib.suppress(OSError):  # of a terminal that has gone
+            print(error if hasattr(error, "number") else "interrupted", file=sys.stderr)
+        return 128 + int(getattr(error, "number", signal.SIGINT))
     except BrokenPipeError:
         # The reader of our output has gone (`twister2 list | head`); Python must not complain at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -260,7 +266,7 @@ def exit_code(error: BaseException) -> int:
     from twister2.spec import errors
 
     if isinstance(error, errors.JobKilledError) and error.details.get("interrupted"):
-        return EXIT_INTERRUPTED
+        return 128 + int(error.details["interrupted"])
     for classes, code in (
         ((errors.PluginError, errors.ConfigError, errors.UsageError), EXIT_USAGE),
         ((errors.JobNotFoundError,), EXIT_NOT_FOUND),
@@ -282,7 +288,8 @@ def _report(error: Exception) -> int:
 
         traceback.print_exception(error)
     elif code != EXIT_BUG:
-        print(error, file=sys.stderr)
+        with contextlib.suppress(OSError):  # of a terminal that has gone: the code says it, too
+            print(error, file=sys.stderr)
     else:
         who, whom = "twister2", ""
         if isinstance(error, _PluginFailedError) and isinstance(error.__cause__, Exception):

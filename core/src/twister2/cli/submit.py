@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(prepared.backend.render(prepared.allocation))
         return 0
     observers = [] if arguments.quiet or arguments.detach else observers_of(prepared, command=True)
-    session = start(prepared, _only_workers if arguments.quiet else print_output, observers)
+    session = start(prepared, _only_workers if arguments.quiet else print_output, observers, command=True)
     if arguments.detach:
         session.leave()
         print(session.job_id)

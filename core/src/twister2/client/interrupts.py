@@ -1,4 +1,6 @@
-"""Ctrl-C while a job is submitted, followed and ended: it is heard where it can be acted on, and nowhere else."""
+"""Ctrl-C, and what else asks a client to end, while a job is submitted, followed and ended: it is heard where it can be
+acted on, and nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,22 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import FrameType
+
+OF_COMMANDS = (signal.SIGTERM, signal.SIGHUP)
+"""What ends a command beside Ctrl-C. In a script or notebook they are the program's own."""
+
+
+class TerminatedError(KeyboardInterrupt):
+    """A signal that is not Ctrl-C asks this process to end.
+
+    :ivar number: the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = signal.Signals(number)
+        super().__init__(f"{self.number.name} to the submitting client")
 
 
 class Interrupts:
@@ -18,29 +34,36 @@ class Interrupts:
     One that comes elsewhere waits for the next ``heard``; while a job is being ended nobody asks, so that an impatient
     user cannot leave half of it behind. Where SIGINT is not Python's own (another thread than the main one, a handler
     of the program) nothing is changed.
+
+    :param also: signals that come as :class:`TerminatedError`, where nobody handles or ignores them. Only one of them
+        is heard, and none after Ctrl-C: a shell that ends sends more than one, and each job has its grace.
     """
 
-    def __init__(self) -> None:
-        self._ours = self._open = self._pending = self._acted = False
+    def __init__(self, also: Sequence[int] = ()) -> None:
+        self._also = also
+        self._taken: list[int] = []
+        self._open = self._acted = False
+        self._pending = 0
 
     def begin(self) -> None:
-        """Take SIGINT, where it is Python's. Idempotent."""
+        """Take the signals, where they are Python's or the system's. Idempotent."""
         if threading.current_thread() is not threading.main_thread():
             return
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self._ours = True
-            signal.signal(signal.SIGINT, self._on_signal)
+        for number in (signal.SIGINT, *self._also):
+            if signal.getsignal(number) is _usual(number):
+                self._taken.append(number)
+                signal.signal(number, self._on_signal)
 
     def end(self) -> None:
-        """Give it back. Idempotent.
+        """Give them back. Idempotent.
 
         :raises KeyboardInterrupt: one came that nobody has heard, and none was heard before: the program's, then.
         """
-        if self._ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            self._ours = False
-            if self._pending and not self._acted:
-                self._raise()
+        taken, self._taken = self._taken, []
+        for number in taken:
+            signal.signal(number, _usual(number))
+        if taken and self._pending and not self._acted:
+            self._raise()
 
     @contextlib.contextmanager
     def heard(self) -> Iterator[None]:
@@ -54,11 +77,18 @@ class Interrupts:
             self._open = False
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._pending = True
+        if number != signal.SIGINT and (self._pending or self._acted):
+            return
+        self._pending = number
         if self._open:
             self._raise()
 
     def _raise(self) -> None:
-        self._open = self._pending = False
+        number, self._pending = self._pending, 0
+        self._open = False
         self._acted = True
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt if number == signal.SIGINT else TerminatedError(number)
+
+
+def _usual(number: int) -> signal.Handlers | signal._HANDLER:
+    return signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL

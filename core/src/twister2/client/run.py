@@ -60,7 +60,7 @@ def run(
     arguments = [str(arg) for arg in args]
     find = partial(from_function, main) if callable(main) else partial(from_file, os.fspath(main))
     prepared = prepare(submission, find, arguments, want_results=True, detached=False)
-    outcome = start(prepared, print_output, observers_of(prepared, command=False)).follow()
+    outcome = start(prepared, print_output, observers_of(prepared, command=False), command=False).follow()
     if outcome.state is not JobState.COMPLETED:
         raise outcome.error or JobFailedError("the job failed", why="no reason was given", remedy="see its logs")
     return [_unpickle(worker, outcome.results[worker]) for worker in sorted(outcome.results)]

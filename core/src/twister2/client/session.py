@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from twister2.client.interrupts import Interrupts
+from twister2.client.interrupts import Interrupts, TerminatedError
 from twister2.client.leftovers import remove_rest
 from twister2.client.masters import Connection, Master, master_for
 from twister2.client.records import JobRecord, begin, read_state
@@ -30,6 +31,8 @@ from twister2.spec.rm import JobHandle, JobState
 from twister2.worker.segments import Segments
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twister2.client.prepare import Prepared
     from twister2.control.messages import Message
     from twister2.host import ObserverSet
@@ -43,7 +46,8 @@ PUSH_S, PUSH_RATE = 60.0, 1e6
 DETACH_S = 0.5
 """How long the last word to a master that goes on may take to go out."""
 INTERRUPTED = "interrupted"
-"""Among the details of a JobKilledError: Ctrl-C here killed the job, not somebody elsewhere."""
+"""Among the details of a JobKilledError: the signal to this client by which the job was killed, not from elsewhere."""
+CTRL_C = "Ctrl-C in the submitting client"
 
 
 @attrs.frozen
@@ -68,9 +72,12 @@ Output = Callable[[int, str, str], None]
 
 
 class Session:
-    """A submitted job and the connection to its master."""
+    """A submitted job and the connection to its master.
 
-    def __init__(self, prepared: Prepared, output: Output, observers: ObserverSet) -> None:
+    :param signals: what ends this client, and the job with it, beside Ctrl-C.
+    """
+
+    def __init__(self, prepared: Prepared, output: Output, observers: ObserverSet, signals: Sequence[int] = ()) -> None:
         self._prepared, self._output, self._observers = prepared, output, observers
         self.job_id = prepared.allocation.job_id
         self._handle: JobHandle | None = None
@@ -80,7 +87,7 @@ class Session:
         self._journal: Journal | None = None
         self._pushed = False
         self._untold = 0
-        self._interrupts = Interrupts()
+        self._interrupts = Interrupts(signals)
         self._begun = time.monotonic()
         self._segments = Segments(prepared.master_ticket.segments)
         self._same_files = prepared.match.master == "client" or "state" in prepared.backend.offers.shared_files
@@ -223,22 +230,20 @@ class Session:
             self._interrupts.end()
 
     def _followed(self) -> Outcome:
-        interrupts = 0
+        interrupts, by, why = 0, signal.SIGINT, CTRL_C
         while self._outcome is None:
             try:
                 if interrupts == 1 and self._connection is not None:
                     interrupts = 2
-                    self._connection.send("kill", {"reason": "Ctrl-C in the submitting client"})
+                    self._connection.send("kill", {"reason": why})
                 with self._interrupts.heard():
                     self._follow()
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as interrupt:
+                if not interrupts and isinstance(interrupt, TerminatedError):
+                    by, why = interrupt.number, str(interrupt)
                 interrupts += 1
                 if interrupts > 2 or self._connection is None:
-                    error = JobKilledError(
-                        "the job was killed",
-                        why="Ctrl-C in the submitting client",
-                        remedy="submit it again when wanted",
-                    )
+                    error = JobKilledError("the job was killed", why=why, remedy="submit it again when wanted")
                     self._end_without_master(JobState.KILLED, error)
             except Twister2Error as error:
                 # a job can be over before its master could be dialled: what that wrote down says more
@@ -255,7 +260,7 @@ class Session:
                     self._finish(outcome)
                 raise
         if interrupts and isinstance(self._outcome.error, JobKilledError):
-            self._outcome.error.details[INTERRUPTED] = True
+            self._outcome.error.details[INTERRUPTED] = int(by)
         self._finish(self._outcome)
         return self._outcome
 

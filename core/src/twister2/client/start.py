@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
+from twister2.client.interrupts import OF_COMMANDS
 from twister2.client.session import Output, Session
 from twister2.control.text import output_bytes
 from twister2.host import ObserverSet
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
 
 def print_output(worker: int, stream: str, text: str) -> None:
     """What workers print goes to the same stream here, byte by byte; log records go to stderr. A closed stream takes
-    nothing.
+    nothing, nor does a terminal that has gone: the logs have it all.
 
     :raises DataAccessError: the stream cannot be written (a full disk).
     """
@@ -42,11 +46,21 @@ def print_output(worker: int, stream: str, text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
+        if error.errno == errno.EIO and _is_terminal(target):
+            return
         raise DataAccessError(
             f"what worker {worker} wrote cannot be written to {stream}",
             why=str(error),
             remedy="free space where the output goes; 'twister2 logs' has it too",
         ) from error
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    """Whether it is a terminal, also one that has gone."""
+    try:
+        return stat.S_ISCHR(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def observers_of(prepared: Prepared, *, command: bool) -> list[str]:
@@ -69,10 +83,11 @@ def _on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty() and "ipykernel" not in sys.modules
 
 
-def start(prepared: Prepared, output: Output, observers: Sequence[str]) -> Session:
+def start(prepared: Prepared, output: Output, observers: Sequence[str], *, command: bool) -> Session:
     """Start a prepared job.
 
     :param output: takes what workers write and what the client has to say. :param observers: names of observer plugins.
+    :param command: as of :func:`observers_of`: signals that end the process are a command's, else the program's.
     """
     for note in prepared.match.notes:
         output(-1, "log", f"note: {note}\n")
@@ -80,6 +95,6 @@ def start(prepared: Prepared, output: Output, observers: Sequence[str]) -> Sessi
         output(-1, "log", f"warning: {warning}\n")
     chosen = [(name, prepared.resolved.plugin("observe", name)) for name in observers]
     loaded = ObserverSet.load(prepared.host, chosen, "client", lambda text: output(-1, "log", f"warning: {text}\n"))
-    session = Session(prepared, output, loaded)
+    session = Session(prepared, output, loaded, OF_COMMANDS if command else ())
     session.start()
     return session

@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from twister2.control.messages import Message, weight_of
+from twister2.spec.errors import printable
 
 if TYPE_CHECKING:
     from twister2.master.clients import Clients, Post
@@ -33,11 +34,12 @@ class Relay:
         self._clients.tell("output", {"worker": slot.number, **message.body})
 
     def log(self, slot: Slot, message: Message) -> None:
-        """A log record of a worker."""
+        """A log record of a worker; unlike what it prints, text for people, which must not move the cursor."""
         body = message.body
         self._taken(slot, message)
         clock = time.strftime("%H:%M:%S", time.localtime(body["time"]))
-        text = f"{clock} {body['level']} worker {slot.number}: {body['text']}\n"
+        said = printable(body["text"].replace("\r\n", "\n"))
+        text = f"{clock} {body['level']} worker {slot.number}: {said}\n"
         self._journal.output(slot.number, text)
         self._clients.tell("output", {"worker": slot.number, "stream": "log", "text": text})
 

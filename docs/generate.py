@@ -1,4 +1,7 @@
-"""Write the reference pages that come from the code: errors, options, contracts. Run by ``conf.py`` at every build."""
+"""Write the reference pages that come from the code: interfaces, errors, options, contracts.
+
+Run by ``conf.py`` at every build.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import inspect
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from reference_pages import graph_page, operators_page, program_page, tset_page
 
 from twister2.cli.main import EXIT_CODES, exit_code
 from twister2.config import JobConfig
@@ -117,6 +122,10 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
     "options.md": options_page,
     "contracts.md": contracts_page,
+    "tset.md": tset_page,
+    "taskgraph.md": graph_page,
+    "operators.md": operators_page,
+    "program.md": program_page,
 }
 
 

@@ -15,7 +15,7 @@ import twister2_net
 import twister2_tset
 from twister2.cli.main import COMMANDS
 from twister2.graph import Graph
-from twister2.spec import tasks
+from twister2.spec import running, tasks
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guide" / "coming-from.md"
 CLASSES = {
@@ -23,7 +23,8 @@ CLASSES = {
     "Harp": twister2_harp.Harp,
     "Graph": Graph,
     **{name: getattr(twister2_tset, name) for name in ("TSet", "TSetContext", "StoredSet", "Grouped", "SetContext")},
-    **{name: getattr(tasks, name) for name in ("Source", "Compute", "Sink")},
+    **{name: getattr(tasks, name) for name in ("Source", "Compute", "Sink", "TaskContext")},
+    "Running": running.Running,
     "WorkerEnvironment": twister2.WorkerEnvironment,
     "Table": twister2_harp.Table,
 }

@@ -16,17 +16,27 @@ if TYPE_CHECKING:
     from twister2.spec.environment import WorkerEnvironment as WorkerEnvironment
     from twister2.spec.errors import Twister2Error as Twister2Error
     from twister2.spec.hashing import register_key as register_key
+    from twister2.spec.ordering import register_comparator as register_comparator
     from twister2.worker.network.codec import register_serializer as register_serializer
 
 _HOMES = {
     "run": "twister2.client.run",
     "WorkerEnvironment": "twister2.spec.environment",
     "Twister2Error": "twister2.spec.errors",
+    "register_comparator": "twister2.spec.ordering",
     "register_key": "twister2.spec.hashing",
     "register_serializer": "twister2.worker.network.codec",
 }
 
-__all__ = ["Twister2Error", "WorkerEnvironment", "__version__", "register_key", "register_serializer", "run"]
+__all__ = [
+    "Twister2Error",
+    "WorkerEnvironment",
+    "__version__",
+    "register_comparator",
+    "register_key",
+    "register_serializer",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ from twister2.worker.execute import GraphRunner
 from twister2_testkit.fakes import LocalCluster, LocalEnv
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from twister2.graph import Graph, Outputs
     from twister2.spec.running import Prepared, Running
@@ -72,6 +72,10 @@ class GraphEnv:
     def prepare(self, graph: Graph) -> Prepared:
         """As ``env.prepare``."""
         return self.runner.prepare(graph)
+
+    def figures(self) -> Mapping[str, Mapping[str, float]]:
+        """As ``env.figures``."""
+        return self.runner.figures.totals()
 
 
 class _Controller:

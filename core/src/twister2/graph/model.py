@@ -40,7 +40,8 @@ class Graph:
 
     :param name: for people and for progress displays.
     :param mode: ``"batch"`` (everything ends) or ``"stream"``.
-    :param constraints: for the task scheduler, e.g. ``{"max_tasks_per_worker": 4}``.
+    :param constraints: for the task scheduler: ``{"max_tasks_per_worker": 4}``; ``{"group": ["parse", "match"]}`` for
+        vertices whose tasks ``k`` must lie on one worker.
     :param without_rules: names of rewriting rules that must not be applied to this graph.
     :param scheduler: places the tasks of this graph in place of the job's task scheduler (``job.sched``). Every worker
         makes one, and all must place alike.

@@ -129,10 +129,15 @@ class WorkerEnvironment(ABC):
     """The one argument of a worker program. All methods are called by the user process's main thread."""
 
     worker_id: int
+    """The number of this worker, from 0."""
     n_workers: int
+    """How many there are."""
     attempt: int
+    """How often the job was started, from 1: higher after a worker was lost."""
     job_id: str
+    """The job's id, as ``twister2 list`` shows it."""
     job_name: str
+    """The job's name."""
     args: list[str]
     """The program's arguments, unchanged."""
     config: Mapping[str, Any]
@@ -142,7 +147,8 @@ class WorkerEnvironment(ABC):
 
     @property
     @abstractmethod
-    def controller(self) -> WorkerController: ...
+    def controller(self) -> WorkerController:
+        """The other workers: who they are, barriers, what happens to them."""
 
     @property
     @abstractmethod
@@ -151,15 +157,18 @@ class WorkerEnvironment(ABC):
 
     @property
     @abstractmethod
-    def memory(self) -> MemoryService: ...
+    def memory(self) -> MemoryService:
+        """The worker's memory budget, which all operators and kept sets share."""
 
     @property
     @abstractmethod
-    def volumes(self) -> Volumes: ...
+    def volumes(self) -> Volumes:
+        """The folders of this worker: one that is removed with the attempt, and where there is one, a lasting one."""
 
     @property
     @abstractmethod
-    def node(self) -> NodeFacts: ...
+    def node(self) -> NodeFacts:
+        """Where this worker runs."""
 
     @property
     @abstractmethod
@@ -199,6 +208,14 @@ class WorkerEnvironment(ABC):
 
         :raises GraphError: the graph is not valid.
         """
+
+    def figures(self) -> Mapping[str, Mapping[str, float]]:
+        """What the graphs of this attempt did on this worker so far, in runs that have ended well.
+
+        By ``"graph: vertex"`` the sums over these runs of ``records``, ``bytes``, ``busy_s``, ``waiting_s`` and
+        ``blocked_s``, those that are not zero, and ``runs``. Observers are told the same at the end of the attempt.
+        """
+        return {}
 
     @abstractmethod
     def backend(self, kind: str, name: str | None = None) -> Any:

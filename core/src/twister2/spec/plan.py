@@ -30,6 +30,7 @@ class VertexPlan:
     :ivar two_phase: a sink whose tasks take part in prepare and commit at the end of a run.
     :ivar inputs: named inputs: a function of the task's index for each.
     :ivar asks: which of ``cpus``, ``memory_mb``, ``gpus`` the program asked for; the others are defaults, no wishes.
+    :ivar parts: names of the graph's vertices that it stands for, several once they are fused; empty: itself.
     """
 
     name: str
@@ -45,6 +46,12 @@ class VertexPlan:
     inputs: Mapping[str, Callable[[int], Partition]] = attrs.field(factory=dict)
     asks: frozenset[str] = frozenset()
     gpus: int = 0
+    parts: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that it goes by: its own, and those of the vertices it stands for."""
+        return tuple(dict.fromkeys((self.name, *self.parts)))
 
 
 @attrs.frozen

@@ -33,7 +33,7 @@ class ScheduleRequest:
 
     :ivar vertices: in topological order. :ivar workers: by worker id.
     :ivar fixed: placements that must be kept, by vertex (inputs that already lie on workers).
-    :ivar constraints: ``{"max_tasks_per_worker": 4}`` and the like, from the graph.
+    :ivar constraints: ``{"max_tasks_per_worker": 4}`` and the like, from the graph: see ``twister2.spec.placing``.
     :ivar sizes: by source whose planner told them: the bytes that each of its tasks will read.
     :ivar distances: (worker id, host of data) -> seconds that a MiB from there takes to that worker, 0 on the same
         host. Measured, rounded to a power of two, the same on all workers. Empty unless the scheduler needs it;

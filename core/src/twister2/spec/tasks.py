@@ -29,6 +29,7 @@ class TaskContext:
     :ivar options: the vertex's options; :ivar attempt: the attempt, for sinks.
     :ivar checkpoint: number of the checkpoint it was restored from, 0 for none.
     :ivar inputs: by name, partitions of stored sets that were given to the vertex.
+    :ivar workers: by name of a vertex of the graph: the worker of each of its tasks.
     """
 
     vertex: str
@@ -45,6 +46,14 @@ class TaskContext:
     backend: Callable[[str, str | None], Any]
     checkpoint: int = 0
     inputs: Mapping[str, Partition] = attrs.field(factory=dict)
+    workers: Mapping[str, tuple[int, ...]] = attrs.field(factory=dict)
+
+    def tasks_here(self, vertex: str) -> list[int]:
+        """The indices of a vertex's tasks on this worker.
+
+        :raises KeyError: the graph has no such vertex.
+        """
+        return [index for index, worker in enumerate(self.workers[vertex]) if worker == self.worker_id]
 
 
 class EndOfData(enum.Enum):

@@ -292,6 +292,9 @@ class Environment(WorkerEnvironment):
         """Send the counters of a running step to observers."""
         self._post_progress({"step": step, "counters": {name: dict(values) for name, values in counters.items()}})
 
+    def figures(self) -> Mapping[str, Mapping[str, float]]:
+        return self._runner.figures.totals() if self._runner is not None else {}
+
     def state(
         self, name: str, default: T, scope: Literal["replicated", "keyed", "worker"] = "replicated"
     ) -> StateVariable[T]:

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 import attrs
 
 from twister2.spec.errors import GraphError
-from twister2.spec.placing import TASK_LIMIT, chains, check_constraints, fixed_placement, need_workers, task_limit
+from twister2.spec.placing import (
+    GROUP,
+    TASK_LIMIT,
+    chains,
+    check_constraints,
+    check_together,
+    fixed_placement,
+    grouped,
+    need_workers,
+    task_limit,
+)
 from twister2.spec.plan import Placement, VertexPlan
 from twister2.spec.sched import ScheduleRequest, TaskScheduler
 
@@ -64,6 +74,8 @@ class DataLocality(TaskScheduler):
             rule += f"; at most {placing.share / _MIB:.4g} MiB read by a worker"
         if placing.limit:
             rule += f"; at most {placing.limit} tasks on a worker"
+        for group in placing.groups:
+            rule += f"; together: {' with '.join(vertex.name for vertex in group)}"
         if request.fixed:
             rule += f"; fixed: {', '.join(request.fixed)}"
         lines = [rule]
@@ -89,7 +101,8 @@ class _Placing:
 
     def __init__(self, request: ScheduleRequest, config: DataLocalityConfig) -> None:
         need_workers(request)
-        check_constraints(request, (TASK_LIMIT,), "datalocality")
+        check_constraints(request, (TASK_LIMIT, GROUP), "datalocality")
+        self.groups = grouped(request)
         self.request, self.nearness = request, Nearness(request)
         self.limit = task_limit(request, config.max_tasks_per_worker)
         self.share = 0.0
@@ -128,10 +141,11 @@ class _Placing:
         for piece in pieces:
             if piece.leader is None and not piece.hosts:
                 self._put_whole(piece, piece.index % len(self._tasks))
+        check_together(self.groups, self._placed)
         return Placement({name: tuple(workers) for name, workers in self._placed.items()})
 
     def _pieces(self) -> Iterator[Piece]:
-        for chain in chains(self.request):
+        for chain in chains(self.request, self.groups):
             leader = next((self._placed[one.name] for one in chain if self._placed[one.name][0] >= 0), None)
             rest = [vertex for vertex in chain if self._placed[vertex.name][0] < 0]
             sources = [vertex for vertex in rest if vertex.hosts]

@@ -144,8 +144,13 @@ class Rooms:
         return max((left[dimension], -worker) for worker, left in enumerate(self.left))
 
     def why_not(self, need: Need) -> tuple[str, str]:
-        """Why nobody has room for one task's need, and what could be done."""
+        """Why nobody has room for what a task (or those of a group together) needs, and what could be done."""
         n = len(self.left)
+        if self.limit and need.tasks > self.limit:
+            return (
+                f"{need.tasks} tasks of a group lie on one worker, and {TASK_LIMIT} is {self.limit}",
+                "raise that constraint, or take vertices out of the group",
+            )
         if all(_short(left[3], need.tasks) for left in self.left):
             return (
                 f"{n} workers with {self.limit} tasks each are full: {TASK_LIMIT} is {self.limit}",

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twister2.spec.errors import GraphError
-from twister2.spec.placing import TASK_LIMIT, chains, check_constraints, fixed_placement, need_workers, task_limit
+from twister2.spec.placing import (
+    GROUP,
+    TASK_LIMIT,
+    chains,
+    check_constraints,
+    check_together,
+    fixed_placement,
+    grouped,
+    need_workers,
+    task_limit,
+)
 from twister2.spec.plan import Placement, VertexPlan
 from twister2.spec.sched import ScheduleRequest, TaskScheduler
 
@@ -31,7 +41,8 @@ class RoundRobin(TaskScheduler):
         for vertex in request.vertices:
             for worker in placed.get(vertex.name, ()):
                 rooms.take(vertex, worker)
-        for chain in chains(request):
+        groups = grouped(request)
+        for chain in chains(request, groups):
             leader = next((placed[vertex.name] for vertex in chain if vertex.name in placed), None)
             free = [vertex for vertex in chain if vertex.name not in placed]
             for vertex in free:
@@ -44,6 +55,7 @@ class RoundRobin(TaskScheduler):
                         worker = rooms.next_free(worker)
                     rooms.take(vertex, worker)
                     placed[vertex.name].append(worker)
+        check_together(groups, placed)
         return Placement({vertex.name: tuple(placed[vertex.name]) for vertex in request.vertices})
 
     def explain(self, request: ScheduleRequest) -> str:
@@ -51,10 +63,11 @@ class RoundRobin(TaskScheduler):
         limit = self._limit_of(request)
         bounded = f", at most {limit} tasks on a worker" if limit else ""
         fixed = f"; fixed: {', '.join(request.fixed)}" if request.fixed else ""
-        return f"round robin: task k on worker k mod {len(request.workers)}, chains together{bounded}{fixed}"
+        together = "".join(f"; together: {' with '.join(one.name for one in group)}" for group in grouped(request))
+        return f"round robin: task k on worker k mod {len(request.workers)}, chains together{bounded}{together}{fixed}"
 
     def _limit_of(self, request: ScheduleRequest) -> int:
-        check_constraints(request, (TASK_LIMIT,), "roundrobin")
+        check_constraints(request, (TASK_LIMIT, GROUP), "roundrobin")
         return task_limit(request, self._limit)
 
 

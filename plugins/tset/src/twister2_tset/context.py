@@ -12,6 +12,7 @@ from twister2.spec.batch import freeze, is_array, is_arrow, n_records
 from twister2.spec.errors import UsageError
 from twister2_tset.ends import LazyEnd
 from twister2_tset.evaluation import Evaluation
+from twister2_tset.figures import over_workers
 from twister2_tset.memo import Memo
 from twister2_tset.nodes import End, Leaf, Node, SourceNode, StoredNode, compile_action, in_order
 from twister2_tset.problems import check_count, check_function, kind_of, short
@@ -179,12 +180,22 @@ class TSetContext(Readers):
             remedy="use cache(), lazy_cache(), persist() or lazy_persist() on it",
         )
 
-    # -- what was read -------------------------------------------------------------------------------------------------
+    # -- what was read and done ----------------------------------------------------------------------------------------
 
     def read_report(self) -> ReadReport:
         """What all file sources of this context have read so far, on all workers. Collective."""
         parts = self.env.network.exchange_objects(attrs.astuple(self._read), what="read report")
         return sum((ReadReport(*part) for part in parts), ReadReport())
+
+    def figures(self) -> dict[str, dict[str, float]]:
+        """What the steps of this context have done so far, on all workers; what is printed at the end. Collective.
+
+        :returns: by vertex of the plans (steps that were joined are one) in all runs of it: ``runs``; ``records`` and
+            ``bytes`` that it handled; ``busy_s``, the seconds it worked, ``waiting_s``, those it had nothing to do, and
+            ``blocked_s``, those it could not hand on, each summed over its tasks. Contexts of one name count together.
+        """
+        parts = self.env.network.exchange_objects(dict(self.env.figures()), what="figures")
+        return over_workers(parts, self.name)
 
     # -- running -------------------------------------------------------------------------------------------------------
 

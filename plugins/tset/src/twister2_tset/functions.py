@@ -36,10 +36,14 @@ class SetContext:
     job_id: str
     log: logging.Logger
     inputs: Mapping[str, Partition]
+    _lists: dict[str, list[Any]] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
     def input(self, name: str) -> list[Any]:
-        """The records of an input, as a list."""
-        return list(self.inputs[name].records())
+        """The records of an input: one list, the same at every call of a run; leave it as it is."""
+        found = self._lists.get(name)
+        if found is None:
+            found = self._lists[name] = list(self.inputs[name].records())
+        return found
 
 
 class WithContext(Protocol[T_contra, R_co]):

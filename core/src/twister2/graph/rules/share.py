@@ -38,7 +38,13 @@ class Share(Rule):
                 lines.append(f"{first.name} is read in place of {vertex.name}: both are {shorten(identity, 60)}")
         if not instead:
             return plan, []
-        vertices = tuple(vertex for vertex in plan.vertices if vertex.name not in instead)
+        parts: dict[str, tuple[str, ...]] = {}
+        for vertex in plan.vertices:
+            name = instead.get(vertex.name, vertex.name)
+            parts[name] = (*parts.get(name, ()), *vertex.parts)  # it goes by the names of all
+        vertices = tuple(
+            attrs.evolve(vertex, parts=parts[vertex.name]) for vertex in plan.vertices if vertex.name not in instead
+        )
         edges = tuple(
             attrs.evolve(edge, sources=tuple(instead.get(source, source) for source in edge.sources))
             for edge in plan.edges

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from twister2.graph.fused_ends import FusedSink, FusedSource
@@ -142,10 +143,20 @@ def is_offloaded(task: Task, vertex: VertexPlan) -> bool:
     return any(getattr(task, name, False) or vertex.options.get(name) for name in ("blocking", "releases_gil"))
 
 
+def workers_by_name(plan: Plan) -> Mapping[str, tuple[int, ...]]:
+    """The workers of the tasks of every vertex of the graph, also of those that were joined with others."""
+    return MappingProxyType({name: plan.placement.workers[one.name] for one in plan.vertices for name in one.names})
+
+
 def task_context(
-    runner: TaskRunner, vertex: VertexPlan, context: ExecutorContext, step: Step, checkpoint: int
+    runner: TaskRunner,
+    vertex: VertexPlan,
+    workers: Mapping[str, tuple[int, ...]],
+    context: ExecutorContext,
+    step: Step,
+    checkpoint: int,
 ) -> TaskContext:
-    """Where a task finds itself."""
+    """Where a task finds itself. :param workers: of :func:`workers_by_name`."""
     values: dict[str, Any] = {
         "vertex": vertex.name,
         "index": runner.place.index,
@@ -161,5 +172,6 @@ def task_context(
         "backend": context.backend,
         "checkpoint": checkpoint,
         "inputs": {name: given(runner.place.index) for name, given in vertex.inputs.items()},
+        "workers": workers,
     }
     return TaskContext(**values)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any
 
-from twister2.graph.runtime.build import make_operators, make_runners, task_context
+from twister2.graph.runtime.build import make_operators, make_runners, task_context, workers_by_name
 from twister2.graph.runtime.commit import commit_sinks
 from twister2.graph.runtime.consumers import SinkRunner
 from twister2.graph.runtime.sources import SourceRunner
@@ -44,6 +44,7 @@ class PlanExecution(Execution):
     def __init__(self, plan: Plan, context: ExecutorContext, *, pool: Pool | None = None, quantum: int = 8) -> None:
         self.plan = plan
         self._context = context
+        self._workers = workers_by_name(plan)
         self._pool = pool
         self._quantum = quantum
         self._operators: dict[int, Operator] = {}
@@ -98,7 +99,7 @@ class PlanExecution(Execution):
         vertices = {vertex.name: vertex for vertex in self.plan.vertices}
         for runner in self._runners:
             vertex = vertices[runner.place.vertex]
-            context = task_context(runner, vertex, self._context, step, self._checkpoint)
+            context = task_context(runner, vertex, self._workers, self._context, step, self._checkpoint)
             runner.opened = True  # also when open raises: close follows, for what it did
             runner.guarded("open", runner.task.open, context)
 

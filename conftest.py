@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from types import FrameType
 
 import pytest
 
@@ -114,6 +115,28 @@ def _end_unless_done_within(seconds: float) -> None:
     xdist names the test as the one that crashed its worker, and goes on with another worker.
     """
     faulthandler.dump_traceback_later(seconds, exit=True, file=_stderr())
+
+
+class TimedOutError(BaseException):
+    """A test's time is over. Nobody takes it for a failure to be tried again, or counted, without a timeout from then
+    on: neither hypothesis nor a test of tests that have to fail.
+    """
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_timeout_set_timer() -> Iterator[None]:
+    done = yield
+    fails = signal.getsignal(signal.SIGALRM)
+    if callable(fails):
+
+        def ends(number: int, frame: FrameType | None) -> None:
+            try:
+                fails(number, frame)
+            except pytest.fail.Exception as error:
+                raise TimedOutError(str(error)) from None
+
+        signal.signal(signal.SIGALRM, ends)
+    return done
 
 
 @pytest.hookimpl(wrapper=True)

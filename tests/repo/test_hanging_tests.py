@@ -15,7 +15,7 @@ import importlib.util, sys
 spec = importlib.util.spec_from_file_location("watch", {path!r})
 watch = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(watch)
-watch.GRACE_S = 1.0
+watch.GRACE_S = 3.0
 globals().update({{name: value for name, value in vars(watch).items() if name.startswith("pytest_")}})
 """
 
@@ -23,6 +23,8 @@ TESTS = """
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 @pytest.fixture
@@ -45,6 +47,13 @@ def test_fails_and_then_hangs(never_tidy):
     raise AssertionError("the failure that is shown")
 
 
+@pytest.mark.timeout(1)
+@settings(deadline=None)
+@given(st.integers())
+def test_is_tried_with_many_values(value):
+    time.sleep(0.4)
+
+
 def test_is_right():
     pass
 """
@@ -63,3 +72,4 @@ def test_a_test_that_cannot_be_ended_ends_its_process_and_is_named(tmp_path):
     assert "the failure that is shown" in shown
     assert "in never_tidy" in shown, "the stacks of the process that was ended are shown"
     assert "PASSED test_some.py::test_is_right" in shown
+    assert "FAILED test_some.py::test_is_tried_with_many_values" in shown, "once, and not with other values after it"

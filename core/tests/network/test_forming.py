@@ -52,7 +52,7 @@ def form(n, session, first, second=None, deadline=5.0):
         except Exception as error:
             results[rank] = error
 
-    threads = [threading.Thread(target=worker, args=(rank,)) for rank in range(n)]
+    threads = [threading.Thread(target=worker, args=(rank,), daemon=True) for rank in range(n)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -31,7 +31,7 @@ def test_a_second_thread_is_told_of_the_first_and_the_attempt_is_over(transport,
     def main(env):
         mine = env.network.collectives()
         for each in (CALLS["arrays"], CALLS["objects"]):  # in any thread, one at a time
-            thread = threading.Thread(target=each, args=(env, mine))
+            thread = threading.Thread(target=each, args=(env, mine), daemon=True)
             thread.start()
             thread.join(20)
         mine.run(ALLREDUCE, numpy.ones(1), numpy.empty(1))
@@ -49,7 +49,7 @@ def test_a_second_thread_is_told_of_the_first_and_the_attempt_is_over(transport,
                 told.append(error)
             over.set()
 
-        thread = threading.Thread(target=second, name="the second")
+        thread = threading.Thread(target=second, name="the second", daemon=True)
         thread.start()
         try:
             mine.run(BARRIER)  # here the first one waits

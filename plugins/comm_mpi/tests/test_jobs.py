@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import json
 import os
 import random
@@ -333,6 +332,7 @@ MORE_SEGMENTS = """
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(180)  # twelve jobs
 def test_a_rank_killed_while_the_world_forms_leaves_no_segment_and_takes_nobody_elses(jobs, tmp_path):
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
@@ -345,18 +345,18 @@ def test_a_rank_killed_while_the_world_forms_leaves_no_segment_and_takes_nobody_
     path = stand_in(f"{mark}_old", os.getpid())  # made before, by nobody's job: stays
     young = stand_in(f"{mark}_young", os.getpid())  # made by a job: goes
     before = left_behind(FACTS.segments)
+    submit = ("submit", "standalone", "-n", "2", *QUICK)
     path.write_bytes(b"kept")
     time.sleep(1.1)
     try:
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            for _ in range(6):
-                args = [str(chance.randrange(2)), f"{chance.uniform(0.0, 0.3):.3f}"]
-                dying = pool.submit(jobs.submit, dies, *QUICK, "-o", "job.attempts=1", workers=2, args=args)
-                other = pool.submit(jobs.submit, goes_on, *QUICK, workers=2, args=[str(young)])
-                assert dying.result().code != 0, args
-                assert other.result().code == 0, other.result().err
-                assert other.result().out.split() == ["2.0", "2.0"]
-                assert not young.exists()
+        for _ in range(6):
+            args = [str(chance.randrange(2)), f"{chance.uniform(0.0, 0.3):.3f}"]
+            dying = jobs.start(*submit, "-o", "job.attempts=1", dies, *args)
+            other = jobs.start(*submit, goes_on, young)
+            assert dying.finish().code != 0, args
+            done = other.finish()
+            assert (done.code, done.out.split()) == (0, ["2.0", "2.0"]), done
+            assert not young.exists()
         assert path.exists()
     finally:
         for made in (path, young):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import attrs
@@ -141,6 +142,19 @@ def test_a_key_that_is_not_in_the_table_is_not_let_in(tmp_path):
     finally:
         writer.close()
         reader.close()
+
+
+def test_close_waits_for_no_socket_that_an_error_holds(tmp_path):
+    one, two = contexts(tmp_path)
+    (reader, writer), _ = start(CURVE, one, attrs.evolve(two, peer_keys={1: two.peer_keys[1]}))
+    with pytest.raises(NetworkError, match="no key of worker 0") as caught:
+        until(lambda: writer.reaches(0), writer)
+    closing = threading.Thread(target=writer.close, kwargs={"aborted": True}, daemon=True)
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive(), "libzmq waits for a socket that nobody closes"
+    assert caught.value.__traceback__ is not None, "which holds all that was under way"
+    reader.close()
 
 
 def test_another_server_at_the_address_is_not_trusted(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -32,6 +33,21 @@ def test_what_the_function_raises_is_raised(schedule: Callable[..., Any]) -> Non
     with pytest.raises(ValueError, match="item 3"):
         schedule(function, range(1000), 3)
     assert len(done) < 999
+
+
+@pytest.mark.parametrize("schedule", [static, dynamic])
+def test_an_interrupt_leaves_the_items_that_were_not_begun(schedule: Callable[..., Any]) -> None:
+    done: list[int] = []
+
+    def function(item: int) -> None:
+        if item == 3:
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.001)
+        done.append(item)
+
+    with pytest.raises(KeyboardInterrupt):
+        schedule(function, range(10_000), 3)
+    assert len(done) < 9000
 
 
 def test_static_gives_each_thread_the_same_share_in_every_run() -> None:

@@ -60,7 +60,9 @@ def twister2(tmp_path):
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait(10)
+        for stream in (process.stdout, process.stderr):  # which what it started may hold open
+            stream.close()
 
 
 def finish(process, seconds=60):

@@ -7,12 +7,14 @@ A rank that waits too long, dies or raises ends the world, and the test sees wha
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import multiprocessing
 import multiprocessing.connection
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -21,7 +23,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 _fork = multiprocessing.get_context("fork")
+
+SHOW = signal.SIGUSR2
+"""Makes a process of a world write where its threads are."""
+SHOW_S = 0.2
 
 
 class RankFailedError(AssertionError):
@@ -154,6 +160,8 @@ class World:
     node: NodeFacts = attrs.field(factory=lambda: NodeFacts("localhost", ("127.0.0.1",), boot_id="one-kernel"))
     close: bool = True
     """Whether ranks close their transports, orderly, after their functions have returned on all of them."""
+    grace_s: float = 10.0
+    """What the world may take beside three waits."""
 
     def run(self, function: Callable[[Rank], Any]) -> list[Any]:
         """Run ``function`` on every rank; its results by rank, :class:`Died` for a process that was killed.
@@ -167,6 +175,7 @@ class World:
         aborted = threading.Event()
         pipes = [_fork.Pipe() for _ in range(self.size)]
         runners: list[Any] = []
+        stacks = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
         try:
             for rank in range(self.size):
                 context = TransportContext(
@@ -182,7 +191,7 @@ class World:
                     peer_keys={number: key[0] for number, key in enumerate(keys)},
                     aborted=aborted.is_set,
                 )
-                runner = _Runner(self, context, function, pipes, services)
+                runner = _Runner(self, context, function, pipes, services, stacks)
                 kind = _fork.Process if self.processes else threading.Thread
                 runners.append(kind(target=runner, daemon=True))
                 runners[-1].start()
@@ -191,7 +200,7 @@ class World:
                     theirs.close()
             if services is not None:
                 services.started()
-            return self._follow([ours for ours, _ in pipes], runners, services)
+            return self._follow([ours for ours, _ in pipes], runners, services, stacks)
         finally:
             aborted.set()
             for runner in runners:
@@ -203,13 +212,17 @@ class World:
             for ours, theirs in pipes:
                 ours.close()
                 theirs.close()
+            stacks.close()
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _follow(self, pipes: list[Connection], runners: list[Any], services: Services | None) -> list[Any]:
+    def _follow(
+        self, pipes: list[Connection], runners: list[Any], services: Services | None, stacks: IO[bytes]
+    ) -> list[Any]:
         results: dict[int, Any] = {}
         waiting: dict[int, tuple[str, Any]] = {}
         left = dict(enumerate(pipes))
-        deadline = time.monotonic() + 4 * self.timeout_s + 10
+        # shorter than the time that a test has, so that it is told who hangs
+        deadline = time.monotonic() + 3 * self.timeout_s + self.grace_s
         while left:
             descriptors = list(services.descriptors()) if services is not None else []
             ready = multiprocessing.connection.wait([*left.values(), *descriptors], 0.5)
@@ -241,8 +254,24 @@ class World:
                     with contextlib.suppress(BrokenPipeError):
                         pipe.send(answer)
             if time.monotonic() > deadline:
-                raise RankFailedError(f"workers {sorted(left)} did not end; at barriers: {waiting}")
+                where = self._stacks({rank: runners[rank] for rank in left}, stacks)
+                raise RankFailedError(f"workers {sorted(left)} did not end; at barriers: {waiting}\n{where}")
         return [results[rank] for rank in range(self.size)]
+
+    def _stacks(self, runners: Mapping[int, Any], stacks: IO[bytes]) -> str:
+        """Where these ranks are, in C as well."""
+        if not self.processes:
+            frames = sys._current_frames()
+            found = {rank: traceback.format_stack(frames.get(runner.ident)) for rank, runner in runners.items()}
+            return "\n".join(f"worker {rank}:\n{''.join(lines)}" for rank, lines in found.items())
+        text = []
+        for rank, runner in runners.items():
+            before = os.fstat(stacks.fileno()).st_size
+            os.kill(runner.pid, SHOW)  # not reaped yet: nobody else has its number
+            time.sleep(SHOW_S)
+            size = os.fstat(stacks.fileno()).st_size - before
+            text.append(f"worker {rank}:\n{os.pread(stacks.fileno(), size, before).decode(errors='replace')}")
+        return "\n".join(text)
 
 
 @attrs.define
@@ -254,10 +283,12 @@ class _Runner:
     function: Callable[[Rank], Any]
     pipes: list[tuple[Connection, Connection]]
     services: Services | None
+    stacks: IO[bytes]
 
     def __call__(self) -> None:
         pipe = self.pipes[self.context.rank][1]
         if self.world.processes:
+            faulthandler.register(SHOW, self.stacks.fileno())
             for number, (ours, theirs) in enumerate(self.pipes):
                 ours.close()
                 if number != self.context.rank:

@@ -146,7 +146,11 @@ class LocalCluster:
             ]
             for thread in threads:
                 thread.start()
-            self._join(board, threads)
+            try:
+                self._join(board, threads)
+            except BaseException as over:  # the test's timeout, an interrupt: no thread goes on without it
+                board.fail(-1, _as_error(over))
+                raise
         board.close()
         if board.cause is not None:
             raise (outcome.errors[board.culprit] if board.culprit >= 0 else None) or board.cause

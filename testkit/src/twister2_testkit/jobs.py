@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 MARK = "KIT_MARK"
 KEPT: tuple[str, ...] = ("record.json", "state.json", "events.jsonl", "addresses", "master.log", "logs/", "slots/")
 """What may stay in a job's folder: its record, its event log, and logs."""
+SAID_S = 5.0
+LOOKED_AT = 4
+"""Jobs, the last ones, that a picture shows."""
 
 
 class Jobs:
@@ -195,7 +198,7 @@ class Jobs:
     def picture(self) -> str:
         """What a test that waits in vain needs to be understood: who waits where, the last events, the processes."""
         lines = [f"processes: {self.processes()}"]
-        for folder in self.folders():
+        for folder in self.folders()[-LOOKED_AT:]:
             lines += ["", f"events of {folder.name}:", *map(str, self.events(folder=folder)[-20:])]
             status = [sys.executable, "-m", "twister2.cli.main", "status", folder.name]
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -283,9 +286,17 @@ class Client:
         except subprocess.TimeoutExpired as error:
             picture = self._picture()
             self.process.kill()
-            out, err = self.process.communicate()
+            out, err = self._said()
             raise AssertionError(f"the client did not end within {timeout_s} s\n{out}\n{err}\n{picture}") from error
         return Done(self.process.returncode, out, err, time.monotonic() - self._begun)
+
+    def _said(self) -> tuple[str, str]:
+        """What a client has said that was killed; what others hold open that it started has no end."""
+        try:
+            return self.process.communicate(timeout=SAID_S)
+        except subprocess.TimeoutExpired as error:
+            out, err = (data.decode(errors="replace") if data else "" for data in (error.stdout, error.stderr))
+            return out, f"{err}\n(another process holds its output open)"
 
 
 def _role(pid: int, command: str) -> str:

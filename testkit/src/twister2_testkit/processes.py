@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,20 @@ def wait_until(condition: Callable[[], bool], seconds: float, why: Callable[[], 
         if time.monotonic() > deadline:
             pytest.fail(f"after {seconds} s: {why()}", pytrace=False)
         time.sleep(0.01)
+
+
+def exit_code(pid: int, seconds: float = 60.0) -> int:
+    """Wait for the end of a child; its exit code, negative for a signal. After ``seconds`` it is killed and the test
+    fails.
+    """
+    deadline = time.monotonic() + seconds
+    while not (found := os.waitpid(pid, os.WNOHANG))[0]:
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            pytest.fail(f"process {pid} did not end within {seconds} s", pytrace=False)
+        time.sleep(0.005)
+    return os.waitstatus_to_exitcode(found[1])
 
 
 def ended(pid: int) -> bool:

@@ -26,7 +26,7 @@ import pytest
 from twister2.spec.errors import CapabilityError, ResourcesExceededError
 from twister2.spec.rm import JobHandle, JobState, ResourceGroup, ResourceManager
 from twister2_testkit.capabilities import SKIP_PREFIX
-from twister2_testkit.processes import carrying, children, cmdlines_and_environments, ended, wait_until
+from twister2_testkit.processes import carrying, children, cmdlines_and_environments, ended, exit_code, wait_until
 from twister2_testkit.rm_harness import DAEMONS, READ_TICKETS, REPORT, SECRET, STAND, ResourceManagerHarness
 
 
@@ -273,7 +273,7 @@ class ResourceManagerSuite(ResourceManagerHarness):
                 os._exit(0)
             except BaseException:
                 os._exit(1)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert exit_code(child) == 0
         assert all(ended(pid) for pid in pids), "still running after a kill from another process"
         begin = time.monotonic()
         self.make_backend(state_dir).kill(handle, 5.0)
@@ -325,9 +325,11 @@ class ResourceManagerSuite(ResourceManagerHarness):
         allocation = self.allocation(state_dir, *self.program(STAND, reports))
         child = os.fork()
         if child == 0:
-            self.make_backend(state_dir).submit(allocation)
-            os.kill(os.getpid(), 9)
-        os.waitpid(child, 0)
+            try:
+                self.make_backend(state_dir).submit(allocation)
+            finally:  # an error, too, ends this process and not only what it is in
+                os.kill(os.getpid(), 9)
+        assert exit_code(child) == -9
         handle = rm.find(allocation.job_id)
         assert handle is not None, "find does not know a job whose client died"
         jobs.append(handle)

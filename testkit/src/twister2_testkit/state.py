@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, example, given, settings
 from twister2.spec.errors import StateError
 from twister2.spec.state import StateStore
 from twister2_testkit.capabilities import Capabilities, ConformanceSuite, needs
+from twister2_testkit.processes import exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -190,7 +191,7 @@ class StateSuite(ConformanceSuite):
             return 0
 
         children = [_fork(write, number) for number in range(4)]
-        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+        codes = [exit_code(pid) for pid in children]
         assert codes == [0] * 4, "a writer failed"
         won = [int.from_bytes(store.get(f"won/{number}") or b"", "big") for number in range(4)]
         for round_number in range(rounds):
@@ -211,12 +212,14 @@ class StateSuite(ConformanceSuite):
                 if [*store.list("k/")] != ["k/x"]:
                     partial.append(f"listed {[*store.list('k/')]}")
 
-        thread = threading.Thread(target=read)
+        thread = threading.Thread(target=read, daemon=True)
         thread.start()
-        for number in range(60):
-            store.put("k/x", bytes([97 + number % 26]) * 100_000)
-        stop.set()
-        thread.join(self.timeout_s)
+        try:
+            for number in range(60):
+                store.put("k/x", bytes([97 + number % 26]) * 100_000)
+        finally:
+            stop.set()
+            thread.join(self.timeout_s)
         assert not partial, f"a reader saw a partial object: {partial[0]}"
 
     def test_writing_and_deleting_side_by_side(self, store: StateStore, root: Path) -> None:
@@ -230,7 +233,7 @@ class StateSuite(ConformanceSuite):
             return 0
 
         children = [_fork(churn, number) for number in range(3)]
-        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+        codes = [exit_code(pid) for pid in children]
         assert codes == [0] * 3, "a writer failed"
         assert [*store.list("")] == []
         assert not self.left_behind(root)

@@ -144,7 +144,7 @@ class TcpTransport(Transport):
                 pull.close(linger=0)
             if self._guard is not None:
                 self._guard.stop()
-            context.term()
+            context.destroy(linger=0)  # and what an error still holds: its end would be waited for without end
             if self._guard is not None:
                 self._guard.join(1.0)
             if self._epoll is not None:

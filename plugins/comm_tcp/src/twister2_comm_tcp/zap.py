@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,9 @@ class KeyGuard:
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
-        self._socket = context.socket(zmq.REP)
+        # a shadow: who destroys the context closes the sockets of its own thread, and not this one
+        apart: zmq.Context[zmq.Socket[bytes]] = zmq.Context.shadow(context)
+        self._socket = apart.socket(zmq.REP)
         self._socket.linger = 0
         self._socket.bind(ENDPOINT)
         self._known = threading.Event()
@@ -47,11 +48,14 @@ class KeyGuard:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        with contextlib.suppress(zmq.ContextTerminated):
+        try:
             while True:
                 _, request, _, _, _, mechanism, *credentials = self._socket.recv_multipart()
                 self._known.wait(WAIT_FOR_KEYS_S)
                 welcome = not self._closed and mechanism == b"CURVE" and credentials[0] in self._keys
                 status, text = (b"200", b"") if welcome else (b"400", b"not a worker of this attempt")
                 self._socket.send_multipart([b"1.0", request, status, text, b"", b""])
-        self._socket.close()
+        except zmq.ContextTerminated:
+            return
+        finally:
+            self._socket.close()  # or the end of the context would be waited for without end

@@ -39,7 +39,7 @@ def static(function: Callable[[T], R], items: Iterable[T], threads: int | None =
                 failed.append(True)
                 raise
 
-    _together([lambda first=first: share(first) for first in range(n)])  # type: ignore[misc]
+    _together([lambda first=first: share(first) for first in range(n)], failed)  # type: ignore[misc]
     return results
 
 
@@ -65,7 +65,7 @@ def dynamic(function: Callable[[T], R], items: Iterable[T], threads: int | None 
                 failed.append(True)
                 raise
 
-    _together([work] * _threads(threads, len(todo)))
+    _together([work] * _threads(threads, len(todo)), failed)
     return results
 
 
@@ -73,13 +73,17 @@ def _threads(threads: int | None, n_items: int) -> int:
     return max(1, min(threads or len(os.sched_getaffinity(0)), n_items))
 
 
-def _together(jobs: list[Callable[[], None]]) -> None:
+def _together(jobs: list[Callable[[], None]], failed: list[bool]) -> None:
     if len(jobs) == 1:
         jobs[0]()
         return
     with ThreadPoolExecutor(len(jobs), "harp") as pool:
         futures: list[Future[None]] = [pool.submit(job) for job in jobs]
-        wait(futures, return_when=FIRST_EXCEPTION)
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        except BaseException:  # an interrupt: all stop at their next item
+            failed.append(True)
+            raise
         first = next((error for future in futures if future.done() and (error := future.exception())), None)
     if first is not None:
         raise first

@@ -317,6 +317,26 @@ def test_functions_of_a_notebook_travel_by_value():
     assert there_and_back([lambda x: x + local])[0](1) == 6
 
 
+@pytest.mark.usefixtures("_no_serialisers")
+def test_registered_serialisers_work_beside_functions_of_a_notebook():
+    codec.register_serializer(Point, PointCodec())
+    local = Point(numpy.ones(3))
+    function, (name, point) = there_and_back([lambda: local, ("a", Point(numpy.arange(5000.0)))])
+    assert (name, point.x.tolist()) == ("a", list(range(5000)))
+    assert function().x.tolist() == [1.0] * 3, "and where a function keeps one"
+    broken = PointCodec()
+    broken.encode = lambda value: 5
+    codec.register_serializer(Point, broken)
+    with pytest.raises(UserCodeError, match="gave no bytes"):
+        encode([lambda: 1, Point(None)])
+
+
+def test_what_cannot_be_sent_is_named_beside_what_can_be_sent_by_value():
+    with pytest.raises(SerializationError) as caught:
+        encode([lambda: 1, "fine", threading.Lock()])
+    assert "record 2 of a batch of 3" in str(caught.value)
+
+
 def test_what_cannot_be_sent_is_named():
     with pytest.raises(SerializationError) as caught:
         encode(["fine", threading.Lock()])

@@ -10,6 +10,7 @@ of the received frames.
 from __future__ import annotations
 
 import copyreg
+import functools
 import gc
 import io
 import pickle
@@ -267,6 +268,8 @@ def _encode_object(value: Any) -> Encoded:
         size = 0
         try:
             data = _dump_by_value(value, keep)
+        except UserCodeError:
+            raise
         except Exception:
             raise _not_serializable(value, first) from first
     return PICKLE, b"", [data, *buffers], size + len(data)
@@ -314,11 +317,27 @@ def _looks_plain(value: Any) -> bool:
     return True
 
 
-def _dump_by_value(value: Any, keep: Callable[[pickle.PickleBuffer], Any]) -> bytes:
+def _dump_by_value(value: Any, keep: Callable[[pickle.PickleBuffer], Any]) -> memoryview:
     """Functions and classes of a notebook or of ``__main__`` have no module to be found in: cloudpickle sends them."""
+    out = io.BytesIO()
+    _by_value()(out, 5, buffer_callback=keep).dump(value)
+    return out.getbuffer()
+
+
+@functools.cache
+def _by_value() -> Any:
+    """The pickler of cloudpickle, with the registered serialisers."""
     import cloudpickle
 
-    return cloudpickle.dumps(value, 5, buffer_callback=keep)  # type: ignore[no-any-return]
+    table = ChainMap(_reducers, cloudpickle.Pickler.dispatch_table)
+    return type("Pickler", (cloudpickle.Pickler,), {"dispatch_table": table})
+
+
+def _dump_either(value: Any) -> None:
+    try:
+        _dump(value, lambda _: True)
+    except Exception:
+        _dump_by_value(value, lambda _: True)
 
 
 def _not_serializable(value: Any, cause: BaseException) -> SerializationError:
@@ -326,7 +345,7 @@ def _not_serializable(value: Any, cause: BaseException) -> SerializationError:
     if isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
             try:
-                _dump(item, lambda _: True)
+                _dump_either(item)
             except Exception:
                 where, record = f"record {index} of a batch of {len(value)}", item
                 break

@@ -5,7 +5,9 @@ Everything is non-blocking and called by one thread, the one that runs the step;
 must not call back. One transport object lives for one attempt.
 
 Order of calls: ``open`` (make sockets, join the world; the address returned is published to all workers), ``connect``
-(all addresses), then ``isend`` / ``receive`` / ``progress`` in any order, ``close``. Message order between two ranks
+(the addresses of peers), then ``isend`` / ``receive`` / ``progress`` in any order, ``close``. A job's transports are
+tried in its order, on all workers alike: one that comes after others is opened only if some pair of workers is not
+reached by those before it. Message order between two ranks
 is kept; a message is delivered exactly once or :class:`~twister2.spec.errors.NetworkError` is raised for that peer.
 
 Thought through against MPI (no dynamic peers, native collectives, the GIL held in init until the last rank arrives,
@@ -123,8 +125,9 @@ class Transport(ABC):
 
     @abstractmethod
     def connect(self, peers: Mapping[int, Address]) -> None:
-        """Learn the addresses of all ranks (this one included); ranks that have none of this transport are left out.
-        Called once. Returns at once; connections are made meanwhile, and what fails then is for :meth:`reaches` to say.
+        """Learn the addresses of this rank and of those it may reach by this transport; who is reached by one before
+        it in the job's order is left out, on both sides, and is never asked for or sent to. Called once. Returns at
+        once; connections are made meanwhile, and what fails then is for :meth:`reaches` to say.
         """
 
     @abstractmethod
@@ -190,7 +193,8 @@ class Transport(ABC):
     @abstractmethod
     def close(self, *, aborted: bool = False, deadline_s: float = 2.0) -> None:
         """Flush what was sent (unless ``aborted``), within the deadline, then release everything: sockets, files,
-        segments, threads. Idempotent; releases even when it raises. Never waits for a dead peer.
+        segments, threads. Idempotent, also before ``open``; releases even when it raises. Never waits for a dead
+        peer.
         """
 
 

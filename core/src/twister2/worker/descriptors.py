@@ -13,8 +13,8 @@ from twister2.spec.tracebacks import is_ours
 
 BASE = 24
 """Descriptors that client, job master and each worker need, whatever the program does."""
-PER_PEER = 9
-"""Those of a worker for each peer on its host, at the most: while they begin to talk to each other."""
+PER_PEER = 7
+"""Those of a worker for each peer on its host with which it exchanges large messages; others take fewer."""
 RAISED = 1 << 16
 """Workers and job master raise their limit to that many, if they may: programs that close every descriptor there could
 be take long with the largest limits.

@@ -1,20 +1,23 @@
-"""Bringing up the network of an attempt: open transports, exchange addresses, probe, choose one transport per pair."""
+"""Bringing up the network of an attempt: one transport after the other, until every pair of workers has one."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twister2.spec.errors import NetworkError
 from twister2.worker.network.network import WorkerNetwork
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from twister2.config.job import NetworkConfig
     from twister2.spec.comm import Transport
     from twister2.spec.memory import MemoryService
     from twister2.worker.link import Link
+
+_NONE = 255
+"""No transport yet."""
 
 
 def form_network(
@@ -29,6 +32,9 @@ def form_network(
 ) -> WorkerNetwork:
     """Form the network; called by all workers of the attempt.
 
+    A pair of workers uses the first transport that works between them in both directions. Those after it are not asked
+    for that pair, and not opened at all when no pair is left: connections are descriptors, and take time.
+
     :param transports: names and backends in the job's order of preference; not opened yet. Closed again on failure.
     :param size: number of workers.
     :param memory: where received bytes are counted.
@@ -38,42 +44,71 @@ def form_network(
     :raises DeadlineError: a worker did not take part within ``config.form_deadline_s``.
     """
     deadline = time.monotonic() + config.form_deadline_s
-    try:
-        mine = {name: dict(transport.open()) for name, transport in transports}
-        everybody = link.exchange("network", "addresses", mine, _left(deadline))
-        for name, transport in transports:
-            transport.connect({peer: addresses[name] for peer, addresses in enumerate(everybody) if name in addresses})
-        others = [peer for peer in range(size) if peer != link.worker_id]
-        reached = _probe(link, transports, others, deadline)
-        mine_reached = {str(peer): found for peer, found in reached.items()}
+    me = link.worker_id
+    pairs = Pairs(size, [name for name, _ in transports])
+    opened: list[Transport] = []
+
+    def progress() -> None:
         # others may still be probing: what they hear of this worker is for its transports to say
-        tables: list[Mapping[str, list[int]]] = link.exchange(
-            "network", "reached", mine_reached, _left(deadline), lambda: [each.progress() for _, each in transports]
-        )
-        routes = _choose(link.worker_id, transports, others, tables, hosts or {})
+        for transport in opened:
+            transport.progress()
+
+    try:
+        for number, (name, transport) in enumerate(transports):
+            if not pairs.missing:
+                break
+            opened.append(transport)
+            address = dict(transport.open())
+            addresses = link.exchange("network", f"addresses#{name}", address, _left(deadline))
+            asked = {worker for pair in pairs.missing if me in pair for worker in pair if worker != me}
+            transport.connect({worker: addresses[worker] for worker in sorted({me, *asked})})
+            reached = _probe(link, transport, asked, deadline)
+            pairs.settle(number, link.exchange("network", f"reached#{name}", reached, _left(deadline), progress))
+        if pairs.missing:
+            raise _unreachable(pairs, hosts or {})
+        routes = {peer: transports[pairs.route(me, peer)][1] for peer in range(size) if peer != me}
     except BaseException:
-        _close_all(transports)
+        _close_all(opened)
         raise
     used = {id(transport) for transport in routes.values()}
-    kept = [transport for _, transport in transports if id(transport) in used]
-    _close_all([pair for pair in transports if id(pair[1]) not in used])
-    pairs = Pairs(tables, [name for name, _ in transports])
+    _close_all(transport for transport in opened if id(transport) not in used)
+    kept = [transport for transport in opened if id(transport) in used]
     return WorkerNetwork(link, size, routes, kept, config, memory, hosts, pairs, heartbeat_s)
 
 
 class Pairs:
-    """Which transport each pair of workers uses; the same on all workers."""
+    """Which transport each pair of workers uses; the same on all workers.
 
-    def __init__(self, tables: Sequence[Mapping[str, list[int]]], names: Sequence[str]) -> None:
-        self._tables, self._names = tables, names
+    :ivar names: of the transports, in the job's order of preference.
+    :ivar missing: pairs that have none yet, the smaller id first.
+    """
+
+    def __init__(self, size: int, names: Sequence[str]) -> None:
+        self.names = list(names)
+        self.missing = [(one, other) for one in range(size) for other in range(one + 1, size)]
+        self._routes = [bytearray([_NONE]) * size for _ in range(size)]
+
+    def settle(self, number: int, reached: Sequence[Collection[int]]) -> None:
+        """A transport was tried between the pairs that were missing.
+
+        :param reached: by worker: those that it reaches.
+        """
+        told = [frozenset(each) for each in reached]
+        missing = []
+        for one, other in self.missing:
+            if other in told[one] and one in told[other]:
+                self._routes[one][other] = self._routes[other][one] = number
+            else:
+                missing.append((one, other))
+        self.missing = missing
 
     def name(self, one: int, other: int) -> str:
         """Name of the transport between two workers."""
-        return self._names[self.route(one, other)]
+        return self.names[self.route(one, other)]
 
     def route(self, one: int, other: int) -> int:
         """Index of the transport between two workers, in the job's order of preference."""
-        return min(set(self._tables[one][str(other)]) & set(self._tables[other][str(one)]))
+        return self._routes[one][other]
 
     def common(self, members: Sequence[int]) -> int | None:
         """Index of the transport between all of them; None when there are several, or fewer than two workers."""
@@ -92,63 +127,40 @@ def _left(deadline: float) -> float:
     return max(0.001, deadline - time.monotonic())
 
 
-def _probe(
-    link: Link, transports: Sequence[tuple[str, Transport]], others: Sequence[int], deadline: float
-) -> dict[int, list[int]]:
-    """By peer: indices of the transports that reach it, the preferred one first."""
-    reached: dict[int, list[int]] = {}
-    open_pairs = {(index, peer) for index in range(len(transports)) for peer in others}
+def _probe(link: Link, transport: Transport, asked: Collection[int], deadline: float) -> list[int]:
+    """Those of the asked workers that the transport reaches."""
+    reached: list[int] = []
+    waiting = set(asked)
     pause = 0.0
-    while open_pairs:
+    while waiting:
         link.raise_if_aborted()
-        moved = False
-        for _, transport in transports:
-            moved = transport.progress() or moved
-        for index, peer in sorted(open_pairs):
-            answer = transports[index][1].reaches(peer)
+        moved = transport.progress()
+        for peer in sorted(waiting):
+            answer = transport.reaches(peer)
             if answer is None:
                 continue
             moved = True
-            open_pairs.discard((index, peer))
+            waiting.discard(peer)
             if answer:
-                reached.setdefault(peer, []).append(index)
-        if open_pairs and not moved:
+                reached.append(peer)
+        if waiting and not moved:
             if time.monotonic() > deadline:
                 break  # what has not answered by now does not reach
             time.sleep(pause)
             pause = min(0.005, pause + 0.0002)
-    return {peer: sorted(found) for peer, found in reached.items()}
+    return sorted(reached)
 
 
-def _choose(
-    me: int,
-    transports: Sequence[tuple[str, Transport]],
-    others: Sequence[int],
-    tables: Sequence[Mapping[str, list[int]]],
-    hosts: Mapping[int, str],
-) -> dict[int, Transport]:
-    """The first transport of each pair that works in both directions. Every worker finds the same missing pairs."""
-    missing = [
-        (one, other)
-        for one in range(len(tables))
-        for other in range(one + 1, len(tables))
-        if not set(tables[one].get(str(other), ())) & set(tables[other].get(str(one), ()))
-    ]
-    if missing:
-        names = [name for name, _ in transports]
-        shown = ", ".join(f"{_name(one, hosts)} and {_name(other, hosts)}" for one, other in missing[:8])
-        more = f" and {len(missing) - 8} more pairs" if len(missing) > 8 else ""
-        raise NetworkError(
-            f"workers cannot reach each other: {shown}{more}",
-            why=f"none of the transports {names} works between them in both directions",
-            remedy="check firewalls and the transport's interface option, or add a transport to job.comm",
-            details={"pairs": [list(pair) for pair in missing[:1000]], "transports": names},
-        )
-    routes = {}
-    for peer in others:
-        both = set(tables[me][str(peer)]) & set(tables[peer][str(me)])
-        routes[peer] = transports[min(both)][1]
-    return routes
+def _unreachable(pairs: Pairs, hosts: Mapping[int, str]) -> NetworkError:
+    missing = pairs.missing
+    shown = ", ".join(f"{_name(one, hosts)} and {_name(other, hosts)}" for one, other in missing[:8])
+    more = f" and {len(missing) - 8} more pairs" if len(missing) > 8 else ""
+    return NetworkError(
+        f"workers cannot reach each other: {shown}{more}",
+        why=f"none of the transports {pairs.names} works between them in both directions",
+        remedy="check firewalls and the transport's interface option, or add a transport to job.comm",
+        details={"pairs": [list(pair) for pair in missing[:1000]], "transports": pairs.names},
+    )
 
 
 def _name(worker: int, hosts: Mapping[int, str]) -> str:
@@ -156,8 +168,8 @@ def _name(worker: int, hosts: Mapping[int, str]) -> str:
     return f"{worker} ({host})" if host else str(worker)
 
 
-def _close_all(transports: Sequence[tuple[str, Any]]) -> None:
-    for _, transport in transports:
+def _close_all(transports: Iterable[Transport]) -> None:
+    for transport in transports:
         _quietly(transport.close)
 
 

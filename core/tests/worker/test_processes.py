@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from twister2.worker.processes import await_ends
+from twister2.spec.processes import await_ends
 
 LONG_S = 60.0
 STUBBORN = (

@@ -15,6 +15,7 @@ import pytest
 
 import twister2
 from twister2.spec.errors import ResourceError, ResourcesExceededError, Twister2Error
+from twister2.spec.processes import await_ends
 from twister2.spec.rm import JobState, ResourceGroup
 from twister2_rm_standalone import capacity, launcher, procfs, spawn, sweep
 from twister2_rm_standalone.folder import RmFolder
@@ -387,9 +388,9 @@ def test_a_python_that_knows_no_descriptors_of_processes(monkeypatch):
     with subprocess.Popen(["sleep", "600"]) as sleeper:
         process = procfs.look(sleeper.pid)
         assert process is not None
-        procfs.until_ended([sleeper.pid], 0.05)
+        await_ends([sleeper.pid], 0.05)
         assert process.signal(signal.SIGKILL)
-        procfs.until_ended([sleeper.pid], 60.0)
+        await_ends([sleeper.pid], 60.0)
         assert sleeper.wait(1.0) == -signal.SIGKILL
         assert not process.signal(signal.SIGKILL)
 

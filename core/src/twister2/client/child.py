@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from twister2.spec.errors import DeadlineError, ResourceError
+from twister2.spec.processes import await_ends
 from twister2.worker.processes import UNSEEN, start_ticks
 
 if TYPE_CHECKING:
@@ -81,14 +82,8 @@ class MasterChild:
     def wait(self, timeout_s: float) -> int | None:
         """Wait for its end; None when it has not ended in time."""
         if self.poll() is None:
-            with contextlib.suppress(OSError, AttributeError):  # it has just gone; a Python that does not have it
-                handle = os.pidfd_open(self.pid)
-                try:
-                    _ready(handle, select.POLLIN, timeout_s)
-                finally:
-                    os.close(handle)
-                return self._poll_until(time.monotonic() + POLL_S)
-        return self._poll_until(time.monotonic() + timeout_s)
+            await_ends([self.pid], timeout_s)
+        return self._poll_until(time.monotonic() + POLL_S)
 
     def _poll_until(self, deadline: float) -> int | None:
         """Who does not reap it may see it a moment longer."""

@@ -5,16 +5,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import select
 import signal
 import time
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from twister2.spec.processes import await_ends
 
-POLL_S = 0.002
-"""How often it is looked where the system cannot tell."""
 UNSEEN = 1 << 16
 """In place of the exit code of a process whose end nobody saw."""
 
@@ -77,26 +72,6 @@ def end_leftovers(root: int, *, keep: set[int], below_kept: bool = False, grace_
                 end_process(pid, number)
                 told.add(pid)
         await_ends(alive, 0.005)
-
-
-def await_ends(pids: Iterable[int], timeout_s: float) -> None:
-    """Wait until all these processes have ended (reaped or not), at most ``timeout_s`` seconds."""
-    deadline = time.monotonic() + timeout_s
-    for pid in pids:
-        try:
-            handle = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        except (OSError, AttributeError):  # no descriptors left, say, or a Python for systems that do not have it
-            while not _is_zombie(pid) and time.monotonic() < deadline:
-                time.sleep(POLL_S)
-            continue
-        try:
-            poller = select.poll()
-            poller.register(handle, select.POLLIN)
-            poller.poll(max(0, int((deadline - time.monotonic()) * 1000)))
-        finally:
-            os.close(handle)
 
 
 def _is_childless() -> bool:

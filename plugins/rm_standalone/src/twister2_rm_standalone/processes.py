@@ -20,6 +20,7 @@ from twister2.spec.errors import (
     ResourceError,
     SubmissionRefusedError,
 )
+from twister2.spec.processes import await_ends
 from twister2.spec.rm import (
     Allocation,
     JobHandle,
@@ -365,7 +366,7 @@ class ProcessManager(ResourceManager):
             )
         if grace_s:  # of a job that is over the launchers are about to go, when they have seen that nothing is left
             launchers = folder.read_journal().launchers
-            procfs.until_ended((pid for pid, start in launchers if procfs.alive(pid, start)), min(grace_s, GOING_S))
+            await_ends((pid for pid, start in launchers if procfs.alive(pid, start)), min(grace_s, GOING_S))
         if job is not None and not _over(folder.read_journal()):
             folder.write("killed", str(time.time()).encode())
         known = [(int(pid), int(start)) for pid, start in handle.facts.get("launchers", ())]

@@ -1,21 +1,17 @@
 """Processes of this machine as ``/proc`` shows them: identity that survives reuse of ids, markers, families.
 
-Imported by the launcher too, so it must stay cheap: nothing beyond ``os``, ``select``, ``signal`` and ``time``.
+Imported by the launcher too, so it must stay cheap: nothing beyond ``os`` and ``signal``.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import signal
-import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterator
 
-POLL_S = 0.002
-"""How often it is looked where the system cannot tell."""
 BY_PIPE = "-"
 """Given to a launcher in place of the order's path: it comes as a line on stdin."""
 JOB_MARKER = "TWISTER2_JOB"
@@ -83,26 +79,6 @@ def alive(pid: int, start: int) -> bool:
     """Whether the very process that had this id and start time still runs."""
     process = look(pid)
     return process is not None and process.start == start
-
-
-def until_ended(pids: Iterable[int], timeout_s: float) -> None:
-    """Wait until all these processes have ended (zombies have), at most ``timeout_s`` seconds."""
-    deadline = time.monotonic() + timeout_s
-    for pid in pids:
-        try:
-            handle = os.pidfd_open(pid)
-        except ProcessLookupError:
-            continue
-        except (OSError, AttributeError):  # no descriptors left, say, or a Python for systems that do not have it
-            while look(pid) is not None and time.monotonic() < deadline:
-                time.sleep(POLL_S)
-            continue
-        try:
-            poller = select.poll()
-            poller.register(handle, select.POLLIN)
-            poller.poll(max(0, int((deadline - time.monotonic()) * 1000)))
-        finally:
-            os.close(handle)
 
 
 def start_of(pid: int) -> int:

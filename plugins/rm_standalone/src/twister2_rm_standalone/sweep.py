@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection
 
 from twister2.spec.errors import ResourceError
+from twister2.spec.processes import await_ends
 from twister2_rm_standalone.procfs import (
     JOB_MARKER,
     MASTER_MARKER,
@@ -16,7 +17,6 @@ from twister2_rm_standalone.procfs import (
     carries,
     family,
     processes,
-    until_ended,
 )
 
 Members = Callable[[], list[Process]]
@@ -61,7 +61,7 @@ def end(members: Members, ask_first: Collection[int], grace_s: float, deadline_s
     asked = {process.pid for process in leaders}
     kill_at = time.monotonic() + grace_s
     while left and time.monotonic() < kill_at:
-        until_ended((process.pid for process in left), POLL_S)
+        await_ends((process.pid for process in left), POLL_S)
         left = members()
         if not any(process.pid in ask_first for process in left):
             for process in left:
@@ -81,7 +81,7 @@ def end(members: Members, ask_first: Collection[int], grace_s: float, deadline_s
                 + ", ".join(f"{process.pid} (state {process.state})" for process in left),
                 remedy="state D waits for a device or a network file system; they go when that answers",
             )
-        until_ended((process.pid for process in left), POLL_S)
+        await_ends((process.pid for process in left), POLL_S)
         left = members() or _look_again(members)
 
 

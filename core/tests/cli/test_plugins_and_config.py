@@ -113,6 +113,25 @@ def test_listing_says_what_metadata_says_and_imports_nothing(install, capsys):
     assert not [name for name in sys.modules if name.startswith("acme_")]
 
 
+def test_a_plugin_whose_module_is_not_there_is_not_told_to_be_installed(install, capsys, tmp_path):
+    """Half of it was removed, its editable folder has moved, or the entry point is wrong."""
+    for name in ("gone", "half"):
+        install(f"acme-{name}", "sched", name, "")
+        (tmp_path / "site" / f"acme_{name}.py").unlink()
+    (tmp_path / "site" / "acme_half").mkdir()
+    (tmp_path / "site" / "acme_half" / "__init__.py").write_text("1 / 0")
+    entry = tmp_path / "site" / "acme_half-1.0.dist-info" / "entry_points.txt"
+    entry.write_text("[twister2.sched]\nhalf = acme_half.plugin:Plugin\n")
+    code, found = rows(capsys, "sched")
+    assert code == 0
+    assert found["sched", "gone", "acme-gone"]["state"] == "module acme_gone is missing"
+    assert found["sched", "half", "acme-half"]["state"] == "module acme_half.plugin is missing"
+    (tmp_path / "site" / "acme_half" / "plugin.py").touch()
+    _, found = rows(capsys, "sched")
+    assert found["sched", "half", "acme-half"]["state"] == "installed"
+    assert not [name for name in sys.modules if name.startswith("acme_")]
+
+
 def test_check_imports_and_keeps_ok_and_broken_apart(install, capsys):
     install("acme-good", "sched", "greedy", SCHED)
     code, found = rows(capsys, "sched", "--check")

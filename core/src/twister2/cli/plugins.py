@@ -72,6 +72,7 @@ def _state(host: PluginHost, record: PluginRecord, double: bool, check: bool) ->
     """One row; without ``check`` only what metadata says."""
     import twister2
     from twister2.host.installed import satisfies
+    from twister2.host.loading import missing_module
     from twister2.spec.errors import PluginError
 
     row: dict[str, Any] = {**record.to_dict(), "api": "", "state": "installed", "problem": ""}
@@ -89,6 +90,8 @@ def _state(host: PluginHost, record: PluginRecord, double: bool, check: bool) ->
             row["state"] = "ok"
         except PluginError as error:
             row["state"], row["problem"] = "broken", str(error)
+    elif missing := missing_module(record.target):
+        row["state"] = f"module {missing} is missing"
     return row
 
 

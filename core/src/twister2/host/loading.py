@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+
     from twister2.host.records import PluginRecord
 
 LOAD_FAILURES = (Exception, SystemExit)
@@ -28,6 +32,42 @@ def import_target(target: str) -> Any:
         return functools.reduce(getattr, filter(None, attribute.strip().split(".")), module)
     except AttributeError as error:
         raise ImportError(f"{module_name.strip()} has no {attribute.strip()!r}") from error
+
+
+def missing_module(target: str) -> str:
+    """The module that ``module:attribute`` needs and that cannot be found, or a package above it; empty when all are
+    there, as far as that can be said without importing any.
+    """
+    name, path = "", None
+    for part in target.partition(":")[0].strip().split("."):
+        name = f"{name}.{part}" if name else part
+        try:
+            spec = _find(name, path)
+            if spec is None:
+                return name
+            path = list(spec.submodule_search_locations or ())
+        except Exception:
+            return ""  # what cannot be looked at is for an import to say
+        if not path:
+            return ""  # no package: what it has below itself it makes when it is imported
+    return ""
+
+
+def _find(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
+    """Where a module is; unlike :func:`importlib.util.find_spec`, packages above it are not imported.
+
+    :raises ValueError: it cannot be told.
+    """
+    if name in sys.modules:
+        known = sys.modules[name].__spec__
+        if known is None:
+            raise ValueError(f"{name} is imported, and does not say where it is")
+        return known
+    for finder in sys.meta_path:
+        spec = finder.find_spec(name, path)
+        if spec is not None:
+            return spec
+    return None
 
 
 def load_selected(record: PluginRecord) -> Any:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import io
+import os
+import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from twister2.spec.environment import WorkerEvent
@@ -220,6 +222,93 @@ def test_a_display_that_is_late_draws_over_nothing():
         "words COMPLETED in 1.0 s: 2 workers",
         "",
     ]
+
+
+@pytest.fixture
+def known_width(monkeypatch):
+    """A terminal that tells how wide it is."""
+
+    def told(screen):
+        monkeypatch.setattr("os.get_terminal_size", lambda descriptor: os.terminal_size((screen.columns, 25)))
+        screen.fileno = lambda: 2
+        return screen
+
+    return told
+
+
+LATE = st.lists(
+    st.one_of(
+        st.sampled_from(["draw", "hears", "hears all"]),
+        st.sampled_from(["", "\n", " " * 75, "-" * 79 + "\n", "-" * 80]),
+    ),
+    max_size=30,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(LATE)
+def test_a_display_that_is_late_draws_over_no_line_that_was_begun(known_width, actions):
+    """It hears of what was shown later than it draws: each word stays readable, in order."""
+    clock, screen = Clock(), known_width(Screen())
+    view = JobView(FACTS, clock)
+    view.state = "running"
+    display = TerminalDisplay(view, screen, clock)
+    shown, words = [], 0
+    for action in actions:
+        clock.now += 0.2
+        if action == "draw":
+            display.changed()
+        elif action in ("hears", "hears all"):
+            for text in shown[: None if action == "hears all" else 1]:
+                display.output(text)
+            del shown[: None if action == "hears all" else 1]
+        else:
+            text = f"<{words}>{action}"
+            words += 1
+            screen.write(text)
+            shown.append(text)
+    for text in shown:
+        display.output(text)
+    display.end("completed", "", 1.0)
+    assert re.findall(r"<\d+>", "".join(screen.lines)) == [f"<{number}>" for number in range(words)]
+    assert "words COMPLETED" in screen.lines[-2]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.one_of(
+            st.sampled_from(["draw", "aside"]),
+            st.integers(12, 120),
+            st.lists(st.sampled_from(["x", "yz " * 30, "\n", "50 %"]), min_size=1).map("".join),
+        ),
+        max_size=40,
+    )
+)
+def test_a_terminal_that_changes_its_width_keeps_all_lines(known_width, actions):
+    clock, screen, alone = Clock(), known_width(Screen()), Screen()
+    view = JobView(FACTS, clock)
+    view.state = "running"
+    display = TerminalDisplay(view, screen, clock)
+    for number, action in enumerate(actions):
+        clock.now += 0.2
+        view.take(report(done=number, total=60, step="run words " + "and more " * (number % 9)))
+        if action == "draw":
+            display.changed()
+        elif action == "aside":
+            display.step_aside()
+        elif isinstance(action, int):
+            screen.resize(action)
+            alone.resize(action)
+        else:
+            display.output(action)
+            screen.write(action)
+            alone.write(action)
+    display.end("completed", "", 1.0)
+    end = "words COMPLETED in 1.0 s: 2 workers"
+    wanted = [*(alone.lines if alone.lines[-1] else alone.lines[:-1])]
+    wanted += [end[start : start + screen.columns] for start in range(0, len(end), screen.columns)]
+    assert [line.rstrip() for line in screen.lines] == [line.rstrip() for line in [*wanted, ""]]
 
 
 @pytest.mark.parametrize("begun", ["", "t", "total: ", "x" * 79, "x" * 80, "x" * 100])

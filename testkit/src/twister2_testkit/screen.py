@@ -10,8 +10,8 @@ _SEQUENCE = re.compile(r"\x1b\[(\d*)([A-Za-z])|\x1b|[\r\n]|[^\x1b\r\n]")
 class Screen:
     """A terminal that knows what a display uses: new lines, carriage returns, going up, clearing a line or all below.
 
-    It is as high as need be. Lines wrap at its width. Any other control sequence is an error, and so is going up out of
-    the first line.
+    It is as high as need be. Lines wrap at its width, and again when that changes (:meth:`resize`). Any other control
+    sequence is an error, and so is going up out of the first line.
 
     :ivar lines: what it shows; the last one is empty when the cursor is at the beginning of a new line.
     """
@@ -19,7 +19,42 @@ class Screen:
     def __init__(self, columns: int = 80) -> None:
         self.columns = columns
         self.lines = [""]
+        self._wrapped = [False]
+        """Of each line: whether the next one goes on with it."""
         self._row = self._column = 0
+
+    def resize(self, columns: int) -> None:
+        """Make it as wide as that: what was one line is wrapped again, and the cursor stays with its character."""
+        lines, wrapped = [""], [False]
+        row, column = self._row, self._column
+        at = 0
+        begun = ""
+        for number, (line, goes_on) in enumerate(zip(self.lines, self._wrapped, strict=True)):
+            if number == row:
+                at = len(begun) + column
+            begun += line.ljust(self.columns) if goes_on else line
+            if goes_on:
+                continue
+            pieces = [begun[start : start + columns] for start in range(0, len(begun), columns)] or [""]
+            if self._is_within(number, row):
+                below, self._column = divmod(at, columns)
+                if not self._column and 0 < at == len(begun):  # it wraps with the next character
+                    below, self._column = below - 1, columns
+                while below >= len(pieces):  # the cursor stands behind the end
+                    pieces.append("")
+                self._row = len(lines) - 1 + below
+            lines[-1:] = [*pieces, ""]
+            wrapped[-1:] = [*([True] * (len(pieces) - 1)), False, False]
+            begun = ""
+        self.lines, self._wrapped = lines[:-1], wrapped[:-1]
+        self.columns = columns
+
+    def _is_within(self, last: int, row: int) -> bool:
+        """Whether a row is one of those that make the line which ends in row ``last``."""
+        first = last
+        while first and self._wrapped[first - 1]:
+            first -= 1
+        return first <= row <= last
 
     def isatty(self) -> bool:
         """It is one."""
@@ -56,9 +91,11 @@ class Screen:
                 self._row -= number or 1
             case "K" if number == 2:
                 self.lines[self._row] = ""
+                self._wrapped[self._row] = False
             case "J" if number == 0:
                 self.lines[self._row] = self.lines[self._row][: self._column]
-                del self.lines[self._row + 1 :]
+                self._wrapped[self._row] = False
+                del self.lines[self._row + 1 :], self._wrapped[self._row + 1 :]
             case _:
                 raise AssertionError(f"unknown control sequence {number}{kind}")
 
@@ -66,9 +103,11 @@ class Screen:
         self._row += 1
         if self._row == len(self.lines):
             self.lines.append("")
+            self._wrapped.append(False)
 
     def _put(self, character: str) -> None:
         if self._column == self.columns:
+            self._wrapped[self._row] = True
             self._down()
             self._column = 0
         line = self.lines[self._row].ljust(self._column)

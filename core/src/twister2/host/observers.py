@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SLOW_S = 1.0
 """An observer whose call lasts longer is disabled."""
+IN_VAIN_S = 1.0
+"""How long an observer is waited for in vain, in all."""
 BACKLOG = 10_000
 """An observer that is so many calls behind is disabled."""
 
@@ -41,15 +43,19 @@ class _Observer:
         self._now: tuple[str, float] | None = None
         self._trouble = ""
         self._disabled = False
-        self._patient = True
+        self._late: threading.Event | None = None
+        """The end of the last call that was not waited for to its end."""
+        self._in_vain_s = 0.0
 
     def put(self, hook: str, arguments: dict[str, Any], wait_s: float) -> None:
-        """Have a hook called, if the observer has it; wait for the end of the call, but once too long never again."""
+        """Have a hook called, if the observer has it; wait for the end of the call, but not while the observer is late
+        with an earlier one, nor when it was late too often.
+        """
         if not getattr(self.loaded.manager.hook, hook).get_hookimpls():
             return
         if hook == "observe_start":
             arguments = {**arguments, "config": self._config}
-        done = threading.Event() if wait_s and self._patient else None
+        done = threading.Event() if wait_s and self._in_vain_s < IN_VAIN_S else None
         try:
             self._calls.put_nowait((hook, arguments, done))
         except queue.Full:
@@ -59,7 +65,14 @@ class _Observer:
             self._thread = threading.Thread(target=self._run, name=f"observer-{self.loaded.record.name}", daemon=True)
             self._thread.start()
         if done is not None:
-            self._patient = done.wait(wait_s)
+            self._await(done, wait_s)
+
+    def _await(self, done: threading.Event, wait_s: float) -> None:
+        if self._late is None or self._late.is_set():
+            if done.wait(wait_s):
+                return
+            self._in_vain_s += wait_s
+        self._late = done
 
     def _run(self) -> None:
         while (call := self._calls.get()) is not None and not self._disabled:

@@ -24,6 +24,8 @@ SHORT_S = 2.0
 
 _CLEAR_BELOW = "\x1b[J"
 """From the cursor on, so that what others have printed before it stays whatever happens."""
+_USUAL = 80
+"""Columns of a terminal whose width is not known."""
 _COLOURS = re.compile(r"(\x1b\[[0-9;]*m)+$")
 
 
@@ -143,9 +145,7 @@ class TerminalDisplay(Display):
 
     def end(self, state: str, reason: str, seconds: float) -> None:
         self.step_aside()
-        self._to_a_line()
-        if self._begun:
-            self._stream.write("\n")
+        self._stream.write("\n" if self._begun else self._to_a_line())
         if self._summary:
             self._stream.write("".join(f"{line}\n" for line in table(self._view.final)))
         self._stream.write(last_line(self._view, state, reason, seconds) + "\n")
@@ -155,28 +155,33 @@ class TerminalDisplay(Display):
         if self._begun:
             return
         self._next = self._clock() + REDRAW_S
-        self._to_a_line()
         # a line as wide as the terminal may wrap, and going up by lines would then miss one
-        width = max(10, self._width() - 1)
+        width = max(10, (self._columns() or _USUAL) - 1)
         lines = [line[:width] for line in (headline(self._view), work(self._view, bar=True)) if line]
         back = f"\x1b[{len(lines) - 1}A\r" if len(lines) > 1 else "\r"
-        self._stream.write(_CLEAR_BELOW + "\n".join(lines) + back)
+        self._stream.write(self._to_a_line() + "\n".join(lines) + back)
         self._stream.flush()
         self._shown = True
 
-    def _to_a_line(self) -> None:
-        """Before the first thing that is shown: what stood in the line already stays. A line of blanks wraps behind it,
-        and only over itself where there was nothing.
-        """
-        if not (self._at_a_line or self._begun):
-            self._stream.write(" " * self._width() + "\r" + _CLEAR_BELOW)
-        self._at_a_line = True
+    def _to_a_line(self) -> str:
+        """Brings the cursor to the beginning of a line that is clear, as all below it.
 
-    def _width(self) -> int:
+        Whatever stands before the cursor stays: text that was there before the job, or that was shown while this
+        display was late to hear of it. A line of blanks wraps behind it, and only over itself where there is nothing.
+        It must be as wide as the terminal, else it wraps each time; where nobody knows how wide that is, it comes once.
+        """
+        columns = self._columns()
+        if not columns and self._at_a_line:
+            return _CLEAR_BELOW
+        self._at_a_line = True
+        return " " * (columns or _USUAL) + "\r" + _CLEAR_BELOW
+
+    def _columns(self) -> int:
+        """Width of the terminal, 0 when it is not known."""
         try:
-            return os.get_terminal_size(self._stream.fileno()).columns or 80
+            return os.get_terminal_size(self._stream.fileno()).columns
         except (OSError, ValueError):
-            return 80
+            return 0
 
 
 def display_for(view: JobView, stream: TextIO, wanted: str, interval_s: float, summary: str = "never") -> Display:

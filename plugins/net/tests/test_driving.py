@@ -257,6 +257,24 @@ def test_a_deadline_names_the_operator_and_who_is_open(algorithm):
     assert "sources [1] have not finished" in texts[1]
 
 
+def test_waits_that_give_no_deadline_have_that_of_the_job():
+    texts = {}
+
+    def main(env):
+        env.config = {"job": {"barrier_deadline_s": 0.3}}
+        with net.operator(env, "partition", sources=[0, 1], targets=[0, 1]) as op:
+            with pytest.raises(DeadlineError) as caught:
+                list(op.items())
+            texts[env.worker_id] = str(caught.value)
+            op.finish()
+            list(op.items(10.0))
+
+    everywhere(main, 2)
+    for worker in (0, 1):
+        assert f"sources [{worker}] have not finished" in texts[worker]
+    assert any(f"the sources on workers [{1 - worker}] have not ended" in texts[worker] for worker in (0, 1))
+
+
 def test_operators_of_other_plugins():
     def main(env):
         env.backends["ops", "mine"] = Mine()

@@ -13,9 +13,9 @@
 
 Every worker of the group makes the operator with the same arguments, also those without tasks. Nothing moves by itself:
 ``send``, ``receive`` and ``mark`` do not wait, :meth:`NetOperator.pump` moves what can be moved; ``put``, ``items``,
-``drive`` and ``wait_until`` pump while they wait. Making the operator begins a step of the group, leaving the ``with``
-block ends it, once all sources have finished and all targets have taken END, and :meth:`NetOperator.reset` goes on to
-the next one.
+``drive`` and ``wait_until`` pump while they wait, for ``deadline_s`` seconds at most: ``job.barrier_deadline_s`` when
+they are given none. Making the operator begins a step of the group, leaving the ``with`` block ends it, once all
+sources have finished and all targets have taken END, and :meth:`NetOperator.reset` goes on to the next one.
 """
 
 from __future__ import annotations
@@ -146,6 +146,7 @@ class NetOperator:
         self._name = f"{plugin}.{name}"
         self._shape = shape
         self._over = False
+        self._patience_s: float | None = env.config.get("job", {}).get("barrier_deadline_s") or None
         self._step: Step = self._begin()
         try:
             context = make(self._step)
@@ -335,6 +336,7 @@ class NetOperator:
         return f"{self._label}, its sources {sources} have not finished" if sources else self._label
 
     def _wait(self, turn: Callable[[], bool], deadline_s: float | None, what: str = "") -> None:
+        deadline_s = self._patience_s if deadline_s is None else deadline_s
         try:
             self._network.wait_until(turn, what or self._label, deadline_s, step=self._step)
         except DeadlineError as error:
@@ -386,7 +388,7 @@ class NetOperator:
         """Everything that comes to the local targets, until their ENDs (which are not given).
 
         A target ends once all its sources have finished, on this worker too: call :meth:`finish` before, or among the
-        items. Where all members wait here and some source never finishes, nothing but ``deadline_s`` ends the wait, as
+        items. Where all members wait here and some source never finishes, nothing but the deadline ends the wait, as
         any of them could still send; ``twister2 status`` shows which sources are open.
 
         :raises DeadlineError: nothing came for ``deadline_s`` seconds.

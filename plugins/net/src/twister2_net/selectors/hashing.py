@@ -11,7 +11,7 @@ from twister2.spec.errors import KeyHashError, Twister2Error
 from twister2.spec.hashing import N_KEY_GROUPS, stable_hash, tasks_of_keys
 from twister2_net.problems import no_hash, no_pair, user_error
 from twister2_net.selectors.base import Key, Selector
-from twister2_net.selectors.key_columns import PAIR_KEY, array_column, arrow_column
+from twister2_net.selectors.key_columns import PAIR_KEY, array_column, arrow_column, distinct_rows
 from twister2_net.selectors.text_targets import TextTargets, is_usable
 
 if TYPE_CHECKING:
@@ -111,6 +111,9 @@ class Hash(Selector):
         return targets
 
     def _assign(self, batch: Batch) -> Any:
+        several = distinct_rows(batch, self.columns) if len(self.columns) > 1 and n_records(batch) >= _WORTH else None
+        if several is not None:
+            return self._of_keys(batch, *several)
         if is_arrow(batch):
             return self._of_keys(batch, *arrow_column(batch, self.columns, self.label))
         if is_array(batch):

@@ -6,7 +6,9 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.array_hashing import can_hash
+from twister2.spec.batch import is_array, is_arrow
 from twister2.spec.errors import OperatorError
+from twister2_net.spilling.key_words import order_of, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -71,6 +73,52 @@ def array_column(batch: Any, key: Callable[[Any], Any] | None, columns: Sequence
     if names is None and key is None and batch.ndim == 1 and can_hash(batch.dtype):
         return batch
     return None
+
+
+def distinct_rows(batch: Any, columns: Sequence[str]) -> tuple[list[Any], Any] | None:
+    """The different keys of several columns of a structured array or an Arrow batch, as tuples, and for each row the
+    position of its key among them; None where rows must be looked at one by one.
+    """
+    names = batch.schema.names if is_arrow(batch) else batch.dtype.names if is_array(batch) else None
+    if names is None or set(columns) - set(names):
+        return None
+    import numpy
+
+    if is_arrow(batch):
+        rows = _codes([batch.column(name) for name in columns])
+        if rows is None:
+            return None
+        _, first, back = numpy.unique(rows, return_index=True, return_inverse=True)
+        keys = zip(*(batch.column(name).take(first).to_pylist() for name in columns), strict=True)
+        return list(keys), back
+    words: list[Any] = []
+    for name in columns:
+        found = words_of(batch[name]) if batch[name].ndim == 1 else None
+        if found is None:
+            return None
+        words += found
+    order = order_of(words)
+    new = numpy.zeros(len(order), bool)
+    new[:1] = True
+    for word in words:
+        there = word[order]
+        new[1:] |= there[1:] != there[:-1]
+    back = numpy.empty(len(order), numpy.int64)
+    back[order] = numpy.cumsum(new) - 1
+    first = order[new]
+    return list(zip(*(batch[name][first].tolist() for name in columns), strict=True)), back
+
+
+def _codes(columns: Sequence[Any]) -> Any:
+    """An integer per row; None for columns of lists, structures and the like, whose values Arrow does not compare."""
+    import pyarrow
+
+    from twister2_net.spilling.sorted_columns import codes
+
+    try:
+        return codes(columns)
+    except (pyarrow.ArrowNotImplementedError, pyarrow.ArrowInvalid):
+        return None
 
 
 def _no_column(label: str, unknown: Sequence[str], names: Sequence[str]) -> OperatorError:

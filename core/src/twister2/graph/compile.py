@@ -109,6 +109,7 @@ def _vertex_plan(vertex: LogicalVertex) -> VertexPlan:
         inputs=vertex.inputs,
         asks=vertex.asks,
         gpus=vertex.gpus,
+        parts=vertex.parts,
     )
 
 
@@ -123,4 +124,3 @@ def _check_placement(scheduler: TaskScheduler, placement: Placement, logical: Lo
                 why=f"{vertex.parallelism} tasks must each lie on one of the workers 0 to {n_workers - 1}",
                 remedy="choose another task scheduler (job.sched), and report this to its authors",
             )
-        parts=vertex.parts,

@@ -56,3 +56,19 @@ def test_who_uses_the_command_line_in_a_program_lives_on():
     code, lines, _ = ended("cli.main(['version'])\nprint('on')\nsys.exit(7)")
     assert code == 7
     assert lines[-1] == "on"
+
+
+def test_what_a_plugins_command_left_open_is_written_out(tmp_path):
+    module = """
+kept = []
+def configure(parser): pass
+def run(arguments):
+    kept.append(open('left.txt', 'w'))
+    kept[0].write('not flushed')
+"""
+    found = "(__import__('types').SimpleNamespace(configure=configure, run=run), '', 'the plugin')"
+    code, _, errors = ended(
+        f"os.chdir({str(tmp_path)!r})\n{module}\ncli._find_plugin = lambda name: {found}\nsys.exit(cli.main())", "keeps"
+    )
+    assert (code, errors) == (0, "")
+    assert (tmp_path / "left.txt").read_text() == "not flushed"

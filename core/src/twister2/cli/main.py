@@ -118,8 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names and errors may hold what cannot be encoded
-    end.code = _main(sys.argv[1:])
-    return end.code
+    words = sys.argv[1:]
+    code = _main(words)
+    if not words or words[0] in COMMANDS:  # a plugin's may keep files open, which the interpreter's end writes out
+        end.code = code
+    return code
 
 
 class _End:
@@ -132,7 +135,7 @@ class _End:
 
     def __init__(self) -> None:
         self.code: int | None = None
-        """Known when the command has returned."""
+        """Known when a command of ours has returned."""
         self._first = atexit._ncallbacks() == 0
         atexit.register(self._leave)
 

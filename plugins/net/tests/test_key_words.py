@@ -54,6 +54,17 @@ def test_order_by_several_columns_is_stable(data, dtypes):
     assert order_of(words).tolist() == order
 
 
+@pytest.mark.parametrize("dtype", ["i8", "u4", "f8", "i2"])
+@pytest.mark.parametrize("different", [10, 1_000, 30_000, 1 << 31])
+def test_many_rows_in_any_order_stay_in_place_where_they_are_equal(dtype, different):
+    chance = numpy.random.default_rng(different)
+    column = (chance.integers(0, different, 40_000) % (1 << 15 if dtype == "i2" else 1 << 31)).astype(dtype)
+    second = chance.integers(0, 3, len(column)).astype("i1")
+    for rows in (column, numpy.sort(column), numpy.concatenate([numpy.sort(column[:25_000]), column[25_000:]])):
+        assert numpy.array_equal(order_of(words_of(rows)), numpy.argsort(rows, kind="stable"))
+        assert numpy.array_equal(order_of([*words_of(rows), second]), numpy.lexsort([second, rows]))
+
+
 @fast
 @given(st.data(), st.sampled_from(["i8", "S9", "f8", "S20"]), st.booleans())
 def test_places_are_numbers_of_bounds_not_above(data, dtype, descending):

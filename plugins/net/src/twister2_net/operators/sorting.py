@@ -118,10 +118,7 @@ class Sort(Partition, AggregatingOperator):
         try:
             windows = held.windows()
             if windows is None:
-                parts = held.here(0)
-                whole = form.in_order(parts)
-                parts.clear()
-                yield whole
+                yield from form.in_order(held.here(0))
                 return
             for window in windows:
                 some = (part for _, part in window.parts)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _WORD = 8
+_MANY = 1 << 14
+_LOOKS = 1 << 10
 
 
 def words_of(column: Any, *, descending: bool = False) -> list[Any] | None:
@@ -101,12 +103,14 @@ def order_of(words: Sequence[Any]) -> Any:
     import numpy
 
     first, *rest = words
-    order = numpy.argsort(first, kind="stable")
-    if not rest or len(order) < 2:
-        return order
-    found = first[order]
-    same = found[1:] == found[:-1]
-    if not same.any():
+    if _is_mixed(first):
+        order, same, exact = _by_packing(first)
+        rest = rest if exact else [first, *rest]
+    else:
+        order = numpy.argsort(first, kind="stable")
+        found = first[order] if rest else first[:0]
+        same = found[1:] == found[:-1]
+    if not rest or not same.any():
         return order
     # Only rows whose first words are equal need to be compared by the others.
     tied = numpy.zeros(len(order), bool)
@@ -117,6 +121,42 @@ def order_of(words: Sequence[Any]) -> Any:
     some = order[rows]
     order[rows] = some[numpy.lexsort([*(word[some] for word in reversed(rest)), groups])]
     return order
+
+
+def _is_mixed(word: Any) -> bool:
+    """Whether a word has mostly different values in no order, by a look at some."""
+    import numpy
+
+    count = len(word)
+    if count < _MANY or word.dtype.itemsize < 4:  # those of 16 bits are counted
+        return False
+    start = numpy.arange(0, count - 1, max(1, (count - 1) // _LOOKS))
+    some = word[start]
+    falling = int((word[start + 1] < some).sum())
+    return len(start) // 4 < falling < len(start) * 3 // 4 and len(numpy.unique(some)) > len(some) * 15 // 16
+
+
+def _by_packing(word: Any) -> tuple[Any, Any, bool]:
+    """Key and place of each row as one number of 64 bits: numbers are sorted faster than their positions.
+
+    :returns: the order, whether each key equals the one behind it, and whether all bits of keys were looked at; equal
+        keys are in the order of their places.
+    """
+    import numpy
+
+    count = len(word)
+    low, high = int(word.min()), int(word.max())
+    width = (count - 1).bit_length()
+    dropped = max(0, (high - low).bit_length() + width - 64)
+    packed = word.astype(numpy.uint64)
+    packed -= numpy.uint64(low % 2**64)
+    packed >>= numpy.uint64(dropped)
+    packed <<= numpy.uint64(width)
+    packed |= numpy.arange(count, dtype=numpy.uint64)
+    packed.sort()
+    order = (packed & numpy.uint64((1 << width) - 1)).astype(numpy.intp)
+    packed >>= numpy.uint64(width)
+    return order, packed[1:] == packed[:-1], not dropped
 
 
 def places(words: Sequence[Any], bounds: Sequence[Any]) -> Any:

@@ -13,10 +13,12 @@ from twister2.spec.errors import OperatorError
 from twister2_net.spilling.sorted_columns import ColumnForm
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from twister2_net.spilling.record_order import RecordOrder
     from twister2_net.spilling.row_columns import RowColumns
+
+_BLOCK_BYTES = 1 << 22
 
 
 class Tagged:
@@ -88,14 +90,22 @@ class RowForm(ColumnForm):
 
     # -- in memory -------------------------------------------------------------------------------------------------
 
-    def in_order(self, parts: Sequence[Any]) -> Any:
-        """Batches of one source each as one sorted batch."""
-        ordered = sorted(parts, key=_source_of)
-        rows = joined([part.rows for part in ordered], self._order.label)
+    def in_order(self, parts: list[Any]) -> Iterator[Any]:
+        """Batches of one source each as sorted blocks. ``parts`` is emptied."""
+        parts.sort(key=_source_of)
+        rows = joined([part.rows for part in parts], self._order.label)
+        parts.clear()
         if self._columns is None:
-            return self._order.in_order(rows)
+            yield self._order.in_order(rows)
+            return
         found = self._columns.positions(rows, None)
-        return rows_at(rows, found)
+        if is_arrow(rows):
+            yield rows_at(rows, found)
+            return
+        # Not all at once: memory that was just given back is faster than memory that is new.
+        step = max(1, _BLOCK_BYTES * len(rows) // max(1, n_bytes(rows)))
+        for start in range(0, len(rows), step):
+            yield rows_at(rows, found[start : start + step])
 
 
 def _source_of(part: Tagged) -> int:
@@ -128,7 +138,11 @@ def joined(parts: Sequence[Batch], label: str) -> Any:
         forms = {(part.dtype, part.shape[1:]) for part in parts}
         if len(forms) > 1:
             raise _differ(label, {f"{dtype} {shape}" for dtype, shape in forms})
-        return first if len(parts) == 1 else numpy.concatenate(parts, dtype=first.dtype)
+        if len(parts) == 1:
+            return first
+        if first.dtype.names and not first.dtype.hasobject:  # at once, not field by field
+            return numpy.concatenate([part.view(f"V{first.dtype.itemsize}") for part in parts]).view(first.dtype)
+        return numpy.concatenate(parts, dtype=first.dtype)
     whole: list[Any] = []
     for part in parts:
         whole += part

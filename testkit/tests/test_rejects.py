@@ -37,3 +37,10 @@ def test_where_nothing_can_run_nothing_is_told(names: list[str]) -> None:
     """An empty choice is not the choice of all, and a test that lacks a fixture has not failed."""
     with pytest.raises(ValueError, match="can be run here"):
         failures(Suite, names=names)
+
+
+def test_a_test_that_is_taken_out_is_none() -> None:
+    class Less(Suite):
+        test_fails = None  # type: ignore[assignment]
+
+    assert failures(Less) == ["test_passes_with_one_only"]

@@ -7,6 +7,8 @@ import datetime
 import decimal
 import enum
 import fractions
+import tracemalloc
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy
@@ -129,6 +131,21 @@ def test_tasks_own_runs_of_groups_of_nearly_equal_size(n_tasks: int) -> None:
 def test_many_keys_at_once_go_where_each_goes(keys: list[Any]) -> None:
     assert tasks_of_keys(keys, 7) == [task_of_key(key, 7) for key in keys]
     assert tasks_of_keys(iter(keys), 300) == [task_of_key(key, 300) for key in keys]
+
+
+@pytest.mark.parametrize("make", [str, lambda number: str(number).encode()])
+def test_many_keys_take_little_more_room_than_their_tasks(make: Callable[[int], Any]) -> None:
+    """A table of all words is placed at the moment in which a job has most in memory."""
+    keys = [make(number) for number in range(60_000)]
+    tasks_of_keys(keys[:10], 7)
+    tracemalloc.start()
+    try:
+        found = tasks_of_keys(keys, 7)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(found) == len(keys)
+    assert peak < 4 * 8 * len(keys)
 
 
 def test_texts_that_are_no_utf8_and_subclasses_of_text() -> None:

@@ -36,6 +36,9 @@ _MASK = (1 << 64) - 1
 _SHORT = 256
 """Texts up to this length are remembered with their hashes; longer ones would keep much memory."""
 
+_AT_ONCE = 4096
+"""Keys that are hashed together: what is made on the way to a task is many times as large as its number."""
+
 _TEXT = blake2b(digest_size=8)
 _BYTES = blake2b(digest_size=8, person=b"bytes")
 
@@ -179,6 +182,13 @@ def task_of_key_group(group: int, n_tasks: int) -> int:
 def tasks_of_keys(keys: Iterable[Any], n_tasks: int) -> list[int]:
     """:func:`task_of_key` of each key; for many different keys at once, faster than one by one."""
     keys = keys if isinstance(keys, list) else list(keys)
+    found: list[int] = []
+    for begin in range(0, len(keys), _AT_ONCE):
+        found += _tasks_of(keys[begin : begin + _AT_ONCE], n_tasks)
+    return found
+
+
+def _tasks_of(keys: list[Any], n_tasks: int) -> list[int]:
     kinds = set(map(type, keys))
     groups = N_KEY_GROUPS
     if kinds == {str}:

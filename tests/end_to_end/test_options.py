@@ -115,6 +115,62 @@ def test_a_job_that_is_queued_for_too_long(jobs: Jobs) -> None:
     assert '"state": "queued"' not in jobs.cli("list", "--json").out
 
 
+@pytest.mark.parametrize(
+    "options",
+    [(), ("-o", "job.attempts=1"), ("-o", "rm.standalone.workers_as=threads", "-o", "job.comm=inproc")],
+    ids=["processes", "one attempt", "threads"],
+)
+def test_the_longest_time_of_a_job(jobs: Jobs, options: tuple[str, ...]) -> None:
+    program = jobs.program(
+        """
+        import pathlib, time
+        def main(env):
+            try:
+                while True:
+                    time.sleep(0.05)
+            finally:
+                pathlib.Path(f"tidied-{env.attempt}-{env.worker_id}").touch()
+        """
+    )
+    done = jobs.submit(program, "-q", *options, "-o", "job.walltime_s=2")
+    assert done.code == 5, done
+    assert 2 <= done.seconds < 30, done
+    assert done.err.count("[T2-J405]") == 1, done
+    assert "reached its time limit of 2 s" in done.err, done
+    assert "job.walltime_s" in done.err, done
+    assert sorted(path.name for path in jobs.folder.glob("tidied-*")) == ["tidied-1-0", "tidied-1-1"]
+    assert jobs.cli("status", "last").out.count("killed") >= 1
+
+
+def test_what_a_job_asks_for_reaches_its_manager(jobs: Jobs) -> None:
+    """As Slurm would be given it, which need not be here for that."""
+    wanted = {"cpus": 2, "memory_mb": 512, "gpus": 1, "walltime_s": 90, "oversubscribe": "true", "name": "mine"}
+    options = [word for key, value in wanted.items() for word in ("-o", f"job.{key}={value}")]
+    done = jobs.submit(jobs.program(HELLO), "--dry-run", *options, profile="slurm", workers=3)
+    assert done.code == 0, done
+    for line in (
+        "--job-name=mine",
+        "--ntasks=3",
+        "--cpus-per-task=2",
+        "--mem-per-cpu=256",
+        "--gpus-per-task=1",
+        "--time=0-00:01:30",
+        "--overcommit",
+    ):
+        assert f"#SBATCH {line}" in done.out.splitlines(), (line, done)
+    assert not jobs.folders()
+
+
+def test_the_interface_of_a_master_that_other_hosts_dial(jobs: Jobs) -> None:
+    options = ("-q", "-o", "job.start_deadline_s=20", "-o", "job.queue_deadline_s=20")
+    done = jobs.submit(jobs.program(HELLO), *options, "-o", "job.interface=lo", profile="hostile")
+    assert done.code == 0, done
+    wrong = jobs.submit(jobs.program(HELLO), *options, "-o", "job.interface=nosuch0", profile="hostile")
+    assert wrong.code not in (0, None), wrong
+    assert "tcp://nosuch0:*" in wrong.err, wrong
+    assert "job.interface" in wrong.err, wrong
+
+
 QUEUED = """
     import sys
     import twister2.client.prepare as prepare

@@ -11,9 +11,10 @@ import tempfile
 import pytest
 
 from twister2.client.runtime import OWNER, own, sweep
-from twister2.client.silent import HEADLINE, ending
+from twister2.client.silent import HEADLINE, LAST_WORDS, ended_silently, ending, last_words
 from twister2.control.folders import runtime_path
-from twister2.spec.rm import JobState, JobStatus
+from twister2.spec.errors import ResourceError
+from twister2.spec.rm import JobState, JobStatus, LogChunk
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -72,6 +73,36 @@ def test_what_the_manager_knows_is_the_headline():
     what, why = ending(JobStatus(JobState.FAILED))
     assert "without its job master saying how" in what
     assert "failed" in why
+
+
+class Kept:
+    """A resource manager that has kept some output, or cannot be asked."""
+
+    def __init__(self, *chunks, fails=False):
+        self.chunks, self.fails = chunks, fails
+
+    def logs(self, handle):
+        if self.fails:
+            raise ResourceError("the manager is away", why="it was stopped", remedy="ask again")
+        yield from (LogChunk(slot, "manager", text) for slot, text in self.chunks)
+
+
+def test_what_a_master_wrote_before_it_could_be_reached_is_told():
+    echoed = 'worker-1 | a line\nevent | {"event": "x"}\n'
+    said = last_words(
+        Kept((0, "a worker's\n"), (-1, echoed + "[T2-N501] the job mas"), (-1, "ter cannot listen\n")), None
+    )
+    assert said == "[T2-N501] the job master cannot listen"
+    error = ended_silently(JobStatus(JobState.FAILED, reason="the master exited 1"), said)
+    assert error.what == "the job ended: the master exited 1"
+    assert said in error.why
+    assert said in ended_silently(JobStatus(JobState.FAILED), said).why
+
+
+def test_last_words_are_short_and_never_an_error_of_their_own():
+    assert last_words(Kept(fails=True), None) == ""
+    assert last_words(Kept((-1, "early " * 10_000), (-1, "late")), None).endswith("late")
+    assert len(last_words(Kept((-1, "x" * 100_000)), None)) == LAST_WORDS
 
 
 def test_an_old_folder_with_nothing_in_it_is_swept():

@@ -17,7 +17,7 @@ import twister2
 from twister2.spec.errors import ResourceError, ResourcesExceededError, Twister2Error
 from twister2.spec.processes import await_ends
 from twister2.spec.rm import JobState, ResourceGroup
-from twister2_rm_standalone import capacity, launcher, procfs, spawn, sweep
+from twister2_rm_standalone import capacity, launcher, processes, procfs, spawn, sweep
 from twister2_rm_standalone.folder import RmFolder
 from twister2_rm_standalone.logs import read_logs
 from twister2_rm_standalone.plugin import StandalonePlugin
@@ -116,12 +116,13 @@ def test_kill_ends_a_master_of_its_own_but_not_the_caller(run):
             process.wait()
 
 
-def test_walltime(run, monkeypatch):
+def test_what_is_left_after_the_walltime_is_ended(run, monkeypatch):
+    monkeypatch.setattr(processes, "SPARE_S", 0.2)
     rm, handle = run("sleep", "600", walltime_s=1)
     running(rm, handle)
     until(lambda: rm.state(handle).state.final, lambda: str(rm.state(handle)))
-    assert rm.state(handle).state is JobState.FAILED
-    assert rm.state(handle).reason == "the walltime was reached"
+    assert rm.state(handle).state is JobState.KILLED
+    assert "job.walltime_s" in rm.state(handle).reason
 
 
 def test_another_machine_says_so_and_kills_nothing(run, state_dir):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from twister2.client.kept import fetch
 from twister2.client.leftovers import remove_rest
 from twister2.client.records import JobSummary, read_state
-from twister2.client.silent import ending
+from twister2.client.silent import ending, last_words
 from twister2.config import Resolved
 from twister2.control.channel import Dialer
 from twister2.control.folders import runtime_path
@@ -152,6 +152,7 @@ def _status_without_master(job: JobSummary, backend: ResourceManager, facts: dic
         return {**facts, "reason": f"{reason} 'twister2 kill {job.record.job_id}'", "slots": dict(status.slots)}
     if ended:
         end = _fetched(job, backend)
+        said = "" if end or job.record.master_in_client else last_words(backend, job.record.job_handle)
         tidied = not release(backend, job.record.job_handle, 0.0)  # what its master would have done
         if end is not None:
             told = from_dict(end["error"]) if end["error"] else None
@@ -159,7 +160,7 @@ def _status_without_master(job: JobSummary, backend: ResourceManager, facts: dic
         if status.state is JobState.COMPLETED and not job.record.master_in_client:
             # The manager saw the master's exit code, which is 0 for a completed job only.
             return {**facts, **_record_end(job, JobState.COMPLETED, None, tidied=tidied)}
-        return {**facts, **_record_end(job, JobState.FAILED, _gone(job, status), tidied=tidied)}
+        return {**facts, **_record_end(job, JobState.FAILED, _gone(job, status, said), tidied=tidied)}
     reason = status.reason
     if master_gone(job):
         _, resolved = _as_submitted(job)
@@ -192,8 +193,8 @@ def _fetched(job: JobSummary, backend: ResourceManager) -> dict[str, Any] | None
         journal.close()
 
 
-def _gone(job: JobSummary, status: JobStatus) -> MasterLostError:
-    what, why = ending(status)
+def _gone(job: JobSummary, status: JobStatus, said: str) -> MasterLostError:
+    what, why = ending(status, said)
     if gone := master_gone(job):
         what, why = "the job master ended before the job did", f"{gone}, and its workers then ended"
         why += f" ({status.reason})" if status.reason else ""

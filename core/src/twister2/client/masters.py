@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from twister2.client.child import MasterChild, start_child
-from twister2.client.silent import ended_silently
+from twister2.client.silent import ended_silently, last_words
 from twister2.control.channel import Dialer
 from twister2.control.package import MANIFEST, Manifest, unpack
 from twister2.control.releasing import release
@@ -199,7 +199,7 @@ class AllocationMaster(Master):
                 return _attached(dialer, prepared)
             status = backend.state(handle)
             if status.state.final:
-                raise ended_silently(status)
+                raise ended_silently(status, last_words(backend, handle))
             waits = status.state is JobState.QUEUED
             limit = job.queue_deadline_s if waits else job.start_deadline_s
             if limit and time.monotonic() - begun > limit:
@@ -224,7 +224,7 @@ class AllocationMaster(Master):
         with contextlib.suppress(ResourceError):
             status = self._prepared.backend.state(self._handle)
             if status.state.final or status.state is JobState.UNKNOWN:
-                return ended_silently(status)
+                return ended_silently(status, last_words(self._prepared.backend, self._handle))
         return None
 
     def leave(self) -> None:

@@ -15,6 +15,7 @@ from twister2.control.messages import Message
 from twister2.master.calls import CallThread
 from twister2.master.job import Job
 from twister2.master.journal import Journal
+from twister2.master.walltime import Walltime
 
 if TYPE_CHECKING:
     import pathlib
@@ -48,6 +49,7 @@ class LocalMaster:
         self._calls = CallThread("the state plugin")
         self.job = Job(facts, join_key, self._post, self, self.journal, store, self._calls)
         self.job.package = package
+        self._walltime = Walltime(self.job)
         self._thread = threading.Thread(target=self._run, name="twister2-master", daemon=True)
 
     def start(self) -> None:
@@ -118,6 +120,7 @@ class LocalMaster:
             if self._kill:
                 self.job.kill(self._kill)
             self.job.tick()
+            self._walltime.look()
         until = time.monotonic() + GOODBYE_S + self._grace_s
         while not (self.job.all_gone and self.job.clients.ever_came) and time.monotonic() < until:
             if self._impatient:

@@ -29,6 +29,7 @@ from twister2.master.job import Job
 from twister2.master.journal import STATE, Journal
 from twister2.master.observing import MasterObservers
 from twister2.master.store import JobStore
+from twister2.master.walltime import Walltime
 from twister2.spec.errors import Twister2Error, from_dict
 from twister2.spec.rm import JobHandle, JobState, JobStatus, ResourceManager, RmContext
 from twister2.worker.descriptors import raise_limit
@@ -87,6 +88,7 @@ class MasterProcess:
             self.job.clients.listeners.append(Echo(1).hear)
         MasterObservers(host, resolved, self.job, self._journal, ticket.program)
         self.job.addresses = self._listener.addresses
+        self._walltime = Walltime(self.job)
         self._asked_state = self._slots_from = 0.0
         self._turned = time.monotonic()
         self._segments = Segments(ticket.segments)
@@ -176,6 +178,7 @@ class MasterProcess:
         if self._signalled:
             self.job.kill("the job master was told to end (SIGTERM)")
         self.job.tick()
+        self._walltime.look()
         self._ask_state()
 
     def _ended_by_another(self) -> bool:

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 NAME = "standalone"
 WORLD = "mpiexec"
+SPARE_S = 10.0
+"""How long after a job's time is over its processes are ended: first it is for the job master to end it in order."""
 GOING_S = 0.05
 """How long launchers may take to end when their copies have said that they do."""
 OFFERS = ResourceOffers(
@@ -114,7 +116,7 @@ class ProcessManager(ResourceManager):
                 "logs": str(Path(allocation.folder, "slots").absolute()),
                 "name": allocation.name,
                 "groups": [[g.name, g.count, g.cpus, g.memory_mb, g.disk_mb, g.gpus] for g in allocation.groups],
-                "deadline": time.time() + allocation.walltime_s if allocation.walltime_s else 0,
+                "deadline": time.time() + allocation.walltime_s + SPARE_S if allocation.walltime_s else 0,
                 "n_workers": allocation.n_workers,
                 "mpiexec": mpiexec,
                 "place": procfs.place(),
@@ -249,7 +251,7 @@ class ProcessManager(ResourceManager):
         if folder.killed.exists():
             return JobStatus(JobState.KILLED, "it was killed", slots)
         if journal.walltime:
-            return JobStatus(JobState.FAILED, "the walltime was reached", slots)
+            return JobStatus(JobState.KILLED, "it reached its time limit; raise job.walltime_s", slots)
         if journal.asked and launchers:
             return JobStatus(JobState.STARTING, "the workers are being started", slots)
         if bad or journal.asked or not slots:

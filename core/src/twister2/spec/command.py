@@ -34,7 +34,7 @@ class CommandSpec(PluginSpec):
 
     kind: ClassVar[str] = "command"
     summary: ClassVar[str]
-    """One line for ``twister2 --help``."""
+    """One line for ``twister2 <name> --help``. ``twister2 --help`` loads no plugin, and lists none."""
 
     @hookspec(firstresult=True)
     def command_create(self, config: Any) -> Command | None:

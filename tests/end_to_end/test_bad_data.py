@@ -159,6 +159,17 @@ def test_a_file_that_cannot_be_read(
     assert says in done.err, done
 
 
+@pytest.mark.parametrize("given", [("nothing.txt",), ("*.txt",), ("there.csv", "nothing.txt", "*.txt")])
+def test_an_input_that_is_not_there(jobs: Jobs, tmp_path: Path, given: tuple[str, ...]) -> None:
+    """No such file, a glob that matches nothing, and both beside a file that is there: all of them are named."""
+    (tmp_path / "there.csv").write_text("a,b\n1,2\n")
+    done = fails(
+        jobs, "    print(TSetContext(env).read_text(env.args).count())\n", args=tuple(f"{tmp_path}/{n}" for n in given)
+    )
+    assert "[T2-D" in done.err, done
+    assert [name for name in given if f"{tmp_path}/{name}" in done.err] == [n for n in given if n != "there.csv"], done
+
+
 # -- one record of many ------------------------------------------------------------------------------------------------
 
 
@@ -169,6 +180,14 @@ def test_a_function_that_fails_at_one_record_of_one_worker(jobs: Jobs) -> None:
     assert "ZeroDivisionError" in done.err, done
     assert f"{jobs.folder / 'prog.py'}:5" in done.err, done
     assert "StepAborted" not in done.err, done
+    # which step, which record, which partition, and on which worker
+    assert "'map (prog.py:5)' failed at record" in done.err, done
+    assert re.search(r"failed at record [\d,]+ \(1000000\)", done.err), done
+    assert "task 1 of 2, worker 1" in done.err, done
+    # the traceback is the program's, down to the lambda
+    assert done.err.count("Traceback (most recent call last)") == 1, done
+    assert f'File "{jobs.folder / "prog.py"}", line 5, in <lambda>' in done.err, done
+    assert "/twister2/" not in done.err.split("Traceback")[1], done
 
 
 # -- disks that are full -----------------------------------------------------------------------------------------------

@@ -230,6 +230,11 @@ class LocalitySuite(SchedSuite):
             asked = reading({0: ["elsewhere"]}, [100], distances, 3)
             assert self.make_scheduler().schedule(asked).workers["read"] == (near,)
 
+    def test_of_several_copies_the_nearest_counts(self) -> None:
+        distances = {(0, "a"): 0.0, (0, "b"): 8.0, (1, "a"): 2.0, (1, "b"): 2.0}
+        for hosts in (["a", "b"], ["b", "a"]):
+            assert self.make_scheduler().schedule(reading({0: hosts}, [100], distances, 2)).workers["read"] == (0,)
+
     def test_what_was_measured_goes_before_names(self) -> None:
         # Two names of one machine: the distance says so, the names do not.
         distances = {(0, "alias"): 4.0, (1, "alias"): 0.0}

@@ -70,6 +70,7 @@ def test_a_detached_job_from_submit_to_clean(jobs: Jobs) -> None:
     assert "had not ended after 0.3 s" in waiting.err
 
     follower = jobs.start("logs", "-f", job)
+    watchers = [jobs.start("logs", "-f", what, job) for what in ("--events", "--manager")]
     (jobs.folder / "go").touch()
     ended = jobs.cli("wait", job)
     assert (ended.code, ended.out) == (0, f"{job}  completed\n"), ended
@@ -82,6 +83,13 @@ def test_a_detached_job_from_submit_to_clean(jobs: Jobs) -> None:
     events = [json.loads(line)["event"] for line in jobs.cli("logs", job, "--events").out.splitlines()]
     assert events[-1] == "job_ended"
     assert jobs.cli("logs", job, "--manager").code == 0
+    told, managed = (watcher.finish() for watcher in watchers)
+    assert (told.code, told.out) == (0, jobs.cli("logs", job, "--events").out), (
+        "followed to the end, and every line once"
+    )
+    assert managed.code == 0, managed
+    refused = jobs.cli("logs", job, "--events", "-w", "1")
+    assert (refused.code, refused.out) == (2, ""), refused
 
     (row,) = json.loads(jobs.cli("list", "--json").out)
     assert (row["job"], row["state"], row["n_workers"]) == (job, "completed", 2)

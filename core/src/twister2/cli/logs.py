@@ -31,7 +31,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     job = find(arguments, arguments.job)
     if arguments.events:
-        for line in event_lines(job):
+        if arguments.worker:
+            raise UsageError(
+                "--events takes no --worker",
+                why="the event log is that of the whole job; its lines say which worker they are about",
+                remedy="leave one of them out",
+            )
+        for line in event_lines(job, arguments.follow):
             _write(line)
         return 0
     ids = range(job.record.n_workers)
@@ -42,7 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
                 why=f"its workers are {', '.join(map(str, ids)) if len(ids) < 6 else f'0 to {ids[-1]}'}",
                 remedy="see 'twister2 status' for what each of them does",
             )
-    lines = manager_lines(job) if arguments.manager else log_lines(job, arguments.worker, arguments.follow)
+    read = manager_lines if arguments.manager else log_lines
+    lines = read(job, arguments.worker, arguments.follow)
     alone = arguments.worker is not None and len(arguments.worker) == 1 and not arguments.manager
     for name, line in lines:
         _write(line if alone else f"{name} | ".encode() + line)

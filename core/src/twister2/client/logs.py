@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 CHUNK = 1 << 20
 FOLLOW_EVERY_S = 0.2
+LAST_EVENT_S = 2.0
+"""How long the event of a job's end may be written after its state."""
 
 
 def log_lines(job: JobSummary, workers: Sequence[int] | None, follow: bool) -> Iterator[tuple[str, bytes]]:
@@ -40,10 +42,22 @@ def log_lines(job: JobSummary, workers: Sequence[int] | None, follow: bool) -> I
         time.sleep(FOLLOW_EVERY_S)
 
 
-def event_lines(job: JobSummary) -> Iterator[bytes]:
-    """Lines of the event log: one JSON document each."""
-    for part in parts(job.folder / EVENTS):
-        yield from _new_lines(part, {}, whole=True)
+def event_lines(job: JobSummary, follow: bool) -> Iterator[bytes]:
+    """Lines of the event log: one JSON document each; with ``follow``, new ones until the job has ended."""
+    offsets: dict[pathlib.Path, int] = {}
+    until, last = 0.0, False
+    while True:
+        current = summary(job.folder)
+        if not until and (current is None or current.state.final):
+            until = time.monotonic() + LAST_EVENT_S
+        whole = not follow or 0 < until < time.monotonic()
+        for part in parts(job.folder / EVENTS):
+            for line in _new_lines(part, offsets, whole=whole):
+                last = last or b'"event": "job_ended"' in line
+                yield line
+        if whole or last:
+            return
+        time.sleep(FOLLOW_EVERY_S)
 
 
 def _logs(folder: pathlib.Path, workers: Sequence[int] | None) -> list[pathlib.Path]:
@@ -89,14 +103,17 @@ def _kept_lines(job: JobSummary, workers: Sequence[int] | None, follow: bool) ->
         backend.close()
 
 
-def manager_lines(job: JobSummary) -> Iterator[tuple[str, bytes]]:
-    """What the copies wrote outside the control channel, through the resource manager, and the master's own log."""
+def manager_lines(job: JobSummary, workers: Sequence[int] | None, follow: bool) -> Iterator[tuple[str, bytes]]:
+    """What the copies wrote outside the control channel, through the resource manager, and the master's own log as far
+    as it goes now, unless only some workers' are asked for.
+    """
     master = job.folder / "master.log"
-    if master.is_file():
+    if master.is_file() and workers is None:
         yield from (("master", line) for line in master.read_bytes().splitlines())
     backend = backend_of(job)
     try:
-        for chunk in backend.logs(job.record.job_handle):
-            yield from ((f"slot-{chunk.slot}", line.encode()) for line in chunk.text.splitlines())
+        for chunk in backend.logs(job.record.job_handle, follow=follow):
+            if workers is None or chunk.slot in workers:
+                yield from ((f"slot-{chunk.slot}", line.encode()) for line in chunk.text.splitlines())
     finally:
         backend.close()

@@ -153,7 +153,6 @@ def check_together(groups: Iterable[Sequence[VertexPlan]], placed: Mapping[str, 
                         f"worker {other}",
                         why=f"constraint {GROUP} puts them on one worker; what is fixed, or a limit, forbids it",
                         remedy="fix them alike, raise the limit, or take one of them out of the group",
-                        where=f"vertex {vertex.name!r}, constraint {GROUP}",
                     )
 
 
@@ -165,7 +164,6 @@ def _groups_of(request: ScheduleRequest) -> list[Sequence[str]]:
             f"constraint {GROUP} is {given!r}",
             why="it names vertices whose tasks k must lie on one worker",
             remedy='give a list of two names or more, ["parse", "match"], or a list of such lists',
-            where=f"constraint {GROUP}",
         )
     return list(wanted)
 
@@ -182,7 +180,6 @@ def _member(by_name: Mapping[str, VertexPlan], name: str) -> VertexPlan:
             f"constraint {GROUP} names {name!r}, and the graph has no such vertex",
             why=f"its vertices are: {', '.join(by_name)}",
             remedy="correct the name",
-            where=f"constraint {GROUP}",
         ) from None
 
 
@@ -193,5 +190,4 @@ def _check_alike(members: Sequence[VertexPlan]) -> None:
             f"the vertices of a group have different numbers of tasks: {numbers}",
             why=f"constraint {GROUP} puts tasks k of its vertices on one worker",
             remedy="give them the same parallelism",
-            where=f"constraint {GROUP}",
         )

@@ -165,6 +165,61 @@ def test_show_describes_options_with_all_spellings(install, capsys):
     assert main(["plugins", "show", "sched", "gredy"]) == 2
 
 
+RM = """
+    import attrs
+    from twister2.spec.options import option
+    from twister2.spec.plugin import Probe, hookimpl
+    from twister2.spec.rm import ResourceManagerSpec
+
+    @attrs.frozen
+    class Config:
+        queue: str = option("", "Queue.")
+
+    class Plugin(ResourceManagerSpec):
+        "Queues."
+        api = (1, 0)
+        config_class = Config
+
+        @hookimpl
+        def rm_create(self, config, context): ...
+
+        @hookimpl
+        def rm_probe(self, config):
+            if config.queue == "raises":
+                1 / 0
+            if not config.queue:
+                return Probe(False, "there is no default queue", "set rm.queues.queue", {"queues": ["a", "b"]})
+            return Probe(True, f"queue {config.queue} is open")
+"""
+
+
+def test_show_says_whether_a_plugin_can_be_used_here(install, capsys, monkeypatch):
+    install("acme-queues", "rm", "queues", RM)
+    assert main(["plugins", "show", "rm", "queues"]) == 0
+    text = capsys.readouterr().out
+    assert "here: cannot be used, there is no default queue\n  try: set rm.queues.queue\n" in text
+    assert main(["plugins", "show", "rm", "queues", "--json"]) == 0
+    here = json.loads(capsys.readouterr().out)["here"]
+    assert (here["ok"], here["facts"]) == (False, {"queues": ["a", "b"]})
+    monkeypatch.setenv("TWISTER2__RM__QUEUES__QUEUE", "night")
+    assert main(["plugins", "show", "rm", "queues"]) == 0
+    assert "here: queue night is open\n" in capsys.readouterr().out
+    monkeypatch.setenv("TWISTER2__RM__QUEUES__QUEUE", "raises")
+    assert main(["plugins", "show", "rm", "queues"]) == 0
+    assert "here: cannot be used, rm_probe raised ZeroDivisionError" in capsys.readouterr().out
+    monkeypatch.setenv("TWISTER2__RM__QUEUES__QUEEU", "a mistake elsewhere")
+    assert main(["plugins", "show", "rm", "queues"]) == 0
+    assert "here: cannot be used, there is no default queue" in capsys.readouterr().out
+
+
+def test_show_is_silent_about_what_a_plugin_does_not_say(install, capsys):
+    install("acme-good", "sched", "greedy", SCHED)
+    assert main(["plugins", "show", "sched", "greedy"]) == 0
+    assert "here:" not in capsys.readouterr().out
+    assert main(["plugins", "show", "sched", "greedy", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["here"] is None
+
+
 def test_a_command_of_a_plugin_is_found_when_its_name_is_typed(install, capsys, monkeypatch):
     install("acme-command", "command", "greet", COMMAND)
     assert main(["greet", "you"]) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import argparse
 
     from twister2.host import PluginHost, PluginRecord
+    from twister2.spec.plugin import Probe
 
 TEMPLATE = "twister2_testkit.template"
 
@@ -25,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("kind", nargs="?", choices=list(KINDS), help="only this kind")
     listing.add_argument("--check", action="store_true", help="import each and check it; exit code 1 when one fails")
     add_json_argument(listing)
-    show = commands.add_parser("show", help="describe a plugin and its options")
+    show = commands.add_parser("show", help="describe a plugin and its options, and say whether it can be used here")
     show.add_argument("kind", choices=list(KINDS))
     show.add_argument("name")
     add_json_argument(show)
@@ -99,7 +101,8 @@ def _show(arguments: argparse.Namespace) -> int:
     from twister2.config.describe import describe, page, summary
     from twister2.host import PluginHost
 
-    loaded = PluginHost().load(arguments.kind, arguments.name)
+    host = PluginHost()
+    loaded = host.load(arguments.kind, arguments.name)
     path = f"{arguments.kind}.{arguments.name}"
     api = ".".join(map(str, loaded.plugin.api))
     about = getattr(loaded.plugin, "summary", "") or summary(type(loaded.plugin))
@@ -109,13 +112,30 @@ def _show(arguments: argparse.Namespace) -> int:
         options = [
             {**attrs.asdict(each), "environment": each.environment} for each in describe(loaded.config_class, path)
         ]
-        print_json({**loaded.record.to_dict(), "api": api, "summary": about, "options": options})
+        here = _here(host, arguments)
+        data = {**loaded.record.to_dict(), "api": api, "summary": about, "options": options}
+        print_json({**data, "here": here and {**attrs.asdict(here), "facts": dict(here.facts)}})
         return 0
     print(f"{path}   from {loaded.record.provider}   plugin interface {arguments.kind} {api}")
     if about:
         print(about)
+    if (here := _here(host, arguments)) is not None:
+        print(f"here: {'' if here.ok else 'cannot be used, '}{here.text}")
+        if here.remedy:
+            print(f"  try: {here.remedy}")
     print(f"\n{page(loaded.config_class, path)}")
     return 0
+
+
+def _here(host: PluginHost, arguments: argparse.Namespace) -> Probe | None:
+    """Whether the plugin can be used from here, as it is configured; None when it does not say."""
+    from twister2.config.resolve import resolve_plugin
+    from twister2.spec.errors import ConfigError
+
+    options = None  # the defaults, when the configuration has mistakes: 'twister2 config show' names them
+    with contextlib.suppress(ConfigError):
+        options = resolve_plugin(arguments.kind, arguments.name, host=host)
+    return host.probe(arguments.kind, arguments.name, options)
 
 
 def _new(arguments: argparse.Namespace) -> int:

@@ -211,7 +211,9 @@ class CommSpec(PluginSpec):
 
     @hookspec(firstresult=True)
     def comm_probe(self, config: Any) -> Probe | None:
-        """Whether the libraries it needs are there; must not initialise them (no ``MPI_Init``). Optional."""
+        """Whether the libraries it needs are there; must not initialise them (no ``MPI_Init``). Optional; ``twister2
+        plugins show`` asks.
+        """
 
 
 HeaderFormat = Literal["twister2-1"]

@@ -89,7 +89,7 @@ class Probe:
     """What a plugin found out about its surroundings without changing anything.
 
     :ivar ok: whether it can work here.
-    :ivar text: one line for ``twister2 doctor`` and for error messages.
+    :ivar text: one line for ``twister2 plugins show``.
     :ivar remedy: what to do when it cannot.
     :ivar facts: plain data for programs.
     """

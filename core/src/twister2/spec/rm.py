@@ -1,6 +1,6 @@
 """Kind ``rm``: a resource manager allocates, starts, watches, stops and cleans the processes of a job.
 
-Who calls what. The **client** calls ``render``, ``probe``, ``submit``, ``open_channel`` and, from any shell and long
+Who calls what. The **client** calls ``render``, ``submit``, ``open_channel`` and, from any shell and long
 after the submitting process has gone, ``find``, ``state``, ``logs``, ``kill`` and ``clean``. The **job master** makes
 its own backend and calls ``publish``, ``start_attempt``, ``stop_attempt``, ``resize``, ``state`` and ``clean``. One
 thread at a time calls a backend; no call blocks longer than ``RmContext.call_timeout_s`` but ``logs`` with ``follow``.
@@ -314,7 +314,9 @@ class ResourceManagerSpec(PluginSpec):
 
     @hookspec(firstresult=True)
     def rm_probe(self, config: Any) -> Probe | None:
-        """Whether this manager can be used from here; reads only, within 2 s. Optional."""
+        """Whether this manager can be used from here; reads only, within 2 s. Optional. ``twister2 plugins show``
+        asks.
+        """
 
     @hookspec(firstresult=True)
     def rm_warm_up(self, config: Any, job_id: str) -> bool | None:

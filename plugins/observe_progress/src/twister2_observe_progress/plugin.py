@@ -19,7 +19,7 @@ _SHOWN: dict[str, tuple[JobView, Display]] = {}
 
 
 class ProgressPlugin(ObserveSpec):
-    """``[job] observe = ["progress"]``: called in the client, writes to stderr."""
+    """How far a job is, on the standard error of its client."""
 
     api = (1, 0)
     config_class = ProgressConfig

@@ -8,7 +8,7 @@ from twister2_rm_slurm.config import SlurmConfig
 
 
 class SlurmPlugin(ResourceManagerSpec):
-    """``[job] rm = "slurm"``."""
+    """One batch job of Slurm for the job master and all workers."""
 
     api = (1, 0)
     config_class = SlurmConfig

@@ -11,7 +11,7 @@ from twister2_rm_standalone.config import StandaloneConfig
 
 
 class StandalonePlugin(ResourceManagerSpec):
-    """``[job] rm = "standalone"``."""
+    """Processes of this machine, or threads of the calling process."""
 
     api = (1, 0)
     config_class = StandaloneConfig

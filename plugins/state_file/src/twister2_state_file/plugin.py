@@ -8,7 +8,7 @@ from twister2_state_file.config import FileStateConfig
 
 
 class FileStatePlugin(StateSpec):
-    """``[job] state = "file"``."""
+    """Files of a folder, the user's state folder by default."""
 
     api = (1, 0)
     config_class = FileStateConfig

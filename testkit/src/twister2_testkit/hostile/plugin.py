@@ -32,7 +32,7 @@ class HostileConfig:
 
 
 class HostilePlugin(ResourceManagerSpec):
-    """``[job] rm = "hostile"``."""
+    """A pretended cluster, as unfriendly as Kubernetes."""
 
     api = (1, 0)
     config_class = HostileConfig

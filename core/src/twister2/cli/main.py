@@ -147,8 +147,8 @@ class _End:
 
             write_files_out()
             return
-        gc.freeze()  # else the interpreter looks through everything for cycles
         if self._first and self.code is not None:
+            gc.freeze()  # else the interpreter looks through everything for cycles
             try:
                 sys.stdout.flush()
                 sys.stderr.flush()

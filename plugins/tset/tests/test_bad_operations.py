@@ -37,6 +37,8 @@ def executor(request):
         (lambda s: s.partition("nearest").count(), OperatorError, "nearest"),
         (lambda s: s.key_by(abs).keyed_partition(lambda p, n: True).count(), OperatorError, "returned True"),
         (lambda s: s.key_by(abs).keyed_gather(partitioner=lambda p, n: 99).count(), OperatorError, "returned 99"),
+        (lambda s: s.key_by(abs).join(s.key_by(abs), partitioner=lambda p, n: n).count(), OperatorError, "returned 2"),
+        (lambda s: s.key_by(abs).join(s.key_by(abs), partitioner="near").count(), UsageError, "partitioner"),
         # keys
         (lambda s: s.key_by(lambda x: [x]).keyed_gather().count(), KeyHashError, "cannot be a key"),
         (lambda s: s.key_by(lambda x: {}).keyed_partition().count(), KeyHashError, "cannot be a key"),

@@ -30,6 +30,7 @@ def add(a, b):
 
 def nearest(x, context):
     centres = context.input("centres")
+    assert context.input("centres") is centres, "one list for all records of a run"
     return min(range(len(centres)), key=lambda k: (abs(centres[k] - x), k)), (x, 1)
 
 
@@ -155,8 +156,9 @@ def test_lazy_sets_are_made_once_when_they_are_needed(run_workers, executor):
     sizes=SIZES,
     how=st.sampled_from(["inner", "left", "right", "full"]),
     algorithm=st.sampled_from(["hash", "sort"]),
+    partitioner=st.sampled_from([{}, {"partitioner": lambda pair, n: pair[0] // 2 % n}]),
 )
-def test_joins(run_workers, executor, left, right, sizes, how, algorithm):
+def test_joins(run_workers, executor, left, right, sizes, how, algorithm, partitioner):
     expected = [(k, (a, b)) for k, a in left for other, b in right if k == other]
     if how in ("left", "full"):
         expected += [(k, (a, None)) for k, a in left if k not in dict(right)]
@@ -166,7 +168,7 @@ def test_joins(run_workers, executor, left, right, sizes, how, algorithm):
     def program(env):
         context = TSetContext(env, partitions=sizes[1])
         one, other = context.parallelize(left), context.parallelize(right, 2)
-        return one.join(other, how, algorithm=algorithm).collect()
+        return one.join(other, how, algorithm=algorithm, **partitioner).collect()
 
     for result in run_workers(sizes[0], program, executor=executor):
         assert sorted(result, key=repr) == sorted(expected, key=repr)

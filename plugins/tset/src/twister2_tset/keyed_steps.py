@@ -24,6 +24,7 @@ A = TypeVar("A")
 JoinKind = Literal["inner", "left", "right", "full"]
 Algorithm = Literal["hash", "sort"]
 KeyedPartitioner = Callable[[tuple[K, V], int], int] | str
+JoinPartitioner = Callable[[tuple[K, Any], int], int] | Literal["hash"]
 
 
 class KeyedSteps(BaseSet[T]):
@@ -167,6 +168,7 @@ class KeyedSteps(BaseSet[T]):
         how: Literal["inner"] = "inner",
         *,
         algorithm: Algorithm = "hash",
+        partitioner: JoinPartitioner[K] = "hash",
         partitions: int | None = None,
     ) -> TSet[tuple[K, tuple[V, R]]]: ...
     @overload
@@ -176,6 +178,7 @@ class KeyedSteps(BaseSet[T]):
         how: Literal["left"],
         *,
         algorithm: Algorithm = "hash",
+        partitioner: JoinPartitioner[K] = "hash",
         partitions: int | None = None,
     ) -> TSet[tuple[K, tuple[V, R | None]]]: ...
     @overload
@@ -185,6 +188,7 @@ class KeyedSteps(BaseSet[T]):
         how: Literal["right"],
         *,
         algorithm: Algorithm = "hash",
+        partitioner: JoinPartitioner[K] = "hash",
         partitions: int | None = None,
     ) -> TSet[tuple[K, tuple[V | None, R]]]: ...
     @overload
@@ -194,6 +198,7 @@ class KeyedSteps(BaseSet[T]):
         how: JoinKind,
         *,
         algorithm: Algorithm = "hash",
+        partitioner: JoinPartitioner[K] = "hash",
         partitions: int | None = None,
     ) -> TSet[tuple[K, tuple[V | None, R | None]]]: ...
     def join(
@@ -202,15 +207,21 @@ class KeyedSteps(BaseSet[T]):
         how: JoinKind = "inner",
         *,
         algorithm: Algorithm = "hash",
+        partitioner: JoinPartitioner[K] = "hash",
         partitions: int | None = None,
     ) -> TSet[Any]:
         """Pairs ``(key, (left, right))`` for all pairs of equal keys of this set and the other.
 
         :param how: ``inner``; ``left``, ``right``, ``full`` also give what has no partner, with None in its place.
         :param algorithm: ``hash``, or ``sort``: sorted runs, for keys that have an order.
+        :param partitioner: where pairs of both sets go: by the hash of their keys, or
+            ``partitioner(pair, n_partitions)``, which returns the number of the partition by the key alone.
         :param partitions: of the result; as many as the larger set when None.
         """
-        options = {"how": how, "algorithm": algorithm}
+        options: dict[str, Any] = {"how": how, "algorithm": algorithm}
+        if partitioner != "hash":
+            check_function(partitioner, "join", "partitioner")
+            options["partitioner"] = partitioner
         return self._exchange("join", f"{how}, by {algorithm}", "net.join", options, partitions, others=[other])
 
     def co_group(

@@ -63,7 +63,9 @@ class TransportContext:
 
 @attrs.frozen
 class TransportFacts:
-    """What a transport declares; matched with the resource manager's offers at submit.
+    """What a transport declares. ``worlds``, ``same_process``, ``same_host`` and ``crosses_processes`` are matched with
+    the resource manager's offers at submit; ``reconnects``, ``encrypts`` and ``max_message`` are for readers: nothing
+    is decided by them yet.
 
     :ivar worlds: process worlds it can live in (any one of them), empty when it needs none. ``"pmi1"`` is served by the
         supervisors themselves where the manager does not.

@@ -1,9 +1,10 @@
 """Kind ``rm``: a resource manager allocates, starts, watches, stops and cleans the processes of a job.
 
-Who calls what. The **client** calls ``render``, ``submit``, ``open_channel`` and, from any shell and long
-after the submitting process has gone, ``find``, ``state``, ``logs``, ``kill`` and ``clean``. The **job master** makes
-its own backend and calls ``publish``, ``start_attempt``, ``stop_attempt``, ``resize``, ``state`` and ``clean``. One
-thread at a time calls a backend; no call blocks longer than ``RmContext.call_timeout_s`` but ``logs`` with ``follow``.
+Who calls what. The **client** calls ``render``, ``submit``, ``open_channel`` and, from any shell and long after the
+submitting process has gone, ``find``, ``state``, ``logs``, ``kill`` and ``clean``. The **job master** makes its own
+backend and calls ``publish``, ``start_attempt``, ``stop_attempt``, ``state``, ``kill`` and ``clean``. ``resize`` is for
+jobs that change their size, which none does yet. One thread at a time calls a backend; no call blocks longer than
+``RmContext.call_timeout_s`` but ``logs`` with ``follow``.
 
 What it starts are N copies of *one* command (``twister2.worker``, a supervisor): arguments, environment and secrets are
 the same for all copies, as Kubernetes, Nomad and Slurm want it. A copy learns its slot from what the manager gives it
@@ -168,7 +169,8 @@ class ResourceOffers:
     :ivar shared_files: which of ``"package"``, ``"state"``, ``"output"`` all copies and the client see as the same
         files.
     :ivar same_host: all copies run on the client's host.
-    :ivar limits: resources it enforces: ``cpus``, ``memory``, ``disk``, ``walltime``.
+    :ivar limits: resources it enforces: ``cpus``, ``memory``, ``disk``, ``walltime``. For readers: nothing is decided
+        by it, and the walltime is kept by the job master in any case.
     :ivar why: for closed points, the reason in one sentence, by name.
     """
 

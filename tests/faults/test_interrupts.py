@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -46,6 +49,16 @@ PROGRAM = """
         finally:
             time.sleep(1.5)
             print("tidy", flush=True)
+
+    def cleans_up(env):
+        try:
+            pathlib.Path(f"up-{env.worker_id}").touch()
+            while True:
+                print("text", flush=True)
+                time.sleep(0.01)
+        finally:
+            time.sleep(0.5)
+            pathlib.Path(f"clean-{env.worker_id}").touch()
 
     def own_handler(env):
         import signal
@@ -171,12 +184,44 @@ def test_while_it_starts(jobs: Jobs, delay_s: float) -> None:
     assert done.code in (130, -signal.SIGINT), done
 
 
-def test_a_terminated_client_takes_the_job_with_it(jobs: Jobs) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_terminated_client_takes_the_job_with_it_and_says_so(jobs: Jobs, number: signal.Signals) -> None:
+    """In order, however often it is told: a session that ends sends more than one signal."""
     client = jobs.start("submit", "standalone", "-n", "2", jobs.program(PROGRAM))
     up(jobs)
-    client.signal(signal.SIGTERM)
-    client.finish(20)
-    assert jobs.until_event("job_ended")["state"] == "killed"
+    client.signal(number)
+    client.signal(number)
+    done = client.finish(20)
+    assert done.code == 128 + number, done
+    assert sorted(done.out.splitlines()) == ["closed 0", "closed 1"]
+    last = done.err.splitlines()
+    assert "[T2-J405] the job was killed" in last[-3], done
+    assert f"{number.name} to the submitting client" in last[-2]
+    assert [event["state"] for event in jobs.events("job_ended")] == ["killed"]
+    status = jobs.cli("status", "last", "--json")
+    assert f"{number.name} to the submitting client" in status.out
+
+
+def test_the_terminal_goes_while_the_job_writes_to_it(jobs: Jobs) -> None:
+    """The window is closed: the job is ended in order, with its grace, though nothing can be shown any more."""
+    ours, its = pty.openpty()
+    command = [sys.executable, "-m", "twister2.cli.main", "submit", "standalone", "-n", "2"]
+    environment = {**jobs.environment, "TERM": "xterm"}
+    session = "import os, sys, fcntl, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    session += "os.execv(sys.argv[1], sys.argv[1:])"
+    program = f"{jobs.program(PROGRAM)}:cleans_up"
+    client = subprocess.Popen(
+        [sys.executable, "-c", session, *command, program], stdin=its, stdout=its, stderr=its, env=environment,
+        cwd=jobs.folder,
+    )  # fmt: skip
+    os.close(its)
+    up(jobs)
+    os.close(ours)
+    assert client.wait(20) == 128 + signal.SIGHUP
+    (ended,) = jobs.events("job_ended")
+    assert ended["state"] == "killed"
+    assert "SIGHUP to the submitting client" in str(ended)
+    assert [(jobs.folder / f"clean-{worker}").exists() for worker in (0, 1)] == [True, True]
 
 
 def test_a_client_that_is_stopped_while_its_job_ends(jobs: Jobs) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import attrs
 import pytest
 
@@ -273,6 +275,21 @@ def test_waits_that_give_no_deadline_have_that_of_the_job():
     for worker in (0, 1):
         assert f"sources [{worker}] have not finished" in texts[worker]
     assert any(f"the sources on workers [{1 - worker}] have not ended" in texts[worker] for worker in (0, 1))
+
+
+def test_a_call_of_many_rounds_may_last_longer_than_one_wait():
+    def main(env):
+        env.config = {"job": {"barrier_deadline_s": 0.2}}
+
+        def slow():
+            for number in range(4 * env.worker_id):
+                time.sleep(0.15)
+                yield [number]
+
+        with net.operator(env, "partition", sources=[0, 1], targets=[0, 1]) as op:
+            return [row for items in op.run({env.worker_id: slow()}).values() for item in items for row in item.value]
+
+    assert sorted(row for rows in everywhere(main, 2) for row in rows) == [0, 1, 2, 3]
 
 
 def test_operators_of_other_plugins():

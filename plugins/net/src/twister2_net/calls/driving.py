@@ -13,9 +13,11 @@
 
 Every worker of the group makes the operator with the same arguments, also those without tasks. Nothing moves by itself:
 ``send``, ``receive`` and ``mark`` do not wait, :meth:`NetOperator.pump` moves what can be moved; ``put``, ``items``,
-``drive`` and ``wait_until`` pump while they wait, for ``deadline_s`` seconds at most: ``job.barrier_deadline_s`` when
-they are given none. Making the operator begins a step of the group, leaving the ``with`` block ends it, once all
-sources have finished and all targets have taken END, and :meth:`NetOperator.reset` goes on to the next one.
+``drive`` and ``wait_until`` pump while they wait, for ``deadline_s`` seconds at most. Where they are given none, a wait
+of ``put``, ``items`` and ``wait_until`` lasts ``job.barrier_deadline_s`` at most; ``drive``, which finishes its own
+sources and takes all it gets, has no limit. Making the operator begins a step of the group, leaving the ``with`` block
+ends it, once all sources have finished and all targets have taken END, and :meth:`NetOperator.reset` goes on to the
+next one.
 """
 
 from __future__ import annotations
@@ -328,7 +330,7 @@ class NetOperator:
             self._progress()
             return ready()
 
-        self._wait(turn, deadline_s)
+        self._wait(turn, self._patience_s if deadline_s is None else deadline_s)
 
     def _waits_for(self) -> str:
         """What is told of this worker while it reads: its own sources that others may wait for."""
@@ -336,7 +338,6 @@ class NetOperator:
         return f"{self._label}, its sources {sources} have not finished" if sources else self._label
 
     def _wait(self, turn: Callable[[], bool], deadline_s: float | None, what: str = "") -> None:
-        deadline_s = self._patience_s if deadline_s is None else deadline_s
         try:
             self._network.wait_until(turn, what or self._label, deadline_s, step=self._step)
         except DeadlineError as error:
@@ -403,7 +404,7 @@ class NetOperator:
             return bool(found) or self.is_complete
 
         while True:
-            self._wait(come, deadline_s, self._waits_for())
+            self._wait(come, self._patience_s if deadline_s is None else deadline_s, self._waits_for())
             if not found:
                 return
             item = found.pop()

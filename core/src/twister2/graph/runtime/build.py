@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from twister2.graph.fused_ends import FusedSink, FusedSource
 from twister2.graph.runtime.consumers import ComputeRunner, Input, SinkRunner
 from twister2.graph.runtime.ends import FusedSinkRunner, FusedSourceRunner
@@ -13,15 +15,16 @@ from twister2.graph.runtime.runner import Output, TaskRunner
 from twister2.graph.runtime.sources import SourceRunner
 from twister2.spec.errors import GraphError
 from twister2.spec.ops import Operator, OperatorContext
+from twister2.spec.plan import EdgePlan, VertexPlan
 from twister2.spec.tasks import Compute, Sink, Source, Task, TaskContext
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from twister2.graph.runtime.pool import Pool
     from twister2.spec.executor import ExecutorContext
     from twister2.spec.network import Step
-    from twister2.spec.plan import EdgePlan, Plan, VertexPlan
+    from twister2.spec.plan import Plan
 
 _BASES: Mapping[str, type[Task]] = {"source": Source, "compute": Compute, "sink": Sink}
 
@@ -54,29 +57,56 @@ def make_operators(plan: Plan, context: ExecutorContext, step: Step) -> dict[int
     return operators
 
 
-def make_runners(
-    plan: Plan, context: ExecutorContext, operators: Mapping[int, Operator], step: Step, pool: Pool | None
-) -> list[TaskRunner]:
-    """A runner for each task of this worker, in topological order; their tasks are made, not opened.
+@attrs.frozen
+class Place:
+    """A task of this worker in all runs of a plan.
 
-    :raises UserCodeError: a factory raised. :raises GraphError: it gave something that is no task of that kind.
+    :ivar outputs: for each way out the edge, and the number of the task among its sources. :ivar inputs: the edges in.
     """
+
+    vertex: VertexPlan
+    index: int
+    outputs: tuple[tuple[EdgePlan, int], ...]
+    inputs: tuple[EdgePlan, ...]
+
+
+def places_on(plan: Plan, worker_id: int) -> list[Place]:
+    """The tasks of a worker, in topological order."""
     into: dict[str, list[EdgePlan]] = {}
-    out_of: dict[str, list[EdgePlan]] = {}
+    out_of: dict[str, list[tuple[EdgePlan, int]]] = {}
     for edge in plan.edges:
         into.setdefault(edge.target, []).append(edge)
         for source in dict.fromkeys(edge.sources):
-            out_of.setdefault(source, []).append(edge)
+            out_of.setdefault(source, []).extend((edge, first) for first in _firsts(plan, edge, source))
+    return [
+        Place(
+            vertex,
+            index,
+            tuple((edge, first + index) for edge, first in out_of.get(vertex.name, ())),
+            tuple(into.get(vertex.name, ())),
+        )
+        for vertex, index in plan.tasks_on(worker_id)
+    ]
+
+
+def make_runners(
+    places: Iterable[Place],
+    context: ExecutorContext,
+    operators: Mapping[int, Operator],
+    step: Step,
+    pool: Pool | None,
+) -> list[TaskRunner]:
+    """A runner for each place; their tasks are made, not opened.
+
+    :raises UserCodeError: a factory raised. :raises GraphError: it gave something that is no task of that kind.
+    """
     runners = []
-    for vertex, index in plan.tasks_on(context.worker_id):
+    for one in places:
+        vertex, index = one.vertex, one.index
         place = TaskPlace(vertex.name, index, vertex.parallelism, context.worker_id, step.number)
         task = _make_task(vertex, index, place)
-        outputs = [
-            Output(edge.name, operators[edge.number], first + index)
-            for edge in out_of.get(vertex.name, ())
-            for first in _firsts(plan, edge, vertex.name)
-        ]
-        inputs = [Input(edge.name, operators[edge.number], index) for edge in into.get(vertex.name, ())]
+        outputs = [Output(edge.name, operators[edge.number], source) for edge, source in one.outputs]
+        inputs = [Input(edge.name, operators[edge.number], index) for edge in one.inputs]
         runners.append(_runner(task, vertex, place, inputs, outputs, pool))
     return runners
 

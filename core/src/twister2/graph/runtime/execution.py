@@ -10,7 +10,14 @@ from __future__ import annotations
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING, Any
 
-from twister2.graph.runtime.build import make_operators, make_runners, task_context, workers_by_name
+from twister2.graph.runtime.build import (
+    Place,
+    make_operators,
+    make_runners,
+    places_on,
+    task_context,
+    workers_by_name,
+)
 from twister2.graph.runtime.commit import commit_sinks
 from twister2.graph.runtime.consumers import SinkRunner
 from twister2.graph.runtime.sources import SourceRunner
@@ -45,6 +52,7 @@ class PlanExecution(Execution):
         self.plan = plan
         self._context = context
         self._workers = workers_by_name(plan)
+        self._places: list[Place] | None = None
         self._pool = pool
         self._quantum = quantum
         self._operators: dict[int, Operator] = {}
@@ -79,8 +87,10 @@ class PlanExecution(Execution):
         self._checkpoint = restore.checkpoint if restore is not None else 0
         try:
             self._start_operators(step)
-            self._runners = make_runners(self.plan, self._context, self._operators, step, self._pool)
-            self._open_tasks(step)
+            if self._places is None:
+                self._places = places_on(self.plan, self._context.worker_id)
+            self._runners = make_runners(self._places, self._context, self._operators, step, self._pool)
+            self._open_tasks(step, self._places)
             if restore is not None:
                 self._restore(restore)
         except BaseException:
@@ -95,11 +105,9 @@ class PlanExecution(Execution):
         else:
             self._operators = make_operators(self.plan, self._context, step)
 
-    def _open_tasks(self, step: Step) -> None:
-        vertices = {vertex.name: vertex for vertex in self.plan.vertices}
-        for runner in self._runners:
-            vertex = vertices[runner.place.vertex]
-            context = task_context(runner, vertex, self._workers, self._context, step, self._checkpoint)
+    def _open_tasks(self, step: Step, places: list[Place]) -> None:
+        for runner, place in zip(self._runners, places, strict=True):
+            context = task_context(runner, place.vertex, self._workers, self._context, step, self._checkpoint)
             runner.opened = True  # also when open raises: close follows, for what it did
             runner.guarded("open", runner.task.open, context)
 
@@ -178,8 +186,8 @@ class PlanExecution(Execution):
         except BaseException:
             self.cancel()
             raise
-        self._reporter.finish(self.counters)
         self._end_run()
+        self._reporter.finish(self.counters)  # those that were kept
         return outputs
 
     def _end_run(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.channel import HeaderKind, Item
@@ -79,21 +80,25 @@ class HopOperator(LaneOperator):
         super().begin()
         self._results: dict[int, deque[Item]] = {target: deque() for target in self.local_targets}
         self._behind: dict[int, deque[tuple[HeaderKind, Any]]] = {}
-        self.flows: list[Flow] = []
-        if self.my_senders:
-            rank = {worker: index for index, worker in enumerate(self.senders)}
-            ways = self.layout(
-                self.my_senders[0],
-                [rank[worker] for worker in workers_of(self.context.sources)],
-                [rank[worker] for worker in workers_of(self.context.targets)],
-            )
-            self.flows = [Flow(way, self.local_sources, self.label) for way in ways]
+        self.flows = [Flow(way, self.local_sources, self.label) for way in self._ways]
         self._of: dict[int, list[Flow]] = {}
         for flow in self.flows:
             for origin in flow.inputs:
                 self._of.setdefault(origin, []).append(flow)
         self._over = not self._of
         self._blocked: set[int] = set()
+
+    @cached_property
+    def _ways(self) -> list[Way]:
+        """The same in every run."""
+        if not self.my_senders:
+            return []
+        rank = {worker: index for index, worker in enumerate(self.senders)}
+        return self.layout(
+            self.my_senders[0],
+            [rank[worker] for worker in workers_of(self.context.sources)],
+            [rank[worker] for worker in workers_of(self.context.targets)],
+        )
 
     def out(self, output: int, value: Any) -> None:
         """Send to a rank, or deliver here."""

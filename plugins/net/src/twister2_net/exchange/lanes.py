@@ -77,6 +77,13 @@ class LaneOperator(Operator):
         self.local_sources = context.local_sources
         self.local_targets = context.local_targets
         self.prepare()
+        use, me = context.memory.use(), context.network.worker_id
+        self.senders, self.receivers = self.lanes()
+        self.my_senders = [lane for lane, worker in enumerate(self.senders) if worker == me]
+        self.my_receivers = [lane for lane, worker in enumerate(self.receivers) if worker == me]
+        self._weighs = (self.stream and self.coalesces) or use.limit > 0
+        channels = max(2, len(self.senders), len(self.receivers))
+        self._most = max(_LEAST_PIECE, use.budget // (_SHARE * channels)) if use.budget else 0
         self._begin(context.step)
 
     # -- for subclasses --------------------------------------------------------------------------------------------
@@ -116,21 +123,14 @@ class LaneOperator(Operator):
     # -- the port --------------------------------------------------------------------------------------------------
 
     def _begin(self, step: Step) -> None:
-        self.senders, self.receivers = self.lanes()
         self.port_step = step
         self.port: Port = self.context.network.open_port(step, self.context.edge, self.senders, self.receivers)
-        me = self.context.network.worker_id
-        self.my_senders = [lane for lane, worker in enumerate(self.senders) if worker == me]
-        self.my_receivers = [lane for lane, worker in enumerate(self.receivers) if worker == me]
         self.aligners = {lane: Aligner(self.inputs_of(lane), self.label) for lane in self.my_receivers}
         self.closed = False
         self._waiting: dict[tuple[int, int], deque[_Entry]] = {}
         self._waiting_bytes = 0
         self._rest: dict[int, deque[tuple[HeaderKind, Any]]] = {}
         self._room: Reservation | None = None
-        self._weighs = (self.stream and self.coalesces) or self.context.memory.use().limit > 0
-        budget, channels = self.context.memory.use().budget, max(2, len(self.senders), len(self.receivers))
-        self._most = max(_LEAST_PIECE, budget // (_SHARE * channels)) if budget else 0
         self._backlog: dict[int, list[int]] = {}
         self._finished: set[int] = set()
         self._ended: set[int] = set()

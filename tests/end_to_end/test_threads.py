@@ -94,6 +94,24 @@ def test_the_same_as_with_processes(jobs: Jobs, function: str) -> None:
         assert "twister2/worker" not in threads.err
 
 
+@pytest.mark.parametrize("options", [(), THREADS], ids=["processes", "threads"])
+def test_what_a_program_writes_into_its_configuration_changes_nothing(jobs: Jobs, options: tuple[str, ...]) -> None:
+    program = jobs.program(
+        """
+        def main(env):
+            if env.worker_id == 0:
+                env.config["job"].clear()
+                env.config["job"]["workers"] = 99
+            env.barrier()
+            assert env.worker_id == 0 or env.config["job"]["workers"] == env.n_workers == 2
+            assert env.network.world.size == 2
+            assert env.memory.use().limit > 0
+        """
+    )
+    done = jobs.submit(program, "-q", *options)
+    assert done.code == 0, done
+
+
 def test_run_with_threads_needs_no_import_of_the_program(jobs: Jobs) -> None:
     program = jobs.program(
         """

@@ -141,7 +141,7 @@ class WorkerEnvironment(ABC):
     args: list[str]
     """The program's arguments, unchanged."""
     config: Mapping[str, Any]
-    """The job's resolved configuration as nested plain data, read-only (``env.config["job"]["workers"]``)."""
+    """The job's resolved configuration as nested plain data (``env.config["job"]["workers"]``): a copy, to be read."""
     log: logging.Logger
     """A logger whose records reach the caller, with worker id."""
 
@@ -233,7 +233,9 @@ class WorkerEnvironment(ABC):
         Declare it on every worker, in the same order, before the first commit that should contain it.
 
         :param scope: ``replicated``: one value, the same on all workers (worker 0's is stored); ``worker``: one value
-            per worker, restored only with the same number of workers; ``keyed``: by key group, restored at any number.
+            per worker, restored only with the same number of workers; ``keyed``: by key group, restored at any number;
+            not there yet.
+        :raises CapabilityError: the scope is ``keyed``.
         :raises StateError: ``worker`` scope and another number of workers, or a scope that differs from the stored one.
         """
 

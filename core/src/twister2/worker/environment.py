@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import math
 import operator
@@ -87,7 +88,7 @@ class Environment(WorkerEnvironment):
         self.n_workers = len(start.workers)
         self.job_id, self.job_name = start.job_id, start.job_name
         self.args = list(manifest.args)
-        self.config = manifest.resolved["tables"]
+        self.config = copy.deepcopy(manifest.resolved["tables"])  # the program's own: threads share the manifest
         self._link, self._start, self._manifest = link, start, manifest
         self._host: PluginHost | None = None
         self._resolved: Resolved | None = None
@@ -158,7 +159,7 @@ class Environment(WorkerEnvironment):
             from twister2.worker.spill import spill_for
 
             limit = self._start.workers[self.worker_id].memory_mb << 20
-            spill = spill_for(self.config["job"], self._start.volatile)
+            spill = spill_for(self._manifest.resolved["tables"]["job"], self._start.volatile)
             self._memory = Memory(limit, min(resident_bytes(os.getpid()), limit // 2), spill)
         return self._memory
 

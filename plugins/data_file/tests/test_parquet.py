@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 
+import attrs
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from twister2.spec.data import assign_splits
 from twister2.spec.errors import DataFormatError, UsageError
 from twister2.spec.tasks import END
 
@@ -158,3 +161,35 @@ def test_only_rows_for_which_the_predicate_holds_are_read(files, tmp_path):
         rows(("b", "in", "123"))
     with pytest.raises(UsageError, match="no comparison"):
         rows("a > 3")
+
+
+@pytest.mark.parametrize("n_tasks", [1, 3])
+def test_what_was_planned_without_a_predicate_may_be_read_with_one(files, table, n_tasks):
+    _, plan = files.plan(table, format="parquet", n_tasks=n_tasks)
+    request, _ = files.plan(table, format="parquet", predicate=(("n", "in", (150, 950)),))
+    found, n_bytes = [], 0
+    for splits in assign_splits(plan.splits, n_tasks):
+        reader = files.backend.open(request, splits)
+        while (batch := reader.poll()) is not END:
+            found += [] if batch is None else batch.column("n").to_pylist()
+        n_bytes += reader.counters()["bytes"]
+        reader.close()
+    assert found == [150, 950]
+    assert n_bytes < 1000, "only the rows that are wanted are counted"
+
+
+def test_a_column_that_is_compared_and_was_not_planned_is_named(files, table):
+    _, plan = files.plan(table, format="parquet", n_tasks=1)
+    request, _ = files.plan(table, format="parquet", predicate=(("n", "==", 1),))
+    request = attrs.evolve(request, predicate=(("nix", "==", 1),))
+    reader = files.backend.open(request, plan.splits)
+    with pytest.raises(DataFormatError, match="no column 'nix'"):
+        reader.poll()
+
+
+def test_times_in_nanoseconds_are_compared(files, tmp_path):
+    path = tmp_path / "t.parquet"
+    times = pa.array([1, 1_000_000_000], pa.timestamp("ns"))
+    parquet.write_table(pa.table({"t": times, "n": [1, 2]}), path)
+    wanted = (("t", "==", datetime.datetime(1970, 1, 1, 0, 0, 1)),)
+    assert files.read(path, format="parquet", columns=("n",), predicate=wanted) == [{"n": 2}]

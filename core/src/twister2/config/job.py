@@ -42,6 +42,12 @@ class GraphConfig:
     without_rules: tuple[str, ...] = option(
         (), "Rewriting rules that are applied to no graph of the job, e.g. fuse; explain() says which were."
     )
+    broadcast_mb: float = option(
+        8.0,
+        "A side of a join that is known to be no larger than this may go to all tasks (rule broadcast_join).",
+        unit="MiB",
+        validator=ge(0),
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -110,7 +116,11 @@ class JobConfig:
         120.0, "How long the workers may take to join once the manager started them.", unit="s", validator=gt(0)
     )
     barrier_deadline_s: float = option(
-        0.0, "Deadline of barriers that give none; 0: as long as all workers are alive.", unit="s", validator=ge(0)
+        0.0,
+        "Deadline of barriers, and of waits for an operator's items or room, that give none; 0: as long as all workers "
+        "are alive.",
+        unit="s",
+        validator=ge(0),
     )
     master_lost_s: float = option(
         15.0, "Workers end when the master has been silent for so long.", unit="s", validator=gt(0)

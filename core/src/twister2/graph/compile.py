@@ -10,6 +10,7 @@ from twister2.graph.fingerprint import plan_fingerprint
 from twister2.graph.logical import LogicalEdge, LogicalPlan, LogicalVertex, logical_plan
 from twister2.graph.returned import backend_name, returned
 from twister2.graph.rewrite import Applied, rewrite
+from twister2.graph.rules.ways import by_hash
 from twister2.graph.schedulers import data_hosts
 from twister2.spec.errors import PluginIncompleteError
 from twister2.spec.plan import EdgePlan, Placement, Plan, VertexPlan
@@ -22,19 +23,23 @@ if TYPE_CHECKING:
     from twister2.graph.model import Graph
     from twister2.spec.environment import WorkerInfo
 
+BROADCAST_MB = 8.0
+"""As ``job.graph.broadcast_mb`` is when nothing is configured."""
+
 
 @attrs.frozen
 class Compiled:
     """A plan and how it came about.
 
     :ivar applied: what rewriting rules changed. :ivar scheduler: why the tasks lie where they do.
-    :ivar request: what the scheduler was asked.
+    :ivar request: what the scheduler was asked. :ivar by_hash: sinks that get pairs by the hash of their keys.
     """
 
     plan: Plan
     applied: tuple[Applied, ...]
     scheduler: str
     request: ScheduleRequest
+    by_hash: frozenset[str] = frozenset()
 
 
 def compile_graph(
@@ -46,24 +51,29 @@ def compile_graph(
     planned: Mapping[str, Any] | None = None,
     measure: Callable[[tuple[str, ...]], Mapping[tuple[int, str], float]] | None = None,
     without_rules: Collection[str] = (),
+    broadcast_mb: float = BROADCAST_MB,
 ) -> Compiled:
     """Compile ``graph`` for these workers. Pure: every worker gets the same plan.
 
-    :param planned: results of the planners by vertex; None plans without them (for ``explain``: such a plan cannot
-        be run when a source has a planner).
+    :param planned: results of the planners by vertex, and bytes of stored sets where they count; None plans without
+        them (for ``explain``: such a plan cannot be run when a source has a planner).
     :param scheduler: unless the graph brings its own. :param measure: gives the distances of
         :class:`~twister2.spec.sched.ScheduleRequest` for hosts of data; asked when the scheduler needs them, on all
         workers. :param without_rules: rules left out beside those that the graph leaves out.
+    :param broadcast_mb: the size in MiB up to which a side of a join may go to all its tasks.
     :raises GraphError: the graph is not valid, or cannot be placed.
     :raises PluginIncompleteError: the scheduler gave no whole placement.
     """
     graph.validate(catalog)
-    logical, applied = rewrite(
-        logical_plan(graph, len(workers), catalog, planned), catalog, {*graph.without_rules, *without_rules}
+    plain = attrs.evolve(
+        logical_plan(graph, len(workers), catalog, planned), broadcast_bytes=int(broadcast_mb * (1 << 20))
     )
+    logical, applied = rewrite(plain, catalog, {*graph.without_rules, *without_rules})
     vertices = tuple(_vertex_plan(vertex) for vertex in logical.vertices)
     edges = tuple(
-        EdgePlan(number, edge.name, edge.sources, edge.target, edge.operator, edge.options, _shape(edge, catalog))
+        EdgePlan(
+            number, edge.name, edge.sources, edge.target, edge.operator, edge.options, _shape(edge, logical, catalog)
+        )
         for number, edge in enumerate(logical.edges)
     )
     scheduler = graph.scheduler or scheduler
@@ -81,16 +91,21 @@ def compile_graph(
     _check_placement(scheduler, placement, logical, len(workers))
     fingerprint = plan_fingerprint(graph, vertices, edges, placement)
     plan = Plan(graph.name, graph.mode, vertices, edges, placement, tuple(workers), fingerprint)
-    return Compiled(plan, tuple(applied), scheduler.explain(request), request)
+    kept = by_hash(logical, catalog).intersection(graph.kept)
+    return Compiled(plan, tuple(applied), scheduler.explain(request), request, frozenset(kept))
 
 
-def rules_left_out(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The rules that the job's configuration switches off (``job.graph.without_rules``)."""
-    return tuple(config.get("job", {}).get("graph", {}).get("without_rules", ()))
+def rule_options(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the job's configuration says about rules (``job.graph``), as :func:`compile_graph` takes it."""
+    given = config.get("job", {}).get("graph", {})
+    return {name: given[name] for name in ("without_rules", "broadcast_mb") if name in given}
 
 
-def _shape(edge: LogicalEdge, catalog: Catalog) -> str:
+def _shape(edge: LogicalEdge, plan: LogicalPlan, catalog: Catalog) -> str:
     info = catalog.info(edge.operator)
+    tasks = {plan.vertex(name).parallelism for name in (*edge.sources, edge.target)}
+    if len(tasks) == 1 and set(edge.options.get("in_place") or ()) == set(range(len(edge.sources))):
+        return "one_to_one"  # rule colocate: nothing is sent to another task
     return "" if info is None else info.shape
 
 

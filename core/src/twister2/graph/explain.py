@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from twister2.graph.catalog import Catalog
-from twister2.graph.compile import Compiled, compile_graph, rules_left_out
+from twister2.graph.compile import Compiled, compile_graph, rule_options
 from twister2.graph.fingerprint import describe
 from twister2.graph.rewrite import RULES
 from twister2.graph.schedulers import worker_rows
 from twister2.graph.validate import order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from twister2.graph.model import Graph
     from twister2.graph.vertices import Edge
     from twister2.spec.environment import WorkerEnvironment
-    from twister2.spec.plan import EdgePlan
+    from twister2.spec.plan import EdgePlan, VertexPlan
 
 
 def explain(graph: Graph, env: WorkerEnvironment | None = None) -> str:
@@ -31,12 +32,15 @@ def explain(graph: Graph, env: WorkerEnvironment | None = None) -> str:
         workers=env.controller.workers(),
         scheduler=scheduler,
         catalog=catalog,
-        without_rules=rules_left_out(env.config),
+        **rule_options(env.config),
     )
     text = explain_plan(compiled, catalog)
     asked = [vertex.name for vertex in graph.vertices.values() if vertex.planner is not None]
     if asked and "distances" in scheduler.needs:
         text += f"\nnote: where the data of {', '.join(asked)} lies is not known here; see env.prepare(graph).explain()"
+    asked += graph.stored
+    if asked and any(info is not None and info.broadcasts for info in (catalog.info(e.operator) for e in graph.edges)):
+        text += f"\nnote: how much there is of {', '.join(asked)} is not known here; see env.prepare(graph).explain()"
     return text
 
 
@@ -55,16 +59,18 @@ def explain_graph(graph: Graph) -> str:
 def explain_plan(compiled: Compiled, catalog: Catalog | None = None) -> str:
     """A plan: vertices with tasks and workers, edges with operators, the rules applied, the scheduler's reason."""
     plan = compiled.plan
+    names = {v.name: _short(v) for v in plan.vertices}
     rows = [
-        (v.name, v.kind, str(v.parallelism), workers_text(plan.placement.workers[v.name]), v.shows)
+        (names[v.name], v.kind, str(v.parallelism), workers_text(plan.placement.workers[v.name]), v.shows)
         for v in plan.vertices
     ]
     lines = [f"{_title('plan', plan.name, plan.mode, plan.fingerprint)}, {_count(len(plan.workers), 'worker')}"]
     lines += ["vertices", *_table([("name", "kind", "tasks", "workers", "does"), *rows])]
-    lines += ["edges", *_edges(plan.edges, catalog)]
+    lines += ["edges", *_edges(plan.edges, catalog, names)]
     if compiled.applied:
         lines += ["rules"]
-        lines += [f"  {a.rule}: {a.text} ({RULES[a.rule].explanation})" for a in compiled.applied]
+        for rule, applied in groupby(compiled.applied, lambda one: one.rule):
+            lines += [*(f"  {rule}: {one.text}" for one in applied), f"    ({RULES[rule].explanation})"]
     lines += ["workers", *_table(worker_rows(compiled.request, plan.placement))]
     first, *more = compiled.scheduler.splitlines() or [""]
     lines += [f"placement: {first}", *(f"  {line}" for line in more)]
@@ -87,20 +93,39 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _edges(edges: Iterable[Edge | EdgePlan], catalog: Catalog | None) -> list[str]:
+def _short(vertex: VertexPlan) -> str:
+    """Its name; of several that were made at one place, which they name in brackets, that place once."""
+    if len(vertex.parts) < 2 or vertex.name != "+".join(vertex.parts):
+        return vertex.name
+    places = [part.rpartition(" (")[2] if part.endswith(")") else "" for part in vertex.parts]
+    titles = [part.removesuffix(f" ({place}") for part, place in zip(vertex.parts, places, strict=True)]
+    last = len(places) - 1
+    ends = [
+        f" ({place}" if place and (at == last or places[at + 1] != place) else "" for at, place in enumerate(places)
+    ]
+    return "+".join(title + end for title, end in zip(titles, ends, strict=True))
+
+
+def _edges(
+    edges: Iterable[Edge | EdgePlan], catalog: Catalog | None, names: Mapping[str, str] | None = None
+) -> list[str]:
+    shown = names or {}
     rows = [("from", "to", "operator", "options", "name")]
     for edge in edges:
         info = catalog.info(edge.operator) if catalog is not None else None
-        combines = " (combines before it sends)" if info is not None and info.combines else ""
+        combines = " (combines first)" if info is not None and info.combines else ""
         options = ", ".join(f"{key}={_value(value)}" for key, value in edge.options.items())
         name = "" if edge.name in (edge.target, f"{'+'.join(edge.sources)}->{edge.target}") else edge.name
-        rows.append((", ".join(edge.sources), edge.target, edge.operator + combines, options, name))
+        sources = ", ".join(shown.get(source, source) for source in edge.sources)
+        rows.append((sources, shown.get(edge.target, edge.target), edge.operator + combines, options, name))
     return _table(rows) if len(rows) > 1 else ["  none"]
 
 
 def _value(value: Any) -> str:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return repr(value)
+    if isinstance(value, tuple) and all(type(one) is int for one in value):
+        return " and ".join(map(str, value))  # numbers of inputs
     if callable(value):
         return str(getattr(value, "__qualname__", type(value).__qualname__))
     return describe(value)

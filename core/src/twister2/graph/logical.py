@@ -51,6 +51,15 @@ class LogicalVertex:
         """What its planner gave, None without one."""
         return self.make.planned if isinstance(self.make, _Planned) else None
 
+    @property
+    def n_bytes(self) -> int | None:
+        """About the bytes of all records of a source, the same on every worker; None when that is not known."""
+        if self.declares.n_bytes is not None:
+            return self.declares.n_bytes
+        if hasattr(self.planned, "n_bytes"):
+            return self.planned.n_bytes  # type: ignore[no-any-return]
+        return sum(self.sizes) or None
+
     def made_by(self, make: Callable[..., Task]) -> LogicalVertex:
         """The same with another ``make``, which gets what the planner gave as before."""
         bound = attrs.evolve(self.make, make=make) if isinstance(self.make, _Planned) else make
@@ -70,12 +79,16 @@ class LogicalEdge:
 
 @attrs.frozen
 class LogicalPlan:
-    """A graph on its way to a plan. Rules take one and give one; nothing in it is ever changed in place."""
+    """A graph on its way to a plan. Rules take one and give one; nothing in it is ever changed in place.
+
+    :ivar broadcast_bytes: up to which size one side of a join may go to all targets.
+    """
 
     vertices: tuple[LogicalVertex, ...]
     edges: tuple[LogicalEdge, ...]
     fixed: Mapping[str, tuple[int, ...]]
     mode: Mode = "batch"
+    broadcast_bytes: int = 0
     _by_name: Mapping[str, LogicalVertex] = attrs.field(init=False, repr=False, eq=False)
     _into: Mapping[str, list[LogicalEdge]] = attrs.field(init=False, repr=False, eq=False)
     _out_of: Mapping[str, list[LogicalEdge]] = attrs.field(init=False, repr=False, eq=False)
@@ -117,7 +130,8 @@ def logical_plan(
 ) -> LogicalPlan:
     """The logical plan of a valid graph on ``n_workers`` workers.
 
-    :param planned: results of the planners by vertex; None leaves planners' sources without hosts (for ``explain``).
+    :param planned: results of the planners by vertex, and bytes of stored sets; None leaves planners' sources without
+        hosts (for ``explain``).
     :raises GraphError: two parallelisms do not fit the operator between them.
     """
     parallelism: dict[str, int] = {}
@@ -130,7 +144,13 @@ def logical_plan(
                 one.stored.need_one_each(n_workers)
         number = vertex.parallelism or _default_parallelism(graph, fixed, vertex, parallelism, n_workers, catalog)
         parallelism[vertex.name] = number
-        vertices.append(attrs.evolve(_logical(vertex, number, planned), inputs=given))
+        logical = attrs.evolve(_logical(vertex, number, planned), inputs=given)
+        stored = graph.stored.get(vertex.name)
+        if stored is not None:
+            size = None if planned is None else planned.get(vertex.name)
+            declares = attrs.evolve(logical.declares, partitioned=stored.partitioned, n_bytes=size)
+            logical = attrs.evolve(logical, declares=declares)
+        vertices.append(logical)
     for edge in graph.edges:
         _check_shape(graph, edge, parallelism, catalog)
     edges = tuple(LogicalEdge(e.name, e.sources, e.target, e.operator, dict(e.options)) for e in graph.edges)

@@ -199,6 +199,7 @@ class Graph:
         shows: str = "",
         two_phase: bool | None = None,
         narrow: bool | None = None,
+        declares: Declarations | None = None,
     ) -> Vertex:
         """Add a vertex without outputs: ``make(index)`` gives its tasks.
 
@@ -207,13 +208,15 @@ class Graph:
             ``commit`` needs none, and anything else has it.
         :param narrow: whether it may run as one task with a narrow compute before it, also in a thread of the pool;
             None: what ``make`` declares in its attribute ``narrow``.
+        :param declares: as in :meth:`add_compute`.
         :raises GraphError: the name is taken, or a value makes no sense.
         """
         if two_phase is None:
             two_phase = declares_two_phase(make)
         narrow = declares_narrow(make) if narrow is None else narrow
         given = dict(options or {})
-        vertex = Vertex(name, "sink", make, parallelism, None, 1.0, 0, given, shows, narrow, two_phase)
+        told = declared(make, declares)
+        vertex = Vertex(name, "sink", make, parallelism, None, 1.0, 0, given, shows, narrow, two_phase, declares=told)
         return self._add(asking(vertex, cpus, memory_mb, gpus))
 
     def connect(

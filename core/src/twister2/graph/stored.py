@@ -129,7 +129,9 @@ class Stored:
         self.name = name
         self.level: Level = level
         self.layout = 0
-        """Grows when its partitions lie elsewhere than before: plans that read it are made anew."""
+        """Grows when its records lie otherwise than before: plans that read it are made anew."""
+        self.partitioned = ""
+        """How its pairs lie, as :attr:`~twister2.spec.declarations.Declarations.partitioned`."""
         self._workers: tuple[int, ...] | None = None
         self._closed = False
 
@@ -229,13 +231,13 @@ class Stored:
 
     # -- for runs ------------------------------------------------------------------------------------------------------
 
-    def fill(self, workers: tuple[int, ...], local: Mapping[int, StoredPartition]) -> None:
+    def fill(self, workers: tuple[int, ...], local: Mapping[int, StoredPartition], partitioned: str = "") -> None:
         """Take in what a run has kept, in place of what was there."""
-        before = self._workers
+        before = self._workers, self.partitioned
         self.clear()
-        if workers != before:
+        if (workers, partitioned) != before:
             self.layout += 1
-        self._workers, self._local = workers, dict(local)
+        self._workers, self._local, self.partitioned = workers, dict(local), partitioned
 
     def check_open(self) -> None:
         """:raises UsageError: it is closed."""

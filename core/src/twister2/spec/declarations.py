@@ -6,12 +6,15 @@ Everything is a promise of whoever makes the vertex. What is not declared is not
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
 if TYPE_CHECKING:
     from twister2.spec.tasks import Task
+
+Predicate: TypeAlias = "tuple[tuple[str, str, Any], ...]"
+"""Comparisons ``(column, relation, value)`` that must all hold, as in :class:`~twister2.spec.data.ReadRequest`."""
 
 
 @attrs.frozen(eq=False)
@@ -24,15 +27,35 @@ class Declarations:
         tasks that read these columns only (rule ``columns``); None where it cannot be done.
     :ivar reads: of a compute: the columns of what comes that it looks at. Nothing else of it reaches anybody behind.
         None: it may look at all.
+    :ivar with_predicate: of a source of columns: ``with_predicate(predicate)`` gives a ``make`` in place of the
+        vertex's, of tasks that give exactly the rows for which all comparisons ``(column, relation, value)`` hold, as
+        those of :class:`~twister2.spec.data.ReadRequest` (rule ``predicates``); None where it cannot be done. What the
+        vertex declares from then on is what the new ``make`` has as its attribute ``declares``.
+    :ivar predicate: of a compute: it hands on the rows for which these comparisons hold, as they are, and does nothing
+        else.
     :ivar folds: of a compute that gets lists of pairs (key, values): a reducer, or its name, such that it does the same
         when it gets the one value that the reducer makes of the values in place of all (rule ``combine``). The reducer
         is associative and commutative.
+    :ivar n_bytes: of a source: the bytes of all its records, about; the same on every worker. None: not known.
+    :ivar never_more: of a compute: it gives at most one record for each that it gets, of about its size.
+    :ivar partitioned: of a source of pairs: ``"hash"``: task ``i`` gives those of keys for which
+        :func:`~twister2.spec.hashing.task_of_key` is ``i``. Empty: not known.
+    :ivar keeps_keys: of a compute that gets pairs: it gives pairs, each task only such whose keys it got.
+    :ivar indifferent: of a compute or sink: all its tasks together do the same, however the records are spread over
+        them. None: a narrow one is so.
     """
 
     identity: Hashable = None
     with_columns: Callable[[tuple[str, ...]], Callable[..., Task] | None] | None = None
     reads: tuple[str, ...] | None = None
     folds: Any = None
+    with_predicate: Callable[[Predicate], Callable[..., Task] | None] | None = None
+    predicate: Predicate = ()
+    n_bytes: int | None = None
+    never_more: bool = False
+    partitioned: str = ""
+    keeps_keys: bool = False
+    indifferent: bool | None = None
 
 
 NOTHING = Declarations()

@@ -54,6 +54,13 @@ class OperatorInfo:
     :ivar options: by name.
     :ivar folded: of an operator that gathers the values of each key: the operator of the same plugin that gives what
         its option ``reducer`` makes of them instead; empty when there is none.
+    :ivar partitions: how the pairs lie that it delivers, unless an option says otherwise (``partitioner``, a key of
+        one's own): ``"hash"``: those of a key at the target :func:`~twister2.spec.hashing.task_of_key`. One that says
+        so and has an option ``in_place`` (numbers of inputs) sends what task ``i`` of these gives to target ``i``: it
+        lies so already.
+    :ivar broadcasts: of an operator of two inputs that has an option ``broadcast``: the inputs (``"left"``,
+        ``"right"``) that may go to all targets while the other stays where it is, and all targets together deliver
+        the same records; by the value of its option ``how``.
     """
 
     name: str
@@ -68,6 +75,8 @@ class OperatorInfo:
     delivers: Literal["batches", "value", "all"] = "batches"
     options: Mapping[str, OptionInfo] = attrs.field(factory=dict)
     folded: str = ""
+    partitions: str = ""
+    broadcasts: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
 
 
 @attrs.frozen

@@ -15,9 +15,10 @@ import attrs
 
 from twister2.graph import Graph
 from twister2.graph.catalog import Catalog
-from twister2.graph.compile import Compiled, compile_graph, rules_left_out
+from twister2.graph.compile import Compiled, compile_graph, rule_options
 from twister2.graph.explain import explain_plan
 from twister2.graph.returned import returned
+from twister2.graph.rules.ways import HASH
 from twister2.spec.errors import Twister2Error, UsageError, UserCodeError, from_dict
 from twister2.spec.executor import Execution
 from twister2.spec.running import Prepared, Running
@@ -91,6 +92,7 @@ class GraphRunner:
         self._planned: weakref.WeakKeyDictionary[Graph, tuple[tuple[int, ...], Mapping[str, Any]]] = (
             weakref.WeakKeyDictionary()
         )
+        self._sizes: weakref.WeakKeyDictionary[Graph, Mapping[str, int]] = weakref.WeakKeyDictionary()
         self._plans: OrderedDict[int, _Plan] = OrderedDict()
         self._stored: weakref.WeakSet[Stored] = weakref.WeakSet()
         self._distances = Distances(env)
@@ -169,7 +171,8 @@ class GraphRunner:
         for sink, stored in graph.kept.items():
             workers = placement[sink]
             mine = [index for index, worker in enumerate(workers) if worker == self._env.worker_id]
-            stored.fill(workers, dict(zip(mine, outputs.pop(sink), strict=True)))
+            partitions = dict(zip(mine, outputs.pop(sink), strict=True))
+            stored.fill(workers, partitions, HASH if sink in plan.compiled.by_hash else "")
             self._stored.add(stored)
         return outputs
 
@@ -216,7 +219,7 @@ class GraphRunner:
             catalog=self._catalog,
             planned=self._plan_sources(graph),
             measure=self._distances,
-            without_rules=rules_left_out(self._env.config),
+            **rule_options(self._env.config),
         )
         executor = self._env.backend("exec")
         execution = returned(executor, "exec", "prepare", Execution, executor.prepare(compiled.plan))
@@ -246,7 +249,7 @@ class GraphRunner:
                 self._forget(key)
 
     def _plan_sources(self, graph: Graph) -> Mapping[str, Any]:
-        """What the planners of the graph's sources gave, from one worker to all.
+        """What the planners of the graph's sources gave, from one worker to all, and sizes of stored sets.
 
         :raises Twister2Error: a planner failed; the same error on every worker.
         """
@@ -269,8 +272,27 @@ class GraphRunner:
                 raise cause
             if error_data is not None:
                 raise from_dict(error_data)
+        planned = {**planned, **self._stored_sizes(graph)}
         self._planned[graph] = (graph.version, planned)
         return planned
+
+    def _stored_sizes(self, graph: Graph) -> Mapping[str, int]:
+        """Bytes on all workers of the stored sets that a graph reads, when it has an operator for which that counts.
+
+        Asked when it is first planned, and never again: sets may lie otherwise by the next run, and what plans it anew
+        (``explain`` of a prepared graph) is not always called on all workers.
+        """
+        if graph in self._sizes:
+            return self._sizes[graph]
+        infos = [self._catalog.info(edge.operator) for edge in graph.edges]
+        if not graph.stored or not any(info is not None and info.broadcasts for info in infos):
+            return self._sizes.setdefault(graph, {})
+        mine = {
+            name: sum(partition.n_bytes for partition in stored.local().values())
+            for name, stored in graph.stored.items()
+        }
+        parts = self._env.network.exchange_objects(mine, what=f"sizes of stored sets for {graph.name}".strip())
+        return self._sizes.setdefault(graph, {name: sum(part[name] for part in parts) for name in mine})
 
 
 class GraphRun(Running):

@@ -65,12 +65,19 @@ def matching(batch: Any, predicate: Sequence[tuple[str, str, Any]], columns: Seq
 
     As in SQL a null satisfies no comparison, not even ``!=``.
 
-    :raises DataFormatError: a column cannot be compared with the value given.
+    :raises DataFormatError: a column is not there, or cannot be compared with the value given.
     """
     import pyarrow
     from pyarrow import compute
 
     for column, comparison, value in predicate:
+        if column not in batch.schema.names:
+            raise not_the_format(
+                path,
+                f"has no column {column!r}",
+                f"its columns are {batch.schema.names}",
+                "name columns that are there",
+            )
         values = batch.column(column)
         try:
             if comparison == "in":

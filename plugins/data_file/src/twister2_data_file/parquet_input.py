@@ -40,7 +40,9 @@ def plan_parquet(
             first = file.path, schema
         elif (differs := difference(first[1], schema)) is not None:
             raise schemas_differ(first[0], file.path, differs)
-        groups = [number for number in range(metadata.num_row_groups) if _may_match(metadata, number, request)]
+        groups = [
+            number for number in range(metadata.num_row_groups) if _may_match(metadata, number, request.predicate)
+        ]
         splits += _cut(file.path, metadata, groups, size)
     return ReadPlan(tuple(splits), schema=None if first is None else told(first[1]))
 
@@ -75,6 +77,10 @@ class ParquetReader(SplitReader):
         with reading(path), _parquet(path), store_of(path)[0].open(path) as source:
             file = parquet.ParquetFile(source)
             for at in range(int(place), len(groups)):
+                # Planned without the predicate when a rule has added it since.
+                if not _may_match(file.metadata, groups[at], self._predicate):
+                    done = 0
+                    continue
                 batches = file.iter_batches(self._rows, [groups[at]], columns=read, use_threads=False)
                 for number, batch in enumerate(batches):
                     if number < done:
@@ -127,16 +133,20 @@ def wanted_schema(schema: Any, request: ReadRequest, path: str) -> Any:
     return schema if request.columns is None else pyarrow.schema([schema.field(name) for name in request.columns])
 
 
-def _may_match(metadata: Any, number: int, request: ReadRequest) -> bool:
+def _may_match(metadata: Any, number: int, predicate: Sequence[tuple[str, str, Any]]) -> bool:
     group = metadata.row_group(number)
     if group.num_rows == 0:
         return False
     columns = {group.column(index).path_in_schema: group.column(index) for index in range(group.num_columns)}
-    for name, comparison, value in request.predicate:
+    for name, comparison, value in predicate:
         statistics = columns[name].statistics if name in columns else None
         if statistics is None or not statistics.has_min_max:
             continue
-        if not may_hold(comparison, statistics.min, statistics.max, value):
+        try:
+            low, high = statistics.min, statistics.max
+        except ValueError:
+            continue  # a time in nanoseconds, which Python has no type for
+        if not may_hold(comparison, low, high, value):
             return False
     return True
 

@@ -15,7 +15,7 @@ from twister2_net.operators.aggregating import Aggregate
 from twister2_net.operators.co_grouping import CoGroup
 from twister2_net.operators.crossing import Cross
 from twister2_net.operators.distinct import Distinct
-from twister2_net.operators.joining import Join
+from twister2_net.operators.joining import BROADCASTS, Join
 from twister2_net.operators.keyed_gathering import KeyedGather
 from twister2_net.operators.keyed_reducing import CountByValue, KeyedReduce
 from twister2_net.operators.moving import AllToAll, Barrier, Broadcast, Direct, Gather, Union
@@ -71,7 +71,13 @@ _RINGS = OptionInfo(f"as that of reduce, or ring: for large arrays, in batch mod
 _RING = OptionInfo("direct, or ring: for large arrays, in batch mode", default="direct")
 
 _ORDER = OptionInfo("True: by key, ascending; or a function of a key: by its result. NaN comes last", default=None)
+_IN_PLACE = OptionInfo(
+    "numbers of inputs, from 0, whose task i has only records for target i already: they go there without a look at "
+    "their keys",
+    default=(),
+)
 _GATHERING = {
+    "in_place": _IN_PLACE,
     "grouped": OptionInfo(
         "True: pairs (key, values); False: pairs (key, value), those of a key together", default=True
     ),
@@ -84,6 +90,12 @@ _GATHERING = {
     ),
 }
 _JOINING = {
+    "in_place": _IN_PLACE,
+    "broadcast": OptionInfo(
+        "left or right: that side goes to all targets, the other stays (task i goes to target i modulo their number); "
+        "right for inner and left, left for inner and right",
+        default=None,
+    ),
     "how": OptionInfo("inner, left, right or full: sides whose records are kept without a partner", default="inner"),
     "algorithm": OptionInfo("hash, or sort: the result is in the order of keys", default="hash"),
     "order": _ORDER,
@@ -106,6 +118,7 @@ _SORTING = {
     "bounds": OptionInfo("n_targets - 1 keys that cut ranges; from a sample of all records when not given"),
 }
 _CO_GROUPING = {
+    "in_place": _IN_PLACE,
     "keys": OptionInfo(
         "function of a record or name of a column, for all inputs or one for each; the first part of a pair when not "
         "given"
@@ -155,7 +168,8 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             _BOTH,
             keyed=True,
             holds_records=True,
-            options={**_SELECTING, "partitioner": _KEYED_PARTITIONER, "key": _PAIR_KEY},
+            options={**_SELECTING, "partitioner": _KEYED_PARTITIONER, "key": _PAIR_KEY, "in_place": _IN_PLACE},
+            partitions="hash",
         ),
         {"direct": KeyedPartition, "chain": ChainKeyedPartition},
     ),
@@ -170,6 +184,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             keeps_order=False,
             holds_records=True,
             options={"reducer": _REDUCER},
+            partitions="hash",
         ),
         KeyedReduce,
     ),
@@ -184,6 +199,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             holds_records=True,
             options=_GATHERING,
             folded="keyed_reduce",
+            partitions="hash",
         ),
         KeyedGather,
     ),
@@ -198,6 +214,8 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             keeps_order=False,
             holds_records=True,
             options=_JOINING,
+            partitions="hash",
+            broadcasts=BROADCASTS,
         ),
         Join,
     ),
@@ -212,6 +230,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             keeps_order=False,
             holds_records=True,
             options=_CO_GROUPING,
+            partitions="hash",
         ),
         CoGroup,
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from twister2.spec.declarations import Declarations
 from twister2.spec.errors import ResultError
 from twister2_tset.base import NOTHING, BaseSet, reducer_options
 from twister2_tset.folding import Fold, Moments, Totals, Zero, merge_moments, merge_totals
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 A = TypeVar("A")
+
+ANY_ACTION = End(Discard, "what an action puts here", declares=Declarations(indifferent=True))
+"""Stands for actions in plans that are shown."""
 
 COLLECT_LIMIT = 1_000_000
 """Most records that ``collect`` and ``gather`` bring to every worker unless told otherwise."""
@@ -180,7 +184,7 @@ class Actions(BaseSet[T]):
 
     def explain(self) -> str:
         """The plan of this set as text: vertices, operators, rules applied, placement. Runs nothing."""
-        return self.context.explain(self._node, End(Discard, "what an action puts here"))
+        return self.context.explain(self._node, ANY_ACTION)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -247,7 +251,15 @@ class Actions(BaseSet[T]):
 
         def leaf() -> Leaf:
             shows = "wraps batches with their place"
-            numbered = StepNode("number batches", line, shows, node, lambda: Number(guard, form), narrow=False)
+            numbered = StepNode(
+                "number batches",
+                line,
+                shows,
+                node,
+                lambda: Number(guard, form),
+                narrow=False,
+                declares=Declarations(indifferent=step == "collect"),  # gather shows how the records lie
+            )
             end = End(lambda: KeepNumbered(guard), "all records", "net.broadcast", everywhere=True)
             return Leaf(numbered, title, end)
 

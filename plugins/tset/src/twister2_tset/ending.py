@@ -6,10 +6,12 @@ import os
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from twister2.graph import Stored
+from twister2.spec.declarations import Declarations
 from twister2.spec.uris import without_secrets
 from twister2_tset.base import BaseSet
 from twister2_tset.ends import LazyEnd
 from twister2_tset.formats import format_of
+from twister2_tset.functions import wants_context
 from twister2_tset.keys import shown
 from twister2_tset.nodes import End, Leaf, StoredNode
 from twister2_tset.problems import check_function
@@ -116,12 +118,13 @@ class Endings(BaseSet[T]):
 
     def _for_each(self, step: str, function: Callable[[T], object]) -> Leaf:
         check_function(function, step)
-        return self._end(step, End(lambda: ForEach(function), f"calls {shown(function)}"))
+        declares = Declarations(indifferent=not wants_context(function))
+        return self._end(step, End(lambda: ForEach(function), f"calls {shown(function)}", declares=declares))
 
     def _write(self, step: str, form: str, uri: str | os.PathLike[str], plugin: str, options: dict[str, Any]) -> None:
         target = os.fspath(uri)
         shows = f"{form} to {without_secrets(target)}"
-        end = End(lambda: WriteFiles(plugin, target, form, options), shows, two_phase=True)
+        end = End(lambda: WriteFiles(plugin, target, form, options), shows, two_phase=True, narrow=True)
         self.context.run_once(self._end(step, end))
 
     def _kept(self, step: str, level: Level, *, lazy: bool) -> StoredSet[T]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
 from twister2.graph import walking
 from twister2.spec.batch import Batch, is_array, is_arrow, records
+from twister2.spec.declarations import Declarations
 from twister2.spec.errors import OperatorError
 from twister2.spec.tasks import Compute, Emit, TaskContext
 from twister2_tset.columns import check_columns
@@ -42,6 +43,8 @@ class Zero:
 
 class Fold(Compute):
     """Emits one value: the records of its partition, added one by one. Nothing for a partition without any."""
+
+    declares: ClassVar[Declarations] = Declarations(indifferent=True)
 
     def __init__(self, zero: Zero, add: Callable[[Any, Any], Any], step: str) -> None:
         self._zero = zero
@@ -144,6 +147,8 @@ class Totals(Compute):
 
     :param value: function of a record, name of a column, or None: the records are numbers.
     """
+
+    declares: ClassVar[Declarations] = Declarations(indifferent=True)
 
     def __init__(self, value: Callable[[Any], Any] | None, step: str, *, squares: bool) -> None:
         self._value = value

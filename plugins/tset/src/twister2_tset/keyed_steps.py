@@ -23,6 +23,7 @@ A = TypeVar("A")
 
 JoinKind = Literal["inner", "left", "right", "full"]
 Algorithm = Literal["hash", "sort"]
+Broadcast = Literal["auto", "left", "right", "no"]
 KeyedPartitioner = Callable[[tuple[K, V], int], int] | str
 JoinPartitioner = Callable[[tuple[K, Any], int], int] | Literal["hash"]
 
@@ -168,6 +169,7 @@ class KeyedSteps(BaseSet[T]):
         how: Literal["inner"] = "inner",
         *,
         algorithm: Algorithm = "hash",
+        broadcast: Broadcast = "auto",
         partitioner: JoinPartitioner[K] = "hash",
         partitions: int | None = None,
     ) -> TSet[tuple[K, tuple[V, R]]]: ...
@@ -178,6 +180,7 @@ class KeyedSteps(BaseSet[T]):
         how: Literal["left"],
         *,
         algorithm: Algorithm = "hash",
+        broadcast: Broadcast = "auto",
         partitioner: JoinPartitioner[K] = "hash",
         partitions: int | None = None,
     ) -> TSet[tuple[K, tuple[V, R | None]]]: ...
@@ -188,6 +191,7 @@ class KeyedSteps(BaseSet[T]):
         how: Literal["right"],
         *,
         algorithm: Algorithm = "hash",
+        broadcast: Broadcast = "auto",
         partitioner: JoinPartitioner[K] = "hash",
         partitions: int | None = None,
     ) -> TSet[tuple[K, tuple[V | None, R]]]: ...
@@ -198,6 +202,7 @@ class KeyedSteps(BaseSet[T]):
         how: JoinKind,
         *,
         algorithm: Algorithm = "hash",
+        broadcast: Broadcast = "auto",
         partitioner: JoinPartitioner[K] = "hash",
         partitions: int | None = None,
     ) -> TSet[tuple[K, tuple[V | None, R | None]]]: ...
@@ -207,6 +212,7 @@ class KeyedSteps(BaseSet[T]):
         how: JoinKind = "inner",
         *,
         algorithm: Algorithm = "hash",
+        broadcast: Broadcast = "auto",
         partitioner: JoinPartitioner[K] = "hash",
         partitions: int | None = None,
     ) -> TSet[Any]:
@@ -214,6 +220,9 @@ class KeyedSteps(BaseSet[T]):
 
         :param how: ``inner``; ``left``, ``right``, ``full`` also give what has no partner, with None in its place.
         :param algorithm: ``hash``, or ``sort``: sorted runs, for keys that have an order.
+        :param broadcast: the side that goes to all partitions, so that the other one, which should be much larger, is
+            not sent at all: ``right`` for ``inner`` and ``left``, ``left`` for ``inner`` and ``right``. ``auto``: a
+            side that is known to be small, where it does not show how the pairs lie; ``no``: neither.
         :param partitioner: where pairs of both sets go: by the hash of their keys, or
             ``partitioner(pair, n_partitions)``, which returns the number of the partition by the key alone.
         :param partitions: of the result; as many as the larger set when None.
@@ -222,6 +231,8 @@ class KeyedSteps(BaseSet[T]):
         if partitioner != "hash":
             check_function(partitioner, "join", "partitioner")
             options["partitioner"] = partitioner
+        if broadcast != "auto":
+            options["broadcast"] = None if broadcast == "no" else broadcast
         return self._exchange("join", f"{how}, by {algorithm}", "net.join", options, partitions, others=[other])
 
     def co_group(

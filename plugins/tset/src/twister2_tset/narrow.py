@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from twister2.graph import walking
 from twister2.spec.batch import Batch, is_array, is_arrow, records, text_block
+from twister2.spec.declarations import Declarations
 from twister2.spec.errors import OperatorError, UserCodeError
 from twister2.spec.tasks import Compute, Emit, TaskContext
 from twister2_tset.functions import bound
@@ -50,6 +51,8 @@ class RecordStep(Compute):
 class Map(RecordStep):
     """One result per record."""
 
+    declares: ClassVar[Declarations] = Declarations(never_more=True)
+
     def apply(self, walk: Iterator[Any]) -> list[Any]:
         """All results."""
         return results(self.function, walk)
@@ -57,6 +60,8 @@ class Map(RecordStep):
 
 class MapToTuple(RecordStep):
     """One (key, value) pair per record."""
+
+    declares: ClassVar[Declarations] = Declarations(never_more=True)
 
     def apply(self, walk: Iterator[Any]) -> list[Any]:
         """All pairs; the first of a batch is looked at here, the others by the keyed operator behind."""
@@ -72,6 +77,8 @@ class MapToTuple(RecordStep):
 
 class Filter(RecordStep):
     """The records for which the function is true."""
+
+    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True)
 
     def apply(self, walk: Iterator[Any]) -> list[Any]:
         """Those of one batch."""
@@ -231,6 +238,7 @@ class PassOn(Compute):
     """The target of an exchange: hands on what the operator delivered."""
 
     narrow: ClassVar[bool] = True
+    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True)
 
     def process(self, batch: Batch, emit: Emit, edge: str) -> None:
         """Hand on."""

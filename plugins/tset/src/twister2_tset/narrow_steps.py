@@ -126,7 +126,7 @@ class NarrowSteps(BaseSet[T]):
         :raises UsageError: none is named.
         """
         check_names(columns, "select")
-        declares = Declarations(reads=columns)
+        declares = Declarations(reads=columns, never_more=True)
         shows = f"select: {', '.join(columns)}"
         return self._new(StepNode("select", user_line(), shows, self._node, lambda: Select(columns), declares=declares))
 
@@ -137,7 +137,11 @@ class NarrowSteps(BaseSet[T]):
         """
         check_names([column], "where")
         check_where(relation, value)
-        return self._step("where", f"{column} {relation} {short(value)}", lambda: Where(column, relation, value))
+        declares = Declarations(predicate=((column, relation, value),), never_more=True, keeps_keys=True)
+        shows = f"where: {column} {relation} {short(value)}"
+        return self._new(
+            StepNode("where", user_line(), shows, self._node, lambda: Where(column, relation, value), declares=declares)
+        )
 
     def with_schema(self, schema: Any) -> TSet[dict[str, Any]]:
         """The records as columns of these names and types: rows to functions, Arrow batches to ``map_batches``.

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from twister2.graph import Graph, Stored
-from twister2.spec.declarations import Declarations
+from twister2.spec.declarations import NOTHING, Declarations
 from twister2.spec.tasks import Compute, Sink, Source
+from twister2_tset.functions import wants_context
 
 if TYPE_CHECKING:
     from twister2.spec.sched import TaskScheduler
@@ -97,7 +98,10 @@ class StoredNode(Node):
 
 @attrs.frozen(eq=False)
 class StepNode(Node):
-    """A step within a partition. :ivar schema: the pyarrow schema of what it gives, where it is known."""
+    """A step within a partition.
+
+    :ivar schema: the pyarrow schema of what it gives, where it is known. :ivar declares: None: what its task declares.
+    """
 
     parent: Node
     make: Callable[[], Compute]
@@ -117,7 +121,8 @@ class StepNode(Node):
 
     def add_to(self, graph: Graph, name: str, before: Sequence[str], n_workers: int) -> None:
         """See :meth:`Node.add_to`."""
-        graph.add_compute(name, _PerTask(self.make), shows=self.shows, narrow=self.narrow, declares=self.declares)
+        declares = _declared(self.make) if self.declares is None else self.declares
+        graph.add_compute(name, _PerTask(self.make), shows=self.shows, narrow=self.narrow, declares=declares)
         graph.connect(before, name, name=name)
 
 
@@ -151,7 +156,14 @@ class ExchangeNode(Node):
     def add_to(self, graph: Graph, name: str, before: Sequence[str], n_workers: int) -> None:
         """See :meth:`Node.add_to`."""
         partitions = n_workers if self.everywhere else self.partitions
-        graph.add_compute(name, _PerTask(self.make), partitions, shows=self.shows, narrow=self.narrow)
+        graph.add_compute(
+            name,
+            _PerTask(self.make),
+            partitions,
+            shows=self.shows,
+            narrow=self.narrow,
+            declares=_declared(self.make),
+        )
         graph.connect(before, name, self.operator, name=name, **self.options)
         if self.everywhere:
             graph.place(name, range(n_workers))
@@ -199,6 +211,17 @@ class MeetingNode(Node):
             graph.connect(source, name, way.operator, name=f"{name}: {way.label}", **way.options)
 
 
+def _declared(make: Callable[[], Compute]) -> Declarations:
+    """What the task declares that ``make`` gives, by its attribute ``declares``; nothing when it has none.
+
+    A function that asks for its context may look at the number of its partition.
+    """
+    task = make()
+    declares: Declarations = getattr(task, "declares", NOTHING)
+    function = getattr(task, "function", None)
+    return attrs.evolve(declares, indifferent=False) if function and wants_context(function) else declares
+
+
 @attrs.frozen
 class _PerMeeting:
     """``make(index)`` of a task that is told how its edges are called."""
@@ -239,7 +262,8 @@ class End:
 
     :ivar operator, options: of the edge into it. :ivar everywhere: one task on each worker; else one per partition.
     :ivar two_phase: whether the sink writes outside the job; None: as :meth:`Graph.add_sink` finds out.
-    :ivar indexed: ``make`` takes the index of the task.
+    :ivar indexed: ``make`` takes the index of the task. :ivar narrow: it may run as one task with the step before it,
+        and does the same however the records are spread over its tasks. :ivar declares: of the sink.
     """
 
     make: Callable[..., Sink]
@@ -249,6 +273,8 @@ class End:
     everywhere: bool = False
     two_phase: bool | None = False
     indexed: bool = False
+    narrow: bool = False
+    declares: Declarations = NOTHING
 
 
 @attrs.frozen
@@ -281,6 +307,8 @@ def compile_action(
             n_workers if end.everywhere else None,
             shows=end.shows,
             two_phase=end.two_phase,
+            narrow=end.narrow,
+            declares=end.declares,
         )
         if end.everywhere:
             graph.place(sink, range(n_workers))

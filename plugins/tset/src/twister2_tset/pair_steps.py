@@ -6,6 +6,7 @@ import random
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twister2.spec.batch import Batch, is_array, is_arrow, n_records, records
+from twister2.spec.declarations import Declarations
 from twister2.spec.errors import OperatorError
 from twister2.spec.tasks import Compute, Emit, TaskContext
 from twister2_tset.narrow import RecordStep, no_iterable
@@ -54,6 +55,7 @@ class MapValues(PairStep):
     """Pairs of the key and the function of the value."""
 
     step = "map_values"
+    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True)
 
     def apply(self, walk: Iterator[Any]) -> list[Any]:
         """Those of one batch."""
@@ -65,6 +67,7 @@ class FlatMapValues(PairStep):
     """A pair of the key and each item of what the function of the value returns."""
 
     step = "flat_map_values"
+    declares: ClassVar[Declarations] = Declarations(keeps_keys=True)
 
     def apply(self, walk: Iterator[Any]) -> list[Any]:
         """Those of one batch."""
@@ -81,6 +84,8 @@ class FlatMapValues(PairStep):
 class KeyBy(RecordStep):
     """Pairs of the function of the record, and the record."""
 
+    declares: ClassVar[Declarations] = Declarations(never_more=True)
+
     def apply(self, walk: Iterator[Any]) -> list[Any]:
         """Those of one batch."""
         function = self.function
@@ -91,6 +96,7 @@ class Side(Compute):
     """The keys (0) or the values (1) of pairs."""
 
     narrow: ClassVar[bool] = True
+    declares: ClassVar[Declarations] = Declarations(never_more=True)
 
     def __init__(self, which: int) -> None:
         self._which = which
@@ -105,6 +111,7 @@ class AsPairs(Compute):
     """Sees to it that records are pairs, as Python's own."""
 
     narrow: ClassVar[bool] = True
+    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True)
 
     def __init__(self, step: str) -> None:
         self._step = step
@@ -118,6 +125,7 @@ class Sample(Compute):
     """Each record with a probability. The same records for the same seed and partition, however they are batched."""
 
     narrow: ClassVar[bool] = True
+    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True, indifferent=False)
 
     def __init__(self, fraction: float, seed: int) -> None:
         self._fraction = fraction
@@ -152,6 +160,7 @@ class RowsToPairs(Compute):
     """Pairs ``(key, value)`` of rows: the key is a column, or a tuple of several."""
 
     narrow: ClassVar[bool] = True
+    declares: ClassVar[Declarations] = Declarations(never_more=True)
 
     def __init__(self, keys: Sequence[str], value: str) -> None:
         self._keys = tuple(keys)

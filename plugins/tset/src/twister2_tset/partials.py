@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import heapq
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
 from twister2.graph import walking
 from twister2.spec.batch import Batch, n_bytes, n_records
+from twister2.spec.declarations import Declarations
 from twister2.spec.errors import OperatorError
 from twister2.spec.tasks import Compute, Emit, TaskContext
 from twister2_tset.narrow import as_form
@@ -27,6 +28,8 @@ EMIT_RECORDS = 8192
 
 class CountRecords(Compute):
     """Emits the number of records of its partition."""
+
+    declares: ClassVar[Declarations] = Declarations(indifferent=True)
 
     def __init__(self) -> None:
         self._count = 0

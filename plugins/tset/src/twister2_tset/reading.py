@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
@@ -28,6 +29,9 @@ Predicate = Sequence[tuple[str, str, Any]]
 COLUMN_FORMATS = ("csv", "json", "parquet", "arrow")
 """Formats of which single columns can be read."""
 
+_EXACT = 1 << 53
+"""Below it a float is as exact as a whole number."""
+
 
 @attrs.frozen(repr=False)
 class Reading:
@@ -38,6 +42,69 @@ class Reading:
 
     def __repr__(self) -> str:
         return self.shows
+
+
+@attrs.frozen(eq=False)
+class FileParts:
+    """``make(index, planned)``: the splits of each task.
+
+    :ivar note: is told what was read. :ivar wanted: the columns that the program asked for, None for all.
+    :ivar shown: the files, for people.
+    """
+
+    plugin: str
+    request: ReadRequest
+    note: Callable[[ReadReport], None]
+    wanted: tuple[str, ...] | None
+    shown: str
+    narrow: ClassVar[bool] = True
+
+    def __call__(self, index: int, planned: PlannedRead) -> FileSource:
+        skipped, note = planned.skipped if index == 0 else (), self.note
+        return FileSource(
+            self.plugin, self.request, planned.splits[index], lambda read: note(read + ReadReport(0, 0, skipped))
+        )
+
+    @property
+    def declares(self) -> Declarations:
+        """What makes it the same as another, and how it reads less."""
+        request = self.request
+        columns = request.format in COLUMN_FORMATS and "form" not in request.options
+        return Declarations(
+            identity=Reading(f"{request.format} of {self.shown}", repr((self.plugin, request))),
+            with_columns=self.with_columns if columns else None,
+            with_predicate=self.with_predicate if columns else None,
+        )
+
+    def with_columns(self, names: tuple[str, ...]) -> FileParts | None:
+        """The same with these columns only."""
+        if not self._has(names):
+            return None  # the step that names another one says so
+        return attrs.evolve(self, request=attrs.evolve(self.request, columns=names))
+
+    def with_predicate(self, predicate: tuple[tuple[str, str, Any], ...]) -> FileParts | None:
+        """The same with the rows for which all comparisons hold, those that were asked for before included."""
+        if not self._has([column for column, _, _ in predicate]) or not all(
+            _is_plain(relation, value) for _, relation, value in predicate
+        ):
+            return None
+        return attrs.evolve(self, request=attrs.evolve(self.request, predicate=(*self.request.predicate, *predicate)))
+
+    def _has(self, names: Iterable[str]) -> bool:
+        return self.wanted is None or set(names) <= set(self.wanted)
+
+
+def _is_plain(relation: str, value: Any) -> bool:
+    """Whether readers compare a value as the step behind them does: also with the bounds of values in pieces of files,
+    where whole numbers and floats are compared exactly, while columns are brought to one type first.
+    """
+    if relation == "in":
+        return isinstance(value, (list, tuple, set, frozenset)) and all(
+            one is None or _is_plain("==", one) for one in value
+        )
+    if isinstance(value, (int, float)):
+        return abs(value) < _EXACT
+    return isinstance(value, (str, bytes, datetime.date))
 
 
 class Readers:
@@ -182,7 +249,7 @@ class Readers:
         wanted = None if columns is None else tuple(columns)
         request = ReadRequest(uris, form, wanted, tuple(predicate), dict(options))
         number = self._partitions(partitions, step)
-        env, note = self.env, self._note_read
+        env = self.env
 
         def plan_read() -> PlannedRead:
             plan = env.backend("data", plugin).plan(request, number)
@@ -190,28 +257,10 @@ class Readers:
             hosts = {index: _hosts(part) for index, part in enumerate(splits) if _hosts(part)}
             return PlannedRead(splits, tuple(plan.skipped), hosts)
 
-        def making(asked: ReadRequest) -> Callable[..., FileSource]:
-            def make_source(index: int, planned: PlannedRead) -> FileSource:
-                skipped = planned.skipped if index == 0 else ()
-                return FileSource(
-                    plugin, asked, planned.splits[index], lambda read: note(read + ReadReport(0, 0, skipped))
-                )
-
-            return make_source
-
-        def with_columns(names: tuple[str, ...]) -> Callable[..., FileSource] | None:
-            if wanted is not None and not set(names) <= set(wanted):
-                return None  # the step that names another one says so
-            return making(attrs.evolve(request, columns=names))
-
         first = without_secrets(uris[0])
         shown = first if len(uris) == 1 else f"{first} and {len(uris) - 1} more"
-        told = Declarations(
-            identity=Reading(f"{form} of {shown}", repr((plugin, request))),
-            with_columns=with_columns if form in COLUMN_FORMATS and "form" not in options else None,
-        )
-        make = making(request)
-        return self._source(step, f"{form} of {shown}", make, number, planner=plan_read, declares=told)
+        make = FileParts(plugin, request, self._note_read, wanted, shown)
+        return self._source(step, f"{form} of {shown}", make, number, planner=plan_read)
 
 
 def path_names(paths: Paths, step: str) -> tuple[str, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from twister2.spec.batch import is_array, n_records
+from twister2.spec.batch import is_array, n_bytes, n_records
 from twister2.spec.data import Reader, ReadRequest, Split
+from twister2.spec.declarations import Declarations
 from twister2.spec.tasks import END, EndOfData, Source, TaskContext
 from twister2_tset.report import ReadReport
 
@@ -46,6 +47,12 @@ class ListParts:
 
     data: Sequence[Any] = attrs.field(repr=False)
     partitions: int
+    narrow: ClassVar[bool] = True
+
+    @property
+    def declares(self) -> Declarations:
+        """How much there is."""
+        return Declarations(n_bytes=n_bytes(self.data))
 
     def __call__(self, index: int) -> ListSource:
         size, parts = len(self.data), self.partitions
@@ -78,6 +85,12 @@ class ColumnParts:
 
     data: Any = attrs.field(repr=False)
     partitions: int
+    narrow: ClassVar[bool] = True
+
+    @property
+    def declares(self) -> Declarations:
+        """How much there is."""
+        return Declarations(n_bytes=n_bytes(self.data))
 
     def __call__(self, index: int) -> ColumnSource:
         size, parts = n_records(self.data), self.partitions
@@ -120,6 +133,12 @@ class PlannedRead:
     def sizes(self) -> tuple[int, ...]:
         """Bytes that each task reads, as far as they are known."""
         return tuple(sum(split.n_bytes for split in task) for task in self.splits)
+
+    @property
+    def n_bytes(self) -> int | None:
+        """Bytes of all; None when those of a split are not known."""
+        known = [split.n_bytes for task in self.splits for split in task]
+        return sum(known) if all(known) else None
 
 
 class FileSource(Source):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from twister2.graph.rules.rule import Rule
+from twister2.graph.rules.ways import hands_on
 
 if TYPE_CHECKING:
     from twister2.graph.catalog import Catalog
@@ -42,8 +43,8 @@ class Columns(Rule):
             return None
         found: dict[str, None] = {}
         for edge in plan.outputs(vertex.name):
-            info, reads = catalog.info(edge.operator), plan.vertex(edge.target).declares.reads
-            if info is None or info.shape != "one_to_one" or info.holds_records or edge.options or reads is None:
+            reads = plan.vertex(edge.target).declares.reads
+            if reads is None or not hands_on(edge, catalog):
                 return None
             found.update(dict.fromkeys(reads))
         return tuple(found) or None

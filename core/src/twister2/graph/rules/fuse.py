@@ -8,13 +8,15 @@ import attrs
 
 from twister2.graph.fused import FusedFactory
 from twister2.graph.fused_ends import FusedSinkFactory, FusedSourceFactory
-from twister2.graph.logical import LogicalEdge, LogicalPlan, LogicalVertex
 from twister2.graph.rules.rule import Rule
+from twister2.graph.rules.ways import hands_on
+from twister2.spec.declarations import Declarations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twister2.graph.catalog import Catalog
+    from twister2.graph.logical import LogicalEdge, LogicalPlan, LogicalVertex
     from twister2.spec.tasks import Task
 
 
@@ -44,11 +46,8 @@ class Fuse(Rule):
 
     @staticmethod
     def _joins(plan: LogicalPlan, edge: LogicalEdge, catalog: Catalog) -> bool:
-        if len(edge.sources) > 1 or edge.options:
+        if not hands_on(edge, catalog):
             return False
-        info = catalog.info(edge.operator)
-        if info is None or info.shape != "one_to_one" or info.delivers != "batches" or info.holds_records:
-            return False  # an operator that holds records makes something of them: it is more than a way
         source, target = plan.vertex(edge.sources[0]), plan.vertex(edge.target)
         return (
             source.narrow
@@ -114,7 +113,7 @@ def _fuse(plan: LogicalPlan, chains: list[list[LogicalEdge]]) -> LogicalPlan:
         if chain_key(edge) not in inside
     )
     fixed = {renamed.get(name, name): workers for name, workers in plan.fixed.items()}
-    return LogicalPlan(vertices, edges, fixed, plan.mode)
+    return attrs.evolve(plan, vertices=vertices, edges=edges, fixed=fixed)
 
 
 def _vertex(plan: LogicalPlan, chain: list[LogicalEdge]) -> LogicalVertex:
@@ -136,7 +135,14 @@ def _vertex(plan: LogicalPlan, chain: list[LogicalEdge]) -> LogicalVertex:
         shows=" > ".join(member.shows for member in members),
         parts=tuple(part for member in members for part in member.parts),
         inputs={name: given for member in members for name, given in member.inputs.items()},
+        declares=_declared(members),
     )
+
+
+def _declared(members: list[LogicalVertex]) -> Declarations:
+    """What is still asked when a graph is planned: how the pairs lie that stored sets keep."""
+    keeps = all(member.declares.keeps_keys for member in members if member.kind == "compute")
+    return Declarations(keeps_keys=keeps, partitioned=members[0].declares.partitioned if keeps else "")
 
 
 def _factory(members: list[LogicalVertex], edges: tuple[str, ...]) -> Callable[[int], Task]:

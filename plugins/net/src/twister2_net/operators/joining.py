@@ -1,5 +1,7 @@
 """join: the records of two inputs that have equal keys, side by side, at the target of the key.
 
+With the option ``broadcast`` one side goes to all targets, and records lie where the other side had them.
+
 Everything between two marks is held: pairs in a table of groups of two sides, Arrow batches as columns. Both go to disk
 when memory gets short. NaN equals NaN and None equals None here, as in all keyed operators.
 """
@@ -22,7 +24,7 @@ from twister2_net.spilling.queues import Collecting, Values
 from twister2_net.spilling.sorted_columns import ArrowForm, SortedColumns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from twister2_net.selectors.base import Selector
     from twister2_net.spilling.tables import Group
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 HOW = ("inner", "left", "right", "full")
 ALGORITHMS = ("hash", "sort")
 _SIDES = ("left", "right")
+BROADCASTS = {"inner": ("right", "left"), "left": ("right",), "right": ("left",), "full": ()}
+"""Sides that may go to all targets, by the kind of join. Not one whose records are kept without a partner: every target
+would find some without one."""
 
 
 class Join(HoldingOperator):
@@ -49,6 +54,21 @@ class Join(HoldingOperator):
                 where=self.label,
             )
         self.how = self.options["how"]
+        side = self.options["broadcast"]
+        if side is not None and side not in BROADCASTS[self.how]:
+            raise wrong_option(
+                self.label,
+                "broadcast",
+                f"the side {short(side)} of the kind {self.how!r} cannot go to all targets",
+                f"give {' or '.join((*BROADCASTS[self.how], 'None'))}",
+            )
+        if side is not None and (self.options["partitioner"] != "hash" or self.options["in_place"]):
+            raise wrong_option(
+                self.label,
+                "broadcast",
+                "no record goes where a partitioner, or in_place, says when one side goes to all targets",
+                "give one of the two",
+            )
         self.functions = [self._function(side) for side in _SIDES]
         self.side_columns = [tuple(self.options.get(f"{side}_columns") or ()) for side in _SIDES]
         if self.options["algorithm"] == "sort":
@@ -79,6 +99,15 @@ class Join(HoldingOperator):
         self.key = self.functions[side] or PAIR_KEY
         self.columns = self.side_columns[side]
         return super().selector(source, n)
+
+    def all_to(self, source: int) -> Sequence[int] | None:
+        broadcast = self.options["broadcast"]
+        if broadcast is None:
+            return super().all_to(source)
+        side = self.context.input_of(source)
+        if _SIDES[side] == broadcast:
+            return range(self.n_targets)
+        return ((source - sum(self.context.inputs[:side])) % self.n_targets,)
 
     def take(self, source: int, batch: Batch) -> None:
         if is_arrow(batch):

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes, n_records
+from twister2.spec.tracebacks import short
 from twister2_net.combining.pairs import is_pair
 from twister2_net.exchange.lanes import DATA, END, LaneOperator
 from twister2_net.exchange.parts import Collected, form_of, split
@@ -57,6 +58,7 @@ class Partitioning(LaneOperator):
                 f"{len(self.bounds)} bounds do not cut {len(self.context.targets)} ranges",
                 f"give {len(self.context.targets) - 1} bounds, ascending",
             )
+        self.in_place = self._in_place()
         self.ordered = bool(self.options.get("ordered"))
         self.samples = self.partitioner == "range" and self.bounds is None and len(self.context.targets) > 1
         if self.samples and self.stream:
@@ -72,9 +74,28 @@ class Partitioning(LaneOperator):
         self._batch_bytes = max(_LEAST_BYTES, min(_BATCH_BYTES, share))
         self._until_measured = 0
 
+    def _in_place(self) -> frozenset[int]:
+        """The inputs whose task i has only records for target i."""
+        given, inputs = self.options.get("in_place") or (), self.context.inputs or (len(self.context.sources),)
+        for number in given:
+            if number not in range(len(inputs)) or inputs[number] != self.n_targets or self.partitioner != "hash":
+                raise wrong_option(
+                    self.label,
+                    "in_place",
+                    f"input {short(number)} has no task for each of the {self.n_targets} targets, by hash of keys",
+                    "leave it out: it is for inputs that lie so already",
+                )
+        return frozenset(given)
+
+    def all_to(self, source: int) -> Sequence[int] | None:
+        """The targets to which everything of a local source goes; None when that is a question of each record."""
+        side = self.context.input_of(source)
+        return (source - sum(self.context.inputs[:side]),) if side in self.in_place else None
+
     def begin(self) -> None:
         super().begin()
         n = self.n_targets
+        self._all_to = {source: self.all_to(source) for source in self.local_sources}
         self._sampler = self.sampler() if self.samples else None
         self.selectors = {source: self.selector(source, n) for source in self.local_sources}
         self.collected: dict[tuple[int, int], Collected] = {}
@@ -98,6 +119,11 @@ class Partitioning(LaneOperator):
     def take(self, source: int, batch: Batch) -> None:
         n = self.n_targets
         if n_records(batch) == 0:
+            return
+        targets = self._all_to[source]
+        if targets is not None:
+            for target in targets:
+                self.deliver(source, target, batch)
             return
         if not self.stream:
             self._measure(batch)

@@ -1,0 +1,47 @@
+"""Rule ``colocate``: what lies by key already is not sent by key again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from twister2.graph.rules.rule import Rule
+from twister2.graph.rules.ways import by_hash, goes_by_hash
+
+if TYPE_CHECKING:
+    from twister2.graph.catalog import Catalog
+    from twister2.graph.logical import LogicalEdge, LogicalPlan
+
+
+class Colocate(Rule):
+    """Sets the option ``in_place`` of keyed operators for inputs that lie as they would bring them."""
+
+    name: ClassVar[str] = "colocate"
+    explanation: ClassVar[str] = "pairs that lie by the hash of their keys, in as many partitions, stay where they are"
+
+    def apply(self, plan: LogicalPlan, catalog: Catalog) -> tuple[LogicalPlan, list[str]]:
+        """Look at every keyed edge."""
+        lying = by_hash(plan, catalog)
+        edges: list[LogicalEdge] = []
+        lines = []
+        for edge in plan.edges:
+            info, tasks = catalog.info(edge.operator), plan.vertex(edge.target).parallelism
+            inputs = tuple(
+                number
+                for number, source in enumerate(edge.sources)
+                if source in lying and plan.vertex(source).parallelism == tasks
+            )
+            if (
+                not inputs
+                or info is None
+                or "in_place" not in info.options
+                or "in_place" in edge.options
+                or not goes_by_hash(edge, catalog)
+            ):
+                edges.append(edge)
+                continue
+            edges.append(attrs.evolve(edge, options={**edge.options, "in_place": inputs}))
+            names = " and ".join(dict.fromkeys(edge.sources[number] for number in inputs))
+            lines.append(f"{edge.target} takes {names} in place: by key in {tasks} partitions already")
+        return (attrs.evolve(plan, edges=tuple(edges)), lines) if lines else (plan, [])

@@ -1,0 +1,106 @@
+"""What several rules ask of a plan: which edges only hand batches on, how pairs lie, how much there is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from twister2.graph.catalog import Catalog
+    from twister2.graph.logical import LogicalEdge, LogicalPlan
+
+HASH = "hash"
+
+_ELSEWHERE = {"partitioner": HASH, "bounds": None, "broadcast": None}
+"""Options of keyed operators that may change where pairs go, and the values that do not."""
+_HARMLESS = {"reducer", "initial", "grouped", "order", "ordered", "how", "algorithm", "in_place", *_ELSEWHERE}
+"""Options that leave the key what it is: the first part of a pair."""
+
+
+def hands_on(edge: LogicalEdge, catalog: Catalog) -> bool:
+    """Whether the batches of a task come to one task as they are, and nothing else does by this edge."""
+    info = catalog.info(edge.operator)
+    return (
+        info is not None
+        and len(edge.sources) == 1
+        and not edge.options
+        and info.shape == "one_to_one"
+        and info.delivers == "batches"
+        and not info.holds_records  # one that does makes something of them
+    )
+
+
+def goes_by_hash(edge: LogicalEdge, catalog: Catalog) -> bool:
+    """Whether what an edge delivers lies by the hash of the keys of pairs."""
+    info = catalog.info(edge.operator)
+    return (
+        info is not None
+        and info.partitions == HASH
+        and set(edge.options) <= _HARMLESS
+        and all(edge.options.get(name, plain) == plain for name, plain in _ELSEWHERE.items())
+    )
+
+
+def by_hash(plan: LogicalPlan, catalog: Catalog) -> set[str]:
+    """The vertices whose task ``i`` has (of a sink: gets) the pairs of keys with ``task_of_key(key, tasks) == i``."""
+    found: set[str] = set()
+    for vertex in plan.vertices:
+        if vertex.kind == "source":
+            lies = vertex.declares.partitioned == HASH
+        else:
+            # A sink with computes before it in one task (rule fuse) declares what they do.
+            alone = vertex.kind == "sink" and len(vertex.parts) == 1
+            lies = (alone or vertex.declares.keeps_keys) and all(
+                goes_by_hash(edge, catalog) or (hands_on(edge, catalog) and edge.sources[0] in found)
+                for edge in plan.inputs(vertex.name)
+            )
+        if lies:
+            found.add(vertex.name)
+    return found
+
+
+def sizes(plan: LogicalPlan, catalog: Catalog) -> Mapping[str, int]:
+    """Bytes of all that a vertex gives, about and at most, for the vertices of which that is known."""
+    found: dict[str, int] = {}
+    for vertex in plan.vertices:
+        size = vertex.n_bytes
+        if vertex.kind == "compute" and vertex.declares.never_more:
+            coming = [
+                found.get(source) if _never_more(edge, catalog) else None
+                for edge in plan.inputs(vertex.name)
+                for source in edge.sources
+            ]
+            size = None if None in coming else sum(filter(None, coming))
+        if size is not None:
+            found[vertex.name] = size
+    return found
+
+
+def _never_more(edge: LogicalEdge, catalog: Catalog) -> bool:
+    info = catalog.info(edge.operator)
+    return info is not None and (
+        hands_on(edge, catalog)
+        or (info.delivers == "batches" and info.combines)
+        or (info.partitions == HASH and info.inputs == 1)
+    )
+
+
+def is_indifferent(plan: LogicalPlan, name: str, catalog: Catalog) -> bool:
+    """Whether a vertex, and what follows it, makes the same of its records however they are spread over its tasks."""
+    waiting, seen = [name], {name}
+    for one in waiting:  # grows while it is walked over
+        vertex = plan.vertex(one)
+        said = vertex.declares.indifferent
+        if not (vertex.narrow if said is None else said) or not all(given.whole for given in vertex.inputs.values()):
+            return False
+        for edge in plan.outputs(one):
+            if edge.target not in seen and not _spreads_anew(edge, catalog):
+                seen.add(edge.target)
+                waiting.append(edge.target)
+    return True
+
+
+def _spreads_anew(edge: LogicalEdge, catalog: Catalog) -> bool:
+    info = catalog.info(edge.operator)
+    return info is not None and (info.keyed or info.combines or info.shape in ("many_to_one", "one_to_many"))

@@ -44,3 +44,30 @@ def test_status_logs_and_wait(jobs: Jobs) -> None:
         assert gone in told
         assert "submit the job again" in told
     assert "up" in jobs.cli("logs", "last").out
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_master_that_is_told_to_end_ends_the_job_in_order(jobs: Jobs, number: signal.Signals) -> None:
+    """As a manager does whose time limit is over, or that makes way for another job."""
+    program = jobs.program(
+        """
+        import pathlib, time
+        def main(env):
+            pathlib.Path(f"up-{env.worker_id}").touch()
+            try:
+                while True:
+                    time.sleep(0.05)
+            finally:
+                pathlib.Path(f"tidied-{env.worker_id}").touch()
+        """
+    )
+    client = jobs.start("submit", "standalone", "-q", "-n", "2", program)
+    jobs.until_file("up-0")
+    jobs.until_file("up-1")
+    (master,) = jobs.pids("master")
+    os.kill(master, number)
+    done = client.finish()
+    assert done.code == 5, done
+    assert done.err.count("[T2-J405]") == 1, done
+    assert "the job master was told to end" in done.err, done
+    assert sorted(path.name for path in jobs.folder.glob("tidied-*")) == ["tidied-0", "tidied-1"]

@@ -176,7 +176,7 @@ class MasterProcess:
         self._calls.deliver()
         self._state_calls.deliver()
         if self._signalled:
-            self.job.kill("the job master was told to end (SIGTERM)")
+            self.job.kill("the job master was told to end (SIGTERM): a time limit of its manager, or somebody there")
         self.job.tick()
         self._walltime.look()
         self._ask_state()

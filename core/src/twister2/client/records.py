@@ -165,12 +165,14 @@ def find_job(state: pathlib.Path, text: str) -> JobSummary:
     named = [job for job in jobs if job.record.name == text]
     if named:
         return named[-1]
-    matching = [job for job in jobs if job.record.job_id.startswith(text)]
+    # every id begins with nothing, which is most often a variable of a shell that is not set
+    matching = [job for job in jobs if text and job.record.job_id.startswith(text)]
     if len(matching) == 1:
         return matching[0]
-    why = (
-        "several ids begin so: " + ", ".join(job.record.job_id for job in matching[:5])
-        if matching
-        else f"{len(jobs)} jobs are recorded in {state / 'jobs'}"
-    )
-    raise JobNotFoundError(f"there is no job {text!r}", why=why, remedy="see 'twister2 list' for ids and names")
+    what, why = f"there is no job {text!r}", f"{len(jobs)} jobs are recorded in {state / 'jobs'}"
+    if matching:
+        some = ", ".join(job.record.job_id for job in matching[:5]) + (", ..." if len(matching) > 5 else "")
+        what, why = f"{text!r} is not one job", f"{len(matching)} ids begin so: {some}"
+    elif not text:
+        what, why = "no job was named", "the name is empty; is a variable of the shell not set?"
+    raise JobNotFoundError(what, why=why, remedy="see 'twister2 list' for ids and names")

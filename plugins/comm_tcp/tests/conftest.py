@@ -43,7 +43,7 @@ class Proxy:
             for end in ready:
                 with contextlib.suppress(OSError):
                     if end is self.listener:
-                        self.pairs.append((end.accept()[0], socket.create_connection(("127.0.0.1", self.target))))
+                        self.take_in(end.accept()[0])
                         continue
                     pair = next(pair for pair in pairs if end in pair)
                     data = end.recv(1 << 16)
@@ -54,6 +54,12 @@ class Proxy:
                             self.seen += data
                             data = self.mangle(data) if self.mangle else data
                         pair[1 - pair.index(end)].sendall(data)
+
+    def take_in(self, near):
+        try:
+            self.pairs.append((near, socket.create_connection(("127.0.0.1", self.target), timeout=5)))
+        except OSError:  # the reader is closed: who dials it in vain
+            near.close()
 
     def drop(self, pair):
         with contextlib.suppress(ValueError):

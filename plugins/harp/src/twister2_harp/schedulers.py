@@ -78,8 +78,8 @@ def _together(jobs: list[Callable[[], None]], failed: list[bool]) -> None:
         jobs[0]()
         return
     with ThreadPoolExecutor(len(jobs), "harp") as pool:
-        futures: list[Future[None]] = [pool.submit(job) for job in jobs]
         try:
+            futures: list[Future[None]] = [pool.submit(job) for job in jobs]
             wait(futures, return_when=FIRST_EXCEPTION)
         except BaseException:  # an interrupt: all stop at their next item
             failed.append(True)

@@ -158,12 +158,12 @@ def test_killed_from_another_shell_when_the_client_is_gone(twister2, tmp_path):
 def test_the_longest_time_of_a_job_is_kept_by_its_master(twister2, tmp_path):
     """In order, and to the second: Slurm itself counts in minutes."""
     begun = time.monotonic()
-    code, out, err = finish(twister2("submit", "slurm", "-n", 2, "-o", "job.walltime_s=3", "program.py:sleeps"))
+    code, out, err = finish(twister2("submit", "slurm", "-n", 2, "-o", "job.walltime_s=10", "program.py:sleeps"))
     assert code == 5, err
-    assert 3 <= time.monotonic() - begun < 45
+    assert 10 <= time.monotonic() - begun < 55
     assert out.count("asleep") == 2
     assert "[T2-J405]" in err
-    assert "reached its time limit of 3 s" in err
+    assert "reached its time limit of 10 s" in err
     assert processes_of(last_job(tmp_path)[0]) == []
 
 

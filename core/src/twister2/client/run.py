@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import pathlib
 import pickle
@@ -10,15 +12,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from twister2.client.configure import configure
 from twister2.client.inside import refuse_inside_worker
-from twister2.config.tree import given
 from twister2.spec.errors import JobFailedError, ResultError, UsageError
-from twister2.spec.rm import JobState
-from twister2.spec.tracebacks import user_line, user_traceback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from twister2.client.session import Session
 
 
 def run(
@@ -46,8 +46,31 @@ def run(
     """
     refuse_inside_worker()
     overrides = {key: _table(key, value) for key, value in (config or {}).items()}
+    with _collecting_nothing():
+        session = _submitted(main, args, {"workers": workers, "name": name}, profile, overrides, settings, files)
+    outcome = session.follow()
+    if outcome.state.value != "completed":
+        raise outcome.error or JobFailedError("the job failed", why="no reason was given", remedy="see its logs")
+    return [_unpickle(worker, outcome.results[worker]) for worker in sorted(outcome.results)]
+
+
+def _submitted(
+    main: Callable[..., Any] | str | os.PathLike[str],
+    args: Sequence[str],
+    arguments: Mapping[str, Any],
+    profile: str | None,
+    overrides: dict[str, dict[str, Any]],
+    settings: Sequence[str],
+    files: Sequence[str] | None,
+) -> Session:
+    """
+    :param arguments: options of the job that are arguments of ``run``; None leaves them.
+    """
+    from twister2.client.configure import configure
+    from twister2.config.tree import given
+
     job = overrides.setdefault("job", {})
-    for key, value in (("workers", workers), ("name", name)):
+    for key, value in arguments.items():
         if value is not None:
             job[key] = given(value, f"{key}= of run()")
     submission = configure(_name_of(main), profile, files=files, settings=settings, overrides=overrides)
@@ -57,13 +80,21 @@ def run(
     from twister2.client.prepare import prepare
     from twister2.client.start import observers_of, print_output, start
 
-    arguments = [str(arg) for arg in args]
     find = partial(from_function, main) if callable(main) else partial(from_file, os.fspath(main))
-    prepared = prepare(submission, find, arguments, want_results=True, detached=False)
-    outcome = start(prepared, print_output, observers_of(prepared, command=False), command=False).follow()
-    if outcome.state is not JobState.COMPLETED:
-        raise outcome.error or JobFailedError("the job failed", why="no reason was given", remedy="see its logs")
-    return [_unpickle(worker, outcome.results[worker]) for worker in sorted(outcome.results)]
+    prepared = prepare(submission, find, [str(arg) for arg in args], want_results=True, detached=False)
+    return start(prepared, print_output, observers_of(prepared, command=False), command=False)
+
+
+@contextlib.contextmanager
+def _collecting_nothing() -> Iterator[None]:
+    """No looking for cycles meanwhile: importing makes many objects, and they stay."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _table(key: str, value: Any) -> dict[str, Any]:
@@ -88,6 +119,8 @@ def _unpickle(worker: int, data: bytes) -> Any:
     try:
         return pickle.loads(data)
     except Exception as error:
+        from twister2.spec.tracebacks import user_line, user_traceback
+
         said = f"{type(error).__name__}: {error}"
         raise ResultError(
             f"worker {worker}'s result cannot be unpickled here",

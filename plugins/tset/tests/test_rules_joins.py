@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twister2.graph.rewrite import RULES
-from twister2.spec.errors import OperatorError
+from twister2.spec.errors import OperatorError, StepMismatchError
 from twister2_testkit.graphs import EXECUTORS, run_workers
 from twister2_tset import TSetContext
 
@@ -184,6 +184,17 @@ def test_files_and_kept_sets_know_their_size_when_they_are_run(tmp_path):
         assert Counter(map(normal, found[0])) == plain_join(LARGE, [(1, "a"), (2, "b")], "inner")
         assert Counter(map(normal, found[1])) == plain_join(LARGE, SMALL[:2], "inner")
         assert all("is not known here" in text for text in texts)
+
+
+def test_workers_that_take_different_sides_for_small_notice_it():
+    def main(env):
+        context = TSetContext(env)
+        text = "x" * (1 if env.worker_id else 1 << 20)  # as many records, of other sizes
+        names = context.parallelize([(k, f"{text}{k}") for k in range(20)])
+        return context.parallelize(LARGE).join(names).count()
+
+    with pytest.raises(StepMismatchError):
+        run_workers(2, main)
 
 
 def test_loops_on_kept_sets_that_lie_by_key():

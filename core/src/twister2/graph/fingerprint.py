@@ -45,7 +45,9 @@ def plan_fingerprint(
     """
     parts = [graph_fingerprint(graph)]
     parts.extend(f"{vertex.name} {','.join(map(str, placement.workers[vertex.name]))}" for vertex in vertices)
-    parts.extend(f"{edge.number} {'+'.join(edge.sources)} {edge.target} {edge.operator}" for edge in edges)
+    for edge in edges:
+        decided = f"{_options(edge.options)} {edge.options.get('in_place')}"  # by rules, from sizes and how pairs lie
+        parts.append(f"{edge.number} {'+'.join(edge.sources)} {edge.target} {edge.operator} {decided}")
     return blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
@@ -14,6 +15,10 @@ from twister2.spec.errors import GraphError
 from twister2.spec.tasks import Compute, Emit, Task, TaskContext
 
 _T = TypeVar("_T")
+
+_DEEPEST = 64
+"""Computes that are called one inside another: each takes three frames of Python's stack, which holds a thousand. In
+longer chains what the last of them emits waits until they have returned."""
 
 
 @attrs.frozen
@@ -57,10 +62,12 @@ class FusedCompute(Compute):
         self._due: list[int | None] = [0] * len(computes)
         self._last: Emit | None = None
         self._emits = [self._emit_into(position) for position in range(1, len(computes))]
+        self._waiting: deque[tuple[int, Batch, str]] = deque()
         self._opened = 0
 
     def _emit_into(self, position: int) -> Emit:
         inner = self._edges[position - 1]
+        deliver = self._call if position % _DEEPEST else self._wait
 
         def emit(batch: Batch, edge: str | None = None) -> None:
             if edge is not None and edge != inner:
@@ -69,9 +76,17 @@ class FusedCompute(Compute):
                     why=f"its only edge is {inner!r}",
                     remedy="emit to an edge that starts at this vertex",
                 )
-            self._call(position, batch, inner)
+            deliver(position, batch, inner)
 
         return emit
+
+    def _wait(self, position: int, batch: Batch, edge: str) -> None:
+        self._waiting.append((position, batch, edge))
+
+    def _settle(self) -> None:
+        """Let what waits run on, in the order in which it was emitted."""
+        while self._waiting:
+            self._call(*self._waiting.popleft())
 
     def _call(self, position: int, batch: Batch, edge: str) -> None:
         try:
@@ -102,12 +117,14 @@ class FusedCompute(Compute):
         """Run the batch through all parts."""
         self._last = emit
         self._call(0, batch, edge)
+        self._settle()
 
     def watermark(self, value: int, emit: Emit) -> None:
         """Tell every part, first to last."""
         self._last = emit
         for position, compute in enumerate(self.computes):
             compute.watermark(value, self._emit_of(position))
+            self._settle()
 
     def timer(self, now_ns: int, emit: Emit) -> int | None:
         """Call the parts whose timers are due; the earliest next time."""
@@ -115,6 +132,7 @@ class FusedCompute(Compute):
         for position, due in enumerate(self._due):
             if due is not None and now_ns >= due:
                 self._due[position] = self.computes[position].timer(now_ns, self._emit_of(position))
+                self._settle()
         return min((due for due in self._due if due is not None), default=None)
 
     def finish(self, emit: Emit) -> Iterable[Batch] | None:
@@ -132,14 +150,18 @@ class FusedCompute(Compute):
             emit = self._emit_of(position)
             while (batch := self._guarded(position, lambda: next(last, None))) is not None:  # noqa: B023 - called here
                 emit(batch)
+                self._settle()
                 yield []
+            self._settle()
             position += 1
             if position == len(self.computes):
                 return
             last = iter(self._finish_part(position) or ())
 
     def _finish_part(self, position: int) -> Iterable[Batch] | None:
-        return self._guarded(position, lambda: self.computes[position].finish(self._emit_of(position)))
+        last = self._guarded(position, lambda: self.computes[position].finish(self._emit_of(position)))
+        self._settle()
+        return last
 
     def _guarded(self, position: int, function: Callable[[], _T]) -> _T:
         try:

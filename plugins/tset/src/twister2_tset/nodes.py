@@ -89,7 +89,7 @@ class StoredNode(Node):
     @property
     def replicated(self) -> bool:
         """See :attr:`Node.replicated`."""
-        return self.of.replicated
+        return _is_replicated(self)
 
     def add_to(self, graph: Graph, name: str, before: Sequence[str], n_workers: int) -> None:
         """See :meth:`Node.add_to`."""
@@ -117,13 +117,20 @@ class StepNode(Node):
     @property
     def replicated(self) -> bool:
         """See :attr:`Node.replicated`."""
-        return self.parent.replicated
+        return _is_replicated(self)
 
     def add_to(self, graph: Graph, name: str, before: Sequence[str], n_workers: int) -> None:
         """See :meth:`Node.add_to`."""
         declares = _declared(self.make) if self.declares is None else self.declares
         graph.add_compute(name, _PerTask(self.make), shows=self.shows, narrow=self.narrow, declares=declares)
         graph.connect(before, name, name=name)
+
+
+def _is_replicated(node: Node) -> bool:
+    """Of a node that has the partitions of the one before it; without a call for each of many."""
+    while isinstance(node, (StepNode, StoredNode)):
+        node = node.of if isinstance(node, StoredNode) else node.parent
+    return node.replicated
 
 
 @attrs.frozen(eq=False)

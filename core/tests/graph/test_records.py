@@ -70,10 +70,11 @@ def test_the_first_note_stays():
 
     with pytest.raises(ValueError, match="inner") as caught:
         nested()
-    note_vertex(caught.value, "first", 10)
-    note_vertex(caught.value, "second", 20)
+    note_vertex(caught.value, "first", 10, "process")
+    note_vertex(caught.value, "second", 20, "poll")
     place = place_of(caught.value)
     assert (place.index, place.record, place.vertex, place.before) == (2, "3", "first", 10)
+    assert place.doing == "process"
 
 
 def test_a_record_is_shown_on_one_short_line():

@@ -265,6 +265,9 @@ def test_an_error_names_the_step_that_failed(executor, steps, end):
     with pytest.raises(UserCodeError, match=f"'step {failing}' failed") as caught:
         answers(lambda: line(steps, narrow_source=end == "source"), executor)
     assert "ZeroDivisionError" in str(caught.value)
+    # of the step, whatever calls the chain: a source that is joined with it is polled, a sink written to
+    assert caught.value.details["method"] == "process"
+    assert "its process() raised ZeroDivisionError" in caught.value.why
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
@@ -284,8 +287,29 @@ def test_a_source_that_fails_is_named(executor):
         built.connect("step", "sink")
         return built
 
-    with pytest.raises(UserCodeError, match=r"'numbers' failed.*no more of this"):
+    with pytest.raises(UserCodeError, match=r"'numbers' failed.*no more of this") as caught:
         answers(build, executor)
+    assert caught.value.details["method"] == "poll"
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_sink_that_fails_is_named(executor):
+    class Full(Kept):
+        def write(self, batch, edge):
+            raise ValueError("no more of this")
+
+    def build():
+        built = Graph("fails")
+        built.add_source("numbers", Numbers, 2, narrow=True)
+        built.add_compute("step", lambda index: Step("add"), narrow=True)
+        built.add_sink("sink", lambda index: Full(), narrow=True, two_phase=False)
+        built.connect("numbers", "step")
+        built.connect("step", "sink")
+        return built
+
+    with pytest.raises(UserCodeError, match=r"'sink' failed.*no more of this") as caught:
+        answers(build, executor)
+    assert caught.value.details["method"] == "write"
 
 
 def test_the_source_stays_in_its_thread_when_the_computes_go_to_the_pool():

@@ -92,9 +92,13 @@ class FusedCompute(Compute):
         try:
             self.computes[position].process(batch, self._emit_of(position), edge)
         except (Exception, SystemExit) as error:
-            note_vertex(error, self.names[position], self._handled[position])
+            note_vertex(error, self.names[position], self._handled[position], self._doing(position))
             raise
         self._handled[position] += n_records(batch)
+
+    def _doing(self, position: int) -> str:
+        """What the method that takes a batch is called to users."""
+        return "process"
 
     def _emit_of(self, position: int) -> Emit:
         if position < len(self._emits):
@@ -109,7 +113,7 @@ class FusedCompute(Compute):
             try:
                 compute.open(attrs.evolve(context, vertex=name))
             except (Exception, SystemExit) as error:
-                note_vertex(error, name, 0)
+                note_vertex(error, name, 0, "open")
                 raise
             self._opened += 1
 
@@ -167,7 +171,7 @@ class FusedCompute(Compute):
         try:
             return function()
         except (Exception, SystemExit) as error:
-            note_vertex(error, self.names[position], self._handled[position])
+            note_vertex(error, self.names[position], self._handled[position], "finish")
             raise
 
     def snapshot(self) -> bytes | None:

@@ -70,7 +70,7 @@ class FusedSource(Source):
         try:
             self.source.open(attrs.evolve(context, vertex=self._name))
         except (Exception, SystemExit) as error:
-            note_vertex(error, self._name, 0)
+            note_vertex(error, self._name, 0, "open")
             raise
         self._opened = True
         self.chain.open(attrs.evolve(context, options=self._options))
@@ -86,7 +86,7 @@ class FusedSource(Source):
         try:
             batch = self.source.poll()
         except (Exception, SystemExit) as error:
-            note_vertex(error, self._name, self._given)
+            note_vertex(error, self._name, self._given, "poll")
             raise
         if batch is not None and batch is not END:
             self._given += n_records(batch)
@@ -206,6 +206,9 @@ class FusedSink(FusedCompute, Sink):
     def write(self, batch: Batch, edge: str) -> None:
         """Run the batch through all parts."""
         self.process(batch, _nowhere, edge)
+
+    def _doing(self, position: int) -> str:
+        return "write" if position == len(self.computes) - 1 else super()._doing(position)
 
     def prepare(self, checkpoint: int) -> list[Any]:
         """The sink's."""

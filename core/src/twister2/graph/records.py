@@ -30,13 +30,14 @@ class Place:
 
     :ivar vertex: the vertex (or the part of a fused one) whose function raised, once known.
     :ivar index: index of the record in its batch, -1 when not known. :ivar record: its shortened ``repr``.
-    :ivar before: records the task had handled before this batch.
+    :ivar before: records the task had handled before this batch. :ivar doing: the method of the vertex, once known.
     """
 
     vertex: str = ""
     index: int = -1
     record: str = ""
     before: int = -1
+    doing: str = ""
 
 
 def place_of(error: BaseException) -> Place | None:
@@ -51,13 +52,13 @@ def note_record(error: BaseException, index: int, record: Any) -> None:
         _attach(error, Place(index=index, record=shorten(record)))
 
 
-def note_vertex(error: BaseException, vertex: str, before: int) -> None:
-    """Note whose function raised ``error``, after ``before`` records. The first note stays."""
+def note_vertex(error: BaseException, vertex: str, before: int, doing: str) -> None:
+    """Note whose method ``doing`` raised ``error``, after ``before`` records. The first note stays."""
     place = place_of(error)
     if place is None:
-        _attach(error, Place(vertex=vertex, before=before))
+        _attach(error, Place(vertex=vertex, before=before, doing=doing))
     elif not place.vertex:
-        place.vertex, place.before = vertex, before
+        place.vertex, place.before, place.doing = vertex, before, doing
 
 
 def _attach(error: BaseException, place: Place) -> None:

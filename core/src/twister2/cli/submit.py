@@ -45,6 +45,13 @@ def _profile(text: str) -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     """Submit, and follow the job unless detached."""
+    from twister2.client.interrupts import remembered
+
+    with remembered():
+        return _submit(arguments)
+
+
+def _submit(arguments: argparse.Namespace) -> int:
     from twister2.client.configure import configure as resolve_all
     from twister2.config.tree import given
 

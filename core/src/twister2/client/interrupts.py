@@ -17,6 +17,31 @@ OF_COMMANDS = (signal.SIGTERM, signal.SIGHUP)
 """What ends a command beside Ctrl-C. In a script or notebook they are the program's own."""
 
 
+_early: list[int] = []
+"""What came before there was a job, and perhaps nobody has heard."""
+
+
+@contextlib.contextmanager
+def remembered() -> Iterator[None]:
+    """Within, Ctrl-C is not lost: Python drops a ``KeyboardInterrupt`` that is raised in a callback of its own, as
+    imports have. It is raised as before, and what goes on in spite of it hears of it at :meth:`Interrupts.begin`.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _on_early)
+    try:
+        yield
+    finally:
+        if main and signal.getsignal(signal.SIGINT) is _on_early:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        _early.clear()
+
+
+def _on_early(number: int, frame: FrameType | None) -> None:
+    _early.append(number)
+    raise KeyboardInterrupt
+
+
 class TerminatedError(KeyboardInterrupt):
     """A signal that is not Ctrl-C asks this process to end.
 
@@ -50,9 +75,12 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             return
         for number in (signal.SIGINT, *self._also):
-            if signal.getsignal(number) is _usual(number):
+            if signal.getsignal(number) in (_usual(number), _on_early):
                 self._taken.append(number)
                 signal.signal(number, self._on_signal)
+        if _early:
+            _early.clear()
+            self._pending = signal.SIGINT
 
     def end(self) -> None:
         """Give them back. Idempotent.

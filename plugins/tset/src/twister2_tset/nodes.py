@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -356,12 +357,20 @@ def in_order(node: Node) -> list[Node]:
     return list(ordered.values())
 
 
+_numbers: weakref.WeakKeyDictionary[Graph, dict[str, int]] = weakref.WeakKeyDictionary()
+"""Of each graph: the number up to which a title is taken, so that many steps of one line are named fast."""
+
+
 def free_name(graph: Graph, title: str) -> str:
     """``title``, with a number behind it when a vertex of that name exists."""
-    name, number = title, 2
-    while name in graph.vertices:
-        name, number = f"{title} #{number}", number + 1
-    return name
+    if title not in graph.vertices:
+        return title
+    numbers = _numbers.setdefault(graph, {})
+    number = numbers.get(title, 2)
+    while f"{title} #{number}" in graph.vertices:
+        number += 1
+    numbers[title] = number
+    return f"{title} #{number}"
 
 
 _SAME_COLUMNS = {"filter", "where", "sample", "direct", "pipe", "partition", "cached", "union", "sort", "distinct"}

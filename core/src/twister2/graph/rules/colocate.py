@@ -21,7 +21,9 @@ class Colocate(Rule):
     explanation: ClassVar[str] = "pairs that lie by the hash of their keys, in as many partitions, stay where they are"
 
     def apply(self, plan: LogicalPlan, catalog: Catalog) -> tuple[LogicalPlan, list[str]]:
-        """Look at every keyed edge."""
+        """Look at every keyed edge of a batch graph."""
+        if plan.mode != "batch":
+            return plan, []
         lying = by_hash(plan, catalog)
         edges: list[LogicalEdge] = []
         lines = []

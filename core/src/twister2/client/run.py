@@ -42,9 +42,16 @@ def run(
     :param name: the job's name. :param files: TOML files that are read in place of the nearest ``twister2.toml``.
     :raises ConfigError, PluginError, PackageError, ResourceError: before anything is started.
     :raises JobFailedError: one classified error of the job: UserCodeError, WorkerLostError, ResultError...
-    :raises UsageError: called inside a worker.
+    :raises UsageError: called inside a worker, or one text where a list of them belongs.
     """
     refuse_inside_worker()
+    for key, value in (("args", args), ("settings", settings), ("files", files)):
+        if isinstance(value, str | bytes | os.PathLike):
+            raise UsageError(
+                f"{key}={value!r} of run() is no list",
+                why="each of its characters would count as one of several",
+                remedy=f"write {key}=[{value!r}]",
+            )
     overrides = {key: _table(key, value) for key, value in (config or {}).items()}
     with _collecting_nothing():
         session = _submitted(main, args, {"workers": workers, "name": name}, profile, overrides, settings, files)

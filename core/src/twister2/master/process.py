@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 POLL_S = 0.1
 STATE_EVERY_S = 1.0
 GOODBYE_S = 2.0
+"""How long workers that say nothing more are waited for when their grace is over,"""
+LATE_S = 10.0
+"""and how much longer those at the most that still do."""
 HAND_OVER_S = 60.0
 """How long clients that are still connected may take to take in the end of the job, with all results."""
 CLEAN_S = 30.0
@@ -261,11 +264,15 @@ class MasterProcess:
 
     def _say_goodbye(self) -> None:
         until = time.monotonic() + GOODBYE_S + self._config.kill_grace_s
-        while time.monotonic() < until:
+        while (now := time.monotonic()) < until or (now < until + LATE_S and self._still_heard(now)):
             if self.job.all_gone and (self.job.clients.ever_came or not self._expects_client):
                 return
             if self._drain():
                 select.select([self._listener.fileno()], [], [], 0.02)
+
+    def _still_heard(self, now: float) -> bool:
+        """Whether a worker that has not gone yet has said something of late."""
+        return any(not slot.gone and now - slot.heard < GOODBYE_S for slot in self.job.slots)
 
     @property
     def _expects_client(self) -> bool:

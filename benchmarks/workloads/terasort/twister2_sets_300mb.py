@@ -1,6 +1,6 @@
-"""The same with job.memory_mb=286 (300 MB); a worker that ever had more resident, page cache left out, is a failure."""
+"""The same over comm_tcp with job.memory_mb=210; a worker with over 300 MB resident, no page cache, is a failure."""
 
-# benchmark: venv=twister2 launch=submit options=job.memory_mb=286
+# benchmark: venv=twister2 launch=submit options=job.memory_mb=210;job.comm=tcp
 # benchmark: packages=twister2-tset,twister2-data-file,numpy
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CONFTEST = Path(__file__).parents[2] / "conftest.py"
 
 # The watch of the real runs, with a shorter grace.
@@ -59,12 +61,13 @@ def test_is_right():
 """
 
 
+@pytest.mark.timeout(180)  # three processes of pytest, one after the other
 def test_a_test_that_cannot_be_ended_ends_its_process_and_is_named(tmp_path):
     (tmp_path / "conftest.py").write_text(LOADER.format(path=str(CONFTEST)))
     (tmp_path / "test_some.py").write_text(TESTS)
     (tmp_path / "pytest.ini").write_text("[pytest]\ntimeout = 5\n")
     command = [sys.executable, "-m", "pytest", "-n", "1", "-p", "no:cacheprovider", "-p", "no:twister2_testkit", "-rA"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=150, check=False)
     shown = done.stdout + done.stderr
     assert done.returncode == 1, shown
     assert "crashed while running 'test_some.py::test_swallows_its_timeout'" in shown

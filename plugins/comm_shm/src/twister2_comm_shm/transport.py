@@ -263,6 +263,11 @@ class ShmTransport(Transport):
         return self._context.rank
 
     @property
+    def nonce(self) -> bytes:
+        """What proves that memory is this worker's."""
+        return self._nonce
+
+    @property
     def aborted(self) -> bool:
         """Whether the attempt is over."""
         return self._context.aborted()

@@ -6,6 +6,7 @@ part               for each member          what
 entries            2 x 2 words              fingerprint and number of the call the member has entered, by parity
 offers             2 x 2 words              segment (0: none) and place of the array it gives in a large call, by parity
 posts              a cache line             how far the member has come within a large call
+windows            a cache line             process, place of its nonce, whether the member can read all others' memory
 slots              2 x SLOT bytes           what the member gives in a small call, by parity
 stage              stage_bytes              what the member gives in a large call, piece by piece
 ================== ======================== ===========================================================================
@@ -37,7 +38,8 @@ class Layout:
         self.entry_row = -(-16 * size // _LINE) * _LINE
         self.offers = 2 * self.entry_row
         self.posts = 4 * self.entry_row
-        self.slots = -(-(self.posts + _LINE * size) // mmap.PAGESIZE) * mmap.PAGESIZE
+        self.windows = self.posts + _LINE * size
+        self.slots = -(-(self.windows + _LINE * size) // mmap.PAGESIZE) * mmap.PAGESIZE
         self.stage_bytes = -(-stage_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         self.stages = self.slots + 2 * SLOT * size
         self.n_bytes = self.stages + self.stage_bytes * size
@@ -81,6 +83,10 @@ class Area:
     def offer(self, parity: int, member: int) -> int:
         """Word in which a member says which segment its array lies in; the place in it is in the next one."""
         return ((self.layout.offers + parity * self.layout.entry_row) >> 3) + 2 * member
+
+    def window(self, member: int) -> int:
+        """First word of what is needed to read a member's memory."""
+        return (self.layout.windows >> 3) + member * 8
 
     def post(self, value: int) -> None:
         """Say how far this member has come."""

@@ -16,9 +16,11 @@ from twister2.spec.errors import NetworkError, StepMismatchError
 from .. import fence
 from ..home import ASLEEP
 from ..limits import descriptors_for
+from ..peer import GRACE_S
 from ..segment import Segment
 from . import flat, staged
 from .area import SLOT, Area, Layout
+from .windows import Windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +36,10 @@ _STEP: Final = 0x9E3779B97F4A7C15
 _FORMS: Final = 512
 _MEET_S: Final = 60.0
 """A member may be stopped for a while; that one has failed is seen by the abort."""
+_FETCHED: Final = 4 << 20
+"""Bytes of another member's array that are copied at a time."""
+_READ: Final = _MASK
+"""Says instead of a segment's number that an array lies in the member's own memory, at an address."""
 _ALL_PARTS: Final = frozenset({"alltoall", "scatter", "reduce_scatter"})
 """What a member gives has a part for each."""
 
@@ -78,6 +84,8 @@ class ShmCollectives(NativeCollectives):
         self._others = tuple(member for member in range(self.size) if member != self.rank)
         self._own_entry = tuple(area.entry(parity, self.rank) for parity in (0, 1))
         self._entries = tuple(tuple(area.entry(parity, member) for member in self._others) for parity in (0, 1))
+        nonces = {member: transport.peer(member).nonce for member in members if member != transport.rank}
+        self.windows = Windows(area, [nonces.get(member, transport.nonce) for member in members])
         self._number = 0
         self._forms: dict[Any, Any] = {}
         self._waiting: collections.deque[tuple[Request, Call, int]] = collections.deque()
@@ -223,23 +231,60 @@ class ShmCollectives(NativeCollectives):
         self.area.post(value)
         self.ring()
 
-    # -- arrays that lie in shared memory already ----------------------------------------------------------------------
+    # -- arrays that others read where they lie ------------------------------------------------------------------------
 
-    def offer(self, number: int, array: Any) -> None:
-        """Before entering a large call: say where the array lies that this member gives, if others can map it."""
+    def offer(self, number: int, array: Any, *, readable: bool = False) -> None:
+        """Before entering a large call: say where the array lies that this member gives, if others can map it.
+
+        :param readable: others may as well read it from this process's memory. It must stay as it is until they have.
+        """
         found = self._transport.where(array, self._peers)
+        if readable and array is not None and not found[0] and self.windows.sees:
+            start = array.ctypes.data
+            if self.windows.readable(start, array.nbytes):
+                found = _READ, start
         at = self.area.offer(number & 1, self.rank)
         self._words[at], self._words[at + 1] = found
 
     def offered(self, number: int, givers: Sequence[int]) -> dict[int, tuple[int, int]] | None:
-        """After all have entered: where the givers' arrays lie; None unless all of them can be mapped."""
+        """After all have entered: where the givers' arrays lie; None unless all of them can be mapped or read."""
         found = {}
         for member in givers:
             at = self.area.offer(number & 1, member)
-            if not self._words[at]:
+            segment = self._words[at]
+            if not segment or (segment == _READ and not self.windows.clear()):
                 return None
-            found[member] = (self._words[at], self._words[at + 1])
+            found[member] = (segment, self._words[at + 1])
         return found
+
+    def fetch(self, member: int, place: tuple[int, int], target: Any) -> Iterator[None]:
+        """Copy bytes of another member's array, piece by piece, from where they lie.
+
+        :raises NetworkError: they cannot be read any more, and nobody has ended the attempt.
+        """
+        segment, start = place
+        mapped = None if segment == _READ else self.mapped(member, place, target.dtype, target.size)
+        offer, failed = self.area.offer(self._number & 1, member), 0.0
+        for first in range(0, target.size, _FETCHED):
+            if first:
+                yield
+            piece = target[first : first + _FETCHED]
+            if mapped is not None:
+                piece[...] = mapped[first : first + _FETCHED]
+                continue
+            # an offer that was withdrawn meanwhile may have been changed before it was read
+            while True:
+                there = self.windows.read(member, start + first, piece.ctypes.data, piece.nbytes)
+                if there and self._words[offer] == _READ:
+                    break
+                failed = failed or time.monotonic()
+                if time.monotonic() - failed > GRACE_S:
+                    raise NetworkError(
+                        f"the memory of worker {self.members[member]} cannot be read any more",
+                        why="its process has died, or its array is no longer where it was",
+                        remedy="see the log of that worker; change no array before its collective call is complete",
+                    )
+                yield
 
     def mapped(self, member: int, place: tuple[int, int], dtype: Any, count: int) -> Any:
         """Another member's array.
@@ -274,6 +319,9 @@ class ShmCollectives(NativeCollectives):
         self._closed = True
         self._transport.forget(self)
         self._forms.clear()
+        for parity in (0, 1):
+            self._words[self.area.offer(parity, self.rank)] = 0
+        fence.full()  # from here on nobody takes what it reads of arrays that were given
         self.open.clear()
         self._waiting.clear()
         self.area.close()

@@ -3,6 +3,8 @@
 A stage has room for :data:`DEPTH` pieces, so that members need not keep in step. In each round a member gives a piece
 (once everybody has done with the piece that lay there), combines its share of the piece before it, and takes what
 others gave or combined of the one before that. Its post says how far it is: number of the call, round, phase.
+
+Where all givers' arrays can be read where they lie nothing is given, and arrays that are only moved have no rounds.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
     """Number of the call, send, receive: goes on at each ``next`` as far as the others are."""
     Piece: TypeAlias = Callable[[int], None]
     Phases: TypeAlias = tuple[Piece | None, Piece | None, Piece | None]
-    Direct: TypeAlias = Callable[[dict[int, tuple[int, int]]], Phases]
+    Places: TypeAlias = dict[int, tuple[int, int]]
+    """Where givers' arrays lie: segment and place in it, or an address."""
+    Direct: TypeAlias = Callable[[Places], Phases | Iterator[None]]
+    """The phases from there, or all the copying of a member."""
 
 DEPTH: Final = 4
 _GIVEN, _COMBINED, _TAKEN = 1, 2, 3
@@ -36,7 +41,7 @@ _ROUND_BITS: Final = 28
 _SMALLEST: Final = 64 << 10
 _LOOKS: Final = 32
 """Looks in vain at a post, some 20 µs, before the processor is offered to others at each further one."""
-_COPIED: Final = 256 << 10
+_COPIED: Final = 1 << 20
 """Bytes copied at a time while others are waited for."""
 _PIECES: Final = 4
 """Pieces that an array is cut into at least, if they do not become too small."""
@@ -135,7 +140,7 @@ def pipeline(
     :param phases: give, combine and take, each with the number of a piece; None where this member does nothing.
     :param givers: members whose pieces this one needs. :param takers: members that need this one's.
     :param spare: work that concerns this member alone: done while it has to wait for others, the rest at the end.
-    :param direct: makes the phases where all givers' arrays lie in shared memory already, from where they lie.
+    :param direct: what is done instead where all givers' arrays can be read where they lie.
     """
     idle = iter(()) if spare is None else spare
     words, base = group.area.words, number << _ROUND_BITS
@@ -146,8 +151,11 @@ def pipeline(
     while not group.entered(wanted):
         next(idle, None)
         yield
-    places = group.offered(number, givers) if direct is not None else None
-    give, combine, take = phases if places is None or direct is None else direct(places)
+    instead = _instead(group, number, givers, direct)
+    if instead is not None and not isinstance(instead, tuple):
+        yield from _at_once(group, base + _TAKEN, instead, idle, readers if group.rank in givers else ())
+        return
+    give, combine, take = instead or phases
     combines = combine is not None
     lag = 2 if combines else 1
     for turn in range(rounds + lag):
@@ -172,9 +180,28 @@ def pipeline(
                 take(piece)
             group.post(base + 4 * turn + _TAKEN)
     yield from idle
-    if places is not None:
+    if instead is not None:
         last = base + 4 * (rounds + lag - 1) + _TAKEN  # until then others may read what this member gives
         yield from _until(words, readers, last, idle)
+
+
+def _instead(
+    group: ShmCollectives, number: int, givers: Sequence[int], direct: Direct | None
+) -> Phases | Iterator[None] | None:
+    """What is done where all givers' arrays can be read where they lie; after all have entered."""
+    places = None if direct is None else group.offered(number, givers)
+    group.windows.attempt()
+    return None if direct is None or places is None else direct(places)
+
+
+def _at_once(
+    group: ShmCollectives, taken: int, fetch: Iterator[None], idle: Iterator[None], readers: Sequence[int]
+) -> Iterator[None]:
+    """A call without rounds: copy what others give, and wait until they have copied what this member gives."""
+    yield from fetch
+    group.post(taken)
+    yield from idle
+    yield from _until(group.area.words, readers, taken, idle)
 
 
 class _Reduction:
@@ -217,7 +244,7 @@ class _Reduction:
                 low, high = share[member], share[member + 1]
                 self._target[first + low : first + high] = stage[at + low : at + high]
 
-    def direct(self, places: dict[int, tuple[int, int]]) -> Phases:
+    def direct(self, places: Places) -> Phases:
         given = _mapped(self._group, places, self._source)
 
         def combine_there(piece: int) -> None:
@@ -269,7 +296,7 @@ def _reduce_scatter(group: ShmCollectives, call: Call) -> Steps:
                 parts.append(given)
             fold(ufunc, parts, size, target[first : first + extent])
 
-        def direct(places: dict[int, tuple[int, int]]) -> Phases:
+        def direct(places: Places) -> Phases:
             given = _mapped(group, places, source)
 
             def take_there(piece: int) -> None:
@@ -312,7 +339,7 @@ def _bytes(array: Any) -> Any:
     return array.reshape(-1).view(BYTES)
 
 
-def _mapped(group: ShmCollectives, places: dict[int, tuple[int, int]], own: Any) -> list[Any]:
+def _mapped(group: ShmCollectives, places: Places, own: Any) -> list[Any]:
     """The givers' arrays, of the same form as this member's own."""
     return [
         own if member == group.rank else group.mapped(member, place, own.dtype, own.size)
@@ -350,23 +377,16 @@ def _gather(group: ShmCollectives, call: Call) -> Steps:
                     there = member * total + first
                     target[there : there + extent] = stages[member][at : at + extent]
 
-        def direct(places: dict[int, tuple[int, int]]) -> Phases:
-            given = dict(zip(places, _mapped(group, places, source), strict=True)) if target is not None else {}
+        def fetch(places: Places) -> Iterator[None]:
+            for member, place in places.items():
+                if member != rank and target is not None:
+                    yield from group.fetch(member, place, target[member * total : (member + 1) * total])
 
-            def take_there(piece: int) -> None:
-                first, _, extent = cut.at(piece)
-                for member, array in given.items():
-                    if member != rank and target is not None:
-                        there = member * total + first
-                        target[there : there + extent] = array[first : first + extent]
-
-            return None, None, take_there if gets else None
-
-        group.offer(number, source)
+        group.offer(number, source, readable=True)
         own = None if target is None else _copying(target[rank * total : (rank + 1) * total], source)
         phases = (_giver(stages[rank], source, cut) if gives else None, None, take if gets else None)
         takers = everybody if all_get else (call.root,)
-        return pipeline(group, number, cut.rounds, phases, everybody, takers, own, direct)
+        return pipeline(group, number, cut.rounds, phases, everybody, takers, own, fetch)
 
     return start
 
@@ -382,21 +402,14 @@ def _broadcast(group: ShmCollectives, call: Call) -> Steps:
             first, at, extent = cut.at(piece)
             whole[first : first + extent] = stage[at : at + extent]
 
-        def direct(places: dict[int, tuple[int, int]]) -> Phases:
-            if rank == root:
-                return None, None, None
-            (array,) = _mapped(group, places, whole)
+        def fetch(places: Places) -> Iterator[None]:
+            if rank != root:
+                yield from group.fetch(root, places[root], whole)
 
-            def take_there(piece: int) -> None:
-                first, _, extent = cut.at(piece)
-                whole[first : first + extent] = array[first : first + extent]
-
-            return None, None, take_there
-
-        # two members are faster when both of them copy, through the cache, than when one reads where the other's lies
-        group.offer(number, whole if rank == root and group.size > 2 else None)
+        # two members are faster when both of them copy, through the cache, than when the system reads for one of them
+        group.offer(number, whole if rank == root else None, readable=group.size > 2)
         phases = (_giver(stage, whole, cut), None, None) if rank == root else (None, None, take)
-        return pipeline(group, number, cut.rounds, phases, (root,), range(group.size), None, direct)
+        return pipeline(group, number, cut.rounds, phases, (root,), range(group.size), None, fetch)
 
     return start
 
@@ -421,22 +434,14 @@ def _alltoall(group: ShmCollectives, call: Call) -> Steps:
                     there = first if scatters else member * total + first
                     target[there : there + extent] = stages[member][at : at + extent]
 
-        def direct(places: dict[int, tuple[int, int]]) -> Phases:
-            given = {
-                member: group.mapped(member, place, BYTES, total * size)
-                for member, place in places.items()
-                if member != rank
-            }
+        def fetch(places: Places) -> Iterator[None]:
+            for member, (segment, start) in places.items():
+                if member != rank:
+                    first = 0 if scatters else member * total
+                    place = segment, start + rank * total
+                    yield from group.fetch(member, place, target[first : first + total])
 
-            def take_there(piece: int) -> None:
-                first, _, extent = cut.at(piece)
-                for member, array in given.items():
-                    here, there = rank * total + first, first if scatters else member * total + first
-                    target[there : there + extent] = array[here : here + extent]
-
-            return None, None, take_there
-
-        group.offer(number, source)
+        group.offer(number, source, readable=True)
         own = None
         if source is not None:
             low = rank * total
@@ -444,7 +449,7 @@ def _alltoall(group: ShmCollectives, call: Call) -> Steps:
 
         give = _parts_giver(group, stages[rank], source, total, cut) if gives else None
         phases = (give, None, take)
-        return pipeline(group, number, cut.rounds, phases, givers, range(size), own, direct)
+        return pipeline(group, number, cut.rounds, phases, givers, range(size), own, fetch)
 
     return start
 

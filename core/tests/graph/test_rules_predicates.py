@@ -16,7 +16,7 @@ from twister2.spec.declarations import Declarations
 from twister2.spec.tasks import END, Source
 from twister2_testkit.graphs import EXECUTORS, run_workers
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 RELATIONS = {"==": operator.eq, "!=": operator.ne, "<": operator.lt, ">=": operator.ge}
 
@@ -151,7 +151,7 @@ ROW = st.fixed_dictionaries({"a": VALUE, "b": VALUE, "c": VALUE})
 ONE = st.tuples(st.sampled_from("abc"), st.sampled_from(sorted(RELATIONS)), st.integers(0, 4))
 
 
-@settings(max_examples=40, deadline=None, database=None)
+@settings(max_examples=20, deadline=None, database=None)
 @given(
     parts=st.lists(st.lists(ROW, max_size=6), min_size=1, max_size=3),
     predicates=st.lists(st.lists(ONE, min_size=1, max_size=2).map(tuple), max_size=3),

@@ -17,7 +17,7 @@ from twister2.spec.errors import OperatorError, StepMismatchError
 from twister2_testkit.graphs import EXECUTORS, run_workers
 from twister2_tset import TSetContext
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 KEY = st.one_of(st.none(), st.just(math.nan), st.integers(-2, 3), st.sampled_from([0.0, 1.5, True, "a"]))
 PAIR = st.tuples(KEY, st.integers(0, 9))
@@ -56,7 +56,7 @@ BEFORE = {
 }
 
 
-@settings(max_examples=60, deadline=None, database=None)
+@settings(max_examples=20, deadline=None, database=None)
 @given(
     large=st.lists(PAIR, max_size=40),
     small=st.lists(PAIR, max_size=3),

@@ -21,7 +21,7 @@ from twister2.spec.errors import Twister2Error
 from twister2_testkit.graphs import EXECUTORS, run_workers
 from twister2_tset import TSetContext
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 SUBSETS = st.sets(st.sampled_from(sorted(RULES)))
 
@@ -73,7 +73,7 @@ CASES = st.one_of(
 SCHEMA = pa.schema([("n", pa.int64()), ("x", pa.float64()), ("s", pa.string())])
 
 
-@settings(max_examples=60, deadline=None, database=None)
+@settings(max_examples=20, deadline=None, database=None)
 @given(
     rows=ROWS,
     form=st.sampled_from(["csv", "parquet", "arrow"]),

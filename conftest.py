@@ -117,6 +117,23 @@ def _end_unless_done_within(seconds: float) -> None:
     faulthandler.dump_traceback_later(seconds, exit=True, file=_stderr())
 
 
+LONG = 4000
+"""Characters of two values beyond which their whole difference is not worked out."""
+IN_CI = ("CI", "BUILD_NUMBER")
+"""Variables that make pytest show whole differences."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_assertrepr_compare(left: object, right: object) -> Iterator[None]:
+    """Of long values only where they begin to differ: of long lists the whole takes ``difflib`` minutes."""
+    is_long = len(repr(left)) + len(repr(right)) > LONG
+    hidden = {name: os.environ.pop(name) for name in IN_CI if is_long and name in os.environ}
+    try:
+        return (yield)
+    finally:
+        os.environ.update(hidden)
+
+
 class TimedOutError(BaseException):
     """A test's time is over. Nobody takes it for a failure to be tried again, or counted, without a timeout from then
     on: neither hypothesis nor a test of tests that have to fail.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +77,22 @@ def test_a_test_that_cannot_be_ended_ends_its_process_and_is_named(tmp_path):
     assert "in never_tidy" in shown, "the stacks of the process that was ended are shown"
     assert "PASSED test_some.py::test_is_right" in shown
     assert "FAILED test_some.py::test_is_tried_with_many_values" in shown, "once, and not with other values after it"
+
+
+LONG = """
+def test_long_lists():
+    left = [f"record {(number * 7919) % 5003} of many, by {(number * 104729) % 4999}" for number in range(4000)]
+    right = [f"record {(number * 7907) % 5003} of many, by {(number * 104723) % 4999}" for number in range(4000)]
+    assert left == right
+"""
+
+
+def test_a_difference_of_long_values_is_shown_at_once(tmp_path):
+    (tmp_path / "conftest.py").write_text(LOADER.format(path=str(CONFTEST)))
+    (tmp_path / "test_some.py").write_text(LONG)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:twister2_testkit"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "CI": "true"}
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "At index 1 diff: 'record 2916 of many, by 4749' != 'record 2904 of many, by 4743'" in done.stdout

@@ -47,7 +47,7 @@ def test_the_step_of_the_tests(name: str, tmp_path: Path) -> None:
         scratch=.
         {STEP}
         within() {{ # in place of the one with a time limit
-          [ "$*" = "3000 make test" ] && {{ printf '%s\\n' {shlex.quote(said)}; return {code}; }}
+          [ "$*" = "4200 make test" ] && {{ printf '%s\\n' {shlex.quote(said)}; return {code}; }}
           return {0 if again else 2}
         }}
         run_tests

@@ -125,14 +125,14 @@ def test_one_that_is_too_far_behind_is_disabled(observers, monkeypatch):
 
 
 def test_a_call_is_waited_for_where_that_is_asked_but_not_while_one_is_late(observers, monkeypatch):
-    selected = observers(display=("client", "__import__('time').sleep(0.05 if state == 'quick' else 0.3)"))
+    selected = observers(display=("client", "__import__('time').sleep(0.05 if state == 'quick' else 2.0)"))
     set_ = ObserverSet.load(PluginHost(), selected, "client")
     set_.call("job_state", 5.0, job_id="j1", state="quick", reason="")
     assert calls("display") == [("job_state", "quick")]
     set_.call("job_state", 0.1, job_id="j1", state="slow", reason="")
     begun = time.monotonic()
     set_.call("job_state", 5.0, job_id="j1", state="slow", reason="again")
-    assert time.monotonic() - begun < 0.2, "who is still busy with an earlier call is not waited for"
+    assert time.monotonic() - begun < 1.5, "who is still busy with an earlier call is not waited for"
     while len(calls("display")) < 3:
         time.sleep(0.01)
     set_.call("job_state", 5.0, job_id="j1", state="quick", reason="it has caught up")
@@ -143,7 +143,7 @@ def test_a_call_is_waited_for_where_that_is_asked_but_not_while_one_is_late(obse
         time.sleep(0.01)
     begun = time.monotonic()
     set_.call("job_state", 5.0, job_id="j1", state="slow", reason="and again")
-    assert time.monotonic() - begun < 0.2, "who was late too often is not waited for any more"
+    assert time.monotonic() - begun < 1.5, "who was late too often is not waited for any more"
     set_.close()
 
 

@@ -125,6 +125,7 @@ def test_one_that_is_too_far_behind_is_disabled(observers, monkeypatch):
 
 
 def test_a_call_is_waited_for_where_that_is_asked_but_not_while_one_is_late(observers, monkeypatch):
+    monkeypatch.setattr("twister2.host.observers.SLOW_S", 30.0)
     selected = observers(display=("client", "__import__('time').sleep(0.05 if state == 'quick' else 2.0)"))
     set_ = ObserverSet.load(PluginHost(), selected, "client")
     set_.call("job_state", 5.0, job_id="j1", state="quick", reason="")

@@ -7,13 +7,19 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
+from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import pytest
 
 from twister2.client import jobs
 from twister2.client.records import JobRecord, JobSummary
+from twister2.control.channel import Listener
 from twister2.control.releasing import release
+from twister2.control.ticket import curve_pair
+from twister2.master.journal import Journal
 from twister2.spec.errors import ResourceError
 from twister2.spec.rm import JobHandle, JobState
 
@@ -37,6 +43,9 @@ class Backend:
         if self._clean:
             raise ResourceError(self._clean, why="", remedy="none")
         return list(self._left)
+
+    def open_channel(self, handle: JobHandle) -> Any:
+        raise ResourceError("nobody listens", why="a test", remedy="none")
 
     def close(self) -> None:
         self.asked.append("close")
@@ -108,11 +117,75 @@ def test_clean_of_what_its_master_has_tidied_needs_nobody(monkeypatch: pytest.Mo
     assert not job.folder.exists()
 
 
+def test_a_kill_is_written_down_before_anything_is_ended(monkeypatch: pytest.MonkeyPatch, job: JobSummary) -> None:
+    """Whoever sees the consequences first, the client that follows the job above all, finds the reason."""
+    running = attrs.evolve(job, state=JobState.RUNNING)
+    use(monkeypatch, Backend(), running, state="running")
+    seen: list[Any] = []
+
+    def look(_: JobSummary) -> None:
+        journal = Journal(job.folder)
+        seen.append(journal.end(JobState.FAILED, ResourceError("its master has gone", why="signal", remedy="again")))
+        journal.close()
+
+    monkeypatch.setattr(jobs, "_as_submitted", lambda _: (None, SimpleNamespace(job=SimpleNamespace(log_limit_mb=1))))
+    monkeypatch.setattr(jobs, "_end_master", look)
+    assert jobs.kill(running)
+    ((state, error),) = seen
+    assert (state, error.why) == (JobState.KILLED, "twister2 kill")
+
+
+def test_a_job_that_had_failed_by_itself_was_not_killed(monkeypatch: pytest.MonkeyPatch, job: JobSummary) -> None:
+    """Only its manager knew: it was detached, and shares no files with this shell."""
+    running = attrs.evolve(job, state=JobState.RUNNING)
+    use(monkeypatch, Backend(), running, state="running")
+    failed = JobState.FAILED, ResourceError("bad luck", why="long ago", remedy="none")
+    monkeypatch.setattr(jobs, "_as_submitted", lambda _: (None, SimpleNamespace(job=SimpleNamespace(log_limit_mb=1))))
+    monkeypatch.setattr(jobs, "_end_master", lambda _: None)
+    monkeypatch.setattr(jobs, "_fetched", lambda *_: failed)
+    monkeypatch.setattr(jobs, "remove_rest", lambda *_: None)
+    jobs.kill(running)
+    written = json.loads((job.folder / "state.json").read_text())
+    assert (written["state"], written["error"]["why"], "killing" in written) == ("failed", "long ago", False)
+
+
+def test_a_job_that_cannot_be_killed_is_not_about_to_be(monkeypatch: pytest.MonkeyPatch, job: JobSummary) -> None:
+    running = attrs.evolve(job, state=JobState.RUNNING)
+    use(monkeypatch, Backend(kill="it runs on"), running, state="running")
+    monkeypatch.setattr(jobs, "_as_submitted", lambda _: (None, SimpleNamespace(job=SimpleNamespace(log_limit_mb=1))))
+    with pytest.raises(ResourceError, match="something of it is left"):
+        jobs.kill(running)
+    assert json.loads((job.folder / "state.json").read_text()) == {"state": "running"}
+
+
+def test_the_master_of_another_shells_client_is_asked_where_it_listens(job: JobSummary) -> None:
+    """It took a free port: the record does not know it."""
+    public, secret = curve_pair()
+    listener = Listener(["tcp://127.0.0.1:*"], public, secret)
+    (job.folder / "addresses").write_text(" ".join(listener.addresses))
+    asked: list[str] = []
+
+    def serve() -> None:
+        while "kill" not in asked and (got := listener.receive(20)) is not None:
+            peer, message = got
+            asked.append(message.kind)
+            answers = {"knock": "open", "attach": "attached", "kill": "ended"}
+            listener.send(peer, answers.get(message.kind, "none"), {})
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        reached = attrs.evolve(job, record=attrs.evolve(job.record, master_public=public))
+        with jobs.master_of(reached, Backend()) as dialer:  # type: ignore[arg-type]
+            assert dialer.request("kill", {}, ("ended",), 20).kind == "ended"
+    finally:
+        thread.join()
+        listener.close()
+
+
 def test_a_master_that_the_system_does_not_let_go_is_an_error_in_time(
     monkeypatch: pytest.MonkeyPatch, job: JobSummary
 ) -> None:
-    import attrs
-
     from twister2.worker.processes import start_ticks
 
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])

@@ -13,7 +13,7 @@ import pytest
 from twister2.client.runtime import OWNER, own, sweep
 from twister2.client.silent import HEADLINE, LAST_WORDS, ended_silently, ending, last_words
 from twister2.control.folders import runtime_path
-from twister2.spec.errors import ResourceError
+from twister2.spec.errors import JobKilledError, ResourceError
 from twister2.spec.rm import JobState, JobStatus, LogChunk
 
 pytestmark = pytest.mark.timeout(60)
@@ -97,6 +97,7 @@ def test_what_a_master_wrote_before_it_could_be_reached_is_told():
     assert error.what == "the job ended: the master exited 1"
     assert said in error.why
     assert said in ended_silently(JobStatus(JobState.FAILED), said).why
+    assert isinstance(ended_silently(JobStatus(JobState.KILLED, "was cancelled")), JobKilledError)
 
 
 def test_last_words_are_short_and_never_an_error_of_their_own():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import select
 import sys
@@ -39,7 +40,7 @@ class FakeMaster:
         if kind == "hello":
             self.deliver(Message(self._answer, {}))
             if self._answer == "welcome":
-                self.deliver(Message("start", {"start": START}))
+                self.deliver(Message("start", {}, (json.dumps(START).encode(),)))
 
     @property
     def kinds(self) -> list[str]:
@@ -51,7 +52,8 @@ START = {
     "job_id": "job-1",
     "job_name": "job",
     "attempt": 1,
-    "workers": [{"worker_id": 0, "slot": 0, "node": NODE, "cpus": 1.0, "memory_mb": 100}],
+    "workers": [{"worker_id": 0, "slot": 0, "node": 0, "cpus": 1.0, "memory_mb": 100}],
+    "nodes": [NODE],
     "session": "x",
     "keys": {},
     "checkpoint": 0,

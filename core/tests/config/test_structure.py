@@ -215,4 +215,5 @@ def test_the_example_file_is_toml_with_every_default_once_uncommented(cls):
         del data["partition"]  # TOML cannot write nothing
     assert build(data, cls) == (cls(), [])
     assert tomllib.loads(text)
-    assert len([*describe(cls, "t")]) == sum(line.startswith("#") and line[1] != " " for line in text.splitlines())
+    described = [option for option in describe(cls, "t") if ".NAME." not in option.path]
+    assert len(described) == sum(line.startswith("#") and line[1] != " " for line in text.splitlines())

@@ -211,3 +211,11 @@ def test_every_change_makes_earlier_plans_stale():
         change()
         assert graph.version not in seen
         seen.add(graph.version)
+
+
+def test_a_kept_output_is_named_for_the_tasks_that_send_to_it():
+    graph = Graph("kept")
+    graph.add_source("a", lambda index: None, 1)
+    graph.keep("a", name="odd")
+    graph.keep("a")
+    assert [edge.name for edge in graph.edges] == ["odd", "a->keep kept a"]

@@ -15,6 +15,7 @@ from twister2.graph import Catalog, Graph
 from twister2.graph.compile import compile_graph
 from twister2.graph.logical import logical_plan
 from twister2.graph.rewrite import RULES
+from twister2.spec.declarations import Declarations
 from twister2.spec.errors import GraphError, Twister2Error, UserCodeError
 from twister2.spec.tasks import END, Compute, Sink, Source
 from twister2_testkit.executor_bench import InTurn
@@ -216,6 +217,34 @@ def test_what_is_called_elsewhere_is_not_joined_with_an_end(vertex):
     found = names(graph)
     assert ("source", "source") in found or vertex == "sink"
     assert ("source+step", "source") in found or vertex != "sink"
+
+
+class Handing(Step):
+    narrow = True
+    declares = Declarations(passes_on=True)
+
+    def __init__(self, index):
+        super().__init__("add")
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_what_only_passes_on_goes_with_a_sink_that_is_not_narrow(steps):
+    graph = Graph()
+    graph.add_source("source", Numbers, 2)
+    graph.add_compute("pass", Handing, 2)
+    graph.connect("source", "pass", "world.direct")
+    last = "pass"
+    if steps == 2:
+        graph.add_compute("step", Handing, declares=Declarations())
+        graph.connect("pass", "step", "world.direct")
+        last = "step"
+    graph.add_sink("sink", lambda index: Kept())
+    graph.connect(last, "sink", "world.direct")
+    graph.place("pass", [0, 1])
+    if steps == 1:
+        assert names(graph) == [("source", "source"), ("sink", "sink")]
+    else:  # its functions may belong into the pool
+        assert names(graph) == [("source", "source"), ("pass+step", "compute"), ("sink", "sink")]
 
 
 def test_what_is_placed_apart_is_not_joined():

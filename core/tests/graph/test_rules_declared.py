@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from twister2.graph import Graph
 from twister2.graph.rewrite import RULES
-from twister2.graph.typed import KeyedGatherCompute, RecordCompute, RecordSink
+from twister2.graph.typed import KeyedGatherCompute, RecordCompute
 from twister2.spec.declarations import Declarations
 from twister2.spec.errors import GraphError
 from twister2.spec.tasks import END, Source
-from twister2_testkit.graphs import EXECUTORS, run_workers
+from twister2_testkit.graphs import EXECUTORS, KeepRecords, run_workers
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -72,19 +72,6 @@ class Total(KeyedGatherCompute):
         emit((key, sum(values)))
 
 
-class Kept(RecordSink):
-    two_phase = False
-
-    def __init__(self, index):
-        self.seen = []
-
-    def record(self, record):
-        self.seen.append(record)
-
-    def output(self):
-        return self.seen
-
-
 def table(graph, name, rows, identity="table", planner=None, **declared):
     """A source of rows that can read fewer columns."""
 
@@ -136,9 +123,9 @@ def two_totals(rows=ROWS, reads=(True, True), identities=("table", "table"), pla
         built.connect(f"total {name}", f"same {name}")
         built.add_compute(f"same again {name}", Same)
         built.connect(f"same {name}", f"same again {name}")
-        built.add_sink(name, Kept)
+        built.add_sink(name, KeepRecords)
         built.connect(f"same again {name}", name)
-    built.add_sink("both", Kept)
+    built.add_sink("both", KeepRecords)
     built.connect(["pick x", "pick y"], "both", "net.join")
     return built
 
@@ -228,7 +215,7 @@ class TestShare:
             for name in "xy":
                 table(graph, name, [{"a": 1, "b": 2}, {"a": 2, "b": 3}])
                 pick(graph, name, f"pick {name}", "a", "b")
-            graph.add_sink("joined", Kept)
+            graph.add_sink("joined", KeepRecords)
             graph.connect(["pick x", "pick y"], "joined", "net.join")
             return graph
 
@@ -249,7 +236,7 @@ class TestColumns:
             table(graph, "rows", ROWS)
             graph.add_compute("pick", lambda index: Pick("a", "b"), declares=Declarations(reads=("a", "b")))
             graph.connect("rows", "pick", "net.partition", key=lambda row: row["c"])
-            graph.add_sink("kept", Kept)
+            graph.add_sink("kept", KeepRecords)
             graph.connect("pick", "kept")
             return graph
 
@@ -261,7 +248,7 @@ class TestColumns:
             declares = Declarations(with_columns=lambda columns: None)
             graph.add_source("rows", lambda index: Rows(index, ROWS), 2, declares=declares)
             pick(graph, "rows", "pick", "a", "b")
-            graph.add_sink("kept", Kept)
+            graph.add_sink("kept", KeepRecords)
             graph.connect("pick", "kept")
             return graph
 
@@ -281,7 +268,7 @@ class TestCombine:
             pick(graph, "rows", "pick", "a", "b")
             graph.add_compute("total", Total)
             graph.connect("pick", "total", "net.keyed_gather", **options)
-            graph.add_sink("kept", Kept)
+            graph.add_sink("kept", KeepRecords)
             graph.connect("total", "kept")
             return graph
 
@@ -315,7 +302,7 @@ class TestCombine:
             graph.add_source("rows", Batches, 2)
             graph.add_compute("total", Total)
             graph.connect("rows", "total", "net.keyed_gather", grouped=True)
-            graph.add_sink("kept", Kept)
+            graph.add_sink("kept", KeepRecords)
             graph.connect("total", "kept")
             return graph
 
@@ -326,4 +313,4 @@ class TestCombine:
 
 def test_something_else_than_declarations_is_refused():
     with pytest.raises(GraphError, match="declares is dict"):
-        Graph().add_source("a", Kept, declares={"identity": 1})
+        Graph().add_source("a", KeepRecords, declares={"identity": 1})

@@ -16,12 +16,12 @@ from twister2.config.job import GraphConfig
 from twister2.graph import Graph, Stored
 from twister2.graph.compile import BROADCAST_MB
 from twister2.graph.rewrite import RULES
-from twister2.graph.typed import RecordCompute, RecordSink
+from twister2.graph.typed import RecordCompute
 from twister2.spec.declarations import Declarations
 from twister2.spec.errors import OperatorError
 from twister2.spec.hashing import task_of_key
 from twister2.spec.tasks import END, Source
-from twister2_testkit.graphs import EXECUTORS, run_workers
+from twister2_testkit.graphs import EXECUTORS, KeepRecords, run_workers
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -92,17 +92,8 @@ class Turned(RecordCompute):
         emit((record[1], record[0]))
 
 
-class Kept(RecordSink):
-    narrow, two_phase = True, False
-
-    def __init__(self, index):
-        self.seen = []
-
-    def record(self, record):
-        self.seen.append(record)
-
-    def output(self):
-        return self.seen
+class Kept(KeepRecords):
+    narrow = True
 
 
 def normal(value):

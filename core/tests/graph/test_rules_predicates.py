@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from twister2.graph import Graph
 from twister2.graph.rewrite import RULES
-from twister2.graph.typed import RecordCompute, RecordSink
+from twister2.graph.typed import RecordCompute
 from twister2.spec.declarations import Declarations
 from twister2.spec.tasks import END, Source
-from twister2_testkit.graphs import EXECUTORS, run_workers
+from twister2_testkit.graphs import EXECUTORS, KeepRecords, run_workers
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -85,19 +85,6 @@ class Pick(RecordCompute):
         emit(tuple(record[name] for name in self.names))
 
 
-class Kept(RecordSink):
-    two_phase = False
-
-    def __init__(self, index):
-        self.seen = []
-
-    def record(self, record):
-        self.seen.append(record)
-
-    def output(self):
-        return self.seen
-
-
 def filtered(
     table,
     predicates,
@@ -121,7 +108,7 @@ def filtered(
         last = name
     graph.add_compute("pick", lambda index: Pick(names), declares=Declarations(reads=names))
     graph.connect(last, "pick", operator, **options)
-    graph.add_sink("kept", Kept)
+    graph.add_sink("kept", KeepRecords)
     graph.connect("pick", "kept")
     change(graph)
     return graph
@@ -208,7 +195,7 @@ def test_a_source_that_says_nothing_of_columns_any_more_is_read_whole():
 
 
 def second_reader(graph):
-    graph.add_sink("other", Kept)
+    graph.add_sink("other", KeepRecords)
     graph.connect("table", "other")
 
 
@@ -237,7 +224,7 @@ def test_an_operator_between_that_moves_rows():
 def test_a_source_shared_by_two_readers_of_what_passed():
     def build():
         graph = filtered(Table(PARTS), TWICE[:1])
-        graph.add_sink("other", Kept)
+        graph.add_sink("other", KeepRecords)
         graph.connect("where 0", "other")
         return graph
 

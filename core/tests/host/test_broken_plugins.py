@@ -86,6 +86,10 @@ def test_an_entry_point_that_names_an_absent_module_or_class_says_so(site, good_
     assert "did you mean 'Plugin'" in error.why
     assert "correct its entry point" in error.remedy
     site.install("acme-inner", "sched", "inner", "import os\nos.no_such_thing")
+    site.install("acme-half", "sched", "half", "import acme_half.backend")
+    error = refused("sched", "half")
+    assert "No module named 'acme_half.backend'" in error.what
+    assert error.remedy.startswith("repair it: ")
     assert "failed to import: AttributeError" in refused("sched", "inner").what
 
 

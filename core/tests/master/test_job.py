@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from twister2.config import JobConfig
@@ -34,6 +35,8 @@ class World:
         self.posted: list[tuple[bytes, str, dict[str, Any]]] = []
         self.published: list[Ticket] = []
         self.started: list[tuple[int, list[int]]] = []
+        self.resized: list[tuple[int, ResourceGroup | None]] = []
+        self.stopped: list[list[int]] = []
         self.journal = Journal(folder)
         self.folder = folder
         facts = JobFacts(
@@ -53,13 +56,26 @@ class World:
         raise StateError("there is no store here", why="a test", remedy="none")
 
     def post(self, peer: bytes, kind: str, body: dict[str, Any], blobs: Sequence[bytes] = ()) -> None:
-        self.posted.append((peer, kind, body))
+        told = {"start": json.loads(blobs[0])} if kind == "start" else {}
+        self.posted.append((peer, kind, {**body, **told}))
 
     def publish(self, ticket: Ticket) -> None:
         self.published.append(ticket)
 
     def start_attempt(self, attempt: int, slots: Sequence[int]) -> None:
         self.started.append((attempt, [*slots]))
+
+    def start_more(self, attempt: int, slots: Sequence[int], refused: Any) -> None:
+        self.started.append((attempt, [*slots]))
+
+    def resize(self, n_slots: int, group: ResourceGroup | None, refused: Any) -> None:
+        self.resized.append((n_slots, group))
+
+    def resizes(self) -> str:
+        return ""
+
+    def stop(self, slots: Sequence[int]) -> None:
+        self.stopped.append([*slots])
 
     def restarts(self, slots: Sequence[int]) -> bool:
         return True
@@ -116,6 +132,19 @@ def test_a_job_that_completes(world: World) -> None:
     assert world.job.results == {0: b"result", 1: b"result"}
 
 
+def test_the_end_that_another_has_written_down_is_the_jobs(world: World) -> None:
+    """A client or another shell that gave it up: all who ask are told the same."""
+    world.join_all()
+    other = Journal(world.folder)
+    other.end(JobState.FAILED, NetworkError("the job was given up", why="a test", remedy="none"))
+    other.close()
+    world.ended("w0")
+    world.ended("w1")
+    assert (world.job.state, world.job.error and world.job.error.what) == (JobState.FAILED, "the job was given up")
+    assert sorted(world.heard("end")) == ["w0", "w1"]
+    assert not world.events("job_ended")
+
+
 def test_a_step_that_one_has_left_out_is_an_error_though_nobody_waited(world: World) -> None:
     world.join_all()
     steps = [[0, 3, False, "net.direct", "[0] to [1]", "p.py:7", 3, 1]]
@@ -166,6 +195,22 @@ def test_who_cannot_be_reached_because_its_supervisor_was_killed_is_lost_not_the
     assert [event["worker"] for event in world.events("worker_lost")] == [1]
     world.calls.close()
     world.journal.close()
+
+
+def test_a_copy_that_will_never_run_is_told_at_once(world: World) -> None:
+    world.hello("w0", 0)
+    world.job.rm_status(JobStatus(JobState.STARTING, slots={1: "failed: no image of that name"}))
+    world.ended("w0", returned=False, failed=True)
+    assert world.job.state is JobState.FAILED
+    assert world.job.error.what == "worker 1 ended before it could join"
+    assert "failed: no image of that name" in world.job.error.why
+
+
+def test_a_copy_that_is_lost_with_its_host_before_it_joins_is_started_again(world: World) -> None:
+    world.hello("w0", 0)
+    world.job.rm_status(JobStatus(JobState.STARTING, slots={1: "lost with its node n1"}))
+    world.ended("w0", returned=False, failed=True)
+    assert (world.job.state, world.started) == (JobState.RESTARTING, [(2, [1])])
 
 
 @pytest.mark.parametrize("slot", [2, -1, "0", None, 1.5, [0]])
@@ -598,3 +643,26 @@ def test_groups_of_one_number_end_the_attempt(world: World) -> None:
     world.say("w0", "group", attempt=1, number=7, members=[0])
     world.say("w1", "group", attempt=1, number=7, members=[1])
     assert sorted(world.heard("abort")) == ["w0", "w1"]
+
+
+def test_a_copy_that_says_goodbye_elsewhere_is_lost_for_the_reason_that_its_manager_gives(world: World) -> None:
+    world.job.facts = attrs.evolve(world.job.facts, elsewhere=True)
+    world.looks = 0
+    world.look = lambda: setattr(world, "looks", world.looks + 1)
+    world.join_all()
+    world.say("w1", "bye", why="")
+    assert world.looks == 1
+    assert world.events("worker_lost") == []
+    world.job.rm_status(JobStatus(JobState.RUNNING, "", {1: "running"}))
+    assert world.events("worker_lost") == []
+    evicted = "is being ended: Eviction API: evicting (EvictionByEvictionAPI)"
+    world.job.rm_status(JobStatus(JobState.RUNNING, "", {0: evicted, 1: evicted}))
+    (event,) = world.events("worker_lost")
+    assert (event["worker"], event["why"]) == (1, f"its supervisor {evicted}")
+
+
+def test_a_copy_that_says_why_it_goes_is_lost_at_once(world: World) -> None:
+    world.job.facts = attrs.evolve(world.job.facts, elsewhere=True)
+    world.join_all()
+    world.say("w1", "bye", why="its fork server ended")
+    assert world.events("worker_lost")[0]["why"] == "its fork server ended"

@@ -39,7 +39,7 @@ def test_at_the_limit_the_holders_are_named_and_nothing_changes():
     small.resize(300)
 
 
-def test_the_largest_revocable_holder_shrinks_first_at_ninety_percent():
+def test_the_largest_revocable_holder_shrinks_first_at_seventy_percent():
     memory = Memory(1000)
     asked = []
     holders = {}
@@ -53,13 +53,13 @@ def test_the_largest_revocable_holder_shrinks_first_at_ninety_percent():
 
         return shrink
 
-    holders["medium"] = memory.reserve("medium", 300, revoke=revoke("medium", 50))
-    holders["large"] = memory.reserve("large", 500, revoke=revoke("large", 450))
+    holders["medium"] = memory.reserve("medium", 200, revoke=revoke("medium", 50))
+    holders["large"] = memory.reserve("large", 400, revoke=revoke("large", 350))
     fixed = memory.reserve("fixed", 100)
-    assert asked == [], "900 is the mark itself"
+    assert asked == [], "700 is the mark itself"
     fixed.resize(200)
     assert asked == [("large", 100), ("medium", 50)]
-    assert memory.use().reserved == 700
+    assert memory.use().reserved == 600
 
 
 def test_a_holder_may_shrink_itself():

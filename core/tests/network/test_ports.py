@@ -59,6 +59,44 @@ def test_a_channel_has_credit_for_a_window_and_marks_need_none():
     ]
 
 
+@pytest.mark.parametrize("to", [0, 1])
+def test_end_comes_behind_the_last_batch_and_in_its_message(to):
+    def main(env):
+        with env.network.step("test") as step:
+            port = env.network.open_port(step, 0, (0,), (to,))
+            if env.worker_id == 0:
+                assert port.send(0, 0, DATA, [1])
+                assert port.send(0, 0, DATA, [2], last=True)
+            if env.worker_id != to:
+                return port.counters.messages_sent
+            got = receive_all(env, port, 0, 3)
+            assert port.receive(0) is None
+            assert port.waiting == 0
+            assert port.is_through
+            assert port.counters.messages_received == 2 + (to == 0)
+            return [(delivery.kind, delivery.value) for delivery in got]
+
+    results = cluster().run(main)
+    assert results[to] == [(DATA, [1]), (DATA, [2]), (END, None)]
+    assert results[0] == 2 or to == 0
+
+
+def test_a_last_batch_without_credit_is_refused_with_its_end():
+    def main(env):
+        with env.network.step("test") as step:
+            port = env.network.open_port(step, 0, (0,), (1,))
+            if env.worker_id == 0:
+                assert port.send(0, 0, DATA, [1])
+                assert not port.send(0, 0, DATA, [2], last=True)
+                env.network.exchange_objects(None)
+                env.network.wait_until(lambda: port.send(0, 0, DATA, [3], last=True), "credit", 10)
+                return None
+            env.network.exchange_objects(None)
+            return [(delivery.kind, delivery.value) for delivery in receive_all(env, port, 0, 3)]
+
+    assert cluster(window=1).run(main)[1] == [(DATA, [1]), (DATA, [3]), (END, None)]
+
+
 def test_bytes_use_up_credit_too_but_one_batch_may_be_of_any_size():
     def main(env):
         with env.network.step("test") as step:

@@ -1,17 +1,22 @@
-"""KeyboardInterrupt in a program that runs in a thread: once, never in our own code, and nothing of it stays."""
+"""KeyboardInterrupt in a program: once, never in our own code, and nothing of it stays."""
 
 from __future__ import annotations
 
 import json
+import logging
+import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from twister2.worker.interrupt import ThreadInterrupt
+from twister2.worker.environment import Environment
+from twister2.worker.interrupt import ThreadInterrupt, interruptible
+from twister2.worker.logs import LinkHandler
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -19,8 +24,8 @@ pytestmark = pytest.mark.timeout(30)
 class Program:
     """A function in a thread, inside of a :class:`ThreadInterrupt`; what it raised, and what came after it."""
 
-    def __init__(self, function: Callable[[], object]) -> None:
-        self.link = SimpleNamespace(told=False)
+    def __init__(self, function: Callable[[], object], link: Any = None) -> None:
+        self.link = link or SimpleNamespace(told=False)
         self.interrupt = ThreadInterrupt(self.link)  # type: ignore[arg-type]
         self.up = threading.Event()
         self.raised: BaseException | None = None
@@ -178,3 +183,125 @@ def test_one_that_never_begins_leaves_no_thread() -> None:
     while threading.active_count() > before:
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+class Line:
+    """A link on which every message is interrupted in the middle."""
+
+    def __init__(self) -> None:
+        self.aborted, self.told = True, False
+        self.overdue: Callable[[], None] | None = None
+        self.said: list[str] = []
+        code: dict[str, Any] = {"__name__": "twister2.worker.pretended"}
+        exec("def post(said, ring, body):\n    ring()\n    said.append(body['text'])", code)
+        self._post = code["post"]
+        self.ring: Callable[[], object] = partial(signal.raise_signal, signal.SIGINT)
+
+    def post(self, kind: str, body: dict[str, Any]) -> None:
+        self._post(self.said, self.ring, body)
+
+    def heed(self) -> None:
+        if self.overdue is not None:
+            self.overdue()
+
+    def logger(self) -> logging.Logger:
+        logger = logging.Logger("test")
+        logger.addHandler(LinkHandler(self))  # type: ignore[arg-type]
+        return logger
+
+
+def under_interrupts(line: Line, program: Callable[[], object]) -> None:
+    """Run a program that ends by an interrupt."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt), interruptible(line):  # type: ignore[arg-type]
+            program()
+    finally:
+        for thread in threading.enumerate():
+            if isinstance(thread, threading.Timer):  # would signal once more
+                thread.cancel()
+                thread.join()
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_program_that_does_nothing_but_log_hears_of_it_behind_a_whole_message() -> None:
+    line = Line()
+
+    def program() -> None:
+        for word in ("one", "two"):
+            line.logger().info(word)
+
+    under_interrupts(line, program)
+    assert line.said == ["one"]
+    assert line.told
+
+
+def test_what_code_of_ours_logs_does_not_cut_it() -> None:
+    line = Line()
+    code: dict[str, Any] = {"__name__": "twister2.worker.pretended"}
+    exec("def close(log):\n    log.warning('one cannot be closed')\n    log.warning('nor the other')", code)
+
+    def program() -> None:
+        code["close"](line.logger())
+        line.logger().info("main")
+
+    under_interrupts(line, program)
+    assert line.said[:2] == ["one cannot be closed", "nor the other"]
+    assert line.told
+
+
+def test_the_reports_of_a_run_do_not_cut_it() -> None:
+    heeded: list[bool] = []
+    link = SimpleNamespace(post=lambda kind, body: None, heed=lambda: heeded.append(True))
+    env = object.__new__(Environment)
+    env._link, env._last_progress, env._told_complete = link, 0.0, False  # type: ignore[assignment]
+    env.report({})
+    assert not heeded
+    env.progress(1.0)
+    assert heeded
+
+
+def test_a_helping_thread_of_the_program_is_not_interrupted() -> None:
+    line = Line()
+    raised: list[BaseException] = []
+
+    def helps() -> None:
+        try:
+            line.logger().info("helped")
+        except BaseException as error:
+            raised.append(error)
+
+    def program() -> None:
+        ring, line.ring = line.ring, lambda: None
+        signal.getsignal(signal.SIGINT)(signal.SIGINT, frame_of_ours())  # type: ignore[operator, misc]
+        thread = threading.Thread(target=helps)
+        thread.start()
+        thread.join()
+        assert not raised
+        line.ring = ring
+        line.logger().info("main")
+
+    under_interrupts(line, program)
+    assert line.said == ["helped", "main"]
+
+
+def frame_of_ours() -> Any:
+    code: dict[str, Any] = {"__name__": "twister2.worker.pretended"}
+    exec("import sys\ndef frame():\n    return sys._getframe()", code)
+    return code["frame"]()
+
+
+def test_a_thread_that_does_nothing_but_log() -> None:
+    line = Line()
+    line.ring = lambda: time.sleep(0.01)
+
+    def main() -> None:
+        log = line.logger()
+        while True:
+            log.info("all the time in a call")
+
+    program = Program(main, line)
+    program.interrupt.send()
+    program.end()
+    assert isinstance(program.raised, KeyboardInterrupt)
+    assert line.told

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from twister2.spec.processes import await_ends
+from twister2.worker import forkserver
 
 LONG_S = 60.0
 STUBBORN = (
@@ -67,6 +68,31 @@ def test_who_has_no_children_looks_at_no_other_process():
     assert (done.returncode, done.stdout) == (0, "done\n"), done
 
 
+def test_who_has_only_the_children_that_stay_looks_at_no_other_process():
+    done = ended(
+        "child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)\n"
+        "everyone, processes.descendants = processes.descendants, None\n"
+        "processes.end_leftovers(os.getpid(), keep={child.pid}, grace_s=10.0)\n"
+        "print(child.poll())\n"
+        "processes.descendants = everyone\n"
+        "processes.end_leftovers(os.getpid(), keep={child.pid}, below_kept=True, grace_s=10.0)\n"
+        "print(child.poll())\n"
+        "child.kill()\n"
+    )
+    assert (done.returncode, done.stdout) == (0, "None\nNone\n"), done
+
+
+def test_a_kernel_that_does_not_name_children():
+    done = ended(
+        "processes.own_children = lambda: None\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {STUBBORN!r}], stdout=subprocess.PIPE)\n"
+        "child.stdout.readline()\n"
+        "processes.end_leftovers(os.getpid(), keep=set(), grace_s=0.1)\n"
+        "print(os.path.exists(f'/proc/{child.pid}'))\n"
+    )
+    assert (done.returncode, done.stdout) == (0, "False\n"), done
+
+
 def test_what_is_left_is_ended_whatever_it_does_against_it():
     done = ended(
         f"child = subprocess.Popen([sys.executable, '-c', {STUBBORN!r}], stdout=subprocess.PIPE)\n"
@@ -75,3 +101,13 @@ def test_what_is_left_is_ended_whatever_it_does_against_it():
         "print(os.path.exists(f'/proc/{child.pid}'))\n"
     )
     assert (done.returncode, done.stdout) == (0, "False\n"), done
+
+
+def test_a_fork_server_that_was_reaped_is_not_ended_again(sleeper, monkeypatch):
+    """Its number may be another process's by now; that of the sleeper, say."""
+    monkeypatch.setattr(forkserver, "own_children", lambda: None)
+    server = object.__new__(forkserver.ForkServer)
+    server.pid, server._code = sleeper.pid, None
+    server.note([(sleeper.pid, 0)])
+    server.end()
+    assert sleeper.poll() is None

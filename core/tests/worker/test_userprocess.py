@@ -15,7 +15,7 @@ import pytest
 pytestmark = pytest.mark.timeout(60)
 
 PRELUDE = """
-import os, pathlib, signal, sys, time
+import json, os, pathlib, signal, sys, time
 from twister2.control.messages import OUTPUT_WINDOW
 from twister2.control.package import MANIFEST, Manifest, pack, unpack
 from twister2.spec.errors import StepAbortedError
@@ -43,8 +43,9 @@ def reported():
 
 JOB = {"barrier_deadline_s": 0, "log_level": "info", "result_limit_mb": 1, "threads_deadline_s": 1}
 NODE = {"host": "h", "addresses": [], "boot_id": "b", "node": "", "rack": "", "datacenter": ""}
-WORKER = {"worker_id": 0, "slot": 0, "node": NODE, "group": "worker", "cpus": 1.0, "memory_mb": 100, "gpus": 0}
+WORKER = {"worker_id": 0, "slot": 0, "node": 0, "group": "worker", "cpus": 1.0, "memory_mb": 100, "gpus": 0}
 START = {
+    "nodes": [NODE],
     "job_id": "j", "job_name": "j", "attempt": 1, "workers": [WORKER], "session": "s", "keys": {}, "checkpoint": 0,
     "state_root": "", "state_shared": True, "curve": ["", ""], "runtime_dir": str(folder), "volatile": "",
 }
@@ -121,7 +122,7 @@ def test_a_program_that_logs_in_a_tight_loop_waits_until_it_was_taken_in(tmp_pat
         tmp_path,
         """
         process = user(source="def main(env):\\n for n in range(60_000): env.log.info('%06d %s', n, 'x' * 60)")
-        process.tell("start", START)
+        process.tell("start", {}, json.dumps(START).encode())
         texts, held_back, idle = [], 0, time.monotonic()
         while len(texts) < 60_000:
             assert time.monotonic() - idle < 10.0, (len(texts), process.on_the_way, list(process.written()))
@@ -153,7 +154,7 @@ def test_one_that_does_not_read_holds_up_nobody(tmp_path: Path) -> None:
         os.kill(user_pid, signal.SIGSTOP)
         begun = time.monotonic()
         workers = [{**WORKER, "worker_id": number, "slot": number} for number in range(4000)]
-        process.tell("start", {**START, "workers": workers})
+        process.tell("start", {}, json.dumps({**START, "workers": workers}).encode())
         process.tell("event", {"kind": "joined", "worker_id": 1, "attempt": 1, "text": ""}, b"blob" * 100_000)
         assert time.monotonic() - begun < 5.0
         assert process.pipe.wants_write
@@ -176,7 +177,7 @@ def test_what_a_process_is_told_that_has_gone_is_dropped(tmp_path: Path) -> None
         """
         process = user(source="import os; os.kill(os.getpid(), 9)")
         assert reported()[0] == "forked"
-        process.tell("start", START)
+        process.tell("start", {}, json.dumps(START).encode())
         assert reported()[0] == "ended"
         process.tell("event", {"text": "x" * 1_000_000})
         process.pipe.flush()
@@ -205,7 +206,7 @@ def test_one_that_was_told_to_start_has_its_grace_and_its_interrupt_although_its
         '''
         import textwrap
         process = user(source=textwrap.dedent(source))
-        process.tell("start", START)
+        process.tell("start", {}, json.dumps(START).encode())
         while not (folder / "seen-up").exists():
             time.sleep(0.01)
         process.abort(ERROR, grace_s=20.0, interrupt=True)

@@ -155,5 +155,5 @@ def _new(arguments: argparse.Namespace) -> int:
     folder = template.write_plugin(arguments.kind, arguments.name, arguments.folder)
     print(f"wrote {folder}\n")
     print(f"  {sys.executable} -m pip install -e {folder}")
-    print(f"  {sys.executable} -m pytest {folder}   # hygiene passes, conformance waits for your backend")
+    print(f"  {sys.executable} -m pytest {folder}   # hygiene passes, the other tests wait for you")
     return 0

@@ -38,6 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
         print()
         headers = ("WORKER", "HOST", "PHASE", "HEARD", "MEMORY", "DOES", "WAITS FOR")
         print_table(headers, [_row(row) for row in facts["workers"]])
+        for row in facts["workers"]:
+            if row.get("ways"):
+                print(f"\nworker {row['worker']} {one_line(row['ways'])}")
     return 0
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from twister2.cli.output import add_config_arguments
 
 if TYPE_CHECKING:
-    from twister2.client.session import Outcome
+    from twister2.client.session import Outcome, Session
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,13 +45,17 @@ def _profile(text: str) -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     """Submit, and follow the job unless detached."""
+    from twister2.client.collecting import collecting_nothing
     from twister2.client.interrupts import remembered
 
     with remembered():
-        return _submit(arguments)
+        with collecting_nothing():
+            session = _submitted(arguments)
+        return 0 if session is None else _followed(session, arguments)
 
 
-def _submit(arguments: argparse.Namespace) -> int:
+def _submitted(arguments: argparse.Namespace) -> Session | None:
+    """The session of the job; None for one that was only to be shown."""
     from twister2.client.configure import configure as resolve_all
     from twister2.config.tree import given
 
@@ -73,9 +77,13 @@ def _submit(arguments: argparse.Namespace) -> int:
     prepared = prepare(submission, find, arguments.args, want_results=False, detached=arguments.detach)
     if arguments.dry_run:
         print(prepared.backend.render(prepared.allocation))
-        return 0
+        return None
     observers = [] if arguments.quiet or arguments.detach else observers_of(prepared, command=True)
-    session = start(prepared, _only_workers if arguments.quiet else print_output, observers, command=True)
+    return start(prepared, _only_workers if arguments.quiet else print_output, observers, command=True)
+
+
+def _followed(session: Session, arguments: argparse.Namespace) -> int:
+    """The exit code of the job, or of having left it."""
     if arguments.detach:
         session.leave()
         print(session.job_id)

@@ -158,6 +158,8 @@ def _start(job_id: str, folder: pathlib.Path, read: int, output: int) -> int:
 def _become_master(folder: pathlib.Path, read: int, output: int) -> NoReturn:
     """What a forked child does: own session, own standard streams, nothing else of the client's."""
     code = 1
+    gc.disable()
+    gc.freeze()  # what the client has made stays where it is: looking through it would copy its pages
     try:
         from twister2.master.process import main
         from twister2.worker.processes import close_other_descriptors
@@ -172,6 +174,7 @@ def _become_master(folder: pathlib.Path, read: int, output: int) -> NoReturn:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         gc.freeze()
+        gc.enable()
         code = main(str(folder))
     except BaseException:
         import traceback

@@ -17,13 +17,14 @@ from twister2.config import JobConfig, Resolved, resolve
 from twister2.control.folders import state_folder
 from twister2.host import PluginHost
 from twister2.spec.rm import RmContext
+from twister2.spec.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-@attrs.frozen
-class Submission:
+@attrs.frozen(eq=False, repr=False)
+class Submission(Value):
     """The configuration a program is submitted with, and the job's name and id."""
 
     host: PluginHost
@@ -47,7 +48,7 @@ def configure(
     :param warm_up: let the resource manager start early what takes long.
     :raises ConfigError, PluginError: see :func:`twister2.config.resolve`.
     """
-    host = PluginHost()
+    host = PluginHost(by_target=True)
     names: list[tuple[str, str]] = []
     options: list[tuple[JobConfig, Any]] = []
 

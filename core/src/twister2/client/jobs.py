@@ -9,16 +9,16 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-from twister2.client.kept import fetch
+from twister2.client.kept import fetch, noted_end
 from twister2.client.leftovers import remove_rest
 from twister2.client.records import JobSummary, read_state
-from twister2.client.silent import ending, last_words
+from twister2.client.silent import ended_silently, ending, last_words
 from twister2.config import Resolved
 from twister2.control.channel import Dialer
 from twister2.control.folders import runtime_path
 from twister2.control.releasing import release
 from twister2.host import Pins, PluginHost
-from twister2.master.journal import EVENTS, Journal
+from twister2.master.journal import EVENTS, KILLING, Journal, end_of
 from twister2.spec.errors import (
     DeadlineError,
     JobKilledError,
@@ -27,15 +27,18 @@ from twister2.spec.errors import (
     ResourceError,
     Twister2Error,
     UsageError,
-    from_dict,
 )
 from twister2.spec.rm import JobState, JobStatus, ResourceManager, RmContext
 from twister2.worker.processes import end_process, start_ticks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+ADDRESSES = "addresses"
+"""Where a master in the client says in its job's folder how it is reached."""
 ANSWER_S = 3.0
+KILL_S = 15.0
+"""How long a master that answers may take to end its job."""
 MASTER_ENDS_S = 3.0
 
 
@@ -74,13 +77,21 @@ def master_of(job: JobSummary, backend: ResourceManager) -> Iterator[Dialer]:
     :raises MasterLostError: it does not answer. :raises ResourceError: it cannot be reached.
     """
     with contextlib.ExitStack() as stack:
-        addresses: Sequence[str] = job.record.addresses
+        addresses: Sequence[str] = job.record.addresses or _published(job)
         addresses = addresses or stack.enter_context(backend.open_channel(job.record.job_handle))
         dialer = Dialer(addresses, job.record.master_public, deadline_s=ANSWER_S)
         stack.callback(dialer.close, linger_s=0.5)
         stack.callback(dialer.send, "detach", {})
         dialer.request("attach", {"client_key": job.record.client_key}, ("attached",), ANSWER_S)
         yield dialer
+
+
+def _published(job: JobSummary) -> tuple[str, ...]:
+    """The addresses of a master in a client that took free ports, as it wrote them down; none once it is gone."""
+    if job.record.master_in_client and not master_gone(job):
+        with contextlib.suppress(OSError):
+            return tuple((job.folder / ADDRESSES).read_text().split())
+    return ()
 
 
 def status_of(job: JobSummary) -> dict[str, Any]:
@@ -96,7 +107,7 @@ def status_of(job: JobSummary) -> dict[str, Any]:
         "started": job.record.started,
         **read_state(job.folder),
     }
-    tidied = facts.pop("tidied", False)
+    tidied, _ = facts.pop("tidied", False), facts.pop(KILLING, None)
     if JobState(facts.get("state", "queued")).final:
         if not tidied:
             _tidy(job)
@@ -131,7 +142,7 @@ def _tidy(job: JobSummary) -> None:
         remove_rest(host_of_plugins, resolved, str(job.folder.parent.parent), job.record.job_id)
         shutil.rmtree(runtime_path(job.record.job_id), ignore_errors=True)
         journal = Journal(job.folder, limit_mb=resolved.job.log_limit_mb)
-        journal.state(**{**read_state(job.folder), "tidied": not left})
+        journal.amend(tidied=not left)
         journal.close()
 
 
@@ -151,16 +162,10 @@ def _status_without_master(job: JobSummary, backend: ResourceManager, facts: dic
         reason = f"its job master (process {pid}) lives, but does not answer: it was stopped, or hangs; end it with"
         return {**facts, "reason": f"{reason} 'twister2 kill {job.record.job_id}'", "slots": dict(status.slots)}
     if ended:
-        end = _fetched(job, backend)
+        end = _fetched(job, backend) or end_of(noted_end(backend, job.record.job_handle))
         said = "" if end or job.record.master_in_client else last_words(backend, job.record.job_handle)
-        tidied = not release(backend, job.record.job_handle, 0.0)  # what its master would have done
-        if end is not None:
-            told = from_dict(end["error"]) if end["error"] else None
-            return {**facts, **_record_end(job, JobState(end["state"]), told, tidied=tidied)}
-        if status.state is JobState.COMPLETED and not job.record.master_in_client:
-            # The manager saw the master's exit code, which is 0 for a completed job only.
-            return {**facts, **_record_end(job, JobState.COMPLETED, None, tidied=tidied)}
-        return {**facts, **_record_end(job, JobState.FAILED, _gone(job, status, said), tidied=tidied)}
+        end = end or _without_a_word(job, status, said)
+        return {**facts, **_record_end(job, *end, lambda: release(backend, job.record.job_handle, 0.0))}
     reason = status.reason
     if master_gone(job):
         _, resolved = _as_submitted(job)
@@ -181,16 +186,36 @@ def _master_lives(job: JobSummary) -> bool:
     return host == os.uname().nodename and start_ticks(pid) == start > 0
 
 
-def _fetched(job: JobSummary, backend: ResourceManager) -> dict[str, Any] | None:
+def _fetched(job: JobSummary, backend: ResourceManager) -> tuple[JobState, Twister2Error | None] | None:
     """Logs and events that only the manager has; how the job ended, if they say so."""
-    if job.record.master_in_client or "state" in backend.offers.shared_files or (job.folder / EVENTS).exists():
+    if job.record.master_in_client or "state" in backend.offers.shared_files or _has_events(job):
         return None
     _, resolved = _as_submitted(job)
     journal = Journal(job.folder, limit_mb=resolved.job.log_limit_mb)
     try:
-        return fetch(backend, job.record.job_handle, journal)
+        return end_of(fetch(backend, job.record.job_handle, journal) or {})
     finally:
         journal.close()
+        with contextlib.suppress(OSError):
+            if not (job.folder / EVENTS).stat().st_size:  # the manager was down, say: it is asked again
+                (job.folder / EVENTS).unlink()
+
+
+def _has_events(job: JobSummary) -> bool:
+    try:
+        return (job.folder / EVENTS).stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _without_a_word(job: JobSummary, status: JobStatus, said: str) -> tuple[JobState, Twister2Error | None]:
+    """How a job ended of which nobody but its manager says anything."""
+    in_client = job.record.master_in_client
+    if status.state is JobState.COMPLETED and not in_client:
+        return JobState.COMPLETED, None  # it saw the master's exit code, which is 0 for a completed job only
+    if status.state is JobState.KILLED and not in_client:
+        return JobState.KILLED, ended_silently(status, said)
+    return JobState.FAILED, _gone(job, status, said)
 
 
 def _gone(job: JobSummary, status: JobStatus, said: str) -> MasterLostError:
@@ -205,21 +230,29 @@ def _gone(job: JobSummary, status: JobStatus, said: str) -> MasterLostError:
 
 
 def _record_end(
-    job: JobSummary, state: JobState, error: Twister2Error | None, *, tidied: bool = True
+    job: JobSummary, state: JobState, error: Twister2Error | None, release_rest: Callable[[], list[str]]
 ) -> dict[str, Any]:
+    """Write down how a job without a master ended, then remove what is left of it: whoever sees the consequences, its
+    client above all, finds the reason. What was written down before stays.
+
+    :param release_rest: ends and removes what its manager has; what is left, in words.
+    :returns: what is written down.
+    """
     host, resolved = _as_submitted(job)
-    state_dir = str(job.folder.parent.parent)
-    if job.record.master_in_client:
-        shutil.rmtree(runtime_path(job.record.job_id), ignore_errors=True)
-        shutil.rmtree(job.folder / "program", ignore_errors=True)  # what workers that are threads ran
-    remove_rest(host, resolved, state_dir, job.record.job_id)
-    told = error.to_dict() if error else None
-    facts = {"state": state.value, "reason": error.what if error else "", "ended": time.time(), "error": told}
     journal = Journal(job.folder, limit_mb=resolved.job.log_limit_mb)
-    journal.state(**{**read_state(job.folder), **facts, "tidied": tidied})
-    journal.event("job_ended", by="another shell", state=state.value, error=told)
-    journal.close()
-    return facts
+    try:
+        state, error = journal.end(state, error)
+        left = release_rest()
+        if job.record.master_in_client:
+            shutil.rmtree(runtime_path(job.record.job_id), ignore_errors=True)
+            shutil.rmtree(job.folder / "program", ignore_errors=True)  # what workers that are threads ran
+        remove_rest(host, resolved, str(job.folder.parent.parent), job.record.job_id)
+        journal.amend(tidied=not left)
+        journal.say_ended("another shell", state, error)
+    finally:
+        journal.close()
+    written = read_state(job.folder)
+    return {name: written.get(name) for name in ("state", "reason", "ended", "error")}
 
 
 def wait_for(job: JobSummary, deadline_s: float | None) -> dict[str, Any]:
@@ -253,28 +286,42 @@ def kill(job: JobSummary, reason: str = "twister2 kill") -> bool:
     Through its master when that answers, and always through the resource manager: nothing of it is left afterwards.
     """
     had_ended = job.state.final
+    error = JobKilledError("the job was killed", why=reason, remedy="submit it again when it is wanted")
     backend = backend_of(job)
     handle = job.record.job_handle
     try:
         if not had_ended:
+            _say_killing(job, error)
             with contextlib.suppress(MasterLostError, ResourceError, NetworkError), master_of(job, backend) as dialer:
-                dialer.request("kill", {"reason": reason}, ("ended",), 15.0)
+                dialer.request("kill", {"reason": reason}, ("ended",), KILL_S)
         end = None if had_ended else _fetched(job, backend)
         _end_master(job)  # first: it might start lost workers again
         left = release(backend, handle, 1.0)
         if left:
             raise _something_left(job, left, "call it again later, or remove it by hand")
+    except BaseException:
+        if not had_ended:
+            _say_killing(job, None)
+        raise
     finally:
         backend.close()
     if job.record.master_in_client:
         shutil.rmtree(runtime_path(job.record.job_id), ignore_errors=True)
     if not JobState(read_state(job.folder).get("state", "queued")).final:
-        if end is not None:
-            _record_end(job, JobState(end["state"]), from_dict(end["error"]) if end["error"] else None)
-            return True
-        error = JobKilledError("the job was killed", why=reason, remedy="submit it again when it is wanted")
-        _record_end(job, JobState.KILLED, error)
+        if end is not None:  # it had ended by itself, and nobody here knew
+            _say_killing(job, None)
+        _record_end(job, *(end or (JobState.KILLED, error)), lambda: [])
     return not had_ended
+
+
+def _say_killing(job: JobSummary, error: Twister2Error | None) -> None:
+    """Write down that a job is about to be killed: a kill wins over every failure that it causes, whoever sees that
+    first. None: it could not be killed.
+    """
+    _, resolved = _as_submitted(job)
+    journal = Journal(job.folder, limit_mb=resolved.job.log_limit_mb)
+    journal.killing(error)
+    journal.close()
 
 
 def _something_left(job: JobSummary, left: Sequence[str], remedy: str) -> ResourceError:

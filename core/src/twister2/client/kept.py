@@ -39,6 +39,16 @@ def kept_output(backend: ResourceManager, handle: JobHandle, *, follow: bool) ->
     yield from output if follow else sorted(output, key=lambda pair: int(pair[0].removeprefix(WORKER)))
 
 
+def noted_end(backend: ResourceManager, handle: JobHandle) -> dict[str, Any]:
+    """How the job ended, ``state`` and ``error``, as its master noted it with a manager that starts masters again;
+    empty when there is no such note.
+    """
+    with contextlib.suppress(Twister2Error, ValueError, KeyError, TypeError):
+        if backend.offers.restarts_master and (note := backend.remembered(handle)):
+            return json.loads(note)["ended"] or {}
+    return {}
+
+
 def fetch(backend: ResourceManager, handle: JobHandle, journal: Journal) -> dict[str, Any] | None:
     """Write logs and events where those of other jobs are, before the manager removes them with the rest of the job.
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from twister2.client.prepare import Prepared
+    from twister2.client.returning import ReturningConnection
     from twister2.control.messages import Message
 
 CONNECT_S = 30.0
@@ -132,7 +133,9 @@ class ChildMaster(Master):
         end = time.monotonic() + CONNECT_S
         while time.monotonic() < end:
             if path.exists():
-                return tuple(path.read_text().split())
+                addresses = path.read_text().split()
+                # not by an address that may go, of a tunnel or a bridge: it is a process of this host
+                return tuple(text for text in addresses if text.startswith("tcp://127.")) or tuple(addresses)
             if self.lost() is not None:
                 break
             time.sleep(0.01)
@@ -177,7 +180,10 @@ class AllocationMaster(Master):
         super().__init__(prepared)
         self._handle: JobHandle | None = None
         self._channel = contextlib.ExitStack()
-        self._asked = 0.0
+        self._asked = self._queued = 0.0
+        """When the manager was asked, and when it said that the whole job waits again, to be begun anew."""
+        self._tell: Callable[[JobState, str], None] = lambda state, reason: None
+        self._connection: ReturningConnection | None = None
 
     def start(self) -> Allocation:
         if self._prepared.master_ticket.has_package:
@@ -191,12 +197,10 @@ class AllocationMaster(Master):
         prepared, handle = self._prepared, self._handle
         assert handle is not None
         job, backend = prepared.job, prepared.backend
-        begun, told = time.monotonic(), ""
+        begun, told, self._tell = time.monotonic(), "", queued
         while True:
             with contextlib.suppress(ResourceError, MasterLostError):
-                addresses = self._channel.enter_context(backend.open_channel(handle))
-                dialer = Dialer(addresses, prepared.master_ticket.master_public, deadline_s=CONNECT_S)
-                return _attached(dialer, prepared)
+                return self._connected()
             status = backend.state(handle)
             if status.state.final:
                 raise ended_silently(status, last_words(backend, handle))
@@ -215,16 +219,40 @@ class AllocationMaster(Master):
                 queued(status.state, status.reason)
             time.sleep(0.1)
 
+    def _addresses(self) -> Sequence[str]:
+        assert self._handle is not None
+        self._channel.close()
+        return self._channel.enter_context(self._prepared.backend.open_channel(self._handle))
+
+    def _connected(self) -> Connection:
+        from twister2.client.returning import ReturningConnection
+
+        ticket = self._prepared.master_ticket
+        dialer = Dialer(self._addresses(), ticket.master_public, deadline_s=CONNECT_S)
+        self._connection = ReturningConnection(dialer, self._addresses, ticket.master_public, ticket.client_key)
+        return self._connection
+
     def lost(self) -> Twister2Error | None:
         """The master is silent: ask the manager now and then whether it still lives."""
-        now = time.monotonic()
+        backend, now = self._prepared.backend, time.monotonic()
         if now - self._asked < 2.0 or self._handle is None:
             return None
         self._asked = now
         with contextlib.suppress(ResourceError):
-            status = self._prepared.backend.state(self._handle)
-            if status.state.final or status.state is JobState.UNKNOWN:
-                return ended_silently(status, last_words(self._prepared.backend, self._handle))
+            status = backend.state(self._handle)
+            if status.state is JobState.QUEUED:
+                self._queued = now
+                self._tell(status.state, status.reason)
+            elif status.state.final or status.state is JobState.UNKNOWN:
+                return ended_silently(status, last_words(backend, self._handle))
+        limit_s = self._prepared.job.start_deadline_s + self._prepared.job.master_return_s
+        absent_s = 0.0 if self._connection is None else min(self._connection.absent_s, now - self._queued)
+        if backend.offers.restarts_master and absent_s > limit_s:
+            return MasterLostError(
+                "the job master was lost",
+                why=f"it has not been heard of for {limit_s:g} s, nor found again",
+                remedy="see 'twister2 logs --manager'; raise job.start_deadline_s where it takes long to be started",
+            )
         return None
 
     def leave(self) -> None:
@@ -262,7 +290,8 @@ class ThreadMaster(Master):
         state_root = str(prepared.folder.parent.parent)
         self._store = JobStore(prepared.host, resolved, state_root)
         facts = JobFacts.of(ticket, resolved.job, state_root)
-        self._master = LocalMaster(facts, ticket.join_key, prepared.package, prepared.folder, self._store)
+        # without the package: nothing of the program, which may end this process, runs before the job is recorded
+        self._master = LocalMaster(facts, ticket.join_key, b"", prepared.folder, self._store)
         self._observers = MasterObservers(
             prepared.host, resolved, self._master.job, self._master.journal, ticket.program
         )
@@ -291,7 +320,7 @@ class ThreadMaster(Master):
         return attrs.evolve(prepared.allocation, in_process=run)
 
     def tell(self, handle: JobHandle) -> None:
-        """The threads know their master already."""
+        """The threads know their master already; it gets the package when the client follows the job."""
 
     def dial(self, queued: Callable[[JobState, str], None]) -> Connection:
         """It is attached since the start: workers write as soon as they are submitted."""

@@ -16,10 +16,11 @@ from typing import Any
 import attrs
 
 from twister2.spec.errors import PackageError
+from twister2.spec.values import Value
 
 
-@attrs.frozen
-class Program:
+@attrs.frozen(eq=False, repr=False)
+class Program(Value):
     """A program ready to be packed.
 
     :ivar spec: how workers find the function (:class:`twister2.control.package.Manifest`). :ivar files: contents by

@@ -13,15 +13,17 @@ import attrs
 import twister2
 from twister2.client.packing import Program, extra_files
 from twister2.config import JobConfig, Resolved
+from twister2.config.groups import resource_groups
 from twister2.control.folders import job_folder, runtime_path, state_folder
 from twister2.control.master_ticket import MasterTicket
-from twister2.control.package import Manifest, pack
+from twister2.control.package import Manifest, digest, pack
 from twister2.control.ticket import Ticket, curve_pair, new_key
 from twister2.host import Pins, PluginHost
 from twister2.host.matching import Match, match
 from twister2.spec.errors import CapabilityError, UsageError
 from twister2.spec.interpreters import hash_seed
-from twister2.spec.rm import Allocation, ResourceGroup, ResourceManager, RmContext
+from twister2.spec.rm import Allocation, ResourceGroup, ResourceManager, ResourceOffers, RmContext
+from twister2.spec.values import Value
 from twister2.worker.descriptors import check_limit
 
 if TYPE_CHECKING:
@@ -35,8 +37,8 @@ WORKER_COMMAND = (sys.executable, "-m", "twister2.worker")
 MASTER_COMMAND = (sys.executable, "-m", "twister2.master")
 
 
-@attrs.frozen
-class Prepared:
+@attrs.frozen(eq=False, repr=False)
+class Prepared(Value):
     """Everything a submission needs, before anything was started."""
 
     allocation: Allocation
@@ -55,6 +57,25 @@ class Prepared:
     @property
     def job(self) -> JobConfig:
         return self.resolved.job
+
+
+def _wheels(job: JobConfig, offers: ResourceOffers, limit: int) -> dict[str, bytes]:
+    if not job.wheels:
+        return {}
+    if offers.in_process:
+        raise CapabilityError(
+            "job.wheels cannot be used by workers that are threads of this process",
+            why="what is imported here would change for the whole process",
+            remedy="install them here, or run the workers as processes",
+        )
+    from twister2.client.wheels import wheel_files
+
+    return wheel_files(job.wheels, limit)
+
+
+def _by(python: str, command: tuple[str, ...]) -> tuple[str, ...]:
+    """The command, by another interpreter if one is named."""
+    return (python, *command[1:]) if python else command
 
 
 def _current_folder() -> str:
@@ -127,12 +148,14 @@ def _prepare(
         pins=pins.to_dict(),
         files={},
     )
-    package = pack(manifest, {**program.files, **extra_files(job.files, job.package_limit_mb << 20)})
+    limit = job.package_limit_mb << 20
+    package = pack(manifest, {**program.files, **extra_files(job.files, limit), **_wheels(job, offers, limit)})
     runtime = str(runtime_path(job_id)) if in_client else ""
     master_public, master_secret = curve_pair()
     join_key, client_key = new_key(), new_key()
     listen = (f"ipc://{runtime}/master",) if local else (f"tcp://{job.interface}:*" if job.interface else "tcp://*",)
-    groups = (ResourceGroup("worker", job.workers, job.cpus, job.memory_mb, 0, job.gpus),)
+    groups = resource_groups(job)
+    python = job.python or offers.python
     ticket = Ticket(job_id, 1, listen if local else (), master_public, join_key)
     master_ticket = MasterTicket(
         job_id=job_id,
@@ -150,6 +173,7 @@ def _prepare(
         pins=manifest.pins,  # type: ignore[arg-type]
         groups=[attrs.asdict(group) for group in groups],
         program=program.label,
+        package=digest(package) if offers.restarts_master else "",
         has_package=in_client or "package" in offers.shared_files,
         shares_state=in_client or "state" in offers.shared_files,
         world=fits.world,
@@ -162,8 +186,8 @@ def _prepare(
         name=name,
         groups=groups,
         master=None if in_client else ResourceGroup("master", 1),
-        worker_command=WORKER_COMMAND,
-        master_command=MASTER_COMMAND,
+        worker_command=_by(python, WORKER_COMMAND),
+        master_command=_by(python, MASTER_COMMAND),
         environment={
             "TWISTER2_SLOT_FROM": slot_source.variable,
             "TWISTER2_SLOT_BASE": str(slot_source.base),

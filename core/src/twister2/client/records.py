@@ -16,6 +16,7 @@ from twister2.control.ticket import write_private
 from twister2.master.journal import STATE
 from twister2.spec.errors import JobNotFoundError
 from twister2.spec.rm import JobHandle, JobState
+from twister2.spec.values import Value
 from twister2.worker.processes import start_ticks
 
 RECORD = "record.json"
@@ -25,8 +26,8 @@ UNSAID_S, ELSEWHERE_S = 60.0, 86400.0
 """Age of a folder without a record that was left behind: nobody is named, or somebody on another host."""
 
 
-@attrs.frozen
-class JobRecord:
+@attrs.frozen(eq=False, repr=False)
+class JobRecord(Value):
     """Written once by the client when the manager has accepted the job; 0600.
 
     :ivar master_process: host, process id and start time of a master that is no part of the allocation.
@@ -71,8 +72,8 @@ class JobRecord:
         )
 
 
-@attrs.frozen
-class JobSummary:
+@attrs.frozen(eq=False, repr=False)
+class JobSummary(Value):
     """A job of the list: its record and what its folder says of its state."""
 
     record: JobRecord

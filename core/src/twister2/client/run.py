@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import os
 import pathlib
 import pickle
@@ -12,11 +10,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from twister2.client.collecting import collecting_nothing
 from twister2.client.inside import refuse_inside_worker
 from twister2.spec.errors import JobFailedError, ResultError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from twister2.client.session import Session
 
@@ -53,7 +52,7 @@ def run(
                 remedy=f"write {key}=[{value!r}]",
             )
     overrides = {key: _table(key, value) for key, value in (config or {}).items()}
-    with _collecting_nothing():
+    with collecting_nothing():
         session = _submitted(main, args, {"workers": workers, "name": name}, profile, overrides, settings, files)
     outcome = session.follow()
     if outcome.state.value != "completed":
@@ -90,18 +89,6 @@ def _submitted(
     find = partial(from_function, main) if callable(main) else partial(from_file, os.fspath(main))
     prepared = prepare(submission, find, [str(arg) for arg in args], want_results=True, detached=False)
     return start(prepared, print_output, observers_of(prepared, command=False), command=False)
-
-
-@contextlib.contextmanager
-def _collecting_nothing() -> Iterator[None]:
-    """No looking for cycles meanwhile: importing makes many objects, and they stay."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _table(key: str, value: Any) -> dict[str, Any]:

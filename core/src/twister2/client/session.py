@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from twister2.client.interrupts import Interrupts, TerminatedError
 from twister2.client.leftovers import remove_rest
 from twister2.client.masters import Connection, Master, master_for
-from twister2.client.records import JobRecord, begin, read_state
+from twister2.client.records import JobRecord, begin
 from twister2.client.runtime import sweep
 from twister2.control.folders import make_private, runtime_folder
 from twister2.control.messages import weight_of
@@ -28,6 +28,7 @@ from twister2.master.journal import Journal
 from twister2.spec.errors import DeadlineError, JobKilledError, ResourceError, ResultError, Twister2Error, from_dict
 from twister2.spec.observe import JobFacts
 from twister2.spec.rm import JobHandle, JobState
+from twister2.spec.values import Value
 from twister2.worker.segments import Segments
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ INTERRUPTED = "interrupted"
 CTRL_C = "Ctrl-C in the submitting client"
 
 
-@attrs.frozen
-class Outcome:
+@attrs.frozen(eq=False, repr=False)
+class Outcome(Value):
     """How a job ended.
 
     :ivar seconds: wall-clock time. :ivar attempts: how often it was started.
@@ -84,14 +85,16 @@ class Session:
         self._master: Master | None = None
         self._connection: Connection | None = None
         self._outcome: Outcome | None = None
+        self._killed: JobKilledError | None = None
+        """The kill that this client has asked for: what fails from then on fails because of it."""
         self._journal: Journal | None = None
         self._pushed = False
         self._untold = 0
         self._interrupts = Interrupts(signals)
         self._begun = time.monotonic()
         self._segments = Segments(prepared.master_ticket.segments)
-        self._same_files = prepared.match.master == "client" or "state" in prepared.backend.offers.shared_files
-        self._keeps_journal = not self._same_files and not prepared.detached  # else the master has it, or the manager
+        same_files = prepared.match.master == "client" or "state" in prepared.backend.offers.shared_files
+        self._keeps_journal = not same_files and not prepared.detached  # else the master has it, or the manager
 
     # -- starting ------------------------------------------------------------------------------------------------------
 
@@ -242,20 +245,15 @@ class Session:
                 if not interrupts and isinstance(interrupt, TerminatedError):
                     by, why = interrupt.number, str(interrupt)
                 interrupts += 1
+                self._killed = JobKilledError("the job was killed", why=why, remedy="submit it again when wanted")
                 if interrupts > 2 or self._connection is None:
-                    error = JobKilledError("the job was killed", why=why, remedy="submit it again when wanted")
-                    self._end_without_master(JobState.KILLED, error)
+                    self._end_without_master(self._killed)
             except Twister2Error as error:
-                # a job can be over before its master could be dialled: what that wrote down says more
-                self._outcome = self._outcome_on_file() if self._connection is None else None
-                if self._outcome is None:
-                    self._end_without_master(JobState.FAILED, error)
-                else:
-                    self._tidy()
+                self._end_without_master(error)
             except BaseException as error:  # whoever takes the output may raise anything; a notebook lives on
                 why = f"the submitting client failed: {type(error).__name__}: {error}"
                 killed = JobKilledError("the job was killed", why=why, remedy="mend that, then submit it again")
-                outcome = self._end_without_master(JobState.KILLED, killed)
+                outcome = self._end_without_master(killed)
                 with contextlib.suppress(Exception):  # what failed first is the one to tell
                     self._finish(outcome)
                 raise
@@ -290,8 +288,13 @@ class Session:
             case "state" if self._keeps_journal:
                 self._own_journal().state(**body)
             case "attached":
+                self._pushed = not body["wants_package"]  # "pushed" may be lost with a connection
                 if body["wants_package"] and self._connection is not None:
                     self._connection.send("push", {}, (self._prepared.package,))
+                if (
+                    self._killed is not None and self._connection is not None
+                ):  # said to a connection that broke, perhaps
+                    self._connection.send("kill", {"reason": self._killed.why})
             case "pushed":
                 self._pushed = True
             case "event" if self._keeps_journal:
@@ -299,9 +302,13 @@ class Session:
             case "refused":
                 raise ResourceError("the job master refused this client", why=body["text"], remedy="submit again")
             case "ended":
+                state, error = JobState(body["state"]), from_dict(body["error"]) if body["error"] else None
+                if not body["workers"]:  # a later life of the master knows how it ended, and has no results
+                    known = self._outcome_of(state, error)
+                    state, error = known.state, known.error
                 self._outcome = Outcome(
-                    JobState(body["state"]),
-                    from_dict(body["error"]) if body["error"] else None,
+                    state,
+                    error,
                     body["seconds"],
                     body["attempts"],
                     dict(zip(body["workers"], message.blobs, strict=True)),
@@ -329,46 +336,35 @@ class Session:
         while self._outcome is None and (message := self._connection.receive(0.2)) is not None:
             self._take(message)
         if self._outcome is None:
-            self._outcome = self._outcome_on_file()
-            self._tidy()
-        if self._outcome is None:
-            self._end_without_master(JobState.FAILED, error)
+            self._end_without_master(error)
 
-    def _outcome_on_file(self) -> Outcome | None:
-        """How the job ended, as its master wrote it down; None when it wrote nothing, or the results are missed."""
-        return self._outcome_of(read_state(self._prepared.folder)) if self._same_files else None
+    def _end_without_master(self, error: Twister2Error) -> Outcome:
+        """End everything ourselves, with nobody's help.
 
-    def _outcome_of(self, facts: dict[str, Any]) -> Outcome | None:
-        """What a state file says of how the job ended; None when it has not."""
-        state = JobState(facts.get("state", "unknown"))
-        if not state.final:
-            return None
-        error = from_dict(facts["error"]) if facts.get("error") else None
+        How the job ended is written down before anything is ended by force, so that nobody takes the consequence for
+        the reason; what was written down before, by its master or another shell, is what counts.
+        """
+        error = self._killed or error
+        journal = self._own_journal()
+        state = JobState.KILLED if isinstance(error, JobKilledError) else JobState.FAILED
+        state, told = journal.end(state, error)
+        if self._master is not None:
+            self._master.stop(now=True, why=error.why)
+        journal.amend(tidied=self._tidy())
+        journal.say_ended("client", state, told)
+        self._outcome = self._outcome_of(state, told)
+        return self._outcome
+
+    def _outcome_of(self, state: JobState, error: Twister2Error | None) -> Outcome:
+        """The outcome of a job whose master has not said the last word to this client."""
         if state is JobState.COMPLETED and self._prepared.manifest.want_results:
             error = ResultError(
                 "the job completed, but its results did not arrive",
                 why="this client did not take them in before its job master ended",
                 remedy="do not stop the client for long; write large results to files",
             )
-        return Outcome(state if error is None else JobState.FAILED, error, time.monotonic() - self._begun, 1, {})
-
-    def _end_without_master(self, state: JobState, error: Twister2Error) -> Outcome:
-        """End everything ourselves, with nobody's help; what the master has written down of the end is what counts."""
-        if self._master is not None:
-            self._master.stop(now=True, why=error.why)
-        tidied = self._tidy()
-        journal = self._own_journal()
-        known = read_state(self._prepared.folder)
-        outcome = self._outcome_of(known)
-        if outcome is None:
-            outcome = Outcome(state, error, time.monotonic() - self._begun, 1, {})
-            facts = {"state": state.value, "reason": error.what, "ended": time.time(), "error": error.to_dict()}
-            known = {**known, **facts}
-        journal.state(**{**known, "tidied": tidied})
-        if not journal.has("job_ended"):
-            journal.event("job_ended", state=known["state"], by="client", error=known.get("error"))
-        self._outcome = outcome
-        return outcome
+            state = JobState.FAILED
+        return Outcome(state, error, time.monotonic() - self._begun, 1, {})
 
     def _tidy(self) -> bool:
         """End and remove what the master, which has gone, left; whether nothing of it is there any more."""

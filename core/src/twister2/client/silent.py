@@ -6,7 +6,8 @@ import contextlib
 import re
 from typing import TYPE_CHECKING
 
-from twister2.spec.errors import JobFailedError, Twister2Error
+from twister2.spec.errors import JobFailedError, JobKilledError, Twister2Error
+from twister2.spec.rm import JobState
 
 if TYPE_CHECKING:
     from twister2.spec.rm import JobHandle, JobStatus, ResourceManager
@@ -47,9 +48,10 @@ def ending(status: JobStatus, said: str = "") -> tuple[str, str]:
     return f"the job ended: {first}", f"the resource manager says: {status.reason}; {words}"
 
 
-def ended_silently(status: JobStatus, said: str = "") -> JobFailedError:
-    """The error of a client that waits for the master."""
+def ended_silently(status: JobStatus, said: str = "") -> Twister2Error:
+    """The error of a client that waits for the master. Who asks the manager to end a job kills it."""
     what, why = ending(status, said)
-    return JobFailedError(
+    kind = JobKilledError if status.state is JobState.KILLED else JobFailedError
+    return kind(
         what, why=why, remedy="mend that where it can be; 'twister2 logs --manager' shows what was written at the start"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import shutil
@@ -46,7 +47,7 @@ class ThreadLink(Conversation):
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._notes: dict[int, list[Any]] = {}
-        self._waits_for = ""
+        self._waits_for = self._ways = ""
         self._room, self._on_the_way, self._held = threading.Condition(), 0, True
         """What is on its way to the master unasked, and whether that may hold this worker up."""
         self._joined = self._closed = self._aborted = False
@@ -79,7 +80,8 @@ class ThreadLink(Conversation):
         """Called by the master's thread: this worker's notes, as a supervisor would send them."""
         if not self._joined:
             return None
-        return {"attempt": self.attempt, "steps": self.steps(), "waits_for": self._waits_for, "memory": 0}
+        waits = {"waits_for": self._waits_for, "ways": self._ways}
+        return {"attempt": self.attempt, "steps": self.steps(), **waits, "memory": 0}
 
     def steps(self) -> list[list[Any]]:
         """The latest noted step of each group."""
@@ -119,7 +121,7 @@ class ThreadLink(Conversation):
             case "refused":
                 self.welcomed = False
             case "start":
-                self.start = body["start"]
+                self.start = json.loads(blob)
             case "end":
                 self._cause = self._cause or StepAbortedError(
                     "the job is over", why="it was ended while this worker ran", remedy="see the job's error"
@@ -135,6 +137,9 @@ class ThreadLink(Conversation):
 
     def waiting(self, what: str) -> None:
         self._waits_for = what
+
+    def note_ways(self, text: str) -> None:
+        self._ways = text
 
     def post(self, kind: str, body: Mapping[str, Any], blob: bytes = b"") -> None:
         size = weight_of(kind, body)

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from twister2.config.layers import PREFIX
-from twister2.config.structure import option_types, type_text, unstructure
+from twister2.config.structure import option_types, options_in_table, type_text, unstructure
 from twister2.spec.options import HELP, SECRET, UNIT, WAS
 
 
@@ -43,7 +43,9 @@ class OptionText:
 
 
 def describe(options: type, path: str) -> Iterator[OptionText]:
-    """All options of a class below ``path``, those of inner classes after their dotted keys."""
+    """All options of a class below ``path``, those of inner classes after their dotted keys; of a table of such after
+    ``NAME``.
+    """
     defaults = options()
     kinds = option_types(options)
     for field in attrs.fields(options):
@@ -62,6 +64,9 @@ def describe(options: type, path: str) -> Iterator[OptionText]:
             was=str(field.metadata.get(WAS) or ""),
             secret=bool(field.metadata.get(SECRET)),
         )
+        inner = options_in_table(kind)
+        if inner is not None:
+            yield from describe(inner, f"{below}.NAME")
 
 
 def toml_value(value: Any) -> str:
@@ -100,6 +105,8 @@ def example(options: type, path: str) -> str:
     """The tables of a TOML file with every option, commented out, set to its default."""
     tables: dict[str, list[OptionText]] = {path: []}
     for option in describe(options, path):
+        if ".NAME." in option.path:
+            continue  # it would make an entry of that name
         tables.setdefault(option.path.rpartition(".")[0], []).append(option)
     parts = []
     for table, found in tables.items():

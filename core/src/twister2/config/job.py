@@ -7,11 +7,13 @@ from typing import Literal
 import attrs
 from attrs.validators import and_, ge, gt, le
 
+from twister2.config.groups import GroupConfig, fit_for_names
 from twister2.spec.options import option
+from twister2.spec.values import Value
 
 
-@attrs.frozen(kw_only=True)
-class NetworkConfig:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class NetworkConfig(Value):
     """Options of ``[job.network]``: what all transports share."""
 
     spin_us: int = option(
@@ -28,15 +30,15 @@ class NetworkConfig:
     )
 
 
-@attrs.frozen(kw_only=True)
-class CheckpointConfig:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class CheckpointConfig(Value):
     """Options of ``[job.checkpoint]``."""
 
     keep: int = option(2, "Committed checkpoints that are kept; older ones are removed.", unit="1", validator=ge(1))
 
 
-@attrs.frozen(kw_only=True)
-class GraphConfig:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class GraphConfig(Value):
     """Options of ``[job.graph]``: how task graphs are planned."""
 
     without_rules: tuple[str, ...] = option(
@@ -50,8 +52,8 @@ class GraphConfig:
     )
 
 
-@attrs.frozen(kw_only=True)
-class JobConfig:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class JobConfig(Value):
     """Options of ``[job]``."""
 
     name: str = option("", "Name of the job for people; the program's name when empty.")
@@ -68,7 +70,18 @@ class JobConfig:
     spill_compression: Literal["auto", "lz4", "zlib", "none"] = option(
         "auto", "Compression of spilled data; auto: lz4 where it is installed, else none."
     )
+    disk_mb: int = option(0, "Scratch space of one worker; 0: what the manager gives.", unit="MiB", validator=ge(0))
     gpus: int = option(0, "GPUs of one worker.", unit="1", validator=ge(0))
+    groups: dict[str, GroupConfig] = option(
+        {},
+        "Groups of workers that differ, by name, in the order of their worker ids, in place of job.workers.",
+        validator=fit_for_names,
+    )
+    python: str = option(
+        "",
+        "Python interpreter of the workers, a path or a name on their search path; empty: what the resource manager "
+        "has for them, else the one that submits, at the same path.",
+    )
     threads: int = option(
         0, "Threads for functions marked as blocking; 0: as many as the worker has CPUs.", unit="1", validator=ge(0)
     )
@@ -93,6 +106,13 @@ class JobConfig:
     )
     state_dir: str = option("", "Folder for job records, logs and checkpoints; the user's state folder when empty.")
     walltime_s: int = option(0, "Longest time the job may run; 0: the manager's default.", unit="s", validator=ge(0))
+    walltime_warn_s: float = option(
+        60.0,
+        "How long before its time is over programs are warned (an event of kind 'time'), and a job whose manager can "
+        "begin it anew does so at its next commit.",
+        unit="s",
+        validator=ge(0),
+    )
     oversubscribe: bool = option(False, "Start more workers than fit the free memory.")
     attempts: int = option(
         3,
@@ -125,6 +145,12 @@ class JobConfig:
     master_lost_s: float = option(
         15.0, "Workers end when the master has been silent for so long.", unit="s", validator=gt(0)
     )
+    master_return_s: float = option(
+        30.0,
+        "How long workers wait for a job master that its resource manager starts again, in place of master_lost_s.",
+        unit="s",
+        validator=gt(0),
+    )
     kill_grace_s: float = option(3.0, "Time between asking a process to end and killing it.", unit="s", validator=ge(0))
     threads_deadline_s: float = option(
         30.0,
@@ -137,6 +163,11 @@ class JobConfig:
         512, "Largest job package that is shipped to the workers.", unit="MiB", validator=ge(1)
     )
     files: tuple[str, ...] = option((), "Further files and folders shipped with the program.")
+    wheels: tuple[str, ...] = option(
+        (),
+        "Wheels, or folders of wheels, shipped with the program: unpacked once per node, and imported before what is "
+        "installed there.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = option(
         "info", "Lowest level of log records that workers send."
     )

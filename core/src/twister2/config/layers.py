@@ -14,6 +14,7 @@ import attrs
 
 from twister2.config.home import home_folder
 from twister2.config.tree import Leaf, Tree, from_data, from_path, merge
+from twister2.spec.values import Value
 
 PREFIX = "TWISTER2__"
 PROJECT_FILE = "twister2.toml"
@@ -21,8 +22,8 @@ SITE_FILE = "/etc/twister2/config.toml"
 SITE_VARIABLE = "TWISTER2_SITE_CONFIG"
 
 
-@attrs.frozen
-class Problem:
+@attrs.frozen(eq=False, repr=False)
+class Problem(Value):
     """One thing that is wrong, as a line for people.
 
     :ivar path: dotted key, empty for a whole file. :ivar text: what is wrong. :ivar origin: where it was written.

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from twister2.config.groups import counted
 from twister2.config.job import JobConfig
 from twister2.config.layers import (
     config_files,
@@ -23,6 +24,7 @@ from twister2.spec.errors import PluginError, PluginNotFoundError
 from twister2.spec.names import did_you_mean
 from twister2.spec.options import SECRET
 from twister2.spec.plugin import KINDS
+from twister2.spec.values import Value
 
 HIDDEN = "***"
 
@@ -40,8 +42,8 @@ class PluginSource(Protocol):
         """Requirements that are not met, one sentence each."""
 
 
-@attrs.frozen
-class Resolved:
+@attrs.frozen(eq=False, repr=False)
+class Resolved(Value):
     """The configuration of a job: checked options of the job and of every selected plugin.
 
     :ivar job: options of ``[job]``. :ivar profile: name of the profile, None without one.
@@ -280,7 +282,7 @@ def _checked(
     for key in [key for key in tree if key != "job" and key not in KINDS]:
         hint = did_you_mean(key, ["job", "profile", *KINDS])
         report.problem(key, f"unknown table{hint}", origin_of(tree[key]))
-    job = structure(JobConfig, tree.get("job", {}), "job", report)
+    job = counted(structure(JobConfig, tree.get("job", {}), "job", report), report)
     wrong = {problem.path for problem in report.problems}
     wrong |= {path for _, path, _ in report.failures}
     plugins: dict[tuple[str, str], Any] = {}

@@ -114,8 +114,12 @@ def _option(options: type, name: str, kind: Any, node: Node, path: str, report: 
     if _is_options(kind):
         return structure(kind, node, path, report)
     report.origins[path] = origin_of(node)
+    inner = options_in_table(kind)
     try:
-        value = _convert(kind, node)
+        if inner is not None and not isinstance(node, Leaf):
+            value: Any = {key: structure(inner, child, f"{path}.{key}", report) for key, child in node.items()}
+        else:
+            value = _convert(kind, node)
     except WrongValueError as error:
         report.problem(path, str(error), origin_of(node))
         return _BAD
@@ -137,6 +141,12 @@ def _note_defaults(kind: Any, path: str, report: Report) -> None:
 
 def _is_options(kind: Any) -> bool:
     return isinstance(kind, type) and attrs.has(kind)
+
+
+def options_in_table(kind: Any) -> type | None:
+    """The class of options that a table of them holds by name (``dict[str, X]``); None for other types."""
+    arguments = typing.get_args(kind)
+    return arguments[1] if typing.get_origin(kind) is dict and _is_options(arguments[1]) else None
 
 
 def _message(error: Exception) -> str:

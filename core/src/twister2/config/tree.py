@@ -7,9 +7,11 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from twister2.spec.values import Value
 
-@attrs.frozen
-class Leaf:
+
+@attrs.frozen(eq=False, repr=False)
+class Leaf(Value):
     """One value as a layer gave it.
 
     :ivar raw: the value. :ivar origin: for people: a file, ``"environment TWISTER2__..."``, ``"-o"``, ``"keyword"``.

@@ -30,6 +30,12 @@ HIGH_WATER = 100_000
 a peer that takes messages in.
 """
 
+SHARED = 1 << 12
+"""Bytes from which on an attachment is shared by the messages that have it."""
+
+LOCAL_RETRY_MS, RETRY_MS = 10, 1000
+"""How often a master is dialled that does not answer: one on this host, which costs next to nothing, or elsewhere."""
+
 
 def _socket(context: zmq.Context[Any], kind: int) -> zmq.Socket[bytes]:
     sock: zmq.Socket[bytes] = context.socket(kind)
@@ -53,6 +59,7 @@ class Listener:
         self._socket.curve_publickey = public.encode()
         self._socket.curve_secretkey = secret.encode()
         self.addresses: tuple[str, ...] = ()
+        self._latest: tuple[bytes, zmq.Frame] | None = None
         try:
             self.addresses = tuple(address for wanted in listen for address in self._bind(wanted))
         except zmq.ZMQError as error:
@@ -82,8 +89,19 @@ class Listener:
         return int(self._socket.fd)
 
     def send(self, peer: bytes, kind: str, body: dict[str, Any], blobs: Sequence[bytes] = ()) -> None:
-        """Queue a message for a peer; silently dropped when the peer is gone."""
-        self._socket.send_multipart([peer, *messages.encode(kind, body, blobs)], copy=True)
+        """Queue a message for a peer; silently dropped when the peer is gone.
+
+        An attachment that goes to many peers, one after another, lies in memory once until all have it.
+        """
+        frames = messages.encode(kind, body, blobs)
+        large = [self._frame(blob) if len(blob) >= SHARED else blob for blob in frames[1:]]
+        self._socket.send_multipart([peer, frames[0], *large], copy=not large)
+
+    def _frame(self, blob: bytes) -> zmq.Frame:
+        """The attachment as zmq has it, the same for the same object."""
+        if self._latest is None or self._latest[0] is not blob:
+            self._latest = blob, zmq.Frame(blob)
+        return self._latest[1]
 
     def receive(self, timeout_s: float) -> tuple[bytes, Message] | None:
         """The next message, or None when none comes in time. Messages that cannot be read are dropped."""
@@ -126,7 +144,7 @@ class Dialer:
         sock.curve_publickey = self._public.encode()
         sock.curve_secretkey = self._secret.encode()
         sock.reconnect_ivl = 2  # doubled each time: a master that is being started is there in a moment
-        sock.reconnect_ivl_max = 1000
+        sock.reconnect_ivl_max = LOCAL_RETRY_MS if address.startswith("ipc://") else RETRY_MS
         try:
             sock.connect(address)
         except zmq.ZMQError as error:
@@ -207,7 +225,11 @@ class Dialer:
                 return message
             if message is not None and others is not None:
                 others.append(message)
-        raise MasterLostError(
+        raise self.silent(kind, deadline_s)
+
+    def silent(self, kind: str, deadline_s: float) -> MasterLostError:
+        """The error of a message without an answer."""
+        return MasterLostError(
             f"the job master did not answer '{kind}' within {deadline_s:.0f} s",
             why=f"nothing came from {self.address}",
             remedy="see 'twister2 status' and the job's log; 'twister2 kill' works without the master",
@@ -226,7 +248,7 @@ def local_addresses() -> list[str]:
     """Addresses of this host that others may dial, loopback last. Names are not resolved over the network."""
     found: list[str] = []
     try:
-        with open("/proc/net/fib_trie", encoding="ascii") as file:
+        with open("/proc/net/fib_trie", encoding="utf-8") as file:
             lines = file.read().splitlines()
         for line, following in itertools.pairwise(lines):
             if "/32 host LOCAL" in following and "|--" in line:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pathlib
 import stat
-import tempfile
 
 from twister2.spec.errors import ResourceError, UsageError
 
@@ -51,6 +50,8 @@ def runtime_path(job_id: str) -> pathlib.Path:
 
     :raises ResourceError: there is no folder for temporary files.
     """
+    import tempfile  # a client has other things to do first
+
     below = pathlib.Path(f"twister2-{os.getuid()}", job_id)
     try:
         path = pathlib.Path(tempfile.gettempdir(), below)

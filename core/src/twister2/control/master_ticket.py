@@ -7,9 +7,11 @@ from typing import Any
 
 import attrs
 
+from twister2.spec.values import Value
 
-@attrs.frozen
-class MasterTicket:
+
+@attrs.frozen(eq=False, repr=False)
+class MasterTicket(Value):
     """What the master needs and nobody else may have.
 
     :ivar folder: the job's folder where the master runs. :ivar runtime_dir: the job's short-lived folder there.
@@ -19,6 +21,7 @@ class MasterTicket:
     :ivar resolved: the configuration, :ivar pins: pinned plugins, :ivar groups: resource groups, as plain data.
     :ivar program: the program's name for people.
     :ivar handle: the allocation's handle when it was known in time.
+    :ivar package: the package's name, by which one that comes from elsewhere is known to be it.
     :ivar has_package: the package lies in ``folder`` where the master can read it; else a client pushes it.
     :ivar shares_state: ``folder`` and the state folder around it are the client's; else the master keeps files of its
         own.
@@ -41,6 +44,7 @@ class MasterTicket:
     pins: dict[str, Any]
     groups: list[dict[str, Any]]
     program: str = ""
+    package: str = ""
     has_package: bool = True
     shares_state: bool = True
     world: str | None = None

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from twister2.spec.errors import NetworkError
+from twister2.spec.values import Value
 
 LIMIT = 1 << 26
 """Longest JSON body accepted, in bytes."""
@@ -19,6 +20,8 @@ LIMIT = 1 << 26
 UNASKED = frozenset({"output", "log", "progress"})
 """What workers send as often as they like, without waiting for an answer: only so much of it may be on its way."""
 
+TOLD = frozenset({"attempt", "checkpoint", "ended", "event", "output", "progress", "state", "worker"})
+"""What a master tells clients that follow its job; all else that it says to them is an answer."""
 
 OUTPUT_WINDOW = 4 << 20
 """About the bytes of it that a worker may have on its way to the master; then the program has to wait."""
@@ -35,8 +38,8 @@ def weight_of(kind: str, body: Mapping[str, Any]) -> int:
     return 512 + len(body.get("text", "")) + 256 * len(body.get("counters", ()))
 
 
-@attrs.frozen
-class Message:
+@attrs.frozen(eq=False, repr=False)
+class Message(Value):
     """One control message.
 
     :ivar kind: what it is, e.g. ``"hello"``. :ivar body: JSON types. :ivar blobs: attachments (package chunks,

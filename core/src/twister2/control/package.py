@@ -17,12 +17,13 @@ from typing import Any
 import attrs
 
 from twister2.spec.errors import PackageError
+from twister2.spec.values import Value
 
 MANIFEST = "twister2-manifest.json"
 
 
-@attrs.frozen
-class Manifest:
+@attrs.frozen(eq=False, repr=False)
+class Manifest(Value):
     """What is in a package.
 
     :ivar program: how to find the function: ``{"kind": "file", "path", "original", "function"}``, ``{"kind": "module",
@@ -88,6 +89,24 @@ def unpack(package: bytes, folder: pathlib.Path) -> Manifest:
             where=str(folder),
         ) from error
     return manifest
+
+
+def repack(folder: pathlib.Path) -> bytes:
+    """The package that was unpacked into a folder; another one when somebody has changed its files (:func:`digest`).
+
+    :raises PackageError: some of it cannot be read.
+    """
+    try:
+        described = (folder / MANIFEST).read_bytes()
+        files = [folder.joinpath(name).read_bytes() for name in Manifest.decode(described).files]
+    except (KeyError, ValueError, TypeError, OSError) as error:
+        raise PackageError(
+            "the job package cannot be put together again",
+            why=f"{type(error).__name__}: {error}",
+            remedy="submit the job again",
+            where=str(folder),
+        ) from error
+    return b"".join([len(described).to_bytes(8, "big"), described, *files])
 
 
 def _write(folder: pathlib.Path, name: str, data: bytes, expected: str) -> None:

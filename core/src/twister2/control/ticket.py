@@ -17,14 +17,16 @@ import time
 import attrs
 
 from twister2.spec.errors import DeadlineError, JobFailedError
+from twister2.spec.values import Value
 
 
-@attrs.frozen
-class Ticket:
+@attrs.frozen(eq=False, repr=False)
+class Ticket(Value):
     """What a worker needs to reach and prove itself to the master.
 
     :ivar addresses: ``ipc://`` and ``tcp://`` addresses of the master; empty until it listens.
     :ivar master_public: the master's CURVE key (Z85). :ivar join_key: good once per (attempt, slot).
+    :ivar master: which life of the master published it, from 1, where its manager starts it again; else 0.
     """
 
     job_id: str
@@ -32,6 +34,7 @@ class Ticket:
     addresses: tuple[str, ...]
     master_public: str
     join_key: str = attrs.field(repr=False)
+    master: int = 0
 
     def encode(self) -> bytes:
         return json.dumps(attrs.asdict(self)).encode()

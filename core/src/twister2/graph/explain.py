@@ -61,12 +61,13 @@ def explain_plan(compiled: Compiled, catalog: Catalog | None = None) -> str:
     plan = compiled.plan
     names = {v.name: _short(v) for v in plan.vertices}
     rows = [
-        (names[v.name], v.kind, str(v.parallelism), workers_text(plan.placement.workers[v.name]), v.shows)
+        (names[v.name], v.kind, str(v.parallelism), workers_text(plan.placement.workers[v.name]), _does(v))
         for v in plan.vertices
     ]
     lines = [f"{_title('plan', plan.name, plan.mode, plan.fingerprint)}, {_count(len(plan.workers), 'worker')}"]
     lines += ["vertices", *_table([("name", "kind", "tasks", "workers", "does"), *rows])]
-    lines += ["edges", *_edges(plan.edges, catalog, names)]
+    parts = {v.name: v.names for v in plan.vertices}
+    lines += ["edges", *_edges(plan.edges, catalog, names, parts)]
     if compiled.applied:
         lines += ["rules"]
         for rule, applied in groupby(compiled.applied, lambda one: one.rule):
@@ -93,6 +94,12 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def _does(vertex: VertexPlan) -> str:
+    """What a vertex does, in as many lines as it has parts where it goes by the name of its last one."""
+    named_by_last = len(vertex.parts) > 1 and vertex.name == vertex.parts[-1]
+    return vertex.shows.replace(" > ", " >\n") if named_by_last else vertex.shows
+
+
 def _short(vertex: VertexPlan) -> str:
     """Its name; of several that were made at one place, which they name in brackets, that place once."""
     if len(vertex.parts) < 2 or vertex.name != "+".join(vertex.parts):
@@ -107,15 +114,20 @@ def _short(vertex: VertexPlan) -> str:
 
 
 def _edges(
-    edges: Iterable[Edge | EdgePlan], catalog: Catalog | None, names: Mapping[str, str] | None = None
+    edges: Iterable[Edge | EdgePlan],
+    catalog: Catalog | None,
+    names: Mapping[str, str] | None = None,
+    parts: Mapping[str, Sequence[str]] | None = None,
 ) -> list[str]:
-    shown = names or {}
+    """A table. :param names: of vertices, as they are shown. :param parts: what each vertex stands for."""
+    shown, inside = names or {}, parts or {}
     rows = [("from", "to", "operator", "options", "name")]
     for edge in edges:
         info = catalog.info(edge.operator) if catalog is not None else None
         combines = " (combines first)" if info is not None and info.combines else ""
         options = ", ".join(f"{key}={_value(value)}" for key, value in edge.options.items())
-        name = "" if edge.name in (edge.target, f"{'+'.join(edge.sources)}->{edge.target}") else edge.name
+        plain = (edge.target, *inside.get(edge.target, ()), f"{'+'.join(edge.sources)}->{edge.target}")
+        name = "" if edge.name in plain else edge.name
         sources = ", ".join(shown.get(source, source) for source in edge.sources)
         rows.append((sources, shown.get(edge.target, edge.target), edge.operator + combines, options, name))
     return _table(rows) if len(rows) > 1 else ["  none"]
@@ -132,10 +144,16 @@ def _value(value: Any) -> str:
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Columns under their titles; those without an entry are left out."""
+    """Columns under their titles; those without an entry are left out. The last may have several lines."""
     columns = [column for column in range(len(rows[0])) if any(row[column] for row in rows[1:])]
     rows = [tuple(row[column] for column in columns) for row in rows]
+    rows = [line for row in rows for line in _lines(row)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(columns))]
     return [
         "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
+
+
+def _lines(row: tuple[str, ...]) -> list[tuple[str, ...]]:
+    first, *more = row[-1].splitlines() or [""]
+    return [(*row[:-1], first), *(("",) * (len(row) - 1) + (line,) for line in more)]

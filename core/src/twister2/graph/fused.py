@@ -12,7 +12,7 @@ import attrs
 from twister2.graph.records import note_vertex
 from twister2.spec.batch import Batch, n_records
 from twister2.spec.errors import GraphError
-from twister2.spec.tasks import Compute, Emit, Task, TaskContext
+from twister2.spec.tasks import Compute, Emit, Task, TaskContext, has_own
 
 _T = TypeVar("_T")
 
@@ -54,9 +54,11 @@ class FusedCompute(Compute):
     def __init__(self, names: tuple[str, ...], edges: tuple[str, ...], computes: list[Compute]) -> None:
         self.names = names
         self.computes = computes
-        self.blocking = any(getattr(compute, "blocking", False) for compute in computes)
-        self.releases_gil = any(getattr(compute, "releases_gil", False) for compute in computes)
-        self.has_timer = any(type(compute).timer is not Compute.timer for compute in computes)
+        self.blocking = self.releases_gil = self.has_timer = False
+        for compute in computes:
+            self.blocking = self.blocking or getattr(compute, "blocking", False)
+            self.releases_gil = self.releases_gil or getattr(compute, "releases_gil", False)
+            self.has_timer = self.has_timer or type(compute).timer is not Compute.timer
         self._edges = edges
         self._handled = [0] * len(computes)
         self._due: list[int | None] = [0] * len(computes)
@@ -110,11 +112,12 @@ class FusedCompute(Compute):
     def open(self, context: TaskContext) -> None:
         """Open all parts, each with its own name."""
         for name, compute in zip(self.names, self.computes, strict=True):
-            try:
-                compute.open(attrs.evolve(context, vertex=name))
-            except (Exception, SystemExit) as error:
-                note_vertex(error, name, 0, "open")
-                raise
+            if has_own(compute, "open"):
+                try:
+                    compute.open(context if name == context.vertex else attrs.evolve(context, vertex=name))
+                except (Exception, SystemExit) as error:
+                    note_vertex(error, name, 0, "open")
+                    raise
             self._opened += 1
 
     def process(self, batch: Batch, emit: Emit, edge: str) -> None:

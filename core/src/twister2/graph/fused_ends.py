@@ -13,7 +13,7 @@ from twister2.graph.fused import FusedCompute, FusedFactory
 from twister2.graph.records import note_vertex
 from twister2.spec.batch import Batch, n_records
 from twister2.spec.errors import GraphError
-from twister2.spec.tasks import END, Compute, Emit, EndOfData, Sink, Source, Task, TaskContext
+from twister2.spec.tasks import END, Compute, Emit, EndOfData, Sink, Source, Task, TaskContext, has_own
 
 
 class Batches(tuple[tuple[Batch, str | None], ...]):
@@ -67,11 +67,12 @@ class FusedSource(Source):
 
     def open(self, context: TaskContext) -> None:
         """Open source and computes, each with its own name."""
-        try:
-            self.source.open(attrs.evolve(context, vertex=self._name))
-        except (Exception, SystemExit) as error:
-            note_vertex(error, self._name, 0, "open")
-            raise
+        if has_own(self.source, "open"):
+            try:
+                self.source.open(attrs.evolve(context, vertex=self._name))
+            except (Exception, SystemExit) as error:
+                note_vertex(error, self._name, 0, "open")
+                raise
         self._opened = True
         self.chain.open(attrs.evolve(context, options=self._options))
 

@@ -304,15 +304,20 @@ class Graph:
     ) -> Stored:
         """Keep what comes from ``source`` by ``operator`` on the workers that get it, for later graphs.
 
-        :param name: of the set; ``"kept SOURCE"`` when empty. :param into: the set to fill; a new one when None. A
-            graph may read the set it keeps: the new content takes the old one's place when the run has succeeded.
+        :param name: of the set, and of the edge, by which a task with several outputs sends to it, unless another
+            edge has that name; ``"kept SOURCE"``, and the edge has none of its own, when empty.
+        :param into: the set to fill; a new one when None. A graph may read the set it keeps: the new content takes the
+            old one's place when the run has succeeded.
         :param parallelism: number of partitions, as in :meth:`add_sink`. :param level: as :class:`Stored`.
         :returns: the set; each successful run of this graph fills it anew.
         :raises GraphError: as :meth:`connect`.
         """
+        several = [source] if isinstance(source, (str, Vertex)) else list(source)
+        names = [one.name if isinstance(one, Vertex) else one for one in several]
+        taken = any(name in self._names.get((one, "out"), ()) for one in names)
+        edge = None if taken else name or None
         if not name:
-            first = source if isinstance(source, (str, Vertex)) else next(iter(source), "nothing")
-            name = into.name if into is not None else f"kept {first.name if isinstance(first, Vertex) else first}"
+            name = into.name if into is not None else f"kept {names[0] if names else 'nothing'}"
         stored = Stored(name, level) if into is None else into
         sink = self.add_sink(
             self._free(f"keep {name}"),
@@ -321,7 +326,7 @@ class Graph:
             shows=f"keeps {name}",
             two_phase=False,
         )
-        self.connect(source, sink, operator, **options)
+        self.connect(source, sink, operator, edge, **options)
         self.kept[sink.name] = stored
         return stored
 

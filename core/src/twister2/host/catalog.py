@@ -1,19 +1,23 @@
 """Which plugins are installed, read from the metadata of distributions. Nothing is imported, nothing is cached on disk.
 
-``importlib.metadata`` is imported at the first scan. A scan reads all groups at once, because a client asks for several
-kinds; :meth:`Catalog.refresh` forgets it, for notebooks that install plugins while they run.
+A scan reads all groups at once, because a client asks for several kinds; :meth:`Catalog.refresh` forgets it, for
+notebooks that install plugins while they run.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
+from twister2.host.distributions import distributions
 from twister2.host.installed import normalised, split_requirement
 from twister2.host.records import PluginRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from importlib.metadata import Distribution
+
+    from twister2.host.distributions import FolderDistribution
 
 PREFIX = "twister2."
 CORE = "twister2-core"
@@ -60,13 +64,10 @@ class FixedCatalog(Catalog):
 
 
 def _scan() -> dict[str, list[PluginRecord]]:
-    import importlib
-    import importlib.metadata
-
     importlib.invalidate_caches()  # what was installed a moment ago is seen, too
     found: dict[str, set[PluginRecord]] = {}
     seen: set[str] = set()
-    for distribution in importlib.metadata.distributions():
+    for distribution in distributions():
         entry_points = [each for each in distribution.entry_points if each.group.startswith(PREFIX)]
         if not entry_points:
             continue
@@ -84,7 +85,7 @@ def _scan() -> dict[str, list[PluginRecord]]:
     return {kind: sorted(records) for kind, records in found.items()}
 
 
-def _headers(distribution: Distribution) -> dict[str, list[str]]:
+def _headers(distribution: FolderDistribution | Distribution) -> dict[str, list[str]]:
     """The headers of a distribution's metadata by name in lower case; none where those of a half-removed one lack.
 
     Read here: making a message of it, as ``importlib.metadata`` does for each question, would take most of a scan.

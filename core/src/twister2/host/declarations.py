@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from twister2.host.records import PluginRecord
 
 BUILT_IN_COMMANDS = frozenset(
-    ("clean", "config", "help", "kill", "list", "logs", "plugins", "status", "submit", "version", "wait")
+    (
+        *("clean", "config", "doctor", "help", "kill", "list", "logs", "plugins", "restart", "scale", "status"),
+        *("submit", "version", "wait"),
+    )
 )
 """Names that subcommands of plugins cannot have."""
 

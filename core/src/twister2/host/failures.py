@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import socket
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def here() -> str:
     """Where this process looks for plugins: host and interpreter."""
-    return f"host {socket.gethostname()}, interpreter {sys.executable}"
+    return f"host {os.uname().nodename}, interpreter {sys.executable}"
 
 
 def not_found(kind: str, name: str, installed: Sequence[PluginRecord], *, pinned: bool) -> PluginNotFoundError:
@@ -93,7 +93,7 @@ def broken(record: PluginRecord, error: BaseException) -> PluginBrokenError:
         what = f"has an entry point that names a module which is not there: {module} (no module {absent!r})"
         why = "the distribution is installed without it, or the entry point is wrong; no other plugin is affected"
         remedy = correct
-    elif absent:
+    elif absent and absent.partition(".")[0] != module.partition(".")[0]:  # of its own, nothing else provides one
         remedy = f"install what provides the module {absent!r} into this interpreter, or: {again}"
     elif _lacks_attribute(module, error):
         what = f"has an entry point that names a class which is not there: {attribute} in module {module}"

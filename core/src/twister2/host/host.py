@@ -22,18 +22,22 @@ from twister2.host.checks import (
     spec_class,
     spec_hooks,
 )
+from twister2.host.hooks import HookManager
 from twister2.host.installed import installed_version, missing_requirements
 from twister2.host.loading import LOAD_FAILURES, import_target, load_selected
 from twister2.host.records import Pins, PluginRecord, python_minor
 from twister2.spec.errors import Twister2Error
 from twister2.spec.plugin import KINDS, PluginSpec, Probe
+from twister2.spec.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from twister2.spec.rm import Check, RmContext
 
-@attrs.frozen
-class LoadedPlugin:
+
+@attrs.frozen(eq=False, repr=False)
+class LoadedPlugin(Value):
     """A plugin that was imported and passed every check.
 
     :ivar record: where it came from. :ivar spec: the spec class of its kind. :ivar plugin: the one instance of the
@@ -55,11 +59,13 @@ class PluginHost:
     """Finds, loads, checks and calls plugins.
 
     :param catalog: what is installed; this interpreter's distributions when None.
+    :param by_target: import plugins as all processes of a job do, without stevedore, whose import alone takes longer
+        than all else that is done for a small job until its resource manager hears of it.
     """
 
-    def __init__(self, catalog: Catalog | None = None) -> None:
+    def __init__(self, catalog: Catalog | None = None, *, by_target: bool = False) -> None:
         self._catalog = catalog or Catalog()
-        self._pinned = False
+        self._by_target, self._pinned = by_target, False
         self._loaded: dict[tuple[str, str], LoadedPlugin] = {}
 
     @classmethod
@@ -72,7 +78,7 @@ class PluginHost:
         failures.check_core(pins)
         if check_python and pins.python != python_minor():
             raise failures.mismatch("Python", pins.python, python_minor())
-        host = cls(FixedCatalog(pins.records))
+        host = cls(FixedCatalog(pins.records), by_target=True)
         host._pinned = True
         return host
 
@@ -128,7 +134,7 @@ class PluginHost:
         if self._pinned and record.distribution:
             failures.check_version(record, installed_version(record.distribution))
         try:
-            found = import_target(record.target) if self._pinned else load_selected(record)
+            found = import_target(record.target) if self._by_target else load_selected(record)
         except LOAD_FAILURES as error:
             raise failures.broken(record, error) from error
         spec = spec_class(kind)
@@ -140,7 +146,7 @@ class PluginHost:
         return LoadedPlugin(record, spec, plugin, self._register(record, spec, plugin))
 
     def _register(self, record: PluginRecord, spec: type[PluginSpec], plugin: PluginSpec) -> pluggy.PluginManager:
-        manager = pluggy.PluginManager("twister2")
+        manager = HookManager("twister2")
         if spec_hooks(spec):  # pluggy refuses a class without any
             manager.add_hookspecs(spec)
         try:
@@ -190,6 +196,25 @@ class PluginHost:
         except LOAD_FAILURES as error:
             return Probe(False, f"{hook} raised {type(error).__name__}: {error}")
         return answer if isinstance(answer, Probe) else None
+
+    def doctor(self, name: str, config: Any, context: RmContext) -> tuple[Check, ...]:
+        """What a resource manager's plugin finds out about its surroundings (``rm_doctor``), its probe where it does
+        not look further. Never raises what the plugin raises.
+        """
+        from twister2.spec.rm import Check
+
+        loaded = self.load("rm", name)
+        try:
+            found = loaded.manager.hook.rm_doctor(config=self._options(loaded, config), context=context)
+        except LOAD_FAILURES as error:
+            text, remedy = f"rm_doctor raised {type(error).__name__}: {error}", "report it to the plugin's authors"
+            return (Check(f"checks of {name}", "failed", text, remedy),)
+        if found is not None:
+            return tuple(found)
+        probe = self.probe("rm", name, config)
+        if probe is None:
+            return ()
+        return (Check(f"resource manager {name}", "ok" if probe.ok else "failed", probe.text, probe.remedy),)
 
     def warm_up(self, name: str, config: Any, job_id: str) -> None:
         """Tell a resource manager that a submission will follow (``rm_warm_up``); whatever it raises is left to

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from twister2.spec.errors import CapabilityError
+from twister2.spec.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,8 +24,8 @@ SUPERVISORS_WORLD = "pmi1"
 Place = Literal["client", "allocation"]
 
 
-@attrs.frozen
-class Match:
+@attrs.frozen(eq=False, repr=False)
+class Match(Value):
     """How the chosen plugins fit together.
 
     :ivar transports: those of ``job.comm`` that can serve here, in the job's order of preference.

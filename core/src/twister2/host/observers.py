@@ -4,7 +4,6 @@ that fails or is too slow is disabled and reported, the job goes on.
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
@@ -15,6 +14,7 @@ from twister2.host.loading import LOAD_FAILURES
 from twister2.spec.errors import PluginError
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable, Iterable
 
     from twister2.host.host import LoadedPlugin, PluginHost
@@ -28,7 +28,16 @@ IN_VAIN_S = 1.0
 BACKLOG = 10_000
 """An observer that is so many calls behind is disabled."""
 
-_log = logging.getLogger("twister2.observe")
+
+def _log() -> logging.Logger:
+    """Made when something is logged: a submission has no use for logging otherwise, and is sooner without."""
+    import logging
+
+    return logging.getLogger("twister2.observe")
+
+
+def _warn(text: str) -> None:
+    _log().warning(text)
 
 
 class _Observer:
@@ -82,7 +91,7 @@ class _Observer:
                 getattr(self.loaded.manager.hook, hook)(**arguments)
             except LOAD_FAILURES as error:
                 self._trouble = f"{hook} raised {type(error).__name__}: {error}"
-                _log.debug("%s: %s", self.loaded.record.label, hook, exc_info=error)
+                _log().debug("%s: %s", self.loaded.record.label, hook, exc_info=error)
             else:
                 self._trouble = self._slow()
             self._now = None
@@ -137,7 +146,7 @@ class ObserverSet:
         self, observers: Iterable[tuple[LoadedPlugin, Any]], report: Callable[[str], None] | None = None
     ) -> None:
         self._observers = [_Observer(loaded, config) for loaded, config in observers]
-        self._report = report or _log.warning
+        self._report = report or _warn
         self._hooks = spec_hooks(spec_class(kind_of("observe")))
         self._state: Any = None
 

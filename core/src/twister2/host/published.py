@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PUBLISHED: Mapping[str, tuple[str, ...]] = {
-    "rm": ("slurm", "standalone"),
+    "rm": ("k8s", "mesos", "nomad", "slurm", "standalone"),
     "comm": ("inproc", "mpi", "shm", "tcp"),
     "ops": ("net",),
     "sched": ("datalocality", "firstfit", "roundrobin"),

@@ -9,6 +9,7 @@ import attrs
 
 import twister2
 from twister2.spec.plugin import KINDS
+from twister2.spec.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,8 +57,8 @@ def python_minor() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-@attrs.frozen
-class Pins:
+@attrs.frozen(eq=False, repr=False)
+class Pins(Value):
     """The plugins of a job as the submitting side resolved them; travels in the job package.
 
     :ivar records: one per selected plugin. :ivar python: minor version of the submitting interpreter. :ivar core:

@@ -60,9 +60,9 @@ def end_begun(ticket: MasterTicket) -> None:
         "the job was killed", why="the client that the job belongs to has gone", remedy="submit it again when wanted"
     )
     journal = Journal(folder, limit_mb=resolved.job.log_limit_mb)
-    facts = {"state": JobState.KILLED.value, "reason": error.what, "ended": time.time(), "error": error.to_dict()}
-    journal.state(**facts, tidied=not left)
-    journal.event("job_ended", state=JobState.KILLED.value, by="master", error=error.to_dict())
+    state, told = journal.end(JobState.KILLED, error)
+    journal.amend(tidied=not left)
+    journal.say_ended("master", state, told)
     journal.close()
 
 

@@ -47,13 +47,25 @@ def lost(slot: Slot, why: str) -> WorkerLostError:
     )
 
 
+def copy_ended(text: str, *, leaves: bool = False) -> str:
+    """How a copy has ended, or why it will never run: by the resource manager's words for its slot. Empty: it lives.
+
+    :param leaves: it has said goodbye: why it is being ended counts, too, and may be forgotten when it has ended.
+    """
+    if text.startswith("lost"):
+        return f"was {text}"
+    if leaves and text.startswith("is being ended"):
+        return text
+    return text if text.startswith(("exited", "failed", "ended")) else ""
+
+
 def never_joined(slot: Slot, text: str) -> Twister2Error:
     """The error for a copy that ended before it joined; one that was killed from outside counts as lost.
 
-    :param text: the resource manager's words, e.g. ``exited 137 (SIGKILL)``.
+    :param text: from :func:`copy_ended`, e.g. ``exited 137 (SIGKILL)``.
     """
     code = text.split()[1] if " " in text else ""
-    if code in (str(128 + signal.SIGKILL), str(128 + signal.SIGTERM)):
+    if text.startswith("was lost") or code in (str(128 + signal.SIGKILL), str(128 + signal.SIGTERM)):
         return lost(slot, f"its supervisor {text} before it could join")
     return JobFailedError(
         f"worker {slot.number} ended before it could join",

@@ -4,6 +4,7 @@ access.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import StateError
@@ -41,20 +42,41 @@ class Checkpoints:
         self._prefix, self._keep = f"checkpoints/{facts.job_id}/", facts.config.checkpoint.keep
         self._post, self._clients, self._journal, self._store, self._calls = post, clients, journal, store, calls
         self.latest = 0
-        self._begun = False
+        self.per_worker = False
+        """Whether the latest has values that each worker has of its own: it fits the same number of workers only."""
+        self.begun = False
+        """Whether there may be something of the job in the store."""
 
     def committing(self, slot: Slot, message: Message) -> None:
         """A worker is about to write its first objects."""
-        self._begun = True
+        self.begun = True
 
     def committed(self, slot: Slot, message: Message) -> None:
         """A checkpoint is complete; one that is no longer kept goes."""
-        self.latest = int(message.body["checkpoint"])
+        self.latest, self.per_worker = int(message.body["checkpoint"]), bool(message.body.get("per_worker"))
         self._journal.event("checkpoint_committed", checkpoint=self.latest)
         self._clients.tell("checkpoint", {"number": self.latest})
         old = f"{self._prefix}{self.latest - self._keep:08d}/"
         if self.latest > self._keep:
             self._calls.call(lambda: self._store().delete_all(old), lambda _, error: self._left(error))
+
+    def find_latest(self, then: Callable[[Twister2Error | None], None]) -> None:
+        """Look into the store for the latest commit; ``then`` hears when it is known, or why it is not."""
+        self.begun = True
+
+        def look() -> tuple[int, bool]:
+            keys = [key for key in self._store().list(self._prefix) if key.endswith("/manifest")]
+            if not keys:
+                return 0, False
+            facts = json.loads(self._store().get(keys[-1]) or b"{}")
+            return int(keys[-1].split("/")[-2]), bool(facts.get("worker"))
+
+        def done(found: tuple[int, bool] | None, error: Twister2Error | None) -> None:
+            if found is not None:
+                self.latest, self.per_worker = found
+            then(error)
+
+        self._calls.call(look, done)
 
     def request(self, slot: Slot, message: Message) -> None:
         """Put or get an object for a worker that does not see the store. Requests are served in order; what goes wrong
@@ -86,7 +108,7 @@ class Checkpoints:
 
     def remove_all(self) -> None:
         """The job is over, and nobody writes any more."""
-        if self._begun or self.latest:
+        if self.begun or self.latest:
             self._left(self._calls.finish(lambda: self._store().delete_all(self._prefix), REMOVE_S))
 
     def _left(self, error: Twister2Error | None) -> None:

@@ -32,11 +32,12 @@ class Exchanges:
     """All exchanges of an attempt."""
 
     def __init__(self, slots: Sequence[Slot], post: Post) -> None:
-        self._slots, self._post, self._n = slots, post, len(slots)
+        self._slots, self._post = slots, post
         self.reset()
 
     def reset(self) -> None:
         """A new attempt."""
+        self._n = len(self._slots)
         self._open: dict[tuple[str, str], Exchange] = {}
         self._fence: dict[int, Mapping[str, str]] = {}
 

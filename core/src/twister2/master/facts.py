@@ -8,17 +8,20 @@ import attrs
 
 from twister2.config import JobConfig
 from twister2.spec.rm import ResourceGroup
+from twister2.spec.values import Value
 
 if TYPE_CHECKING:
     from twister2.control.master_ticket import MasterTicket
 
 
-@attrs.frozen
-class JobFacts:
+@attrs.frozen(eq=False, repr=False)
+class JobFacts(Value):
     """What the master knows of its job from the start.
 
     :ivar fresh_world: every attempt needs a new process world from the resource manager, hence all supervisors anew.
     :ivar expects_client: the submitting client follows the job, or is on its way to do so.
+    :ivar elsewhere: the workers are not on this host. :ivar returns: the resource manager starts the master again.
+    :ivar package: the package's name, where it does.
     """
 
     job_id: str
@@ -33,9 +36,21 @@ class JobFacts:
     segments: tuple[str, ...] = ()
     fresh_world: bool = False
     expects_client: bool = True
+    returns: bool = False
+    elsewhere: bool = False
+    package: str = ""
 
     @classmethod
-    def of(cls, ticket: MasterTicket, config: JobConfig, state_root: str, *, state_shared: bool = True) -> JobFacts:
+    def of(
+        cls,
+        ticket: MasterTicket,
+        config: JobConfig,
+        state_root: str,
+        *,
+        state_shared: bool = True,
+        returns: bool = False,
+        elsewhere: bool = False,
+    ) -> JobFacts:
         """From what the client has put down for the master."""
         return cls(
             job_id=ticket.job_id,
@@ -50,6 +65,9 @@ class JobFacts:
             segments=ticket.segments,
             fresh_world=ticket.world is not None,
             expects_client=not ticket.detached,
+            returns=returns,
+            elsewhere=elsewhere,
+            package=ticket.package,
         )
 
     @property

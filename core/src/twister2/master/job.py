@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from twister2.control.ticket import Ticket, new_key
 from twister2.master.causes import (
     abort_for_others,
+    copy_ended,
     ended_before_joining,
     exited,
     lost,
@@ -20,10 +21,13 @@ from twister2.master.checkpoints import Checkpoints
 from twister2.master.clients import Clients, Post
 from twister2.master.deadlocks import Deadlocks
 from twister2.master.exchanges import Exchanges
-from twister2.master.joining import refusal, start, welcome
+from twister2.master.joining import hello, start, welcome
 from twister2.master.relay import Relay
-from twister2.master.slots import Slot
-from twister2.master.status import job_status
+from twister2.master.requests import attach, request
+from twister2.master.returning import Returning
+from twister2.master.scaling import Scaling
+from twister2.master.slots import Slot, may_be_lost, slots_of
+from twister2.master.status import job_end, job_state
 from twister2.master.steps import Groups, find_left_out, find_mismatch, unreachable
 from twister2.master.whereabouts import Whereabouts
 from twister2.spec.errors import (
@@ -46,6 +50,8 @@ if TYPE_CHECKING:
     from twister2.spec.state import StateStore
 
 CHUNK = 4 << 20
+LEAVES_S = 4.0
+"""How long the resource manager may take to say why a copy has gone that said goodbye unasked."""
 MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError)
 
 
@@ -65,18 +71,19 @@ class Job:
         """
         :param store: makes the state store, at its first use. :param calls: runs what uses it.
         """
-        self.facts, self._post, self._manager, self._journal = facts, post, manager, journal
+        self.facts, self.post, self.manager, self.journal = facts, post, manager, journal
         self.state = JobState.QUEUED
         self.reason = ""
-        self.attempt = 1
+        self.attempt = self.lives = 1
         self.join_key = join_key
         self.addresses: tuple[str, ...] = ()
         self.package = b""
-        self.slots = [Slot(number) for number in range(facts.n_workers)]
+        self.slots = slots_of(facts.groups)
+        self.scaling = Scaling(self, facts.groups)
         self.results: dict[int, bytes] = {}
         self.error: Twister2Error | None = None
         self.finished = False
-        self._by_peer: dict[bytes, Slot] = {}
+        self.by_peer: dict[bytes, Slot] = {}
         self.clients = Clients(facts.client_key, post, expected=facts.expects_client)
         self._exchanges = exchanges = Exchanges(self.slots, post)
         self.groups = Groups()
@@ -86,11 +93,12 @@ class Job:
         self.begun = time.monotonic()
         self._waiting_since = time.monotonic()
         self._aborted_at = 0.0
-        self._before_package: list[tuple[bytes, Message]] = []
+        self.before_package: list[tuple[bytes, Message]] = []
         self._suspicion: tuple[Twister2Error, int, float] | None = None
         """A broken connection, by whom, and until when a better explanation is waited for."""
         self.relay = relay = Relay(post, self.clients, journal)
         self.checkpoints = checkpoints = Checkpoints(facts, post, self.clients, journal, store, calls)
+        self.returning = Returning(self)
         asked = {"whereabouts": Whereabouts(self.slots, lambda: self.groups, post).asked}
         self._handlers: dict[str, Callable[[Slot, Message], None]] = {
             "beat": self._on_beat,
@@ -99,7 +107,7 @@ class Job:
             "progress": relay.progress,
             "exchange": exchanges.exchange,
             "request": lambda slot, message: asked.get(message.body["kind"], checkpoints.request)(slot, message),
-            "committed": checkpoints.committed,
+            "committed": self._on_committed,
             "committing": checkpoints.committing,
             "group": self._on_group,
             "failed": self._on_failed,
@@ -111,32 +119,45 @@ class Job:
 
     def receive(self, peer: bytes, message: Message) -> None:
         """Take a message. What a peer may say depends on how it proved itself."""
-        slot = self._by_peer.get(peer)
+        slot = self.by_peer.get(peer)
         if message.kind == "knock":
-            self._post(peer, "open", {})
+            self.post(peer, "open", {})
         elif message.kind == "hello":
-            self._on_hello(peer, message)
+            hello(self, peer, message)
+        elif message.kind == "given":
+            self.returning.given(peer, message)
         elif message.kind == "attach":
-            self._on_attach(peer, message)
+            if not attach(self, peer, message):
+                self.journal.event("client_refused")
         elif slot is not None:
             self._from_worker(slot, message)
         elif peer in self.clients:
-            self._from_client(peer, message)
+            request(self, peer, message)
         elif message.kind != "bye":
-            self._post(peer, "refused", {"text": "this copy was given up as lost", "wait": False})
+            wait = self.returning.master > 1  # it may be one of an earlier life, and looks for the ticket of this one
+            self.post(peer, "refused", {"text": "this copy was given up as lost", "wait": wait})
 
     def _from_worker(self, slot: Slot, message: Message) -> None:
         if slot.gone and slot.phase == "lost" and not self.state.final:
-            self._post(slot.peer, "refused", {"text": f"slot {slot.number} was given up as lost", "wait": False})
+            self.post(slot.peer, "refused", {"text": f"slot {slot.number} was given up as lost", "wait": False})
             return
         slot.heard = time.monotonic()
-        if message.kind == "package":
+        if slot.phase == "standby":
+            if message.kind == "bye":
+                self.scaling.say_bye(slot, str(message.body.get("why") or "its supervisor said goodbye"))
+            self.post(slot.peer, "ack", {})
+        elif message.kind == "package":
             offset = int(message.body["offset"])
-            self._post(slot.peer, "chunk", {}, [self.package[offset : offset + CHUNK]])
+            self.post(slot.peer, "chunk", {}, [self.package[offset : offset + CHUNK]])
         elif message.kind == "bye":
             # One that failed because of another says more than its end; the other is still to be heard.
             if not self.state.final and not (slot.phase == "ended" and self._suspicion):
-                self._lose(slot, str(message.body.get("why") or "its supervisor said goodbye"))
+                why = str(message.body.get("why") or "")
+                if self.facts.elsewhere and not why:  # evicted, say: its manager knows more
+                    slot.leaves = time.monotonic() + LEAVES_S
+                    self.manager.look()
+                    return
+                self._lose(slot, why or "its supervisor said goodbye")
             slot.gone = True
         elif message.body.get("attempt") == self.attempt and message.kind in self._handlers:
             try:
@@ -148,51 +169,26 @@ class Job:
 
     # -- joining -------------------------------------------------------------------------------------------------------
 
-    def _on_hello(self, peer: bytes, message: Message) -> None:
-        if not self.package:
-            self._before_package.append((peer, message))
-            return
-        body = message.body
-        number = body.get("slot")
-        over = self.finished or self.state.final
-        why, wait = refusal(body, self.slots, self.attempt, self.join_key, over)
-        if why:
-            self._journal.event("join_refused", slot=number, why=why)
-            self._post(peer, "refused", {"text": why, "wait": wait})
-            return
-        slot = self.slots[int(body["slot"])]
-        slot.reset()
-        self._by_peer.pop(slot.peer, None)
-        self._by_peer[peer] = slot
-        slot.peer, slot.phase, slot.heard, slot.key = peer, "joined", time.monotonic(), body["key"]
-        slot.facts = dict(body)
-        self._journal.event("worker_joined", worker=slot.number, attempt=self.attempt, host=body["node"]["host"])
-        if self.state is JobState.QUEUED:
-            self._set_state(JobState.STARTING, "workers are joining")
-        self._tell_of(slot, "joined")
-        self._welcome(slot, "welcome")
-        self._start_if_complete()
-
-    def _tell_of(self, slot: Slot, kind: str, text: str = "") -> dict[str, Any]:
+    def tell_of(self, slot: Slot, kind: str, text: str = "") -> dict[str, Any]:
+        """Tell the clients what has become of a worker; returns it, for the other workers."""
         event = {"kind": kind, "worker_id": slot.number, "attempt": self.attempt, "text": text}
         self.clients.tell("worker", event)
         return event
 
-    def _welcome(self, slot: Slot, kind: str) -> None:
-        body, blobs = welcome(self.facts, slot, self.attempt, self.package)
-        self._post(slot.peer, kind, body, blobs)
-
-    def _start_if_complete(self) -> None:
+    def start_if_complete(self) -> None:
+        """Start the attempt when all are there."""
         if self._started or any(slot.phase != "joined" for slot in self.slots) or self._cause is not None:
+            return
+        if not self.returning.knows_commit():
             return
         self._started = True
         told = start(self.facts, self.slots, self.attempt, self.checkpoints.latest)
         for slot in self.slots:
-            self._post(slot.peer, "start", {"start": told, "attempt": self.attempt})
-        self._journal.event(
+            self.post(slot.peer, "start", {"attempt": self.attempt}, [told])
+        self.journal.event(
             "attempt_started", attempt=self.attempt, workers=len(self.slots), checkpoint=self.checkpoints.latest
         )
-        self._set_state(JobState.RUNNING, "")
+        self.set_state(JobState.RUNNING, "")
         self.clients.tell("attempt", {"attempt": self.attempt, "n_workers": len(self.slots)})
 
     # -- what workers say ----------------------------------------------------------------------------------------------
@@ -202,8 +198,13 @@ class Job:
             slot.note_steps(message.body["steps"])
             slot.beats += 1
         slot.waits_for, slot.memory = message.body["waits_for"], message.body["memory"]
-        self._post(slot.peer, "ack", {})
+        slot.ways = message.body.get("ways", "")
+        self.post(slot.peer, "ack", {})
         self._check_steps()
+
+    def _on_committed(self, slot: Slot, message: Message) -> None:
+        self.checkpoints.committed(slot, message)
+        self.scaling.committed()
 
     def _check_steps(self) -> None:
         if self._started and self._cause is None:
@@ -221,7 +222,7 @@ class Job:
         if self.state.final:
             return  # it was told to end
         error = from_dict(message.body["error"])
-        self._journal.event("worker_failed", worker=slot.number, attempt=self.attempt, error=error.to_dict())
+        self.journal.event("worker_failed", worker=slot.number, attempt=self.attempt, error=error.to_dict())
         if self._cause is not None or isinstance(error, StepAbortedError):
             return
         error.details.setdefault("worker", slot.number)
@@ -238,11 +239,11 @@ class Job:
         slot.phase, slot.returned, slot.tail = "ended", body["returned"], body["tail"]
         slot.note_steps(body["steps"])
         slot.last = {group: step for group, step in body["last"]}
-        self._journal.event("worker_ended", worker=slot.number, attempt=self.attempt, code=body["code"])
+        self.journal.event("worker_ended", worker=slot.number, attempt=self.attempt, code=body["code"])
         if body["returned"] and self._cause is None:
             self.results[slot.number] = message.blobs[0] if message.blobs else b""
         elif not body["failed"] and self._cause is None:
-            self._tell_of(slot, "lost", f"its user process ended with code {body['code']}")
+            self.tell_of(slot, "lost", f"its user process ended with code {body['code']}")
             self._abort(exited(slot, body["code"]), by=slot.number)
         self._check_steps()
         self._finish_attempt_if_over()
@@ -255,13 +256,13 @@ class Job:
             return
         self._cause = cause
         self._aborted_at = time.monotonic()
-        self._journal.event("abort", attempt=self.attempt, error=cause.to_dict())
+        self.journal.event("abort", attempt=self.attempt, error=cause.to_dict())
         error = abort_for_others(cause, by)
         grace_s = self.facts.config.kill_grace_s
         for slot in self.slots:
             if slot.phase == "joined":
                 body = {"error": error.to_dict(), "grace_s": grace_s, "attempt": self.attempt}
-                self._post(slot.peer, "abort", body)
+                self.post(slot.peer, "abort", body)
         self._finish_attempt_if_over()
 
     def _abort_for(self, error: Twister2Error, by: int) -> None:
@@ -275,11 +276,11 @@ class Job:
         if slot.phase == "ended" and slot.returned:
             return
         slot.phase = "lost"
-        self._journal.event("worker_lost", worker=slot.number, attempt=self.attempt, why=why)
-        event = self._tell_of(slot, "lost", why)
+        self.journal.event("worker_lost", worker=slot.number, attempt=self.attempt, why=why)
+        event = self.tell_of(slot, "lost", why)
         for other in self.slots:
             if other.phase == "joined":
-                self._post(other.peer, "event", event)
+                self.post(other.peer, "event", event)
         self._abort(lost(slot, why), by=slot.number)
         self._finish_attempt_if_over()
 
@@ -287,20 +288,21 @@ class Job:
         """The resource manager's view; sees ended copies before their silence does."""
         if self.state.final or self.finished:
             return
-        for number, text in status.slots.items():
-            if text.startswith("exited") and number < len(self.slots):
-                self._copy_exited(self.slots[number], text)
+        for slot in self.slots:
+            if how := copy_ended(status.slots.get(slot.place, ""), leaves=bool(slot.leaves)):
+                self._copy_exited(slot, how)
+        self.scaling.status(status)
         if status.state.final and not self._started:
             self._fail_now(ended_before_joining(status))
         elif self.state is JobState.QUEUED and status.reason != self.reason:
-            self._set_state(JobState.QUEUED, status.reason)
+            self.set_state(JobState.QUEUED, status.reason)
 
     def _copy_exited(self, slot: Slot, text: str) -> None:
         if slot.phase in ("joined", "ended"):
             # Of two copies of a slot one is refused and exits: who still beats has not ended.
-            if time.monotonic() - slot.heard > 1.5 * self.facts.config.heartbeat_s:
+            if slot.leaves or time.monotonic() - slot.heard > 1.5 * self.facts.config.heartbeat_s:
                 self._lose(slot, f"its supervisor {text}")
-        elif slot.phase == "absent" and self._cause is None:
+        elif slot.phase == "absent" and self._cause is None and not self.returning.ended(slot):
             slot.phase, slot.gone = "lost", True
             self._abort(never_joined(slot, text), by=slot.number)
 
@@ -310,15 +312,16 @@ class Job:
         self.relay.release()
         if self.state.final:
             return
-        for slot in self.slots:
-            if not slot.gone and slot.phase in ("joined", "ended") and now - slot.heard > config.lost_after_s:
-                self._lose(slot, f"its supervisor was silent for {config.lost_after_s:g} s")
-        if self._suspicion is not None and now > self._suspicion[2] and not self._someone_may_be_lost(now):
-            self._abort_for(self._suspicion[0], self._suspicion[1])
+        self._lose_silent(now, config.lost_after_s)
+        suspicion, silent_s = self._suspicion, 1.5 * config.heartbeat_s
+        if suspicion is not None and now > suspicion[2] and not may_be_lost(self.slots, silent_s, now):
+            self._abort_for(*suspicion[:2])
         if self._started and self._cause is None:
             deadlock = self._deadlocks.look(self.slots, self.groups, now)
             if deadlock is not None:
                 self._abort(deadlock)
+        self.scaling.tick(now)
+        self.returning.tick(now)
         overdue = self._exchanges.overdue()
         if overdue is not None:
             self._abort(overdue)
@@ -330,10 +333,12 @@ class Job:
                     self._lose(slot, "its user process did not end after the abort")
             self._finish_attempt_if_over()
 
-    def _someone_may_be_lost(self, now: float) -> bool:
-        """Whether a supervisor is silent: it beats again, or is lost soon, which is why others could not reach it."""
-        limit = now - 1.5 * self.facts.config.heartbeat_s
-        return any(slot.heard < limit and not slot.gone and slot.phase in ("joined", "ended") for slot in self.slots)
+    def _lose_silent(self, now: float, lost_after_s: float) -> None:
+        for slot in self.slots:
+            if not slot.gone and slot.phase in ("joined", "ended") and now - slot.heard > lost_after_s:
+                self._lose(slot, f"its supervisor was silent for {lost_after_s:g} s")
+            elif slot.leaves and now > slot.leaves:
+                self._lose(slot, "its supervisor said goodbye")
 
     def _check_join_deadline(self, now: float) -> None:
         config = self.facts.config
@@ -361,41 +366,61 @@ class Job:
                 self._cause = find_left_out(self.slots, self.groups)
                 self._end(JobState.FAILED if self._cause else JobState.COMPLETED, self._cause)
             return
+        change = self.scaling.apply()
         fresh = self.facts.fresh_world
-        lost_slots = [slot.number for slot in self.slots if fresh or slot.gone or slot.phase == "absent"]
-        last = self.attempt >= self.facts.config.attempts
-        if retryable(self._cause) and not last and self._manager.restarts(lost_slots):
-            self._next_attempt(lost_slots)
+        lost_slots = [slot for slot in self.slots if fresh or slot.gone or slot.phase == "absent"]
+        last = not change and self.lives >= self.facts.config.attempts
+        goes_on = change or retryable(self._cause)
+        if goes_on and not last and self.manager.restarts([slot.place for slot in lost_slots]):
+            self._next_attempt(lost_slots, change)
         else:
-            self._end(JobState.FAILED, with_attempts(self._cause, self.attempt, self.facts.config.attempts))
+            self._end(JobState.FAILED, with_attempts(self._cause, self.lives, self.facts.config.attempts))
 
-    def _next_attempt(self, lost_slots: list[int]) -> None:
+    def _next_attempt(self, lost_slots: list[Slot], change: str) -> None:
+        """
+        :param change: why it is begun on purpose, else empty.
+        """
         cause = self._cause
         self.attempt += 1
+        self.lives += not change
         self.join_key = new_key()
         self._cause, self._suspicion, self._started, self.results = None, None, False, {}
         self._exchanges.reset()
         self.groups = Groups()
         self._deadlocks.reset()
         self._waiting_since = time.monotonic()
-        why = cause.what if cause else ""
-        self._set_state(JobState.RESTARTING, f"attempt {self.attempt} of {self.facts.config.attempts}: {why}")
-        self._manager.publish(self.ticket())
+        why = f"{self.lives} of {self.facts.config.attempts}: {cause.what if cause else ''}"
+        self.set_state(JobState.RESTARTING, f"attempt {f'{self.attempt}: {change}' if change else why}")
+        self.manager.publish(self.ticket())
         for slot in self.slots:
             slot.reset()
-            if slot.number in lost_slots:
-                self._by_peer.pop(slot.peer, None)
+            if slot in lost_slots:
+                self.by_peer.pop(slot.peer, None)
                 slot.phase = "absent"
             else:
                 slot.phase, slot.heard = "joined", time.monotonic()
-                self._welcome(slot, "next")
-                self._tell_of(slot, "restarted")
+                welcome(self, slot, "next")
+                self.tell_of(slot, "scaled" if change else "restarted", change)
         if lost_slots:
-            self._manager.start_attempt(self.attempt, lost_slots)
-        self._start_if_complete()
+            self.manager.start_attempt(self.attempt, [slot.place for slot in lost_slots])
+        self.start_if_complete()
+
+    @property
+    def aborting(self) -> bool:
+        """Whether the attempt is being ended."""
+        return self._cause is not None
+
+    def end_attempt_for(self, cause: Twister2Error) -> None:
+        """End the attempt, so that the next one begins."""
+        self._abort(cause)
+
+    def forget(self, slot: Slot) -> None:
+        """What the copy of a slot says from here on is not heard."""
+        self.by_peer.pop(slot.peer, None)
 
     def ticket(self) -> Ticket:
-        return Ticket(self.facts.job_id, self.attempt, self.addresses, self.facts.master_public, self.join_key)
+        facts, master = self.facts, self.returning.master
+        return Ticket(facts.job_id, self.attempt, self.addresses, facts.master_public, self.join_key, master)
 
     def fail(self, error: Twister2Error) -> None:
         """The job cannot go on: something outside the workers failed."""
@@ -411,26 +436,37 @@ class Job:
         """Somebody wants the job to end."""
         if not self.state.final:
             error = JobKilledError("the job was killed", why=reason, remedy="submit it again when it is wanted")
-            if self._cause is None:
-                self._abort_for_kill(error)
+            self._abort_for_kill(error)
             self._end(JobState.KILLED, error)
 
     def _abort_for_kill(self, error: Twister2Error) -> None:
         """Programs hear of it at once and get their grace; who does not want to wait ends the processes himself."""
-        body = {"error": error.to_dict(), "grace_s": self.facts.config.kill_grace_s, "attempt": self.attempt}
-        body["interrupt"] = True
+        grace_s = self.facts.config.kill_grace_s
+        body = {"error": error.to_dict(), "grace_s": grace_s, "attempt": self.attempt, "interrupt": True}
         for slot in self.slots:
-            if slot.phase == "joined":
-                self._post(slot.peer, "abort", body)
+            if self._cause is None and slot.phase == "joined":
+                self.post(slot.peer, "abort", body)
 
     def _end(self, state: JobState, error: Twister2Error | None) -> None:
-        self.error = error
-        self._set_state(state, error.what if error else "")
-        seconds = round(time.monotonic() - self.begun, 3)
-        self._journal.event("job_ended", state=state.value, seconds=seconds, error=error.to_dict() if error else None)
+        state, self.error = self.journal.end(state, error)  # another's, if that was written down before
+        self.set_state(state, self.error.what if self.error else "")
+        seconds, told = round(time.monotonic() - self.begun, 3), job_end(self)["error"]
+        self.journal.event("job_ended", state=state.value, seconds=seconds, error=told)
+        if not self.returning.master:
+            self.dismiss()
+
+    def dismiss(self) -> None:
+        """Let the workers go; where a master is started again, once its manager knows that the job has ended."""
         for slot in self.slots:
             if slot.phase in ("joined", "ended"):
-                self._post(slot.peer, "end", {})
+                self.post(slot.peer, "end", {})
+        self.scaling.job_ended()
+
+    def wait_for_workers(self, why: str) -> None:
+        """The workers of the attempt are to join, from now on."""
+        self._waiting_since = time.monotonic()
+        self._exchanges.reset()
+        self.set_state(JobState.RESTARTING, why)
 
     @property
     def all_gone(self) -> bool:
@@ -441,57 +477,23 @@ class Job:
         """Tell the clients: state, error, results. The last thing the master says, when all processes have ended."""
         self.finished = True
         self.checkpoints.remove_all()
-        body = {
-            "state": self.state.value,
-            "error": self.error.to_dict() if self.error else None,
-            "seconds": round(time.monotonic() - self.begun, 3),
-            "attempts": self.attempt,
-            "workers": sorted(self.results),
-            "incomplete": self._journal.incomplete,
-        }
+        body = {**job_end(self), "incomplete": self.journal.incomplete}
         blobs = [self.results[worker] for worker in sorted(self.results)]
         self.clients.tell("ended", body, blobs)
 
     # -- clients -------------------------------------------------------------------------------------------------------
 
-    def _on_attach(self, peer: bytes, message: Message) -> None:
-        greeting = {
-            "state": self.state.value,
-            "reason": self.reason,
-            "attempt": self.attempt,
-            "wants_package": not self.package,
-        }
-        follow = bool(message.body.get("follow"))
-        if not self.clients.attach(peer, message.body.get("client_key"), greeting, follow=follow):
-            self._journal.event("client_refused")
+    def take_package(self, package: bytes) -> None:
+        """What the workers run has come; those that asked for it before are let in."""
+        self.package = package
+        waiting, self.before_package = self.before_package, []
+        for worker, said in waiting:
+            hello(self, worker, said)
 
-    def _from_client(self, peer: bytes, message: Message) -> None:
-        if message.kind == "push" and not self.package:
-            self.package = message.blobs[0]
-            waiting, self._before_package = self._before_package, []
-            for worker, hello in waiting:
-                self._on_hello(worker, hello)
-            self._post(peer, "pushed", {})
-        elif message.kind == "kill":
-            self.kill(str(message.body.get("reason", "")))
-        elif message.kind == "status":
-            self._post(peer, "status", job_status(self))
-        elif message.kind == "took":
-            self.clients.took(peer, int(message.body["size"]))
-            self.relay.release()
-        elif message.kind == "detach":
-            self.clients.detach(peer)
-
-    def _set_state(self, state: JobState, reason: str) -> None:
+    def set_state(self, state: JobState, reason: str) -> None:
+        """Write down and tell what the job does now."""
         self.state, self.reason = state, reason
-        self._journal.event("state", state=state.value, reason=reason)
-        facts: dict[str, Any] = {
-            "state": state.value,
-            "reason": reason,
-            "attempt": self.attempt,
-            "updated": time.time(),
-        }
-        if state.final:
-            facts.update(ended=time.time(), error=self.error.to_dict() if self.error else None)
-        self._journal.state(**facts)
-        self.clients.tell("state", {"state": state.value, "reason": reason})
+        self.journal.event("state", state=state.value, reason=reason)
+        facts = job_state(self)
+        self.journal.state(**facts)
+        self.clients.tell("state", {name: facts[name] for name in ("state", "reason", "error") if name in facts})

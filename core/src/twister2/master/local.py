@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from twister2.control.ticket import Ticket
     from twister2.master.facts import JobFacts
+    from twister2.spec.errors import Twister2Error
+    from twister2.spec.rm import ResourceGroup
     from twister2.spec.state import StateStore
 
 POLL_S = 0.1
@@ -159,6 +161,21 @@ class LocalMaster:
 
     def start_attempt(self, attempt: int, slots: Sequence[int]) -> None:
         """Never called: :meth:`restarts` says no."""
+
+    def start_more(self, attempt: int, slots: Sequence[int], refused: Callable[[Twister2Error], None]) -> None:
+        """Never called: :meth:`resizes` says no."""
+
+    def resize(self, n_slots: int, group: ResourceGroup | None, refused: Callable[[Twister2Error], None]) -> None:
+        """Never called: :meth:`resizes` says no."""
+
+    def resizes(self) -> str:
+        return "its workers are threads, which are fixed when the job starts"
+
+    def stop(self, slots: Sequence[int]) -> None:
+        """Never called: :meth:`resizes` says no."""
+
+    def look(self) -> None:
+        """There is nobody to ask."""
 
     def restarts(self, slots: Sequence[int]) -> bool:
         return False

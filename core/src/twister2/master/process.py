@@ -23,14 +23,16 @@ from twister2.control.master_ticket import MasterTicket
 from twister2.control.releasing import release
 from twister2.host import Pins, PluginHost
 from twister2.master.abandoned import end_begun, remove_begun
+from twister2.master.blocks import read_block
 from twister2.master.calls import CallThread
 from twister2.master.facts import JobFacts
 from twister2.master.job import Job
-from twister2.master.journal import STATE, Journal
+from twister2.master.journal import Journal
 from twister2.master.observing import MasterObservers
+from twister2.master.returning import Note
 from twister2.master.store import JobStore
 from twister2.master.walltime import Walltime
-from twister2.spec.errors import Twister2Error, from_dict
+from twister2.spec.errors import Twister2Error
 from twister2.spec.rm import JobHandle, JobState, JobStatus, ResourceManager, RmContext
 from twister2.worker.descriptors import raise_limit
 from twister2.worker.segments import Segments
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from twister2.control.ticket import Ticket
+    from twister2.master.manager import Refused
+    from twister2.spec.rm import ResourceGroup
 
 POLL_S = 0.1
 STATE_EVERY_S = 1.0
@@ -48,10 +52,16 @@ LATE_S = 10.0
 """and how much longer those at the most that still do."""
 HAND_OVER_S = 60.0
 """How long clients that are still connected may take to take in the end of the job, with all results."""
+CLIENT_S = 12.0
+"""How long a client that is there may say nothing: it finds out that its connection has broken, and makes another."""
 CLEAN_S = 30.0
 """How long the manager may take to end or to remove what is left."""
 STOPPED_S = 2.0
 """Seconds between two turns that say that this process was stopped, or its machine was."""
+TOLD_S = 10.0
+"""How long the manager may take to hear of the end of the job, or to say whether this process is started again."""
+LEFT = 75
+"""Exit code of a master that another life of it follows (EX_TEMPFAIL)."""
 CACHE_S = 1.0
 """How old a resource manager's answer may be."""
 
@@ -81,27 +91,65 @@ class MasterProcess:
         self._state_calls = CallThread("the state plugin")
         self._handle: JobHandle | None = None
         self._store = JobStore(host, resolved, state_root)
-        facts = JobFacts.of(ticket, resolved.job, state_root, state_shared="state" in backend.offers.shared_files)
+        self._returns = backend.offers.restarts_master and not ticket.in_client
+        shared = "state" in backend.offers.shared_files
+        facts = JobFacts.of(
+            ticket,
+            resolved.job,
+            state_root,
+            state_shared=shared,
+            returns=self._returns,
+            elsewhere=not backend.offers.same_host,
+        )
         mirror = None if self._private is None else self._tell_event
         self._journal = Journal(self._folder, mirror, limit_mb=resolved.job.log_limit_mb)
-        (self._folder / "addresses").write_text(" ".join(self._listener.addresses))
+        new = self._folder / "addresses.new"
+        new.write_text(" ".join(self._listener.addresses))
+        new.rename(self._folder / "addresses")  # as a whole: the client looks for it meanwhile
         self.job = Job(facts, ticket.join_key, self._listener.send, self, self._journal, self._store, self._state_calls)
         self.job.package = package
         if self._private is not None and ticket.detached:  # nobody else keeps what goes with this master's files
             self.job.clients.listeners.append(Echo(1).hear)
         MasterObservers(host, resolved, self.job, self._journal, ticket.program)
         self.job.addresses = self._listener.addresses
-        self._walltime = Walltime(self.job)
+        self._walltime = Walltime(self.job, self._renew if self._returns and backend.offers.renews else None)
         self._asked_state = self._slots_from = 0.0
         self._turned = time.monotonic()
         self._segments = Segments(ticket.segments)
         self._restarting = False
         self._signalled = False
+        self._lives = not self._returns
+        """Whether it is known how an earlier life of this master has left the job: until then nobody is heard."""
+        self._noted = False
+        """Whether the manager knows how the job ended, so that this process is not to be started again."""
+        self._leaves = False
+        """Whether this life ends here, and the manager begins the next one."""
 
     # -- what the state machine asks of the resource manager -----------------------------------------------------------
 
     def publish(self, ticket: Ticket) -> None:
-        self._call("publish the ticket", lambda rm, handle: rm.publish(handle, ticket.encode()))
+        note = self._note()
+
+        def publish(rm: ResourceManager, handle: JobHandle) -> None:
+            if self._remember(rm, handle, note):
+                rm.publish(handle, ticket.encode())
+
+        self._call("publish the ticket", publish)
+
+    def _note(self) -> Note | None:
+        """What a later life of this master is to know; None where there is none."""
+        return self.job.returning.note() if self._returns and self._lives else None
+
+    def _remember(self, rm: ResourceManager, handle: JobHandle, note: Note | None) -> bool:
+        """Leave a note for a later life; False when there is one already: this one was taken to be dead, and leaves."""
+        if note is None:
+            return True
+        kept = rm.remembered(handle)
+        if kept is not None and Note.decode(kept).master > note.master:
+            self._leaves = True
+            return False
+        rm.remember(handle, note.encode(), JobState(note.ended["state"]) if note.ended else None)
+        return True
 
     def start_attempt(self, attempt: int, slots: Sequence[int]) -> None:
         world, grace_s = self._ticket.world, self._config.kill_grace_s
@@ -123,10 +171,47 @@ class MasterProcess:
         self._restarting = False
         self._slots_from = time.monotonic() + CACHE_S
 
+    def look(self) -> None:
+        self._asked_state = 0.0
+
     def restarts(self, slots: Sequence[int]) -> bool:
         return self._handle is not None and (not slots or self._backend.offers.restarts_slots)
 
-    def _call(self, what: str, function: Any, then: Callable[[], None] = lambda: None) -> None:
+    def start_more(self, attempt: int, slots: Sequence[int], refused: Refused) -> None:
+        self._restarting = True
+        start = lambda rm, handle: rm.start_attempt(handle, attempt, slots)  # noqa: E731 - one line of a call
+        self._call("start more workers", start, self._restarted, refused)
+
+    def resize(self, n_slots: int, group: ResourceGroup | None, refused: Refused) -> None:
+        self._restarting = True
+        note = self._note()
+
+        def resize(rm: ResourceManager, handle: JobHandle) -> None:
+            if self._remember(rm, handle, note):
+                rm.resize(handle, n_slots, group)
+
+        self._call(f"resize the allocation to {n_slots} slots", resize, self._restarted, refused)
+
+    def resizes(self) -> str:
+        offers = self._backend.offers
+        if self._handle is None:
+            return "its allocation is not known yet"
+        return "" if offers.resizes else offers.why.get("resizes", "the resource manager does not offer it")
+
+    def stop(self, slots: Sequence[int]) -> None:
+        grace_s = self._config.kill_grace_s
+        noted = lambda error: None  # noqa: E731 - it is in the event log, and copies without a slot end by themselves
+        self._call("stop workers", lambda rm, handle: rm.stop_attempt(handle, slots, grace_s), failed=noted)
+
+    def _renew(self) -> None:
+        self._call("begin the job anew", lambda rm, handle: rm.renew(handle), failed=self._walltime.not_renewed)
+
+    def _call(
+        self, what: str, function: Any, then: Callable[[], None] = lambda: None, failed: Refused | None = None
+    ) -> None:
+        """
+        :param failed: hears of an error; without it, that is the end of the job.
+        """
         handle, backend = self._handle, self._backend
         if handle is None:
             return
@@ -134,39 +219,73 @@ class MasterProcess:
         def done(_: Any, error: Twister2Error | None) -> None:
             if error is not None:
                 self._journal.event("rm_error", what=what, error=error.to_dict())
-                self.job.fail(error)
-            else:
+                (failed or self.job.fail)(error)
+            if error is None or failed is not None:
                 then()
 
-        self._calls.call(lambda: function(backend, handle), done)
+        self._calls.call(lambda: None if self._leaves else function(backend, handle), done)
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
     def run(self) -> int:
-        """Serve until the job is over and everything it created is gone; the exit code is 0 when it completed."""
+        """Serve until the job is over and everything it created is gone.
+
+        :return: the exit code: 0 when it completed, or has ended and the manager knows how; :data:`LEFT`.
+        """
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._know_handle(self._ticket.handle)
+        linger_s = HAND_OVER_S
         try:
-            while not self.job.state.final:
+            while not self.job.state.final and not self._leaves:
                 self._turn()
+            if self._leaves or not self._end_is_known():
+                linger_s = 0.0
+                return LEFT
             self._say_goodbye()
             tidied = self._clean()
             self.job.announce_end()
-            self._journal.state(tidied=tidied)
+            if self._private is None:  # else what it has written down is removed, and a client or the manager keeps it
+                self._journal.amend(tidied=tidied)
+            self._wait_until_heard()
         finally:
-            self._listener.close(linger_s=HAND_OVER_S)
+            self._listener.close(linger_s=linger_s)
             self._journal.close()
             if self._state_calls.close():  # a call that hangs still uses it
                 self._store.close()
             self._calls.close()
-        return 0 if self.job.state is JobState.COMPLETED else 1
+        return 0 if self._noted or self.job.state is JobState.COMPLETED else 1
+
+    def _end_is_known(self) -> bool:
+        """Tell the manager that the job has ended, so that it is not begun again should this process die now; then the
+        workers may go. False when a later life of this master has the job.
+        """
+        handle, backend = self._handle, self._backend
+        if not self._returns:
+            return True
+        self._noted = self.job.returning.was_over
+        if handle is not None and not self._noted:
+            note = self._note()
+            error = self._calls.finish(lambda: self._remember(backend, handle, note), TOLD_S)
+            self._noted = error is None
+            if error is not None:
+                self._journal.event("rm_error", what="note the end of the job", error=error.to_dict())
+        if not self._leaves:
+            self.job.dismiss()
+        return not self._leaves
 
     def _turn(self) -> None:
-        wait = self._drain()
+        if self._signalled and self._is_started_again():
+            self._leaves = True
+            return
+        if self._signalled:  # before what workers say that were told to end together with this master
+            self.job.kill("the job master was told to end (SIGTERM): a time limit of its manager, or somebody there")
+        wait = self._drain() if self._lives else True
         if wait:
-            watched = [self._listener.fileno(), self._calls.fileno(), self._state_calls.fileno()]
+            watched = [self._calls.fileno(), self._state_calls.fileno()]
+            if self._lives:
+                watched.append(self._listener.fileno())
             if self._lifeline is not None:
                 watched.append(self._lifeline)
             ready = select.select(watched, [], [], POLL_S)[0]
@@ -178,30 +297,18 @@ class MasterProcess:
             return
         self._calls.deliver()
         self._state_calls.deliver()
-        if self._signalled:
-            self.job.kill("the job master was told to end (SIGTERM): a time limit of its manager, or somebody there")
         self.job.tick()
         self._walltime.look()
         self._ask_state()
 
     def _ended_by_another(self) -> bool:
-        """Whether another shell has found the job without a master meanwhile, and written down its end, which counts;
-        the job then ends so. An end that this master has written down itself is no other's.
+        """Whether another shell has found the job without a master meanwhile, and written down its end: the job then
+        ends so. An end that this master has written down itself is no other's.
         """
-        if self.job.state.final:
+        if self.job.state.final or not self._journal.ended():
             return False
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            facts = json.loads((self._folder / STATE).read_bytes())
-            state = JobState(facts["state"])
-            if state in (JobState.FAILED, JobState.KILLED):
-                error = from_dict(facts["error"])
-                self._journal.over = True
-                if state is JobState.KILLED:
-                    self.job.kill(error.why)
-                else:
-                    self.job.fail(error)
-                return True
-        return False
+        self.job.kill("another shell has ended it while its job master was stopped")
+        return True
 
     def _client_has_gone(self) -> bool:
         """The client says nothing over the pipe: what makes it readable is its end."""
@@ -218,15 +325,46 @@ class MasterProcess:
 
     def _know_handle(self, data: dict[str, Any] | None) -> None:
         if data and self._handle is None:
-            self._handle = JobHandle(**data)
-            self.publish(self.job.ticket())
+            self._know(JobHandle(**data))
 
     def _found(self, handle: JobHandle | None, error: Twister2Error | None) -> None:
         if handle is not None and self._handle is None:
-            self._handle = handle
-            self.publish(self.job.ticket())
+            self._know(handle)
         elif error is not None:
             self._journal.event("rm_error", what="find the allocation", error=error.to_dict())
+
+    def _know(self, handle: JobHandle) -> None:
+        self._handle, backend = handle, self._backend
+        if self._returns:
+            self._calls.call(lambda: backend.remembered(handle), self._remembered)
+        else:
+            self.publish(self.job.ticket())
+
+    def _remembered(self, note: bytes | None, error: Twister2Error | None) -> None:
+        """What an earlier life of this master has left, if there was one."""
+        if error is not None:
+            self._journal.event("rm_error", what="ask for the notes of this master", error=error.to_dict())
+            self._handle = None  # it is looked for again, and asked again
+            return
+        self._lives = True
+        try:
+            goes_on = self.job.returning.begin(note)
+        except Twister2Error as wrong:
+            self.job.fail(wrong)
+            return
+        if note is not None:
+            self._walltime.began(self.job.returning.begun)
+        if goes_on:
+            self.publish(self.job.ticket())
+            self.job.returning.published()
+
+    def _is_started_again(self) -> bool:
+        """Whether the manager, which ends this process, starts it again then: it moves to another host, say."""
+        answers: list[bool] = []
+        handle, backend = self._handle, self._backend
+        if self._returns and handle is not None:
+            self._calls.finish(lambda: answers.append(backend.master_returns(handle)), TOLD_S)
+        return answers == [True]
 
     def _ask_state(self) -> None:
         now = time.monotonic()
@@ -239,7 +377,8 @@ class MasterProcess:
             return
 
         def done(status: JobStatus | None, error: Twister2Error | None) -> None:
-            if status is not None:
+            if status is not None and self._lives:
+                self._walltime.ends_at(status.ends_at)
                 if status.state.value == "running":
                     self.job.runs()
                 if self._restarting or asked < self._slots_from:
@@ -251,6 +390,8 @@ class MasterProcess:
     def _state_every_s(self, now: float) -> float:
         """How often to ask: it may be a call to a busy server, and of workers that run their beats say enough."""
         if self._backend.offers.same_host or self.job.state is not JobState.RUNNING:
+            return STATE_EVERY_S
+        if self.job.scaling.pending:
             return STATE_EVERY_S
         silent = now - 1.5 * self._config.heartbeat_s
         if any(slot.heard < silent and not slot.gone for slot in self.job.slots):
@@ -264,9 +405,22 @@ class MasterProcess:
 
     def _say_goodbye(self) -> None:
         until = time.monotonic() + GOODBYE_S + self._config.kill_grace_s
+        if self.job.returning.was_over:  # clients look for this life, and so do workers of the one before
+            until += self._config.master_return_s
+            self.publish(self.job.ticket())
         while (now := time.monotonic()) < until or (now < until + LATE_S and self._still_heard(now)):
             if self.job.all_gone and (self.job.clients.ever_came or not self._expects_client):
                 return
+            self._calls.deliver()
+            if self._drain():
+                select.select([self._listener.fileno()], [], [], 0.02)
+
+    def _wait_until_heard(self) -> None:
+        """Until clients that are there have heard the end: with a connection that breaks, what the system has taken for
+        them is lost, and they come again for it.
+        """
+        until = time.monotonic() + HAND_OVER_S
+        while self.job.clients.waits_to_hear(CLIENT_S) and time.monotonic() < until:
             if self._drain():
                 select.select([self._listener.fileno()], [], [], 0.02)
 
@@ -326,29 +480,14 @@ def main(folder: str = "") -> int:
 
 def _run_child(folder: pathlib.Path) -> int:
     """Three blocks come from the client: the ticket before it asks for the allocation, package and handle after."""
-    data = _read_block(0)
+    data = read_block(0)
     if data is None:
         remove_begun(folder)
         return 1
     ticket = MasterTicket.decode(data)
-    package, handle = _read_block(0), _read_block(0)
+    package, handle = read_block(0), read_block(0)
     if package is None or handle is None:
         end_begun(ticket)
         return 1
     ticket = attrs.evolve(ticket, handle=json.loads(handle))
     return MasterProcess(ticket, package, None if ticket.detached else 0).run()
-
-
-def _read_block(descriptor: int) -> bytes | None:
-    """One block from the client: 8 bytes of length, then the bytes; None when it has gone before the end of it."""
-    data = bytearray()
-    size = -1
-    while size < 0 or len(data) < size + 8:
-        wanted = 8 - len(data) if size < 0 else size + 8 - len(data)
-        chunk = os.read(descriptor, min(wanted, 1 << 20))
-        if not chunk:
-            return None
-        data += chunk
-        if size < 0 and len(data) == 8:
-            size = int.from_bytes(data, "big")
-    return bytes(data[8:])

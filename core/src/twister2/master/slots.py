@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from twister2.spec.rm import ResourceGroup
 from twister2.worker.board import LIMITED, TEXT_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 Said = tuple[bool, str, str, str]
 """What a worker says of a step: inside, kind, shape, line."""
 
-Phase = Literal["absent", "joined", "ended", "lost"]
+Phase = Literal["absent", "standby", "joined", "ended", "lost"]
 
 _LIMIT = re.compile(rf" \([^(]*{re.escape(LIMITED)}$")
 
@@ -62,15 +63,18 @@ class Note:
 class Slot:
     """One place in the allocation.
 
-    :ivar peer: connection of its supervisor. :ivar phase: ``absent`` (not joined yet), ``joined`` (its user process
-        runs or waits for the start), ``ended`` (the user process ended, the supervisor lives), ``lost`` (the supervisor
-        is gone).
+    :ivar number: the worker's id in the attempt. :ivar place: the slot's number in the allocation.
+    :ivar resources: its group. :ivar peer: connection of its supervisor.
+    :ivar phase: ``absent`` (not joined yet), ``standby`` (its supervisor waits for the next attempt), ``joined`` (its
+        user process runs or waits for the start), ``ended`` (the user process ended, the supervisor lives), ``lost``
+        (the supervisor is gone).
     :ivar key: public CURVE key of this attempt's user process. :ivar heard: monotonic time of the last message.
+    :ivar leaves: its supervisor has said goodbye unasked: monotonic time until which its manager may say why.
     :ivar gone: nobody answers on its connection any more. :ivar returned: the function returned.
     :ivar beats: how often its board was seen.
     :ivar last: the latest step by group, known when the function has returned.
     :ivar notes: noted steps by group. :ivar progress: what it last reported: done, total, unit; records, if it counts
-        them.
+        them. :ivar ways: what lies in its ways to others, when it has waited long.
     """
 
     number: int
@@ -82,17 +86,26 @@ class Slot:
     notes: dict[int, list[Note]] = attrs.field(factory=dict)
     last: dict[int, int] = attrs.field(factory=dict)
     waits_for: str = ""
+    leaves: float = 0.0
+    ways: str = ""
     memory: int = 0
     beats: int = 0
     returned: bool = False
     tail: list[str] = attrs.field(factory=list)
     gone: bool = False
     progress: dict[str, Any] = attrs.field(factory=dict)
+    place: int = attrs.field(default=attrs.Factory(lambda slot: slot.number, takes_self=True))
+    resources: ResourceGroup = attrs.field(factory=lambda: ResourceGroup("worker", 1))
+
+    @property
+    def group(self) -> str:
+        """Name of its group."""
+        return self.resources.name
 
     def reset(self) -> None:
         """Forget the attempt that is over."""
         self.notes, self.last, self.waits_for, self.returned, self.tail, self.gone = {}, {}, "", False, [], False
-        self.progress = {}
+        self.progress, self.ways, self.leaves = {}, "", 0.0
 
     def note_steps(self, entries: list[list[Any]]) -> None:
         notes: dict[int, list[Note]] = {}
@@ -147,3 +160,14 @@ class Slot:
             return None
         note = self.waits_in() or max(inside, key=lambda note: note.last)
         return note.group, note.last, note.said(note.last)
+
+
+def may_be_lost(slots: Iterable[Slot], silent_s: float, now: float) -> bool:
+    """Whether a supervisor is silent: it beats again, or is lost soon, which is why others could not reach it."""
+    return any(now - slot.heard > silent_s and not slot.gone and slot.phase in ("joined", "ended") for slot in slots)
+
+
+def slots_of(groups: Iterable[ResourceGroup]) -> list[Slot]:
+    """The slots of a job at its start, numbered through its groups."""
+    each = [group for group in groups for _ in range(group.count)]
+    return [Slot(number, resources=group) for number, group in enumerate(each)]

@@ -25,7 +25,34 @@ def job_status(job: Job) -> dict[str, Any]:
         "attempt": job.attempt,
         "seconds": round(time.monotonic() - job.begun, 3),
         "checkpoint": job.checkpoints.latest,
+        "n_workers": len(job.slots),
+        "change": job.scaling.change.to_dict() if job.scaling.change else None,
         "workers": [worker_status(slot, job.slots, job.groups) for slot in job.slots],
+    }
+
+
+def job_state(job: Job) -> dict[str, Any]:
+    """What the state file has of the job."""
+    facts: dict[str, Any] = {
+        "state": job.state.value,
+        "reason": job.reason,
+        "attempt": job.attempt,
+        "n_workers": len(job.slots),
+        "updated": time.time(),
+    }
+    if job.state.final:
+        facts.update(ended=time.time(), error=job.error.to_dict() if job.error else None)
+    return facts
+
+
+def job_end(job: Job) -> dict[str, Any]:
+    """How the job ended, for its clients."""
+    return {
+        "state": job.state.value,
+        "error": job.error.to_dict() if job.error else None,
+        "seconds": round(time.monotonic() - job.begun, 3),
+        "attempts": job.attempt,
+        "workers": sorted(job.results),
     }
 
 
@@ -34,12 +61,14 @@ def worker_status(slot: Slot, slots: Sequence[Slot], groups: Groups) -> dict[str
 
     ``group`` has the members of its step's group, by rank; none for the group of all. ``latest`` is the step that it
     noted last: number, kind, shape, line; empty when it has made no collective call yet. ``progress``: its reports.
+    ``ways``: what lies in its ways to others, when it has waited long.
 
     :param slots, groups: of the job, whose boards tell for whom a worker waits.
     """
     step, latest = slot.current(), slot.latest()
     return {
         "worker": slot.number,
+        "group_name": slot.group,
         "phase": slot.phase,
         "host": slot.facts.get("node", {}).get("host", ""),
         "step": list(step or ()),
@@ -47,6 +76,7 @@ def worker_status(slot: Slot, slots: Sequence[Slot], groups: Groups) -> dict[str
         "latest": [latest.last, latest.kind, latest.shape, latest.line] if latest else [],
         "progress": slot.progress,
         "waits_for": _waits_for(slot, slots, groups),
+        "ways": slot.ways,
         "memory": slot.memory,
         "silent_s": round(time.monotonic() - slot.heard, 1) if slot.heard else None,
     }

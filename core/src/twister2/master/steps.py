@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import time
 from typing import TYPE_CHECKING
 
 from twister2.spec.errors import NetworkError, StepMismatchError
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 GROUPS = 10_000
 """Sub-groups that are known at a time."""
+MANY, PAUSE_S = 64, 0.001
+"""Of more workers than so many, what they noted is compared only when so many seconds for each have passed."""
 
 _PEER = re.compile(r"worker (\d+) cannot be reached")
 _UNKNOWN: tuple[tuple[int, ...], frozenset[int]] = ((), frozenset())
@@ -32,6 +36,8 @@ class Groups:
         self._members: dict[int, tuple[tuple[int, ...], frozenset[int]]] = {}
         self._same: dict[tuple[int, ...], tuple[tuple[int, ...], frozenset[int]]] = {}
         self._lines: dict[int, str] = {}
+        self.next_look = 0.0
+        """When what many workers noted is compared again."""
 
     def add(self, number: int, members: Sequence[int], slots: Sequence[Slot], line: str = "") -> None:
         """A member says who is in a group, in the group's order.
@@ -86,20 +92,17 @@ def not_in_step(slots: Sequence[Slot], groups: Groups, note: Note) -> list[int]:
 
 
 def find_mismatch(slots: Sequence[Slot], groups: Groups) -> StepMismatchError | None:
-    """Compare what the workers noted; worker id = slot number.
+    """Compare what the workers noted; worker id = slot number. Asked at every beat: of many workers it looks now and
+    then only, since that takes milliseconds, and finds at a later beat what it has not looked for at this one.
 
     :param groups: the sub-groups; group 0 (all) need not be among them.
     """
-    error = _different(slots, groups)
-    if error is not None:
-        return error
-    for slot in slots:
-        if slot.returned:
-            for other in slots:
-                error = _waits_for_returned(slot, other, groups)
-                if error is not None:
-                    return error
-    return None
+    if len(slots) > MANY:
+        now = time.monotonic()
+        if now < groups.next_look:
+            return None
+        groups.next_look = now + PAUSE_S * len(slots)
+    return _different(slots, groups) or _waits_for_returned(slots, groups)
 
 
 def find_left_out(slots: Sequence[Slot], groups: Groups) -> StepMismatchError | None:
@@ -179,14 +182,26 @@ def _other_step(
     )
 
 
-def _waits_for_returned(gone: Slot, other: Slot, groups: Groups) -> StepMismatchError | None:
-    if other is gone or other.returned:
+def _waits_for_returned(slots: Sequence[Slot], groups: Groups) -> StepMismatchError | None:
+    returned = [slot for slot in slots if slot.returned]
+    if not returned:
         return None
-    for note in other.inside():
-        # A member's note may come before the message that says who is in the group: then nothing can be said yet.
-        known = not note.group or gone.number in groups.of(note.group)
-        if known and note.last > gone.last_step(note.group):
-            return _returned(gone, other, note, groups)
+    behind: dict[int, int] = {}
+    """By group the earliest step with which a member has returned."""
+    for other in slots:
+        for note in () if other.returned else other.inside():
+            group = note.group
+            if group not in behind:
+                # A member's note may come before the message that says who is in the group: then nothing can be said.
+                members = [slot for slot in returned if not group or slot.number in groups.of(group)]
+                behind[group] = min((slot.last_step(group) for slot in members), default=sys.maxsize)
+            if note.last > behind[group]:
+                gone = next(
+                    slot
+                    for slot in returned
+                    if (not group or slot.number in groups.of(group)) and slot.last_step(group) == behind[group]
+                )
+                return _returned(gone, other, note, groups)
     return None
 
 

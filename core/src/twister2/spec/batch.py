@@ -34,14 +34,21 @@ def is_arrow(batch: Batch) -> bool:
     return isinstance(batch, (getattr(pyarrow, "RecordBatch", ()), getattr(pyarrow, "Table", ())))
 
 
+_arrays: Any = ()
+
+
 def is_array(batch: Batch) -> bool:
     """Whether ``batch`` is a numpy array."""
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(batch, getattr(numpy, "ndarray", ()))
+    global _arrays
+    if not _arrays:  # asked for every batch, so remembered once numpy is there
+        _arrays = getattr(sys.modules.get("numpy"), "ndarray", ())
+    return isinstance(batch, _arrays)
 
 
 def n_records(batch: Batch) -> int:
     """Number of records in a batch: list length, first axis, or rows."""
+    if type(batch) is list:
+        return len(batch)
     if is_arrow(batch):
         return int(batch.num_rows)
     if not isinstance(batch, Sized):

@@ -233,7 +233,10 @@ class NativeCollectives(ABC):
 
     wakes: ClassVar[bool] = False
     """Whether :meth:`Transport.wait_fd <twister2.spec.comm.Transport.wait_fd>` polls readable when a call under way
-    may go on, so that who waits sleeps at once. Else calls are polled."""
+    may go on, so that who waits sleeps. Else calls are polled."""
+
+    spins: bool = True
+    """Whether who waits polls for a short time before it sleeps: not where the transport's threads need the cores."""
 
     def close(self) -> None:
         """The group is not used any more (also after an abort: never waits for others). Idempotent."""

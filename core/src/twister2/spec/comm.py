@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from twister2.spec.plugin import PluginSpec, Probe, hookspec
+from twister2.spec.values import Value
 
 if TYPE_CHECKING:
     from twister2.spec.batch import Buffer
@@ -34,8 +35,8 @@ Address = Mapping[str, Any]
 """How a rank can be reached by this transport: JSON types, made by ``open``, read by ``connect``."""
 
 
-@attrs.frozen
-class TransportContext:
+@attrs.frozen(eq=False, repr=False)
+class TransportContext(Value):
     """What a transport is made for.
 
     :ivar rank: worker id; :ivar size: number of workers; :ivar attempt: messages of other attempts must be refused.
@@ -61,8 +62,8 @@ class TransportContext:
     aborted: Callable[[], bool]
 
 
-@attrs.frozen
-class TransportFacts:
+@attrs.frozen(eq=False, repr=False)
+class TransportFacts(Value):
     """What a transport declares. ``worlds``, ``same_process``, ``same_host`` and ``crosses_processes`` are matched with
     the resource manager's offers at submit; ``reconnects``, ``encrypts`` and ``max_message`` are for readers: nothing
     is decided by them yet.
@@ -92,7 +93,9 @@ class TransportFacts:
 
 
 class Send(ABC):
-    """A message on its way out. It may be dropped at any time; the message is sent all the same."""
+    """A message on its way out. It may be dropped at any time; the message is sent all the same, as long as the
+    transport makes progress: what is collected with others leaves only then.
+    """
 
     @property
     @abstractmethod
@@ -100,8 +103,8 @@ class Send(ABC):
         """Whether the transport no longer needs the frames. Says nothing about arrival."""
 
 
-@attrs.frozen
-class Received:
+@attrs.frozen(eq=False, repr=False)
+class Received(Value):
     """A message that came in.
 
     :ivar peer: rank of the sender. :ivar frames: the frames as sent, read-only. Each is a *lease*: the transport may
@@ -116,6 +119,14 @@ class Transport(ABC):
     """The backend."""
 
     facts: ClassVar[TransportFacts]
+
+    def limit_memory(self, n_bytes: int) -> int:
+        """Learn the memory limit of this worker before :meth:`open`: buffers are to be small against it.
+
+        :returns: the most bytes of buffers that this worker will have resident; they are taken off its memory budget. 0
+            (the default): few enough not to be counted.
+        """
+        return 0
 
     @abstractmethod
     def open(self) -> Address:
@@ -171,6 +182,19 @@ class Transport(ABC):
         """A descriptor that polls readable when ``receive`` or ``progress`` may have something, or None: callers then
         spin with growing sleeps up to 1 ms. Level- or edge-triggered: callers always drain before they sleep.
         """
+
+    @property
+    def spins(self) -> bool:
+        """Whether a worker that waits gains by calling :meth:`progress` in a loop for a while before it sleeps on
+        :meth:`wait_fd`. Not where threads of the transport move the data: they need the processor that it would keep.
+        """
+        return True
+
+    def state(self, peer: int) -> str:
+        """What is under way to and from a peer, in a few words for people who look why a step does not go on: messages
+        sent and read, when the peer was heard. Empty (the default) where nothing is known. Changes nothing.
+        """
+        return ""
 
     def native(self, members: Sequence[int]) -> NativeCollectives | None:
         """This transport's own collectives among these ranks (in this order), or None, on all of them alike.

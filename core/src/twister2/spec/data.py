@@ -22,14 +22,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from twister2.spec.plugin import PluginSpec, hookspec
+from twister2.spec.values import Value
 
 if TYPE_CHECKING:
     from twister2.spec.batch import Batch
     from twister2.spec.tasks import EndOfData
 
 
-@attrs.frozen
-class ReadRequest:
+@attrs.frozen(eq=False, repr=False)
+class ReadRequest(Value):
     """What is to be read.
 
     :ivar uris: paths, globs or URIs, as given. :ivar format: ``"text"``, ``"csv"``, ``"parquet"``..., of the backend's
@@ -47,8 +48,8 @@ class ReadRequest:
     options: Mapping[str, Any] = attrs.field(factory=dict)
 
 
-@attrs.frozen
-class Split:
+@attrs.frozen(eq=False, repr=False)
+class Split(Value):
     """One piece of the input, plain data.
 
     :ivar label: for people, e.g. ``"a.txt [0, 67108864)"``. :ivar spec: what the reader needs (JSON types).
@@ -61,8 +62,8 @@ class Split:
     hosts: tuple[str, ...] = ()
 
 
-@attrs.frozen
-class ReadPlan:
+@attrs.frozen(eq=False, repr=False)
+class ReadPlan(Value):
     """The result of planning.
 
     :ivar splits: in input order. :ivar bounded: whether it ends. :ivar schema: of columnar formats, for checks and
@@ -136,8 +137,8 @@ class Reader(ABC):
         """Release files and connections; at any time, also after an error. Idempotent, never raises."""
 
 
-@attrs.frozen
-class WriteRequest:
+@attrs.frozen(eq=False, repr=False)
+class WriteRequest(Value):
     """What is to be written.
 
     :ivar uri: folder, file or topic. :ivar format: of the backend's formats.

@@ -41,6 +41,8 @@ class Declarations:
     :ivar partitioned: of a source of pairs: ``"hash"``: task ``i`` gives those of keys for which
         :func:`~twister2.spec.hashing.task_of_key` is ``i``. Empty: not known.
     :ivar keeps_keys: of a compute that gets pairs: it gives pairs, each task only such whose keys it got.
+    :ivar passes_on: of a compute: it hands on what comes, as it is, and does nothing else; it neither blocks nor calls
+        functions of users.
     :ivar indifferent: of a compute or sink: all its tasks together do the same, however the records are spread over
         them. None: a narrow one is so.
     """
@@ -55,6 +57,7 @@ class Declarations:
     never_more: bool = False
     partitioned: str = ""
     keeps_keys: bool = False
+    passes_on: bool = False
     indifferent: bool | None = None
 
 

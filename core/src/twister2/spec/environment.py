@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import attrs
 
+from twister2.spec.values import Value
+
 if TYPE_CHECKING:
     import logging
 
@@ -24,8 +26,8 @@ T = TypeVar("T")
 Scope = Literal["replicated", "keyed", "worker"]
 
 
-@attrs.frozen
-class NodeFacts:
+@attrs.frozen(eq=False, repr=False)
+class NodeFacts(Value):
     """Where a worker runs. Unknown facts are empty.
 
     :ivar host: host name; :ivar addresses: IP addresses other hosts may dial; :ivar boot_id: equal for processes of one
@@ -43,8 +45,8 @@ class NodeFacts:
     interfaces: Mapping[str, str] = attrs.field(factory=dict)
 
 
-@attrs.frozen
-class WorkerInfo:
+@attrs.frozen(eq=False, repr=False)
+class WorkerInfo(Value):
     """One worker of the attempt.
 
     :ivar worker_id: 0..N-1, equal to the MPI rank; a function of the slot, stable over restarts.
@@ -62,11 +64,13 @@ class WorkerInfo:
     gpus: int = 0
 
 
-@attrs.frozen
-class WorkerEvent:
-    """Something that happened to a worker: joined, lost, restarted, or the job was scaled."""
+@attrs.frozen(eq=False, repr=False)
+class WorkerEvent(Value):
+    """Something that happened to a worker: joined, lost, restarted, or the job was scaled; or ``time``: the time of the
+    job is nearly over, and this is said to every worker.
+    """
 
-    kind: Literal["joined", "lost", "restarted", "scaled"]
+    kind: Literal["joined", "lost", "restarted", "scaled", "time"]
     worker_id: int
     attempt: int
     text: str = ""
@@ -113,8 +117,8 @@ class StateVariable(ABC, Generic[T]):
     def value(self, value: T) -> None: ...
 
 
-@attrs.frozen
-class Volumes:
+@attrs.frozen(eq=False, repr=False)
+class Volumes(Value):
     """Folders of a worker.
 
     :ivar persistent: shared by all workers of the job and kept after it, or None when the manager has none.

@@ -13,7 +13,6 @@ once.
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,16 +20,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from twister2.spec.plugin import PluginSpec, hookspec
+from twister2.spec.values import Value
 
 if TYPE_CHECKING:
+    import logging
+
     from twister2.spec.memory import MemoryService
     from twister2.spec.network import Network, Step
     from twister2.spec.ops import Operators
     from twister2.spec.plan import Plan
 
 
-@attrs.frozen
-class ExecutorContext:
+@attrs.frozen(eq=False, repr=False)
+class ExecutorContext(Value):
     """What an executor is made for.
 
     :ivar operators: ``operators("net")`` gives the operator backend of that name.
@@ -51,8 +53,8 @@ class ExecutorContext:
     report: Callable[[Mapping[str, Mapping[str, float]]], None]
 
 
-@attrs.frozen
-class Snapshot:
+@attrs.frozen(eq=False, repr=False)
+class Snapshot(Value):
     """What a checkpoint of one worker's share holds: by ``"vertex/index"`` and ``"edge/number"``."""
 
     checkpoint: int

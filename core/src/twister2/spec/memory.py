@@ -2,7 +2,7 @@
 
 The budget is the worker's memory limit minus what was resident when the user's function started. Operators, receive
 buffers, leases and kept results hold *reservations*; Python objects are counted by sampling
-(:func:`twister2.spec.batch.n_bytes`). At 90 % of the budget the service asks the largest revocable holder to shrink; at
+(:func:`twister2.spec.batch.n_bytes`). At 70 % of the budget the service asks the largest revocable holder to shrink; at
 100 %, when nobody can, :class:`~twister2.spec.errors.MemoryBudgetError` names the holders.
 
 A holder that shrinks writes what it holds to disk: :meth:`MemoryService.scratch` gives it :class:`SpillFile` objects.

@@ -110,11 +110,13 @@ class Port(ABC):
     counters: EdgeCounters
 
     @abstractmethod
-    def send(self, source: int, target: int, kind: HeaderKind, value: Any = None) -> bool:
+    def send(self, source: int, target: int, kind: HeaderKind, value: Any = None, *, last: bool = False) -> bool:
         """Queue a batch or a mark on channel (source, target); ``source`` must be on this worker.
 
         Marks are never refused, so that ends and barriers always get through.
 
+        :param last: the batch is the channel's last: END follows it, which the receiver gets as any other; both go in
+            one message, or neither was taken.
         :returns: False when the channel has no credit: call :meth:`Network.progress` and try again later. Nothing was
             taken then.
         :raises SerializationError: the batch cannot be encoded; names the record.
@@ -201,6 +203,13 @@ class Network(ABC):
     @abstractmethod
     def wait(self, timeout_s: float) -> None:
         """Sleep until something may have arrived, an abort comes, or the time is over. Raises as :meth:`progress`."""
+
+    def idle(self, timeout_s: float) -> None:
+        """Progress until something has moved: for a bounded time first (option ``job.network.spin_us``), which costs
+        less than to be woken, then once more after a :meth:`wait`. Raises as :meth:`progress`.
+        """
+        if not self.progress():
+            self.wait(timeout_s)
 
     @abstractmethod
     def wait_until(

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from twister2.spec.plugin import PluginSpec, hookspec
+from twister2.spec.values import Value
 
 if TYPE_CHECKING:
     from twister2.spec.environment import WorkerEvent
 
 
-@attrs.frozen
-class JobFacts:
+@attrs.frozen(eq=False, repr=False)
+class JobFacts(Value):
     """What is known of a job when it starts."""
 
     job_id: str
@@ -30,8 +31,8 @@ class JobFacts:
     program: str
 
 
-@attrs.frozen
-class Progress:
+@attrs.frozen(eq=False, repr=False)
+class Progress(Value):
     """Progress and counters of one worker, sent at most a few times a second.
 
     :ivar step: what the worker is doing now (``"run word-count"``), empty between steps.

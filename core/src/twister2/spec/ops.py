@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from twister2.spec.plugin import PluginSpec, hookspec
+from twister2.spec.values import Value
 
 if TYPE_CHECKING:
     from twister2.spec.batch import Batch
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from twister2.spec.network import EdgeCounters, Network, Step
 
 
-@attrs.frozen
-class OptionInfo:
+@attrs.frozen(eq=False, repr=False)
+class OptionInfo(Value):
     """One option of an operator: what it means and whether it must be given. Names are the same on all operators."""
 
     help: str
@@ -37,8 +38,8 @@ class OptionInfo:
     default: Any = None
 
 
-@attrs.frozen
-class OperatorInfo:
+@attrs.frozen(eq=False, repr=False)
+class OperatorInfo(Value):
     """What an operator declares. Rewriting rules and executors read this, never names.
 
     :ivar name: e.g. ``"keyed_reduce"``. :ivar summary: one line.
@@ -79,8 +80,8 @@ class OperatorInfo:
     broadcasts: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
 
 
-@attrs.frozen
-class OperatorContext:
+@attrs.frozen(eq=False, repr=False)
+class OperatorContext(Value):
     """What an operator is made for.
 
     :ivar name: operator name. :ivar edge: number of the edge in the step. :ivar label: edge name, for messages.

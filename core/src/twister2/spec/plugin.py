@@ -17,12 +17,14 @@ from typing import Any, ClassVar
 import attrs
 import pluggy
 
+from twister2.spec.values import Value
+
 hookspec = pluggy.HookspecMarker("twister2")
 hookimpl = pluggy.HookimplMarker("twister2")
 
 
-@attrs.frozen
-class NoOptions:
+@attrs.frozen(eq=False, repr=False)
+class NoOptions(Value):
     """The configuration class of a plugin without options."""
 
 
@@ -42,8 +44,8 @@ class PluginSpec:
     """The frozen attrs class of the plugin's options (:mod:`twister2.spec.options`)."""
 
 
-@attrs.frozen
-class Kind:
+@attrs.frozen(eq=False, repr=False)
+class Kind(Value):
     """One kind of plugin.
 
     :ivar name: short name; the entry-point group is ``twister2.<name>``.
@@ -70,8 +72,8 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
     for kind in (
-        Kind("rm", "twister2.spec.rm:ResourceManagerSpec", (1, 0), ("rm_create",), "one", "resource manager"),
-        Kind("comm", "twister2.spec.comm:CommSpec", (1, 0), ("comm_create",), "many", "transport between workers"),
+        Kind("rm", "twister2.spec.rm:ResourceManagerSpec", (1, 1), ("rm_create",), "one", "resource manager"),
+        Kind("comm", "twister2.spec.comm:CommSpec", (1, 1), ("comm_create",), "many", "transport between workers"),
         Kind("ops", "twister2.spec.ops:OpsSpec", (1, 0), ("ops_create",), "many", "communication operators"),
         Kind("sched", "twister2.spec.sched:SchedSpec", (1, 0), ("sched_create",), "one", "task scheduler"),
         Kind("exec", "twister2.spec.executor:ExecSpec", (1, 0), ("exec_create",), "one", "executor"),
@@ -84,8 +86,8 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-@attrs.frozen
-class Probe:
+@attrs.frozen(eq=False, repr=False)
+class Probe(Value):
     """What a plugin found out about its surroundings without changing anything.
 
     :ivar ok: whether it can work here.

@@ -2,9 +2,9 @@
 
 Who calls what. The **client** calls ``render``, ``submit``, ``open_channel`` and, from any shell and long after the
 submitting process has gone, ``find``, ``state``, ``logs``, ``kill`` and ``clean``. The **job master** makes its own
-backend and calls ``publish``, ``start_attempt``, ``stop_attempt``, ``state``, ``kill`` and ``clean``. ``resize`` is for
-jobs that change their size, which none does yet. One thread at a time calls a backend; no call blocks longer than
-``RmContext.call_timeout_s`` but ``logs`` with ``follow``.
+backend and calls ``publish``, ``remember``, ``start_attempt``, ``stop_attempt``, ``resize``, ``state``, ``kill`` and
+``clean``. One thread at a time calls a backend; no call blocks longer than ``RmContext.call_timeout_s`` but ``logs``
+with ``follow``.
 
 What it starts are N copies of *one* command (``twister2.worker``, a supervisor): arguments, environment and secrets are
 the same for all copies, as Kubernetes, Nomad and Slurm want it. A copy learns its slot from what the manager gives it
@@ -25,7 +25,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
+from twister2.spec.errors import CapabilityError
 from twister2.spec.plugin import PluginSpec, Probe, hookspec
+from twister2.spec.values import Value
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -49,25 +51,35 @@ class JobState(enum.Enum):
         return self in (JobState.COMPLETED, JobState.FAILED, JobState.KILLED)
 
 
-@attrs.frozen
-class JobStatus:
+@attrs.frozen(eq=False, repr=False)
+class JobStatus(Value):
     """What the resource manager knows.
 
     :ivar reason: in plain words, with the manager's own reason in parentheses: ``"waits for free nodes (Resources)"``.
-    :ivar slots: state per slot where the manager knows it, e.g. ``{3: "exited 137 (out of memory)"}``.
+    :ivar slots: state per slot where the manager knows it, e.g. ``{3: "exited 137 (out of memory)"}``; of a copy that
+        has ended, or will never run, it begins with ``exited``, ``failed``, ``ended`` or ``lost`` (with its host).
+    :ivar pending: while slots that ``resize`` has asked for are not there yet: why, in plain words. The job's state is
+        that of what runs meanwhile.
+    :ivar ends_at: when the manager ends the job at the latest, in seconds since 1970; 0 while that is not known.
     """
 
     state: JobState
     reason: str = ""
     slots: Mapping[int, str] = attrs.field(factory=dict)
+    pending: str = ""
+    ends_at: float = 0.0
 
 
-@attrs.frozen
-class ResourceGroup:
+@attrs.frozen(eq=False, repr=False)
+class ResourceGroup(Value):
     """Equal workers. Slots are numbered through the groups in order, from 0.
+
+    Where a manager starts each group as an object of its own, whose copies count from 0 again, it sets
+    ``TWISTER2_SLOT_BASE`` of that group's copies to the group's first slot (plus ``slot_source.base``).
 
     :ivar cpus: CPUs per worker (fractions allowed where the manager can).
     :ivar memory_mb: MiB per worker, 0 for the manager's default. :ivar disk_mb: MiB of scratch. :ivar gpus: GPUs.
+    :ivar scalable: whether the number of its workers may change while the job runs; the job master sees to it.
     """
 
     name: str
@@ -76,18 +88,19 @@ class ResourceGroup:
     memory_mb: int = 0
     disk_mb: int = 0
     gpus: int = 0
+    scalable: bool = True
 
 
-@attrs.frozen
-class SlotSource:
+@attrs.frozen(eq=False, repr=False)
+class SlotSource(Value):
     """How a copy finds its slot: ``base + int(os.environ[variable])``."""
 
     variable: str
     base: int = 0
 
 
-@attrs.frozen
-class Allocation:
+@attrs.frozen(eq=False, repr=False)
+class Allocation(Value):
     """What the client asks for: everything a job needs to run, at once.
 
     :ivar job_id: unique id, ``[a-z0-9-]{1,50}``, fit for labels and names. :ivar name: the user's name, any text.
@@ -128,8 +141,8 @@ class Allocation:
         return sum(group.count for group in self.groups)
 
 
-@attrs.frozen
-class JobHandle:
+@attrs.frozen(eq=False, repr=False)
+class JobHandle(Value):
     """Names an allocation: plain data, stored in the job record, enough for any shell to find the job again.
 
     :ivar rm: name of the plugin; :ivar job_id: ours; :ivar native_id: the manager's (Slurm job id, Kubernetes uid...).
@@ -142,8 +155,8 @@ class JobHandle:
     facts: Mapping[str, Any] = attrs.field(factory=dict)
 
 
-@attrs.frozen
-class LogChunk:
+@attrs.frozen(eq=False, repr=False)
+class LogChunk(Value):
     """A piece of what a copy wrote outside the control channel (start-up errors above all)."""
 
     slot: int
@@ -151,8 +164,8 @@ class LogChunk:
     text: str
 
 
-@attrs.frozen
-class ResourceOffers:
+@attrs.frozen(eq=False, repr=False)
+class ResourceOffers(Value):
     """What a manager declares about itself; matched with the needs of the other plugins at submit, before anything
     starts.
 
@@ -164,6 +177,10 @@ class ResourceOffers:
     :ivar master_in_client: workers can reach a master in the client's process.
     :ivar master_in_allocation: it can start the master with the workers.
     :ivar restarts_slots: ``start_attempt`` can start single slots again (else all or none).
+    :ivar restarts_master: a master in the allocation that ends otherwise than with exit code 0 is started again, with
+        the same command, environment and tickets, until the manager gives it up, which is then the end of the job; and
+        the manager keeps its notes (``remember``). Without it, a master that is gone is the end of the job.
+    :ivar renews: a whole job can be begun anew with all its time (``renew``); ``restarts_master`` is open, too.
     :ivar resizes: the allocation can grow or shrink.
     :ivar outlives_client: the job goes on when the client has gone.
     :ivar shared_files: which of ``"package"``, ``"state"``, ``"output"`` all copies and the client see as the same
@@ -171,6 +188,8 @@ class ResourceOffers:
     :ivar same_host: all copies run on the client's host.
     :ivar limits: resources it enforces: ``cpus``, ``memory``, ``disk``, ``walltime``. For readers: nothing is decided
         by it, and the walltime is kept by the job master in any case.
+    :ivar python: the interpreter of the workers where ``job.python`` names none: ``"python3"`` of an image, say. Empty:
+        the one that the client runs on, at the same path.
     :ivar why: for closed points, the reason in one sentence, by name.
     """
 
@@ -180,16 +199,36 @@ class ResourceOffers:
     master_in_client: bool = False
     master_in_allocation: bool = False
     restarts_slots: bool = False
+    restarts_master: bool = False
+    renews: bool = False
     resizes: bool = False
     outlives_client: bool = False
     shared_files: frozenset[str] = frozenset()
     same_host: bool = False
     limits: frozenset[str] = frozenset()
+    python: str = ""
     why: Mapping[str, str] = attrs.field(factory=dict)
 
 
-@attrs.frozen
-class RmContext:
+@attrs.frozen(eq=False, repr=False)
+class Check(Value):
+    """One thing that ``twister2 doctor`` has looked at.
+
+    :ivar name: what, in a few words: ``"sbatch"``, ``"credentials"``, ``"quota of namespace team-a"``.
+    :ivar result: ``failed``: jobs will not run; ``warning``: they may; ``skipped``: it could not be looked at, or does
+        not matter here.
+    :ivar finding: what was found, one sentence; nothing secret in it.
+    :ivar remedy: what to do, for ``failed`` and ``warning`` always.
+    """
+
+    name: str
+    result: Literal["ok", "warning", "failed", "skipped"]
+    finding: str
+    remedy: str = ""
+
+
+@attrs.frozen(eq=False, repr=False)
+class RmContext(Value):
     """What a backend is made for.
 
     :ivar state_dir: the user's state folder; a plugin may keep files below ``<state_dir>/rm-<name>/``.
@@ -258,12 +297,59 @@ class ResourceManager(ABC):
         """End the copies of these slots and their descendants: TERM, after ``grace_s`` seconds KILL. Idempotent."""
 
     @abstractmethod
-    def resize(self, handle: JobHandle, n_workers: int) -> None:
+    def resize(self, handle: JobHandle, n_workers: int, group: ResourceGroup | None = None) -> None:
         """Make the allocation hold ``n_workers`` slots; returns when asked for. New slots get the highest numbers, and
-        the highest go first.
+        the highest go first. What runs in the other slots goes on undisturbed.
 
+        Growing starts the copies of the new slots as soon as their resources are there; until then ``state`` tells in
+        ``pending`` why they are not. Shrinking ends the copies of the slots that go (they were told to end by the
+        master before), and takes back what was asked for and has not come. Slots in the middle are given up by
+        ``stop_attempt``, and may come back by ``start_attempt``.
+
+        :param group: what the new slots are like (its ``count`` is how many are new); None: like the last one. A group
+            of a name that the allocation has already may come again: the slots of a group need not be neighbours.
         :raises CapabilityError: ``resizes`` is closed.
+        :raises ResourcesExceededError: more than can ever be had; nothing has changed.
         """
+
+    def remember(self, handle: JobHandle, note: bytes, ended: JobState | None = None) -> None:
+        """Keep a note of the job master's, in place of the one before: as a whole, and out of reach of whatever happens
+        to the master and its host. At most 32 KiB, nothing secret in it; ``clean`` removes it.
+
+        Called by the master where ``restarts_master`` is open: before every ``publish``, and when the job has ended.
+
+        :param ended: how the job ended, a final state. ``state`` says so as soon as the master has ended, too.
+        :raises CapabilityError: ``restarts_master`` is closed.
+        """
+        raise _keeps_no_notes(handle)
+
+    def remembered(self, handle: JobHandle) -> bytes | None:
+        """The latest note, None when the job's master has made none yet.
+
+        :raises CapabilityError: ``restarts_master`` is closed.
+        """
+        raise _keeps_no_notes(handle)
+
+    def master_returns(self, handle: JobHandle) -> bool:
+        """Whether a master that now ends otherwise than with exit code 0 would be started again: false where the job is
+        being ended, too. A master that is told to end (SIGTERM) asks, and leaves its workers alone if so.
+        """
+        return False
+
+    def renew(self, handle: JobHandle) -> None:
+        """End all processes of a job, its master included, and begin it anew as soon as there is room: master and
+        copies as ``submit`` started them, with all the time that it was given then. Returns when that is under way.
+
+        Called by the master when the job's time is nearly over and the program has made a commit; its notes are kept.
+
+        :raises CapabilityError: ``renews`` is closed.
+        :raises ResourceError: it is refused; the job goes on.
+        """
+        raise CapabilityError(
+            f"the resource manager '{handle.rm}' does not begin jobs anew",
+            why="it does not offer it",
+            remedy="submit it again",
+        )
 
     @abstractmethod
     def logs(self, handle: JobHandle, *, slot: int | None = None, follow: bool = False) -> Iterator[LogChunk]:
@@ -300,6 +386,14 @@ class ResourceManager(ABC):
         """Release connections and helpers of this backend object; the job goes on. Idempotent."""
 
 
+def _keeps_no_notes(handle: JobHandle) -> CapabilityError:
+    return CapabilityError(
+        f"the resource manager '{handle.rm}' keeps no notes of job masters",
+        why="it does not start them again (restarts_master)",
+        remedy="ask it for notes only where it offers that",
+    )
+
+
 class ResourceManagerSpec(PluginSpec):
     """Base of every ``twister2.rm`` plugin."""
 
@@ -318,6 +412,17 @@ class ResourceManagerSpec(PluginSpec):
     def rm_probe(self, config: Any) -> Probe | None:
         """Whether this manager can be used from here; reads only, within 2 s. Optional. ``twister2 plugins show``
         asks.
+        """
+
+    @hookspec(firstresult=True)
+    def rm_doctor(self, config: Any, context: RmContext) -> Sequence[Check] | None:
+        """What ``twister2 doctor`` looks at before it sends a job: the programs that are needed here, credentials and
+        what they permit, quota and free capacity, whether the server answers, its version, whether workers can reach
+        this client. Reads only; optional. No single check takes longer than ``context.call_timeout_s``; what cannot be
+        looked at is ``skipped``, never an exception.
+
+        Not here, since it is the same for all: plugins, versions and Python of a worker, and whether it can dial back;
+        a job of one worker tells that.
         """
 
     @hookspec(firstresult=True)

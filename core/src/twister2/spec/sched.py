@@ -21,14 +21,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from twister2.spec.plugin import PluginSpec, hookspec
+from twister2.spec.values import Value
 
 if TYPE_CHECKING:
     from twister2.spec.environment import WorkerInfo
     from twister2.spec.plan import EdgePlan, Placement, VertexPlan
 
 
-@attrs.frozen
-class ScheduleRequest:
+@attrs.frozen(eq=False, repr=False)
+class ScheduleRequest(Value):
     """What is to be placed.
 
     :ivar vertices: in topological order. :ivar workers: by worker id.

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from twister2.spec.plugin import PluginSpec, hookspec
+from twister2.spec.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@attrs.frozen
-class StateContext:
+@attrs.frozen(eq=False, repr=False)
+class StateContext(Value):
     """What a store is made for.
 
     :ivar root: folder or URI of the user's state (``job.state_dir``); a plugin may have a location of its own instead.

@@ -8,7 +8,6 @@ declared blocking. ``open`` comes first, ``close`` last, also after an error.
 from __future__ import annotations
 
 import enum
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 if TYPE_CHECKING:
+    import logging
+
     from twister2.spec.batch import Batch
     from twister2.spec.memory import MemoryService
     from twister2.spec.stored import Partition
@@ -97,6 +98,11 @@ class Task(ABC):
         Called a few times a second, between two other calls.
         """
         return {}
+
+
+def has_own(task: Task, method: str) -> bool:
+    """Whether calling a method of a task does anything: it is not the one of :class:`Task`, which does nothing."""
+    return getattr(getattr(task, method), "__func__", None) is not getattr(Task, method)
 
 
 class Source(Task):

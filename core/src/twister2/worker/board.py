@@ -37,6 +37,8 @@ _WAIT_BYTES = 240
 TEXT_BYTES = _WAIT_BYTES - 2
 """Of what a worker waits for; the rest is cut."""
 _RING_AT = 256
+_WAYS_AT = _RING_AT + ENTRIES * _ENTRY_BYTES
+_WAYS_BYTES = 3072
 SIZE = 8192
 _KIND_BYTES, _SHAPE_BYTES, _LINE_BYTES = 30, 100, 86
 """Of an entry's text, which with two separators fills it."""
@@ -86,7 +88,8 @@ class _Noted:
 class StepBoard:
     """Both ends' view of the page.
 
-    Layout: byte 0 the abort flag, byte 1 whether the worker waits; at 8 what it waits for; at 256 the ring of entries.
+    Layout: byte 0 the abort flag, byte 1 whether the worker waits; at 8 what it waits for; at 256 the ring of entries;
+    behind it what lies in its ways to others.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -162,14 +165,27 @@ class StepBoard:
             self._words[noted.at + _LAST] = step << 1
 
     def wait_for(self, what: str) -> None:
-        text = what.encode("utf-8", "replace")[:TEXT_BYTES]
-        self._map[_WAIT_AT : _WAIT_AT + 2] = len(text).to_bytes(2, "little")
-        self._map[_WAIT_AT + 2 : _WAIT_AT + 2 + len(text)] = text
+        self._write(_WAIT_AT, TEXT_BYTES, what)
 
     @property
     def waits_for(self) -> str:
-        n = int.from_bytes(self._map[_WAIT_AT : _WAIT_AT + 2], "little")
-        return bytes(self._map[_WAIT_AT + 2 : _WAIT_AT + 2 + n]).decode(errors="replace")
+        return self._read(_WAIT_AT)
+
+    def note_ways(self, text: str) -> None:
+        self._write(_WAYS_AT, _WAYS_BYTES - 2, text)
+
+    @property
+    def ways(self) -> str:
+        return self._read(_WAYS_AT)
+
+    def _write(self, at: int, most: int, text: str) -> None:
+        data = text.encode("utf-8", "replace")[:most]
+        self._map[at : at + 2] = len(data).to_bytes(2, "little")
+        self._map[at + 2 : at + 2 + len(data)] = data
+
+    def _read(self, at: int) -> str:
+        n = int.from_bytes(self._map[at : at + 2], "little")
+        return bytes(self._map[at + 2 : at + 2 + n]).decode(errors="replace")
 
     def entries(self) -> list[Entry]:
         """The noted steps, in no particular order, without one that is just being written."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from twister2.spec.tracebacks import is_ours
+
 if TYPE_CHECKING:
     from types import FrameType
 
-_OURS = ("twister2.", "twister2_")
 _MANY = 10_000
 _ours: set[int] = set()
 """Identities of code objects of this system's."""
@@ -51,7 +52,7 @@ def _line_of(frame: FrameType) -> str:
         _kept.clear()
     code, module = frame.f_code, frame.f_globals.get("__name__", "")
     _kept.append(code)
-    if module.startswith(_OURS) or module in ("twister2", "contextlib"):
+    if is_ours(module, testkit=True) or module == "contextlib":
         _ours.add(id(code))
         return ""
     line = _lines[id(code), frame.f_lasti] = f"{code.co_filename}:{frame.f_lineno}"

@@ -27,6 +27,8 @@ class Conversation(Link):
         self._cause: Twister2Error | None = None
         self.told = False
         """Whether the program has heard of the abort: by an error that a call raised, or by an interrupt."""
+        self.overdue: Callable[[], None] | None = None
+        """Raises the interrupt that came in the middle of code of ours, in the thread that runs the program."""
         self._answers: dict[tuple[str, str], list[Any]] = {}
         self._replies: dict[int, tuple[Mapping[str, Any], bytes]] = {}
         self._given_up: set[int] = set()
@@ -63,6 +65,10 @@ class Conversation(Link):
             )
         self.told = True
         raise from_dict(self._cause.to_dict())
+
+    def heed(self) -> None:
+        if self.overdue is not None:
+            self.overdue()
 
     def next_step(self, group: int) -> int:
         number = self._steps.get(group, 0) + 1

@@ -6,10 +6,9 @@ import contextlib
 import errno
 import resource
 import sys
-import traceback
 
 from twister2.spec.errors import ResourceError, ResourcesExceededError
-from twister2.spec.tracebacks import is_ours
+from twister2.spec.tracebacks import frames, is_ours, module_of
 
 BASE = 24
 """Descriptors that client, job master and each worker need, whatever the program does."""
@@ -63,8 +62,7 @@ def out_of_descriptors(error: BaseException) -> bool:
 
 def none_left(error: BaseException, worker: object) -> ResourceError | None:
     """The error when code of ours got no descriptor; None when it was the program's own."""
-    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
-        name = str(frame.f_globals.get("__name__", ""))
+    for name in reversed([module_of(at) for at in frames(error)]):
         if name.partition(".")[0] not in sys.stdlib_module_names:
             if not is_ours(name):
                 return None

@@ -70,14 +70,11 @@ class Start:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Start:
-        workers = tuple(
-            WorkerInfo(
-                **{**worker, "node": NodeFacts(**{**worker["node"], "addresses": tuple(worker["node"]["addresses"])})}
-            )
-            for worker in data["workers"]
-        )
-        keys = {int(worker): key for worker, key in data["keys"].items()}
-        return cls(**{**data, "workers": workers, "keys": keys, "curve": tuple(data["curve"])})
+        given = dict(data)
+        nodes = [NodeFacts(**{**node, "addresses": tuple(node["addresses"])}) for node in given.pop("nodes")]
+        workers = tuple(WorkerInfo(**{**worker, "node": nodes[worker["node"]]}) for worker in given["workers"])
+        keys = {int(worker): key for worker, key in given["keys"].items()}
+        return cls(**{**given, "workers": workers, "keys": keys, "curve": tuple(given["curve"])})
 
 
 class Environment(WorkerEnvironment):
@@ -312,6 +309,7 @@ class Environment(WorkerEnvironment):
         if now - self._last_progress >= 0.2 or (complete and not self._told_complete):
             self._last_progress, self._told_complete = now, complete
             self._post_progress({"done": done, "total": total, "unit": unit})
+        self._link.heed()
 
     def _post_progress(self, body: Mapping[str, Any]) -> None:
         from twister2.worker.processes import resident_bytes

@@ -72,6 +72,8 @@ class _Plan:
 
     :ivar pins: how many have prepared it and not closed it. :ivar running: a run is under way.
     :ivar figures: what its runs did, also those of plans of the same graph before it.
+    :ivar shape: of its steps. :ivar doing: for progress displays. :ivar mine: by sink that fills a stored set, the
+        indices of its tasks on this worker.
     """
 
     graph: weakref.ref[Graph]
@@ -81,6 +83,14 @@ class _Plan:
     pins: int = 0
     running: bool = False
     figures: Figures = attrs.field(factory=Figures)
+    shape: str = attrs.field(init=False)
+    doing: str = attrs.field(init=False)
+    mine: dict[str, list[int]] = attrs.field(factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        facts = self.compiled.plan
+        self.shape = f"{facts.name} {facts.fingerprint}".strip()
+        self.doing = f"run {facts.name}".strip()
 
 
 class GraphRunner:
@@ -96,6 +106,8 @@ class GraphRunner:
         self._plans: OrderedDict[int, _Plan] = OrderedDict()
         self._stored: weakref.WeakSet[Stored] = weakref.WeakSet()
         self._distances = Distances(env)
+        self._died = False
+        """Whether a graph may have gone whose plan is still kept."""
         self._gone = Figures()
         """What graphs did whose plans are forgotten."""
         self.running = ""
@@ -155,12 +167,11 @@ class GraphRunner:
                 remedy="wait for that run first, or build a second graph",
             )
         plan.running = True
-        self.running = f"run {plan.compiled.plan.name}".strip()
+        self.running = plan.doing
         return plan
 
     def _step(self, plan: _Plan) -> Step:
-        facts = plan.compiled.plan
-        return self._env.network.step("run", f"{facts.name} {facts.fingerprint}".strip())
+        return self._env.network.step("run", plan.shape)
 
     def finish(self, graph: Graph, plan: _Plan) -> Outputs:
         """The end of a run: sinks commit, in steps of their own, and stored sets are filled."""
@@ -170,7 +181,10 @@ class GraphRunner:
         placement = plan.compiled.plan.placement.workers
         for sink, stored in graph.kept.items():
             workers = placement[sink]
-            mine = [index for index, worker in enumerate(workers) if worker == self._env.worker_id]
+            mine = plan.mine.get(sink)
+            if mine is None:
+                me = self._env.worker_id
+                mine = plan.mine[sink] = [index for index, worker in enumerate(workers) if worker == me]
             partitions = dict(zip(mine, outputs.pop(sink), strict=True))
             stored.fill(workers, partitions, HASH if sink in plan.compiled.by_hash else "")
             self._stored.add(stored)
@@ -202,7 +216,8 @@ class GraphRunner:
 
     def plan(self, graph: Graph) -> _Plan:
         """What is prepared for a graph; prepares it when it is not, or when it has changed."""
-        self._forget_dead()
+        if self._died:
+            self._forget_dead()
         key = id(graph)
         found = self._plans.get(key)
         if found is not None and (found.running or found.version == graph.version):
@@ -223,7 +238,9 @@ class GraphRunner:
         )
         executor = self._env.backend("exec")
         execution = returned(executor, "exec", "prepare", Execution, executor.prepare(compiled.plan))
-        plan = self._plans[key] = _Plan(weakref.ref(graph), graph.version, compiled, execution, pins, figures=figures)
+        plan = self._plans[key] = _Plan(
+            weakref.ref(graph, self._note_death), graph.version, compiled, execution, pins, figures=figures
+        )
         idle = [other for other, one in self._plans.items() if not one.pins and not one.running and one is not plan]
         for other in idle[: max(0, len(idle) + 1 - _PREPARED)]:
             self._forget(other)
@@ -243,9 +260,17 @@ class GraphRunner:
             self._gone.merge(plan.figures)
             plan.execution.close()
 
+    def _note_death(self, _: weakref.ref[Graph]) -> None:
+        self._died = True
+
     def _forget_dead(self) -> None:
+        self._died = False
         for key, plan in list(self._plans.items()):
-            if plan.graph() is None and not plan.running:
+            if plan.graph() is not None:
+                continue
+            if plan.running:  # a run that was not waited for
+                self._died = True
+            else:
                 self._forget(key)
 
     def _plan_sources(self, graph: Graph) -> Mapping[str, Any]:
@@ -302,8 +327,7 @@ class GraphRun(Running):
         self._runner, self._graph, self._plan = runner, graph, plan
         self._outputs: Outputs | None = None
         self._inside = False
-        what = f"run {plan.compiled.plan.name}".strip()
-        self._request = runner.network.keep_open(step, self._advance, what, polled=True, lasting=False)
+        self._request = runner.network.keep_open(step, self._advance, plan.doing, polled=True, lasting=False)
 
     def test(self) -> bool:
         return self._outputs is not None or self._request.test()

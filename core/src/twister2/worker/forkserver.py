@@ -16,19 +16,25 @@ import sys
 import time
 from typing import NoReturn
 
+from twister2.spec.processes import await_ends
 from twister2.worker.descriptors import raise_limit
 from twister2.worker.pipe import Pipe
 from twister2.worker.processes import (
     close_other_descriptors,
     describe_exit,
     die_with_parent,
+    end_process,
     launcher_descriptors,
+    own_children,
     reap,
 )
 from twister2.worker.user import main
 
 N_DESCRIPTORS = 4
 """Sent with every fork request: link, board, stdout, stderr (and the PMI socket as a fifth, when there is one)."""
+
+END_S = 1.0
+"""How long it may take to go once it was killed."""
 
 
 class ForkServer:
@@ -54,6 +60,15 @@ class ForkServer:
         """
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self.pipe.send("fork", job, descriptors=descriptors)
+
+    def end(self) -> None:
+        """End it now, which ends what it has forked."""
+        if self._code is not None:
+            return  # it was reaped, and the number may be another's
+        children = own_children()
+        if children is None or self.pid in children:
+            end_process(self.pid, signal.SIGKILL)
+            await_ends([self.pid], END_S)
 
     def note(self, ended: list[tuple[int, int]]) -> None:
         """Take notice of children of this process that were reaped: pairs of pid and wait status."""

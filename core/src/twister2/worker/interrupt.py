@@ -10,6 +10,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from twister2.spec.tracebacks import is_ours
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
@@ -21,7 +23,9 @@ LIBRARIES = frozenset(
 )
 """Packages that code of ours calls in the middle of what must not be cut."""
 RETRY_S = 0.05
-"""How long code of ours, which sees an abort by itself, may take until it has gone back to the program."""
+"""How long code of ours, which sees an abort by itself, may take until it has gone back to the program. What does not
+see it, a program's logging and progress, asks at its end (:meth:`~twister2.worker.link.Link.heed`).
+"""
 
 
 @contextlib.contextmanager
@@ -31,23 +35,30 @@ def interruptible(link: Conversation) -> Iterator[None]:
     Not more than once, not when a call has told it by the abort's own error already, and never in the middle of code
     of Twister2, where it could cut a message in two. Outside of an abort SIGINT does nothing, as before and after.
     """
+    program = threading.get_ident()
+
+    def interrupt() -> None:
+        if link.aborted and not link.told and threading.get_ident() == program:
+            link.told = True
+            raise KeyboardInterrupt
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if not link.aborted or link.told:
             return
-        if _is_ours(frame):
+        if runs_ours(frame):
+            link.overdue = interrupt
             again = threading.Timer(RETRY_S, os.kill, (os.getpid(), number))
             again.daemon = True
             again.start()
             return
-        link.told = True
-        raise KeyboardInterrupt
+        interrupt()
 
     signal.signal(signal.SIGINT, on_signal)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        link.overdue = None
 
 
 class ThreadInterrupt:
@@ -89,10 +100,19 @@ class ThreadInterrupt:
             with self._lock:
                 if self._link.told or self._over.is_set():
                     return
-                if self._thread and not _is_ours(sys._current_frames().get(self._thread)):
+                if self._thread and not runs_ours(sys._current_frames().get(self._thread)):
                     self._link.told = self._sent = True
                     _raise_in(self._thread, KeyboardInterrupt)
                     return
+                self._link.overdue = self._interrupt
+
+    def _interrupt(self) -> None:
+        """What was sent came in the middle of code of ours, which can be left now."""
+        with self._lock:
+            if self._over.is_set() or self._link.told or threading.get_ident() != self._thread:
+                return
+            self._link.told = True
+        raise KeyboardInterrupt
 
 
 def _raise_in(thread: int, what: type[BaseException] | None) -> None:
@@ -101,13 +121,13 @@ def _raise_in(thread: int, what: type[BaseException] | None) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), exception)
 
 
-def _is_ours(frame: FrameType | None) -> bool:
+def runs_ours(frame: FrameType | None) -> bool:
     """Whether what runs at this moment is a function of the core or of a plugin that is named as ours are, or one of
     Python's own or of :data:`LIBRARIES` that such a function has called.
     """
     while frame is not None:
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         if package not in sys.stdlib_module_names and package not in LIBRARIES:
-            return package == "twister2" or package.startswith("twister2_")
+            return is_ours(package)
         frame = frame.f_back
     return False

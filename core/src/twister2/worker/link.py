@@ -65,6 +65,11 @@ class Link(ABC):
     def waiting(self, what: str) -> None:
         """Note what is waited for (empty: nothing), for ``twister2 status``."""
 
+    def note_ways(self, text: str) -> None:
+        """Note what lies in the ways to other workers (empty: nobody need look), for ``twister2 status``; not shown
+        where this does nothing.
+        """
+
     @abstractmethod
     def post(self, kind: str, body: Mapping[str, Any], blob: bytes = b"") -> None:
         """Send a message to the master: ``progress``, ``log``, ``mismatch``..."""
@@ -94,6 +99,11 @@ class Link(ABC):
 
         :param deadline_s: after so many seconds the answer is None; None: an abort ends the wait.
         :raises Twister2Error: the master's own error.
+        """
+
+    def heed(self) -> None:
+        """Raise the interrupt that came in the middle of code of ours, if one has: called at the end of a program's
+        calls that do not raise the abort's own error.
         """
 
     @abstractmethod

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import TYPE_CHECKING
+
+from twister2.worker.interrupt import runs_ours
 
 if TYPE_CHECKING:
     from twister2.worker.link import Link
@@ -25,3 +28,5 @@ class LinkHandler(logging.Handler):
             self.handleError(record)
             return
         self._link.post("log", {"level": record.levelname, "logger": record.name, "text": text, "time": record.created})
+        if not runs_ours(sys._getframe(1)):  # ours may be in the middle of something
+            self._link.heed()  # a program that does nothing but this hears of its end here

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
     from twister2.worker.spill import Spill
 
-HIGH_WATER = 0.9
-"""Share of the budget from which on revocable holders are asked to shrink."""
+HIGH_WATER = 0.7
+"""Share of the budget from which on revocable holders are asked to shrink: who shrinks makes copies while it sorts and
+writes, and memory is not given back by the C library to the last page.
+"""
 
 
 TRIM_BYTES = 16 << 20

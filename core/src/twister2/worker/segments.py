@@ -32,11 +32,11 @@ _FIRST_NAMESPACES = ("ipc:[4026531839]", "pid:[4026531836]")
 
 
 class Segments:
-    """What matches ``patterns`` and was made from now on."""
+    """What matches ``patterns`` and was made from now on, or since a time of ``time.time()``."""
 
-    def __init__(self, patterns: Sequence[str], *, folder: str = FOLDER) -> None:
+    def __init__(self, patterns: Sequence[str], *, folder: str = FOLDER, since: float | None = None) -> None:
         self._patterns, self._folder = tuple(patterns), folder
-        self._since = time.time() - _SLACK_S
+        self._since = (time.time() if since is None else since) - _SLACK_S
 
     def sweep(self) -> list[str]:
         """Remove what no process uses any more; never raises, does nothing when that cannot be known.

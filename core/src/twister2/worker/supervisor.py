@@ -8,6 +8,7 @@ and starts the next attempt in place. Its liveness never depends on the user's i
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import shutil
@@ -19,18 +20,19 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import zmq
 
-from twister2.control.channel import Dialer
 from twister2.control.folders import runtime_folder
 from twister2.control.package import digest, unpack
 from twister2.control.ticket import Ticket, curve_pair, wait_for_ticket
 from twister2.spec.errors import MasterLostError, PackageError, ResourceError, Twister2Error
 from twister2.worker.facts import worker_facts
 from twister2.worker.forkserver import ForkServer
+from twister2.worker.joining import has_returned, say_hello
 from twister2.worker.processes import adopt_orphans, end_leftovers, reap, resident_bytes
 from twister2.worker.segments import Segments
 from twister2.worker.userprocess import UserProcess
 
 if TYPE_CHECKING:
+    from twister2.control.channel import Dialer
     from twister2.control.messages import Message
     from twister2.worker.pmi import PmiService
 
@@ -41,6 +43,10 @@ FORWARDED_TO_USER = frozenset({"exchanged", "event", "reply"})
 
 class ForkServerLost(Exception):
     """The fork server has gone."""
+
+
+class MasterReturned(Exception):
+    """There is a ticket of a later life of the master."""
 
 
 class Supervisor:
@@ -59,19 +65,27 @@ class Supervisor:
         """What the master said while the package was fetched: the start, if this was the last worker to join."""
         self._heard = time.monotonic()
         self._folder = pathlib.Path()
+        self._package: tuple[str, pathlib.Path | None] = "", None
+        """Name of the package that was unpacked, and where."""
 
     # -- joining -------------------------------------------------------------------------------------------------------
 
-    def join(self) -> bool:
-        """Join the attempt of the ticket, waiting for later ones when told so. False: this copy is not needed."""
+    def join(self, older_than: int = 0) -> bool:
+        """Join the attempt of the ticket, waiting for later ones when told so. False: this copy is not needed.
+
+        :param older_than: only a later attempt.
+        """
         deadline_s = float(os.environ.get("TWISTER2_START_DEADLINE_S", "120"))
-        older_than = 0
         while True:
             ticket = wait_for_ticket(self._ticket_path, older_than=older_than, deadline_s=deadline_s)
             answer = self._hello(ticket, deadline_s)
+            if answer is None:  # another life of the master has published another one meanwhile
+                continue
             if answer.kind == "welcome":
                 self._welcome = dict(answer.body)
-                self._begin_attempt(answer.blobs)
+                self._folder = runtime_folder(self._welcome["job_id"]) / f"s{self.slot}"
+                if not self._welcome["standby"]:
+                    self._begin_attempt(answer.blobs)
                 return True
             print(f"twister2 worker, slot {self.slot}: {answer.body['text']}", file=sys.stderr, flush=True)
             if not answer.body["wait"]:
@@ -79,21 +93,36 @@ class Supervisor:
             older_than = ticket.attempt
             assert self._dialer is not None
             self._dialer.close()
+            self._dialer = None
 
-    def _hello(self, ticket: Ticket, deadline_s: float) -> Message:
+    def _hello(self, ticket: Ticket, deadline_s: float) -> Message | None:
+        """The master's answer, or None when a later life of it has published another ticket meanwhile."""
         self._curve = curve_pair()
-        self._dialer = Dialer(ticket.addresses, ticket.master_public, deadline_s=deadline_s)
         body = {
             "slot": self.slot,
             "attempt": ticket.attempt,
             "join_key": ticket.join_key,
             "pid": os.getpid(),
             "key": self._curve[0],
+            "package": self._package[0],
             **worker_facts(),
         }
-        answer = self._dialer.request("hello", body, ("welcome", "refused"), deadline_s)
+        answered = say_hello(self._ticket_path, ticket, body, self._package[1], deadline_s)
+        if answered is None:
+            return None
+        self._dialer, answer = answered
         self._heard = time.monotonic()
         return answer
+
+    def _join_again(self) -> bool:
+        assert self._dialer is not None
+        older_than = int(self._welcome["attempt"])
+        print(f"twister2 worker, slot {self.slot}: joins the job master that was started again", file=sys.stderr)
+        self._drop_user()
+        self._dialer.close()
+        self._dialer, self._welcome = None, {}
+        self._early.clear()
+        return self.join(older_than)
 
     # -- attempts ------------------------------------------------------------------------------------------------------
 
@@ -102,8 +131,6 @@ class Supervisor:
         welcome = self._welcome
         if self._segments is None:
             self._segments = Segments(welcome["segments"])
-        runtime = runtime_folder(welcome["job_id"])
-        self._folder = runtime / f"s{self.slot}"
         package = self._folder / f"package-{welcome['package'][:12]}"
         if not package.exists():
             data = blobs[0] if blobs else self._fetch(welcome["package_size"])
@@ -115,6 +142,7 @@ class Supervisor:
                     where=os.uname().nodename,
                 )
             unpack(data, package)
+        self._package = welcome["package"], package
         job: dict[str, Any] = {
             "worker_id": welcome["worker_id"],
             "attempt": welcome["attempt"],
@@ -151,16 +179,31 @@ class Supervisor:
 
     def run(self) -> int:
         """Supervise until the master says the job is over, goes away, or a signal comes; returns the exit code."""
-        try:
-            self._serve()
-        except MasterLostError as error:
-            self._lose_master(error)
-            return 1
-        except ForkServerLost:
-            self._lose_fork_server()
-            return 1
+        needed = True
+        while needed:
+            try:
+                self._serve()
+                break
+            except MasterReturned:
+                needed = self._joined_again()
+            except MasterLostError as error:
+                self._lose_master(error)
+                return 1
+            except ForkServerLost:
+                self._lose_fork_server()
+                return 1
         self._finish()
         return 0
+
+    def _joined_again(self) -> bool:
+        """Join the attempt of a master that was started again; nothing is left behind when that fails. False: this copy
+        is not needed there.
+        """
+        try:
+            return self._join_again()
+        except BaseException:
+            self._finish("it could not join the job master that was started again", linger_s=0.0)
+            raise
 
     def _serve(self) -> None:
         assert self._dialer is not None
@@ -170,6 +213,8 @@ class Supervisor:
         while not self._stop:
             now = time.monotonic()
             if now >= next_beat:
+                if has_returned(self._ticket_path, self._welcome["master"]):
+                    raise MasterReturned
                 self._beat()
                 next_beat = now + heartbeat_s
             if now - self._heard > master_lost_s:
@@ -227,6 +272,8 @@ class Supervisor:
 
     def _from_master(self, message: Message) -> None:
         user, body = self._user, message.body
+        if message.kind == "refused" and body["wait"] and self._welcome["master"]:
+            return  # by a later life of the master, whose ticket is on its way
         if message.kind == "refused" or (message.kind == "end" and (user is None or user.kill_at is None)):
             self._stop = True
         elif message.kind == "end":
@@ -241,14 +288,14 @@ class Supervisor:
             if self._pmi is not None:
                 from twister2.worker.pmi import process_mapping
 
-                self._pmi.use_mapping(process_mapping([w["node"]["boot_id"] for w in body["start"]["workers"]]))
-            body = {
-                **body["start"],
+                told = json.loads(message.blobs[0])
+                self._pmi.use_mapping(process_mapping([told["nodes"][w["node"]]["boot_id"] for w in told["workers"]]))
+            more = {
                 "curve": self._curve,
                 "runtime_dir": str(self._folder.parent),
                 "volatile": str(self._folder / "volatile"),
             }
-            user.tell("start", body)
+            user.tell("start", more, message.blobs[0])
         elif message.kind == "abort":
             user.abort(body["error"], body["grace_s"], interrupt=body.get("interrupt", False))
         elif message.kind == "fenced" and self._pmi is not None:
@@ -306,14 +353,21 @@ class Supervisor:
             self._pmi = None
 
     def _next_attempt(self, welcome: dict[str, Any], blobs: tuple[bytes, ...]) -> None:
+        self._drop_user()
+        self._welcome = welcome
+        self._begin_attempt(blobs)
+
+    def _drop_user(self) -> None:
+        """The attempt is over for us: nothing of it is left."""
         if self._user is not None:
             self._user.end()
             self._user.close()
             self._user = None
             self._sweep()
+        if self._pmi is not None:
+            self._pmi.close()
+            self._pmi = None
         shutil.rmtree(self._folder / "volatile", ignore_errors=True)
-        self._welcome = welcome
-        self._begin_attempt(blobs)
 
     def _beat(self) -> None:
         user = self._user
@@ -323,6 +377,7 @@ class Supervisor:
             body = {
                 "steps": user.steps(),
                 "waits_for": user.board.waits_for,
+                "ways": user.board.ways,
                 "memory": resident_bytes(user.pid) if user.pid else 0,
             }
         self._send("beat", body)
@@ -361,7 +416,8 @@ class Supervisor:
             self._user.end(grace_s=1.0)
             with contextlib.suppress(MasterLostError):
                 self._read(self._user, to_the_end=True)
-        # The fork server too: a request that it has not come to yet must not be granted when the folder has gone.
+        # A request that it has not come to yet must not be granted when the folder has gone.
+        self._fork_server.end()
         end_leftovers(os.getpid(), keep=set(), below_kept=True, grace_s=0.0)
         self._sweep()
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import pathlib
 import traceback
@@ -74,6 +75,10 @@ def _live(link: ProcessLink, job: Mapping[str, Any]) -> int:
     deadline_s = float(manifest.resolved["tables"]["job"]["threads_deadline_s"])
     try:
         check_python(manifest)
+        if manifest.resolved["tables"]["job"].get("wheels"):
+            from twister2.worker.wheels import use
+
+            use(folder, manifest)
         with interruptible(link):
             function = load(manifest, folder)
     except Twister2Error as error:
@@ -102,5 +107,5 @@ def _wait_for_start(link: ProcessLink) -> dict[str, Any] | None:
     while not link.closed and not link.aborted:
         frame = link.receive(5.0)
         if frame is not None and frame[0] == "start":
-            return frame[1]
+            return {**json.loads(frame[2]), **frame[1]}
     return None

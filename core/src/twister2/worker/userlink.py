@@ -115,6 +115,9 @@ class ProcessLink(Conversation):
     def waiting(self, what: str) -> None:
         self._board.wait_for(what)
 
+    def note_ways(self, text: str) -> None:
+        self._board.note_ways(text)
+
     def post(self, kind: str, body: Mapping[str, Any], blob: bytes = b"") -> None:
         if self._forked:
             if kind == "log":

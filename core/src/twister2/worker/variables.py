@@ -134,7 +134,7 @@ class Variables:
         if env.worker_id == 0:
             facts = {"n_workers": env.n_workers, "worker": bool(local), "variables": sorted(self._declared)}
             self._put(number, "manifest", json.dumps(facts).encode())
-            link.post("committed", {"checkpoint": number})
+            link.post("committed", {"checkpoint": number, "per_worker": bool(local)})
         link.exchange("commit", f"committed {number}#{step}", None, None)
         link.leave_step(world, step)
         self._number = number

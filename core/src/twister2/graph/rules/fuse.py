@@ -39,9 +39,10 @@ class Fuse(Rule):
             while name in follows:
                 chain.append(follows[name])
                 name = follows[name].target
-            if vertex.kind == "source" and plan.vertex(name).kind == "sink":
-                chain.pop()  # a task is either; there is a compute between them
-            chains.append(chain)
+            if plan.vertex(name).kind == "sink" and not _takes(plan, chain):
+                chain.pop()
+            if chain:
+                chains.append(chain)
         return (_fuse(plan, chains), [_line(chain) for chain in chains]) if chains else (plan, [])
 
     @staticmethod
@@ -51,7 +52,7 @@ class Fuse(Rule):
         source, target = plan.vertex(edge.sources[0]), plan.vertex(edge.target)
         return (
             source.narrow
-            and target.narrow
+            and (target.narrow or (target.kind == "sink" and source.declares.passes_on))
             and source.parallelism == target.parallelism
             and len(plan.outputs(source.name)) == 1
             and len(plan.inputs(target.name)) == 1
@@ -61,10 +62,22 @@ class Fuse(Rule):
         )
 
 
+def _takes(plan: LogicalPlan, chain: list[LogicalEdge]) -> bool:
+    """Whether the sink at the end of a chain can be in one task with the rest: a task is a source or a sink, and what
+    is not narrow is not called in a thread of the pool, as the computes before it may have to be.
+    """
+    before = [plan.vertex(edge.sources[0]) for edge in chain]
+    if before[0].kind == "source":
+        return False
+    return plan.vertex(chain[-1].target).narrow or all(vertex.declares.passes_on for vertex in before)
+
+
 def _places_fit(plan: LogicalPlan, source: LogicalVertex, target: LogicalVertex) -> bool:
-    """What follows the source of a stored set would be placed with it anyway."""
+    """What follows the source of a stored set, or a step that passes on where an exchange has put it, would be placed
+    with it anyway.
+    """
     before, after = plan.fixed.get(source.name), plan.fixed.get(target.name)
-    return before == after or (source.kind == "source" and after is None)
+    return before == after or (after is None and (source.kind == "source" or source.declares.passes_on))
 
 
 def _kinds_fit(source: LogicalVertex, target: LogicalVertex, mode: str) -> bool:

@@ -19,7 +19,7 @@ from twister2.spec.plan import EdgePlan, VertexPlan
 from twister2.spec.tasks import Compute, Sink, Source, Task, TaskContext
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from twister2.graph.runtime.pool import Pool
     from twister2.spec.executor import ExecutorContext
@@ -95,19 +95,31 @@ def make_runners(
     operators: Mapping[int, Operator],
     step: Step,
     pool: Pool | None,
+    before: Sequence[TaskRunner] = (),
 ) -> list[TaskRunner]:
     """A runner for each place; their tasks are made, not opened.
 
+    :param before: the runners of the run before with the same operators, which serve again where they can.
     :raises UserCodeError: a factory raised. :raises GraphError: it gave something that is no task of that kind.
     """
     runners = []
-    for one in places:
+    for number, one in enumerate(places):
         vertex, index = one.vertex, one.index
-        place = TaskPlace(vertex.name, index, vertex.parallelism, context.worker_id, step.number)
+        known = before[number] if before else None
+        if known is None:
+            place = TaskPlace(vertex.name, index, vertex.parallelism, context.worker_id, step.number)
+        else:
+            place = known.place
+            place.step = step.number
         task = _make_task(vertex, index, place)
+        elsewhere = pool if pool is not None and is_offloaded(task, vertex) else None
+        if known is not None and known.pool is elsewhere and known.made_for is type(task):
+            known.renew(task)
+            runners.append(known)
+            continue
         outputs = [Output(edge.name, operators[edge.number], source) for edge, source in one.outputs]
         inputs = [Input(edge.name, operators[edge.number], index) for edge in one.inputs]
-        runners.append(_runner(task, vertex, place, inputs, outputs, pool))
+        runners.append(_runner(task, place, inputs, outputs, elsewhere))
     return runners
 
 
@@ -144,25 +156,17 @@ def _make_task(vertex: VertexPlan, index: int, place: TaskPlace) -> Task:
     return task
 
 
-def _runner(
-    task: Task,
-    vertex: VertexPlan,
-    place: TaskPlace,
-    inputs: list[Input],
-    outputs: list[Output],
-    pool: Pool | None,
-) -> TaskRunner:
-    elsewhere = pool if is_offloaded(task, vertex) else None
+def _runner(task: Task, place: TaskPlace, inputs: list[Input], outputs: list[Output], pool: Pool | None) -> TaskRunner:
     if isinstance(task, FusedSource):
-        return FusedSourceRunner(task, place, outputs, elsewhere)
+        return FusedSourceRunner(task, place, outputs, pool)
     if isinstance(task, Source):
-        return SourceRunner(task, place, outputs, elsewhere)
+        return SourceRunner(task, place, outputs, pool)
     if isinstance(task, FusedSink):
-        return FusedSinkRunner(task, place, inputs, outputs, elsewhere)
+        return FusedSinkRunner(task, place, inputs, outputs, pool)
     if isinstance(task, Compute):
-        return ComputeRunner(task, place, inputs, outputs, elsewhere)
+        return ComputeRunner(task, place, inputs, outputs, pool)
     assert isinstance(task, Sink)
-    return SinkRunner(task, place, inputs, outputs, elsewhere)
+    return SinkRunner(task, place, inputs, outputs, pool)
 
 
 def is_offloaded(task: Task, vertex: VertexPlan) -> bool:
@@ -170,7 +174,12 @@ def is_offloaded(task: Task, vertex: VertexPlan) -> bool:
 
     Declared by the task's attribute ``blocking`` or ``releases_gil``, or by the vertex's option of that name.
     """
-    return any(getattr(task, name, False) or vertex.options.get(name) for name in ("blocking", "releases_gil"))
+    options = vertex.options
+    return bool(
+        getattr(task, "blocking", False)
+        or getattr(task, "releases_gil", False)
+        or (options and (options.get("blocking") or options.get("releases_gil")))
+    )
 
 
 def workers_by_name(plan: Plan) -> Mapping[str, tuple[int, ...]]:

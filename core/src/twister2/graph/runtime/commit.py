@@ -12,22 +12,26 @@ from typing import TYPE_CHECKING, Any
 from twister2.spec.errors import Twister2Error, from_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from twister2.graph.runtime.consumers import SinkRunner
     from twister2.spec.network import Network
-    from twister2.spec.plan import Plan
 
 
-def commit_sinks(plan: Plan, runners: Sequence[SinkRunner], network: Network, worker_id: int, checkpoint: int) -> None:
+def commit_sinks(
+    plan: str,
+    names: Collection[str],
+    runners: Sequence[SinkRunner],
+    network: Network,
+    worker_id: int,
+    checkpoint: int,
+) -> None:
     """Prepare and commit all sinks that declare two phases. Collective over all workers.
 
-    :param runners: the sinks' tasks on this worker. :param checkpoint: number given to ``prepare``.
+    :param plan: its name. :param names: these sinks, at least one. :param runners: the tasks of sinks on this worker.
+    :param checkpoint: number given to ``prepare``.
     :raises Twister2Error: a sink failed anywhere; nothing was committed unless a commit itself failed.
     """
-    names = [vertex.name for vertex in plan.vertices if vertex.kind == "sink" and vertex.two_phase]
-    if not names:
-        return
     local = [runner for runner in runners if runner.place.vertex in names]
     prepared: dict[str, list[tuple[int, list[Any]]]] = {name: [] for name in names}
     failure: Twister2Error | None = None
@@ -37,14 +41,14 @@ def commit_sinks(plan: Plan, runners: Sequence[SinkRunner], network: Network, wo
             prepared[runner.place.vertex].append((runner.place.index, committables))
     except Twister2Error as error:
         failure = error
-    answers = _agree(network, failure, prepared, f"sinks of {plan.name!r} prepared")
+    answers = _agree(network, failure, prepared, f"sinks of {plan!r} prepared")
     try:
         for runner in local:
             if runner.place.index == 0:
                 runner.guarded("commit", runner.task.commit, _in_order(answers, runner.place.vertex))
     except Twister2Error as error:
         failure = error
-    _agree(network, failure, None, f"sinks of {plan.name!r} committed")
+    _agree(network, failure, None, f"sinks of {plan!r} committed")
 
 
 def _agree(network: Network, failure: Twister2Error | None, value: Any, what: str) -> list[Any]:

@@ -41,6 +41,12 @@ class Input:
     idle: bool = False
     flush: int = -1
 
+    def renew(self) -> None:
+        """Begin another run."""
+        self.ended = self.idle = False
+        self.barrier = self.watermark = None
+        self.flush = -1
+
 
 class ConsumerRunner(TaskRunner):
     """What computes and sinks have in common: taking items from inputs, in turn, and aligning marks over them."""
@@ -48,8 +54,13 @@ class ConsumerRunner(TaskRunner):
     def __init__(
         self, task: Task, place: TaskPlace, inputs: Sequence[Input], outputs: Sequence[Output], pool: Pool | None
     ) -> None:
-        super().__init__(task, place, outputs, pool)
         self._inputs = tuple(inputs)
+        super().__init__(task, place, outputs, pool)
+
+    def renew(self, task: Task) -> None:
+        super().renew(task)
+        for channel in self._inputs:
+            channel.renew()
         self._next = 0
         self._watermark: int | None = None
         self._flushed = -1
@@ -137,11 +148,9 @@ class ComputeRunner(ConsumerRunner):
 
     task: Compute
 
-    def __init__(
-        self, task: Compute, place: TaskPlace, inputs: Sequence[Input], outputs: Sequence[Output], pool: Pool | None
-    ) -> None:
-        super().__init__(task, place, inputs, outputs, pool)
-        if getattr(task, "has_timer", type(task).timer is not Compute.timer):
+    def renew(self, task: Task) -> None:
+        super().renew(task)
+        if getattr(task, "has_timer", getattr(type(task), "timer", None) is not Compute.timer):
             self.due_ns = 0
         self._last: Iterator[Any] | None = None
         """What is still to come of :meth:`Compute.finish`."""

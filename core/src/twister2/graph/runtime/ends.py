@@ -25,7 +25,7 @@ class FusedSourceRunner(SourceRunner):
             return super()._advance()
         if self._draining:
             self.task.stop()
-        if self._pool is None or self.task.reads_elsewhere:
+        if self.pool is None or self.task.reads_elsewhere:
             self._invoke(self._polled, "poll", self.task.poll)
         else:
             begin = perf_counter()

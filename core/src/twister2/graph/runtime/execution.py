@@ -1,6 +1,6 @@
 """A plan prepared on one worker: the execution that executors share.
 
-One thread runs everything. A round lets the network progress, then the operators, then gives every task a turn; when
+One thread runs everything. A round gives every task a turn, then lets the operators progress, then the network; when
 nothing moved, the thread sleeps in ``network.wait``. Operators are made once and reset for each further run; tasks are
 made anew for each run.
 """
@@ -21,9 +21,10 @@ from twister2.graph.runtime.build import (
 from twister2.graph.runtime.commit import commit_sinks
 from twister2.graph.runtime.consumers import SinkRunner
 from twister2.graph.runtime.sources import SourceRunner
-from twister2.graph.runtime.tally import Reporter, tally
+from twister2.graph.runtime.tally import Counters, Reporter, edge_titles, tally
 from twister2.spec.errors import GraphError, UsageError
 from twister2.spec.executor import Execution, ExecutorContext, Snapshot
+from twister2.spec.tasks import has_own
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -52,11 +53,15 @@ class PlanExecution(Execution):
         self.plan = plan
         self._context = context
         self._workers = workers_by_name(plan)
+        self._sinks = [vertex.name for vertex in plan.vertices if vertex.kind == "sink"]
+        self._committing = [vertex.name for vertex in plan.vertices if vertex.kind == "sink" and vertex.two_phase]
         self._places: list[Place] | None = None
         self._pool = pool
         self._quantum = quantum
         self._operators: dict[int, Operator] = {}
         self._runners: list[TaskRunner] = []
+        self._ready: list[TaskRunner] = []
+        """Between runs: the runners of the last one, for the next."""
         self._active: list[TaskRunner] = []
         self._running = False
         self._complete = False
@@ -67,7 +72,8 @@ class PlanExecution(Execution):
         self._taken: dict[int, dict[str, bytes]] = {}
         self._reported: dict[int, set[str]] = {}
         self._snapshot: Snapshot | None = None
-        self._figures: Mapping[str, Mapping[str, float]] = {}
+        self._titles = edge_titles(plan)
+        self._figures: Counters = {}
         self._reporter = Reporter(context.report)
 
     # -- a run ---------------------------------------------------------------------------------------------------------
@@ -89,7 +95,8 @@ class PlanExecution(Execution):
             self._start_operators(step)
             if self._places is None:
                 self._places = places_on(self.plan, self._context.worker_id)
-            self._runners = make_runners(self._places, self._context, self._operators, step, self._pool)
+            self._runners = make_runners(self._places, self._context, self._operators, step, self._pool, self._ready)
+            self._ready = []
             self._open_tasks(step, self._places)
             if restore is not None:
                 self._restore(restore)
@@ -107,9 +114,10 @@ class PlanExecution(Execution):
 
     def _open_tasks(self, step: Step, places: list[Place]) -> None:
         for runner, place in zip(self._runners, places, strict=True):
-            context = task_context(runner, place.vertex, self._workers, self._context, step, self._checkpoint)
             runner.opened = True  # also when open raises: close follows, for what it did
-            runner.guarded("open", runner.task.open, context)
+            if has_own(runner.task, "open"):
+                context = task_context(runner, place.vertex, self._workers, self._context, step, self._checkpoint)
+                runner.guarded("open", runner.task.open, context)
 
     def _restore(self, snapshot: Snapshot) -> None:
         for runner in self._runners:
@@ -138,23 +146,25 @@ class PlanExecution(Execution):
         return self._complete
 
     def _round(self) -> bool:
-        worked = self._context.network.progress()
-        for operator in self._operators.values():
-            if operator.progress():
-                worked = True
-        ended = False
+        worked = ended = False
         for runner in self._active:
             if runner.turn(self._quantum):
                 worked = True
             if runner.snapshots:
                 self._take_snapshots(runner)
-            ended = ended or runner.done
+            if runner.done:
+                ended = True
         if ended:
             self._active = [runner for runner in self._active if not runner.done]
-            self._check_snapshots()
-        if not self._active and all(operator.is_complete for operator in self._operators.values()):
+            if self._asked:
+                self._check_snapshots()
+        for operator in self._operators.values():
+            if operator.progress():
+                worked = True
+        if not self._active and all([operator.is_complete for operator in self._operators.values()]):
             self._complete = True
-        return worked
+            return True
+        return self._context.network.progress() or worked
 
     def _rest(self, limit_s: float) -> None:
         limit_s = min(limit_s, _LONGEST_SLEEP_S)
@@ -167,7 +177,7 @@ class PlanExecution(Execution):
             self._context.network.wait(min(limit_s, self._sleep_s))
             self._sleep_s = min(self._sleep_s * 2, 0.01)
         else:
-            self._context.network.wait(limit_s)
+            self._context.network.idle(limit_s)
 
     def run(self) -> Mapping[str, list[Any]]:
         """Run to the end, commit the sinks, close the tasks; the outputs kept on this worker."""
@@ -176,10 +186,11 @@ class PlanExecution(Execution):
             while not self.step(0.2):
                 pass
             sinks = [runner for runner in self._runners if isinstance(runner, SinkRunner)]
-            context = self._context
-            commit_sinks(self.plan, sinks, context.network, context.worker_id, self._checkpoint + 1)
+            if self._committing:
+                context, checkpoint = self._context, self._checkpoint + 1
+                commit_sinks(self.plan.name, self._committing, sinks, context.network, context.worker_id, checkpoint)
             self._committed = True
-            outputs: dict[str, list[Any]] = {v.name: [] for v in self.plan.vertices if v.kind == "sink"}
+            outputs: dict[str, list[Any]] = {name: [] for name in self._sinks}
             for sink in sinks:
                 outputs[sink.place.vertex].append(sink.guarded("output", sink.task.output))
             self._close_tasks(perf_counter() + _CLOSING_DEADLINE_S)
@@ -187,12 +198,15 @@ class PlanExecution(Execution):
             self.cancel()
             raise
         self._end_run()
-        self._reporter.finish(self.counters)  # those that were kept
+        self._reporter.finish(self._figures)
         return outputs
 
     def _end_run(self) -> None:
         """Keep the figures of the run, and let go of its tasks and what they hold."""
         self._figures = self.counters()
+        for runner in self._runners:
+            runner.release()
+        self._ready = self._runners if self._operators else []
         self._runners, self._active = [], []
         self._running = False
 
@@ -286,13 +300,15 @@ class PlanExecution(Execution):
             if not runner.opened:
                 continue
             runner.opened = False
-            if not self._is_free(runner, end):
+            if runner.calling and not self._is_free(runner, end):
                 self._context.log.warning(
                     "%s task %d is still in a call after %g s; it is not closed",
                     runner.place.vertex,
                     runner.place.index,
                     _CLOSING_DEADLINE_S,
                 )
+            elif not has_own(runner.task, "close"):
+                continue
             elif quietly:
                 self._quietly(runner, "close", runner.task.close)
             else:
@@ -307,6 +323,7 @@ class PlanExecution(Execution):
 
     def _close_operators(self) -> None:
         operators, self._operators = self._operators, {}
+        self._ready = []
         for operator in operators.values():
             try:
                 operator.close()
@@ -315,9 +332,9 @@ class PlanExecution(Execution):
 
     # -- figures -------------------------------------------------------------------------------------------------------
 
-    def counters(self) -> Mapping[str, Mapping[str, float]]:
+    def counters(self) -> Counters:
         """Counters per vertex and edge of this run (of the last one, between runs)."""
-        return tally(self.plan, self._runners, self._operators) if self._running else self._figures
+        return tally(self._titles, self._runners, self._operators) if self._running else self._figures
 
 
 def _key(runner: TaskRunner) -> str:

@@ -16,9 +16,9 @@ DEBUGGING = "-o rm.standalone.workers_as=threads -o job.comm=inproc -o job.exec=
 """What a debugger needs: workers that are processes read nothing from a terminal."""
 
 
-@attrs.frozen
+@attrs.define
 class TaskPlace:
-    """Where a task is: for error texts."""
+    """Where a task is: for error texts. :ivar step: of the run."""
 
     vertex: str
     index: int

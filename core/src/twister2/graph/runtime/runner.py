@@ -49,13 +49,21 @@ class TaskCounters:
     _batches: int = 0
     _record_bytes: float = 0.0
 
+    def following(self) -> TaskCounters:
+        """Those of the next run: the size of records is estimated from this one's until another batch is measured."""
+        return TaskCounters(batches=self._batches, record_bytes=self._record_bytes)
+
     def count(self, batch: Batch) -> None:
         """Count one batch (or one value that is no batch)."""
-        number = n_records(batch) if hasattr(batch, "__len__") else 1
-        self.records += number
-        if is_array(batch) or is_arrow(batch):
-            self.bytes += n_bytes(batch)
-            return
+        if type(batch) is list:
+            number = len(batch)
+            self.records += number
+        else:
+            number = n_records(batch) if hasattr(batch, "__len__") else 1
+            self.records += number
+            if is_array(batch) or is_arrow(batch):
+                self.bytes += n_bytes(batch)
+                return
         if self._batches % _SAMPLE_EVERY == 0 and number:
             self._record_bytes = n_bytes(batch) / number
         self._batches += 1
@@ -63,15 +71,26 @@ class TaskCounters:
 
 
 class TaskRunner(ABC):
-    """Base of the runners of sources, computes and sinks.
+    """Base of the runners of sources, computes and sinks. One serves the tasks of one place in all runs of a plan.
 
     :param pool: where the task's methods are called; None: in the calling thread.
     """
 
     def __init__(self, task: Task, place: TaskPlace, outputs: Sequence[Output], pool: Pool | None) -> None:
-        self.task = task
         self.place = place
+        self.pool = pool
+        self.made_for = type(task)
+        self.title = f"vertex {place.vertex}"
+        self._outputs = tuple(outputs)
+        self._named = {one.name: tuple(output for output in outputs if output.name == one.name) for one in outputs}
         self.counters = TaskCounters()
+        self._ends = [(output, HeaderKind.END, None) for output in self._outputs]
+        self.renew(task)
+
+    def renew(self, task: Task) -> None:
+        """Begin with the task of another run, of the same class; of the one before nothing is left."""
+        self.task: Task = task
+        self.counters = self.counters.following()
         self.opened = False
         self.quiet = False
         """Whether the task itself (a source) must be asked again soon although nothing arrives."""
@@ -79,10 +98,7 @@ class TaskRunner(ABC):
         """When the task's next timer is due, in ns since the epoch."""
         self.snapshots: dict[int, bytes | None] = {}
         """By checkpoint number; taken away by the execution."""
-        self._outputs = tuple(outputs)
-        self._named = {one.name: tuple(output for output in outputs if output.name == one.name) for one in outputs}
         self._pending: deque[tuple[Output, HeaderKind, Any]] = deque()
-        self._pool = pool
         self._call: Call | None = None
         self._call_started = 0.0
         self._then: Callable[[Any], None] | None = None
@@ -92,6 +108,12 @@ class TaskRunner(ABC):
         self._ended = False
         self._blocked_since = 0.0
         self._idle_since = 0.0
+
+    def release(self) -> None:
+        """Let go of a task whose run is over, and of what it left."""
+        del self.task
+        self._pending.clear()
+        self._call = self._then = self._batch = None
 
     # -- what tasks call -----------------------------------------------------------------------------------------------
 
@@ -166,10 +188,10 @@ class TaskRunner(ABC):
     def _invoke(self, then: Callable[[Any], None] | None, doing: str, function: Callable[..., Any], *args: Any) -> None:
         """Call a method of the task, here or in the pool, and ``then(result)`` here."""
         self._doing = doing
-        if self._pool is not None:
+        if self.pool is not None:
             self._then = then
             self._call_started = perf_counter()
-            self._call = self._pool.submit(function, *args)
+            self._call = self.pool.submit(function, *args)
             return
         started = perf_counter()
         try:
@@ -221,7 +243,7 @@ class TaskRunner(ABC):
 
     def _end(self, _: Any = None) -> None:
         """Nothing more comes: end all edges behind what was emitted."""
-        self._mark(HeaderKind.END)
+        self._pending.extend(self._ends)
         self._ended = True
 
     def _flush(self) -> bool:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twister2.graph.runtime.runner import Output, TaskRunner
+from twister2.graph.runtime.runner import TaskRunner
 from twister2.spec.channel import HeaderKind
 from twister2.spec.tasks import END, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from twister2.graph.runtime.failure import TaskPlace
-    from twister2.graph.runtime.pool import Pool
+    from twister2.spec.tasks import Task
 
 
 class SourceRunner(TaskRunner):
@@ -20,8 +17,8 @@ class SourceRunner(TaskRunner):
 
     task: Source
 
-    def __init__(self, task: Source, place: TaskPlace, outputs: Sequence[Output], pool: Pool | None) -> None:
-        super().__init__(task, place, outputs, pool)
+    def renew(self, task: Task) -> None:
+        super().renew(task)
         self._draining = False
         self._barriers: list[int] = []
 

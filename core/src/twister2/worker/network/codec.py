@@ -238,7 +238,10 @@ def _compact(batch: Any) -> Any:
     if isinstance(batch, pyarrow.Table):
         return table
     batches = table.combine_chunks().to_batches()
-    return batches[0] if batches else batch.slice(0, 0)
+    if batches:
+        return batches[0]
+    columns = [column.combine_chunks() for column in batch.schema.empty_table().columns]  # a slice would keep it all
+    return pyarrow.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
 def _encode_object(value: Any) -> Encoded:

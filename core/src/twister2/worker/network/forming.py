@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from twister2.spec.errors import NetworkError
+from twister2.spec.errors import MemoryBudgetError, NetworkError
 from twister2.worker.network.network import WorkerNetwork
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def form_network(
             if not pairs.missing:
                 break
             opened.append(transport)
+            if memory is not None:
+                _limit(name, transport, memory)
             address = dict(transport.open())
             addresses = link.exchange("network", f"addresses#{name}", address, _left(deadline))
             asked = {worker for pair in pairs.missing if me in pair for worker in pair if worker != me}
@@ -121,6 +124,15 @@ class Pairs:
                 elif route != found:
                     return None
         return found
+
+
+def _limit(name: str, transport: Transport, memory: MemoryService) -> None:
+    """Tell a transport what memory the worker has, and take what it will use off the budget."""
+    use = memory.use()
+    wanted = transport.limit_memory(use.limit) if use.limit else 0
+    if wanted:
+        with suppress(MemoryBudgetError):  # then it has less than it says: its messages are counted as they come
+            memory.reserve(f"comm {name}: buffers", wanted)
 
 
 def _left(deadline: float) -> float:

@@ -18,10 +18,11 @@ ASKING_S: Final = 2.0
 """How long the job master is waited for, who has the step boards of all."""
 
 
-def too_late(link: Link, deadline_s: float, what: str, step: Step | None) -> DeadlineError:
+def too_late(link: Link, deadline_s: float, what: str, step: Step | None, ways: str) -> DeadlineError:
     """The error for a wait whose deadline passed.
 
-    :param what: was waited for. :param step: was waited for in it, if that is known.
+    :param what: was waited for. :param step: was waited for in it, if that is known. :param ways: what lies in the ways
+        to the other members.
     :raises StepAbortedError: the attempt was aborted meanwhile.
     """
     line, me = caller_line(), link.worker_id
@@ -31,6 +32,7 @@ def too_late(link: Link, deadline_s: float, what: str, step: Step | None) -> Dea
             why="it did not happen in time",
             remedy="see the other workers' logs, or give a longer deadline",
             where=line,
+            details={"ways": ways},
         )
     mine, group = step.fingerprint, step.group
     answer = link.request("whereabouts", {"group": group.number, "step": step.number}, deadline_s=ASKING_S)
@@ -45,7 +47,14 @@ def too_late(link: Link, deadline_s: float, what: str, step: Step | None) -> Dea
         why="; ".join([begun, *_told(late, where)]),
         remedy="give a longer deadline if they are only slow; 'twister2 status' shows what they do",
         where=line,
-        details={"late": late, "where": where, "step": step.number, "group": group.number, "line": mine.line},
+        details={
+            "late": late,
+            "where": where,
+            "step": step.number,
+            "group": group.number,
+            "line": mine.line,
+            "ways": ways,
+        },
     )
 
 

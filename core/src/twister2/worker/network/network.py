@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import NetworkError, StepAbortedError, StepMismatchError, Twister2Error
 from twister2.worker.callers import caller_line
+from twister2.worker.groups import SHOWN
 from twister2.worker.network.blame import OF_THIS_WORKER, placed
 from twister2.worker.network.ports import ChannelPort
 from twister2.worker.network.shared import SharedArrays
@@ -376,6 +377,27 @@ class WorkerNetwork(Waiting):
         :param step: None: this worker's calls have returned.
         """
         return explained(self, error, step, 2 * self._heartbeat_s + 0.5)
+
+    def ways(self, step: Step | None) -> str:
+        group = self.world if step is None else step.group
+        told = []
+        for peer in [one for one in group.members if one != self.worker_id][:SHOWN]:
+            transport = self._routes.get(peer)
+            if transport is None:
+                continue
+            words = [transport.state(peer) or "nothing known"]
+            if peer in self._outbox:
+                words.append(f"{len(self._outbox[peer])} refused by the transport")
+            name = self.transport_name(peer)
+            told.append(f"worker {peer}{' over ' if name else ''}{name}: {', '.join(words)}")
+        early = sum(map(len, self._future.values())) + sum(
+            len(messages) for one in self._open.values() for messages in one.held.values()
+        )
+        if early:
+            told.append(f"{early} messages came for what this worker has not begun")
+        if self.stale_messages:
+            told.append(f"{self.stale_messages} messages came for what was over here")
+        return "; ".join(told)
 
     # -- transports ------------------------------------------------------------------------------------------------
 

@@ -3,8 +3,9 @@
 A sender may have ``window_messages`` batches and about ``window_bytes`` bytes per channel under way, less where memory
 is limited (:mod:`~twister2.worker.network.under_way`); the receiver gives credit back as batches are *received* (not as
 they arrive), in lumps of half a window, or at once when the sender has asked for it because it has no room. Marks pass
-without credit. On one worker batches are handed over without being encoded. A long description of a value (the
-schema of a record batch, a structured dtype) is sent when it is another than that of the value before on its channel.
+without credit; END may travel with the batch before it. On one worker batches are handed over without being encoded. A
+long description of a value (the schema of a record batch, a structured dtype) is sent when it is another than that of
+the value before on its channel.
 """
 
 from __future__ import annotations
@@ -34,11 +35,17 @@ _KINDS = {int(kind): kind for kind in HeaderKind}
 
 _AS_BEFORE = 0x80
 """Added to the encoding: the value is described as the last one with a long description on this channel."""
+_LAST = 0x80
+"""Added to the kind of a message: END follows it."""
 _LONG = 24
 """Descriptions of more bytes are not repeated."""
 
 Channel = tuple[int, int]
 """Source and target task."""
+
+
+class _EndBehind(Delivery):
+    """The END of a channel from another worker that came with the last batch."""
 
 
 class _Out:
@@ -148,7 +155,7 @@ class ChannelPort(Port):
             return True
         return out.peer.bytes >= self._peer_bytes and out.bytes > 0
 
-    def send(self, source: int, target: int, kind: HeaderKind, value: Any = None) -> bool:
+    def send(self, source: int, target: int, kind: HeaderKind, value: Any = None, *, last: bool = False) -> bool:
         network = self._network
         if self._closed:
             raise _misuse(f"edge {self.edge} is closed")
@@ -170,12 +177,7 @@ class ChannelPort(Port):
         count = _count(value) if data else 0
         peer = self.targets[target]
         if peer == network.worker_id:
-            if data:
-                size = n_bytes(value) if self._under_way.limited else 0
-                out.sizes.append(size)
-                self._sent(out, size, size)
-            self._arrive(target, Delivery(source, target, kind, value, count))
-            network.handed += 1
+            self._hand_over(out, Delivery(source, target, kind, value, count), last=last)
             size = 0
         else:
             encoded = self._encode(channel, value) if data else encode(value)
@@ -185,14 +187,26 @@ class ChannelPort(Port):
             out.sequence += 1
             if data:
                 self._sent(out, size, size if len(self._encoded_for) == 1 else 0)
-            network.post(self._step, peer, (int(kind), self.edge, source, target, out.sequence, count), encoded)
-        if kind == _END:
+            what = int(kind) | _LAST if last else int(kind)
+            network.post(self._step, peer, (what, self.edge, source, target, out.sequence, count), encoded)
+        if last or kind == _END:
             self._end(out, local=peer == network.worker_id)
         counters = self.counters
         counters.messages_sent += 1
         counters.records_sent += count
         counters.bytes_sent += size
         return True
+
+    def _hand_over(self, out: _Out, delivery: Delivery, *, last: bool) -> None:
+        """To a task of this worker."""
+        if delivery.kind == _DATA:
+            size = n_bytes(delivery.value) if self._under_way.limited else 0
+            out.sizes.append(size)
+            self._sent(out, size, size)
+        self._arrive(delivery.target, delivery)
+        if last:
+            self._arrive(delivery.target, Delivery(delivery.source, delivery.target, HeaderKind.END, None, 0))
+        self._network.handed += 1
 
     def _sent(self, out: _Out, size: int, counted: int) -> None:
         out.messages += 1
@@ -282,10 +296,15 @@ class ChannelPort(Port):
                 raise _foreign(message, f"channel {source} -> {target} has brought no description to repeat")
             message.encoding &= ~_AS_BEFORE
             message.head = end.head
-        if message.kind == _END:
+        last = message.kind & _LAST
+        if last:
+            message.kind ^= last
+        if last or message.kind == _END:
             end.ended = True
         self._network.hold(message.size)
         self._arrive(target, message)
+        if last:
+            self._arrive(target, _EndBehind(source, target, HeaderKind.END, None, 0))
 
     def _arrive(self, target: int, what: Any) -> None:
         queue = self._local.get(target)
@@ -335,6 +354,8 @@ class ChannelPort(Port):
             found = queue[index]
             del queue[index]
         self._arrived -= 1
+        if type(found) is _EndBehind:
+            return found
         counters = self.counters
         counters.messages_received += 1
         if type(found) is Delivery:
@@ -372,7 +393,7 @@ class ChannelPort(Port):
         self._closed = True
         for queue in self._local.values():
             for waiting in queue:
-                if type(waiting) is not Delivery:
+                if not isinstance(waiting, Delivery):
                     self._network.hold(-waiting.size)
         self._local.clear()
         for out in self._outs.values():

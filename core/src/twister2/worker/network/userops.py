@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from twister2.spec.alike import Texts, captures, digest
 from twister2.spec.errors import UsageError
+from twister2.spec.user_code import name_of_function
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,11 +20,6 @@ _texts = Texts(captured=True)
 _known: WeakKeyDictionary[Any, tuple[str, list[Any], str]] = WeakKeyDictionary()
 """Names of functions, what they had captured, and digests."""
 _SCALARS = (int, float, complex, str, bytes, bool, type(None))
-
-
-def name_of_function(op: Any) -> str:
-    """What an op that is no name is called in messages."""
-    return getattr(op, "__name__", None) or type(op).__name__
 
 
 def text_of(op: Any) -> str:

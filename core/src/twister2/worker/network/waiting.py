@@ -27,6 +27,47 @@ if TYPE_CHECKING:
 
 _FIRST_S = 0.0001
 """Length of the first sleep of a wait; the next ones are each twice as long."""
+LOOK_S = 5.0
+"""A wait of so long is told together with what lies in the ways to the others."""
+
+
+class _Told:
+    """What is told of a wait: what it is for, and after a while what lies in the ways to the others."""
+
+    __slots__ = ("_limit", "_network", "_noted", "_step", "_ways", "_what", "began")
+
+    def __init__(
+        self, network: Waiting, what: str | Callable[[], str], deadline_s: float | None, step: Step | None
+    ) -> None:
+        self._network, self._what, self._step = network, what, step
+        self._limit = "" if deadline_s is None else f" ({deadline_s:g}{LIMITED}"
+        self._noted = ""
+        self._ways = False
+        self.began = time.perf_counter()
+
+    @property
+    def what(self) -> str:
+        """What it is for."""
+        return self._what if isinstance(self._what, str) else self._what()
+
+    def tell(self, pause: float) -> None:
+        """Called before a sleep of this length: a wait that the first one ends is nobody's concern."""
+        if not self._noted and pause <= _FIRST_S:
+            return
+        network, text = self._network, self.what
+        if text != self._noted:
+            network.link.waiting(text + self._limit)
+            self._noted = text
+        if pause > LOOK_S / 100 and (waited_s := time.perf_counter() - self.began) > LOOK_S:
+            self._ways = True
+            network.link.note_ways(f"has waited {waited_s:.0f} s; {network.ways(self._step)}")
+
+    def close(self) -> None:
+        """The wait is over."""
+        if self._noted:
+            self._network.link.waiting("")
+        if self._ways:
+            self._network.link.note_ways("")
 
 
 class Waiting(Grouping):
@@ -84,6 +125,31 @@ class Waiting(Grouping):
             self.link.poll()
         self.check()
 
+    @abstractmethod
+    def ways(self, step: Step | None) -> str:
+        """What lies in the ways to the other members of a step (None: to all workers), for people."""
+
+    def idle(self, timeout_s: float) -> None:
+        clock = self.spin_clock
+        spin_s, yields = self._spinning()
+        until = clock() + min(spin_s, timeout_s)
+        while not self.progress():
+            if clock() >= until:
+                self.wait(timeout_s)
+                return
+            if yields:
+                os.sched_yield()
+
+    def _spinning(self) -> tuple[float, bool]:
+        """For how long this worker polls before it sleeps, and whether it yields meanwhile: to others of its host that
+        have no core of their own, or to the threads of a transport, which nobody spins for alone: who yields on a busy
+        machine may get the processor back after some milliseconds, and who sleeps when there is something to do.
+        """
+        spins = [transport.spins for transport in self._transports]
+        if not any(spins) and spins:
+            return 0.0, False
+        return self.spin_s, self.crowded or not all(spins)
+
     def wait_until(
         self,
         ready: Callable[[], bool],
@@ -97,9 +163,10 @@ class Waiting(Grouping):
             self.check()
             return
         self.waiter = get_ident()
-        clock, began = self.spin_clock, time.perf_counter()
-        spin_until = clock() + self.spin_s
-        noted = ""
+        clock = self.spin_clock
+        spin_s, yields = self._spinning()
+        spin_until = clock() + spin_s
+        told = _Told(self, what, deadline_s, step)
         pause = _FIRST_S
         try:
             while True:
@@ -108,30 +175,24 @@ class Waiting(Grouping):
                 if ready():
                     return
                 if moved or handed != self.handed:
-                    spin_until = clock() + self.spin_s
+                    spin_until = clock() + spin_s
                     pause = _FIRST_S
                     continue
                 if clock() < spin_until:
-                    if self.crowded:
+                    if yields:
                         os.sched_yield()
                     continue
                 left = 1.0
                 if deadline_s is not None:
-                    left = began + deadline_s - time.perf_counter()
+                    left = told.began + deadline_s - time.perf_counter()
                     if left <= 0:
-                        raise too_late(self.link, deadline_s, what if isinstance(what, str) else what(), step)
-                if noted or pause > _FIRST_S:  # a wait that the first sleep ends is nobody's concern
-                    text = what if isinstance(what, str) else what()
-                    if text != noted:
-                        limit = "" if deadline_s is None else f" ({deadline_s:g}{LIMITED}"
-                        self.link.waiting(text + limit)
-                        noted = text
+                        raise too_late(self.link, deadline_s, told.what, step, self.ways(step))
+                told.tell(pause)
                 self.wait(min(left, pause))
                 pause = min(1.0, pause * 2)
         finally:
             self.waiter = before
-            if noted:
-                self.link.waiting("")
+            told.close()
 
     def check_thread(self) -> int:
         """The thread that is in a call: this one, or 0.

@@ -44,6 +44,8 @@ class NativeRoad:
         self._network, self._group, self._native = network, group, native
         self.wakes = native.wakes
         """Whether the transport's descriptor tells of its calls, so that nothing needs polling."""
+        self.spins = native.spins and not (native.wakes and network.crowded)
+        """Whether it is polled at first: not where it wakes its workers and they have fewer cores than there are."""
         self._wait_fd = transport.wait_fd
         self._poller: select.poll | None = None
         self._start = native.start
@@ -67,7 +69,7 @@ class NativeRoad:
         link = network.link
         try:
             test = self._start(plan.call, send, receive, number, known[1]).test
-            if test() or (self._doze(test) if self.wakes else self._spin(test, max(plan.nbytes, 0))):
+            if test() or (self.spins and self._spin(test, max(plan.nbytes, 0))) or (self.wakes and self._doze(test)):
                 link.leave_step(group, number)
                 return
         except BaseException as error:

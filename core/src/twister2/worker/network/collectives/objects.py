@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from twister2.spec import patterns
 from twister2.spec.batch import is_array
 from twister2.spec.collectives import ObjectRequest
-from twister2.spec.errors import OperatorError, Twister2Error, UserCodeError
+from twister2.spec.errors import OperatorError, Twister2Error
 from twister2.spec.reducers import FUNCTIONS, Reducer, combiner, name_of
-from twister2.spec.tracebacks import short, user_line, user_traceback
+from twister2.spec.tracebacks import short
+from twister2.spec.user_code import name_of_function, not_combined
 from twister2.worker.differences import OBJECTS, words
 from twister2.worker.network.collectives.requests import OpenCall
-from twister2.worker.network.userops import name_of_function, running, text_of
+from twister2.worker.network.userops import running, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,20 +141,7 @@ def guarded(call: Call) -> Reducer:
         except Twister2Error:
             raise
         except Exception as error:
-            if named:
-                raise OperatorError(
-                    f"{operation} cannot combine {_form(left)} and {_form(right)} by '{name_of(op)}'",
-                    why=f"{type(error).__name__}: {error}",
-                    remedy="give values of the same type and shape on all workers",
-                    details={"left": short(left), "right": short(right)},
-                ) from error
-            raise UserCodeError(
-                f"the function of {operation} raised {type(error).__name__}",
-                why=f"{str(error) or 'no message'}: it was given {short(left, 60)} and {short(right, 60)}",
-                remedy="see the traceback, and mend the function",
-                where=user_line(error),
-                details={"left": short(left), "right": short(right), "traceback": user_traceback(error, keep=False)},
-            ) from error
+            raise not_combined(operation, op, left, right, error) from error
 
     return combined
 
@@ -211,11 +199,6 @@ def _shown(value: Any) -> Any:
     view = value.view()
     view.flags.writeable = False
     return view
-
-
-def _form(value: Any) -> str:
-    shape = getattr(value, "shape", None)
-    return f"a {type(value).__name__}" + (f" of shape {shape}" if shape is not None else f" {short(value, 40)}")
 
 
 def _wrong(what: str, why: str) -> OperatorError:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from twister2.spec.errors import OperatorError, Twister2Error, UserCodeError
+from twister2.spec.errors import OperatorError, Twister2Error
 from twister2.spec.reducers import UFUNCS, name_of
-from twister2.spec.tracebacks import short, user_line, user_traceback
-from twister2.worker.network.userops import name_of_function, running
+from twister2.spec.user_code import name_of_function, not_combined
+from twister2.worker.network.userops import running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,13 +69,7 @@ def _guarded(function: Callable[[Any, Any], Any], dims: tuple[int, ...] | None) 
         except Twister2Error:
             raise
         except Exception as error:
-            raise UserCodeError(
-                f"the function {name} of a reduction raised {type(error).__name__}",
-                why=f"{str(error) or 'no message'}: it was given two arrays of {out.dtype} with shape {wanted}",
-                remedy="see the traceback, and mend the function",
-                where=user_line(error),
-                details={"left": short(left), "right": short(right), "traceback": user_traceback(error, keep=False)},
-            ) from error
+            raise not_combined("a reduction", function, shaped[0], shaped[1], error) from error
         form = (getattr(result, "shape", None), getattr(result, "dtype", None))
         if form != (wanted, out.dtype):
             shown = f"{form[1]} of shape {form[0]}" if form[1] is not None else f"a {type(result).__name__}"

@@ -1,0 +1,106 @@
+"""A job master whose job had ended before it began: clients that have not heard of the end find it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from twister2.control.ticket import Ticket
+from twister2.master import process
+from twister2.master.calls import CallThread
+from twister2.master.process import MasterProcess
+from twister2.spec.errors import ResourceError
+
+pytestmark = pytest.mark.timeout(60)
+TICKET = Ticket("job-1", 3, ("tcp://127.0.0.1:2",), "public", "key", 3)
+
+
+class Manager:
+    """Has the ticket of the life before, unless it cannot be reached."""
+
+    def __init__(self, *, down: bool = False) -> None:
+        self.ticket, self.down = b"before", down
+
+    def remembered(self, handle: str) -> None:
+        """No life that is later than this one has left a note."""
+
+    def remember(self, handle: str, note: bytes, ended: object) -> None:
+        """Nobody looks at it."""
+
+    def publish(self, handle: str, ticket: bytes) -> None:
+        if self.down:
+            raise ResourceError("nobody answers", why="a test", remedy="none")
+        self.ticket = ticket
+
+
+class Life(MasterProcess):
+    """As much of a master as its goodbye needs; a client comes when it can find it."""
+
+    def __init__(self, manager: Manager, *, was_over: bool) -> None:
+        self.events: list[str] = []
+        self._backend: Any = manager
+        self._handle: Any = "handle"
+        self._calls: Any = CallThread("the test")
+        self._config: Any = SimpleNamespace(kill_grace_s=0.0, master_return_s=0.2 if manager.down else 50.0)
+        self._journal: Any = SimpleNamespace(event=lambda kind, **_: self.events.append(kind))
+        self._ticket: Any = SimpleNamespace(detached=False, in_client=False)
+        self._leaves, self._returns, self._lives = False, True, True
+        self._nothing = os.pipe()
+        self._listener: Any = SimpleNamespace(fileno=lambda: self._nothing[0])
+        self.turns = 0
+        clients = SimpleNamespace(ever_came=False)
+        self.job: Any = SimpleNamespace(
+            returning=SimpleNamespace(was_over=was_over, note=lambda: None),
+            ticket=lambda: TICKET,
+            slots=[],
+            all_gone=True,
+            clients=clients,
+            fail=lambda error: None,
+        )
+
+    def _drain(self) -> bool:
+        self.turns += 1
+        self.job.clients.ever_came = self._backend.ticket == TICKET.encode()
+        return True
+
+    def close(self) -> None:
+        self._calls.close()
+        for descriptor in self._nothing:
+            os.close(descriptor)
+
+
+@pytest.fixture
+def lives(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setattr(process, "GOODBYE_S", 0.2)
+    made: list[Life] = []
+
+    def live(manager: Manager, *, was_over: bool = True) -> Life:
+        made.append(Life(manager, was_over=was_over))
+        made[-1]._say_goodbye()
+        return made[-1]
+
+    yield live
+    for life in made:
+        life.close()
+
+
+def test_a_life_that_has_only_to_say_the_end_says_where_it_is(lives: Any) -> None:
+    manager = Manager()
+    assert lives(manager).job.clients.ever_came, "the client looks where the life before was"
+    assert Ticket.decode(manager.ticket).master == 3
+
+
+def test_the_ticket_of_a_life_that_has_run_the_job_is_out_already(lives: Any) -> None:
+    manager = Manager()
+    assert not lives(manager, was_over=False).job.clients.ever_came
+    assert manager.ticket == b"before"
+
+
+def test_where_it_cannot_be_said_that_is_written_down(lives: Any) -> None:
+    life = lives(Manager(down=True))
+    assert life.events == ["rm_error"]
+    assert life.turns

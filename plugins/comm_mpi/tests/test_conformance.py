@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from twister2_comm_mpi.config import MpiConfig
-from twister2_comm_mpi.plugin import MpiPlugin
+from twister2_comm_mpi.plugin import FACTS, MpiPlugin
 from twister2_testkit.comm import CommCapabilities, CommSuite
 from twister2_testkit.comm_mpiexec import OpenMpiWorld
 from twister2_testkit.comm_pmi import PmiWorld
@@ -16,6 +16,7 @@ from twister2_testkit.natives import NativeSuite
 
 @pytest.mark.needs_mpi
 class TestMpi(CommSuite):
+    segments = FACTS.segments
     capabilities = CommCapabilities(
         processes=True,
         over_2_gib=True,
@@ -44,6 +45,7 @@ class TestOpenMpi(TestMpi):
 @pytest.mark.needs_mpi
 class TestMpiNative(NativeSuite):
     processes = True
+    segments = FACTS.segments
 
     def make_transport(self, context):
         return MpiPlugin().comm_create(config=MpiConfig(), context=context)

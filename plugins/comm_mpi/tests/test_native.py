@@ -36,7 +36,7 @@ def make(context):
 
 def world(size, *, close=True):
     """:param close: whether ranks end in order; after an error they cannot."""
-    return World(size, make, processes=True, services=PmiWorld, close=close)
+    return World(size, make, processes=True, services=PmiWorld, close=close, segments=FACTS.segments)
 
 
 class Native:

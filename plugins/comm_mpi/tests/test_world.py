@@ -23,7 +23,7 @@ def make(context):
 
 
 def world(size, make=make, services=PmiWorld, close=True):
-    return World(size, make, processes=True, services=services, close=close)
+    return World(size, make, processes=True, services=services, close=close, segments=FACTS.segments)
 
 
 def test_processes_that_are_alone_are_told_how_to_become_a_world():

@@ -15,7 +15,8 @@ from twister2_comm_shm.collectives import group as _group
 from twister2_comm_shm.collectives import windows
 from twister2_testkit.comm_world import Died
 
-N = 100_000
+N = 600_000
+"""Numbers of an array that is read where it lies, whatever the call."""
 
 
 def _permitted():
@@ -76,6 +77,32 @@ def test_large_arrays_are_read_where_they_lie(make_world, made, size):
         rank.until(lambda: True if request.test() else None, "an allgather")
         assert (receive.reshape(size, N) == np.arange(1, size + 1)[:, None]).all()
         assert sorted(set(seen)) == rank.others
+        rank.sync("answers")
+
+    make_world(size).run(body)
+
+
+@pytest.mark.parametrize("operation", ["allgather", "alltoall", "broadcast"])
+def test_parts_of_middling_size_go_through_the_stages_where_all_copy_at_once(make_world, made, operation):
+    """To look up their pages would take the system longer than both copies."""
+    size, n = 3, 90_000
+
+    def body(rank):
+        natives = made(rank)
+        seen = _count(natives)
+        for step in range(2, 5):
+            send, receive = np.arange(n) + 1000.0 * rank.id + step, np.zeros(size * n)
+            wanted = np.concatenate([np.arange(n) + 1000.0 * other + step for other in range(size)])
+            if operation == "alltoall":
+                send = np.concatenate([send + 0.25 * other for other in range(size)])
+                wanted += 0.25 * rank.id
+            elif operation == "broadcast":
+                receive, wanted = (send.copy() if rank.id == 0 else np.zeros(n)), np.arange(n) + 0.0 + step
+            given = None if operation == "broadcast" else send
+            request = natives.start(Call(operation), given, receive, step, 7)
+            rank.until(lambda request=request: True if request.test() else None, operation)
+            assert (receive == wanted).all()
+        assert seen == []
         rank.sync("answers")
 
     make_world(size).run(body)

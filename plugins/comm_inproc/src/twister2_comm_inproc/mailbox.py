@@ -76,6 +76,11 @@ class Mailbox:
             waiting.wake()
         return sender, message
 
+    def held(self, sender: int) -> int:
+        """How many messages of a sender wait here."""
+        with self._lock:
+            return len(self._queues.get(sender, ()))
+
     def wake(self) -> None:
         """A reader has made room for this rank's messages."""
         with self._lock:

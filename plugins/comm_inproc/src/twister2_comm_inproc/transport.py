@@ -86,6 +86,15 @@ class InprocTransport(Transport):
     def wait_fd(self) -> int | None:
         return self._own().fd
 
+    def state(self, peer: int) -> str:
+        theirs = self._peers.get(peer)
+        if theirs is None:
+            return "0 sent"
+        if theirs.closed:
+            return "it has closed its mailbox"
+        waiting = f"{theirs.held(self._context.rank)} of this worker's messages wait in its mailbox"
+        return waiting if self._mailbox is None else f"{waiting}, {self._mailbox.held(peer)} of its messages here"
+
     def close(self, *, aborted: bool = False, deadline_s: float = 2.0) -> None:
         # what was sent lies in the readers' mailboxes: there is nothing to flush
         mailbox, self._mailbox = self._mailbox, None

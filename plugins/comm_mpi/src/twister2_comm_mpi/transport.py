@@ -192,6 +192,16 @@ class MpiTransport(Transport):
     def wait_fd(self) -> int | None:
         return None
 
+    def state(self, peer: int) -> str:
+        known = self._peers.get(peer)
+        if known is None:
+            return ""
+        coming = sum(one.head is not None for one in known.arrivals)
+        return (
+            f"{known.sent[0]} sent, {known.acked[0]} of them read there, {len(self._sending)} to anybody not sent yet, "
+            f"{known.read[0] + len(known.ready)} came, {len(known.ready)} of them not read, {coming} on their way"
+        )
+
     def native(self, members: Sequence[int]) -> NativeCollectives | None:
         self._data()
         assert self._world is not None

@@ -27,7 +27,8 @@ class ShmConfig:
     pool_bytes: int = option(
         128 << 20,
         "Blocks that a worker uses again and again for large frames; shared out among its peers. What a peer holds"
-        " beyond half of its share is copied out on arrival; a single larger message gets memory of its own.",
+        " beyond half of its share is copied out on arrival; a single larger message gets memory of its own. At most a"
+        " sixteenth of the worker's memory limit.",
         unit="bytes",
         validator=attrs.validators.ge(1 << 20),
     )

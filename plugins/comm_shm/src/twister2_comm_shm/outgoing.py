@@ -123,6 +123,13 @@ class Outgoing:
             self._ring.close()
             self._ring = self._writer = None
 
+    @property
+    def state(self) -> str:
+        """What is under way, in words."""
+        if self._writer is None:
+            return "no ring to it"
+        return f"{self._writer.state}, {len(self._held)} frames in its hands"
+
     # -- messages ------------------------------------------------------------------------------------------------------
 
     def send(self, frames: Sequence[Buffer]) -> bool:

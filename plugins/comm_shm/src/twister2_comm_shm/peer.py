@@ -68,6 +68,25 @@ class Peer:
         return self.home is not None and self.home[CLOSED] != 0
 
     @property
+    def state(self) -> str:
+        """What is under way between it and this worker, in words."""
+        words = ["nothing sent" if self.out is None else self.out.state]
+        if self.incoming is None:
+            words.append("nothing came")
+        else:
+            reader = self.incoming.reader
+            words.append(
+                f"{reader.tail} bytes came, {reader.head} of them taken, {len(self.incoming.leases)} frames held"
+            )
+        if self._died or self.closed:
+            words.append("it has died" if self._died else "it has closed its transport")
+        elif self.home is None or self.link is None:
+            words.append(self.unreachable or "not reached yet")
+        elif self.home[ASLEEP]:
+            words.append("it sleeps")
+        return ", ".join(words)
+
+    @property
     def gone(self) -> bool:
         """Whether nothing more can come from it or go to it."""
         return bool(self._died) or self.closed

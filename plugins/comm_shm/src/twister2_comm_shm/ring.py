@@ -55,6 +55,11 @@ class RingWriter:
             self._head = self._own[self._head_at]
         return self._head == self._tail
 
+    @property
+    def state(self) -> str:
+        """How much was written and taken, in words."""
+        return f"{self._tail} bytes written to its ring, {self._own[self._head_at]} of them taken there"
+
     def room(self, n_bytes: int) -> bool:
         """Whether a record of this length fits now."""
         at = self._tail % self._size

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 IDLE_CALLS: Final = 40
 """Calls of progress in vain before this worker says that it sleeps: some 20 µs. Until then progress says that it
 moved, so that nobody goes to sleep on the descriptor."""
+_LEAST_POOL: Final = 1 << 20
+_OF_LIMIT: Final = 16
+"""The pool is at most this part of the worker's memory limit."""
 _AGAIN: Final = 8
 """The same, while it sleeps: how often the bell is taken off."""
 _LOOK: Final = 512
@@ -75,6 +78,7 @@ class ShmTransport(Transport):
         self._home: mmap.mmap | None = None
         self._words: memoryview | None = None
         self._pool: Pool | None = None
+        self._pool_bytes = config.pool_bytes
         self._peers: dict[int, Peer] = {}
         self._by_fd: dict[int, Peer] = {}
         self._tails = slice(self._layout.tails, self._layout.tails + 8 * context.size)
@@ -92,6 +96,12 @@ class ShmTransport(Transport):
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
+    def limit_memory(self, n_bytes: int) -> int:
+        share = max(_LEAST_POOL, n_bytes // _OF_LIMIT)
+        if share < self._pool_bytes:
+            self._pool_bytes = 1 << (share.bit_length() - 1)
+        return 2 * self._pool_bytes  # its own, and what it maps of its peers' pools: a part of each
+
     def open(self) -> Address:
         context = self._context
         try:
@@ -100,7 +110,7 @@ class ShmTransport(Transport):
             self._words = as_words(self._home)
             self._layout.write(self._home, context.attempt, context.rank, self._nonce)
             self._slots = Slots(self._home, self._layout)
-            self._pool = Pool(context.runtime_dir, self._config.pool_bytes, self._dropped)
+            self._pool = Pool(context.runtime_dir, self._pool_bytes, self._dropped)
             with descriptors_for("a bell"):
                 self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
                 self._epoll = select.epoll()
@@ -226,6 +236,10 @@ class ShmTransport(Transport):
 
     def wait_fd(self) -> int | None:
         return None if self._epoll is None else self._epoll.fileno()
+
+    def state(self, peer: int) -> str:
+        known = self._peers.get(peer)
+        return "" if known is None or self._home is None else known.state
 
     def allocate(self, nbytes: int) -> memoryview | None:
         self._running()
@@ -353,7 +367,7 @@ class ShmTransport(Transport):
         if peer.out is None:
             assert self._pool is not None
             near = max(1, sum(each.home is not None for each in self._peers.values()))
-            quota = max(1 << 20, self._config.pool_bytes // near)
+            quota = max(1 << 20, self._pool_bytes // near)
             out = Outgoing(peer.rank, self._config, self._layout, self._pool, self._slots, quota, self._sender)
             assert self._words is not None
             if not out.open(self._context.rank, peer.link, self._words, peer.words, self._context.runtime_dir):

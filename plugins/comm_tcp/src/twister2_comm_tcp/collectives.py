@@ -15,6 +15,7 @@ from twister2.spec.collectives import OPERATIONS, NativeCollectives, NativeReque
 from twister2.spec.errors import StepMismatchError
 from twister2.spec.reducers import UFUNCS
 
+from .ways import SENT
 from .wire import CALL, HEADER, MalformedError
 
 if TYPE_CHECKING:
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
 
     from twister2.spec.batch import Buffer
     from twister2.spec.collectives import Call
+    from twister2.spec.comm import Send
 
+    from .lane import First
     from .transport import TcpTransport
 
-Part: TypeAlias = "tuple[int, int, bytes]"
+Part: TypeAlias = "tuple[int, int, First]"
 """What a member sent in a call: the call's number in the group, what tells it from other calls, and the message."""
 MOST: Final = 8
 """Members of a group, at most."""
@@ -81,7 +84,8 @@ class Request(NativeRequest):
     def __init__(self, group: TcpCollectives, form: Form, given: Any, receive: Any, number: int, wanted: int) -> None:
         self.group, self.form, self.given, self.receive = group, form, given, receive
         self.number, self.wanted = number, wanted
-        self.unsent: collections.deque[tuple[int, bytes, Buffer, int]] | None = None
+        self.unsent: collections.deque[tuple[int, bytes, Buffer, int] | Send] | None = None
+        """Messages that were refused, and such as were taken and have not left this process."""
         self.left = 0
         """How many of the awaited parts are known to be there."""
         self.done = False
@@ -104,6 +108,7 @@ class TcpCollectives(NativeCollectives):
     def __init__(self, transport: TcpTransport, number: int, members: Sequence[int], worker_id: int) -> None:
         self._transport, self._number, self._members = transport, number, tuple(members)
         self._rank, self._size = self._members.index(worker_id), len(members)
+        self.spins = not transport.threaded
         self._calls = 0
         self._open: collections.deque[Request] = collections.deque()
         self._unsent = 0
@@ -136,12 +141,7 @@ class TcpCollectives(NativeCollectives):
                 whole = given.tobytes() if 0 < size <= _COPIED else given.reshape(-1).view(_BYTES).data if size else b""
                 data = [whole] * len(targets)
             words = CALL.pack(self._number, number, wanted, size)
-            if (
-                self._unsent
-                or len(targets) > 1
-                or not self._transport.post(self._members[targets[0]], words, data[0], size)
-            ):
-                self._send(request, words, targets, data, size)
+            self._send(request, words, targets, data, size)
         self._open.append(request)
         return request
 
@@ -189,20 +189,20 @@ class TcpCollectives(NativeCollectives):
         post, members = self._transport.post, self._members
         behind = bool(self._unsent)
         for target, part in zip(targets, data, strict=True):
-            if behind or request.unsent or not post(members[target], words, part, size):
-                if request.unsent is None:
-                    request.unsent = collections.deque()
-                    self._unsent += 1
-                request.unsent.append((members[target], words, part, size))
+            sent = None if behind or request.unsent else post(members[target], words, part, size)
+            if sent is SENT:
+                continue
+            if request.unsent is None:
+                request.unsent = collections.deque()
+                self._unsent += 1
+            request.unsent.append((members[target], words, part, size) if sent is None else sent)
 
     def _try(self, request: Request) -> bool:
         """Complete the first open call if all is there."""
         unsent = request.unsent
         if unsent is not None:
-            while unsent:
-                if not self._transport.post(*unsent[0]):
-                    return False
-                unsent.popleft()
+            if not self._all_left(unsent):
+                return False
             request.unsent = None
             self._unsent -= 1
         came, awaits = self._came, request.form.awaits
@@ -225,6 +225,18 @@ class TcpCollectives(NativeCollectives):
                     raise self._mismatch(rank)
         request.done = True
         request.given = request.receive = None
+        return True
+
+    def _all_left(self, unsent: collections.deque[Any]) -> bool:
+        """Go on with messages that were refused, or taken and not brought out of this process."""
+        while unsent:
+            sent = self._transport.post(*unsent[0]) if type(unsent[0]) is tuple else unsent[0]
+            if sent is None:
+                return False
+            if not sent.done:
+                unsent[0] = sent
+                return False
+            unsent.popleft()
         return True
 
     def _mismatch(self, rank: int) -> StepMismatchError:

@@ -10,6 +10,8 @@ import zmq
 
 from .address import Target, endpoint
 from .knock import Knock
+from .lane import Lane
+from .ways import Way, ZmqWay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,8 +31,15 @@ class Dial:
     within :data:`SETTLE_S` seconds.
     """
 
-    def __init__(self, targets: Sequence[Target], make_socket: Callable[[Target], Socket]) -> None:
-        self._make_socket = make_socket
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        make_socket: Callable[[tuple[str, int]], Socket],
+        watch: Callable[[int, bool], None],
+    ) -> None:
+        """:param make_socket: makes the zmq socket for an address. :param watch: see :class:`.lane.Lane`."""
+        self._make_socket, self._watch = make_socket, watch
+        self._lane: Lane | None = None
         self._left = list(targets)
         self._knocks: list[Knock] = []
         self._socket: Socket | None = None
@@ -45,17 +54,20 @@ class Dial:
         """Whether no target is left, or time is over; :attr:`problem` then says why."""
         return self._socket is None and not self._knocks
 
-    def poll(self) -> Socket | None:
-        """The connected socket once there is one; ask again until then or until :attr:`failed`."""
+    def poll(self) -> Way | None:
+        """The way to the peer once there is one; ask again until then or until :attr:`failed`."""
         if self._socket is None:
             self._race()
+            if self._lane is not None:
+                lane, self._lane = self._lane, None
+                return lane
         if self._socket is not None and self._monitor is not None:
             while self._monitor.poll(0):
                 event, _ = _EVENT.unpack(self._monitor.recv_multipart(zmq.NOBLOCK)[0])
                 if event & _GOOD:
                     self._stop_monitor()
                     socket, self._socket = self._socket, None
-                    return socket
+                    return ZmqWay(socket)
                 if event & _BAD:
                     self.problem = f"{endpoint(self._drop())} did not accept this worker's key, or is no worker's"
                     self._knock()
@@ -67,9 +79,7 @@ class Dial:
 
     def close(self) -> None:
         """Give up: release everything."""
-        for knock in self._knocks:
-            knock.close()
-        self._knocks = []
+        self._hang_up()
         if self._socket is not None:
             self._stop_monitor()
             self._socket.close(linger=0)
@@ -91,7 +101,12 @@ class Dial:
                 self._left.remove(knock.target)
             elif answer and (isinstance(knock.target, str) or self._only_tcp()):
                 self.target = knock.target
-                self._connect(knock.target)
+                if isinstance(knock.target, str):  # who listens there belongs to this attempt: the name says so
+                    self._knocks.remove(knock)
+                    self._lane = Lane(knock.take(), self._watch)
+                    self._hang_up()
+                else:
+                    self._connect(knock.target)
                 return
 
     def _stop_monitor(self) -> None:
@@ -104,10 +119,13 @@ class Dial:
         # a Unix socket is asked first: its answer is immediate
         return not any(isinstance(knock.target, str) for knock in self._knocks)
 
-    def _connect(self, target: Target) -> None:
+    def _hang_up(self) -> None:
         for knock in self._knocks:
             knock.close()
         self._knocks = []
+
+    def _connect(self, target: tuple[str, int]) -> None:
+        self._hang_up()
         self._socket = self._make_socket(target)
         self._monitor = self._socket.get_monitor_socket(_GOOD | _BAD)
         self._socket.connect(endpoint(target))

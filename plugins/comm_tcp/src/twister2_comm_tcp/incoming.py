@@ -78,6 +78,11 @@ class Incoming:
         return frames
 
     @property
+    def state(self) -> str:
+        """What has come, and how much of it waits to be read, in words."""
+        return f"{self._arrived} came, {self._arrived - self.read_messages} of them not read"
+
+    @property
     def worth_telling(self) -> bool:
         """Whether so much was read since the peer was told that it should be told without waiting for a message."""
         return (

@@ -45,6 +45,10 @@ class Knock:
         """Whether the listener at a Unix socket is a process of this user, as the kernel says."""
         return same_user(self._socket)
 
+    def take(self) -> socket.socket:
+        """The connection, for the caller to close."""
+        return self._socket
+
     def fileno(self) -> int:
         """The socket's descriptor."""
         return self._socket.fileno()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 
 from twister2.spec.errors import ResourceError
+
+EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 
 BASE = 16
 """Descriptors that are free when a transport opens: it takes up to 12."""
@@ -23,9 +26,21 @@ def check_descriptors(needed: int, what: str) -> None:
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     there = len(os.listdir("/proc/self/fd")) - 1  # but for the one that lists them
     if allowed != resource.RLIM_INFINITY and there + needed > allowed:
-        raise ResourceError(
-            f"too few descriptors are left to {what}",
-            why=f"{needed} have to be free; this process may have {allowed} files open, and has {there}",
-            remedy=f"raise that limit before the job is submitted (ulimit -n {max(1024, 2 * (there + needed))})",
-            where="limit on open files (ulimit -n)",
-        )
+        why = f"{needed} have to be free; this process may have {allowed} files open, and has {there}"
+        raise too_few(what, why, there + needed)
+
+
+def exhausted(error: OSError, what: str) -> ResourceError:
+    """The error where the system has refused one more file (:data:`EXHAUSTED`)."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return too_few(what, f"{error.strerror}; this process may have {allowed} files open", allowed)
+
+
+def too_few(what: str, why: str, files: int) -> ResourceError:
+    """The error. :param files: that this process has, or would have open."""
+    return ResourceError(
+        f"too few descriptors are left to {what}",
+        why=why,
+        remedy=f"raise that limit before the job is submitted (ulimit -n {max(1024, 2 * files)})",
+        where="limit on open files (ulimit -n)",
+    )

@@ -7,10 +7,9 @@ the worker has nothing else to do.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
-
-import zmq
 
 from twister2.spec.comm import Send
 from twister2.spec.errors import NetworkError
@@ -18,6 +17,7 @@ from twister2.spec.transports import flat
 
 from .knock import Knock
 from .watch import Watch
+from .ways import SENT, BrokenWayError
 from .wire import Batch, CallPacker, Head, Kind, pack
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
     from .config import TcpConfig
     from .dial import Dial
-
-    Socket = zmq.Socket[bytes]
+    from .ways import Way
 
 SYNC_S = 1.0
 """How long a message may stay unacknowledged before the reader is asked whether it lacks one."""
@@ -44,28 +43,6 @@ ENOUGH_BYTES, ENOUGH_MESSAGES = 32 << 10, 512
 """What is collected leaves when it is so much,"""
 PATIENCE_S = 0.0002
 """or this old."""
-_NOBLOCK, _SNDMORE = int(zmq.NOBLOCK), int(zmq.SNDMORE)
-
-
-class _Sent(Send):
-    """A message whose frames were copied."""
-
-    @property
-    def done(self) -> bool:
-        return True
-
-
-class _Tracked(Send):
-    """A message with frames that zmq sends from the caller's memory."""
-
-    def __init__(self, trackers: list[zmq.MessageTracker]) -> None:
-        self._trackers = trackers
-
-    @property
-    def done(self) -> bool:
-        while self._trackers and self._trackers[-1].done:
-            self._trackers.pop()
-        return not self._trackers
 
 
 class _Collected(Send):
@@ -80,15 +57,12 @@ class _Collected(Send):
         return self.left
 
 
-_SENT = _Sent()
-
-
 class Outgoing:
     """Messages to one peer. ``head`` makes a header: kind and sequence, with what this rank has read from the peer."""
 
     def __init__(self, peer: int, config: TcpConfig, dial: Dial, head: Callable[[Kind, int, int], Head]) -> None:
         self._peer, self._config, self._dial, self._head = peer, config, dial, head
-        self._socket: Socket | None = None
+        self._way: Way | None = None
         self._batch = Batch()
         self._collected: _Collected | None = None
         self._sequence = self._acked_messages = 0
@@ -104,9 +78,14 @@ class Outgoing:
     @property
     def reaches(self) -> bool | None:
         """Whether the handshake with the peer was completed; None while it is not known."""
-        if self._socket is not None:
+        if self._way is not None:
             return True
         return False if self._dial.failed else None
+
+    @property
+    def pushes(self) -> bool:
+        """Whether what was taken has to be moved by :meth:`push`."""
+        return self._way is not None and self._way.keeps
 
     @property
     def flushed(self) -> bool:
@@ -145,27 +124,30 @@ class Outgoing:
 
     def post(
         self, packer: CallPacker, read_messages: int, read_bytes: int, words: bytes, data: Buffer, size: int
-    ) -> bool:
-        """Hand over a part in a collective call, ``size`` bytes; False when it is refused.
+    ) -> Send | None:
+        """Hand over a part in a collective call, ``size`` bytes, which may be changed as soon as this returns; None
+        when it is refused.
 
         :raises NetworkError: as :meth:`send`.
         """
         # one call under way at a time is the rule, and no window is full with one message
-        if (self._sequence - self._acked_messages > 1 or self.ended or self._socket is None) and self._full():
-            return False
+        if (self._sequence - self._acked_messages > 1 or self.ended or self._way is None) and self._full():
+            return None
         if self._collected is not None:
             self.flush()
         if self._sequence == self._acked_messages:
             self._heard = time.monotonic()
         self._sequence += 1
         self._bytes += size
-        assert self._socket is not None
-        self._socket.send(packer.pack(self._sequence, read_messages, read_bytes, words, data), _NOBLOCK)
-        return True
+        assert self._way is not None
+        try:
+            return self._way.post(packer.head(self._sequence, read_messages, read_bytes, words), data)
+        except BrokenWayError as error:
+            raise self._broken(error) from error
 
     def _full(self) -> bool:
         """Whether nothing more can be taken for now."""
-        if self.ended or self._socket is None:
+        if self.ended or self._way is None:
             self._raise_if_gone()
             return True
         unread = self._sequence - self._acked_messages
@@ -178,39 +160,50 @@ class Outgoing:
         return False
 
     def flush(self, patience_s: float = 0.0, now: float = 0.0) -> bool:
-        """Let what was collected leave, if it is older than ``patience_s`` at the time ``now``."""
+        """Let what was collected leave, if it is older than ``patience_s`` at the time ``now``.
+
+        That the peer has gone is for the next message to say: it may have closed because it needs no more.
+        """
         collected = self._collected
         if collected is None or (patience_s and now - collected.since < patience_s):
             return False
         self._collected = None
-        self._leave()
+        with contextlib.suppress(NetworkError):
+            self._leave()
         collected.left = True
         return True
 
     def _leave(self) -> Send:
-        batch, socket = self._batch, self._socket
-        assert socket is not None
+        batch, way = self._batch, self._way
+        assert way is not None
         self._batch = Batch()
-        parts = batch.pack(self._head(Kind.DATA, self._peer, self._sequence - batch.n_messages + 1))
-        if len(parts) == 1:
-            socket.send(parts[0], _NOBLOCK)
-            return _SENT
-        socket.send(parts[0], _NOBLOCK | _SNDMORE)
-        trackers = []
-        for number, part in enumerate(parts[1:], 2):
-            more = _SNDMORE if number < len(parts) else 0
-            tracker = socket.send(part, _NOBLOCK | more, copy=False, track=True)
-            if not tracker.done:
-                trackers.append(tracker)
-        return _Tracked(trackers) if trackers else _SENT
+        try:
+            return way.send(batch.pack(self._head(Kind.DATA, self._peer, self._sequence - batch.n_messages + 1)))
+        except BrokenWayError as error:
+            raise self._broken(error) from error
+
+    def push(self) -> bool:
+        """Go on with what the way out has taken; whether something moved. That the peer has gone is for the next
+        message to say.
+        """
+        if self._way is None:
+            return False
+        try:
+            return self._way.push()
+        except BrokenWayError as error:
+            self._broken(error)
+            return True
 
     def tell(self, kind: Kind) -> None:
         """Send a message without frames; as soon as the peer is reached, if it is not yet."""
-        if self._socket is None:
+        if self._way is None:
             self._untold[kind] = None
         elif not self.ended:
             self.flush()
-            self._socket.send(pack(self._head(kind, self._peer, self._sequence), (), 1)[0], zmq.NOBLOCK)
+            try:
+                self._way.send(pack(self._head(kind, self._peer, self._sequence), (), 1))
+            except BrokenWayError as error:
+                self._broken(error)
 
     def acknowledged(self, messages: int, n_bytes: int) -> None:
         """The peer has read this much, in all."""
@@ -220,20 +213,20 @@ class Outgoing:
 
     def progress(self) -> bool:
         """Go on dialling; returns whether something changed."""
-        if self._socket is not None or self._dial.failed:
+        if self._way is not None or self._dial.failed:
             return False
-        self._socket = self._dial.poll()
-        if self._socket is not None:
+        self._way = self._dial.poll()
+        if self._way is not None:
             for kind in self._untold:
                 self.tell(kind)
-        return self._socket is not None or self._dial.failed
+        return self._way is not None or self._dial.failed
 
     def sync(self, now: float) -> None:
         """Look after messages that are unread for long: ask the reader whether it lacks one, and whether it is there.
 
         :raises NetworkError: the host of the peer does not answer any more.
         """
-        if self.flushed or self.ended or self._socket is None:
+        if self._way is None or self._way.keeps or self.flushed or self.ended:
             return
         if now - max(self._heard, self._asked) > SYNC_S:
             self._asked = now
@@ -248,22 +241,43 @@ class Outgoing:
         self.ended = self._watch.gone(now, now - self._heard)
         self._raise_if_gone()
 
+    @property
+    def state(self) -> str:
+        """What was sent, and how much of it is known to be read, in words."""
+        if self._way is None:
+            return f"not reached ({self._dial.problem or 'being dialled'})"
+        words = [f"{self._sequence} sent", f"{self._acked_messages} of them read there"]
+        if self._collected is not None:
+            words.append(f"{self._batch.n_messages} being collected")
+        if not self._way.idle:
+            words.append("some of it not written yet")
+        if self.ended:
+            words.append(self.ended)
+        elif not self.flushed:
+            words.append(f"not heard for {time.monotonic() - self._heard:.1f} s")
+        return ", ".join(words)
+
     def farewell(self) -> Send:
         """Say that nothing follows; done when this was taken by the sending thread, with everything before it.
 
         That thread may still hold up to a batch of bytes that it has encoded, but not yet written. It encodes nothing
         more before they are written, so that a second farewell, said after the first is done, proves that they are.
         """
-        if self._socket is None or self.unheard():
-            return _SENT
+        if self._way is None or self.unheard():
+            return SENT
         self.flush()
-        part = pack(self._head(Kind.BYE, self._peer, self._sequence), (), 1)[0]
-        return _Tracked([self._socket.send(part, zmq.NOBLOCK, copy=False, track=True)])
+        try:
+            return self._way.farewell(bytes(pack(self._head(Kind.BYE, self._peer, self._sequence), (), 1)[0]))
+        except BrokenWayError as error:
+            self._broken(error)
+            return SENT
 
     def unheard(self) -> bool:
         """Whether it is certain that nobody listens any more."""
         if self.ended or self._dial.target is None:
             return True
+        if self._way is not None and self._way.keeps:
+            return False
         knock = Knock(self._dial.target)
         knock.poll()
         refused = knock.refused
@@ -278,11 +292,13 @@ class Outgoing:
         if self._knock is not None:
             self._knock.close()
             self._knock = None
-        if self._socket is not None:
-            self._socket.close(linger=0)
-            self._socket = None
+        if self._way is not None:
+            self._way.close()
+            self._way = None
 
     def _check(self) -> None:
+        if self._way is not None and self._way.keeps:
+            return
         now = time.monotonic()
         if self._knock is not None:
             if self._knock.poll() is None:
@@ -297,11 +313,19 @@ class Outgoing:
                 self._knock = Knock(self._dial.target)
             self._checked = now
 
+    def _broken(self, error: BrokenWayError) -> NetworkError:
+        """Nobody reads at the other end; what it had read before is not lost."""
+        self.ended = self.ended or str(error)
+        return self._gone(self.ended)
+
     def _raise_if_gone(self) -> None:
-        why = self.ended or (self._dial.problem if self._dial.failed and self._socket is None else "")
+        why = self.ended or (self._dial.problem if self._dial.failed and self._way is None else "")
         if why:
-            raise NetworkError(
-                f"worker {self._peer} cannot be reached any more",
-                why=why,
-                remedy="see why that worker ended (twister2 logs), and whether a firewall is between the hosts",
-            )
+            raise self._gone(why)
+
+    def _gone(self, why: str) -> NetworkError:
+        return NetworkError(
+            f"worker {self._peer} cannot be reached any more",
+            why=why,
+            remedy="see why that worker ended (twister2 logs), and whether a firewall is between the hosts",
+        )

@@ -1,8 +1,9 @@
-"""The backend: one socket (two between hosts) for all that comes in, one per peer for what goes out.
+"""The backend: ways in (``sources.py``) and one way out to each peer (``outgoing.py``).
 
-Every way out starts with a PUSH socket that dials the peer's PULL socket. libzmq moves the data in its own thread; the
-transport is called by one thread. What is under way to a peer is bounded by a window in bytes and messages: the reader
-tells how much it has read in the headers of its own messages, or in messages of their own when it has nothing to send.
+Inside a host a way is a Unix socket that this thread writes to or reads (``lane.py``). Between hosts a PUSH socket
+dials the peer's PULL socket, and libzmq moves the data in its own thread. What is under way to a peer is bounded by a
+window in bytes and messages: the reader tells how much it has read in the headers of its own messages, or in messages
+of their own when it has nothing to send.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import os
-import select
 import time
 from typing import TYPE_CHECKING, ClassVar
 
@@ -20,19 +20,22 @@ from twister2.spec.comm import Received, Send, Transport, TransportFacts
 from twister2.spec.errors import NetworkError
 from twister2.spec.transports import session_id, socket_path
 
-from .address import Target, endpoint, is_loopback, listen_addresses, targets
+from .address import endpoint, is_loopback, listen_addresses, targets
 from .collectives import DATA, MOST, Part, TcpCollectives
 from .dial import Dial
 from .incoming import Incoming
 from .limits import BASE, DIALLED, check_descriptors
 from .outgoing import PATIENCE_S, Outgoing
 from .plugin import FACTS
+from .sources import Sources
 from .wire import (
+    LARGEST,
     CallPacker,
     Head,
     Kind,
     MalformedError,
     call_prefix,
+    head_of,
     read_call,
     read_head,
     unpack,
@@ -47,19 +50,18 @@ if TYPE_CHECKING:
     from twister2.spec.comm import Address, TransportContext
 
     from .config import TcpConfig
+    from .lane import First
 
     Socket = zmq.Socket[bytes]
 
-_EVENTS, _RCVMORE = zmq.EVENTS, zmq.RCVMORE  # to pyzmq a plain number would have to be looked up
-_NOBLOCK = int(zmq.NOBLOCK)  # arithmetic on zmq's flags is slow
 _DRAIN = 128
 """Messages taken in by one call of progress, so that it stays short."""
 _ASK_AGAIN = 16
 """Messages read from the queues before new ones are taken in, so that one peer's backlog keeps nobody waiting."""
 _TICK_S = 0.25
 _REMEDY = 'give it mode 700 and this user, or set comm.tcp.same_host = "tcp"'
-_LARGEST = 1 << 42
-"""Frames that announce more bytes are nonsense, and end their connection before memory is asked for."""
+_NO_UNIX = 'see that its folder is there and has room, or set comm.tcp.same_host = "tcp"'
+_NO_PORT = "set comm.tcp.port = 0 to let the system choose, or comm.tcp.interface to an interface it has"
 _LOOK_S = 0.02
 """How often a close that waits for a peer looks whether the peer still listens."""
 
@@ -72,15 +74,12 @@ class TcpTransport(Transport):
     def __init__(self, config: TcpConfig, context: TransportContext) -> None:
         self._config, self._context = config, context
         self._session = session_id(context.job_id, context.session, size=8)
+        self._open = False
         self._zmq: zmq.Context[Socket] | None = None
+        """Made when something goes over TCP."""
         self._guard: KeyGuard | None = None
-        self._pulls: dict[int, Socket] = {}
-        """By descriptor."""
-        self._busy: list[Socket] = []
-        """Those that may have something. The others have been asked, and their descriptors will tell."""
-        self._looks = 0
+        self._sources: Sources | None = None
         self._path = ""
-        self._epoll: select.epoll | None = None
         self._addresses: dict[int, Address] = {}
         self._out: dict[int, Outgoing] = {}
         self._dialling: set[int] = set()
@@ -104,19 +103,19 @@ class TcpTransport(Transport):
         check_descriptors(BASE, "open the transport")
         self._path = socket_path(context, "t", _REMEDY) if config.same_host == "ipc" else ""
         addresses = listen_addresses(config, context, ipc=bool(self._path))
-        self._zmq = zmq.Context(io_threads=1)
-        self._zmq.set(zmq.MAX_SOCKETS, 1024 + 4 * context.size)
-        self._epoll = select.epoll()
+        self._sources = Sources(self._take, self._ended, self._drop)
+        self._open = True
         port = 0
         try:
             if self._path:
-                pull = self._pull(addresses)
-                pull.set(zmq.IPC_FILTER_UID, os.geteuid())
-                self._bind(pull, endpoint(self._path))
+                try:
+                    self._sources.listen(self._path)
+                except OSError as error:
+                    raise self._cannot_listen(self._path, error, _NO_UNIX) from error
             if addresses:
                 pull = self._pull(addresses)
                 if not config.plain:
-                    self._guard = KeyGuard(self._zmq)
+                    self._guard = KeyGuard(self._context_of_zmq())
                     pull.curve_server = True
                     pull.curve_secretkey = context.curve_secret.encode()
                 port = self._bind_tcp(pull, addresses)
@@ -131,28 +130,27 @@ class TcpTransport(Transport):
             self._guard.allow(self._context.peer_keys.values())
 
     def close(self, *, aborted: bool = False, deadline_s: float = 2.0) -> None:
-        context, self._zmq = self._zmq, None
-        if context is None:
+        if not self._open:
             return
+        self._open = False
         try:
             if not aborted:
                 self._flush(time.monotonic() + deadline_s)
         finally:
             for out in self._out.values():
                 out.close()
-            for pull in self._pulls.values():
-                pull.close(linger=0)
+            if self._sources is not None:
+                self._sources.close()
             if self._guard is not None:
                 self._guard.stop()
-            context.destroy(linger=0)  # and what an error still holds: its end would be waited for without end
+            if self._zmq is not None:
+                self._zmq.destroy(linger=0)  # and what an error still holds: its end would be waited for without end
+                self._zmq = None
             if self._guard is not None:
                 self._guard.join(1.0)
-            if self._epoll is not None:
-                self._epoll.close()
-            self._pulls, self._out, self._in = {}, {}, {}
+            self._out, self._in = {}, {}
             self._groups.clear()
             self._early.clear()
-            self._busy.clear()
             self._turns.clear()
             if self._path:
                 with contextlib.suppress(FileNotFoundError):
@@ -176,10 +174,10 @@ class TcpTransport(Transport):
         self._unasked += 1
         if self._unasked >= _ASK_AGAIN:
             self._unasked = 0
-            self._take_in(_ASK_AGAIN)
+            self._running().take_in(_ASK_AGAIN)
         while not self._turns:
             self._unasked = 0
-            if not self._take_in(1):
+            if not self._running().take_in(1):
                 return None
         peer = self._turns.popleft()
         queue = self._in[peer]
@@ -191,7 +189,8 @@ class TcpTransport(Transport):
         return Received(peer, frames)
 
     def progress(self) -> bool:
-        moved = self._take_in(_DRAIN)
+        sources = self._running()
+        moved = sources.take_in(_DRAIN)
         if self._dialling:
             for peer in list(self._dialling):
                 if self._out[peer].progress():
@@ -200,20 +199,34 @@ class TcpTransport(Transport):
         now = time.monotonic()
         for out in self._out.values():
             # what was collected waits no longer when there is nothing else to do
-            if out.flush(PATIENCE_S if moved else 0.0, now):
+            if out.flush(PATIENCE_S if moved else 0.0, now) or (out.pushes and out.push()):
                 moved = True
         if now - self._tick > _TICK_S:
             self._tick = now
             for out in self._out.values():
                 out.sync(now)
-        if not moved:
-            os.sched_yield()  # to zmq's own threads: whoever spins on a few cores would keep them from moving anything
         return moved
 
+    @property
+    def spins(self) -> bool:
+        return self._sources is None or not self._sources.threaded
+
     def wait_fd(self) -> int | None:
-        if self._epoll is None:
-            return None
-        return next(iter(self._pulls)) if len(self._pulls) == 1 else self._epoll.fileno()
+        return self._sources.fd if self._open and self._sources is not None else None
+
+    def state(self, peer: int) -> str:
+        out, queue = self._out.get(peer), self._in.get(peer)
+        words = [out.state if out is not None else "0 sent", queue.state if queue is not None else "0 came"]
+        if self.dropped:
+            words.append(f"{self.dropped} dropped, of whomever")
+        if self.untold:
+            words.append(f"{self.untold} found that no descriptor had told of")
+        return ", ".join(words)
+
+    @property
+    def untold(self) -> int:
+        """How often a message was found that its socket's descriptor had not told of."""
+        return 0 if self._sources is None else self._sources.untold
 
     # -- collectives ---------------------------------------------------------------------------------------------------
 
@@ -229,8 +242,8 @@ class TcpTransport(Transport):
             made.deliver(peer, part)
         return made
 
-    def post(self, peer: int, words: bytes, data: Buffer, size: int) -> bool:
-        """Send a part in a collective call; False when it is refused for now."""
+    def post(self, peer: int, words: bytes, data: Buffer, size: int) -> Send | None:
+        """Send a part in a collective call; None when it is refused for now."""
         out = self._out.get(peer) or self._outgoing(peer)
         queue = self._in.get(peer)
         messages, n_bytes = queue.told() if queue is not None else (0, 0)
@@ -238,35 +251,16 @@ class TcpTransport(Transport):
 
     def take_one(self) -> bool:
         """Take in one message; whether there was any. After False, :meth:`wait_fd` polls readable when there is one."""
-        busy = self._busy
-        self._looks += 1
-        if busy:
-            for pull in tuple(busy):
-                if pull.get(_EVENTS):
-                    self._take_next(pull)
-                    return True
-                busy.remove(pull)
-            return False  # their descriptors tell from now on
-        if self._epoll is None:
-            return False
-        for descriptor, _ in self._epoll.poll(0, 2):
-            pull = self._pulls[descriptor]
-            busy.append(pull)  # asking what it has is dear, and mostly needless: its descriptor has told
-            with contextlib.suppress(zmq.Again):
-                self._take_next(pull)
-                return True
-        return False
+        return self._sources is not None and self._open and self._sources.take_one()
 
-    def _take_next(self, pull: Socket) -> None:
-        first: bytes = pull.recv(_NOBLOCK)
-        if first.startswith(self._call_prefix):
-            self._take_call(first)
-        else:
-            self._take(pull, first)
+    @property
+    def threaded(self) -> bool:
+        """Whether a thread of zmq's moves some of the data."""
+        return self._zmq is not None
 
-    def consumed(self, peer: int, message: bytes) -> None:
+    def consumed(self, peer: int, message: First) -> None:
         """A part in a collective call was used."""
-        if self._zmq is None:
+        if not self._open:
             return
         if self._in[peer].used(len(message) - DATA):
             self._outgoing(peer).tell(Kind.ACK)
@@ -283,6 +277,8 @@ class TcpTransport(Transport):
             under_way = [(out, out.farewell()) for out in self._out.values()]
             look = 0.0
             while under_way := [(out, send) for out, send in under_way if not send.done]:
+                for out, _ in under_way:
+                    out.push()
                 now = time.monotonic()
                 if now > deadline:
                     return
@@ -291,41 +287,44 @@ class TcpTransport(Transport):
                     look = now + _LOOK_S
                 time.sleep(0.0002)
 
-    def _running(self) -> zmq.Context[Socket]:
-        if self._zmq is None:
+    def _running(self) -> Sources:
+        if not self._open or self._sources is None:
             raise NetworkError(
                 f"the transport of worker {self._context.rank} is closed",
                 why="it was used before open or after close",
                 remedy="open a transport for each attempt, and use it only until close",
             )
+        return self._sources
+
+    def _context_of_zmq(self) -> zmq.Context[Socket]:
+        if self._zmq is None:
+            self._running()
+            self._zmq = zmq.Context(io_threads=1)
+            self._zmq.set(zmq.MAX_SOCKETS, 1024 + 4 * self._context.size)
         return self._zmq
 
     def _pull(self, addresses: Sequence[str]) -> Socket:
-        assert self._epoll is not None
-        pull = self._running().socket(zmq.PULL)
-        self._pulls[int(pull.get(zmq.FD))] = pull
-        self._busy.append(pull)
+        sources = self._running()
+        pull = self._context_of_zmq().socket(zmq.PULL)
+        sources.add(pull)
         pull.rcvhwm = 0  # the senders' windows bound what can come
         pull.linger = 0
-        pull.maxmsgsize = _LARGEST
+        pull.maxmsgsize = LARGEST
         pull.ipv6 = any(":" in address for address in addresses)
-        self._epoll.register(int(pull.get(zmq.FD)), select.EPOLLIN)
         return pull
 
-    def _push(self, peer: int, target: Target) -> Socket:
-        check_descriptors(DIALLED, f"talk to worker {peer}")
-        push = self._running().socket(zmq.PUSH)
+    def _push(self, peer: int, target: tuple[str, int]) -> Socket:
+        push = self._context_of_zmq().socket(zmq.PUSH)
         push.sndhwm = 0  # the window bounds what goes out
         push.linger = 0
         push.reconnect_ivl = 20
         push.reconnect_ivl_max = 1000
         push.copy_threshold = 0
-        if not isinstance(target, str):
-            push.ipv6 = ":" in target[0]
-            if not self._config.plain:
-                push.curve_publickey = self._context.curve_public.encode()
-                push.curve_secretkey = self._context.curve_secret.encode()
-                push.curve_serverkey = self._key_of(peer)
+        push.ipv6 = ":" in target[0]
+        if not self._config.plain:
+            push.curve_publickey = self._context.curve_public.encode()
+            push.curve_secretkey = self._context.curve_secret.encode()
+            push.curve_serverkey = self._key_of(peer)
         return push
 
     def _key_of(self, peer: int) -> bytes:
@@ -342,11 +341,14 @@ class TcpTransport(Transport):
         try:
             socket.bind(where)
         except zmq.ZMQError as error:
-            raise NetworkError(
-                f"worker {self._context.rank} cannot listen at {where} on {self._context.node.host}",
-                why=str(error),
-                remedy="set comm.tcp.port = 0 to let the system choose, or comm.tcp.interface to an interface it has",
-            ) from error
+            raise self._cannot_listen(where, error, _NO_PORT) from error
+
+    def _cannot_listen(self, where: str, error: Exception, remedy: str) -> NetworkError:
+        return NetworkError(
+            f"worker {self._context.rank} cannot listen at {where} on {self._context.node.host}",
+            why=str(error),
+            remedy=remedy,
+        )
 
     def _bind_tcp(self, socket: Socket, addresses: Sequence[str]) -> int:
         wanted = self._config.port + self._context.rank if self._config.port else 0
@@ -358,9 +360,10 @@ class TcpTransport(Transport):
     def _outgoing(self, peer: int) -> Outgoing:
         out = self._out.get(peer)
         if out is None:
-            self._running()
+            sources = self._running()
+            check_descriptors(DIALLED, f"talk to worker {peer}")
             where = targets(self._config, self._context, peer, self._addresses.get(peer, {}))
-            dial = Dial(where, lambda target: self._push(peer, target))
+            dial = Dial(where, lambda target: self._push(peer, target), sources.watch)
             out = self._out[peer] = Outgoing(peer, self._config, dial, self._head)
             self._dialling.add(peer)
         return out
@@ -372,68 +375,51 @@ class TcpTransport(Transport):
         return queue
 
     def _head(self, kind: Kind, peer: int, sequence: int) -> Head:
-        context = self._context
-        messages, n_bytes = self._in[peer].told() if peer in self._in else (0, 0)
-        return Head(kind, context.attempt, context.rank, self._session, sequence, messages, n_bytes)
+        context, queue = self._context, self._in.get(peer)
+        messages, n_bytes = queue.told() if queue is not None else (0, 0)
+        return head_of((kind, context.attempt, context.rank, self._session, sequence, messages, n_bytes, 0, 0, 0))
 
-    def _take_in(self, limit: int) -> bool:
-        if self._zmq is None:
-            self._running()
-        busy = self._busy
-        self._looks += 1
-        if not busy or not self._looks % _ASK_AGAIN:
-            self._look()
-        moved = False
-        for pull in tuple(busy):
-            for _ in range(limit):
-                if not pull.get(_EVENTS):  # of a PULL socket: POLLIN or nothing
-                    busy.remove(pull)
-                    break
-                self._take(pull, pull.recv(_NOBLOCK))
-                moved = True
-        return moved
+    def _drop(self) -> None:
+        self.dropped += 1
 
-    def _look(self) -> None:
-        if self._epoll is None:
-            self._running()
-            return
-        for descriptor, _ in self._epoll.poll(0, 2):
-            pull = self._pulls[descriptor]
-            if pull not in self._busy:
-                self._busy.append(pull)
+    def _ended(self, peer: int) -> None:
+        """The way in from a peer was closed: it has left, whatever else it may still have been sent."""
+        out = self._out.get(peer)
+        if out is not None and not out.ended:
+            out.ended = "its process has ended, or has closed its transport"
 
-    def _take(self, pull: Socket, first: bytes) -> None:
-        parts: list[memoryview] = []
-        while pull.get(_RCVMORE):
-            parts.append(pull.recv(_NOBLOCK, copy=False).buffer.toreadonly())
+    def _take(self, first: First, parts: list[memoryview]) -> int:
+        """Take in what came; whose it is."""
+        if first[: len(self._call_prefix)] == self._call_prefix:
+            return self._take_call(first)
         try:
             head = read_head(first)
         except MalformedError:
             self.dropped += 1
-            return
+            return -1
         if head.attempt != self._context.attempt or head.session != self._session:
             # a process of an earlier attempt that woke up must not be able to harm this one
             self.dropped += 1
-            return
+            return -1
         try:
             if head.kind == Kind.COLLECTIVE:
-                self._take_call(first)
-            else:
-                self._accept(head, unpack(head, first, parts))
+                return self._take_call(first)
+            self._accept(head, unpack(head, first, parts))
         except MalformedError as error:
             raise _damaged(head.rank, error) from error
+        return head.rank
 
-    def _take_call(self, first: bytes) -> None:
+    def _take_call(self, first: First) -> int:
         """Take in a part in a collective call. Parts of a message that follow it are dropped when they come."""
         peer = -1
         try:
             peer, session, sequence, messages, n_bytes, number, call, wanted = read_call(first)
             if session != self._session:
                 self.dropped += 1
-                return
+                return -1
             if not self._hear(peer, messages, n_bytes).arrived(sequence):
                 self.dropped += 1
-                return
+                return peer
             part = (call, wanted, first)
             group = self._groups.get(number)
             if group is not None:
@@ -444,6 +430,7 @@ class TcpTransport(Transport):
                 self._early.setdefault(number, []).append((peer, part))
         except MalformedError as error:
             raise _damaged(peer, error) from error
+        return peer
 
     def _hear(self, peer: int, acked_messages: int, acked_bytes: int) -> Incoming:
         if peer >= self._context.size:

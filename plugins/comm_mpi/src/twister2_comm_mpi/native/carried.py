@@ -50,17 +50,19 @@ def carried(call: Call, send: Any, receive: Any, rank: int, size: int) -> Carrie
 
 def _dealt(call: Call, send: Any, receive: Any, rank: int, size: int) -> Carried | None:
     """A call in which members give each other different parts."""
-    n = receive.size // size if call.operation == "alltoall" else receive.size
+    operation = call.operation
+    n = receive.size // size if operation == "alltoall" else receive.size
     if n * receive.itemsize > ROOM or call.send_counts is not None or call.receive_counts is not None:
         return None
-    into = receive.reshape(-1)
+    into = receive if receive.ndim == 1 else receive.reshape(-1)
     if send is None:  # all but the root of a scatter
         return into, _spread, call.root, into, None
-    parts = send.reshape(size, n)
-    if call.operation == "scatter":
+    # of two parts, slices are made faster than rows
+    parts = (send[:n], send[n:]) if size == 2 and send.ndim == 1 else send.reshape(size, n)
+    if operation == "scatter":
         into[...] = parts[rank]  # the root waits for nobody
         return into, None, None, into, parts
-    return parts[rank], _DEALS[call.operation], _UFUNCS.get(call.op), into, parts
+    return parts[rank], _DEALS[operation], _UFUNCS.get(call.op), into, parts
 
 
 def _folded(ufunc: Any, rank: int, own: Any, others: list[Any], into: Any) -> None:
@@ -84,6 +86,9 @@ def _before(ufunc: Any, rank: int, own: Any, others: list[Any], into: Any) -> No
 
 def _gathered(ufunc: Any, rank: int, own: Any, others: list[Any], into: Any) -> None:
     n = own.size
+    if len(others) == 1:
+        into[:n], into[n:] = (others[0], own) if rank else (own, others[0])
+        return
     for at, part in enumerate(_by_rank(rank, own, others)):
         into[at * n : at * n + n] = part
 

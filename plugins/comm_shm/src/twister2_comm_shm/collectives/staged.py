@@ -44,7 +44,12 @@ _LOOKS: Final = 32
 _COPIED: Final = 1 << 20
 """Bytes copied at a time while others are waited for."""
 _PIECES: Final = 4
-"""Pieces that an array is cut into at least, if they do not become too small."""
+"""Pieces that an array is cut into at least, if they do not become too small: one member gives while another takes.
+Where all give first and then take, whole arrays cost fewer rounds."""
+_READ_FROM: Final = 4 << 20
+"""Bytes of a part from which it is read where it lies, in calls where all members copy at the same time. The system
+looks up each page that it reads (90 µs for a MiB; two copies through a stage take 80), and from here on numpy's pages
+are large ones (50 µs)."""
 
 
 def make_steps(group: ShmCollectives, call: Call) -> Steps:
@@ -57,12 +62,12 @@ def make_steps(group: ShmCollectives, call: Call) -> Steps:
     return steps
 
 
-def _pieces(n_items: int, room: int, itemsize: int) -> int:
+def _pieces(n_items: int, room: int, itemsize: int, pieces: int) -> int:
     """Items of one piece.
 
-    :param room: items that fit into one piece.
+    :param room: items that fit into one piece. :param pieces: how many there are to be at least.
     """
-    wanted = max(-(-n_items // _PIECES), _SMALLEST // itemsize, 1)
+    wanted = max(-(-n_items // pieces), _SMALLEST // itemsize, 1)
     return max(1, min(room, wanted))
 
 
@@ -70,12 +75,13 @@ class _Cut:
     """How an array, or each of the parts of one, is cut into the pieces of a call.
 
     :param total: items of it. :param itemsize: bytes of one. :param parts: pieces that lie in a stage side by side.
+    :param pieces: how many there are to be at least.
     :ivar length: items of a piece, the last may be shorter. :ivar rounds: how many pieces there are.
     """
 
-    def __init__(self, group: ShmCollectives, total: int, itemsize: int, parts: int = 1) -> None:
+    def __init__(self, group: ShmCollectives, total: int, itemsize: int, parts: int = 1, pieces: int = _PIECES) -> None:
         self._total, self._room = total, int(group.area.layout.stage_bytes // DEPTH // itemsize)
-        self.length = _pieces(total, self._room // parts, itemsize)
+        self.length = _pieces(total, self._room // parts, itemsize, pieces)
         self.rounds = -(-total // self.length)
 
     def at(self, piece: int) -> tuple[int, int, int]:
@@ -368,7 +374,7 @@ def _gather(group: ShmCollectives, call: Call) -> Steps:
     def start(number: int, send: Any, receive: Any) -> Iterator[None]:
         source, target = _bytes(send), _bytes(receive) if gets else None
         stages, total = _stages(group, BYTES), source.size
-        cut = _Cut(group, total, 1)
+        cut = _Cut(group, total, 1, pieces=1 if all_get else _PIECES)
 
         def take(piece: int) -> None:
             first, at, extent = cut.at(piece)
@@ -382,7 +388,7 @@ def _gather(group: ShmCollectives, call: Call) -> Steps:
                 if member != rank and target is not None:
                     yield from group.fetch(member, place, target[member * total : (member + 1) * total])
 
-        group.offer(number, source, readable=True)
+        group.offer(number, source, readable=not all_get or total >= _READ_FROM)
         own = None if target is None else _copying(target[rank * total : (rank + 1) * total], source)
         phases = (_giver(stages[rank], source, cut) if gives else None, None, take if gets else None)
         takers = everybody if all_get else (call.root,)
@@ -407,7 +413,7 @@ def _broadcast(group: ShmCollectives, call: Call) -> Steps:
                 yield from group.fetch(root, places[root], whole)
 
         # two members are faster when both of them copy, through the cache, than when the system reads for one of them
-        group.offer(number, whole if rank == root else None, readable=group.size > 2)
+        group.offer(number, whole if rank == root else None, readable=group.size > 2 and whole.size >= _READ_FROM)
         phases = (_giver(stage, whole, cut), None, None) if rank == root else (None, None, take)
         return pipeline(group, number, cut.rounds, phases, (root,), range(group.size), None, fetch)
 
@@ -424,7 +430,7 @@ def _alltoall(group: ShmCollectives, call: Call) -> Steps:
     def start(number: int, send: Any, receive: Any) -> Iterator[None]:
         source, target = _bytes(send) if gives else None, _bytes(receive)
         total = target.size if scatters else target.size // size
-        stages, cut = _stages(group, BYTES), _Cut(group, total, 1, size - 1)
+        stages, cut = _stages(group, BYTES), _Cut(group, total, 1, size - 1, _PIECES if scatters else 1)
 
         def take(piece: int) -> None:
             first, place, extent = cut.at(piece)
@@ -441,7 +447,7 @@ def _alltoall(group: ShmCollectives, call: Call) -> Steps:
                     place = segment, start + rank * total
                     yield from group.fetch(member, place, target[first : first + total])
 
-        group.offer(number, source, readable=True)
+        group.offer(number, source, readable=scatters or total >= _READ_FROM)
         own = None
         if source is not None:
             low = rank * total

@@ -115,7 +115,7 @@ def test_a_function_as_op_gets_read_only_arrays_and_must_not_communicate(run: Ru
 
     with pytest.raises(UserCodeError, match="ValueError") as caught:
         run(lambda harp: harp.Allreduce(np.ones(3), np.empty(3), changes), 2)
-    assert "read-only" in caught.value.why
+    assert "read-only" in caught.value.what
 
     def nested(harp: Harp) -> None:
         def communicates(left: Any, right: Any) -> Any:

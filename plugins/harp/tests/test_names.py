@@ -38,6 +38,18 @@ def test_a_name_of_mpi4py_says_what_it_is_called_here(run: Run) -> None:
     run(program, 2)
 
 
+def test_a_property_that_fails_says_why() -> None:
+    class Broken(Harp):
+        @property
+        def depth(self) -> int:
+            return None.depth  # type: ignore[attr-defined,no-any-return]
+
+    with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'depth'"):
+        object.__new__(Broken).depth  # noqa: B018
+    with pytest.raises(AttributeError, match="no 'width'"):
+        object.__new__(Broken).width  # type: ignore[attr-defined]  # noqa: B018
+
+
 def test_what_is_named_instead_exists() -> None:
     for name, instead in ELSEWHERE.items():
         assert not hasattr(Harp, name), name

@@ -37,7 +37,7 @@ places = st.lists(st.integers(0, 4), min_size=1, max_size=5)
 @given(places, places, st.sampled_from(sorted(UFUNCS)), st.integers(0, 9), st.booleans(), st.randoms())
 def test_allreduce_round_a_ring(sources, targets, reducer, length, initial, chance):
     feeds = [
-        [[np.array([chance.randint(-9, 9) for _ in range(3 * length)]).reshape(3, length)]] * chance.randint(0, 2)
+        [[np.array([chance.randint(-9, 9) for _ in range(3 * length)], int).reshape(3, length)]] * chance.randint(0, 2)
         for _ in sources
     ]
     given_all = [array for feed in feeds for (array,) in feed]

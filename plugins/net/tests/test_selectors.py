@@ -96,8 +96,9 @@ def test_round_robin_goes_on_from_batch_to_batch():
 def test_only_small_keys_are_kept_alive():
     targets = key_targets(11)
     targets.clear()
-    targets.of(["small", "x" * 1000, 7, (1, 2), None, float("nan")])
-    assert set(targets) == {"small", 7}
+    large = ["x" * 1000, None, float("nan"), (1, float("nan")), ("x" * 1000, 1), (None,), ((1,), 2), tuple(range(9))]
+    targets.of(["small", 7, (1, "two", 3.0), *large])
+    assert set(targets) == {"small", 7, (1, "two", 3.0)}
 
 
 @pytest.mark.parametrize("kind", ["S6", "U6"])

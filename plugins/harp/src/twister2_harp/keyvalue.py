@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from twister2.spec.errors import OperatorError, Twister2Error
 from twister2.spec.hashing import stable_hash
 from twister2.spec.tracebacks import short
-from twister2_harp.table import Status, Table, not_combined
+from twister2.spec.user_code import not_combined
+from twister2_harp.table import Status, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import is_array, is_arrow
-from twister2.spec.errors import OperatorError, Twister2Error, UserCodeError
-from twister2.spec.reducers import FUNCTIONS, combiner, name_of
-from twister2.spec.tracebacks import short, user_line, user_traceback
+from twister2.spec.errors import OperatorError, Twister2Error
+from twister2.spec.reducers import FUNCTIONS, combiner
+from twister2.spec.user_code import not_combined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -176,32 +176,6 @@ def _check_id(partition: object) -> None:
             why="ids are whole numbers: they say which rank a partition belongs to",
             remedy="number the partitions, or use a KeyValueTable, whose keys may be anything with a stable hash",
         )
-
-
-def not_combined(what: str, op: Op, left: Any, right: Any, error: Exception) -> Twister2Error:
-    """The error for two values that could not be combined."""
-    forms = f"{_form(left)} and {_form(right)}"
-    details = {"left": short(left), "right": short(right)}
-    if name_of(op) in FUNCTIONS:
-        return OperatorError(
-            f"two values of {what} cannot be combined by '{name_of(op)}'",
-            why=f"{str(error) or type(error).__name__}: they are {forms}",
-            remedy="give values of one type and shape, or a combiner that takes these",
-            details=details,
-        )
-    return UserCodeError(
-        f"the combiner of {what} raised {type(error).__name__}",
-        why=f"{str(error) or 'no message'}: it was given {forms}",
-        remedy="see the traceback, and mend the function",
-        where=user_line(error),
-        details={**details, "traceback": user_traceback(error, keep=False)},
-    )
-
-
-def _form(value: Any) -> str:
-    if is_array(value):
-        return f"an array of {value.dtype} with shape {value.shape}"
-    return f"a {type(value).__name__}, {short(value, 40)}"
 
 
 def _function(op: Op) -> Callable[[Any, Any], Any]:

@@ -1,34 +1,19 @@
-"""The catalogue: what each operator is, and which class makes it."""
+"""The catalogue: what each operator is, and which class makes it. Classes are imported when they are first needed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from twister2.spec.errors import OperatorError
 from twister2.spec.ops import Operator, OperatorContext, OperatorInfo, Operators, OptionInfo
 from twister2_net.combining.reducers import NAMES
 from twister2_net.exchange.algorithms import chosen
-from twister2_net.exchange.lanes import LaneOperator
-from twister2_net.operators.aggregating import Aggregate
-from twister2_net.operators.co_grouping import CoGroup
-from twister2_net.operators.crossing import Cross
-from twister2_net.operators.distinct import Distinct
-from twister2_net.operators.joining import BROADCASTS, Join
-from twister2_net.operators.keyed_gathering import KeyedGather
-from twister2_net.operators.keyed_reducing import CountByValue, KeyedReduce
-from twister2_net.operators.moving import AllToAll, Barrier, Broadcast, Direct, Gather, Union
-from twister2_net.operators.numbering import Number
-from twister2_net.operators.partitioning import ChainKeyedPartition, ChainPartition, KeyedPartition, Partition
-from twister2_net.operators.reducing import Allreduce, Reduce, ReduceScatter
-from twister2_net.operators.relaying import ChainGather, ChainRelay, Relay, TreeGather
-from twister2_net.operators.ringing import RingAllreduce, RingReduceScatter
-from twister2_net.operators.sorting import Sort
-from twister2_net.operators.zipping import Zip
 
 if TYPE_CHECKING:
     from twister2_net.config import NetConfig
+    from twister2_net.exchange.lanes import LaneOperator
 
 _PARTITIONER = OptionInfo(
     "hash, round_robin, range, skew (hash, but heavy keys go to several targets), a function "
@@ -107,6 +92,9 @@ _JOINING = {
     "bounds": OptionInfo("for range: n_targets - 1 ascending keys"),
 }
 
+_BROADCASTS = {"inner": ("right", "left"), "left": ("right",), "right": ("left",), "full": ()}
+"""Sides that may go to all targets, by the kind of join. Not one whose records are kept without a partner: every target
+would find some without one."""
 _RECORD_KEY = OptionInfo(
     "function of a record, the name of a column (of dicts an item, of objects an attribute), or a list of these; the "
     "record itself when not given"
@@ -141,14 +129,14 @@ _AGGREGATING = {
     "ddof": OptionInfo("of variances: 0 of all, 1 estimated from a sample", default=0),
 }
 
-Classes = type[LaneOperator] | Mapping[str, type[LaneOperator]]
-"""The class of an operator, or its classes by algorithm."""
+Classes = str | Mapping[str, str]
+"""The class of an operator, as ``module.Class`` of :mod:`twister2_net.operators`, or its classes by algorithm."""
 
-_RELAYS = {"direct": Broadcast, "tree": Relay, "chain": ChainRelay}
+_RELAYS = {"direct": "moving.Broadcast", "tree": "relaying.Relay", "chain": "relaying.ChainRelay"}
 
 _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
-    (OperatorInfo("direct", "source i to target i, unchanged", "one_to_one", _BOTH), Direct),
-    (OperatorInfo("pipe", "source i to target i; batches flow on as they come", "one_to_one", _BOTH), Direct),
+    (OperatorInfo("direct", "source i to target i, unchanged", "one_to_one", _BOTH), "moving.Direct"),
+    (OperatorInfo("pipe", "source i to target i; batches flow on as they come", "one_to_one", _BOTH), "moving.Direct"),
     (
         OperatorInfo(
             "partition",
@@ -158,7 +146,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             holds_records=True,
             options={**_SELECTING, "key": _KEY},
         ),
-        {"direct": Partition, "chain": ChainPartition},
+        {"direct": "partitioning.Partition", "chain": "partitioning.ChainPartition"},
     ),
     (
         OperatorInfo(
@@ -171,7 +159,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             options={**_SELECTING, "partitioner": _KEYED_PARTITIONER, "key": _PAIR_KEY, "in_place": _IN_PLACE},
             partitions="hash",
         ),
-        {"direct": KeyedPartition, "chain": ChainKeyedPartition},
+        {"direct": "partitioning.KeyedPartition", "chain": "partitioning.ChainKeyedPartition"},
     ),
     (
         OperatorInfo(
@@ -186,7 +174,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             options={"reducer": _REDUCER},
             partitions="hash",
         ),
-        KeyedReduce,
+        "keyed_reducing.KeyedReduce",
     ),
     (
         OperatorInfo(
@@ -201,7 +189,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             folded="keyed_reduce",
             partitions="hash",
         ),
-        KeyedGather,
+        "keyed_gathering.KeyedGather",
     ),
     (
         OperatorInfo(
@@ -215,9 +203,9 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             holds_records=True,
             options=_JOINING,
             partitions="hash",
-            broadcasts=BROADCASTS,
+            broadcasts=_BROADCASTS,
         ),
-        Join,
+        "joining.Join",
     ),
     (
         OperatorInfo(
@@ -232,7 +220,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             options=_CO_GROUPING,
             partitions="hash",
         ),
-        CoGroup,
+        "co_grouping.CoGroup",
     ),
     (
         OperatorInfo(
@@ -244,7 +232,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             holds_records=True,
             options=_SORTING,
         ),
-        Sort,
+        "sorting.Sort",
     ),
     (
         OperatorInfo(
@@ -256,7 +244,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             holds_records=True,
             options={"key": _RECORD_KEY},
         ),
-        Distinct,
+        "distinct.Distinct",
     ),
     (
         OperatorInfo(
@@ -269,7 +257,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             holds_records=True,
             options=_AGGREGATING,
         ),
-        Aggregate,
+        "aggregating.Aggregate",
     ),
     (
         OperatorInfo(
@@ -286,7 +274,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
                 )
             },
         ),
-        Cross,
+        "crossing.Cross",
     ),
     (
         OperatorInfo(
@@ -297,7 +285,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             inputs=2,
             holds_records=True,
         ),
-        Zip,
+        "zipping.Zip",
     ),
     (
         OperatorInfo(
@@ -307,7 +295,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             holds_records=True,
             options={"start": OptionInfo("index of the first record", default=0)},
         ),
-        Number,
+        "numbering.Number",
     ),
     (
         OperatorInfo(
@@ -319,7 +307,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             keeps_order=False,
             holds_records=True,
         ),
-        CountByValue,
+        "keyed_reducing.CountByValue",
     ),
     (
         OperatorInfo(
@@ -333,7 +321,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             delivers="value",
             options=_COMBINING,
         ),
-        Reduce,
+        "reducing.Reduce",
     ),
     (
         OperatorInfo(
@@ -347,7 +335,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             delivers="value",
             options={**_COMBINING, "algorithm": _RINGS},
         ),
-        Allreduce,
+        "reducing.Allreduce",
     ),
     (
         OperatorInfo(
@@ -361,11 +349,11 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             delivers="value",
             options={"reducer": _REDUCER, "initial": _INITIAL, "algorithm": _RING},
         ),
-        ReduceScatter,
+        "reducing.ReduceScatter",
     ),
     (
         OperatorInfo("gather", "everything to the only target", "many_to_one", _BOTH, options={"algorithm": _TREES}),
-        {"direct": Gather, "tree": TreeGather, "chain": ChainGather},
+        {"direct": "moving.Gather", "tree": "relaying.TreeGather", "chain": "relaying.ChainGather"},
     ),
     (
         OperatorInfo(
@@ -393,17 +381,20 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
         OperatorInfo(
             "union", "task k of each input to target k (modulo the number of targets)", "many_to_many", _BOTH, inputs=0
         ),
-        Union,
+        "moving.Union",
     ),
     (
         OperatorInfo(
             "alltoall", "batches of one part per target: part i to target i, as a batch", "many_to_many", _BOTH
         ),
-        AllToAll,
+        "moving.AllToAll",
     ),
-    (OperatorInfo("barrier", "no records; targets end once all sources have finished", "many_to_many", _BOTH), Barrier),
+    (
+        OperatorInfo("barrier", "no records; targets end once all sources have finished", "many_to_many", _BOTH),
+        "moving.Barrier",
+    ),
 )
-_RING_CLASSES: Mapping[str, type[LaneOperator]] = {"allreduce": RingAllreduce, "reduce_scatter": RingReduceScatter}
+_RING_CLASSES = {"allreduce": "ringing.RingAllreduce", "reduce_scatter": "ringing.RingReduceScatter"}
 _INFOS = {info.name: info for info, _ in _ENTRIES}
 _CLASSES = {info.name: classes for info, classes in _ENTRIES}
 
@@ -430,13 +421,18 @@ class NetOperators(Operators):
         classes = _CLASSES[context.name]
         if context.options.get("algorithm") == "ring":
             classes = _RING_CLASSES.get(context.name, classes)
-        if isinstance(classes, type):
-            return classes(info, context, self._config)
+        if isinstance(classes, str):
+            return _loaded(classes)(info, context, self._config)
         many = "tree" if "tree" in classes else "direct"
         label = f"{info.name} '{context.label}'" if context.label else info.name
-        return classes[chosen(context, label, list(classes), many, self._config.relay_above)](
-            info, context, self._config
-        )
+        algorithm = chosen(context, label, list(classes), many, self._config.relay_above)
+        return _loaded(classes[algorithm])(info, context, self._config)
+
+
+def _loaded(where: str) -> type[LaneOperator]:
+    module, name = where.split(".")
+    found: type[LaneOperator] = getattr(import_module(f"twister2_net.operators.{module}"), name)
+    return found
 
 
 def check_options(info: OperatorInfo, context: OperatorContext) -> None:
@@ -487,5 +483,7 @@ def check_options(info: OperatorInfo, context: OperatorContext) -> None:
 
 
 def _near(name: str, names: list[str]) -> str:
+    from difflib import get_close_matches
+
     found = get_close_matches(name, names, 1)
     return f"did you mean '{found[0]}'?" if found else ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from twister2.spec.errors import KeyHashError, OperatorError, SerializationError, Twister2Error, UserCodeError
-from twister2.spec.tracebacks import short, user_line, user_traceback
+from twister2.spec.errors import KeyHashError, OperatorError, SerializationError, Twister2Error
+from twister2.spec.tracebacks import short, user_line
+from twister2.spec.user_code import function_raised
 
 
 def user_error(error: Exception, role: str, label: str, task: int, record: Any) -> Twister2Error:
@@ -13,19 +14,8 @@ def user_error(error: Exception, role: str, label: str, task: int, record: Any) 
     if isinstance(error, Twister2Error):
         return error
     place = label if task < 0 else f"{label}, task {task}"
-    line = user_line(error)
-    raised = UserCodeError(
-        f"the {role} of {label} raised {type(error).__name__}: {error}",
-        why=f"it was given {short(record)}",
-        remedy="see the traceback, and mend the function or the data",
-        where=place + (f", {line}" if line else ""),
-        details={
-            "operator": label,
-            "partition": task,
-            "record": short(record),
-            "traceback": user_traceback(error, keep=False),
-        },
-    )
+    details = {"operator": label, "partition": task, "record": short(record)}
+    raised = function_raised(f"the {role} of {label}", error, short(record), place=place, details=details)
     raised.__cause__ = error
     return raised
 

@@ -18,7 +18,7 @@ from twister2_tset.problems import check_count, check_function, empty_set, nothi
 from twister2_tset.reducing import checked
 from twister2_tset.sinks import Discard, Guard, KeepNumbered, KeepValue, Value, flattened
 from twister2_tset.taking import Stops, stoppable
-from twister2_tset.where import user_line
+from twister2_tset.where import caller_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -204,7 +204,7 @@ class Actions(BaseSet[T]):
 
         :param form: what tells this action from others on this set.
         """
-        title, node, line = self._title(step), self._node, user_line()
+        title, node, line = self._title(step), self._node, caller_line()
 
         def leaf() -> Leaf:
             end = End(KeepValue, f"{step}: one value", "net.allreduce", options, everywhere=True)
@@ -246,7 +246,7 @@ class Actions(BaseSet[T]):
     def _numbered(self, step: str, limit: int, limit_mb: int, form: BatchForm = "list") -> list[tuple[int, int, Any]]:
         check_count(limit, step, "limit", 0)
         check_count(limit_mb, step, "limit_mb", 0)
-        node, title, line = self._node, self._title(step), user_line()
+        node, title, line = self._node, self._title(step), caller_line()
         guard = Guard(limit, limit_mb << 20, step, title, node.title)
 
         def leaf() -> Leaf:
@@ -287,7 +287,7 @@ class Actions(BaseSet[T]):
             ) from error
 
     def _take(self, step: str, n: int) -> list[T]:
-        node, title, line = self._node, self._title(step), user_line()
+        node, title, line = self._node, self._title(step), caller_line()
         if not n:
             self.context.check_open(title)
             return []

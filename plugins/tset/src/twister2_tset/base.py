@@ -11,7 +11,7 @@ from twister2_tset.narrow import PassOn
 from twister2_tset.nodes import ExchangeNode, MeetingNode, Node, StepNode
 from twister2_tset.problems import check_count, check_function, short
 from twister2_tset.reducing import checked
-from twister2_tset.where import user_line
+from twister2_tset.where import caller_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +39,7 @@ class BaseSet(Generic[T]):
         """The set of another node in the same context."""
 
     def _step(self, step: str, shows: str, make: Callable[[], Compute], *, narrow: bool = True) -> TSet[Any]:
-        return self._new(StepNode(step, user_line(), f"{step}: {shows}", self._node, make, narrow))
+        return self._new(StepNode(step, caller_line(), f"{step}: {shows}", self._node, make, narrow))
 
     def _exchange(
         self,
@@ -62,7 +62,7 @@ class BaseSet(Generic[T]):
         return self._new(
             ExchangeNode(
                 step,
-                user_line(),
+                caller_line(),
                 f"{step}: {shows}",
                 nodes,
                 operator,
@@ -75,7 +75,7 @@ class BaseSet(Generic[T]):
         )
 
     def _meeting(self, step: str, shows: str, ways: Sequence[Way], make: Callable[[], Meeting]) -> TSet[Any]:
-        return self._new(MeetingNode(step, user_line(), f"{step}: {shows}", tuple(ways), make))
+        return self._new(MeetingNode(step, caller_line(), f"{step}: {shows}", tuple(ways), make))
 
     def _check_other(self, other: Any, step: str) -> None:
         if not isinstance(other, BaseSet):
@@ -93,7 +93,7 @@ class BaseSet(Generic[T]):
 
     @staticmethod
     def _title(step: str) -> str:
-        return f"{step} ({user_line()})"
+        return f"{step} ({caller_line()})"
 
 
 def reducer_options(step: str, reducer: Any, initial: Any = NOTHING) -> tuple[str, dict[str, Any]]:

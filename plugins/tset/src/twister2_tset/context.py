@@ -19,9 +19,9 @@ from twister2_tset.problems import check_count, check_function, kind_of, short
 from twister2_tset.reading import Readers
 from twister2_tset.report import ReadReport
 from twister2_tset.sets import TSet
-from twister2_tset.sources import ColumnParts, FunctionSource, ListParts
+from twister2_tset.sources import FunctionSource, Parts
 from twister2_tset.stored_sets import StoredSet, check_kept, fill
-from twister2_tset.where import user_line
+from twister2_tset.where import caller_line
 
 if TYPE_CHECKING:
     from twister2.graph import Graph
@@ -89,7 +89,7 @@ class TSetContext(Readers):
         options = {"records": str(len(records))}
         shows = f"{len(records):,} records of a list"
         number = self._partitions(partitions, "parallelize")
-        return self._source("parallelize", shows, ListParts(records, number), number, options=options)
+        return self._source("parallelize", shows, Parts(records, number), number, options=options)
 
     def _columns(self, data: Any, number: int) -> TSet[Any]:
         if is_array(data):
@@ -108,7 +108,7 @@ class TSetContext(Readers):
             f"{n_records(data):,} records of an {what}" if what == "array" else f"{n_records(data):,} rows of a table"
         )
         schema = None if what == "array" else data.schema
-        return self._source("parallelize", shows, ColumnParts(data, number), number, options=options, schema=schema)
+        return self._source("parallelize", shows, Parts(data, number), number, options=options, schema=schema)
 
     def source(self, function: Callable[[int], Iterable[T]], partitions: int | None = None) -> TSet[T]:
         """The records that ``function(partition)`` gives: a generator, or anything else to walk over.
@@ -310,5 +310,5 @@ class TSetContext(Readers):
         declares: Declarations | None = None,
         schema: Any = None,
     ) -> TSet[Any]:
-        node = SourceNode(step, user_line(), shows, make, partitions, planner, dict(options or {}), declares, schema)
+        node = SourceNode(step, caller_line(), shows, make, partitions, planner, dict(options or {}), declares, schema)
         return TSet(self, node)

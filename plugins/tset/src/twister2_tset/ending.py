@@ -16,7 +16,7 @@ from twister2_tset.keys import shown
 from twister2_tset.nodes import End, Leaf, StoredNode
 from twister2_tset.problems import check_function
 from twister2_tset.sinks import ForEach, WriteFiles
-from twister2_tset.where import user_line
+from twister2_tset.where import caller_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +131,7 @@ class Endings(BaseSet[T]):
         from twister2_tset.stored_sets import StoredSet, fill
 
         context, title = self.context, self._title(step)
-        node = StoredNode("cached", user_line(), self._node.title, Stored(title, level), self._node)
+        node = StoredNode("cached", caller_line(), self._node.title, Stored(title, level), self._node)
         if not lazy:
             context.check_open(title)
             context.fill_all(self._node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -11,6 +12,7 @@ from twister2_tset.keys import Comparator, Comparing, shown
 from twister2_tset.pair_steps import AsPairs, FlatMapValues, MapValues, Side
 from twister2_tset.problems import check_function, exclusive
 from twister2_tset.reducing import checked
+from twister2_tset.row_joins import AsColumns, On, sides_of
 
 if TYPE_CHECKING:
     from twister2_tset.sets import TSet
@@ -206,18 +208,34 @@ class KeyedSteps(BaseSet[T]):
         partitioner: JoinPartitioner[K] = "hash",
         partitions: int | None = None,
     ) -> TSet[tuple[K, tuple[V | None, R | None]]]: ...
+    @overload
     def join(
-        self: KeyedSteps[tuple[K, V]],
-        other: TSet[tuple[K, R]],
+        self,
+        other: TSet[Any],
         how: JoinKind = "inner",
         *,
+        on: On,
         algorithm: Algorithm = "hash",
         broadcast: Broadcast = "auto",
-        partitioner: JoinPartitioner[K] = "hash",
+        partitions: int | None = None,
+    ) -> TSet[dict[str, Any]]: ...
+    def join(
+        self,
+        other: TSet[Any],
+        how: JoinKind = "inner",
+        *,
+        on: On | None = None,
+        algorithm: Algorithm = "hash",
+        broadcast: Broadcast = "auto",
+        partitioner: JoinPartitioner[Any] = "hash",
         partitions: int | None = None,
     ) -> TSet[Any]:
-        """Pairs ``(key, (left, right))`` for all pairs of equal keys of this set and the other.
+        """Pairs ``(key, (left, right))`` for all pairs of equal keys of this set and the other; or, with ``on``, rows.
 
+        :param on: for sets of rows: the column that both have, several, or ``{"left column": "right column"}``. The
+            rows of the result have the columns of both, the key columns once, under the names of the left; a column of
+            the right whose name the left has too gets the suffix ``_right``. What is missing is None. Rows are joined
+            as columns of Arrow, without a loop per row where they are such already.
         :param how: ``inner``; ``left``, ``right``, ``full`` also give what has no partner, with None in its place.
         :param algorithm: ``hash``, or ``sort``: sorted runs, for keys that have an order.
         :param broadcast: the side that goes to all partitions, so that the other one, which should be much larger, is
@@ -233,7 +251,19 @@ class KeyedSteps(BaseSet[T]):
             options["partitioner"] = partitioner
         if broadcast != "auto":
             options["broadcast"] = None if broadcast == "no" else broadcast
-        return self._exchange("join", f"{how}, by {algorithm}", "net.join", options, partitions, others=[other])
+        if on is None:
+            return self._exchange("join", f"{how}, by {algorithm}", "net.join", options, partitions, others=[other])
+        exclusive("join", on=on, partitioner=None if partitioner == "hash" else partitioner)
+        left, right = options["left_columns"], options["right_columns"] = sides_of(on)
+        self._check_other(other, "join")
+        sides = [
+            one._step("join", f"rows as columns, by {', '.join(names)}", functools.partial(AsColumns, names))
+            for one, names in ((self, left), (other, right))
+        ]
+        shows = f"{how}, by {algorithm}, on {', '.join(left)}"
+        if left != right:
+            shows += f" = {', '.join(right)}"
+        return sides[0]._exchange("join", shows, "net.join", options, partitions, others=[sides[1]])
 
     def co_group(
         self: KeyedSteps[tuple[K, V]], *others: TSet[tuple[K, Any]], partitions: int | None = None

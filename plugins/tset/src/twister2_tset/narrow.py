@@ -238,7 +238,7 @@ class PassOn(Compute):
     """The target of an exchange: hands on what the operator delivered."""
 
     narrow: ClassVar[bool] = True
-    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True)
+    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True, passes_on=True)
 
     def process(self, batch: Batch, emit: Emit, edge: str) -> None:
         """Hand on."""

@@ -15,7 +15,7 @@ from twister2_tset.narrow import Apart, BatchForm, Filter, FlatMap, Map, MapBatc
 from twister2_tset.nodes import StepNode
 from twister2_tset.pair_steps import KeyBy, Sample
 from twister2_tset.problems import check_fraction, check_function, check_names, short
-from twister2_tset.where import user_line
+from twister2_tset.where import caller_line
 from twister2_tset.whole import WholePartition
 
 if TYPE_CHECKING:
@@ -128,7 +128,9 @@ class NarrowSteps(BaseSet[T]):
         check_names(columns, "select")
         declares = Declarations(reads=columns, never_more=True)
         shows = f"select: {', '.join(columns)}"
-        return self._new(StepNode("select", user_line(), shows, self._node, lambda: Select(columns), declares=declares))
+        return self._new(
+            StepNode("select", caller_line(), shows, self._node, lambda: Select(columns), declares=declares)
+        )
 
     def where(self, column: str, relation: Literal["==", "!=", "<", "<=", ">", ">=", "in"], value: Any) -> TSet[T]:
         """The records whose value in a column stands in ``relation`` to ``value``; a missing one stands in none.
@@ -140,7 +142,9 @@ class NarrowSteps(BaseSet[T]):
         declares = Declarations(predicate=((column, relation, value),), never_more=True, keeps_keys=True)
         shows = f"where: {column} {relation} {short(value)}"
         return self._new(
-            StepNode("where", user_line(), shows, self._node, lambda: Where(column, relation, value), declares=declares)
+            StepNode(
+                "where", caller_line(), shows, self._node, lambda: Where(column, relation, value), declares=declares
+            )
         )
 
     def with_schema(self, schema: Any) -> TSet[dict[str, Any]]:
@@ -155,7 +159,7 @@ class NarrowSteps(BaseSet[T]):
         return self._new(
             StepNode(
                 "with_schema",
-                user_line(),
+                caller_line(),
                 f"with_schema: {shows}",
                 self._node,
                 lambda: WithSchema(columns),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from twister2.spec.batch import is_array, n_bytes, n_records
+from twister2.spec.batch import is_array, is_arrow, n_bytes, n_records
 from twister2.spec.data import Reader, ReadRequest, Split
 from twister2.spec.declarations import Declarations
 from twister2.spec.tasks import END, EndOfData, Source, TaskContext
@@ -24,64 +24,32 @@ BATCH_RECORDS = 4096
 """Records of one batch made from single records: small enough to stay in the processor's cache."""
 
 
-class ListSource(Source):
-    """Records ``begin`` to ``end`` of a sequence."""
-
-    def __init__(self, data: Sequence[Any], begin: int, end: int) -> None:
-        self._data = data
-        self._next = begin
-        self._end = end
-
-    def poll(self) -> Batch | EndOfData:
-        """The next records."""
-        if self._next >= self._end:
-            return END
-        begin = self._next
-        self._next = min(begin + BATCH_RECORDS, self._end)
-        return self._data[begin : self._next]
-
-
-@attrs.frozen
-class ListParts:
-    """``make(index)``: equal contiguous parts of a sequence."""
-
-    data: Sequence[Any] = attrs.field(repr=False)
-    partitions: int
-    narrow: ClassVar[bool] = True
-
-    @property
-    def declares(self) -> Declarations:
-        """How much there is."""
-        return Declarations(n_bytes=n_bytes(self.data))
-
-    def __call__(self, index: int) -> ListSource:
-        size, parts = len(self.data), self.partitions
-        return ListSource(self.data, index * size // parts, (index + 1) * size // parts)
-
-
-class ColumnSource(Source):
-    """Rows ``begin`` to ``end`` of a numpy array or an Arrow table, as columns."""
+class PartSource(Source):
+    """Records ``begin`` to ``end`` of what is in memory: a sequence, a numpy array or an Arrow table, whose rows stay
+    columns.
+    """
 
     def __init__(self, data: Any, begin: int, end: int) -> None:
         self._data = data
         self._next = begin
         self._end = end
+        self._most = COLUMN_RECORDS if is_array(data) or is_arrow(data) else BATCH_RECORDS
 
     def poll(self) -> Batch | EndOfData:
-        """The next rows."""
-        if self._next >= self._end:
+        """The next records."""
+        begin, end = self._next, min(self._next + self._most, self._end)
+        if begin >= end:
             return END
-        begin = self._next
-        self._next = min(begin + COLUMN_RECORDS, self._end)
-        if is_array(self._data):
-            return self._data[begin : self._next]
-        part = self._data.slice(begin, self._next - begin)
+        self._next = end
+        if not is_arrow(self._data):
+            return self._data[begin:end]
+        part = self._data.slice(begin, end - begin)
         return part.combine_chunks().to_batches()[0] if hasattr(part, "to_batches") else part
 
 
 @attrs.frozen
-class ColumnParts:
-    """``make(index)``: equal contiguous parts of an array or a table."""
+class Parts:
+    """``make(index)``: equal contiguous parts of what is in memory."""
 
     data: Any = attrs.field(repr=False)
     partitions: int
@@ -92,9 +60,9 @@ class ColumnParts:
         """How much there is."""
         return Declarations(n_bytes=n_bytes(self.data))
 
-    def __call__(self, index: int) -> ColumnSource:
+    def __call__(self, index: int) -> PartSource:
         size, parts = n_records(self.data), self.partitions
-        return ColumnSource(self.data, index * size // parts, (index + 1) * size // parts)
+        return PartSource(self.data, index * size // parts, (index + 1) * size // parts)
 
 
 class FunctionSource(Source):

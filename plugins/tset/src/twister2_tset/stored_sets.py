@@ -8,7 +8,7 @@ from twister2.graph import Graph, Stored
 from twister2.spec.errors import UsageError
 from twister2_tset.nodes import Node, StoredNode, add_steps
 from twister2_tset.sets import TSet
-from twister2_tset.where import user_line
+from twister2_tset.where import caller_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ class StoredSet(TSet[T], Generic[T]):
                 f"{self.node.stored.name}: its records were not made yet",
                 why="a lazy set is filled when an action first needs it, and local() is none",
                 remedy="run an action on it before, or use cache() or persist()",
-                where=user_line(),
+                where=caller_line(),
             )
         return self.node.stored.records()
 
@@ -60,7 +60,7 @@ def check_kept(node: StoredNode) -> None:
             f"{node.stored.name}: the set was dropped",
             why="drop() gave back what its records took, and the set cannot be used any more",
             remedy="drop it behind its last use, or keep the records again: cache() or persist()",
-            where=user_line(),
+            where=caller_line(),
         )
 
 

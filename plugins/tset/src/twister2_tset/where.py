@@ -7,13 +7,13 @@ import os
 import sys
 from typing import Any
 
-_OURS = ("twister2.", "twister2_tset")
+from twister2.spec.tracebacks import is_ours
 
 
-def user_line() -> str:
+def caller_line() -> str:
     """``file.py:12`` of the innermost frame outside this system's packages."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_OURS):
+    while frame.f_back is not None and is_ours(str(frame.f_globals.get("__name__", ""))):
         frame = frame.f_back
     return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import deque
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from twister2.spec.channel import HeaderKind, Item
 from twister2_net.exchange.alignment import Aligner
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 32
 _UNREAD = 64
+_NOWHERE = -2
 
 
 class Flow:
@@ -36,13 +37,11 @@ class Flow:
 
     __slots__ = ("aligner", "held", "inputs", "late", "outputs", "role")
 
-    def __init__(self, way: Way, local_sources: Sequence[int], label: str) -> None:
-        self.inputs: list[int] = []
-        for one in way.inputs:
-            self.inputs += [~source for source in local_sources] if one == LOCAL else [one]
+    def __init__(self, way: Way, inputs: Sequence[int], label: str) -> None:
+        self.inputs = inputs
         self.outputs = way.outputs
         self.role = way.role
-        self.aligner = Aligner(self.inputs, label)
+        self.aligner = Aligner(inputs, label)
         self.held: dict[int, Any] = {}
         self.late: list[tuple[HeaderKind, Any]] = []
 
@@ -73,14 +72,27 @@ class HopOperator(LaneOperator):
         workers = workers_of([*self.context.sources, *self.context.targets])
         return workers, workers
 
+    loops: ClassVar[bool] = False
+    """Whether what goes from a way of a worker to another one of its own is handed over by a call. Where batches pass
+    as they come it is not: a channel makes them wait while targets do not read.
+    """
+
+    @cached_property
+    def _own(self) -> int:
+        """The output that is a way of this worker, where that is no channel."""
+        return self.my_senders[0] if self.loops and self.my_senders else _NOWHERE
+
     def lane_of(self, source: int) -> int:
         return self.my_senders[0]
+
+    def aligned(self) -> dict[int, Aligner]:
+        return {}  # each way has its own
 
     def begin(self) -> None:
         super().begin()
         self._results: dict[int, deque[Item]] = {target: deque() for target in self.local_targets}
         self._behind: dict[int, deque[tuple[HeaderKind, Any]]] = {}
-        self.flows = [Flow(way, self.local_sources, self.label) for way in self._ways]
+        self.flows = [Flow(way, inputs, self.label) for way, inputs in self._ways]
         self._of: dict[int, list[Flow]] = {}
         for flow in self.flows:
             for origin in flow.inputs:
@@ -89,21 +101,25 @@ class HopOperator(LaneOperator):
         self._blocked: set[int] = set()
 
     @cached_property
-    def _ways(self) -> list[Way]:
-        """The same in every run."""
+    def _ways(self) -> list[tuple[Way, list[int]]]:
+        """The ways and their inputs, the same in every run."""
         if not self.my_senders:
             return []
         rank = {worker: index for index, worker in enumerate(self.senders)}
-        return self.layout(
+        ways = self.layout(
             self.my_senders[0],
             [rank[worker] for worker in workers_of(self.context.sources)],
             [rank[worker] for worker in workers_of(self.context.targets)],
         )
+        local = [~source for source in self.local_sources]
+        return [(way, [origin for one in way.inputs for origin in (local if one == LOCAL else (one,))]) for way in ways]
 
     def out(self, output: int, value: Any) -> None:
         """Send to a rank, or deliver here."""
         if output == HERE:
             self.here(value)
+        elif output == self._own:
+            self._to_own(DATA, value)
         else:
             self.push(self.my_senders[0], output, DATA, value)
 
@@ -111,10 +127,41 @@ class HopOperator(LaneOperator):
         """Send a mark over all outputs of a flow."""
         for output in flow.outputs:
             if output == HERE:
-                for target, queue in self._results.items():
-                    queue.append(Item(kind, -1, target, value))
+                self._mark_here(kind, value)
+            elif output == self._own:
+                self._to_own(kind, value)
             else:
                 self.push(self.my_senders[0], output, kind, value)
+
+    def out_last(self, output: int, value: Any) -> None:
+        """As :meth:`out`, and END behind it."""
+        if output == HERE or output == self._own:
+            self.out(output, value)
+            if output == HERE:
+                self._mark_here(END, None)
+            else:
+                self._to_own(END, None)
+        else:
+            self.push_last(self.my_senders[0], output, value)
+
+    def _mark_here(self, kind: HeaderKind, value: Any) -> None:
+        for target, queue in self._results.items():
+            queue.append(Item(kind, -1, target, value))
+
+    def _to_own(self, kind: HeaderKind, value: Any) -> None:
+        """From a way of this worker to another of its ways: by a call, unless that waits for the marks of others."""
+        own = self._own
+        if ~own in self._behind or own in self._closed_inputs():
+            self._behind.setdefault(~own, deque()).append((kind, value))
+        else:
+            self._take_in(own, kind, value)
+
+    def _take_in(self, origin: int, kind: HeaderKind, value: Any) -> None:
+        if kind == DATA:
+            self.came(origin, value)
+        else:
+            for flow in self._of[origin]:
+                flow.aligner.mark(origin, kind, value)
 
     def give(self, target: int, source: int, batch: Batch) -> None:
         """Let a local target have a batch."""
@@ -122,16 +169,18 @@ class HopOperator(LaneOperator):
 
     def _full(self) -> set[int]:
         """Outputs that cannot take more for now."""
-        full = {target for _, target in self._waiting}
-        if any(len(queue) >= _UNREAD for queue in self._results.values()):
-            full.add(HERE)
+        full = {target for _, target in self._waiting} if self._waiting else set()
+        for queue in self._results.values():
+            if len(queue) >= _UNREAD:
+                full.add(HERE)
         return full
 
     def _feeds(self, origin: int, full: set[int]) -> bool:
         return any(output in full for flow in self._of[origin] for output in flow.outputs)
 
     def send(self, source: int, batch: Batch) -> bool:
-        if ~source in self._blocked and not self.closed:
+        crowded = self._behind and len(self._behind.get(~self._own, ())) >= _UNREAD
+        if (crowded or ~source in self._blocked) and not self.closed:
             return False
         return super().send(source, batch)
 
@@ -161,7 +210,7 @@ class HopOperator(LaneOperator):
                 ready = flow.aligner.ready
                 while ready:
                     self.leaves(flow, *ready.popleft())
-            self._blocked = set().union(*(flow.aligner.blocked for flow in self.flows))
+            self._blocked = self._closed_inputs()
             source = next((source for source in self._behind if ~source not in self._blocked), None)
             if source is None:
                 break
@@ -169,9 +218,16 @@ class HopOperator(LaneOperator):
             again = queue.popleft()
             if not queue:
                 del self._behind[source]
-            for flow in self._of[~source]:
-                flow.aligner.mark(~source, *again)
-        self._over = all(flow.aligner.ended for flow in self.flows)
+            self._take_in(~source, *again)
+        self._over = all([flow.aligner.ended for flow in self.flows])
+
+    def _closed_inputs(self) -> set[int]:
+        """Inputs whose closing mark waits for those of others."""
+        closed: set[int] = set()
+        for flow in self.flows:
+            if flow.aligner.blocked:
+                closed |= flow.aligner.blocked
+        return closed
 
     def progress(self) -> bool:
         moved = super().progress()

@@ -25,7 +25,7 @@ from twister2.spec.errors import MemoryBudgetError, OperatorError, Serialization
 from twister2.spec.ops import Operator, OperatorContext, OperatorInfo
 from twister2.spec.tracebacks import short
 from twister2_net.exchange.alignment import Aligner
-from twister2_net.exchange.parts import Collected, form_of
+from twister2_net.exchange.parts import Collected, form_of, without_views
 from twister2_net.problems import not_sent
 from twister2_net.spilling.queues import pieces
 
@@ -107,6 +107,10 @@ class LaneOperator(Operator):
         """The sending lane of a local source."""
         return source
 
+    def aligned(self) -> dict[int, Aligner]:
+        """What aligns marks for each receiving lane of this worker, in one run."""
+        return {lane: Aligner(self.inputs_of(lane), self.label) for lane in self.my_receivers}
+
     def begin(self) -> None:
         """Make the state of one run. Called with the port open; calls that of its bases."""
 
@@ -125,7 +129,7 @@ class LaneOperator(Operator):
     def _begin(self, step: Step) -> None:
         self.port_step = step
         self.port: Port = self.context.network.open_port(step, self.context.edge, self.senders, self.receivers)
-        self.aligners = {lane: Aligner(self.inputs_of(lane), self.label) for lane in self.my_receivers}
+        self.aligners = self.aligned()
         self.closed = False
         self._waiting: dict[tuple[int, int], deque[_Entry]] = {}
         self._waiting_bytes = 0
@@ -146,9 +150,15 @@ class LaneOperator(Operator):
             queue = self._waiting[channel] = deque()
         queue.append(self._enter(lane, kind, value))
 
-    def _offer(self, lane: int, target: int, kind: HeaderKind, value: Any) -> bool:
+    def push_last(self, lane: int, target: int, value: Any) -> None:
+        """Send a batch and END behind it, in one message where nothing has to wait."""
+        if (lane, target) in self._waiting or not self._offer(lane, target, DATA, value, last=True):
+            self.push(lane, target, DATA, value)
+            self.push(lane, target, END)
+
+    def _offer(self, lane: int, target: int, kind: HeaderKind, value: Any, *, last: bool = False) -> bool:
         try:
-            return self.port.send(lane, target, kind, value)
+            return self.port.send(lane, target, kind, value, last=last)
         except SerializationError as error:
             raise not_sent(error, self.label, lane if self.senders is self.context.sources else -1) from error.__cause__
 
@@ -259,7 +269,9 @@ class LaneOperator(Operator):
 
         :raises OperatorError: it is not.
         """
-        if is_arrow(batch) or (batch.ndim > 0 if is_array(batch) else isinstance(batch, Sized)):
+        if is_arrow(batch):
+            return without_views(batch)
+        if batch.ndim > 0 if is_array(batch) else isinstance(batch, Sized):
             return batch
         raise OperatorError(
             f"{self.label} was given {short(batch)}",
@@ -324,7 +336,7 @@ class LaneOperator(Operator):
 
     def progress(self) -> bool:
         moved = self.pump()
-        for source in list(self._rest):
+        for source in list(self._rest) if self._rest else ():
             moved = self._go_on(source) or moved
         return moved
 
@@ -350,7 +362,7 @@ class LaneOperator(Operator):
     @property
     def is_complete(self) -> bool:
         return (
-            self.sources_finished
+            len(self._finished) == len(self.local_sources)
             and not self._waiting
             and not self._rest
             and len(self._ended) == len(self.local_targets)

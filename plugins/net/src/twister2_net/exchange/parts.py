@@ -80,6 +80,22 @@ def _split_rows(batch: Batch, targets: Sequence[int], n: int) -> Iterator[tuple[
             start = end
 
 
+def without_views(batch: Any) -> Any:
+    """An Arrow batch whose columns of views, or of run ends, are plain: pyarrow does not take single rows of those."""
+    from pyarrow import compute, large_binary, large_string, types
+
+    schema = batch.schema
+    for number, kind in enumerate(schema.types):
+        if types.is_run_end_encoded(kind):
+            column = compute.run_end_decode(batch.column(number))
+        elif types.is_string_view(kind) or types.is_binary_view(kind):
+            column = batch.column(number).cast(large_string() if types.is_string_view(kind) else large_binary())
+        else:
+            continue
+        batch = batch.set_column(number, schema.field(number).with_type(column.type), column)
+    return batch
+
+
 def form_of(batch: Batch) -> Any:
     """Batches of equal form can be put together."""
     if is_array(batch):

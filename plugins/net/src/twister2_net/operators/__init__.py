@@ -10,5 +10,6 @@
 * ``aggregating``: aggregate; what is asked of it is in ``aggregating_options``, columns by pyarrow in
   ``aggregating_columns``, by keys close together in ``aggregating_dense``.
 * ``keyed_gathering`` and ``joining``: keyed_gather and join; what they share is in ``keyed_holding``, joins of Arrow
-  tables in ``joining_columns``, key columns of different types in ``joining_keys``.
+  tables in ``joining_columns``, large ones cut into parts in ``joining_parts``, key columns of different types in
+  ``joining_keys``.
 """

@@ -217,13 +217,17 @@ class ColumnPlan:
         try:
             return table.group_by(self.key_names).aggregate(asked)
         except (pyarrow.ArrowNotImplementedError, pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
+            called = dict(zip(self.key_names, self.keys, strict=True))
+            called |= {f"v{number}": out.column or "" for number, out in enumerate(self.outs)}
             kinds = ", ".join(
-                f"{name} {kind}" for name, kind in zip(table.schema.names, table.schema.types, strict=True)
+                f"{called[name]!r} of type {kind}"
+                for name, kind in zip(table.schema.names, table.schema.types, strict=True)
+                if name in called
             )
             raise OperatorError(
-                f"{self.label} cannot combine its columns",
-                why=f"{error} (k0... are the keys {', '.join(self.keys)}; v0... the values: {kinds})",
-                remedy="cast the columns to types that have such aggregates, or aggregate records by functions",
+                f"{self.label} cannot combine the columns {kinds}",
+                why=str(error),
+                remedy="cast them to types that can be grouped by and combined, or aggregate records by functions",
                 where=self.label,
             ) from error
 

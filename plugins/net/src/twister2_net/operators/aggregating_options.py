@@ -135,8 +135,12 @@ class Wanted:
             import pyarrow
         except ImportError:
             return None
+        try:
+            table = pyarrow.table({name: _native(batch[name]) for name in names})
+        except pyarrow.ArrowNotImplementedError:  # long doubles, times in days
+            return None
         self._kinds = {name: batch.dtype[name].str for name in names}
-        return pyarrow.table({name: _native(batch[name]) for name in names})
+        return table
 
     def state_of(self, batch: Batch) -> Any:
         """The state of a whole batch of which there is one result, made of its columns; None where that cannot be."""

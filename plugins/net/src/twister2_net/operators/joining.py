@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 HOW = ("inner", "left", "right", "full")
 ALGORITHMS = ("hash", "sort")
 _SIDES = ("left", "right")
-BROADCASTS = {"inner": ("right", "left"), "left": ("right",), "right": ("left",), "full": ()}
-"""Sides that may go to all targets, by the kind of join. Not one whose records are kept without a partner: every target
-would find some without one."""
 
 
 class Join(HoldingOperator):
@@ -55,12 +52,12 @@ class Join(HoldingOperator):
             )
         self.how = self.options["how"]
         side = self.options["broadcast"]
-        if side is not None and side not in BROADCASTS[self.how]:
+        if side is not None and side not in self.info.broadcasts[self.how]:
             raise wrong_option(
                 self.label,
                 "broadcast",
                 f"the side {short(side)} of the kind {self.how!r} cannot go to all targets",
-                f"give {' or '.join((*BROADCASTS[self.how], 'None'))}",
+                f"give {' or '.join((*self.info.broadcasts[self.how], 'None'))}",
             )
         if side is not None and (self.options["partitioner"] != "hash" or self.options["in_place"]):
             raise wrong_option(
@@ -111,7 +108,7 @@ class Join(HoldingOperator):
 
     def take(self, source: int, batch: Batch) -> None:
         if is_arrow(batch):
-            self._schemas[source] = batch.slice(0, 0)
+            self._schemas[source] = _without_rows(batch)
         if self.functions[self.context.input_of(source)] is None:
             super().take(source, batch)
         else:
@@ -163,6 +160,14 @@ class Join(HoldingOperator):
             elif rights and keep_right:
                 for right in rights:
                     yield key, (None, right)
+
+
+def _without_rows(batch: Any) -> Any:
+    """An empty batch of the same columns. A slice would keep alive, and might send, all that it is cut from."""
+    import pyarrow
+
+    columns = [column.combine_chunks() for column in batch.schema.empty_table().columns]
+    return pyarrow.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
 def _product(lefts: Any, rights: Any) -> Iterator[tuple[Any, Any]]:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import OperatorError
 from twister2_net.operators.joining_keys import common, filled
-from twister2_net.spilling.sorted_columns import codes, flat
+from twister2_net.operators.joining_parts import cut, in_threads
+from twister2_net.spilling.sorted_columns import codes, described, flat, unusable_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from twister2_net.spilling.sorted_columns import ArrowForm
 
@@ -48,11 +49,13 @@ def joined(
         return
     if in_order:
         left, right = forms[0].sorted([left]), forms[1].sorted([right])
-    elif left.num_rows + right.num_rows >= _WORTH:
-        found = _by_pyarrow(left.combine_chunks(), right.combine_chunks(), forms, how, label, rows)
-        if found is not None:
-            yield from found
-            return
+    else:
+        left, right = left.combine_chunks(), right.combine_chunks()  # rows of columns in pieces are taken slowly
+        if left.num_rows + right.num_rows >= _WORTH:
+            found = _by_pyarrow(left, right, forms, how, label, rows)
+            if found is not None:
+                yield from found
+                return
     mine, theirs = _codes(left, right, forms, label)
     order = numpy.argsort(theirs, kind="stable")
     sorted_keys = theirs[order]
@@ -110,28 +113,43 @@ def _is_simple(kind: Any) -> bool:
 
 def _by_pyarrow(
     left: Any, right: Any, forms: Sequence[ArrowForm], how: str, label: str, rows: int
-) -> Iterable[Any] | None:
+) -> Iterator[Any] | None:
     """The join as tables, in no particular order; None where it has so many rows that they are better made one after
     the other.
     """
     plain = _plain_keys(left, right, forms, label)
     if _explodes(*plain):
         return None
-    whole = _at_once(left, right, forms, how)
-    if whole is not None:
-        return [whole]
-    lefts, rights = matched(*plain, how)
-    step = max(rows, _TAKEN)
+    # text of more bytes than one column holds stays in several pieces, which are not gathered from
+    pieces = max(column.num_chunks for side in (left, right) for column in side.columns)
+    parts = cut(*plain) if pieces <= 1 else None
+    if _joins_at_once(left, right, forms):
+        if parts is None:
+            return iter([_at_once(left, right, forms, how)])
+        return in_threads(
+            lambda part: _at_once(left.take(part[0]), right.take(part[1]), forms, how, threads=False), parts
+        )
+    found = iter([matched(*plain, how)]) if parts is None else in_threads(lambda part: _within(plain, part, how), parts)
     return (
         _rows(left, right, lefts[start : start + step], rights[start : start + step], forms, label)
+        for step in [max(rows, _TAKEN)]
+        for lefts, rights in found
         for start in range(0, len(lefts), step)
     )
 
 
-def _at_once(left: Any, right: Any, forms: Sequence[ArrowForm], how: str) -> Any:
-    """The join as pyarrow makes it; None where keys are not integers or text of one type, or columns are of types that
-    it does not join.
-    """
+def _within(keys: tuple[list[Any], list[Any]], part: tuple[Any, Any], how: str) -> tuple[Any, Any]:
+    """As :func:`matched`, of some rows of each side."""
+    import numpy
+
+    left, right = ([column.take(rows) for column in side] for side, rows in zip(keys, part, strict=True))
+    found = matched(left, right, how, threads=False)
+    lefts, rights = (numpy.append(rows, -1)[here] for rows, here in zip(part, found, strict=True))
+    return lefts, rights
+
+
+def _joins_at_once(left: Any, right: Any, forms: Sequence[ArrowForm]) -> bool:
+    """Whether pyarrow joins the tables as they are: by integers or text of one type, with columns that it can carry."""
     from pyarrow import types
 
     names, others = forms[0].columns(left), forms[1].columns(right)
@@ -140,22 +158,40 @@ def _at_once(left: Any, right: Any, forms: Sequence[ArrowForm], how: str) -> Any
     if kinds[0] != kinds[1] or any(
         column.null_count or not (types.is_integer(column.type) or types.is_string(column.type)) for column in keys
     ):
-        return None
-    if not all(map(_is_flat, [*left.schema.types, *right.schema.types])):
-        return None
+        return False
+    return all(map(_is_flat, [*left.schema.types, *right.schema.types]))
+
+
+def _at_once(left: Any, right: Any, forms: Sequence[ArrowForm], how: str, *, threads: bool = True) -> Any:
+    """The join as pyarrow makes it."""
+    names, others = forms[0].columns(left), forms[1].columns(right)
     # by number, because sides may have columns of one name
     mine = {name: f"l{number}" for number, name in enumerate(left.schema.names)}
     theirs = {name: f"r{number}" for number, name in enumerate(right.schema.names)}
     sides = [left.rename_columns(list(mine.values())), right.rename_columns(list(theirs.values()))]
     at = [[mine[name] for name in names], [theirs[name] for name in others]]
     if how == "right":  # keys are called as those of the side that is kept
-        found = sides[1].join(sides[0], at[1], at[0], join_type="left outer")
+        found = sides[1].join(sides[0], at[1], at[0], join_type="left outer", use_threads=threads)
         mine.update(zip(names, at[1], strict=True))
     else:
-        found = sides[0].join(sides[1], at[0], at[1], join_type=_JOIN_TYPES[how])
-    rest = [name for name in theirs if name not in others]
+        found = sides[0].join(sides[1], at[0], at[1], join_type=_JOIN_TYPES[how], use_threads=threads)
+    rest = _names(left, right, others)
     found = found.select([*mine.values(), *(theirs[name] for name in rest)])
-    return found.rename_columns([*mine, *(name + SUFFIX if name in mine else name for name in rest)])
+    return found.rename_columns([*mine, *rest.values()])
+
+
+def _names(left: Any, right: Any, keys: Sequence[str]) -> dict[str, str]:
+    """What the columns of the right that are no keys are called in a join."""
+    taken = set(left.schema.names)
+    found: dict[str, str] = {}
+    for name in right.schema.names:
+        if name not in keys:
+            new = name
+            while new in taken:
+                new += SUFFIX
+            taken.add(new)
+            found[name] = new
+    return found
 
 
 def _is_flat(kind: Any) -> bool:
@@ -164,7 +200,7 @@ def _is_flat(kind: Any) -> bool:
     return _is_simple(kind) or bool(types.is_temporal(kind) or types.is_decimal128(kind))
 
 
-def matched(left: Sequence[Any], right: Sequence[Any], how: str) -> tuple[Any, Any]:
+def matched(left: Sequence[Any], right: Sequence[Any], how: str, *, threads: bool = True) -> tuple[Any, Any]:
     """Row numbers of both sides that belong together, in no particular order, -1 for none.
 
     :param left, right: key columns of equal types, without nulls.
@@ -177,7 +213,7 @@ def matched(left: Sequence[Any], right: Sequence[Any], how: str) -> tuple[Any, A
         columns: dict[str, Any] = {str(number): column for number, column in enumerate(side)}
         tables.append(pyarrow.table({**columns, name: numpy.arange(len(side[0]))}))
     keys = [str(number) for number in range(len(left))]
-    found = tables[0].join(tables[1], keys, join_type=_JOIN_TYPES[how])
+    found = tables[0].join(tables[1], keys, join_type=_JOIN_TYPES[how], use_threads=threads)
     lefts, rights = (found.column(name).fill_null(-1).to_numpy() for name in ("left", "right"))
     return lefts, rights
 
@@ -239,16 +275,20 @@ def _codes(left: Any, right: Any, forms: Sequence[ArrowForm], label: str) -> tup
         )
     both: list[Any] = []
     for name, other in zip(names, others, strict=True):
+        kinds = left.schema.field(name).type, right.schema.field(other).type
         try:
             both += common(left.column(name), right.column(other))
-        except (pyarrow.ArrowTypeError, pyarrow.ArrowInvalid) as error:
+        except (pyarrow.ArrowTypeError, pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
             raise OperatorError(
                 f"{label} cannot compare the keys {name} and {other}",
-                why=f"{name} has the type {left.schema.field(name).type}, {other} {right.schema.field(other).type}",
-                remedy="cast one of them first",
+                why=f"{name} has the type {kinds[0]}, {other} {kinds[1]}",
+                remedy="cast one of them first, so that both have one type of numbers, text, bytes or times",
                 where=label,
             ) from error
-    found = codes(both)
+    try:
+        found = codes(both)
+    except (pyarrow.ArrowNotImplementedError, pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
+        raise unusable_keys(label, "join", described(left, names), error) from error
     return found[: left.num_rows], found[left.num_rows :]
 
 
@@ -265,8 +305,6 @@ def _rows(left: Any, right: Any, lefts: Any, rights: Any, forms: Sequence[ArrowF
         if name in keys and (lefts < 0).any():
             column = filled(column, right.column(keys[name]).take(pick_right), has_left, name, label)
         columns[name] = column
-    for name in right.schema.names:
-        if name not in keys.values():
-            column = right.column(name).take(pick_right)
-            columns[name + SUFFIX if name in columns else name] = column
+    for name, new in _names(left, right, list(keys.values())).items():
+        columns[new] = right.column(name).take(pick_right)
     return pyarrow.table(columns)

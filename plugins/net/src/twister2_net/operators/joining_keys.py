@@ -11,6 +11,22 @@ _END = 2.0**63
 """The first number that is too large for 64 bits with a sign."""
 
 
+_FAMILIES = (
+    ("integers", ("is_integer",)),
+    ("floats", ("is_floating",)),
+    ("decimals", ("is_decimal",)),
+    ("truth values", ("is_boolean",)),
+    ("text", ("is_string", "is_large_string")),
+    ("bytes", ("is_binary", "is_large_binary", "is_fixed_size_binary")),
+    ("dates", ("is_date",)),
+    ("times of day", ("is_time",)),
+    ("durations", ("is_duration",)),
+)
+"""Types whose values are compared with each other, by what pyarrow asks for them."""
+_COMPARED = frozenset({"integers", "floats"})
+"""The families that are compared with each other, without rounding."""
+
+
 def common(left: Any, right: Any) -> list[Any]:
     """Two key columns one behind the other, as columns that are equal where the keys are.
 
@@ -18,7 +34,10 @@ def common(left: Any, right: Any) -> list[Any]:
     """
     import pyarrow
 
-    both = [flat(left), flat(right)]
+    both = [_in_utc(flat(column)) for column in (left, right)]
+    families = [_family(column.type) for column in both if not pyarrow.types.is_null(column.type)]
+    if len(set(families)) > 1 and set(families) != _COMPARED:
+        raise pyarrow.ArrowTypeError(f"{families[0]} are not compared with {families[1]}")
     if _mixed(*(column.type for column in both)):
         parts = [_by_range(column) for column in both]
     else:
@@ -26,6 +45,27 @@ def common(left: Any, right: Any) -> list[Any]:
     tables = [pyarrow.table({str(number): part for number, part in enumerate(side)}) for side in parts]
     whole = pyarrow.concat_tables(tables, promote_options="permissive")
     return [whole.column(name) for name in whole.schema.names]
+
+
+def _family(kind: Any) -> str:
+    from pyarrow import types
+
+    if types.is_timestamp(kind):
+        return "timestamps with a zone" if kind.tz else "timestamps without a zone"
+    for name, tests in _FAMILIES:
+        if any(getattr(types, test)(kind) for test in tests):
+            return name
+    return str(kind)
+
+
+def _in_utc(column: Any) -> Any:
+    """Timestamps of any zone as those of one: the numbers are the same."""
+    import pyarrow
+
+    kind = column.type
+    if pyarrow.types.is_timestamp(kind) and kind.tz not in (None, "UTC"):
+        return column.cast(pyarrow.timestamp(kind.unit, "UTC"))
+    return column
 
 
 def _mixed(left: Any, right: Any) -> bool:
@@ -74,11 +114,13 @@ def filled(column: Any, other: Any, has_left: Any, name: str, label: str) -> Any
     import pyarrow
     from pyarrow import compute
 
+    if column.type == other.type and not pyarrow.types.is_dictionary(column.type):
+        return compute.if_else(has_left, flat(column), flat(other)).cast(column.type)
     other = flat(other)
     for kind in _types(column.type, other.type):
         try:
             return compute.if_else(has_left, column.cast(kind), other.cast(kind))
-        except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
+        except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError, pyarrow.ArrowTypeError):
             continue
     raise OperatorError(
         f"{label} has keys {name} that fit into no column",

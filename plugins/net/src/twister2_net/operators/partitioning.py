@@ -70,7 +70,7 @@ class Partitioning(LaneOperator):
             )
         self.limit = 1 if self.stream else self.config.batch_records
         use = self.context.memory.use()
-        share = use.budget // (16 * self.n_targets * max(1, len(self.local_sources))) if use.limit else _BATCH_BYTES
+        share = use.budget // (64 * self.n_targets * max(1, len(self.local_sources))) if use.limit else _BATCH_BYTES
         self._batch_bytes = max(_LEAST_BYTES, min(_BATCH_BYTES, share))
         self._until_measured = 0
 

@@ -29,6 +29,10 @@ from twister2_net.problems import user_error
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+_SMALL = 16 * 1024
+"""Bytes of an array that is copied as it goes and as it comes, because a reducer may change it; larger ones stay where
+they have arrived, and cannot be changed."""
+
 
 class Part:
     """A value on its way, one record of its channel; ``rows``: it was combined over the rows of arrays."""
@@ -49,6 +53,29 @@ class Part:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Part, (self.rows, self.value)
+
+    def packed(self) -> Any:
+        """What is sent: arrays go as they are, which pickling would take ten times as long for. One record, too."""
+        value = self.value
+        if is_array(value) and not value.ndim:
+            return self
+        if self.rows:
+            return value[None] if hasattr(value, "dtype") else self
+        return (_own(value),) if is_array(value) else self
+
+    @staticmethod
+    def unpacked(packed: Any) -> Part:
+        """The part again. A small array may be changed by a reducer, as one that was pickled."""
+        if type(packed) is Part:
+            return packed
+        if type(packed) is not tuple:
+            return Part(True, packed[0])
+        (value,) = packed
+        return Part(False, _own(value))
+
+
+def _own(array: Any) -> Any:
+    return array.copy() if array.nbytes < _SMALL else array
 
 
 class Combining(LaneOperator):
@@ -112,6 +139,7 @@ class Reduction(Combining, HopOperator):
     """Base of the operators that combine along ways."""
 
     algorithms: ClassVar[Sequence[str]] = ("direct", "tree", "chain")
+    loops = True  # one value at a mark
 
     def prepare(self) -> None:
         super().prepare()
@@ -131,6 +159,15 @@ class Reduction(Combining, HopOperator):
         flow.aligner.active(~source)
         flow.held[~source] = self.folded(flow.held.get(~source), batch, source)
 
+    def push(self, lane: int, target: int, kind: HeaderKind, value: Any = None) -> None:
+        super().push(lane, target, kind, value.packed() if type(value) is Part else value)
+
+    def push_last(self, lane: int, target: int, value: Any) -> None:
+        super().push_last(lane, target, value.packed() if type(value) is Part else value)
+
+    def came(self, origin: int, value: Any) -> None:
+        super().came(origin, Part.unpacked(value))
+
     def data(self, flow: Flow, origin: int, value: Part) -> None:
         if flow.role == "pass":
             super().data(flow, origin, value)
@@ -146,25 +183,32 @@ class Reduction(Combining, HopOperator):
                 flow.late[:] = [mark for mark in flow.late if kind == HeaderKind.IDLE and mark[0] != kind]
                 flow.late.append((kind, value))
                 return
-            else:
-                self._emit(flow, kind)
-        elif flow.role == "up" and closing:
-            self._emit(flow, kind)
+            elif self._emit(flow, kind):
+                return
+        elif flow.role == "up" and closing and self._emit(flow, kind):
+            return
         self.out_mark(flow, kind, value)
 
-    def _emit(self, flow: Flow, kind: HeaderKind) -> None:
+    def _emit(self, flow: Flow, kind: HeaderKind) -> bool:
+        """Let go of what is held, at a closing mark or END; whether the mark went with it."""
         whole: Part | None = None
         for origin in flow.inputs:
             whole = self.join(whole, flow.held.get(origin))
         flow.held.clear()
-        if flow.role == "final":
+        final = flow.role == "final"
+        if final:
             whole = self.finished_part(whole, kind)
         if whole is not None:
+            last = kind == END and not flow.late
+            out = self.out_last if last else self.out
             for output in flow.outputs:
-                self.out(output, self.share(whole, output) if flow.role == "up" else whole)
+                out(output, whole if final else self.share(whole, output))
+            if last:
+                return True
         for mark in flow.late:
             self.out_mark(flow, *mark)
         flow.late.clear()
+        return False
 
     def here(self, value: Part) -> None:
         for target, batch in self.delivered(value):

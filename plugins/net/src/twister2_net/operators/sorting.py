@@ -68,8 +68,11 @@ class Sort(Partition, AggregatingOperator):
         return _Ranges(n, self.label, source, self.order, self.bounds or ())
 
     def take(self, source: int, batch: Batch) -> None:
-        if not isinstance(batch, list) and not self.stays(batch):
-            batch = list(records(batch))
+        if not isinstance(batch, list):
+            if not self.stays(batch):
+                batch = list(records(batch))
+            elif is_arrow(batch):
+                self.row_columns.check(batch)
         super().take(source, batch)
 
     def stays(self, batch: Batch) -> bool:

@@ -13,6 +13,7 @@ from twister2_net.problems import no_hash, no_pair, user_error
 from twister2_net.selectors.base import Key, Selector
 from twister2_net.selectors.key_columns import PAIR_KEY, array_column, arrow_column, distinct_rows
 from twister2_net.selectors.text_targets import TextTargets, is_usable
+from twister2_net.spilling.sorted_columns import described, unusable_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,6 +27,9 @@ _KNOWN = 8
 _SMALL = 256
 """Longest text that is remembered; most targets that fit a byte."""
 
+_FEW = 8
+"""Longest tuple that is remembered."""
+
 _NUMBERS = (int, float)
 _TEXTS = (str, bytes)
 _WORTH = 64
@@ -37,7 +41,8 @@ _KEYED_HASH = is_usable()
 class _KeyTargets(dict[Any, int]):
     """Key to target, remembered; equal keys have equal hashes, so equality is enough.
 
-    Small texts, bytes and numbers are remembered for the operators that come later; other keys are not kept alive.
+    Small texts, bytes, numbers and short tuples of these are remembered for the operators that come later; other keys
+    are not kept alive.
     """
 
     def __init__(self, n: int) -> None:
@@ -74,10 +79,18 @@ class _KeyTargets(dict[Any, int]):
     def _learn(self, keys: set[Any]) -> None:
         if len(self) + len(keys) > _REMEMBERED:
             self.clear()
-        some = [key for key in keys if type(key) in _NUMBERS or (type(key) in _TEXTS and len(key) <= _SMALL)]
-        some = [key for key in some if key == key]  # not NaN, which is never found again
+        some = [
+            key
+            for key in keys
+            if _is_small(key) or (type(key) is tuple and len(key) <= _FEW and all(map(_is_small, key)))
+        ]
         some = some[:_REMEMBERED]
         self.update(zip(some, tasks_of_keys(some, self.n), strict=True))
+
+
+def _is_small(key: Any) -> bool:
+    """Whether it takes little to remember a key; not NaN, which is never found again."""
+    return (type(key) in _NUMBERS and key == key) or (type(key) in _TEXTS and len(key) <= _SMALL)
 
 
 _known: dict[int, _KeyTargets] = {}
@@ -166,6 +179,11 @@ class Hash(Selector):
 
     def _found(self, batch: Batch, error: Exception) -> Twister2Error:
         """The record that made trouble, by trying one after the other."""
+        if is_arrow(batch):
+            if isinstance(error, KeyHashError):
+                return error
+            names = list(self.columns) or batch.schema.names[:1]
+            return unusable_keys(self.label, "partition", described(batch, names), error)
         for record in records(batch):
             try:
                 key = record if self.key is None else self.key(record)

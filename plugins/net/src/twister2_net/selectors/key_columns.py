@@ -9,6 +9,7 @@ from twister2.spec.array_hashing import can_hash
 from twister2.spec.batch import is_array, is_arrow
 from twister2.spec.errors import OperatorError
 from twister2_net.spilling.key_words import order_of, words_of
+from twister2_net.spilling.sorted_columns import TICKS, codes, flat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +28,7 @@ def arrow_keys(batch: Any, columns: Sequence[str], label: str) -> Iterable[Any]:
             why=f"the batch has the columns {', '.join(batch.schema.names)}",
             remedy="name its key columns with the option 'columns'",
         )
-    values = [batch.column(name).to_pylist() for name in names]
+    values = [_values(batch.column(name)) for name in names]
     return values[0] if len(values) == 1 else zip(*values, strict=True)
 
 
@@ -46,10 +47,39 @@ def arrow_column(batch: Any, columns: Sequence[str], label: str) -> tuple[Any, A
     kind = column.type
     if column.null_count == 0 and (pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind)):
         return column.to_numpy(zero_copy_only=False), None
-    if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) or pyarrow.types.is_binary(kind):
-        encoded = column.dictionary_encode("encode")
-        return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
-    return column.to_pylist(), None
+    try:
+        encoded = flat(column).dictionary_encode("encode")
+    except (pyarrow.ArrowNotImplementedError, pyarrow.ArrowInvalid):
+        return _values(column), None  # of lists, structures and the like
+    return _values(encoded.dictionary), encoded.indices.to_numpy(zero_copy_only=False)
+
+
+def _values(column: Any) -> list[Any]:
+    """The values of a column as Python objects whose hashes are equal where the values are."""
+    import pyarrow
+
+    kind = column.type
+    unit, zone = getattr(kind, "unit", ""), getattr(kind, "tz", None)
+    if unit == "ns" or zone is not None:
+        # Python's times end at microseconds: what is cut off need not decide where a key goes. Nor does the zone.
+        coarse = "us" if unit == "ns" else unit
+        if pyarrow.types.is_timestamp(kind):
+            column = column.cast(pyarrow.timestamp(coarse, zone and "UTC"), safe=False)
+        else:
+            other = pyarrow.duration(coarse) if pyarrow.types.is_duration(kind) else pyarrow.time64(coarse)
+            column = column.cast(other, safe=False)
+    try:
+        found: list[Any] = column.to_pylist()
+    except (ValueError, OverflowError):  # times of years that Python does not know
+        return [_value(one) for one in column]
+    return found
+
+
+def _value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError):
+        return scalar.value * TICKS.get(getattr(scalar.type, "unit", ""), 1)
 
 
 def array_column(batch: Any, key: Callable[[Any], Any] | None, columns: Sequence[str], label: str) -> Any:
@@ -89,7 +119,7 @@ def distinct_rows(batch: Any, columns: Sequence[str]) -> tuple[list[Any], Any] |
         if rows is None:
             return None
         _, first, back = numpy.unique(rows, return_index=True, return_inverse=True)
-        keys = zip(*(batch.column(name).take(first).to_pylist() for name in columns), strict=True)
+        keys = zip(*(_values(batch.column(name).take(first)) for name in columns), strict=True)
         return list(keys), back
     words: list[Any] = []
     for name in columns:
@@ -112,8 +142,6 @@ def distinct_rows(batch: Any, columns: Sequence[str]) -> tuple[list[Any], Any] |
 def _codes(columns: Sequence[Any]) -> Any:
     """An integer per row; None for columns of lists, structures and the like, whose values Arrow does not compare."""
     import pyarrow
-
-    from twister2_net.spilling.sorted_columns import codes
 
     try:
         return codes(columns)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from twister2.spec.batch import Batch, is_arrow
 from twister2.spec.errors import OperatorError
 from twister2_net.spilling.key_words import order_of, places, words_of
+from twister2_net.spilling.sorted_columns import described, flat, unusable_keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +59,19 @@ class RowColumns:
         """Whether the columns of an array have an order that numpy knows; Arrow knows one of all that has one."""
         return is_arrow(batch) or all(words_of(column[:1]) is not None for column, _ in self.of(batch))
 
+    def check(self, batch: Any) -> None:
+        """See that the key columns of an Arrow batch have an order.
+
+        :raises OperatorError: one has none.
+        """
+        from pyarrow import types
+
+        for name, _ in self.names(batch.schema.names):
+            kind = batch.schema.field(name).type
+            if types.is_nested(kind) or types.is_interval(kind):
+                error = TypeError(f"values of type {kind} have no order")
+                raise unusable_keys(self.label, "sort", described(batch, [name]), error)
+
     # -- sorting ---------------------------------------------------------------------------------------------------
 
     def positions(self, batch: Batch, tags: Any = None) -> Any:
@@ -87,12 +101,13 @@ class RowColumns:
         return found.to_numpy()
 
     def _no_order(self, columns: Sequence[tuple[Any, bool]], error: Exception) -> OperatorError:
-        return OperatorError(
-            f"{self.label} cannot sort by columns of {', '.join(str(column.type) for column, _ in columns)}",
-            why=str(error),
-            remedy="use key columns of numbers, text, bytes or times",
-            where=self.label,
-        )
+        names = [f"{part.name!r} " if part.name else "" for part in self._order.parts]
+        names += [""] * (len(columns) - len(names))
+        kinds = [
+            f"{name}of type {column.type if hasattr(column, 'type') else column.dtype}"
+            for name, (column, _) in zip(names, columns, strict=False)
+        ]
+        return unusable_keys(self.label, "sort", ", ".join(kinds), error)
 
     # -- ranges ----------------------------------------------------------------------------------------------------
 
@@ -216,7 +231,9 @@ class _Compared:
             return numpy.zeros(rows, bool), null
         if pyarrow.types.is_null(self._column.type):  # nulls come last
             return null, ~null
-        limit = pyarrow.scalar(bound, self._column.type)
+        kind = self._column.type
+        # of another worker, whose decimals may have more digits
+        limit = pyarrow.scalar(bound, None if pyarrow.types.is_decimal(kind) else kind)
         greater = (compute.less if self._descending else compute.greater)(self._column, limit)
         same = compute.equal(self._column, limit)
         behind = greater.fill_null(True).to_numpy(zero_copy_only=False)
@@ -225,10 +242,12 @@ class _Compared:
 
 def _arrow_equal(left: Any, right: Any) -> tuple[Any, Any]:
     """Whether the values of two columns are equal, and whether both are null."""
-    from pyarrow import compute
+    from pyarrow import compute, types
 
-    same = compute.equal(left, right).fill_null(False).to_numpy(zero_copy_only=False)
-    return same, compute.and_(left.is_null(), right.is_null()).to_numpy(zero_copy_only=False)
+    null = compute.and_(left.is_null(), right.is_null()).to_numpy(zero_copy_only=False)
+    if types.is_null(left.type):  # which pyarrow does not compare
+        return null, null
+    return compute.equal(left, right).fill_null(False).to_numpy(zero_copy_only=False), null
 
 
 def _wide(column: Any) -> Any:
@@ -246,21 +265,18 @@ def _plain(column: Any) -> Any:
     times as numbers.
     """
     import pyarrow
-    from pyarrow import compute, types
+    from pyarrow import types
 
     if isinstance(column, pyarrow.ChunkedArray):
         column = column.combine_chunks()
         if isinstance(column, pyarrow.ChunkedArray):
             column = pyarrow.concat_arrays(column.chunks)
-    if types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    if column.null_count or types.is_float16(column.type) or not types.is_floating(column.type):
+        column = flat(column)
     if types.is_temporal(column.type) and not types.is_interval(column.type):
         column = column.cast(pyarrow.int32() if column.type.bit_width == 32 else pyarrow.int64())
-    if types.is_integer(column.type) or types.is_floating(column.type):
-        if column.null_count == 0:
-            return column.to_numpy(zero_copy_only=False)
-        if types.is_floating(column.type):
-            return compute.add(column, pyarrow.scalar(0, column.type))  # -0.0 becomes 0.0
+    if (types.is_integer(column.type) or types.is_floating(column.type)) and column.null_count == 0:
+        return column.to_numpy(zero_copy_only=False)
     return column
 
 

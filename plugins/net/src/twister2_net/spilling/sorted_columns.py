@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 
 _NAT: Final = -(1 << 63)
-_TICKS: Final = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+TICKS: Final = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 """Nanoseconds of a tick of times."""
+_DATES: Final = {"date32[day]": 86_400 * 10**9, "date64[ms]": 10**6}
 
 
 class ColumnForm(Form):
@@ -34,6 +35,13 @@ class ColumnForm(Form):
 
     def whole(self, parts: Sequence[Any]) -> Any:
         return parts[0] if len(parts) == 1 else self.sorted(parts)
+
+    def blocks(self, parts: list[Any], block_bytes: int) -> Iterator[Any]:
+        """Batches as sorted blocks of about so many bytes. ``parts`` is emptied, so that they are not there twice."""
+        whole = self.sorted(parts)
+        parts.clear()
+        for start, stop in spans(n_records(whole), n_bytes(whole), block_bytes):
+            yield self.cut(whole, start, stop)
 
 
 class ArrayForm(ColumnForm):
@@ -109,28 +117,58 @@ class ArrowForm(ColumnForm):
         import pyarrow
 
         tables = [part if isinstance(part, pyarrow.Table) else pyarrow.Table.from_batches([part]) for part in parts]
+        fits = all(fit(table.schema, tables[0].schema) for table in tables)
         try:
-            return pyarrow.concat_tables(tables)
-        except pyarrow.ArrowInvalid as error:
-            raise _other_form(self._label, [str(table.schema.names) for table in tables]) from error
+            return pyarrow.concat_tables(tables, promote_options="permissive" if fits else "none")
+        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
+            raise _other_form(self._label, [", ".join(map(str, table.schema)) for table in tables]) from error
 
     def sorted(self, parts: Sequence[Any]) -> Any:
+        whole = self.joined(parts)
+        return whole.take(self._positions(whole)).combine_chunks()
+
+    def blocks(self, parts: list[Any], block_bytes: int) -> Iterator[Any]:
+        tables = [self.joined(parts)]
+        parts.clear()
+        whole = in_one_piece(tables)
+        positions = self._positions(whole)
+        for start, stop in spans(n_records(whole), n_bytes(whole), block_bytes):
+            yield whole.take(positions[start:stop]).combine_chunks()
+
+    def _positions(self, whole: Any) -> Any:
+        """The rows of a table in the order of their keys."""
         import pyarrow
 
-        whole = self.joined(parts)
         try:
             keys = pyarrow.table({name: flat(whole.column(name)) for name in self.columns(whole)})
-            positions = pyarrow.compute.sort_indices(
-                keys, sort_keys=[(name, "ascending") for name in keys.schema.names]
-            )
-        except (pyarrow.ArrowNotImplementedError, pyarrow.ArrowTypeError) as error:
-            raise OperatorError(
-                f"{self._label} cannot sort by {', '.join(self.columns(whole))}",
-                why=str(error),
-                remedy="use key columns of numbers, text, bytes or times",
-                where=self._label,
-            ) from error
-        return whole.take(positions).combine_chunks()
+            return pyarrow.compute.sort_indices(keys, sort_keys=[(name, "ascending") for name in keys.schema.names])
+        except (pyarrow.ArrowNotImplementedError, pyarrow.ArrowTypeError, pyarrow.ArrowInvalid) as error:
+            raise unusable_keys(self._label, "sort", described(whole, self.columns(whole)), error) from error
+
+
+def spans(count: int, n_bytes: int, block_bytes: int) -> Iterator[tuple[int, int]]:
+    """First row and end of each block of about ``block_bytes``."""
+    rows = max(1, count * block_bytes // max(1, n_bytes))
+    for start in range(0, count, rows):
+        yield start, min(count, start + rows)
+
+
+def fit(schema: Any, other: Any) -> bool:
+    """Whether batches of two schemas can become one: numbers of other types, only nulls on one side, lists of such."""
+    if schema.equals(other):
+        return True
+    return bool(schema.names == other.names) and all(map(_fit, schema.types, other.types))
+
+
+def _fit(one: Any, other: Any) -> bool:
+    from pyarrow import types
+
+    kinds = (one, other)
+    if one == other or any(map(types.is_null, kinds)) or all(map(types.is_decimal, kinds)):
+        return True
+    if all(map(types.is_list, kinds)):
+        return _fit(one.value_type, other.value_type)
+    return all(types.is_integer(kind) or types.is_floating(kind) for kind in kinds)
 
 
 def _other_form(label: str, forms: Sequence[str]) -> OperatorError:
@@ -142,13 +180,58 @@ def _other_form(label: str, forms: Sequence[str]) -> OperatorError:
     )
 
 
+def in_one_piece(tables: list[Any]) -> Any:
+    """A table whose columns are whole, made column by column: taking rows of columns in pieces copies all of them each
+    time. ``tables``, a list of one, is emptied, so that no column is there twice when the next one is made whole.
+    """
+    import pyarrow
+
+    table = tables.pop()
+    if all(column.num_chunks <= 1 for column in table.columns):
+        return table
+    schema, columns = table.schema, table.columns[::-1]
+    del table
+    whole = []
+    while columns:
+        # as a table: text of more bytes than one array holds stays in several
+        whole.append(pyarrow.table({"column": columns.pop()}).combine_chunks().column(0))
+    return pyarrow.Table.from_arrays(whole, schema=schema)
+
+
+def described(table: Any, names: Sequence[str]) -> str:
+    """Columns with their types, for messages."""
+    return ", ".join(f"{name!r} of type {table.schema.field(name).type}" for name in names)
+
+
+def unusable_keys(label: str, verb: str, columns: str, error: Exception) -> OperatorError:
+    """Key columns of types that pyarrow does not sort by, or compare. :param columns: with their types."""
+    return OperatorError(
+        f"{label} cannot {verb} by the column{'s' if ', ' in columns else ''} {columns}",
+        why=str(error),
+        remedy="use key columns of numbers, text, bytes or times: cast them, or make such a column of them first",
+        where=label,
+    )
+
+
 def flat(column: Any) -> Any:
-    """A column whose values can be compared: dictionaries decoded, -0.0 as 0.0."""
+    """A column whose values can be compared: dictionaries decoded, views as what they show, floats of 16 bits as such
+    of 32, -0.0 as 0.0.
+    """
     import pyarrow
     import pyarrow.compute
 
-    if pyarrow.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    kind = column.type
+    if pyarrow.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+        kind = column.type
+    wider = (
+        pyarrow.float32() if pyarrow.types.is_float16(kind)
+        else pyarrow.large_string() if pyarrow.types.is_string_view(kind)
+        else pyarrow.large_binary() if pyarrow.types.is_binary_view(kind)
+        else None
+    )  # fmt: skip
+    if wider is not None:
+        column = column.cast(wider)
     if pyarrow.types.is_floating(column.type):
         column = pyarrow.compute.add(column, pyarrow.scalar(0, column.type))
     return column
@@ -157,8 +240,8 @@ def flat(column: Any) -> Any:
 def _ranked(scalar: Any) -> tuple[int, Any]:
     if not scalar.is_valid:
         return 2, 0
-    per_tick = _TICKS.get(getattr(scalar.type, "unit", ""))
-    if per_tick is not None:  # Python's times have no nanoseconds
+    per_tick = TICKS.get(getattr(scalar.type, "unit", ""), _DATES.get(str(scalar.type)))
+    if per_tick is not None:  # Python's times have no nanoseconds, nor all years
         return 0, scalar.value * per_tick
     key = scalar.as_py()
     return (0, key) if key == key else (1, 0)
@@ -237,7 +320,7 @@ class SortedColumns:
         if self._runs is None:
             self._runs = Runs(self._memory, self._name, self.forms)
         # Sorting takes a copy: runs are short, so that it is a small one.
-        most = max(16 * self._runs.scratch.block_bytes, self._memory.use().budget // 8)
+        most = max(16 * self._runs.scratch.block_bytes, self._memory.use().budget // 6)
         here, self._here = self._here, [[] for _ in self.forms]
         for side, parts in enumerate(here):
             parts.reverse()
@@ -247,18 +330,10 @@ class SortedColumns:
                 while parts and size + n_bytes(parts[-1]) <= most:
                     some.append(parts.pop())
                     size += n_bytes(some[-1])
-                self._runs.write(self._blocks(self.forms[side], some, self._runs.scratch.block_bytes), side)
+                self._runs.write(self.forms[side].blocks(some, self._runs.scratch.block_bytes), side)
         freed = self._room.size
         self._room.resize(0)
         return freed
-
-    def _blocks(self, form: ColumnForm, parts: list[Batch], block_bytes: int) -> Iterator[Any]:
-        whole = form.sorted(parts)
-        parts.clear()
-        count = n_records(whole)
-        rows = max(1, count * block_bytes // max(1, n_bytes(whole)))
-        for start in range(0, count, rows):
-            yield form.cut(whole, start, min(count, start + rows))
 
     def windows(self) -> Iterator[Window] | None:
         """Windows over all records, sorted by key, the number of a part is its side. None when all is in memory and

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes, n_records
 from twister2.spec.errors import OperatorError
-from twister2_net.spilling.sorted_columns import ColumnForm
+from twister2_net.spilling.sorted_columns import ColumnForm, fit, in_one_piece, spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,6 +74,30 @@ class RowForm(ColumnForm):
 
     def sorted(self, parts: Sequence[Any]) -> Any:
         """Batches as one sorted block."""
+        tag, rows = self._tagged(parts)
+        if self._columns is None:
+            positions = self._order.positions(rows, tag.tolist())
+            return Tagged(list(map(rows.__getitem__, positions)), tag[positions])
+        found = self._columns.positions(rows, tag)
+        return Tagged(rows_at(rows, found), tag[found])
+
+    def blocks(self, parts: list[Any], block_bytes: int) -> Iterator[Any]:
+        if self._columns is None:
+            yield from super().blocks(parts, block_bytes)
+            return
+        tag, rows = self._tagged(parts)
+        parts.clear()
+        if is_arrow(rows):
+            held = [rows]
+            del rows
+            rows = in_one_piece(held)
+        found = self._columns.positions(rows, tag)
+        for start, stop in spans(len(tag), n_bytes(rows), block_bytes):
+            some = found[start:stop]
+            yield Tagged(rows_at(rows, some), tag[some])
+
+    def _tagged(self, parts: Sequence[Any]) -> tuple[Any, Any]:
+        """The sources of all records, and the records."""
         import numpy
 
         tags = [
@@ -81,12 +105,7 @@ class RowForm(ColumnForm):
             for part in parts
         ]
         tag = tags[0] if len(tags) == 1 else numpy.concatenate(tags)
-        rows = joined([part.rows for part in parts], self._order.label)
-        if self._columns is None:
-            positions = self._order.positions(rows, tag.tolist())
-            return Tagged(list(map(rows.__getitem__, positions)), tag[positions])
-        found = self._columns.positions(rows, tag)
-        return Tagged(rows_at(rows, found), tag[found])
+        return tag, joined([part.rows for part in parts], self._order.label)
 
     # -- in memory -------------------------------------------------------------------------------------------------
 
@@ -127,7 +146,7 @@ def joined(parts: Sequence[Batch], label: str) -> Any:
         import pyarrow
 
         tables = [part if isinstance(part, pyarrow.Table) else pyarrow.Table.from_batches([part]) for part in parts]
-        fits = all(_fits(table.schema, tables[0].schema) for table in tables)
+        fits = all(fit(table.schema, tables[0].schema) for table in tables)
         try:
             return pyarrow.concat_tables(tables, promote_options="permissive" if fits else "none")
         except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
@@ -147,20 +166,6 @@ def joined(parts: Sequence[Batch], label: str) -> Any:
     for part in parts:
         whole += part
     return whole
-
-
-def _fits(schema: Any, other: Any) -> bool:
-    """Whether batches of two schemas can become one: numbers of other widths, or only nulls on one side."""
-    from pyarrow import types
-
-    if schema.names != other.names:
-        return False
-    for one, two in zip(schema.types, other.types, strict=True):
-        null = types.is_null(one) or types.is_null(two)
-        numbers = [types.is_integer(kind) for kind in (one, two)], [types.is_floating(kind) for kind in (one, two)]
-        if one != two and not null and not any(map(all, numbers)):
-            return False
-    return True
 
 
 def _differ(label: str, forms: set[str]) -> OperatorError:

@@ -21,6 +21,9 @@ class TestSlurm(ResourceManagerSuite):
     def make_backend(self, state_dir):
         return SlurmPlugin().rm_create(config=SlurmConfig(hold_s=0.0), context=RmContext(str(state_dir)))
 
+    def doctor(self, state_dir):
+        return SlurmPlugin().rm_doctor(config=SlurmConfig(), context=RmContext(str(state_dir)))
+
     def own_variables(self):
         return SlurmsOwn({*super().own_variables(), "ENVIRONMENT", "HOSTNAME"})
 

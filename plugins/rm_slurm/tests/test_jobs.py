@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-pytestmark = [pytest.mark.needs_slurm, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.needs_slurm, pytest.mark.timeout(240)]
 
 PROGRAM = """
 import os, pathlib, sys, time
@@ -35,6 +35,16 @@ def waits_once(env):
 
 def world(env):
     print("rank", env.mpi.Get_rank(), "of", env.mpi.Get_size(), "is", env.worker_id, flush=True)
+
+def counts(env):
+    turn = env.state("turn", 0)
+    if env.worker_id == 0:
+        print("begins", env.attempt, env.n_workers, turn.value > 0, os.environ.get("TWISTER2_RESTARTS"), flush=True)
+    while not env.controller.exchange("enough", os.path.exists(env.args[0]))[0]:
+        turn.value += 1
+        env.commit()
+        time.sleep(0.1)
+    print("ends", [event.kind for event in env.controller.events()], flush=True)
 
 def sleeps(env):
     print("asleep", flush=True)
@@ -165,6 +175,101 @@ def test_the_longest_time_of_a_job_is_kept_by_its_master(twister2, tmp_path):
     assert "[T2-J405]" in err
     assert "reached its time limit of 10 s" in err
     assert processes_of(last_job(tmp_path)[0]) == []
+
+
+def parts(job_id):
+    """States of the jobs of Slurm that are part of a job."""
+    shown = ["squeue", "-h", "-t", "all", "-o", "%i|%T|%k"]
+    rows = subprocess.run(shown, capture_output=True, text=True, check=True).stdout.splitlines()
+    return {row.split("|")[0]: row.split("|")[1] for row in rows if f":{job_id} " in row}
+
+
+def counting(twister2, tmp_path, *options):
+    """A job that commits ten times a second until there is a file; its client, and its id once it has committed."""
+    client = twister2("submit", "slurm", "-q", "-n", 2, *options, "program.py:counts", tmp_path / "enough")
+    jobs = tmp_path / "state" / "jobs"
+    until(lambda: (jobs.exists() and list(jobs.glob("*/events.jsonl"))) or client.poll() is not None, 60)
+    assert client.poll() is None, finish(client)
+    (events,) = jobs.glob("*/events.jsonl")
+    until(lambda: "checkpoint_committed" in events.read_text() or client.poll() is not None, 60)
+    assert client.poll() is None, finish(client)
+    return client, events.parent.name
+
+
+def test_more_and_fewer_workers(twister2, tmp_path):
+    client, job_id = counting(twister2, tmp_path)
+    code, out, err = finish(twister2("scale", job_id, 3), 90)
+    assert code == 0, err
+    assert "has 3 workers, attempt 2" in out
+    assert len(parts(job_id)) == 2
+    code, out, err = finish(twister2("scale", job_id, 5000, "--deadline", 8), 90)
+    assert code == 1, out
+    assert "may never start" in err
+    code, out, err = finish(twister2("scale", job_id, 1), 90)
+    assert "has 1 workers" in out, err
+    (tmp_path / "enough").touch()
+    code, out, err = finish(client, 90)
+    assert code == 0, err
+    # A loaded machine may lose a worker in between, which is one attempt more.
+    begun = dict.fromkeys(tuple(line.split()[2:4]) for line in out.splitlines() if line.startswith("begins"))
+    assert list(begun) == [("2", "False"), ("3", "True"), ("1", "True")]
+    until(lambda: not {"RUNNING", "PENDING", "COMPLETING"} & set(parts(job_id).values()), 60)
+    assert processes_of(job_id) == []
+
+
+def test_a_grown_job_is_killed_from_another_shell(twister2, tmp_path):
+    client, job_id = counting(twister2, tmp_path)
+    assert finish(twister2("scale", job_id, 4), 90)[0] == 0
+    code, _, err = finish(twister2("kill", job_id), 90)
+    assert code == 0, err
+    assert not {"RUNNING", "PENDING", "COMPLETING"} & set(parts(job_id).values())
+    assert processes_of(job_id) == []
+    assert finish(client)[0] != 0
+
+
+@pytest.mark.parametrize("by", ["its time", "an administrator"])
+def test_a_job_that_goes_back_into_the_queue_goes_on_from_its_latest_commit(twister2, tmp_path, jobs, by):
+    options = ["-o", "rm.slurm.requeue=true"]
+    if by == "its time":
+        # Each run is warned after 40 s: by then the first has committed, and the second has ended.
+        options += ["-o", "job.walltime_s=100", "-o", "job.walltime_warn_s=60"]
+    client, job_id = counting(twister2, tmp_path, *options)
+    (number,) = parts(job_id)
+    if by == "an administrator":
+        subprocess.run(["scontrol", "requeue", number], check=True, timeout=60)
+    jobs.hurry(number)
+    events = tmp_path / "state" / "jobs" / job_id / "events.jsonl"
+    until(lambda: events.read_text().count('"attempt_started"') == 2 or client.poll() is not None, 90)
+    (tmp_path / "enough").touch()
+    code, out, err = finish(client, 90)
+    assert code == 0, (out, err)
+    # The number of the second attempt is 3 where the master saw the workers go before it was told to end itself.
+    # What was said before the client had found the new master is in the logs only.
+    begun = [line.split()[-3:] for line in finish(twister2("logs", job_id))[1].splitlines() if "begins" in line]
+    assert begun == [["2", "False", "0"], ["2", "True", "1"]]
+    assert list(parts(job_id).values()) == ["COMPLETED"]
+    assert processes_of(job_id) == []
+
+
+def test_a_master_that_was_killed_takes_its_workers_back(twister2, tmp_path):
+    client, job_id = counting(twister2, tmp_path)
+    masters = [
+        pid
+        for pid in processes_of(job_id)
+        if b"twister2.master" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+        and b"python" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
+    ]
+    (master,) = masters
+    os.kill(master, signal.SIGKILL)
+    events = tmp_path / "state" / "jobs" / job_id / "events.jsonl"
+    until(lambda: events.read_text().count('"attempt_started"') == 2 or client.poll() is not None, 90)
+    (tmp_path / "enough").touch()
+    code, out, err = finish(client, 90)
+    assert code == 0, (out, err)
+    assert '"master_returned"' in events.read_text()
+    begun = [line.split()[-4:-1] for line in finish(twister2("logs", job_id))[1].splitlines() if "begins" in line]
+    assert begun == [["1", "2", "False"], ["2", "2", "True"]]
+    assert processes_of(job_id) == []
 
 
 @pytest.mark.parametrize("how", [(), ("--detach",)])

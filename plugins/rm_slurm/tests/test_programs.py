@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import time
 
 import pytest
 
 from twister2.spec.errors import (
-    CapabilityError,
     MissingToolError,
     ResourceError,
     ResourcesExceededError,
     SubmissionRefusedError,
 )
 from twister2.spec.rm import Allocation, JobHandle, JobState, ResourceGroup, RmContext
-from twister2_rm_slurm import commands
+from twister2_rm_slurm import commands, queue
 from twister2_rm_slurm.config import SlurmConfig
+from twister2_rm_slurm.ending import OWN_END_S
+from twister2_rm_slurm.files import Files
 from twister2_rm_slurm.logs import LogReader
-from twister2_rm_slurm.plan import Files
+from twister2_rm_slurm.plan import Plan
 from twister2_rm_slurm.plugin import SlurmPlugin
 
 
@@ -26,13 +28,15 @@ from twister2_rm_slurm.plugin import SlurmPlugin
 def slurm(tmp_path):
     """Returns a function that makes a backend whose programs are these lines of shell."""
 
-    def make(timeout_s=5.0, **programs):
+    def make(timeout_s=5.0, options=None, **programs):
         folder = tmp_path / "bin"
         folder.mkdir(exist_ok=True)
         for name, lines in programs.items():
             (folder / name).write_text(f"#!/bin/sh\n{lines}\n")
             (folder / name).chmod(0o755)
-        return SlurmPlugin().rm_create(SlurmConfig(bin=str(folder)), RmContext(str(tmp_path), timeout_s))
+        return SlurmPlugin().rm_create(
+            SlurmConfig(bin=str(folder), **(options or {})), RmContext(str(tmp_path), timeout_s)
+        )
 
     return make
 
@@ -47,7 +51,7 @@ def allocation(tmp_path):
 
 
 HANDLE = JobHandle("slurm", "job-1", "12", {"folder": "/nowhere"})
-LINE = "12|%s|%s|twister2:job-1 /nowhere"
+LINE = "12|%s|%s|N/A|twister2:job-1 /nowhere"
 
 
 @pytest.mark.parametrize(
@@ -68,6 +72,11 @@ LINE = "12|%s|%s|twister2:job-1 /nowhere"
             "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified",
             SubmissionRefusedError,
             "rm.slurm.account",
+        ),
+        (
+            "sbatch: error: Batch job submission failed: Invalid qos specification",
+            SubmissionRefusedError,
+            "rm.slurm.qos",
         ),
         (
             "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
@@ -121,7 +130,7 @@ def test_controller_down_is_an_error_and_the_next_question_is_asked_anew(slurm, 
 
 def test_one_call_answers_for_all_jobs_of_a_second(slurm, tmp_path):
     backend = slurm(
-        squeue=f"echo x >>{tmp_path}/calls; echo '{LINE % ('RUNNING', 'None')}\n13|PENDING|Priority|twister2:b /'"
+        squeue=f"echo x >>{tmp_path}/calls; echo '{LINE % ('RUNNING', 'None')}\n13|PENDING|Priority|N/A|twister2:b /'"
     )
     assert backend.state(HANDLE).state is JobState.RUNNING
     assert backend.state(JobHandle("slurm", "b", "13")).reason == "waits behind jobs of higher priority (Priority)"
@@ -133,14 +142,14 @@ def test_one_call_answers_for_all_jobs_of_a_second(slurm, tmp_path):
 
 def test_accounting_is_asked_for_jobs_that_slurm_has_forgotten(slurm):
     unknown = "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1"
-    backend = slurm(squeue="true", scontrol=unknown, sacct="echo 'OUT_OF_MEMORY|0:125'")
+    backend = slurm(squeue="true", scontrol=unknown, sacct="echo '12|OUT_OF_MEMORY|0:125'")
     assert backend.state(HANDLE).state is JobState.FAILED
     backend = slurm(squeue="true", scontrol=unknown, sacct="echo disabled >&2; exit 1")
     assert backend.state(HANDLE).state is JobState.UNKNOWN
 
 
 def test_a_recycled_number_is_not_our_job(slurm):
-    backend = slurm(squeue="echo '12|RUNNING|None|twister2:other /n'")
+    backend = slurm(squeue="echo '12|RUNNING|None|N/A|twister2:other /n'")
     assert backend.state(HANDLE).state is JobState.UNKNOWN
     backend.kill(HANDLE, 1.0)
 
@@ -162,12 +171,84 @@ def test_a_job_that_does_not_go_away(slurm):
         backend.kill(HANDLE, 0.1)
 
 
+def test_a_kill_ends_a_job_that_goes_back_into_the_queue_at_this_moment(slurm, tmp_path, monkeypatch):
+    """Slurm shows it as failed at the first look."""
+    monkeypatch.setattr(queue, "BACK_S", 0.0)
+    backend = slurm(
+        options={"requeue": True},
+        squeue=f"""echo x >>{tmp_path}/looks
+if [ -e {tmp_path}/cancelled ]; then echo '{LINE % ("CANCELLED", "None")}'
+elif [ "$(wc -l <{tmp_path}/looks)" -eq 1 ]; then echo '{LINE % ("FAILED", "None")}'
+else echo '{LINE % ("PENDING", "BeginTime")}'; fi""",
+        scancel=f"touch {tmp_path}/cancelled",
+    )
+    backend.kill(HANDLE, 0.1)
+    assert (tmp_path / "cancelled").exists()
+
+
+def test_a_job_that_goes_back_into_the_queue_while_it_is_killed_is_cancelled_again(slurm, tmp_path):
+    (tmp_path / "calls").touch()
+    late = "echo 'scancel: error: Kill job error on job id 12: Job/step already completing or completed' >&2; exit 1"
+    backend = slurm(
+        squeue=f"""case $(wc -l <{tmp_path}/calls) in
+0) echo '{LINE % ("RUNNING", "None")}' ;;
+1) echo '{LINE % ("PENDING", "BeginTime")}' ;;
+*) echo '{LINE % ("CANCELLED", "None")}' ;;
+esac""",
+        scancel=f"echo x >>{tmp_path}/calls; [ $(wc -l <{tmp_path}/calls) -gt 1 ] || {{ {late}; }}",
+    )
+    backend.kill(HANDLE, 0.1)
+    assert (tmp_path / "calls").read_text() == "x\nx\n"
+
+
+def test_who_follows_logs_stays_when_the_job_goes_back_into_the_queue(slurm, allocation, tmp_path, monkeypatch):
+    monkeypatch.setattr(queue, "BACK_S", 0.0)
+    monkeypatch.setattr(queue, "FRESH_S", 0.0)
+    plan = Plan.of(allocation, SlurmConfig())
+    plan.files.make()
+    plan.save()
+    log = plan.files.slot_log(0, "stdout")
+    backend = slurm(
+        options={"requeue": True, "poll_s": 0.1},
+        squeue=f"""echo x >>{tmp_path}/looks
+case $(wc -l <{tmp_path}/looks) in
+1) echo first >>{log}; echo '{LINE % ("FAILED", "None")}' ;;
+2) echo '{LINE % ("PENDING", "BeginTime")}' ;;
+3) echo second >>{log}; echo '{LINE % ("RUNNING", "None")}' ;;
+*) echo 0 >{plan.files.ended}; echo '{LINE % ("COMPLETED", "None")}' ;;
+esac""",
+        scontrol="exit 1",
+    )
+    handle = JobHandle("slurm", "job-1", "12", {"folder": allocation.folder})
+    assert "".join(chunk.text for chunk in backend.logs(handle, follow=True)) == "first\nsecond\n"
+
+
+@pytest.mark.parametrize(
+    "answer", ["exec sleep 60", "mkdir {files}/more-0000-13.json; echo 13"], ids=["no answer", "no record"]
+)
+def test_an_additional_job_that_nobody_knows_of_is_cancelled(slurm, allocation, tmp_path, answer):
+    plan = Plan.of(allocation, SlurmConfig())
+    plan.files.make()
+    plan.save()
+    added = "13|PENDING|Priority|N/A|twister2-more:job-1 /nowhere"
+    backend = slurm(
+        timeout_s=4.0,
+        sbatch=f"touch {tmp_path}/added; {answer.format(files=plan.files.root)}",
+        squeue=f"echo '{LINE % ('RUNNING', 'None')}'; [ ! -e {tmp_path}/added ] || echo '{added}'",
+        scancel=f"echo $* >>{tmp_path}/cancelled",
+    )
+    handle = JobHandle("slurm", "job-1", "12", {"folder": allocation.folder})
+    with pytest.raises(ResourceError):
+        backend.resize(handle, 3)
+    assert (tmp_path / "cancelled").read_text() == "13\n"
+    assert not plan.files.size.exists()
+    assert plan.files.step_logs() == []
+
+
 def test_closed_points(slurm):
     backend = slurm(srun="echo 'MPI plugin types are...'; echo ' pmix'; echo ' none'; echo ' pmi2'")
     assert backend.offers.worlds == {"pmi2", "pmix"}
     assert slurm(srun="exit 1").offers.worlds <= {"pmi2"}
-    with pytest.raises(CapabilityError):
-        backend.resize(HANDLE, 3)
     assert pickle.loads(pickle.dumps(HANDLE)) == HANDLE
     backend.close()
     backend.close()
@@ -207,7 +288,7 @@ def test_the_master_is_reached_only_by_addresses_that_lead_there(slurm, tmp_path
 def test_logs_are_read_on_and_characters_are_never_torn(tmp_path):
     files = Files.of(str(tmp_path))
     files.make()
-    reader = LogReader(files, 2, None)
+    reader = LogReader(files, lambda: 2, None)
     assert list(reader.read()) == []
     whole = "größe\n".encode()
     files.slot_log(1, "stderr").write_bytes(whole[:3])
@@ -220,4 +301,50 @@ def test_logs_are_read_on_and_characters_are_never_torn(tmp_path):
         (-1, "manager", "slurmstepd: error\n"),
         (1, "stderr", "öße\n"),
     ]
-    assert [chunk.slot for chunk in LogReader(files, 2, 1).read()] == [1]
+    assert [chunk.slot for chunk in LogReader(files, lambda: 2, 1).read()] == [1]
+
+
+@pytest.fixture
+def begun(slurm, allocation, tmp_path):
+    """Makes a backend, and the handle of a job whose copies have begun; ``srun`` is how many of them run on a node."""
+
+    def make(srun):
+        over, running = LINE % ("COMPLETED", "None"), LINE % ("RUNNING", "None")
+        alive = f"[ -e {tmp_path}/over ] && echo '{over}' || echo '{running}'"
+        scancel = f"touch {tmp_path}/cancelled {tmp_path}/over"
+        backend = slurm(srun=f"echo {srun}", squeue=alive, scontrol="exit 1", sacct="exit 1", scancel=scancel)
+        plan = Plan.of(allocation, SlurmConfig())
+        plan.files.make()
+        plan.save()
+        for slot in range(plan.n_workers):
+            plan.files.slot_log(slot, "stdout").touch()
+        return backend, JobHandle("slurm", "job-1", "12", {"folder": allocation.folder}), plan.files
+
+    return make
+
+
+def test_a_job_whose_copies_have_gone_is_not_cancelled_when_its_script_is_late(begun, tmp_path):
+    backend, handle, files = begun(srun=0)
+
+    def script():
+        files.ended.write_text("0")
+        (tmp_path / "over").touch()
+
+    late = threading.Timer(4 * OWN_END_S, script)
+    late.start()
+    backend.kill(handle, 0.2)
+    late.join()
+    assert not (tmp_path / "cancelled").exists()
+    assert not files.killed.exists()
+
+
+@pytest.mark.parametrize(
+    ("copies", "said"),
+    [("$(case $* in (*twister2-count*) echo 2;; (*) echo 0;; esac)", ""), (0, "step ended with exit code 3\n")],
+)
+def test_a_job_whose_copies_run_or_that_is_held_for_another_attempt_is_cancelled(begun, tmp_path, copies, said):
+    backend, handle, files = begun(srun=copies)
+    files.step_log(1, 0).write_text(f"slots 0-1\n{said}")
+    backend.kill(handle, 0.2)
+    assert (tmp_path / "cancelled").exists()
+    assert files.killed.exists()

@@ -17,7 +17,7 @@ from twister2_rm_slurm import plan as plans
 from twister2_rm_slurm import steps
 from twister2_rm_slurm.config import SlurmConfig
 from twister2_rm_slurm.plan import Plan
-from twister2_rm_slurm.script import batch_script, directives
+from twister2_rm_slurm.script import TIME_LEFT, batch_script, directives
 
 text = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=30)
 path = st.text(st.characters(blacklist_categories=["Cs", "Cc", "Zl", "Zp"], blacklist_characters='\\"'), max_size=20)
@@ -131,11 +131,44 @@ def test_what_is_unset_is_left_to_the_cluster():
     assert not names & {"--partition", "--account", "--qos", "--time", "--mem-per-cpu", "--nodes", "--gpus-per-task"}
 
 
+def test_resources_of_nodes_licences_and_options_that_are_left_out():
+    config = SlurmConfig(
+        gres="gpu:a100:2", licenses="matlab:2", exclusive=True, without=("mem-per-cpu", "--no-kill", "comment-none")
+    )
+    lines = directives(plan(config, groups=(ResourceGroup("a", 2, memory_mb=100),)), config)
+    assert {"--gres=gpu:a100:2", "--licenses=matlab:2", "--exclusive", "--no-requeue"} <= {*lines}
+    assert not [line for line in lines if line.startswith(("--mem-per-cpu", "--no-kill"))]
+
+
+@pytest.mark.parametrize(
+    ("variable", "answer", "end"),
+    [
+        ("", "2026-11-22T02:24:58", "1795314298"),
+        ("1795314298", "not asked", "1795314298"),
+        ("", "N/A", "unset"),
+        ("", "Unknown", "unset"),
+        ("", "", "unset"),
+    ],
+)
+def test_the_end_that_slurm_has_set_is_told(tmp_path, variable, answer, end):
+    (tmp_path / "squeue").write_text(f"#!/bin/sh\necho '{answer}'\n")
+    (tmp_path / "squeue").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "7", "TZ": "UTC"}
+    if variable:
+        environment["SLURM_JOB_END_TIME"] = variable
+    script = TIME_LEFT + '\necho "${TWISTER2_DEADLINE-unset}"'
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, timeout=20)
+    assert done.stdout.strip() == end
+    assert done.stderr == ""
+
+
 def test_options_of_the_step():
     config = SlurmConfig(srun=("--cpu-bind=cores",), mpi="pmix_v4")
-    step = steps.worker_step(plan(config), config, [4, 5, 9], "pmix", "77")
+    made = plan(config)
+    part = steps.Part(made.shapes[0], [4, 5, 9])
+    step = steps.worker_step(made, config, [part], "pmix", "77")
     assert {"--jobid=77", "--ntasks=3", "--mpi=pmix_v4", "--cpu-bind=cores", "--overlap", "4-5,9"} <= set(step)
-    assert "--mpi=none" in steps.worker_step(plan(), SlurmConfig(), [0], None)
+    assert "--mpi=none" in steps.worker_step(made, SlurmConfig(), [part], None)
 
 
 @pytest.mark.parametrize("bad", ['/a"b', "/a\\b", "/a\nb"])

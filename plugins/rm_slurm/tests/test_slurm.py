@@ -15,52 +15,12 @@ import time
 import pytest
 
 from twister2.spec.errors import CapabilityError, ResourceError, ResourcesExceededError, SubmissionRefusedError
-from twister2.spec.rm import Allocation, JobState, ResourceGroup, RmContext
+from twister2.spec.rm import JobState, ResourceGroup
 from twister2_rm_slurm.config import SlurmConfig
 from twister2_rm_slurm.plugin import SlurmPlugin
 
 pytestmark = [pytest.mark.needs_slurm, pytest.mark.timeout(90)]
 SLEEP = "exec sleep 60"
-
-
-class Jobs:
-    """Submits jobs whose copies are lines of shell, and kills them at the end of the test."""
-
-    def __init__(self, tmp_path):
-        self.root = tmp_path
-        self.made = []
-
-    def backend(self, **options):
-        return SlurmPlugin().rm_create(SlurmConfig(**options), RmContext(str(self.root)))
-
-    def submit(self, worker, master=None, n=3, backend=None, **changes):
-        job_id = f"job-{os.getpid()}-{len(self.made)}-{time.monotonic_ns()}"
-        folder = self.root / f"{job_id} 100%x'é"
-        folder.mkdir(mode=0o700)
-        values = {
-            "job_id": job_id,
-            "name": "a test — ünïcode " + "x" * 300,
-            "groups": (ResourceGroup("w", n),),
-            "worker_command": ("/bin/sh", "-c", worker, "copy", "an 'odd' argument"),
-            "master_command": ("/bin/sh", "-c", master or ""),
-            "environment": {"GREETING": "a 'b' \"c\" $d"},
-            "ticket": b"first ticket",
-            "master_ticket": b"of the master",
-            "folder": str(folder),
-            "master": ResourceGroup("m", 1) if master else None,
-        }
-        backend = backend or self.backend()
-        handle = backend.submit(Allocation(**{**values, **changes}))
-        self.made.append(handle)
-        return backend, handle
-
-
-@pytest.fixture
-def jobs(tmp_path):
-    made = Jobs(tmp_path)
-    yield made
-    for handle in made.made:
-        subprocess.run(["scancel", handle.native_id], check=False, capture_output=True)
 
 
 def until(what, seconds=30.0):

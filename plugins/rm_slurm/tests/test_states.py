@@ -19,12 +19,12 @@ def test_compress_and_expand_are_inverse(numbers):
 @given(st.integers(1, 10**9), st.sampled_from(sorted(states.STATES)), line)
 def test_a_row_of_squeue_is_read_back_whatever_the_comment_holds(native_id, state, folder):
     note = states.comment("job-1", "/f" + folder)
-    (row,) = states.parse_squeue(f"{native_id}|{state}|None|{note}\n")
+    (row,) = states.parse_squeue(f"{native_id}|{state}|None|N/A|{note}\n")
     assert (row.native_id, row.state, row.job()) == (str(native_id), state, ("job-1", "/f" + folder))
 
 
 def test_jobs_of_others_are_not_ours():
-    (row,) = states.parse_squeue("7|RUNNING|None|(null)\n")
+    (row,) = states.parse_squeue("7|RUNNING|None|N/A|(null)\n")
     assert row.job() is None
     assert states.parse_squeue("garbage\n\n") == []
 
@@ -65,7 +65,7 @@ def test_states_and_reasons(row, state, words):
     assert words in states.describe(row)
 
 
-def test_scontrol_and_sacct():
+def test_scontrol():
     text = (
         "JobId=10 JobName=JobState=X s2 UserId=root(0) JobState=CANCELLED Reason=None Dependency=(null) "
         "ExitCode=0:15 RunTime=00:00:01 Comment=twister2:a /b c StdOut=/tmp/a b.log Power="
@@ -73,10 +73,6 @@ def test_scontrol_and_sacct():
     row = states.parse_scontrol(text.replace("JobState=X ", ""))
     assert row == Row("10", "CANCELLED", "None", exit_code=(0, 15))
     assert states.parse_scontrol("slurm_load_jobs error") is None
-    assert states.parse_sacct("COMPLETED|0:0\nCANCELLED by 5|0:15\n", "3") == Row(
-        "3", "CANCELLED by 5", exit_code=(0, 15)
-    )
-    assert states.parse_sacct("", "3") is None
 
 
 SAID = """slots 10-14,3
@@ -131,3 +127,18 @@ def test_a_failure_names_the_first_culprits():
     row = Row("1", "FAILED", "NonZeroExitCode", exit_code=(3, 0))
     reason = states.with_culprits(states.status(row, {**BAD, 3: "exited 0"}))
     assert reason.endswith("slot 10 exited 3, slot 11 exited 137 (out of memory), slot 12 exited 4 and 2 more")
+
+
+@pytest.mark.parametrize(
+    ("shown", "restarts", "back"),
+    [
+        ("JobId=7 JobState=PENDING Requeue=1 Restarts=1 ", 0, True),
+        ("JobId=7 JobState=COMPLETING Requeue=1 Restarts=1 ", 0, True),
+        ("JobId=7 JobState=COMPLETING Requeue=1 Restarts=1 ", 1, False),
+        ("JobId=7 JobState=CANCELLED Requeue=1 Restarts=1 ", 0, False),
+        ("JobId=7 JobState=TIMEOUT Requeue=1 Restarts=0 ", 0, False),
+        ("slurm_load_jobs error: Invalid job id specified", 0, False),
+    ],
+)
+def test_a_job_that_goes_back_is_told_from_one_that_ends(shown, restarts, back):
+    assert states.goes_back(shown, restarts) is back

@@ -10,6 +10,9 @@ class TestStandalone(ResourceManagerSuite):
     def make_backend(self, state_dir):
         return StandalonePlugin().rm_create(config=StandaloneConfig(), context=RmContext(str(state_dir)))
 
+    def doctor(self, state_dir):
+        return StandalonePlugin().rm_doctor(config=StandaloneConfig(), context=RmContext(str(state_dir)))
+
 
 class TestStandaloneWithWorlds(ResourceManagerSuite):
     """What a job needs that asks for no world is as without the option."""

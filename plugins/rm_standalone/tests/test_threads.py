@@ -39,6 +39,12 @@ def ended(rm, handle):
     return rm.state(handle)
 
 
+@pytest.mark.parametrize("option", [{"limits": ("cpus",)}, {"bind": "cpus"}])
+def test_threads_that_are_to_be_confined_are_refused(make_rm, allocation, option):
+    with pytest.raises(SubmissionRefusedError, match="neither confined nor bound"):
+        make_rm(workers_as="threads", **option).submit(allocation(n=1, in_process=Work()))
+
+
 def test_every_slot_is_a_thread_of_this_process(job, make_rm):
     _rm, handle, work = job
     wait_until(lambda: len(work.seen) == 3, 10.0, lambda: str(work.seen))

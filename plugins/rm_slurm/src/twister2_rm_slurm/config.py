@@ -30,7 +30,29 @@ class SlurmConfig:
     account: str = option("", "Account to charge; the user's default when empty.", validator=_one_line)
     qos: str = option("", "Quality of service; the cluster's default when empty.", validator=_one_line)
     constraint: str = option("", "Features the nodes must have, e.g. 'skylake'.", validator=_one_line)
+    gres: str = option("", "Generic resources of every node, e.g. 'gpu:a100:2'.", validator=_one_line)
+    licenses: str = option("", "Licences the job needs, e.g. 'matlab:2'.", validator=_one_line)
+    exclusive: bool = option(False, "Share the nodes with no other job.")
+    inside: bool = option(
+        True, "Inside an allocation (salloc, or a script of sbatch) start workers in it, and submit no batch job."
+    )
     nodes: int = option(0, "Number of nodes; as many as the workers need when 0.", unit="1", validator=ge(0))
+    hetjob: bool = option(
+        True,
+        "Groups of workers that differ become components of a heterogeneous job; else, and where rm.slurm.nodes is "
+        "set, every worker gets the largest share of each resource.",
+    )
+    master_restarts: int = option(
+        3,
+        "How often a job master in the allocation that has died is started again, before the job ends.",
+        unit="1",
+        validator=ge(0),
+    )
+    requeue: bool = option(
+        False,
+        "The job may go back into Slurm's queue, and goes on from its latest commit when it runs again: before its "
+        "time limit if it has committed something, when an administrator requeues it, or when its first node fails.",
+    )
     tasks_per_node: int = option(0, "Workers per node; Slurm decides when 0.", unit="1", validator=ge(0))
     master_seat: bool = option(
         False,
@@ -38,6 +60,12 @@ class SlurmConfig:
     )
     sbatch: tuple[str, ...] = option(
         (), "Further options of sbatch, e.g. '--reservation=night'.", validator=[_one_line, _sbatch_options]
+    )
+    without: tuple[str, ...] = option(
+        (),
+        "Options of sbatch that are left out though this plugin would give them, by name, e.g. 'mem-per-cpu' where a "
+        "cluster forbids it.",
+        validator=_one_line,
     )
     srun: tuple[str, ...] = option(
         (), "Further options of the srun that starts workers, e.g. '--cpu-bind=cores'.", validator=[_one_line]

@@ -9,9 +9,9 @@ from twister2.spec.rm import LogChunk
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from twister2_rm_slurm.plan import Files
+    from twister2_rm_slurm.files import Files
 
 Stream = Literal["stdout", "stderr", "manager"]
 NO_SLOT = -1
@@ -21,28 +21,33 @@ PIECE = 1 << 16
 class LogReader:
     """Reads on in all files of a job; files may appear late.
 
+    :param n_slots: tells how many slots the job has had so far.
     :param slot: only this slot's, None for all and the manager's own.
     """
 
-    def __init__(self, files: Files, n_workers: int, slot: int | None) -> None:
-        streams: tuple[Stream, Stream] = ("stdout", "stderr")
-        slots = range(n_workers) if slot is None else [slot]
-        self._files = files
+    def __init__(self, files: Files, n_slots: Callable[[], int], slot: int | None) -> None:
+        self._files, self._n_slots = files, n_slots
         self._all = slot is None
         self._sources: dict[pathlib.Path, tuple[int, Stream]] = {}
-        if self._all:
+        if slot is None:
             self._sources[files.log] = (NO_SLOT, "manager")
             self._sources[files.master_log] = (NO_SLOT, "manager")
-        for number in slots:
-            for stream in streams:
-                self._sources[files.slot_log(number, stream)] = (number, stream)
+        else:
+            self._add(slot)
         self._offsets: dict[pathlib.Path, int] = {}
         self._decoders: dict[pathlib.Path, codecs.IncrementalDecoder] = {}
+
+    def _add(self, slot: int) -> None:
+        streams: tuple[Stream, Stream] = ("stdout", "stderr")
+        for stream in streams:
+            self._sources.setdefault(self._files.slot_log(slot, stream), (slot, stream))
 
     def read(self) -> Iterator[LogChunk]:
         """What was written since the last call."""
         if self._all:
-            for path in self._files.step_logs():
+            for slot in range(self._n_slots()):
+                self._add(slot)
+            for path in (*self._files.step_logs(), *self._files.more_logs()):
                 self._sources.setdefault(path, (NO_SLOT, "manager"))
         for path, (slot, stream) in self._sources.items():
             for text in self._text(path):

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import math
 import os
-import pathlib
-import shutil
 import unicodedata
 from collections.abc import Mapping
+from itertools import accumulate, groupby
 from typing import TYPE_CHECKING
 
 import attrs
 
 from twister2.spec.errors import ResourceError, SubmissionRefusedError
+from twister2_rm_slurm.files import Files
 
 if TYPE_CHECKING:
-    from twister2.spec.rm import Allocation
+    from collections.abc import Sequence
+
+    from twister2.spec.rm import Allocation, ResourceGroup
     from twister2_rm_slurm.config import SlurmConfig
 
 NAME_LIMIT = 60
@@ -25,141 +27,87 @@ UNFIT = frozenset('\n\r\0"\\')
 
 
 @attrs.frozen
-class Files:
-    """Everything this plugin keeps of a job lies in ``<job folder>/slurm``, on a file system that all nodes see."""
+class Shape:
+    """Equal copies: what a job, a component of a heterogeneous one, or an additional job asks for.
 
-    root: str
+    :ivar count: copies. :ivar mem_per_cpu: MiB, 0 for the cluster's default.
+    :ivar tmp_mb: MiB of scratch a node must have.
+    """
+
+    count: int
+    cpus: int
+    mem_per_cpu: int
+    tmp_mb: int
+    gpus: int
 
     @classmethod
-    def of(cls, folder: str) -> Files:
-        return cls(os.path.join(folder, "slurm"))
+    def of(cls, groups: Sequence[ResourceGroup], config: SlurmConfig, count: int, seat: ResourceGroup | None) -> Shape:
+        """The largest share of each resource.
 
-    def path(self, name: str) -> pathlib.Path:
-        return pathlib.Path(self.root, name)
-
-    @property
-    def ticket(self) -> pathlib.Path:
-        return self.path("ticket")
-
-    @property
-    def master_ticket(self) -> pathlib.Path:
-        return self.path("master-ticket")
-
-    @property
-    def plan(self) -> pathlib.Path:
-        return self.path("plan.json")
-
-    @property
-    def script(self) -> pathlib.Path:
-        return self.path("job.sh")
-
-    @property
-    def log(self) -> pathlib.Path:
-        return self.path("job.log")
-
-    @property
-    def master_log(self) -> pathlib.Path:
-        return self.path("master.log")
-
-    @property
-    def master_host(self) -> pathlib.Path:
-        return self.path("master-host")
-
-    @property
-    def released(self) -> pathlib.Path:
-        return self.path("released")
-
-    @property
-    def killed(self) -> pathlib.Path:
-        return self.path("killed")
-
-    @property
-    def ended(self) -> pathlib.Path:
-        return self.path("ended")
-
-    @property
-    def cleaned(self) -> pathlib.Path:
-        return self.path("cleaned")
-
-    def slot_log(self, slot: int, stream: str) -> pathlib.Path:
-        return self.path(f"slot-{slot}.{'out' if stream == 'stdout' else 'err'}")
-
-    def step_log(self, attempt: int, number: int) -> pathlib.Path:
-        return self.path(f"step-{attempt:04d}-{number:04d}.log")
-
-    def step_logs(self) -> list[pathlib.Path]:
-        return sorted(pathlib.Path(self.root).glob("step-*.log"))
-
-    def write(self, path: pathlib.Path, data: bytes, mode: int = 0o600) -> None:
-        """Write a file atomically, so that readers on any node see the old one or the new one.
-
-        :raises ResourceError: the disk is full, the folder is gone.
+        :param seat: the job master, where it gets a share of its own.
         """
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise ResourceError(
-                f"cannot write {path}",
-                why=error.strerror or str(error),
-                remedy="free space, or put job.state_dir on a file system that this host and the nodes share",
-            ) from error
+        everybody = [*groups, seat] if seat else groups
+        cpus = max((math.ceil(group.cpus) for group in everybody), default=1) or 1
+        memory = max((group.memory_mb for group in everybody), default=0)
+        disk = max((group.disk_mb for group in groups), default=0)
+        return cls(
+            count=count,
+            cpus=cpus,
+            mem_per_cpu=math.ceil(memory / cpus),
+            tmp_mb=disk * (config.tasks_per_node or 1),
+            gpus=max((group.gpus for group in groups), default=0),
+        )
 
-    def make(self) -> None:
-        """Make the folder, for its owner only."""
-        try:
-            os.makedirs(self.root, mode=0o700, exist_ok=True)
-            os.chmod(self.root, 0o700)
-        except OSError as error:
-            raise ResourceError(
-                f"cannot make {self.root}",
-                why=error.strerror or str(error),
-                remedy="free space, or set job.state_dir to another folder",
-            ) from error
 
-    def remove(self) -> None:
-        shutil.rmtree(self.root, ignore_errors=True)
+def _size(group: ResourceGroup) -> tuple[float, int, int, int]:
+    return group.cpus, group.memory_mb, group.disk_mb, group.gpus
 
 
 @attrs.frozen
 class Plan:
-    """Sizes and commands of a job. Groups of unequal workers are asked for at the size of the largest of each
-    resource: the whole job is one step, hence one process world, and task number = slot.
+    """Sizes and commands of a job.
 
-    :ivar mem_per_cpu: MiB, 0 for the cluster's default. :ivar tmp_mb: MiB of scratch a node must have.
+    :ivar shapes: one, or one for each component of a heterogeneous job; slots are numbered through them.
+    :ivar seats: 1 where the job master has a share of its own, in the first component; else 0.
+    :ivar master_command: empty when the master lives in the client.
+    :ivar unequal: the groups of workers differ, and all get the largest share of each resource.
+    :ivar requeue: Slurm may put the job back into its queue.
     """
 
     job_id: str
     name: str
     folder: str
-    n_workers: int
+    shapes: tuple[Shape, ...]
     seats: int
-    cpus: int
-    mem_per_cpu: int
-    tmp_mb: int
-    gpus: int
     overcommit: bool
     walltime_s: int
     world: str | None
     environment: Mapping[str, str]
     worker_command: tuple[str, ...]
     master_command: tuple[str, ...]
-    """Empty when the master lives in the client."""
     unequal: bool
+    requeue: bool = False
 
     @property
     def files(self) -> Files:
         return Files.of(self.folder)
 
+    @property
+    def n_workers(self) -> int:
+        """Slots at the job's start."""
+        return sum(shape.count for shape in self.shapes)
+
+    def slots(self) -> list[range]:
+        """The slots of each component."""
+        ends = list(accumulate(shape.count for shape in self.shapes))
+        return [range(end - shape.count, end) for end, shape in zip(ends, self.shapes, strict=True)]
+
     @classmethod
-    def of(cls, allocation: Allocation, config: SlurmConfig) -> Plan:
-        """:raises SubmissionRefusedError: the folder's path cannot be told to Slurm."""
+    def of(cls, allocation: Allocation, config: SlurmConfig, *, batch: bool = True) -> Plan:
+        """
+        :param batch: for a batch job; else for steps of an allocation that is there already.
+        :raises SubmissionRefusedError: the folder's path cannot be told to Slurm.
+        """
         folder = os.path.abspath(allocation.folder)
         if UNFIT & set(folder):
             raise SubmissionRefusedError(
@@ -168,30 +116,39 @@ class Plan:
                 remedy="set job.state_dir to a folder with a plainer name",
             )
         groups = [group for group in allocation.groups if group.count > 0]
-        everybody = [*groups, allocation.master] if allocation.master and config.master_seat else groups
-        cpus = max((math.ceil(group.cpus) for group in everybody), default=1) or 1
-        memory = max((group.memory_mb for group in everybody), default=0)
-        disk = max((group.disk_mb for group in groups), default=0)
-        sizes = {(group.cpus, group.memory_mb, group.disk_mb, group.gpus) for group in groups}
-        seats = allocation.n_workers + (1 if allocation.master and config.master_seat else 0)
+        seat = allocation.master if config.master_seat else None
+        alike = [list(each) for _, each in groupby(groups, _size)]
+        differ = len(alike) > 1
+        apart = differ and batch and config.hetjob and not config.nodes
+        parts = alike if apart else [groups]
+        shapes = tuple(
+            Shape.of(part, config, sum(group.count for group in part), None if number else seat)
+            for number, part in enumerate(parts)
+        )
         return cls(
             job_id=allocation.job_id,
             name=clean_name(allocation.name) or allocation.job_id,
             folder=folder,
-            n_workers=allocation.n_workers,
-            seats=seats,
-            cpus=cpus,
-            mem_per_cpu=math.ceil(memory / cpus),
-            tmp_mb=disk * (config.tasks_per_node or 1),
-            gpus=max((group.gpus for group in groups), default=0),
+            shapes=shapes,
+            seats=1 if seat else 0,
             overcommit=allocation.oversubscribe,
             walltime_s=allocation.walltime_s,
             world=allocation.world,
             environment=dict(allocation.environment),
             worker_command=allocation.worker_command,
             master_command=allocation.master_command if allocation.master else (),
-            unequal=len(sizes) > 1,
+            unequal=differ and not apart,
+            requeue=batch and config.requeue,
         )
+
+    def check_new(self) -> None:
+        """:raises SubmissionRefusedError: this job was submitted before."""
+        if self.files.plan.exists():
+            raise SubmissionRefusedError(
+                f"job {self.job_id} was submitted already",
+                why=f"{self.files.plan} is there",
+                remedy=f"end it first: twister2 kill {self.job_id}",
+            )
 
     def save(self) -> None:
         """:raises ResourceError: the folder cannot be written."""
@@ -205,6 +162,7 @@ class Plan:
             values = json.loads(path.read_bytes())
             for key in ("worker_command", "master_command"):
                 values[key] = tuple(values[key])
+            values["shapes"] = tuple(Shape(**shape) for shape in values["shapes"])
             return cls(**values)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ResourceError(

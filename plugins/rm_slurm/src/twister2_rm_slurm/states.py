@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
@@ -13,8 +15,8 @@ from twister2.spec.rm import JobState, JobStatus
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-COMMENT = "twister2:"
-FIELDS = "%i|%T|%r|%k"
+COMMENT, MORE = "twister2:", "twister2-more:"
+FIELDS = "%i|%T|%r|%e|%k"
 """What squeue is asked for; the comment comes last because it may hold anything."""
 
 STATES: Mapping[str, tuple[JobState, str]] = {
@@ -78,6 +80,8 @@ REASONS: Mapping[str, str] = {
     "SystemFailure": "Slurm itself failed",
 }
 LIMITS = re.compile(r"^(Assoc|QOS|Max|Grp)\w*$")
+GOING_BACK = ("REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "PENDING", "CONFIGURING")
+"""States of a job that was running a moment ago and runs again later."""
 NO_REASON = ("", "None", "(null)", "N/A")
 UNWRITABLE = 53
 """Exit code by which Slurm says that it could not open the job's output files."""
@@ -89,6 +93,7 @@ class Row:
 
     :ivar comment: what we wrote there, None when another job took no comment.
     :ivar exit_code: exit code and signal of the script, None while unknown.
+    :ivar ends_at: when Slurm ends it at the latest, in seconds since 1970; 0 while that is not known.
     """
 
     native_id: str
@@ -96,6 +101,7 @@ class Row:
     reason: str = ""
     comment: str = ""
     exit_code: tuple[int, int] | None = None
+    ends_at: float = 0.0
 
     @property
     def alive(self) -> bool:
@@ -107,6 +113,15 @@ class Row:
             return None
         job_id, _, folder = self.comment.removeprefix(COMMENT).partition(" ")
         return job_id, folder
+
+    def more(self) -> str:
+        """The job of ours that this is an additional job of; empty for other jobs."""
+        return self.comment.removeprefix(MORE).partition(" ")[0] if self.comment.startswith(MORE) else ""
+
+
+def more_comment(job_id: str, folder: str) -> str:
+    """The comment of an additional job."""
+    return f"{MORE}{job_id} {folder}"
 
 
 def comment(job_id: str, folder: str) -> str:
@@ -120,14 +135,29 @@ def job_state(state: str) -> JobState:
 
 
 def parse_squeue(text: str) -> list[Row]:
-    """The rows of ``squeue -h -o FIELDS``."""
+    """The rows of ``squeue -h -o FIELDS``. Of a heterogeneous job the first component is the job."""
     rows = []
     for line in text.splitlines():
-        parts = line.split("|", 3)
-        if len(parts) == 4 and parts[0].strip():
-            native_id, state, reason, note = parts
-            rows.append(Row(native_id.strip(), state.strip(), reason.strip(), "" if note == "(null)" else note))
+        parts = line.split("|", 4)
+        if len(parts) == 5 and parts[0].strip():
+            native_id, state, reason, end, note = parts
+            rows.append(
+                Row(
+                    native_id.strip().removesuffix("+0"),
+                    state.strip(),
+                    reason.strip(),
+                    "" if note == "(null)" else note,
+                    ends_at=_seconds(end.strip()),
+                )
+            )
     return rows
+
+
+def _seconds(text: str) -> float:
+    """A time of Slurm, which is of this host's time zone, in seconds since 1970; 0 for words such as ``N/A``."""
+    with suppress(ValueError, OverflowError):
+        return time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S"))
+    return 0.0
 
 
 def _pair(text: str) -> tuple[int, int] | None:
@@ -136,20 +166,26 @@ def _pair(text: str) -> tuple[int, int] | None:
 
 
 def parse_scontrol(text: str) -> Row | None:
-    """The row of ``scontrol show job -o``. Values may hold spaces, so that only single words are read."""
-    words = dict(re.findall(r"(?:^|\s)(JobId|JobState|Reason|ExitCode)=(\S+)", text))
+    """The row of ``scontrol show job -o``. Values may hold spaces, so that only single words are read. Of a
+    heterogeneous job the first component is the job.
+    """
+    words = dict(re.findall(r"(?:^|\s)(JobId|JobState|Reason|ExitCode)=(\S+)", text.strip().split("\n")[0]))
     if "JobId" not in words or "JobState" not in words:
         return None
     return Row(words["JobId"], words["JobState"], words.get("Reason", ""), exit_code=_pair(words.get("ExitCode", "")))
 
 
-def parse_sacct(text: str, native_id: str) -> Row | None:
-    """The row of ``sacct -X -n -P -o State,ExitCode``: the job's last run."""
-    lines = [line for line in text.splitlines() if "|" in line]
-    if not lines:
-        return None
-    state, code = lines[-1].split("|", 1)
-    return Row(native_id, state.strip(), exit_code=_pair(code.strip()))
+def goes_back(text: str, restarts: int) -> bool:
+    """Whether ``scontrol show job -o`` shows a job that was put back into the queue. As long as its processes are being
+    ended it may be shown as COMPLETING, whatever comes then.
+
+    :param restarts: how often it had been begun again when it began to run.
+    """
+    row = parse_scontrol(text)
+    if row is None or row.state == "COMPLETING":
+        counted = re.search(r"\sRestarts=(\d+)", text.split("\n")[0])
+        return row is not None and counted is not None and int(counted[1]) > restarts
+    return row.state in GOING_BACK
 
 
 def describe(row: Row) -> str:
@@ -261,7 +297,7 @@ def status(row: Row | None, slots: Mapping[int, str]) -> JobStatus:
     """What callers of ``state`` get."""
     if row is None:
         return JobStatus(JobState.UNKNOWN, "Slurm knows no such job (any more)", dict(slots))
-    return JobStatus(job_state(row.state), describe(row), dict(slots))
+    return JobStatus(job_state(row.state), describe(row), dict(slots), ends_at=row.ends_at)
 
 
 def with_culprits(status: JobStatus) -> str:

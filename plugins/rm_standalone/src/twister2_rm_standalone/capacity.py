@@ -27,7 +27,7 @@ def free_memory_mb() -> int:
         ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
     ):
         try:
-            left = int(Path(limit).read_text("ascii")) - int(Path(used).read_text("ascii"))
+            left = int(Path(limit).read_text("utf-8")) - int(Path(used).read_text("utf-8"))
         except (OSError, ValueError):  # no such control group, or "max"
             continue
         free_mb = min(free_mb, max(0, left) >> 20)
@@ -35,7 +35,7 @@ def free_memory_mb() -> int:
 
 
 def _available_mb() -> int:
-    with open("/proc/meminfo", encoding="ascii") as file:
+    with open("/proc/meminfo", encoding="utf-8") as file:
         for line in file:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) >> 10

@@ -96,6 +96,9 @@ class Launcher:
         """Lines that the journal has not got yet, because the disk is full."""
         self.torn = False
         """Half of the first of them was written. Readers pass over that."""
+        self.cgroups: Any = None
+        if order["cgroups"]:
+            self.cgroups = importlib.import_module("twister2_rm_standalone.cgroups")
 
     def run(self) -> int:
         command = self.order["command"]
@@ -115,9 +118,10 @@ class Launcher:
         for slot in self.order["slots"]:
             if self._killed():
                 break
+            confined = self._group(slot)
             pid = os.fork()
             if pid == 0:
-                self._become_copy(slot)
+                self._become_copy(slot, confined)
                 if self.world is not None:
                     self.world.enter(slot)
                 if supervisor is None:
@@ -135,7 +139,35 @@ class Launcher:
         self._write()
         return 0
 
-    def _become_copy(self, slot: int) -> None:
+    def _group(self, slot: int) -> list[str]:
+        """Make the control group of a copy; the copy ends, with a word, when it cannot enter it."""
+        order = self.order
+        if not order["cgroups"]:
+            return []
+        cpus, memory_mb = order["wants"][str(slot)]
+        try:
+            return [*self.cgroups.make(order["cgroups"], self._group_name(slot), cpus, int(memory_mb))]
+        except OSError as error:
+            return [error.filename or "its control group"]
+
+    def _group_name(self, slot: int) -> str:
+        return str(self.cgroups.name_of(self.order["job_id"], slot))
+
+    def _confine(self, slot: int, folders: list[str]) -> None:
+        """Have this copy, and all that it starts, in its control group and on its CPUs."""
+        try:
+            if folders:
+                try:
+                    self.cgroups.enter(folders)
+                except FileNotFoundError:  # the launcher of the copy before has just removed the group
+                    self.cgroups.enter(self._group(slot))
+            if cpus := self.order["bindings"].get(str(slot)):
+                os.sched_setaffinity(0, cpus)
+        except OSError as error:
+            os.write(2, f"it cannot be confined: {error.strerror} ({error.filename or 'CPUs'})\n".encode())
+            os._exit(1)
+
+    def _become_copy(self, slot: int, confined: list[str]) -> None:
         os.setsid()
         self.libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         self.libc.prctl(PR_SET_NAME, f"t2-slot-{slot}".encode(), 0, 0, 0)
@@ -145,6 +177,7 @@ class Launcher:
         os.dup2(log, 1)
         os.dup2(log, 2)
         os.close(log)
+        self._confine(slot, confined)
         os.close(self.journal)
         os.environ["TWISTER2_SLOT"] = str(slot)
         self.copies.clear()
@@ -209,6 +242,8 @@ class Launcher:
             if slot is not None:
                 code = info.si_status if info.si_code == os.CLD_EXITED else 128 + info.si_status
                 self._write(f"end {slot} {info.si_pid} {code}\n")
+                if self.order["cgroups"]:
+                    self.cgroups.remove(self.order["cgroups"], self._group_name(slot))
         if strays and self.forked:
             # supervisors adopt the orphans of their users' programs: who comes to us lost his supervisor
             self._kill_strays()

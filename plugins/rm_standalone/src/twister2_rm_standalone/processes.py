@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import signal
 import sys
 import time
 from pathlib import Path
@@ -34,11 +33,12 @@ from twister2.spec.rm import (
 )
 from twister2_rm_standalone import procfs, spawn
 from twister2_rm_standalone.capacity import check_fit
-from twister2_rm_standalone.folder import Copy, Journal, RmFolder
+from twister2_rm_standalone.copies import elsewhere, listed, over, runs, started_anew, tail, wants, words
+from twister2_rm_standalone.folder import RmFolder
 from twister2_rm_standalone.sweep import end, job_members
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from twister2_rm_standalone.config import StandaloneConfig
@@ -62,7 +62,7 @@ OFFERS = ResourceOffers(
         "worlds": "no process manager is named in rm.standalone.mpiexec; the supervisors serve PMI-1 themselves",
         "in_process": "workers are processes; set rm.standalone.workers_as = 'threads' for threads",
         "master_in_allocation": "the client is on the same machine, so the master runs beside it",
-        "limits": "plain processes are not confined: limits on CPUs, memory and disk are not enforced by this manager",
+        "limits": "only control groups confine processes: CPUs and memory, where rm.standalone.limits names them",
     },
 )
 
@@ -74,9 +74,11 @@ class ProcessManager(ResourceManager):
 
     def __init__(self, config: StandaloneConfig, context: RmContext) -> None:
         self._config, self._context = config, context
+        if config.limits:
+            self.offers = attrs.evolve(OFFERS, limits=OFFERS.limits | set(config.limits))
         if config.mpiexec:
             self.offers = attrs.evolve(
-                OFFERS,
+                self.offers,
                 worlds=frozenset({WORLD}),
                 resizes=False,
                 why={**OFFERS.why, "resizes": "a process world does not grow"},
@@ -104,37 +106,69 @@ class ProcessManager(ResourceManager):
         self._refuse(allocation)
         mpiexec = self._mpiexec(allocation.world)
         warnings = check_fit(allocation.groups, self._config.worker_min_mb, allocation.oversubscribe)
+        logs = str(Path(allocation.folder, "slots").absolute())
+        job = {
+            "command": [*allocation.worker_command],
+            "environment": self._variables(allocation),
+            "cwd": os.getcwd(),
+            "logs": logs,
+            "name": allocation.name,
+            "groups": [listed(group) for group in allocation.groups],
+            "wants": wants(allocation.groups),
+            **self.confinement(),
+            "oversubscribe": allocation.oversubscribe,
+            "deadline": time.time() + allocation.walltime_s + SPARE_S if allocation.walltime_s else 0,
+            "n_workers": allocation.n_workers,
+            "mpiexec": mpiexec,
+            "place": procfs.place(),
+            "warnings": warnings,
+        }
         folder = self._folder(allocation.job_id)
+        self.begin(folder, job, allocation.ticket, logs, range(allocation.n_workers))
+        return self._handle(folder, job)
+
+    def begin(self, folder: RmFolder, job: Mapping[str, Any], ticket: bytes, logs: str, slots: Sequence[int]) -> None:
+        """Make the folder of a job and start its copies for these slots.
+
+        :raises ResourceError: it cannot be; nothing of it stays.
+        """
         folder.create()
         try:
-            Path(allocation.folder, "slots").mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder.write("ticket", allocation.ticket)
-            job = {
-                "command": [*allocation.worker_command],
-                "environment": self._variables(allocation),
-                "cwd": os.getcwd(),
-                "logs": str(Path(allocation.folder, "slots").absolute()),
-                "name": allocation.name,
-                "groups": [[g.name, g.count, g.cpus, g.memory_mb, g.disk_mb, g.gpus] for g in allocation.groups],
-                "deadline": time.time() + allocation.walltime_s + SPARE_S if allocation.walltime_s else 0,
-                "n_workers": allocation.n_workers,
-                "mpiexec": mpiexec,
-                "place": procfs.place(),
-                "warnings": warnings,
-            }
+            Path(logs).mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.write("ticket", ticket)
             folder.write_json("allocation.json", job)
-            self._launch(folder, job, range(allocation.n_workers))
+            self._launch(folder, job, slots)
         except OSError as error:
             folder.remove()
             raise SubmissionRefusedError(
-                f"job {allocation.job_id} could not be started",
+                f"job {folder.job_id} could not be started",
                 why=f"{error.strerror or error} ({error.filename or sys.executable})",
                 remedy="check permissions and space of the state folder (job.state_dir) and limits on processes",
             ) from error
         except BaseException:
             folder.remove()
             raise
-        return self._handle(folder, job)
+
+    def confinement(self) -> dict[str, Any]:
+        """What the record of a job says of limits and binding.
+
+        :raises SubmissionRefusedError: limits are asked for, and cannot be set here.
+        """
+        if not self._config.limits:
+            return {"cgroups": {}, "bind": self._config.bind}
+        from twister2_rm_standalone import cgroups
+
+        try:
+            places = cgroups.find(self._config.limits)
+        except cgroups.NotAllowedError as error:
+            raise SubmissionRefusedError(
+                "workers cannot be confined on this machine",
+                why=str(error),
+                remedy="leave out rm.standalone.limits, or start in a group that is delegated to you: "
+                "systemd-run --user --scope -p Delegate=yes twister2 ...",
+                where=f"host {os.uname().nodename}, rm.standalone.limits",
+            ) from error
+        return {"cgroups": places, "bind": self._config.bind}
 
     def _refuse(self, allocation: Allocation) -> None:
         problem = ""
@@ -185,7 +219,15 @@ class ProcessManager(ResourceManager):
             "killed": str(folder.killed),
             "deadline": job["deadline"],
             "log_limit": self._config.log_limit_kb << 10,
+            "wants": job["wants"],
+            "cgroups": job["cgroups"],
+            "bindings": {},
         }
+        if job["bind"] != "none":
+            from twister2_rm_standalone.binding import bindings, numa_nodes
+
+            cpus = {int(slot): float(wanted[0]) for slot, wanted in job["wants"].items()}
+            order["bindings"] = bindings(cpus, numa_nodes(), job["bind"])
         if job.get("mpiexec"):
             order["world"] = {"mpiexec": job["mpiexec"], "folder": str(folder.path)}
         path = folder.write_json(f"order-{os.getpid()}-{time.monotonic_ns()}.json", order)
@@ -221,12 +263,12 @@ class ProcessManager(ResourceManager):
         job = folder.read_json("allocation.json")
         if job is None:
             return JobStatus(JobState.UNKNOWN, "this machine knows no such job (any more)")
-        elsewhere = _elsewhere(job["place"])
-        if elsewhere and _started_anew(job["place"]):
-            return JobStatus(JobState.UNKNOWN, elsewhere)
-        if elsewhere:  # not UNKNOWN: that would end a job that runs
+        where = elsewhere(job["place"])
+        if where and started_anew(job["place"]):
+            return JobStatus(JobState.UNKNOWN, where)
+        if where:  # not UNKNOWN: that would end a job that runs
             raise ResourceError(
-                f"the state of job {handle.job_id} cannot be seen from here", why=elsewhere, remedy="ask where it runs"
+                f"the state of job {handle.job_id} cannot be seen from here", why=where, remedy="ask where it runs"
             )
         journal = folder.read_journal()
         launchers = {pid for pid, start in journal.launchers if procfs.alive(pid, start)}
@@ -234,19 +276,19 @@ class ProcessManager(ResourceManager):
         running = {
             slot
             for slot, copy in journal.copies.items()
-            if copy.code is None and (copy.launcher in launchers or _runs(copy))
+            if copy.code is None and (copy.launcher in launchers or runs(copy))
         }
         # how a copy ended is no matter any more once its slot is being started again
         again = {slot for slot, by in journal.asked.items() if by is None or by[0] in launchers} - running
         slots = {
-            slot: _words(copy, slot in running) for slot, copy in sorted(journal.copies.items()) if slot not in again
+            slot: words(copy, slot in running) for slot, copy in sorted(journal.copies.items()) if slot not in again
         }
         bad = {slot: text for slot, text in slots.items() if slot not in running and text != "exited 0"}
-        listed = ", ".join(f"slot {slot} {text}" for slot, text in [*bad.items()][:3])
-        listed += f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        ends = ", ".join(f"slot {slot} {text}" for slot, text in [*bad.items()][:3])
+        ends += f" and {len(bad) - 3} more" if len(bad) > 3 else ""
         if running:
             few = len(running) < job["n_workers"]
-            reason = f"{len(running)} of {job['n_workers']} workers run" + (f"; {listed}" if bad else "")
+            reason = f"{len(running)} of {job['n_workers']} workers run" + (f"; {ends}" if bad else "")
             return JobStatus(JobState.RUNNING, reason if few else "", slots)
         if folder.killed.exists():
             return JobStatus(JobState.KILLED, "it was killed", slots)
@@ -255,7 +297,7 @@ class ProcessManager(ResourceManager):
         if journal.asked and launchers:
             return JobStatus(JobState.STARTING, "the workers are being started", slots)
         if bad or journal.asked or not slots:
-            return JobStatus(JobState.FAILED, listed or f"nothing could be started: {_tail(job['logs'])}", slots)
+            return JobStatus(JobState.FAILED, ends or f"nothing could be started: {tail(job['logs'])}", slots)
         return JobStatus(JobState.COMPLETED, "", slots)
 
     def logs(self, handle: JobHandle, *, slot: int | None = None, follow: bool = False) -> Iterator[LogChunk]:
@@ -291,15 +333,16 @@ class ProcessManager(ResourceManager):
             raise ResourceError(
                 f"job {handle.job_id} was killed", why="nothing of it is started again", remedy="submit it anew"
             )
-        unknown = [slot for slot in slots if not 0 <= slot < job["n_workers"]]
+        own = job.get("slots") or range(job["n_workers"])
+        unknown = [slot for slot in slots if slot not in own]
         if unknown:
             raise ResourceError(
                 f"job {handle.job_id} has no slot {unknown[0]}",
-                why=f"its slots are 0 to {job['n_workers'] - 1}",
+                why=f"its slots are {own[0]} to {own[-1]}",
                 remedy="resize the allocation first",
             )
         copies = folder.read_journal().copies
-        missing = [slot for slot in slots if slot not in copies or not _runs(copies[slot])]
+        missing = [slot for slot in slots if slot not in copies or not runs(copies[slot])]
         if missing and job.get("mpiexec") and len(missing) < job["n_workers"]:
             raise CapabilityError(
                 f"slots {missing} of job {handle.job_id} cannot be started alone",
@@ -311,7 +354,7 @@ class ProcessManager(ResourceManager):
 
     def stop_attempt(self, handle: JobHandle, slots: Sequence[int], grace_s: float) -> None:
         folder, _ = self._known(handle)
-        copies = [copy for slot, copy in folder.read_journal().copies.items() if slot in slots and _runs(copy)]
+        copies = [copy for slot, copy in folder.read_journal().copies.items() if slot in slots and runs(copy)]
 
         def members() -> list[procfs.Process]:
             everyone = [*procfs.processes()]
@@ -331,7 +374,7 @@ class ProcessManager(ResourceManager):
             )
         spawn.reap()
 
-    def resize(self, handle: JobHandle, n_workers: int) -> None:
+    def resize(self, handle: JobHandle, n_workers: int, group: ResourceGroup | None = None) -> None:
         folder, job = self._known(handle)
         before = job["n_workers"]
         if not self.offers.resizes:
@@ -345,9 +388,10 @@ class ProcessManager(ResourceManager):
                 f"job {handle.job_id} cannot have {n_workers} workers", why="one is the least", remedy="kill the job"
             )
         if n_workers > before:
-            last = ResourceGroup(*job["groups"][-1])
-            more = [ResourceGroup(last.name, n_workers - before, last.cpus, last.memory_mb)]
-            check_fit(more, self._config.worker_min_mb, oversubscribe=False)
+            group = attrs.evolve(group or ResourceGroup(*job["groups"][-1]), count=n_workers - before)
+            check_fit([group], self._config.worker_min_mb, oversubscribe=job.get("oversubscribe", False))
+            more = {str(slot): [group.cpus, group.memory_mb] for slot in range(before, n_workers)}
+            job = {**job, "groups": [*job["groups"], listed(group)], "wants": {**job["wants"], **more}}
         folder.write_json("allocation.json", {**job, "n_workers": n_workers})
         if n_workers > before:
             self.start_attempt(handle, 0, range(before, n_workers))
@@ -360,16 +404,16 @@ class ProcessManager(ResourceManager):
         folder = self._folder(handle.job_id)
         job = folder.read_json("allocation.json")
         place = job["place"] if job else handle.facts.get("place")
-        if place and (elsewhere := _elsewhere(place)):
-            if _started_anew(place):
+        if place and (where := elsewhere(place)):
+            if started_anew(place):
                 return  # nothing of it can be left
             raise ResourceError(
-                f"job {handle.job_id} cannot be killed from here", why=elsewhere, remedy="kill it where it runs"
+                f"job {handle.job_id} cannot be killed from here", why=where, remedy="kill it where it runs"
             )
         if grace_s:  # of a job that is over the launchers are about to go, when they have seen that nothing is left
             launchers = folder.read_journal().launchers
             await_ends((pid for pid, start in launchers if procfs.alive(pid, start)), min(grace_s, GOING_S))
-        if job is not None and not _over(folder.read_journal()):
+        if job is not None and not over(folder.read_journal()):
             folder.write("killed", str(time.time()).encode())
         known = [(int(pid), int(start)) for pid, start in handle.facts.get("launchers", ())]
 
@@ -378,13 +422,25 @@ class ProcessManager(ResourceManager):
             # read again each time: the master may have started a launcher just before it saw the mark
             return job_members(handle.job_id, {*known, *folder.read_journal().launchers})
 
-        leaders = {copy.pid for copy in folder.read_journal().copies.values() if _runs(copy)}
+        leaders = {copy.pid for copy in folder.read_journal().copies.values() if runs(copy)}
         end(members, leaders, grace_s, self._context.call_timeout_s, f"job {handle.job_id}")
         spawn.reap()
 
     def clean(self, handle: JobHandle) -> list[str]:
         spawn.reap()
-        return self._folder(handle.job_id).remove()
+        folder = self._folder(handle.job_id)
+        if (job := folder.read_json("allocation.json")) is not None:
+            self.remove_groups(handle.job_id, job, job.get("wants", ()))
+        return folder.remove()
+
+    @staticmethod
+    def remove_groups(job_id: str, job: Mapping[str, Any], slots: Iterable[str]) -> None:
+        """Remove the control groups of slots of which nothing runs."""
+        if job.get("cgroups"):
+            from twister2_rm_standalone import cgroups
+
+            for slot in slots:
+                cgroups.remove(job["cgroups"], cgroups.name_of(job_id, int(slot)))
 
     def close(self) -> None:
         spawn.cool_down_all()  # another submission of this process, in another thread, has to start its own
@@ -415,52 +471,3 @@ class ProcessManager(ResourceManager):
                 why=f"{error.strerror or error} ({error.filename or sys.executable})",
                 remedy="check limits on processes, and space and permissions of the state folder (job.state_dir)",
             ) from error
-
-
-def _runs(copy: Copy) -> bool:
-    return copy.code is None and procfs.alive(copy.pid, copy.start)
-
-
-def _over(journal: Journal) -> bool:
-    return not any(_runs(copy) for copy in journal.copies.values()) and not any(
-        procfs.alive(pid, start) for pid, start in journal.launchers
-    )
-
-
-def _words(copy: Copy, running: bool) -> str:
-    if running:
-        return "running"
-    if copy.code is None:
-        return "ended unseen (its launcher was killed)"
-    if copy.code > 128:
-        try:
-            return f"exited {copy.code} ({signal.Signals(copy.code - 128).name})"
-        except ValueError:
-            pass
-    return f"exited {copy.code}"
-
-
-def _elsewhere(place: Mapping[str, str]) -> str:
-    """Why processes of that place cannot be seen from here; empty when they can."""
-    here = procfs.place()
-    if place["host"] != here["host"]:
-        return f"it runs on host {place['host']}, this is {here['host']}"
-    if place["boot"] != here["boot"]:
-        return f"{here['host']} was started anew since"
-    if place["namespace"] != here["namespace"]:
-        return "it runs in another container of this host"
-    return ""
-
-
-def _started_anew(place: Mapping[str, str]) -> bool:
-    """Whether this machine was started anew since."""
-    here = procfs.place()
-    return place["host"] == here["host"] and place["boot"] != here["boot"]
-
-
-def _tail(logs: str) -> str:
-    try:
-        lines = Path(logs, "launcher.log").read_text("utf-8", "replace").splitlines()
-    except OSError:
-        lines = []
-    return lines[-1] if lines else "the launcher ended without a word"

@@ -142,6 +142,6 @@ def slot_members(job_id: str, slot: int, pid: int, everyone: Collection[Process]
 
 def place() -> dict[str, str]:
     """What a process id means something in: this boot of this host, this process namespace."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
         boot = file.read().strip()
     return {"host": os.uname().nodename, "boot": boot, "namespace": os.readlink("/proc/self/ns/pid")}

@@ -22,19 +22,23 @@ from twister2_rm_standalone.procfs import (
 Members = Callable[[], list[Process]]
 POLL_S = 0.003
 """How often to look whether somebody is left."""
+OLDER_S = 600
+"""A job's master may be so much older than its first launcher, and nothing else of it is older at all."""
 
 
 def job_members(job_id: str, launchers: Collection[tuple[int, int]]) -> list[Process]:
     """Every process of a job but the calling one and its ancestors.
 
     That is: all that carry the job's marker in the environment they were started with, and all descendants of a
-    launcher, whatever their environment. A master on its own (:data:`MASTER_MARKER`) belongs to it too.
+    launcher, whatever their environment. A master on its own (:data:`MASTER_MARKER`) belongs to it too. What is much
+    older than the first launcher has its environment from elsewhere, and is not asked for it.
     """
     everyone = list(processes())
     markers = (f"{JOB_MARKER}={job_id}".encode(), f"{MASTER_MARKER}={job_id}".encode())
     roots = {pid for pid, start in launchers if alive(pid, start)}
     found = {process.pid: process for process in family(roots, everyone)}
-    found |= {process.pid: process for process in everyone if carries(process, markers)}
+    oldest = min((start for _, start in launchers), default=0) - OLDER_S * os.sysconf("SC_CLK_TCK")
+    found |= {process.pid: process for process in everyone if process.start >= oldest and carries(process, markers)}
     ours = _own_line(everyone)
     return [process for pid, process in found.items() if pid not in ours]
 

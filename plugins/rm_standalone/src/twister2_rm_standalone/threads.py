@@ -18,6 +18,7 @@ from twister2.spec.rm import (
     JobState,
     JobStatus,
     LogChunk,
+    ResourceGroup,
     ResourceManager,
     ResourceOffers,
     RmContext,
@@ -112,6 +113,14 @@ class ThreadManager(ResourceManager):
                 remedy="set rm.standalone.workers_as = 'processes'",
                 where="rm.standalone.workers_as",
             )
+        if self._config.limits or self._config.bind != "none":
+            raise SubmissionRefusedError(
+                "threads are neither confined nor bound to CPUs",
+                why=OFFERS.why["limits"],
+                remedy="leave out rm.standalone.limits and rm.standalone.bind, or set rm.standalone.workers_as = "
+                "'processes'",
+                where="rm.standalone.workers_as",
+            )
         _forget_cleaned()
         if allocation.job_id in _JOBS:
             raise SubmissionRefusedError(
@@ -162,7 +171,7 @@ class ThreadManager(ResourceManager):
     def stop_attempt(self, handle: JobHandle, slots: Sequence[int], grace_s: float) -> None:
         self._wait(handle, self._known(handle), slots, grace_s)
 
-    def resize(self, handle: JobHandle, n_workers: int) -> None:
+    def resize(self, handle: JobHandle, n_workers: int, group: ResourceGroup | None = None) -> None:
         raise CapabilityError(
             "a job of threads cannot be resized",
             why=OFFERS.why["resizes"],

@@ -1,0 +1,3 @@
+"""Resource manager plugin ``k8s``: pods of Kubernetes hold the job master and all workers."""
+
+from __future__ import annotations

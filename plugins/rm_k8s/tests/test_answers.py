@@ -1,0 +1,210 @@
+"""What becomes of a server that fails in the middle, and of logs that do not end. No cluster is needed."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+import pytest
+
+from twister2.spec.errors import ResourceError, SubmissionRefusedError
+from twister2.spec.rm import Allocation, JobHandle, LogChunk, ResourceGroup, RmContext
+from twister2_rm_k8s import logs, names
+from twister2_rm_k8s.api import Api, RefusedError
+from twister2_rm_k8s.config import KubernetesConfig
+from twister2_rm_k8s.kubeconfig import Access, Server
+from twister2_rm_k8s.manager import KubernetesManager
+
+HANDLE = JobHandle("k8s", "job-1", "uid", {"namespace": "demo"})
+
+
+@pytest.fixture
+def answering():
+    """Gives an API client of a server that gives every connection these bytes, and closes it."""
+    listening = []
+
+    def start(data):
+        server = socket.create_server(("127.0.0.1", 0))
+        listening.append(server)
+
+        def serve():
+            while True:
+                try:
+                    sock, _ = server.accept()
+                except OSError:
+                    return
+                with sock:
+                    sock.recv(1 << 16)
+                    sock.sendall(data)
+
+        threading.Thread(target=serve, daemon=True).start()
+        return Api(Access(Server(url=f"http://127.0.0.1:{server.getsockname()[1]}"), {}), 10.0)
+
+    yield start
+    for server in listening:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"items": [', "does not answer"),
+        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\n{", "does not answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n<html>log in</html>  ", "no API server of Kubernetes"),
+    ],
+)
+def test_an_answer_that_breaks_off_or_is_none_is_an_error_in_words(answering, data, words):
+    api = answering(data)
+    with pytest.raises(ResourceError, match=words) as caught:
+        api.items("/api/v1/namespaces/demo/pods")
+    assert caught.value.remedy
+    api.close()
+
+
+class Streams:
+    """An API whose pods' logs are these: a text, an error, or None for a stream that falls silent after a line."""
+
+    def __init__(self, **texts):
+        self.texts, self.let_go = texts, threading.Event()
+
+    def another(self):
+        return self
+
+    def stream(self, path, query, *, timeout_s=None):
+        text = self.texts[path.split("/")[-2]]
+        if isinstance(text, Exception):
+            raise text
+        yield (text or "begins\n").encode()
+        if text is None:
+            self.let_go.wait(60)
+
+
+def followed(api, *pods):
+    return [
+        *logs.Follower(api, "demo").follow(
+            lambda: ([(logs.Source(name), slot) for slot, name in enumerate(pods)], True)
+        )
+    ]
+
+
+@pytest.mark.timeout(30)
+def test_the_log_of_a_pod_whose_node_has_died_is_not_waited_for_for_ever(monkeypatch):
+    monkeypatch.setattr(logs, "LAST_S", 0.5)
+    api = Streams(dead=None, alive="all of it\n")
+    found = {chunk.slot: chunk.text for chunk in followed(api, "dead", "alive")}
+    api.let_go.set()
+    assert found == {0: "begins\n", 1: "all of it\n"}
+
+
+@pytest.mark.timeout(30)
+def test_logs_that_may_not_be_read_say_so():
+    (chunk,) = followed(Streams(secret=RefusedError(403, "Forbidden", "pods is forbidden")), "secret")
+    assert chunk == LogChunk(0, "manager", "the log of pod secret cannot be read: pods is forbidden (Forbidden)\n")
+
+
+def manager(api):
+    made = KubernetesManager(KubernetesConfig(image="x", namespace="demo"), RmContext("/nonexistent", 5.0))
+    api.access = Access(Server(url="http://127.0.0.1:1", namespace="demo"), {})
+    made._cluster._api = api
+    return made
+
+
+def pod(name, made):
+    return {
+        "metadata": {"name": name, "labels": {}, "creationTimestamp": made},
+        "status": {"containerStatuses": [{"state": {"running": {}}}]},
+    }
+
+
+def test_a_dead_node_does_not_keep_the_other_pods_logs_away():
+    api = Streams(dead=RefusedError(500, "InternalError", "dial tcp: no route to host"), alive="said\n")
+    api.items = lambda path, **query: [pod("dead", "1"), pod("alive", "2")] if path.endswith("pods") else []
+    api.close = lambda: None
+    texts = [chunk.text for chunk in manager(api).logs(HANDLE)]
+    assert texts == ["the log of pod dead cannot be read: dial tcp: no route to host (InternalError)\n", "said\n"]
+
+
+class Store:
+    """Config maps by their paths, and what was deleted."""
+
+    def __init__(self):
+        self.objects, self.deleted = {}, []
+
+    def create(self, path, body):
+        name = f"{path}/{body['metadata']['name']}"
+        if name in self.objects:
+            raise RefusedError(409, "AlreadyExists", f"{name} already exists")
+        self.objects[name] = {**body, "metadata": {**body["metadata"], "uid": name}}
+        return self.objects[name]
+
+    def get(self, path, **query):
+        return self.objects.get(path)
+
+    def items(self, path, **query):
+        return [body for name, body in self.objects.items() if name.rpartition("/")[0] == path]
+
+    def patch(self, path, body):
+        self.deleted.append(path)
+
+    def delete(self, path, **query):
+        self.deleted.append(path)
+        for name in [name for name in self.objects if name.startswith(path)]:
+            del self.objects[name]
+
+    def close(self):
+        pass
+
+
+def test_the_same_job_twice_is_refused_and_the_first_goes_on():
+    store = Store()
+    groups = (ResourceGroup("worker", 2),)
+    job = Allocation("job-1", "x", groups, ("python3",), (), {}, b"t", b"", "/nonexistent")
+    first = manager(store)
+    first.submit(job)
+    before = dict(store.objects)
+    with pytest.raises(SubmissionRefusedError, match="already exists"):
+        manager(store).submit(job)
+    assert store.objects == before
+    assert not store.deleted
+
+
+def test_a_request_that_is_sent_again_because_its_answer_was_lost_finds_its_own_object(monkeypatch):
+    """Each request reaches the server twice, as on a connection that breaks after the first time."""
+    store = Store()
+    create = store.create
+
+    def twice(path, body):
+        create(path, body)
+        return create(path, body)
+
+    monkeypatch.setattr(store, "create", twice)
+    groups = (ResourceGroup("worker", 2),)
+    job = Allocation("job-1", "x", groups, ("python3",), (), {}, b"t", b"", "/nonexistent")
+    made = manager(store)
+    handle = made.submit(job)
+    jobs = {name for name in store.objects if "/jobs/" in name}
+    assert len(jobs) == 1
+    made.start_attempt(handle, 2, [1])
+    assert len({name for name in store.objects if "/jobs/" in name} - jobs) == 1, "workers were started twice"
+    with pytest.raises(SubmissionRefusedError, match="already exists"):
+        manager(store).submit(job)
+    assert not store.deleted
+
+
+def test_a_submission_that_is_refused_half_way_leaves_nothing(monkeypatch):
+    store = Store()
+    create = store.create
+
+    def no_jobs(path, body):
+        if path.endswith("/jobs"):
+            raise RefusedError(403, "Forbidden", "jobs.batch is forbidden: User cannot")
+        return create(path, body)
+
+    monkeypatch.setattr(store, "create", no_jobs)
+    groups = (ResourceGroup("worker", 2),)
+    job = Allocation("job-1", "x", groups, ("python3",), (), {}, b"t", b"", "/nonexistent")
+    with pytest.raises(SubmissionRefusedError, match="forbidden"):
+        manager(store).submit(job)
+    assert store.objects == {}
+    assert names.object_name("job-1") in "".join(store.deleted)

@@ -1,0 +1,89 @@
+"""A server that is away and a host that dies, on a Nomad of this test's own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.needs_nomad, pytest.mark.faults, pytest.mark.timeout(170)]
+SCRIPT = Path(__file__).parents[3] / "tests" / "clusters" / "nomad.sh"
+PROGRAM = """
+import os, pathlib, time
+
+def main(env):
+    where = os.environ["NOMAD_ALLOC_DIR"]
+    pathlib.Path(env.args[0], f"{env.attempt}-{env.worker_id}").write_text(where)
+    while not pathlib.Path(env.args[0], "go").exists():
+        time.sleep(0.1)
+    print("went on", flush=True)
+"""
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Runs the script for a cluster below /tmp: paths of sockets are short."""
+    home = f"/tmp/t2-nomad-{os.getpid()}"
+    environment = {**os.environ, "TWISTER2_NOMAD_HOME": home, "TWISTER2__JOB__STATE_DIR": str(tmp_path / "state")}
+
+    def run(*arguments):
+        done = subprocess.run(
+            [str(SCRIPT), *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    try:
+        run("start", "2")
+        environment.update(re.findall(r"(\w+)=(\S+)", run("env")))
+        yield run, environment
+    finally:
+        run("clean")
+
+
+def until(what, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not (value := what()):
+        assert time.monotonic() < end, f"not true within {seconds:g} s"
+        time.sleep(0.1)
+    return value
+
+
+def test_a_job_goes_on_without_the_server_and_after_the_death_of_a_host(own, tmp_path):
+    run, environment = own
+    (tmp_path / "program.py").write_text(PROGRAM)
+    reports = tmp_path / "reports"
+    reports.mkdir()
+    command = [sys.executable, "-m", "twister2.cli.main", "submit", "nomad", "-n", "2", "-o", "job.master=client"]
+    with subprocess.Popen(
+        [*command, "program.py", str(reports)],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as job:
+        try:
+            until(lambda: len(list(reports.glob("1-*"))) == 2 or job.poll() is not None)
+            assert job.poll() is None, job.communicate()
+            run("kill-server")
+            time.sleep(3)
+            assert job.poll() is None, "the job ended with the server"
+            run("start-server")
+            folder = (reports / "1-0").read_text()
+            dies = "n1" if "/n1/" in folder else "n2"
+            run("kill-node", dies)
+            until(lambda: list(reports.glob("[2-9]-0")) or job.poll() is not None, 90)
+            assert job.poll() is None, job.communicate()
+            until(lambda: len(list(reports.glob("[2-9]-*"))) >= 2, 60)
+            (reports / "go").touch()
+            out, err = job.communicate(timeout=60)
+        finally:
+            job.kill()
+    assert job.returncode == 0, err
+    assert out.count("went on") == 2

@@ -1,0 +1,48 @@
+"""Options that become parts of Nomad's job."""
+
+from __future__ import annotations
+
+from twister2.spec.rm import Allocation, ResourceGroup, RmContext
+from twister2_rm_nomad.config import NomadConfig
+from twister2_rm_nomad.jobspec import SECOND, job_spec
+from twister2_rm_nomad.plugin import NomadPlugin
+
+
+def job(**options):
+    allocation = Allocation(
+        "job-1", "job", (ResourceGroup("worker", 2, cpus=1.5),), ("worker",), ("master",), {}, b"t", b"m", "/nowhere"
+    )
+    return job_spec(allocation, NomadConfig(**options), mhz=2000.0)
+
+
+def resources(made):
+    return made["TaskGroups"][0]["Tasks"][0]["Resources"]
+
+
+def test_priority_and_constraints():
+    made = job(priority=77, constraints=("${attr.cpu.arch} = amd64", "${node.class} regexp big|huge"))
+    assert made["Priority"] == 77
+    assert [(each["LTarget"], each["Operand"], each["RTarget"]) for each in made["Constraints"]] == [
+        ("${attr.cpu.arch}", "=", "amd64"),
+        ("${node.class}", "regexp", "big|huge"),
+    ]
+
+
+def test_shares_or_whole_cores():
+    assert resources(job())["CPU"] == 3000
+    whole = resources(job(cores=True))
+    assert whole["Cores"] == 2
+    assert "CPU" not in whole
+
+
+def test_the_grace_of_copies_that_nomad_stops():
+    """The script ends a copy within it, and Nomad waits a little longer."""
+    task = job(stop_grace_s=7.5)["TaskGroups"][0]["Tasks"][0]
+    assert task["KillTimeout"] == 13 * SECOND
+    assert "8" in task["Config"]["args"]
+
+
+def test_the_speed_of_a_cpu_may_be_given(tmp_path):
+    """Whatever the nodes have: ``job.cpus`` means the same wherever the job goes."""
+    manager = NomadPlugin().rm_create(NomadConfig(cpu_mhz=1234.0), RmContext(str(tmp_path)))
+    assert manager._mhz([]) == 1234.0

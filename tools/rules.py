@@ -18,6 +18,7 @@ from distributions import (
     requirement_name,
 )
 from import_rules import core_packages
+from options import problems_of_options
 from requirements import requirements_text
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def check(workspace: Workspace) -> list[str]:
     problems += _umbrella(workspace)
     problems += _layers(workspace)
     problems += _pins(workspace)
+    problems += problems_of_options(workspace)
     problems += _tracked_text(workspace.root)
     return problems
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 
 import pytest
 
 from twister2_testkit.comm_world import Died, RankFailedError, World
 from twister2_testkit.loopback import LoopbackTransport
 from twister2_testkit.processes import exit_code
+from twister2_testkit.segments import FOLDER
 
 
 def world(processes, size=2):
@@ -51,3 +53,29 @@ def test_a_child_that_does_not_end_is_killed_and_fails_the_test():
         exit_code(pid, 0.1)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_what_killed_ranks_leave_in_shared_memory_goes_with_the_world(tmp_path):
+    """As a job's supervisors would see to: the test has ended ranks that might have removed it themselves."""
+    mark = f"world_{uuid.uuid4().hex}"
+    theirs, other = FOLDER / f"{mark}_theirs", FOLDER / f"other_{mark}"
+
+    def body(rank):
+        if rank.id == 1:
+            theirs.touch()
+            other.touch()
+            (tmp_path / "made").touch()
+            time.sleep(60)
+        while not (tmp_path / "made").exists():
+            time.sleep(0.01)
+        raise ValueError("the end")
+
+    world = World(2, LoopbackTransport, processes=True, timeout_s=60, close=False, segments=[f"{mark}*"])
+    try:
+        with pytest.raises(RankFailedError, match="the end"):
+            world.run(body)
+        assert not theirs.exists()
+        assert other.exists()
+    finally:
+        for path in (theirs, other):
+            path.unlink(missing_ok=True)

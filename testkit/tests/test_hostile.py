@@ -24,7 +24,7 @@ class TestHostile(ResourceManagerSuite):
     slot_source = HostilePlugin.slot_source
 
     def make_backend(self, state_dir):
-        return backend(state_dir, twice=0, late_s=0.1, secret_late_s=0.05)
+        return backend(state_dir, twice=0, late_s=0.1, secret_late_s=0.05, master_restarts=3)
 
 
 class TestHostility(ResourceManagerSuite):
@@ -94,7 +94,7 @@ class TestHostility(ResourceManagerSuite):
         self.until_state(rm, handle, JobState.COMPLETED)
 
 
-for _name in [name for name in vars(ResourceManagerSuite) if name.startswith("test_")]:
+for _name in [name for name in dir(ResourceManagerSuite) if name.startswith("test_")]:
     setattr(TestHostility, _name, None)
 
 

@@ -11,7 +11,7 @@ from twister2_testkit.sched import SchedCapabilities, SchedSuite
 
 def suite_for(name):
     class Suite(SchedSuite):
-        capabilities = SchedCapabilities(limits_tasks=True, balances=True)
+        capabilities = SchedCapabilities(limits_tasks=True, balances=True, keeps_groups=True)
         plugin = f"twister2_testkit.mutants.sched:{name}Plugin"
 
     return Suite

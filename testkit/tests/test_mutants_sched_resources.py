@@ -12,7 +12,9 @@ from twister2_testkit.sched_resources import FittingSuite, LocalitySuite
 
 def suite_for(base, name):
     class Suite(base):
-        capabilities = SchedCapabilities(limits_tasks=True, why={"balances": "not what is tested here"})
+        capabilities = SchedCapabilities(
+            limits_tasks=True, why=dict.fromkeys(("balances", "keeps_groups"), "not what is tested here")
+        )
         plugin = f"twister2_testkit.mutants.sched_resources:{name}Plugin"
         test_a_big_graph_takes_less_than_a_second = None  # these are written to be read
 

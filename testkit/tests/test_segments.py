@@ -8,7 +8,14 @@ import subprocess
 import sys
 import uuid
 
-from twister2_testkit.segments import FOLDER, left_behind, stand_in
+from twister2_testkit.segments import (
+    FOLDER,
+    is_named,
+    left_behind,
+    segments_of_transports,
+    stand_in,
+    transports_of,
+)
 
 
 def test_only_what_nobody_uses_is_left():
@@ -45,3 +52,20 @@ def test_a_stand_in_is_its_processes_while_that_lives():
         child.wait(10)
         own.unlink(missing_ok=True)
         other.unlink(missing_ok=True)
+
+
+def test_segments_of_transports_are_told_of_jobs_that_have_them(tmp_path):
+    """Another test beside this one may kill a rank of an MPI world that has just begun."""
+    patterns = segments_of_transports()
+    assert not patterns["tcp"]
+    pattern = next(iter(patterns["shm"] or patterns["mpi"]))
+    assert is_named(f"{FOLDER}/{pattern.replace('*', '0')}", [pattern])
+    assert not is_named(f"{FOLDER}/{pattern.replace('*', '0')}", ["another_*"])
+    jobs = [tmp_path / name for name in ("one", "two", "three")]
+    for job, text in zip(jobs, ('{"resolved": {"tables": {"job": {"comm": ["shm", "tcp"]}}}}', "{", "{}"), strict=True):
+        job.mkdir()
+        (job / "record.json").write_text(text)
+    assert transports_of(jobs[:1]) == {"shm", "tcp"}
+    for unknown in (*jobs[1:], tmp_path / "none"):
+        assert transports_of([jobs[0], unknown]) >= {"shm", "tcp", "mpi"}
+    assert transports_of([]) == set()

@@ -8,34 +8,21 @@
 #   slurm.sh status               exit 0 when the controller answers
 #   slurm.sh kill-node n2         kill -9 one node daemon (its tasks live on, as on a node that lost its daemon)
 #   slurm.sh start-node n2        start it again
+#   slurm.sh stop-controller      stop the controller only; 'start' starts it again
 #   slurm.sh stop                 stop all daemons, keep the folder
 #   slurm.sh clean                stop, then remove the folder
 #
 # Environment: TWISTER2_SLURM_HOME  the folder (default: ${TMPDIR:-/tmp}/twister2-slurm)
 #              TWISTER2_SLURM_CPUS, TWISTER2_SLURM_MEM  what each node pretends to have (8 CPUs, 8000 MB)
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=library.sh
+. "$(dirname "$0")/library.sh"
 
 home=${TWISTER2_SLURM_HOME:-${TMPDIR:-/tmp}/twister2-slurm}
 cpus=${TWISTER2_SLURM_CPUS:-8}
 mem=${TWISTER2_SLURM_MEM:-8000}
 export SLURM_CONF=$home/slurm.conf
 PATH=$PATH:/usr/sbin:/sbin
-
-say() { printf 'slurm.sh: %s\n' "$*" >&2; }
-die() { say "$*"; exit 1; }
-alive() { [ -s "$1" ] && kill -0 "$(cat "$1")" 2>/dev/null; }
-
-# wait_for SECONDS COMMAND...: 0 as soon as the command succeeds, 1 when the time is over
-wait_for() {
-  local end=$((SECONDS + $1))
-  shift
-  until "$@" >/dev/null 2>&1; do
-    [ "$SECONDS" -lt "$end" ] || return 1
-    sleep 0.1
-  done
-}
-
-listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 packages=(slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2)
 
@@ -45,25 +32,6 @@ link_pmix() {
   library=$(dpkg-query -L libpmix2 2>/dev/null | grep -m 1 '/pmix2/lib/libpmix\.so\.[0-9.]*$') || return 0
   local link=${library%/*}/libpmix.so
   [ -e "$link" ] || [ "$(id -u)" != 0 ] || ln -s "${library##*/}" "$link"
-}
-
-install_packages() {
-  local missing=() package
-  for package in "${packages[@]}"; do
-    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
-  done
-  [ ${#missing[@]} -gt 0 ] || { say "all packages are installed"; link_pmix; return; }
-  [ "$(id -u)" = 0 ] || die "not installed: ${missing[*]}; run as root: apt-get install --no-install-recommends ${missing[*]}"
-  export DEBIAN_FRONTEND=noninteractive
-  # The packages would start daemons of their own where an init system runs; ours are the only ones wanted.
-  local policy=/usr/sbin/policy-rc.d made=
-  if [ ! -e "$policy" ]; then printf '#!/bin/sh\nexit 101\n' >"$policy"; chmod 755 "$policy"; made=1; fi
-  local rc=0
-  { apt-get -o DPkg::Lock::Timeout=300 update -q && apt-get -o DPkg::Lock::Timeout=300 install -y -q \
-    --no-install-recommends "${missing[@]}"; } >&2 </dev/null || rc=$?
-  [ -z "$made" ] || rm -f "$policy"
-  link_pmix
-  return "$rc"
 }
 
 # Ports: a block of 40 that is free now, remembered in the folder so that a restarted daemon finds the others.
@@ -200,7 +168,7 @@ stop() {
 }
 
 case ${1:-} in
-  install) install_packages ;;
+  install) install_packages && link_pmix ;;
   start) start "${2:-4}" ;;
   env) printf 'export SLURM_CONF=%q\n' "$SLURM_CONF" ;;
   status) scontrol ping && sinfo -N -l ;;
@@ -211,7 +179,8 @@ case ${1:-} in
     rm -f "$file"
     ;;
   start-node) start_node "${2:?which node}" ;;
+  stop-controller) end "$home/run/slurmctld.pid" ;;
   stop) stop ;;
   clean) stop; rm -rf -- "$home" ;;
-  *) sed -n '2,/^set -/p' "$0" | sed -n 's/^# \{0,1\}//p' >&2; exit 2 ;;
+  *) usage ;;
 esac

@@ -30,8 +30,10 @@ CLASSES = {
 }
 PARAMETERS = {
     "how": twister2_tset.TSet.join,
+    "on": twister2_tset.TSet.join,
     "algorithm": twister2_tset.TSet.join,
     "grouped": twister2_tset.TSet.keyed_gather,
+    "largest": twister2_tset.TSet.top,
     "cpus": Graph.add_compute,
     "memory_mb": Graph.add_compute,
     "gpus": Graph.add_compute,

@@ -25,7 +25,7 @@ PROGRAMS = """
         (env.volumes.volatile / "x").write_text("x")
         env.log.info("done")
         if env.worker_id == 0:
-            print(env.n_workers, env.attempt, total.value, everybody, env.memory.use().reserved)
+            print(env.n_workers, env.attempt, total.value, everybody)
 
     def raises(env):
         env.barrier()

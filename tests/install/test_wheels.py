@@ -67,11 +67,14 @@ def test_the_umbrella_brings_the_core_and_the_default_plugins_and_no_code(wheels
     )
     assert umbrella.needs() == {"twister2-core", *(f"twister2-{name.replace('_', '-')}" for name in defaults)}
     assert umbrella.needs("slurm") - umbrella.needs() == {"twister2-rm-slurm"}
+    assert umbrella.needs("k8s") - umbrella.needs() == {"twister2-rm-k8s"}
+    assert umbrella.needs("nomad") - umbrella.needs() == {"twister2-rm-nomad"}
+    assert umbrella.needs("mesos") - umbrella.needs() == {"twister2-rm-mesos"}
     assert umbrella.needs("mpi") - umbrella.needs() == {"twister2-comm-mpi", "mpich"}
     assert umbrella.needs("harp") - umbrella.needs() == {"twister2-harp"}
     assert umbrella.needs("sched") - umbrella.needs() == {"twister2-sched-datalocality", "twister2-sched-firstfit"}
     assert umbrella.needs("bench") - umbrella.needs() == {"twister2-bench", "matplotlib"}
-    everything = umbrella.needs("slurm", "mpi", "harp", "sched", "bench")
+    everything = umbrella.needs("slurm", "k8s", "nomad", "mesos", "mpi", "harp", "sched", "bench")
     assert everything - {"mpich", "matplotlib"} == {wheels[folder].name for folder in ("core", *PLUGINS)}
     assert umbrella.needs("all") == everything
 

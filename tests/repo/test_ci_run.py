@@ -25,11 +25,12 @@ RUNS = {
     "all pass": (PASSED, 0, 0, True, True),
     "one fails in the crowd": (FAILED, 2, 1, True, True),
     "one fails again": (FAILED, 2, 1, False, False),
-    "four fail": (FAILED, 2, 4, True, False),
+    "seven fail": (FAILED, 2, 7, True, False),
     "cut off": (STOPPED, 124, 1, True, False),
     "killed": (FAILED, 137, 1, True, False),
     "interrupted": (STOPPED, 2, 1, True, False),
     "broken": (BROKEN, 2, 1, True, False),
+    "not the same tests found": ("== 2 errors in 1.00s ==", 2, 2, True, False),
 }
 
 
@@ -38,7 +39,8 @@ def test_the_step_of_the_tests(name: str, tmp_path: Path) -> None:
     said, code, n_failed, again, passes = RUNS[name]
     lastfailed = tmp_path / ".pytest_cache" / "v" / "cache" / "lastfailed"
     lastfailed.parent.mkdir(parents=True)
-    lastfailed.write_text(json.dumps({f"test_{number}": True for number in range(n_failed)}))
+    what = "test.py::test_{}" if "failed" in said else "gw{}"
+    lastfailed.write_text(json.dumps({what.format(number): True for number in range(n_failed)}))
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.symlink_to(sys.executable)

@@ -9,6 +9,12 @@ import pytest
 
 RM = "plugins/rm_alpha"
 MANIFEST = f"{RM}/pyproject.toml"
+OPTION = """\
+class AlphaConfig:
+    laziness_s: float = option(1.0, "How often it is asked.", unit="s")
+"""
+READ = "def wait(config): return config.laziness_s\n"
+SET = "SETTINGS = ['rm.alpha.laziness_s=0.1']\n"
 
 
 def test_this_repository_keeps_every_rule(repository):
@@ -58,6 +64,17 @@ BROKEN: dict[str, tuple[Callable[[object], object], tuple[str, ...]]] = {
     "no py.typed": (lambda r: r.remove(f"{RM}/src/twister2_rm_alpha/py.typed"), (RM, "py.typed is missing")),
     "no tests": (lambda r: r.remove(f"{RM}/tests"), (RM, "tests is missing")),
     "tests without a test": (lambda r: r.remove(f"{RM}/tests/test_it.py"), (RM, "no test_*.py")),
+    "option that nothing reads": (
+        lambda r: r.write(f"{RM}/src/twister2_rm_alpha/config.py", OPTION) or r.write(f"{RM}/tests/test_it.py", SET),
+        (f"{RM}/src/twister2_rm_alpha/config.py", "AlphaConfig.laziness_s", "read nowhere"),
+    ),
+    "option without a test": (
+        lambda r: (
+            r.write(f"{RM}/src/twister2_rm_alpha/config.py", OPTION)
+            or r.write(f"{RM}/src/twister2_rm_alpha/plugin.py", READ)
+        ),
+        (f"{RM}/src/twister2_rm_alpha/config.py", "AlphaConfig.laziness_s", "no test"),
+    ),
     "licence": (lambda r: r.replace(MANIFEST, "Apache-2.0", "MIT"), (RM, "license", "MIT")),
     "version that is not static": (lambda r: r.replace(MANIFEST, '"0.1.0"', '"0.1.dev0"'), (RM, "project.version")),
     "build backend": (lambda r: r.replace(MANIFEST, "hatchling.build", "setuptools.build_meta"), (RM, "hatchling")),
@@ -116,6 +133,13 @@ def test_a_broken_rule_is_named_with_its_place(repository, case):
     break_it(repository)
     problems = repository.problems()
     assert any(all(word in line for word in words) for line in problems), f"{words} not in one of {problems}"
+
+
+def test_an_option_that_is_read_and_tested_breaks_no_rule(repository):
+    for path, text in (("src/twister2_rm_alpha/config.py", OPTION), ("src/twister2_rm_alpha/plugin.py", READ)):
+        repository.write(f"{RM}/{path}", text)
+    repository.write(f"{RM}/tests/test_it.py", SET)
+    assert repository.problems() == []
 
 
 def test_a_new_plugin_folder_must_be_listed(repository):

@@ -22,6 +22,7 @@ LISTING = SILENT - {"attrs", "importlib.metadata", "stevedore"}
 
 CLIENT = {"twister2.spec." + name for name in ("channel", "memory", "network", "patterns", "plan", "stored", "tasks")}
 CLIENT |= {"twister2.client.lines", "twister2.worker.environment", "twister2_rm_standalone.logs", "subprocess"}
+CLIENT |= {"logging", "traceback"}
 """What a client does not import, nor the job master that is forked from it, for a job whose workers are processes."""
 
 WORKER = {"pluggy", "stevedore", "importlib.metadata", "twister2.config", "twister2.host"}

@@ -211,7 +211,7 @@ class MemoryLink(Link):
         self.board = board
         self.worker_id = worker_id
         self.attempt = attempt
-        self.waits_for = ""
+        self.waits_for = self.ways = ""
         """What was given to :meth:`waiting` last."""
         self._numbers: dict[int, int] = {}
         self._exchanged: dict[tuple[str, str], int] = {}
@@ -243,6 +243,9 @@ class MemoryLink(Link):
 
     def waiting(self, what: str) -> None:
         self.waits_for = what
+
+    def note_ways(self, text: str) -> None:
+        self.ways = text
 
     def post(self, kind: str, body: Mapping[str, Any], blob: bytes = b"") -> None:
         with self.board.lock:

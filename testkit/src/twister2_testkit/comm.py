@@ -11,10 +11,8 @@ A plugin's tests subclass :class:`CommSuite`::
 from __future__ import annotations
 
 import array
-import os
 import resource
 import select
-import signal
 import statistics
 import time
 from abc import abstractmethod
@@ -25,9 +23,10 @@ import pytest
 
 from twister2.spec.errors import NetworkError
 from twister2_testkit.capabilities import Capabilities, needs
+from twister2_testkit.comm_ends import CommEndTests
 from twister2_testkit.comm_memory import CommMemoryTests
 from twister2_testkit.comm_messages import check_message, clog, frames_of, pattern, trade
-from twister2_testkit.comm_world import Died, Rank, Services, World
+from twister2_testkit.comm_world import Rank, Services, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +59,7 @@ class CommCapabilities(Capabilities):
     allocates: bool = False
 
 
-class CommSuite(CommMemoryTests):
+class CommSuite(CommMemoryTests, CommEndTests):
     """Tests of the transport contract. Override :meth:`make_transport`."""
 
     capabilities: ClassVar[CommCapabilities] = CommCapabilities()
@@ -84,6 +83,7 @@ class CommSuite(CommMemoryTests):
             timeout_s=self.timeout_s,
             services=self.make_services,
             close=close,
+            segments=self.segments,
         )
 
     # -- messages ------------------------------------------------------------------------------------------------------
@@ -341,73 +341,7 @@ class CommSuite(CommMemoryTests):
 
         self.world(2).run(body)
 
-    # -- ends ----------------------------------------------------------------------------------------------------------
-
-    def test_close_delivers_what_was_sent_before(self) -> None:
-        count = 200
-
-        def body(rank: Rank) -> None:
-            rank.reach_all()
-            rank.sync("up")
-            if rank.id == 0:
-                for number in range(count):
-                    rank.send(1, frames_of(0, number))
-                rank.transport.close(deadline_s=10.0)
-            else:
-                for number in range(count):
-                    check_message(rank.receive(), 0, number)
-                rank.transport.close(deadline_s=10.0)
-
-        self.world(2, close=False).run(body)
-
-    @pytest.mark.parametrize("aborted", [False, True])
-    def test_close_may_be_repeated_and_ends_the_transport(self, aborted: bool) -> None:
-        def body(rank: Rank) -> None:
-            rank.reach_all()
-            rank.sync("up")
-            rank.transport.close(aborted=aborted)
-            rank.transport.close(aborted=aborted)
-            with pytest.raises(NetworkError):
-                rank.transport.isend(1 - rank.id, [b"late"])
-
-        self.world(2, close=False).run(body)
-
-    def test_close_of_a_clogged_pair_keeps_its_deadline(self) -> None:
-        def body(rank: Rank) -> None:
-            rank.reach_all()
-            if rank.id == 0:
-                clog(rank, 1, bytes(1 << 20), 200)
-            rank.sync("clogged")
-            begin = time.monotonic()
-            rank.transport.close(aborted=True)
-            assert time.monotonic() - begin < 2, "an aborted close waits for nobody"
-            rank.sync("closed", progress=False)
-
-        self.world(2, close=False).run(body)
-
-    @needs("processes")
-    @pytest.mark.faults
-    @pytest.mark.parametrize("aborted", [False, True])
-    def test_close_does_not_wait_for_a_killed_peer(self, aborted: bool) -> None:
-        def body(rank: Rank) -> float:
-            rank.reach_all()
-            rank.sync("up")
-            if rank.id == 1:
-                os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(0.1)
-            begin = time.monotonic()
-            try:
-                while time.monotonic() - begin < 0.2 and rank.transport.isend(1, [bytes(100_000)]) is not None:
-                    pass
-            except NetworkError:
-                pass
-            begin = time.monotonic()
-            rank.transport.close(aborted=aborted, deadline_s=2.0)
-            return time.monotonic() - begin
-
-        took, died = self.world(2, close=False).run(body)
-        assert died == Died(-signal.SIGKILL)
-        assert took < (1 if aborted else 3), f"close took {took} s with a deadline of 2 s"
+    # -- peers ---------------------------------------------------------------------------------------------------------
 
     def test_a_peer_that_waits_for_others_is_still_reached(self) -> None:
         """A worker that has all its answers calls its transport no more until everybody has theirs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -12,11 +12,16 @@ from twister2_testkit.capabilities import ConformanceSuite, needs
 from twister2_testkit.comm_messages import check_message, clog, frames_of, pattern
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twister2_testkit.comm_world import Rank, World
 
 
 class CommMemoryTests(ConformanceSuite):
     """Part of :class:`twister2_testkit.comm.CommSuite`, which runs it."""
+
+    segments: ClassVar[Sequence[str]] = ()
+    """As the transport declares them (``facts.segments``): what ranks that are killed may leave is removed."""
 
     @abstractmethod
     def world(self, size: int, *, close: bool = True) -> World:
@@ -125,3 +130,21 @@ class CommMemoryTests(ConformanceSuite):
             rank.sync("filled")
 
         self.world(2).run(body)
+
+    def test_the_state_of_a_way_is_words_and_changes_nothing(self) -> None:
+        def body(rank: Rank) -> list[str]:
+            told = [rank.transport.state(peer) for peer in rank.others]
+            rank.reach_all()
+            for number in range(3):
+                for peer in rank.others:
+                    rank.finish(rank.send(peer, [f"{number}".encode(), bytes(1000 * number)]))
+                told += [rank.transport.state(peer) for peer in rank.others]
+                for _ in rank.others:
+                    head, frame = rank.receive().frames
+                    assert (bytes(head), len(frame)) == (f"{number}".encode(), 1000 * number)
+                told += [rank.transport.state(peer) for peer in rank.others]
+                rank.sync(f"read {number}")
+            return told
+
+        for told in self.world(3).run(body):
+            assert all(type(text) is str and "\n" not in text for text in told), told

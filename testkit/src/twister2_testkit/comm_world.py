@@ -20,7 +20,7 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
@@ -29,10 +29,9 @@ import attrs
 
 from twister2.spec.comm import Received, Send, Transport, TransportContext
 from twister2.spec.environment import NodeFacts
+from twister2.worker.segments import Segments
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from twister2.spec.batch import Buffer
 
 Answer = TypeVar("Answer")
@@ -162,6 +161,8 @@ class World:
     """Whether ranks close their transports, orderly, after their functions have returned on all of them."""
     grace_s: float = 10.0
     """What the world may take beside three waits."""
+    segments: Sequence[str] = ()
+    """What segments are called that ranks may leave which are killed, as their transports declare."""
 
     def run(self, function: Callable[[Rank], Any]) -> list[Any]:
         """Run ``function`` on every rank; its results by rank, :class:`Died` for a process that was killed.
@@ -176,6 +177,7 @@ class World:
         pipes = [_fork.Pipe() for _ in range(self.size)]
         runners: list[Any] = []
         stacks = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+        begun = time.time()
         try:
             for rank in range(self.size):
                 context = TransportContext(
@@ -203,10 +205,13 @@ class World:
             return self._follow([ours for ours, _ in pipes], runners, services, stacks)
         finally:
             aborted.set()
+            killed = [runner for runner in runners if self.processes and runner.is_alive()]
+            for runner in killed:
+                os.kill(runner.pid, signal.SIGKILL)
             for runner in runners:
-                if self.processes and runner.is_alive():
-                    os.kill(runner.pid, signal.SIGKILL)
                 runner.join(5)
+            if killed:  # a job's supervisors would remove what these have left of what was theirs alone to remove
+                Segments(self.segments, since=begun).sweep()
             if services is not None:
                 services.close()
             for ours, theirs in pipes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from twister2.graph.typed import RecordSink
 from twister2.spec.environment import NodeFacts, WorkerInfo
 from twister2.spec.executor import ExecutorContext
 from twister2.worker.execute import GraphRunner
@@ -19,6 +20,23 @@ if TYPE_CHECKING:
 ExecutorName: TypeAlias = Literal["inline", "threads"]
 EXECUTORS: tuple[ExecutorName, ...] = ("inline", "threads")
 _PLUGINS = {"inline": "InlinePlugin", "threads": "ThreadsPlugin"}
+
+
+class KeepRecords(RecordSink[Any]):
+    """A sink that keeps the records it gets, in the order in which they come."""
+
+    two_phase = False
+
+    def __init__(self, index: int = 0) -> None:
+        self.seen: list[Any] = []
+
+    def record(self, record: Any) -> None:
+        """Keep it."""
+        self.seen.append(record)
+
+    def output(self) -> list[Any]:
+        """All of them."""
+        return self.seen
 
 
 class GraphEnv:

@@ -82,6 +82,8 @@ class NativeSuite(ConformanceSuite):
     """Numbers of ranks that the suite works with."""
     lengths: ClassVar[tuple[int, ...]] = (0, 1, 2, 7, 1000, 8192, 100_003)
     """Elements of a member's part; choose them around the borders of the transport's algorithms as well."""
+    segments: ClassVar[Sequence[str]] = ()
+    """As the transport declares them (``facts.segments``): what ranks that are killed may leave is removed."""
 
     @abstractmethod
     def make_transport(self, context: TransportContext) -> Transport:
@@ -100,6 +102,7 @@ class NativeSuite(ConformanceSuite):
             timeout_s=self.timeout_s,
             services=self.make_services,
             close=close,
+            segments=self.segments,
         )
 
     def run(self, size: int, body: Callable[[Rank, Group], Any], *, close: bool = True) -> list[Any]:

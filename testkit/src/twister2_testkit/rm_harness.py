@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from twister2.spec.rm import Allocation, JobHandle, JobState, ResourceGroup, ResourceManager, SlotSource
+from twister2.spec.rm import Allocation, Check, JobHandle, JobState, ResourceGroup, ResourceManager, SlotSource
 from twister2_testkit.capabilities import SKIP_PREFIX, ConformanceSuite
 from twister2_testkit.processes import wait_until
 
@@ -38,15 +38,19 @@ STAND = REPORT + "write('env', [os.getpid(), dict(os.environ)])\ntime.sleep(600)
 READ_TICKETS = (
     REPORT
     + r"""
-seen = []
+seen, missed = [], 0
 path = os.environ["TWISTER2_TICKET"]
 deadline = time.monotonic() + 60
 while time.monotonic() < deadline:
-    with open(path, "rb") as file:
-        data = file.read().decode()
+    try:
+        with open(path, "rb") as file:
+            data, mode = file.read().decode(), oct(os.fstat(file.fileno()).st_mode & 0o777)
+    except FileNotFoundError:
+        missed += 1
+        continue
     if not seen or seen[-1] != data:
         seen.append(data)
-        write("tickets", [seen, oct(os.stat(path).st_mode & 0o777)])
+        write("tickets", [seen, mode, missed])
     if "last" in data:
         break
 """
@@ -85,9 +89,22 @@ class ResourceManagerHarness(ConformanceSuite):
 
     n_workers: int = 3
 
+    ticket_blinks: bool = False
+    """Whether a copy that opens the ticket in the moment of its replacement may find none, and must look again."""
+
+    ticket_modes: tuple[str, ...] = ("0o600", "0o400")
+    """Modes that the ticket may have where copies read it; a group may read it only where nobody else is in it."""
+
     @abstractmethod
     def make_backend(self, state_dir: Path) -> ResourceManager:
         """A fresh backend object over this state folder; called several times per test."""
+
+    def handle_name(self, rm: ResourceManager) -> str:
+        return "none"
+
+    def doctor(self, state_dir: Path) -> Sequence[Check] | None:
+        """What the plugin's ``rm_doctor`` finds, where the tests run; None when it has none."""
+        return None
 
     def copy_folder(self, tmp_path: Path) -> Path:
         """A folder that copies can write to and the test can read, at the same path."""

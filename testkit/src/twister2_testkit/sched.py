@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from twister2.spec.tasks import Task
 
 LIMIT = "max_tasks_per_worker"
+GROUP = "group"
 
 
 @attrs.frozen(kw_only=True)
@@ -45,10 +46,12 @@ class SchedCapabilities(Capabilities):
 
     :ivar limits_tasks: keeps the constraint ``max_tasks_per_worker``. :ivar balances: the numbers of tasks of one
         vertex on two equal workers differ by at most one, when nothing is fixed or limited.
+    :ivar keeps_groups: keeps the constraint ``group``.
     """
 
     limits_tasks: bool = False
     balances: bool = False
+    keeps_groups: bool = False
 
 
 PROPERTY = settings(
@@ -218,6 +221,24 @@ class SchedSuite(ConformanceSuite):
         check_complete(asked, placement)
         loads = Counter(worker for workers in placement.workers.values() for worker in workers)
         assert max(loads.values()) <= limit
+
+    @needs("keeps_groups")
+    def test_tasks_of_a_group_lie_together_or_it_is_refused(self) -> None:
+        together: dict[str, Any] = {GROUP: [["a", "b"], ["b", "c"]]}
+        vertices = [("a", 3), ("b", 3), ("c", 3)]
+
+        def place(n_workers: int, fixed: Mapping[str, tuple[int, ...]], limit: int = 0) -> list[list[int]]:
+            asked = request(vertices, (), n_workers, fixed, {**together, **({LIMIT: limit} if limit else {})})
+            workers = placed(self.make_scheduler().schedule(asked))
+            return [workers[name] for name, _ in vertices]
+
+        assert place(2, {"b": (1, 1, 0)}) == [[1, 1, 0]] * 3
+        a, b, c = place(3, {}, 3)
+        assert a == b == c
+        with pytest.raises(GraphError, match="group"):
+            place(2, {"a": (0, 1, 0), "c": (0, 1, 1)})
+        with pytest.raises(GraphError, match="group"):
+            place(5, {}, 2)
 
     def test_an_unknown_constraint_is_refused(self) -> None:
         with pytest.raises(GraphError, match="phase_of_the_moon"):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
+import json
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from twister2_testkit.processes import ended, process_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from twister2.spec.comm import CommSpec
 
 FOLDER = Path("/dev/shm")
 
@@ -39,6 +43,34 @@ def left_behind(patterns: Sequence[str] = ("*",)) -> set[str]:
         left -= _opened(pid)
         left -= _mapped(pid)
     return {name for name in left if os.path.exists(name)}
+
+
+def is_named(path: str, patterns: Iterable[str]) -> bool:
+    """Whether a file's name matches one of these patterns (of :mod:`fnmatch`)."""
+    name = os.path.basename(path)
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+@functools.cache
+def segments_of_transports() -> Mapping[str, tuple[str, ...]]:
+    """What transports declare that their segments are called, by name of the installed transport."""
+    from twister2.host import PluginHost
+
+    host = PluginHost()
+    found = {record.name: cast("CommSpec", host.load("comm", record.name).plugin) for record in host.discover("comm")}
+    return {name: plugin.facts.segments for name, plugin in found.items()}
+
+
+def transports_of(jobs: Iterable[Path]) -> set[str]:
+    """The transports that jobs were given, by their folders: all that are installed, where one has no record."""
+    found: set[str] = set()
+    for folder in jobs:
+        try:
+            record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+            found.update(record["resolved"]["tables"]["job"]["comm"])
+        except (OSError, ValueError, KeyError):
+            return set(segments_of_transports())
+    return found
 
 
 def _is_kept(name: str) -> bool:

@@ -186,8 +186,8 @@ class WorldPort(Port):
         self._network, self._world = network, network.attempt_world
         self._key = (step.number, edge)
 
-    def send(self, source: int, target: int, kind: HeaderKind, value: Any = None) -> bool:
-        """Queue a batch or a mark."""
+    def send(self, source: int, target: int, kind: HeaderKind, value: Any = None, *, last: bool = False) -> bool:
+        """Queue a batch or a mark; with the last batch END."""
         assert self.sources[source] == self._network.worker_id, "a foreign source sends"
         with self._world.changed:
             if kind is HeaderKind.DATA:
@@ -201,6 +201,8 @@ class WorldPort(Port):
             self._world.arrived.setdefault((*self._key, target), deque()).append(
                 Delivery(source, target, kind, value, count)
             )
+            if last:
+                self._world.arrived[*self._key, target].append(Delivery(source, target, HeaderKind.END, None, 0))
             self._world.tell([self.targets[target]])
         return True
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import attrs
+
 from twister2.spec.errors import (
     CapabilityError,
     JobNotFoundError,
@@ -28,6 +30,7 @@ from twister2.spec.rm import (
     JobState,
     JobStatus,
     LogChunk,
+    ResourceGroup,
     ResourceManager,
     ResourceOffers,
     RmContext,
@@ -49,12 +52,14 @@ OFFERS = ResourceOffers(
     supervised=True,
     master_in_allocation=True,
     restarts_slots=True,
+    resizes=True,
     outlives_client=True,
     why={
         "worlds": "pods are started one by one and know nothing of each other",
         "in_process": "pods are processes of their own",
         "master_in_client": "nothing in the cluster can dial the client",
-        "resizes": "the number of pods is fixed",
+        "restarts_master": "a pod that has failed stays so (rm.hostile.master_restarts = 0)",
+        "renews": "pods have no time limit",
         "shared_files": "a pod sees no files but its own",
         "same_host": "pods are taken to run on other hosts",
         "limits": "this cluster confines nothing",
@@ -65,10 +70,9 @@ OFFERS = ResourceOffers(
 class HostileManager(ResourceManager):
     """See :mod:`twister2_testkit.hostile`."""
 
-    offers = OFFERS
-
     def __init__(self, config: HostileConfig, context: RmContext) -> None:
         self._config, self._context = config, context
+        self.offers = attrs.evolve(OFFERS, restarts_master=config.master_restarts > 0)
         self._cluster = os.environ.get(CLUSTER) or str(Path(context.state_dir).absolute() / "rm-hostile")
 
     # -- submit --------------------------------------------------------------------------------------------------------
@@ -101,6 +105,7 @@ class HostileManager(ResourceManager):
             "twice": self._config.twice,
             "secret_late_s": self._config.secret_late_s,
             "out_of_reach": self._config.out_of_reach,
+            "master_restarts": self._config.master_restarts,
             "networks": [name for name in self._config.networks.split(",") if name],
         }
         try:
@@ -157,12 +162,16 @@ class HostileManager(ResourceManager):
         pending = not texts or "pending" in (master, *texts.values())
         alive = self._node_runs(objects)
         if alive and ("running" in texts.values() or master == "running"):
-            return JobStatus(JobState.RUNNING, "some pods are pending" if pending else "", texts)
+            coming = [slot for slot, text in texts.items() if text == "pending" and slot in status.get("grown", ())]
+            why = "its new pods have not started" if coming else ""
+            return JobStatus(JobState.RUNNING, "some pods are pending" if pending else "", texts, why)
         if status.get("killed"):
             return JobStatus(JobState.KILLED if not alive else JobState.RUNNING, "it was killed", texts)
         if alive and pending:
             return JobStatus(JobState.QUEUED, "pods wait for a node (Unschedulable)", texts)
         bad = [f"pod {slot} {text}" for slot, text in texts.items() if text != "exited 0"]
+        if master == "exited 0" and (ended := objects.read("ended")):
+            return JobStatus(JobState(ended), "", texts)
         if master is not None:
             bad = [] if master == "exited 0" else [f"the master {master}", *bad]
         return JobStatus(JobState.FAILED if bad or pending else JobState.COMPLETED, ", ".join(bad), texts)
@@ -235,8 +244,42 @@ class HostileManager(ResourceManager):
 
         self._wait(gone, grace_s, "the pods have ended")
 
-    def resize(self, handle: JobHandle, n_workers: int) -> None:
-        raise CapabilityError("the job cannot be resized", why=OFFERS.why["resizes"], remedy="submit another")
+    def resize(self, handle: JobHandle, n_workers: int, group: ResourceGroup | None = None) -> None:
+        if n_workers > MAX_PODS:
+            raise ResourcesExceededError(
+                f"{n_workers:,} pods are too many", why=f"{MAX_PODS} is the quota", remedy="ask for fewer"
+            )
+        objects = self._known(handle)
+        if not self._ask(objects, {"do": "resize", "n": n_workers}):
+            raise ResourceError("the job cannot be resized", why="all its pods have ended", remedy="submit another")
+
+        def gone() -> bool:
+            return not objects.read("status.json").get("leaving") or not self._node_runs(objects)
+
+        self._wait(gone, 0.0, "the pods have ended")
+
+    # -- the master ----------------------------------------------------------------------------------------------------
+
+    def remember(self, handle: JobHandle, note: bytes, ended: JobState | None = None) -> None:
+        if not self.offers.restarts_master:
+            super().remember(handle, note, ended)
+        objects = self._known(handle)
+        objects.write("note", note)
+        objects.write("ended", json.dumps(ended.value if ended else "").encode())
+
+    def remembered(self, handle: JobHandle) -> bytes | None:
+        if not self.offers.restarts_master:
+            return super().remembered(handle)
+        try:
+            return (self._known(handle).path / "note").read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def master_returns(self, handle: JobHandle) -> bool:
+        objects = self._objects(handle.job_id)
+        status = objects.read("status.json") if objects.exists else None
+        again = bool(status and status.get("restarts") and not status.get("killed"))
+        return again and self._node_runs(objects)
 
     # -- end -----------------------------------------------------------------------------------------------------------
 

@@ -38,7 +38,7 @@ class Pod:
         self.kill_at = 0.0
         self.secret_due = 0.0
         self.secret = b""
-        self.lost = False
+        self.leaves = self.lost = False
         """Taken to be gone with its node, whatever it does."""
 
     @property
@@ -58,6 +58,7 @@ class Node:
         self.number = max((int(name) for name in os.listdir(objects.pods)), default=0)
         self.killed = False
         self.master_ended = 0.0
+        self.status.setdefault("restarts", self.spec["master_restarts"])
         self.shown = ""
         self.lost_one = False
         now = time.monotonic()
@@ -79,13 +80,13 @@ class Node:
     def run(self) -> None:
         """Until all pods have ended and no request asks for more."""
         while True:
-            while any(pod.runs or (pod.pid == 0 and not self.killed) for pod in self.pods):
+            while any(pod.runs or (pod.pid == 0 and not self.killed and not pod.leaves) for pod in self.pods):
                 self.turn(time.monotonic())
                 time.sleep(TICK_S)
             end_children()
             self.answer_requests()
             self.show()
-            if self.killed or all(pod.pid for pod in self.pods):
+            if self.killed or all(pod.pid or pod.leaves for pod in self.pods):
                 break
         shutil.rmtree(self.objects.pods, ignore_errors=True)
         self.objects.pods.mkdir(mode=0o700, exist_ok=True)
@@ -102,7 +103,13 @@ class Node:
                     signal_group(pod.pid, signal.SIGKILL)
         self.reap()
         self.show()
-        if any(pod.slot == MASTER and pod.code is not None for pod in self.pods) and not self.killed:
+        masters = [pod for pod in self.pods if pod.slot == MASTER]
+        if masters and masters[-1].code and self.status["restarts"] and not self.killed:
+            self.status["restarts"] -= 1
+            self.add(MASTER, now + self.late())
+            if self.random.random() < 0.5:  # in the pod that is there
+                self.pods[-1].number = masters[-1].number
+        elif masters and masters[-1].code is not None and not self.killed:
             self.master_ended = self.master_ended or now
             if now - self.master_ended > AFTER_MASTER_S:
                 self.kill(0.0)
@@ -124,10 +131,25 @@ class Node:
                         self.lost_one = pod.lost = True
                     else:
                         self.end(pod, request["grace_s"])
+            elif request["do"] == "resize":
+                self.resize(request["n"])
             else:
                 for slot in request["slots"]:
                     self.add(slot, time.monotonic() + self.late())
             self.status["answered"] = number
+
+    def resize(self, n: int) -> None:
+        """More pods, or fewer."""
+        have = 1 + max(int(slot) for slot in self.status["slots"])
+        for slot in range(have, n):
+            self.status["grown"] = [*self.status.get("grown", []), slot]
+            self.add(slot, time.monotonic() + self.late())
+        for pod in self.pods:
+            if pod.slot >= n:
+                pod.extra = pod.leaves = True
+                pod.starts = float("inf")
+                self.status["slots"].pop(str(pod.slot), None)
+                self.end(pod, 0.0)
 
     def kill(self, grace_s: float) -> None:
         self.killed = True
@@ -144,8 +166,8 @@ class Node:
 
     def start(self, pod: Pod) -> None:
         own = self.objects.pods / str(pod.number)
-        own.mkdir(mode=0o700)
-        (own / "tmp").mkdir(mode=0o700)
+        own.mkdir(mode=0o700, exist_ok=True)
+        (own / "tmp").mkdir(mode=0o700, exist_ok=True)
         name = "master" if pod.slot == MASTER else "ticket"
         write_whole(own / name, (self.objects.path / name).read_bytes())
         pod.secret = (self.objects.path / "ticket").read_bytes()
@@ -222,6 +244,7 @@ class Node:
                 state = "pending" if pod.pid == 0 else "lost" if pod.lost else "running"
                 state = state if pod.code is None else f"exited {pod.code}"
                 self.status["slots"][str(pod.slot)] = state
+        self.status["leaving"] = any(pod.leaves and pod.runs for pod in self.pods)
         text = json.dumps(self.status)
         if text != self.shown:
             self.shown = text

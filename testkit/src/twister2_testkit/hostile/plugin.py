@@ -28,6 +28,12 @@ class HostileConfig:
     out_of_reach: int = option(
         -1, "Slot whose first copy is on a node that answers no request to stop it; -1: none.", unit="1"
     )
+    master_restarts: int = option(
+        0,
+        "How often a job master that has failed is started again, in its pod or in a new one.",
+        unit="1",
+        validator=ge(0),
+    )
     secret_late_s: float = option(0.3, "Longest time until a copy sees a new ticket.", unit="s", validator=ge(0))
 
 

@@ -31,9 +31,10 @@ class Sound(HostileManager):
     """A manager without a fault."""
 
     twice = 0
+    restarts = 0
 
     def __init__(self, state_dir: Path) -> None:
-        config = HostileConfig(late_s=0.05, twice=self.twice, secret_late_s=0.05)
+        config = HostileConfig(late_s=0.05, twice=self.twice, secret_late_s=0.05, master_restarts=self.restarts)
         super().__init__(config, RmContext(str(state_dir), call_timeout_s=10.0))
 
 
@@ -255,6 +256,35 @@ class EndsWithItsObject(Sound):
             self.kill(self._job, 0.0)
 
 
+class LetsMastersLie(Sound):
+    """Offers to start masters again, and does not."""
+
+    restarts = 2
+
+    def __init__(self, state_dir: Path) -> None:
+        super().__init__(state_dir)
+        self._config = attrs.evolve(self._config, master_restarts=0)
+
+
+class ForgetsNotes(Sound):
+    """Keeps no notes of masters."""
+
+    restarts = 2
+
+    def remembered(self, handle: JobHandle) -> bytes | None:
+        return None
+
+
+class ForgetsHowJobsEnd(Sound):
+    """Takes a job whose master has ended in order for one that has completed."""
+
+    restarts = 2
+
+    def remember(self, handle: JobHandle, note: bytes, ended: JobState | None = None) -> None:
+        super().remember(handle, note)
+
+
+RETURNS = "test_a_master_that_dies_is_started_again_until_the_job_has_ended"
 MUTANTS: dict[type[Sound], str] = {
     ForgetsASlot: "test_copies_have_every_slot_once_and_else_one_environment",
     StartsASlotTwice: "test_copies_have_every_slot_once_and_else_one_environment",
@@ -280,6 +310,9 @@ MUTANTS: dict[type[Sound], str] = {
     TakesJobsItCannotHold: "test_a_world_that_is_not_offered_is_refused",
     WaitsForTheEnd: "test_submit_returns_before_the_copies_end",
     EndsWithItsObject: "test_closing_leaves_the_job_alone",
+    LetsMastersLie: RETURNS,
+    ForgetsNotes: RETURNS,
+    ForgetsHowJobsEnd: RETURNS,
 }
 """Every mutant, and the test of the suite that must reject it."""
 

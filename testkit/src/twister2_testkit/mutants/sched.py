@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 from collections import Counter
@@ -13,6 +14,7 @@ from twister2.spec.plugin import hookimpl
 from twister2.spec.sched import SchedSpec, ScheduleRequest, TaskScheduler
 
 LIMIT = "max_tasks_per_worker"
+GROUP = "group"
 
 
 class Sound(TaskScheduler):
@@ -22,7 +24,7 @@ class Sound(TaskScheduler):
         """Place every task."""
         size = len(request.workers)
         for name, value in request.constraints.items():
-            if name != LIMIT:
+            if name not in (LIMIT, GROUP):
                 raise GraphError(f"unknown constraint {name!r} ({value!r})", why="unknown", remedy="leave it out")
         limit = self.limit(request)
         loads: Counter[int] = Counter()
@@ -48,6 +50,9 @@ class Sound(TaskScheduler):
                 loads[worker] += 1
                 chosen.append(worker)
             places[vertex.name] = tuple(chosen)
+        for one, other in self.groups(request):
+            if places[one] != places[other]:
+                raise GraphError(f"{one} and {other} of a group lie apart", why="no room", remedy="leave it out")
         return Placement(places)
 
     def wanted(self, vertex: str, index: int, size: int) -> int:
@@ -67,7 +72,12 @@ class Sound(TaskScheduler):
         direct = [
             (source, edge.target) for edge in request.edges if edge.shape == "one_to_one" for source in edge.sources
         ]
+        direct += self.groups(request)
         return {b: a for a, b in direct}, {a: b for a, b in direct}
+
+    def groups(self, request: ScheduleRequest) -> list[tuple[str, str]]:
+        """Neighbours of a group."""
+        return [pair for names in request.constraints.get(GROUP, ()) for pair in itertools.pairwise(names)]
 
 
 NO_LIMIT = 1 << 60
@@ -121,6 +131,18 @@ class IgnoresLimit(Sound):
         return NO_LIMIT
 
 
+class TearsGroups(Sound):
+    """Knows the constraint, and keeps it only as far as each task would lie there anyway."""
+
+    def wanted(self, vertex: str, index: int, size: int) -> int:
+        """Shifted by the letters of the name."""
+        return (index + sum(vertex.encode())) % size
+
+    def groups(self, request: ScheduleRequest) -> list[tuple[str, str]]:
+        """None."""
+        return []
+
+
 class TearsChains(Sound):
     """Places each vertex from another worker on."""
 
@@ -161,7 +183,7 @@ def plugin_of(scheduler: type[TaskScheduler]) -> type[MutantPlugin]:
     return made
 
 
-MUTANTS = (Random, BuiltinHash, ByProcess, OffByOne, ForgetsFixed, IgnoresLimit, TearsChains, LosesLast)
+MUTANTS = (Random, BuiltinHash, ByProcess, OffByOne, ForgetsFixed, IgnoresLimit, TearsGroups, TearsChains, LosesLast)
 """All of them."""
 
 PLUGINS = {scheduler.__name__: plugin_of(scheduler) for scheduler in (Sound, *MUTANTS)}

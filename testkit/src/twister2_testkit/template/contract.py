@@ -23,6 +23,8 @@ if typing.TYPE_CHECKING:
 SUITES = {kind: kind for kind in KINDS} | {"exec": "executor"}
 """Module of the test kit with the conformance suite of a kind, where there is one."""
 
+LINE = 120
+"""Characters of a line of what is written."""
 _WORD = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
 
 
@@ -193,10 +195,18 @@ def _import_lines(names: list[tuple[str, str]]) -> list[str]:
         by_module.setdefault(module, []).append(name)
     modules = [f"import {module}" for module, found in sorted(by_module.items()) if module in found]
     return modules + [
-        f"from {module} import {', '.join(sorted(found, key=_import_order))}"
+        _from_line(module, sorted(found, key=_import_order))
         for module, found in sorted(by_module.items())
         if module not in found
     ]
+
+
+def _from_line(module: str, names: list[str]) -> str:
+    """As formatters write it: what is too long for a line has one for each name."""
+    line = f"from {module} import {', '.join(names)}"
+    if len(line) <= LINE:
+        return line
+    return "\n".join((f"from {module} import (", *(f"    {name}," for name in names), ")"))
 
 
 def _import_order(name: str) -> tuple[int, str]:

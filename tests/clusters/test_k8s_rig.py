@@ -1,0 +1,147 @@
+"""What takes a whole cluster, which no other test may use meanwhile: a node that dies, an API server that is down."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.needs_k8s, pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(300)]
+
+SCRIPT = Path(__file__).parent / "k8s.sh"
+PROGRAM = """
+import os, time
+
+def main(env):
+    print("attempt", env.attempt, "runs", flush=True)
+    if env.args:
+        time.sleep(float(env.args[0]))
+    while not env.args and env.attempt == 1:
+        time.sleep(0.1)
+    env.barrier("end")
+    print("done", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A cluster of two nodes of its own; gives a function that runs the script on it."""
+    if os.getuid() != 0:
+        pytest.skip("only root may make namespaces")
+    home = tmp_path_factory.mktemp("k8s")
+    environment = {**os.environ, "TWISTER2_K8S_HOME": str(home), "KUBECONFIG": str(home / "admin.kubeconfig")}
+    images = Path(os.environ["TWISTER2_K8S_HOME"]) / "images"
+    shutil.copytree(images, home / "images", copy_function=os.link)  # made of this checkout already
+
+    def run(*arguments, seconds=150):
+        # into a file: daemons that are started keep what they were given open
+        with open(home / "out", "w+") as out:
+            process = subprocess.Popen(
+                [SCRIPT, *arguments], env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            )
+            code = process.wait(seconds)
+            out.seek(0)
+            text = out.read()
+        assert code == 0, text
+        return text
+
+    run.environment, run.home = environment, home
+    try:
+        run("start", "2")
+        subprocess.run(
+            [sys.executable, "-m", "twister2_rm_k8s.rbac", "default", "--apply"],
+            env=environment,
+            check=True,
+            timeout=60,
+        )
+        yield run
+    finally:
+        run("clean")
+
+
+@pytest.fixture
+def twister2(tmp_path, cluster):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / "twister2.toml").write_text(
+        '[job]\nworkers = 2\ncpus = 0.05\n[rm.k8s]\nimage = "twister2/worker:1"\nimage_pull_policy = "Never"\n'
+    )
+    environment = {**cluster.environment, "TWISTER2__JOB__STATE_DIR": str(tmp_path / "state")}
+    started = []
+
+    def start(*arguments):
+        command = [sys.executable, "-m", "twister2.cli.main", *map(str, arguments)]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(30)
+        process.stdout.close()
+        process.stderr.close()
+
+
+def nothing_left(cluster):
+    return "No resources found" in cluster("kubectl", "get", "all,configmaps,secrets", "-l", "twister2.org/job")
+
+
+def read_until(process, words):
+    while words not in (line := process.stdout.readline()):
+        assert line, process.stderr.read()
+
+
+def test_the_server_is_down_during_the_run_and_the_job_goes_on(cluster, twister2):
+    code, job_id = (
+        (client := twister2("submit", "k8s", "--detach", "program.py", "15")).wait(60),
+        client.stdout.read().strip(),
+    )
+    assert code == 0
+    end = time.monotonic() + 60
+    while cluster("kubectl", "get", "pods", "--field-selector=status.phase=Running", "-o", "name").count("pod/") < 3:
+        assert time.monotonic() < end
+    time.sleep(4)
+    cluster("stop-server")
+    try:
+        killed = twister2("kill", job_id)
+        assert killed.wait(120) != 0
+        assert "does not answer" in killed.stderr.read()
+    finally:
+        cluster("start-server")
+    waited = twister2("wait", job_id)
+    assert waited.wait(120) == 0, waited.stderr.read()
+    logs = twister2("logs", job_id)
+    assert logs.communicate(timeout=60)[0].count("done") == 2
+    assert nothing_left(cluster)
+
+
+def test_a_node_that_dies_takes_no_job_with_it(cluster, twister2):
+    """Also when the job master was on it, the job ends with that reason; else with the workers moved elsewhere."""
+    client = twister2("submit", "k8s", "program.py")
+    read_until(client, "attempt 1 runs")
+    nodes = cluster(
+        "kubectl", "get", "pods", "-l", "twister2.org/role=master", "-o", "jsonpath={.items[0].spec.nodeName}"
+    )
+    other = {"k1": "k2", "k2": "k1"}[nodes.strip()]
+    placed = cluster(
+        "kubectl", "get", "pods", "-l", "twister2.org/role=worker", "-o", "jsonpath={.items[*].spec.nodeName}"
+    )
+    assert other in placed.split(), "the scheduler spreads pods of a size over nodes"
+    cluster("kill-node", other)
+    try:
+        out, err = client.communicate(timeout=180)
+        assert client.returncode == 0, err
+        assert out.count("done") == 2
+    finally:
+        cluster("start-node", other)
+    assert nothing_left(cluster)

@@ -60,7 +60,7 @@ def measure(contestant: Contestant, *, size: str, workers: int, limit_s: float) 
         result.update(ready_s=round(line["ready_s"], 4), job_s=round(line["job_s"], 4))
         problem = WORKLOADS[contestant.workload].check(line["answer"], size)
         if isinstance(line["answer"], dict):
-            kept = ("figures", "pairs", "resident_mb")
+            kept = ("figures", "pairs", "resident_mb", "skipped")
             result.update({key: line["answer"][key] for key in kept if key in line["answer"]})
     shutil.rmtree(contestant.output, ignore_errors=True)
     return {**result, "ok": not problem, "problem": problem}

@@ -42,6 +42,15 @@ def last_session(lines: Iterable[Line]) -> list[Line]:
     return [line for line in lines if line["session"] == youngest]
 
 
+def latest(lines: Iterable[Line], workload: Workload) -> list[Line]:
+    """The lines that count: of the last session, or of each contestant's own."""
+    if not workload.apart:
+        return last_session(lines)
+    lines = [line for line in lines if "skipped" not in line]
+    systems = sorted({line["system"] for line in lines})
+    return [line for system in systems for line in last_session(each for each in lines if each["system"] == system)]
+
+
 def ratios(lines: Sequence[Line], metric: str, reference: str) -> dict[str, list[float]]:
     """For each system its ratios to the reference, one for each round in which both gave the right answer."""
     good = {(line["round"], line["system"]): line[metric] for line in lines if line["ok"]}
@@ -138,17 +147,20 @@ def case_table(lines: Sequence[Line], workload: Workload) -> list[str]:
 
 
 def pair_table(lines: Sequence[Line], workload: Workload) -> list[str]:
-    """A row for each contestant and case: Twister2, the hand-written loop, and their ratio in each round."""
-    rows = [("contestant", "case", "twister2", "opponent", "ratio"), ("---",) * 5]
+    """A row for each contestant and case: Twister2, the hand-written loop, and their ratio in each round (or their
+    difference).
+    """
+    how = ("the least", "more than that, s") if workload.apart else ("opponent", "ratio")
+    rows = [("contestant", "case", "twister2", *how), ("---",) * 5]
     good = [line for line in lines if line["ok"]]
     for system in sorted({line["system"] for line in good}):
         mine = [line["pairs"] for line in good if line["system"] == system and "pairs" in line]
         for case in dict.fromkeys(case for pairs in mine for case in pairs):
             both = [pairs[case] for pairs in mine if case in pairs]
             ours, theirs = (statistics.median(column) for column in zip(*both, strict=True))
-            found = [one / other for one, other in both]
-            ratio = f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
-            rows.append((system, case, shown(ours, workload.unit), shown(theirs, workload.unit), ratio))
+            found = [one - other if workload.apart else one / other for one, other in both]
+            spread = f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
+            rows.append((system, case, shown(ours, workload.unit), shown(theirs, workload.unit), spread))
     return ["| " + " | ".join(cells) + " |" for cells in rows]
 
 
@@ -161,7 +173,7 @@ def tables(lines: Sequence[Line], workload: Workload) -> list[str]:
     if any("figures" in line for line in lines):
         found += case_table(lines, workload)
     if any("pairs" in line for line in lines):
-        found += pair_table(lines, workload)
+        found += [*([""] if found else []), *pair_table(lines, workload)]
     return [*found, *(["", f"Not counted: {', '.join(failed)}."] if failed else [])]
 
 
@@ -170,7 +182,7 @@ def compared(workload: Workload, workers: int) -> str:
     if not workload.unit:
         metric = workload.metric.removesuffix("_s")
         return f"Compared: `{metric}`, with {workers} workers; ratios to `{workload.reference}`."
-    timed_calls = workload.unit == "s" and workload.reference != "twister2_and_python"
+    timed_calls = workload.unit == "s" and workload.reference != "twister2_and_python" and not workload.apart
     unit = (
         "median time of a call on the slowest rank"
         if timed_calls
@@ -185,6 +197,8 @@ def section(name: str, lines: Sequence[Line]) -> list[str]:
     """Heading, circumstances, table, and what each contestant is."""
     workload, first = WORKLOADS[name], lines[0]
     rounds = 1 + max(line["round"] for line in lines)
+    sessions = sorted({line["session"] for line in lines})
+    when = f"Session {sessions[0]}" if len(sessions) == 1 else f"Sessions {sessions[0]} to {sessions[-1]}"
     machine = ", ".join(f"{key} {value}" for key, value in first["machine"].items())
     busy = max(line["busy_before"] for line in lines)
     about = {line["system"]: (line["about"], line["versions"]) for line in lines}
@@ -195,7 +209,7 @@ def section(name: str, lines: Sequence[Line]) -> list[str]:
     return [
         f"## {name}, size {first['size']}, {first['workers']} workers",
         "",
-        f"The workload: {workload.about}. {compared(workload, first['workers'])} Session {first['session']}, {rounds} "
+        f"The workload: {workload.about}. {compared(workload, first['workers'])} {when}, {rounds} "
         f"rounds; the machine was at most {busy:.0%} busy before a run. Machine: {machine}.",
         "",
         *tables(lines, workload),
@@ -217,7 +231,8 @@ def main() -> None:
             continue
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         for kind in sorted({(line["size"], line["workers"]) for line in lines}):
-            text += section(name, last_session(line for line in lines if (line["size"], line["workers"]) == kind))
+            counted = latest((line for line in lines if (line["size"], line["workers"]) == kind), WORKLOADS[name])
+            text += section(name, counted) if counted else []
     args.output.write_text("\n".join(text))
 
 

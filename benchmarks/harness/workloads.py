@@ -22,6 +22,8 @@ class Workload:
 
     ``check(answer, size)`` says what is wrong with an answer; nothing when it is right. Answers of workloads with a
     ``unit`` carry their own figures, by case: ``figures``, or ``pairs`` of what two contestants of one process did.
+    Contestants that stand ``apart`` have nothing to do with each other: the last session of each counts, and what
+    matters is by how much Twister2 takes longer than its opponent, not how many times.
     """
 
     about: str
@@ -31,6 +33,7 @@ class Workload:
     check: Callable[[Any, str], str]
     unit: str = ""
     sizes: tuple[str, ...] = SIZES
+    apart: bool = False
 
 
 def _check_startup(answer: Any, size: str) -> str:
@@ -111,6 +114,24 @@ WORKLOADS: Final = {
         reference="mpi4py_mpich",
         check=_check_right,
         unit="MB",
+    ),
+    "managers": Workload(
+        about="a job of workers that do nothing, from the shell to its first instruction and back to the shell, beside "
+        "the least that the resource manager itself can be asked for, in turns",
+        inputs=(),
+        metric="job_s",
+        reference="hosts",
+        check=_check_right,
+        unit="s",
+        apart=True,
+    ),
+    "many_workers": Workload(
+        about="many workers that meet in a barrier and end, and what the one job master weighs for each",
+        inputs=(),
+        metric="job_s",
+        reference="twister2_one_master",
+        check=_check_right,
+        unit="s or KiB, as named",
     ),
     "wordcount": Workload(
         about="read a text, split it at blanks, count the words; the 20 most frequent",

@@ -117,7 +117,7 @@ class Ours:
             if not transport.progress():
                 now = time.perf_counter()
                 if not spin_until:
-                    spin_until = now + SPIN_S
+                    spin_until = now + (SPIN_S if transport.spins else 0.0)
                 elif now > spin_until:
                     self.poller.poll(100)
         return received.frames[0]

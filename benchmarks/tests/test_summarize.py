@@ -35,6 +35,22 @@ def test_only_the_last_session_counts() -> None:
     assert [each["job_s"] for each in summarize.last_session(lines)] == [2.0]
 
 
+def test_of_contestants_that_stand_apart_the_last_session_of_each_counts() -> None:
+    pairs = {"there and back": [3.0, 1.0]}
+    lines = [
+        line("slurm", 0, 1.0, session="1", pairs={"there and back": [9.0, 1.0]}),
+        line("slurm", 0, 1.0, session="2", pairs=pairs),
+        line("nomad", 0, 1.0, session="1", pairs=pairs),
+        line("nomad", 0, 0.1, session="3", skipped="it is down"),
+    ]
+    counted = summarize.latest(lines, WORKLOADS["managers"])
+    assert [(each["system"], each["session"]) for each in counted] == [("nomad", "1"), ("slurm", "2")]
+    rows = summarize.pair_table(counted, WORKLOADS["managers"])
+    assert rows[2:] == [
+        f"| {system} | there and back | 3.00 s | 1.00 s | 2.00 (2.00 to 2.00) |" for system in ("nomad", "slurm")
+    ]
+
+
 def test_wrong_answers_are_shown_and_not_measured() -> None:
     reference = WORKLOADS["kmeans"].reference
     lines = [line(reference, 0, 1.0), line("never", 0, 0.001, ok=False), line("once", 0, 9.0, ok=False)]

@@ -1,4 +1,4 @@
-"""Twister2, TSet: read_binary, sort by two columns, write_binary."""
+"""Twister2, TSet: read_binary, sort by two columns, write_binary (with fsync, which by hand is left out)."""
 
 # benchmark: venv=twister2 launch=submit packages=twister2-tset,twister2-data-file,numpy
 from __future__ import annotations

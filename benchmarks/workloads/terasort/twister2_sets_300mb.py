@@ -1,6 +1,6 @@
-"""The same over comm_tcp with job.memory_mb=210; a worker with over 300 MB resident, no page cache, is a failure."""
+"""The same with job.memory_mb=300; a worker with over 300 MB resident, no page cache, is a failure."""
 
-# benchmark: venv=twister2 launch=submit options=job.memory_mb=210;job.comm=tcp
+# benchmark: venv=twister2 launch=submit options=job.memory_mb=300
 # benchmark: packages=twister2-tset,twister2-data-file,numpy
 from __future__ import annotations
 

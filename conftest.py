@@ -19,6 +19,15 @@ from collections.abc import Iterator
 from types import FrameType
 
 import pytest
+from hypothesis import Phase, settings
+
+# Its explanations trace with sys.settrace, under which CPython 3.11 was caught in an endless loop at the entry of a
+# function (ceval.c, DO_TRACING), with every signal unheard.
+# An example has no deadline: on a busy machine any may take long.
+settings.register_profile(
+    "untraced", parent=settings.default, deadline=None, phases=[phase for phase in Phase if phase is not Phase.explain]
+)
+settings.load_profile("untraced")
 
 REQUIRE = "TWISTER2_REQUIRE_SERVERS"
 PROBE_TIMEOUT_S = 15
@@ -53,6 +62,26 @@ def _slurm() -> str:
     return problem and f"no Slurm answers: {problem} (tests/clusters/slurm.sh start; eval its env)"
 
 
+def _k8s() -> str:
+    return _answers("k8s.sh", "TWISTER2_K8S_HOME", "Kubernetes")
+
+
+def _nomad() -> str:
+    return _answers("nomad.sh", "TWISTER2_NOMAD_HOME", "Nomad")
+
+
+def _mesos() -> str:
+    return _answers("mesos.sh", "TWISTER2_MESOS_HOME", "Mesos")
+
+
+def _answers(script: str, variable: str, name: str) -> str:
+    start = f"(tests/clusters/{script} install && tests/clusters/{script} start; eval its env)"
+    if not os.environ.get(variable):
+        return f"no {name} is running {start}"
+    problem = _run([os.path.join(os.path.dirname(__file__), "tests", "clusters", script), "status"])
+    return problem and f"no {name} answers: {problem} {start}"
+
+
 def _mpi() -> str:
     return _run([sys.executable, "-c", "from mpi4py import MPI; assert MPI.COMM_WORLD.Get_size() == 1"])
 
@@ -72,6 +101,12 @@ def _netns() -> str:
     return why_not()
 
 
+def _hosts() -> str:
+    if not shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or not shutil.which("ssh"):
+        return "OpenSSH is not installed (tests/clusters/hosts.sh install)"
+    return _netns()
+
+
 def _mount() -> str:
     with tempfile.TemporaryDirectory(prefix="t2-probe-") as folder:
         problem = (
@@ -84,9 +119,13 @@ def _mount() -> str:
 
 PROBES = {
     "needs_slurm": _slurm,
+    "needs_k8s": _k8s,
+    "needs_nomad": _nomad,
+    "needs_mesos": _mesos,
     "needs_mpi": _mpi,
     "needs_openmpi": _openmpi,
     "needs_netns": _netns,
+    "needs_hosts": _hosts,
     "needs_mount": _mount,
 }
 

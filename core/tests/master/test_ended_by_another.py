@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from twister2.master.calls import CallThread
 from twister2.master.journal import Journal
 from twister2.master.process import MasterProcess
 from twister2.spec.errors import ResourceError, Twister2Error
-from twister2.spec.rm import JobState
+from twister2.spec.rm import JobHandle, JobState, JobStatus
 
 WHY = ResourceError("the job has no master", why="it was gone", remedy="submit it again")
 
@@ -44,26 +45,50 @@ def test_what_is_no_end_of_another(tmp_path: Path, state: JobState | None) -> No
     assert woken(tmp_path, JobState.RUNNING, state, None) == (False, [])
 
 
-def test_a_master_that_is_told_to_end_hears_that_before_what_its_workers_say(tmp_path: Path) -> None:
-    """They were told together: that the job is being killed is the reason, not that workers go."""
-    said: list[str] = []
+class Told(MasterProcess):
+    """As much of a master as hears a signal."""
 
-    def drain() -> bool:
-        said.append("workers")
+    def __init__(self, returns: bool | None, state: JobState) -> None:
+        """
+        :param returns: whether its manager starts it again, None when it never does. :param state: by its manager.
+        """
+        self.said: list[str] = []
+        self.job: Any = SimpleNamespace(
+            kill=lambda why: self.said.append(f"killed: {why.partition(':')[0]}"),
+            fail=lambda error: self.said.append(f"failed: {error.why}"),
+            tick=lambda: None,
+        )
+        self._backend: Any = SimpleNamespace(
+            master_returns=lambda handle: returns, state=lambda handle: JobStatus(state, "no more restarts")
+        )
+        self._calls: Any = CallThread("the test")
+        self._returns, self._handle = returns is not None, JobHandle("rm", "job-1", "1")
+        self._signalled, self._lives, self._leaves, self._turned = True, True, False, time.monotonic()
+        self._state_calls = self._walltime = SimpleNamespace(deliver=lambda: None, look=lambda: None)  # type: ignore[assignment]
+
+    def _drain(self) -> bool:
+        self.said.append("workers")
         return False
 
-    nothing = SimpleNamespace(deliver=lambda: None, look=lambda: None)
-    master: Any = SimpleNamespace(
-        job=SimpleNamespace(kill=lambda why: said.append(why.partition(":")[0]), tick=lambda: None),
-        _signalled=True,
-        _is_started_again=lambda: False,
-        _lives=True,
-        _drain=drain,
-        _turned=time.monotonic(),
-        _calls=nothing,
-        _state_calls=nothing,
-        _walltime=nothing,
-        _ask_state=lambda: None,
-    )
-    MasterProcess._turn(master)
-    assert said == ["the job master was told to end (SIGTERM)", "workers"]
+    def _ask_state(self) -> None:
+        pass
+
+
+KILLED, GIVEN_UP = "killed: the job master was told to end (SIGTERM)", "failed: no more restarts"
+
+
+@pytest.mark.parametrize(
+    ("returns", "state", "said"),
+    [
+        (None, JobState.FAILED, [KILLED, "workers"]),
+        (False, JobState.RUNNING, [KILLED, "workers"]),
+        (False, JobState.FAILED, [GIVEN_UP, "workers"]),
+        (True, JobState.FAILED, []),
+    ],
+)
+def test_a_master_that_is_told_to_end(returns: bool | None, state: JobState, said: list[str]) -> None:
+    """It hears that before what its workers say, who were told together with it, and asks its manager why."""
+    master = Told(returns, state)
+    master._turn()
+    master._calls.close()
+    assert (master.said, master._leaves) == (said, returns is True)

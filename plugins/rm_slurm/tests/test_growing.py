@@ -28,7 +28,7 @@ def test_an_additional_job_waits_beside_the_job_and_says_why(jobs):
     assert number != handle.native_id
     assert cpus == "2"
     jobs.backend().resize(handle, 3)
-    assert not backend.state(handle).pending
+    jobs.until(lambda: not backend.state(handle).pending)  # it remembers for a second what Slurm said
     assert sorted(jobs.of(handle).values()) == ["CANCELLED", "RUNNING", "RUNNING"]
     backend.resize(handle, 2)
     jobs.until(lambda: sorted(jobs.of(handle).values()) == ["CANCELLED", "CANCELLED", "RUNNING"])

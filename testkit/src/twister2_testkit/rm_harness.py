@@ -35,6 +35,21 @@ def write(name, data):
 STAND = REPORT + "write('env', [os.getpid(), dict(os.environ)])\ntime.sleep(600)\n"
 """Tell the environment, then stay."""
 
+STUBBORN = (
+    REPORT
+    + r"""
+import signal
+def stay(*_):
+    time.sleep(0.2)
+    write("asked", os.getpid())
+signal.signal(signal.SIGTERM, stay)
+write("env", [os.getpid(), dict(os.environ)])
+while True:
+    time.sleep(600)
+"""
+)
+"""Tell the environment, then stay; when asked to end (SIGTERM), tell that after a while, and stay."""
+
 READ_TICKETS = (
     REPORT
     + r"""

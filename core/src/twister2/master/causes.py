@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from twister2.master.slots import Slot
     from twister2.spec.rm import JobStatus
 
+TOLD_TO_END = "the job master was told to end (SIGTERM): a time limit of its manager, or somebody there"
+
 
 def exited(slot: Slot, code: int) -> WorkerExitedError:
     """The error for a user process that ended without a word."""
@@ -110,6 +112,15 @@ def ended_before_joining(status: JobStatus) -> JobFailedError:
         "the job ended before its workers had joined",
         why=f"the resource manager says: {status.reason or status.state.value}",
         remedy="see 'twister2 logs --manager' for what the workers wrote at their start",
+    )
+
+
+def given_up(why: str) -> JobFailedError:
+    """The error for a job whose manager lets its master run no longer, and says why."""
+    return JobFailedError(
+        "the job master was ended: its resource manager has given up the job",
+        why=why,
+        remedy="see 'twister2 logs --manager' for what it says of the job master",
     )
 
 

@@ -182,9 +182,9 @@ class Clients:
         """
         if self._ended:
             return
-        self._ended = kind == "ended"
-        for listener in self.listeners:
+        for listener in self.listeners:  # what they have to say of the end comes before it
             listener(kind, body)
+        self._ended = kind == "ended"
         size, output = weight_of(kind, body), kind == "output"
         if not self.ever_came and kind != "progress" and self._has_room(self._first, size, output):
             self._keep(kind, body, blobs)

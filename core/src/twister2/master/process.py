@@ -25,6 +25,7 @@ from twister2.host import Pins, PluginHost
 from twister2.master.abandoned import end_begun, remove_begun
 from twister2.master.blocks import read_block
 from twister2.master.calls import CallThread
+from twister2.master.causes import TOLD_TO_END, given_up
 from twister2.master.facts import JobFacts
 from twister2.master.job import Job
 from twister2.master.journal import Journal
@@ -276,11 +277,10 @@ class MasterProcess:
         return not self._leaves
 
     def _turn(self) -> None:
-        if self._signalled and self._is_started_again():
-            self._leaves = True
-            return
         if self._signalled:  # before what workers say that were told to end together with this master
-            self.job.kill("the job master was told to end (SIGTERM): a time limit of its manager, or somebody there")
+            self._told_to_end()
+        if self._leaves:
+            return
         wait = self._drain() if self._lives else True
         if wait:
             watched = [self._calls.fileno(), self._state_calls.fileno()]
@@ -358,13 +358,20 @@ class MasterProcess:
             self.publish(self.job.ticket())
             self.job.returning.published()
 
-    def _is_started_again(self) -> bool:
-        """Whether the manager, which ends this process, starts it again then: it moves to another host, say."""
-        answers: list[bool] = []
+    def _told_to_end(self) -> None:
+        """The manager ends this process: to start it again (elsewhere, say), for a reason it knows, or for somebody."""
         handle, backend = self._handle, self._backend
+        answers: list[bool | JobStatus] = []
         if self._returns and handle is not None:
             self._calls.finish(lambda: answers.append(backend.master_returns(handle)), TOLD_S)
-        return answers == [True]
+            self._calls.finish(lambda: answers.append(backend.state(handle)), TOLD_S)
+        match answers:
+            case [True, *_]:
+                self._leaves = True
+            case [False, JobStatus(state=JobState.FAILED, reason=why)]:
+                self.job.fail(given_up(why))
+            case _:
+                self.job.kill(TOLD_TO_END)
 
     def _ask_state(self) -> None:
         now = time.monotonic()

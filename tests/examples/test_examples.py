@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import os
 import re
 import sys
 import sysconfig
@@ -71,16 +72,27 @@ def test_word_count_is_the_same_as_counter(
     assert read == expected
 
 
-@pytest.mark.needs_slurm
-@pytest.mark.parametrize("comm", ["tcp", pytest.param("mpi", marks=pytest.mark.needs_mpi)])
-def test_word_count_of_real_text_on_slurm(jobs: Jobs, examples: Path, tmp_path: Path, comm: str) -> None:
-    jobs.kept += ("slurm/",)  # the batch script and what Slurm wrote, until 'twister2 clean'
+@pytest.mark.parametrize(
+    ("profile", "comm"),
+    [
+        pytest.param("slurm", "tcp", marks=pytest.mark.needs_slurm),
+        pytest.param("slurm", "mpi", marks=[pytest.mark.needs_slurm, pytest.mark.needs_mpi]),
+        pytest.param("nomad", "tcp", marks=pytest.mark.needs_nomad),
+        pytest.param("mesos", "tcp", marks=pytest.mark.needs_mesos),
+    ],
+)
+def test_word_count_of_real_text_on_a_cluster(
+    jobs: Jobs, examples: Path, tmp_path: Path, profile: str, comm: str
+) -> None:
+    # where the server is; what it keeps of a job until 'twister2 clean', e.g. Slurm's batch script
+    jobs.environment.update({name: value for name, value in os.environ.items() if name.startswith("TWISTER2__RM__")})
+    jobs.kept += (f"{profile}/",)
     library = Path(sysconfig.get_path("stdlib"))
     expected = words_of(library / "email", "*.py")
     output = tmp_path / "counts"
     args = [f"{library}/email/*.py", "--top", "9", "--output", str(output)]
     options = ("-o", f"job.comm={comm}", "-o", "job.queue_deadline_s=60")
-    done = jobs.submit(examples / "wordcount.py", *options, profile="slurm", workers=4, args=args)
+    done = jobs.submit(examples / "wordcount.py", *options, profile=profile, workers=4, args=args)
     assert done.code == 0, done
     assert "counting with 4 workers" in done.out
     assert table_of(done.out) == expected[:9]

@@ -130,6 +130,38 @@ def test_only_the_last_checkpoints_are_kept_while_the_job_runs(jobs: Jobs) -> No
     assert (done.code, done.out) == (0, "6 ['00000005', '00000006']\n"), done
 
 
+def test_stores_and_sources_are_told_the_attempt(jobs: Jobs) -> None:
+    program = jobs.program(
+        """
+        import os, signal
+        from twister2.spec.plugin import hookimpl
+        from twister2_data_file.backend import FileBackend
+        from twister2_state_file.plugin import FileStatePlugin
+        from twister2_tset import TSetContext
+
+        told = []
+        plan, create = FileBackend.plan, FileStatePlugin.state_create
+        def noted_plan(self, request, n_tasks):
+            told.append(("read", request.attempt))
+            return plan(self, request, n_tasks)
+        @hookimpl
+        def noted_create(self, config, context):
+            told.append(("store", context.attempt))
+            return create(self, config, context)
+
+        def main(env):
+            FileBackend.plan, FileStatePlugin.state_create = noted_plan, noted_create
+            env.backend("state")
+            assert TSetContext(env).read_text(__file__).count() > 0
+            if env.attempt == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            print(env.attempt, sorted(told))
+        """
+    )
+    done = jobs.submit(program, *QUICK, workers=1)
+    assert (done.code, done.out) == (0, "2 [('read', 2), ('store', 2)]\n"), done
+
+
 def test_events_of_the_controller(jobs: Jobs) -> None:
     program = jobs.program(
         """

@@ -2,20 +2,33 @@
 
     python core/tests/api_surface/record.py
 
-One file per module: classes with bases, attributes and signatures; functions; constants. An addition with a default
-raises the minor interface version of the kind, anything else its major (``twister2.spec.plugin.KINDS``).
+One file per module. Its first line names the interfaces that the module is part of, with their versions
+(``twister2.spec.plugin.KINDS``); the rest are classes with bases, attributes and signatures; functions; constants.
+
+Between two releases an interface that changes gets one new version: an addition with a default raises the minor,
+anything else the major. ``released.json`` has what the last release had, to compare with. A release writes it anew:
+
+    python core/tests/api_surface/record.py released
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import twister2.spec
+from twister2.spec.plugin import KINDS
 
 SOURCE = Path(twister2.spec.__file__).parent
 HERE = Path(__file__).parent
+RELEASED = HERE / "released.json"
+BASE = ("plugin", "values")
+"""Modules that all kinds are made of: the host's, not a kind's. One of them has the versions in it."""
 
 
 def surface(source: str) -> str:
@@ -52,20 +65,64 @@ def _public(name: str) -> bool:
     return not name.startswith("_") or name == "__init__"
 
 
-def surfaces() -> dict[str, str]:
-    """All modules of ``twister2.spec``: file name and text."""
+def sources() -> dict[str, str]:
+    """All modules of ``twister2.spec``: name and source."""
     modules = sorted(path for path in SOURCE.glob("*.py") if path.name != "__init__.py")
-    return {f"{path.stem}.txt": surface(path.read_text(encoding="utf-8")) for path in modules}
+    return {path.stem: path.read_text(encoding="utf-8") for path in modules}
+
+
+def interfaces(modules: Mapping[str, str]) -> dict[str, list[str]]:
+    """By module: the kinds whose interface it is part of, as their contracts import it, also by way of others."""
+    imported = {name: _imported(source) - {*BASE} for name, source in modules.items()}
+    found: dict[str, list[str]] = {name: [] for name in modules}
+    for kind in sorted(KINDS):
+        reached, new = set[str](), {KINDS[kind].spec.partition(":")[0].rpartition(".")[2]}
+        while new:
+            reached |= new
+            new = set[str]().union(*(imported[name] for name in new)) - reached
+        for name in reached:
+            found[name].append(kind)
+    return found
+
+
+def _imported(source: str) -> set[str]:
+    """The modules of ``twister2.spec`` that a module imports, for type checkers too: its signatures name them."""
+    names = (node.module or "" for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom))
+    return {name.removeprefix("twister2.spec.") for name in names if name.startswith("twister2.spec.")}
+
+
+def versions() -> dict[str, str]:
+    """The interface version of each kind."""
+    return {name: f"{kind.api[0]}.{kind.api[1]}" for name, kind in sorted(KINDS.items())}
+
+
+def records() -> dict[str, str]:
+    """By file name: the record of each module."""
+    modules = sources()
+    parts, numbers = interfaces(modules), versions()
+    return {f"{name}.txt": _head(parts[name], numbers) + surface(source) for name, source in modules.items()}
+
+
+def _head(kinds: list[str], numbers: Mapping[str, str]) -> str:
+    return f"# interfaces: {', '.join(f'{kind} {numbers[kind]}' for kind in kinds) or 'none'}\n"
+
+
+def fingerprints() -> dict[str, Any]:
+    """What ``released.json`` holds: the versions, and by module a fingerprint of its surface."""
+    prints = {name: hashlib.sha256(surface(source).encode()).hexdigest()[:16] for name, source in sources().items()}
+    return {"versions": versions(), "surfaces": prints}
 
 
 def main() -> None:
     """Write the files anew."""
-    found = surfaces()
+    found = records()
     for old in HERE.glob("*.txt"):
         if old.name not in found:
             old.unlink()
     for name, text in found.items():
         (HERE / name).write_text(text, encoding="utf-8")
+    if sys.argv[1:] == ["released"]:
+        RELEASED.write_text(json.dumps(fingerprints(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ class ReadRequest(Value):
         null satisfies none): readers give exactly the rows that satisfy it, and planning may leave out whole splits by
         it. A backend that cannot filter a format raises UsageError in ``plan`` when there is one.
     :ivar options: of the format, checked by the backend.
+    :ivar attempt: the job's attempt, for sources that let only the newest of several consumers read; 0: in no job.
     """
 
     uris: tuple[str, ...]
@@ -46,6 +47,7 @@ class ReadRequest(Value):
     columns: tuple[str, ...] | None = None
     predicate: tuple[tuple[str, str, Any], ...] = ()
     options: Mapping[str, Any] = attrs.field(factory=dict)
+    attempt: int = 0
 
 
 @attrs.frozen(eq=False, repr=False)

@@ -74,12 +74,12 @@ KINDS: Mapping[str, Kind] = {
     for kind in (
         Kind("rm", "twister2.spec.rm:ResourceManagerSpec", (1, 1), ("rm_create",), "one", "resource manager"),
         Kind("comm", "twister2.spec.comm:CommSpec", (1, 1), ("comm_create",), "many", "transport between workers"),
-        Kind("ops", "twister2.spec.ops:OpsSpec", (1, 0), ("ops_create",), "many", "communication operators"),
-        Kind("sched", "twister2.spec.sched:SchedSpec", (1, 0), ("sched_create",), "one", "task scheduler"),
-        Kind("exec", "twister2.spec.executor:ExecSpec", (1, 0), ("exec_create",), "one", "executor"),
-        Kind("data", "twister2.spec.data:DataSpec", (1, 0), ("data_create",), "many", "data sources and sinks"),
-        Kind("state", "twister2.spec.state:StateSpec", (1, 0), ("state_create",), "one", "store for checkpoints"),
-        Kind("observe", "twister2.spec.observe:ObserveSpec", (1, 0), (), "many", "life-cycle observers"),
+        Kind("ops", "twister2.spec.ops:OpsSpec", (1, 1), ("ops_create",), "many", "communication operators"),
+        Kind("sched", "twister2.spec.sched:SchedSpec", (1, 1), ("sched_create",), "one", "task scheduler"),
+        Kind("exec", "twister2.spec.executor:ExecSpec", (1, 1), ("exec_create",), "one", "executor"),
+        Kind("data", "twister2.spec.data:DataSpec", (1, 1), ("data_create",), "many", "data sources and sinks"),
+        Kind("state", "twister2.spec.state:StateSpec", (1, 1), ("state_create",), "one", "store for checkpoints"),
+        Kind("observe", "twister2.spec.observe:ObserveSpec", (1, 1), (), "many", "life-cycle observers"),
         Kind("api", "twister2.spec.api:ApiSpec", (1, 0), (), "listed", "programming interfaces"),
         Kind("command", "twister2.spec.command:CommandSpec", (1, 0), ("command_create",), "listed", "subcommands"),
     )

@@ -6,8 +6,8 @@ vertices in less than a second. It communicates with nobody, keeps nothing betwe
 given.
 
 A pure function: the same request gives the same placement on every worker and in every process, whatever the hash seed,
-clock or environment, because every worker computes it for itself. It reads only its request: what was measured for it
-(:attr:`TaskScheduler.needs`) was exchanged, and is the same on all workers.
+clock, attempt or environment, because every worker computes it for itself. It reads only its request: what was measured
+for it (:attr:`TaskScheduler.needs`) was exchanged, and is the same on all workers.
 
 A program may bring its own, without a plugin: ``Graph(scheduler=...)``.
 """

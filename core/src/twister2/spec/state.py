@@ -27,9 +27,11 @@ class StateContext(Value):
     """What a store is made for.
 
     :ivar root: folder or URI of the user's state (``job.state_dir``); a plugin may have a location of its own instead.
+    :ivar attempt: the attempt of the worker that asks; 0 in client and master, whose stores outlive attempts.
     """
 
     root: str
+    attempt: int = 0
 
 
 class StateStore(ABC):

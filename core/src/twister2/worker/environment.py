@@ -265,7 +265,7 @@ class Environment(WorkerEnvironment):
                     remedy="use env.state and env.commit, which go through the master; write other things to a store "
                     "that all hosts reach",
                 )
-            return {"context": StateContext(root=self._start.state_root)}
+            return {"context": StateContext(root=self._start.state_root, attempt=self.attempt)}
         if kind == "exec":
             from twister2.spec.executor import ExecutorContext
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class NetPlugin(OpsSpec):
     """Twister:Net: communication operators on any transport."""
 
-    api = (1, 0)
+    api = (1, 1)
     config_class = NetConfig
 
     @hookimpl

@@ -21,7 +21,7 @@ _SHOWN: dict[str, tuple[JobView, Display]] = {}
 class ProgressPlugin(ObserveSpec):
     """How far a job is, on the standard error of its client."""
 
-    api = (1, 0)
+    api = (1, 1)
     config_class = ProgressConfig
 
     @hookimpl

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class KubernetesPlugin(ResourceManagerSpec):
     """Pods of Kubernetes for the job master and all workers."""
 
-    api = (1, 0)
+    api = (1, 1)
     config_class = KubernetesConfig
 
     @hookimpl

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class SlurmPlugin(ResourceManagerSpec):
     """One batch job of Slurm for the job master and all workers."""
 
-    api = (1, 0)
+    api = (1, 1)
     config_class = SlurmConfig
 
     @hookimpl

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class StandalonePlugin(ResourceManagerSpec):
     """Processes of this machine, or threads of the calling process."""
 
-    api = (1, 0)
+    api = (1, 1)
     config_class = StandaloneConfig
 
     @hookimpl

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class DataLocalityPlugin(SchedSpec):
     """Sources near their data, by measured distances."""
 
-    api = (1, 0)
+    api = (1, 1)
     config_class = DataLocalityConfig
 
     @hookimpl

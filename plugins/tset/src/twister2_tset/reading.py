@@ -247,9 +247,9 @@ class Readers:
     ) -> TSet[Any]:
         uris = path_names(paths, step)
         wanted = None if columns is None else tuple(columns)
-        request = ReadRequest(uris, form, wanted, tuple(predicate), dict(options))
-        number = self._partitions(partitions, step)
         env = self.env
+        request = ReadRequest(uris, form, wanted, tuple(predicate), dict(options), env.attempt)
+        number = self._partitions(partitions, step)
 
         def plan_read() -> PlannedRead:
             plan = env.backend("data", plugin).plan(request, number)

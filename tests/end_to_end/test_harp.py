@@ -1,9 +1,6 @@
-"""Harp in whole jobs, over every transport between processes: every call, compared with numpy and plain Python."""
+"""Harp in whole jobs, over every transport: every call, compared with numpy and plain Python."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -219,19 +216,8 @@ def main(env):
 """
 
 
-@pytest.fixture
-def jobs(tmp_path: Path) -> Iterator[Jobs]:
-    with Jobs(tmp_path) as jobs:
-        yield jobs
-
-
-@pytest.fixture(params=["shm", "tcp", pytest.param("mpi", marks=pytest.mark.needs_mpi)])
-def comm(request: pytest.FixtureRequest) -> str:
-    return f"job.comm={request.param}"
-
-
-def test_events_shared_arrays_and_rotation(jobs: Jobs, comm: str) -> None:
-    done = jobs.submit(jobs.program(SHARED), "-o", comm, workers=3)
+def test_events_shared_arrays_and_rotation(jobs: Jobs, transport: tuple[str, ...]) -> None:
+    done = jobs.submit(jobs.program(SHARED), *transport, workers=3)
     assert done.code == 0, done
     for rank in range(3):
         before = (rank - 1) % 3
@@ -239,8 +225,8 @@ def test_events_shared_arrays_and_rotation(jobs: Jobs, comm: str) -> None:
 
 
 @pytest.mark.parametrize("source", [ARRAYS, OBJECTS], ids=["arrays", "objects and tables"])
-def test_every_call(jobs: Jobs, comm: str, source: str) -> None:
-    done = jobs.submit(jobs.program(source), "-o", comm, workers=3)
+def test_every_call(jobs: Jobs, transport: tuple[str, ...], source: str) -> None:
+    done = jobs.submit(jobs.program(source), *transport, workers=3)
     assert done.code == 0, done
     for rank in range(3):
         assert f"rank {rank} all right" in done.out

@@ -1,4 +1,4 @@
-"""Operators and calls of net in whole jobs, over every transport between processes, compared with plain Python."""
+"""Operators and calls of net in whole jobs, over every transport, compared with plain Python."""
 
 from __future__ import annotations
 
@@ -170,10 +170,9 @@ def main(env):
 """
 
 
-@pytest.mark.parametrize("comm", ["shm", "tcp", pytest.param("mpi", marks=pytest.mark.needs_mpi)])
 @pytest.mark.parametrize("source", [CALLS, OPERATORS], ids=["calls", "operators"])
-def test_answers_over_every_transport(jobs: Jobs, comm: str, source: str) -> None:
-    done = jobs.submit(jobs.program(HEAD + source), "-o", f"job.comm={comm}", workers=3)
+def test_answers_over_every_transport(jobs: Jobs, transport: tuple[str, ...], source: str) -> None:
+    done = jobs.submit(jobs.program(HEAD + source), *transport, workers=3)
     assert done.code == 0, done
     for worker in range(3):
         assert f"worker {worker} all right" in done.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from typing import TYPE_CHECKING
@@ -37,6 +38,19 @@ REQUIRED_PACKAGES = {
 }
 """Packages that a distribution, once its folder exists, must name among its dependencies."""
 
+SERVED = {
+    "needs_mpi": ("mpi4py", "mpiexec", "mpirun"),
+    "needs_openmpi": ("mpiexec.openmpi",),
+    "needs_slurm": ("sinfo", "scontrol", "squeue", "sbatch", "srun"),
+    "needs_k8s": ("kubectl",),
+    "needs_nomad": ("nomad",),
+    "needs_mesos": ("mesos-master", "mesos-agent"),
+    "needs_netns": ("ip", "tc"),
+    "needs_hosts": ("ssh", "sshd"),
+    "needs_mount": ("mount",),
+}
+"""By marker, the programs and packages that it asks for."""
+
 MADE_FOLDERS = {"dist", "demo-output", "_build", "__pycache__"}
 PINNED_FILES = ("constraints.txt", "requirements-dev.txt")
 
@@ -54,6 +68,7 @@ def check(workspace: Workspace) -> list[str]:
     problems += _layers(workspace)
     problems += _pins(workspace)
     problems += problems_of_options(workspace)
+    problems += _skips(workspace.root)
     problems += _tracked_text(workspace.root)
     return problems
 
@@ -233,6 +248,26 @@ def _third_party(workspace: Workspace) -> Iterator[tuple[str, str]]:
                 name = requirement_name(str(item))
                 if name not in own and not name.startswith("twister2-"):
                     yield where, name
+
+
+def _skips(root: Path) -> Iterator[str]:
+    """Tests that skip in a way of their own where a server is absent: where servers are required that fails nobody."""
+    marker_of = {word: marker for marker, words in SERVED.items() for word in words}
+    for path in _files(root):
+        if path.suffix != ".py" or "tests" not in path.relative_to(root).parts or not path.is_file():
+            continue
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if "importorskip" in text or "skipif" in text else ():
+            if not isinstance(node, ast.Call) or _last_name(node.func) not in ("importorskip", "skipif"):
+                continue
+            words = {str(word.value) for word in ast.walk(node) if isinstance(word, ast.Constant)}
+            for word in sorted(words & marker_of.keys()):
+                where = f"{path.relative_to(root).as_posix()}:{node.lineno}"
+                yield f"{where}: skips without {word!r} in a way of its own; mark the test {marker_of[word]}"
+
+
+def _last_name(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 
 
 def _tracked_text(root: Path) -> Iterator[str]:

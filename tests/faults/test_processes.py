@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import pathlib
@@ -315,7 +314,7 @@ def test_a_process_that_the_system_refuses_is_an_error_that_names_the_cause(jobs
     assert len(jobs.events("attempt_started")) <= 1
 
 
-@pytest.mark.skipif(importlib.util.find_spec("mpi4py") is None, reason="no MPI here")
+@pytest.mark.needs_mpi
 @pytest.mark.parametrize("victim", ["master", "launcher"])
 def test_shared_memory_of_supervisors_that_could_not_remove_it_goes_with_the_job(jobs: Jobs, victim: str) -> None:
     program = jobs.program(

@@ -6,11 +6,9 @@ The moments are random within the run of the same job without a kill; ``TWISTER2
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import random
-import shutil
 import signal
 import time
 
@@ -42,9 +40,6 @@ LANDED = 2
 """Kills that must have met a process of the role."""
 TRIES = 6
 QUICK = ("-o", "job.heartbeat_s=0.25", "-o", "job.lost_after_s=2", "-o", "job.master_lost_s=3")
-needs_mpi = pytest.mark.skipif(
-    importlib.util.find_spec("mpi4py") is None or shutil.which("mpiexec") is None, reason="no MPI here"
-)
 
 
 @pytest.fixture
@@ -55,7 +50,7 @@ def luck(request: pytest.FixtureRequest) -> random.Random:
 
 
 @pytest.mark.parametrize("role", ROLES)
-@pytest.mark.parametrize("comm", ["shm", "tcp", pytest.param("mpi", marks=needs_mpi)])
+@pytest.mark.parametrize("comm", ["shm", "tcp", pytest.param("mpi", marks=pytest.mark.needs_mpi)])
 def test_one_kill(jobs: Jobs, luck: random.Random, role: str, comm: str) -> None:
     words = ("submit", "standalone", "-q", "-n", "3", *QUICK, "-o", f'job.comm=["{comm}"]', jobs.program(PROGRAM))
     undisturbed = jobs.cli(*words)

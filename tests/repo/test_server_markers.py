@@ -73,10 +73,12 @@ def test_failure_where_servers_are_required(run_without_servers):
     assert all(why in done.stdout for why in WHY), done.stdout
 
 
-def test_every_probe_has_a_mark_and_a_line_for_contributors():
+def test_every_probe_has_a_mark_a_line_for_contributors_and_the_programs_it_is_asked_for():
     text = (ROOT / "conftest.py").read_text(encoding="utf-8")
     probes = set(re.findall(r'^    "(needs_\w+)": _', text, re.MULTILINE))
     assert probes == {*NEEDS, "needs_mpi"}
+    rules = (ROOT / "tools" / "rules.py").read_text(encoding="utf-8")
+    assert probes == set(re.findall(r'^    "(needs_\w+)": \(', rules, re.MULTILINE))
     marks = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert all(f'"{name}: ' in marks and f"| `{name}` |" in table for name in probes)

@@ -122,6 +122,14 @@ BROKEN: dict[str, tuple[Callable[[object], object], tuple[str, ...]]] = {
         ("constraints.txt", "address"),
     ),
     "no constraints": (lambda r: r.remove("constraints.txt"), ("constraints.txt: is missing",)),
+    "test that skips without a server in a way of its own": (
+        lambda r: r.write(f"{RM}/tests/test_it.py", "import pytest\n\nneeds = pytest.mark.skipif(not which('srun'))\n"),
+        (f"{RM}/tests/test_it.py:3", "'srun'", "needs_slurm"),
+    ),
+    "test that imports what a server gives, or skips": (
+        lambda r: r.write("tests/faults/test_kills.py", "from pytest import importorskip\nimportorskip('mpi4py')\n"),
+        ("tests/faults/test_kills.py:2", "'mpi4py'", "needs_mpi"),
+    ),
     "home of a user": (lambda r: r.write("README.md", "data in /" + "home/somebody/data\n"), ("README.md:1", "path")),
     "place of the checkout": (lambda r: r.write("notes.md", f"\nsee {r.root}/core\n"), ("notes.md:2", "path")),
 }
@@ -139,6 +147,11 @@ def test_an_option_that_is_read_and_tested_breaks_no_rule(repository):
     for path, text in (("src/twister2_rm_alpha/config.py", OPTION), ("src/twister2_rm_alpha/plugin.py", READ)):
         repository.write(f"{RM}/{path}", text)
     repository.write(f"{RM}/tests/test_it.py", SET)
+    assert repository.problems() == []
+
+
+def test_a_skip_for_what_no_server_gives_breaks_no_rule(repository):
+    repository.write(f"{RM}/tests/test_it.py", "import pytest\n\nlz4 = pytest.importorskip('lz4.block')\n")
     assert repository.problems() == []
 
 

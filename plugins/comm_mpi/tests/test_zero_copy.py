@@ -10,7 +10,7 @@ import pytest
 
 from twister2_comm_mpi.config import MpiConfig
 
-pytest.importorskip("mpi4py")
+pytestmark = pytest.mark.needs_mpi
 
 
 class Comm:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import abstractmethod
 from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,10 +15,11 @@ from twister2_testkit.capabilities import Capabilities, ConformanceSuite
 from twister2_testkit.ops_drive import Exchange, Mark, check_ends, run_exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from twister2.spec.channel import Item
     from twister2.spec.ops import Operators
+    from twister2_testkit.fakes import LocalEnv
 
 
 @attrs.frozen(kw_only=True)
@@ -125,3 +127,11 @@ class OperatorChecks(ConformanceSuite):
         return self.run(
             Exchange(name=name, sources=tuple(sources), targets=tuple(targets), feeds=feeds, options=options)
         )[0]
+
+    def spin(self, env: LocalEnv, ready: Callable[[], bool]) -> None:
+        """Turn until ready, in small steps: what is waited for here wakes nobody."""
+        until = time.monotonic() + self.deadline_s
+        while not ready():
+            assert time.monotonic() < until, "it did not happen in time"
+            env.network.progress()
+            time.sleep(2e-4)

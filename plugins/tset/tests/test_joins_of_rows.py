@@ -112,6 +112,95 @@ def test_batches_of_which_a_filter_leaves_nothing():
             assert nothing == []
 
 
+NO_ROWS = {
+    "table": lambda context: context.parallelize(pa.table({"id": pa.array([], "int64"), "name": pa.array([], "str")})),
+    "where": lambda context: context.parallelize(pa.table({"id": [1], "name": ["x"]})).where("id", ">", 9),
+    "select": lambda context: (
+        context.parallelize(pa.table({"name": ["x"], "rest": [0], "id": [1]})).where("id", ">", 9).select("id", "name")
+    ),
+    "with_schema": lambda context: context.parallelize([]).with_schema({"id": int, "name": str}),
+    "dicts": lambda context: (
+        context.parallelize([{"id": 1, "name": "x"}])
+        .filter(lambda row: row["id"] > 9)
+        .with_schema({"id": int, "name": str})
+    ),
+    "kept": lambda context: context.parallelize([]).with_schema({"id": int, "name": str}).cache(),
+}
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("none", NO_ROWS)
+def test_a_side_without_rows_has_its_columns_all_the_same(how, none):
+    some = [{"id": number, "town": "UJB"[number % 3]} for number in range(9)]
+
+    def main(env):
+        context = TSetContext(env)
+        empty = NO_ROWS[none](context)
+        found = []
+        for form in (some, pa.Table.from_pylist(some)):
+            for broadcast in ("auto", "no"):
+                full = context.parallelize(form, 3)
+                found.append(full.join(empty, how, on="id", broadcast=broadcast).collect())
+                found.append(empty.join(full, how, on="id", broadcast=broadcast).collect())
+        kept = context.parallelize(some).join(empty, how, on="id")
+        names = kept.group_by("name").agg(rows="count").collect()
+        return found[::2], found[1::2], names
+
+    right_empty = [{**row, "name": None} for row in some] if how in ("left", "full") else []
+    left_empty = [{"id": row["id"], "name": None, "town": row["town"]} for row in some]
+    left_empty = left_empty if how in ("right", "full") else []
+    for workers in (1, 2):
+        for rights, lefts, names in run_workers(workers, main):
+            for found in rights:
+                assert bag(found) == bag(right_empty)
+            for found in lefts:
+                assert bag(found) == bag(left_empty)
+            assert names == ([{"name": None, "rows": len(some)}] if right_empty else [])
+
+
+@pytest.mark.parametrize("algorithm", ["hash", "sort"])
+@pytest.mark.parametrize("how", HOWS)
+def test_rows_may_lack_columns_and_have_them_in_any_order(how, algorithm):
+    chance = random.Random(5)
+    left = []
+    for number in range(60):
+        row = [("id", chance.randrange(9)), ("n", number)]
+        if number % 7 == 3:
+            row.append(("note", f"note{number}"))
+        if number % 5 == 1:
+            row.append(("price", number / 4 if number % 2 else number))
+        chance.shuffle(row)
+        left.append(dict(row))
+    right = [{"r": number, "id": number} if number % 2 else {"id": number, "s": str(number)} for number in range(12)]
+
+    def main(env):
+        context = TSetContext(env)
+        one, other = context.parallelize(left, 12), context.parallelize(right, 5)
+        joined = one.join(other, how, on="id", algorithm=algorithm, broadcast="no")
+        return joined.collect(), joined.collect(form="arrow").num_rows
+
+    names = ("id", "n", "note", "price", "r", "s")
+    sides = ([{name: row.get(name) for name in some} for row in side] for some, side in
+             ((names[:4], left), (("id", "r", "s"), right)))  # fmt: skip
+    wanted = Counter(tuple(row[name] for name in names) for row in expected(*sides, {"id": "id"}, how))
+    for workers in (1, 2, 3):
+        for found, count in run_workers(workers, main):
+            assert Counter(tuple(row[name] for name in names) for row in found) == wanted
+            assert count == len(found)
+            assert len({tuple(row) for row in found}) == 1, "rows have their columns in one order"
+
+
+def test_keys_must_be_in_every_row_however_rows_lie_in_batches():
+    def main(env, partitions):
+        context = TSetContext(env)
+        one = context.parallelize([{"id": 1}, {"n": 2}], partitions)
+        one.join(context.parallelize([{"id": 1}]), on="id").collect()
+
+    for partitions in (1, 2):
+        with pytest.raises(OperatorError, match=r"(?s)there is no column 'id'.*the columns are: n"):
+            run_workers(2, lambda env, partitions=partitions: main(env, partitions))
+
+
 def test_types_that_differ_from_batch_to_batch_in_width_only():
     """Arrow finds the type of each batch of dicts by itself."""
     left = [{"k": number % 3, "price": Decimal(10**number) / 4, "tags": [number] * (number % 2)} for number in range(8)]

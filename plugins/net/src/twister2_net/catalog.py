@@ -88,6 +88,8 @@ _JOINING = {
     "right_key": OptionInfo("the same for the right"),
     "left_columns": OptionInfo("key columns of Arrow batches of the left; the first column when not given"),
     "right_columns": OptionInfo("the same for the right"),
+    "left_schema": OptionInfo("the pyarrow schema of the left, for when it gives no batch: its columns are null then"),
+    "right_schema": OptionInfo("the same for the right"),
     "partitioner": _KEYED_PARTITIONER,
     "bounds": OptionInfo("for range: n_targets - 1 ascending keys"),
 }

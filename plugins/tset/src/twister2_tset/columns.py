@@ -136,9 +136,18 @@ def check_columns(wanted: list[str], names: Any, step: str) -> None:
     if missing:
         raise OperatorError(
             f"{step}: there is no column {missing[0]!r}",
-            why=f"the columns are: {', '.join(names)}",
+            why=f"the columns are: {', '.join(map(str, names))}",
             remedy="name one of them",
         )
+
+
+def selected(schema: Any, columns: tuple[str, ...]) -> Any:
+    """The schema of some columns; None when it is not known, or the step that selects them finds one missing."""
+    if schema is None or any(schema.get_field_index(name) < 0 for name in columns):
+        return None
+    import pyarrow
+
+    return pyarrow.schema([schema.field(name) for name in columns])
 
 
 class WithSchema(Compute):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from twister2_tset.base import BaseSet, reducer_options
 from twister2_tset.grouping import Grouped
 from twister2_tset.keys import Comparator, Comparing, shown
+from twister2_tset.nodes import schema_behind
 from twister2_tset.pair_steps import AsPairs, FlatMapValues, MapValues, Side
 from twister2_tset.problems import check_function, exclusive
 from twister2_tset.reducing import checked
@@ -234,8 +235,9 @@ class KeyedSteps(BaseSet[T]):
 
         :param on: for sets of rows: the column that both have, several, or ``{"left column": "right column"}``. The
             rows of the result have the columns of both, the key columns once, under the names of the left; a column of
-            the right whose name the left has too gets the suffix ``_right``. What is missing is None. Rows are joined
-            as columns of Arrow, without a loop per row where they are such already.
+            the right whose name the left has too gets the suffix ``_right``. What is missing is None, also of columns
+            that only some rows have; keys all rows must have. Rows are joined as columns of Arrow, without a loop per
+            row where they are such already.
         :param how: ``inner``; ``left``, ``right``, ``full`` also give what has no partner, with None in its place.
         :param algorithm: ``hash``, or ``sort``: sorted runs, for keys that have an order.
         :param broadcast: the side that goes to all partitions, so that the other one, which should be much larger, is
@@ -256,6 +258,10 @@ class KeyedSteps(BaseSet[T]):
         exclusive("join", on=on, partitioner=None if partitioner == "hash" else partitioner)
         left, right = options["left_columns"], options["right_columns"] = sides_of(on)
         self._check_other(other, "join")
+        for side, one in (("left", self), ("right", other)):
+            schema = schema_behind(one._node)
+            if schema is not None:
+                options[f"{side}_schema"] = schema
         sides = [
             one._step("join", f"rows as columns, by {', '.join(names)}", functools.partial(AsColumns, names))
             for one, names in ((self, left), (other, right))

@@ -9,10 +9,10 @@ import attrs
 from twister2.spec.declarations import Declarations
 from twister2.spec.errors import UsageError
 from twister2_tset.base import BaseSet
-from twister2_tset.columns import Select, Where, WithSchema, check_where, schema_of
+from twister2_tset.columns import Select, Where, WithSchema, check_where, schema_of, selected
 from twister2_tset.keys import Key, key_function, shown
 from twister2_tset.narrow import Apart, BatchForm, Filter, FlatMap, Map, MapBatches, MapToTuple
-from twister2_tset.nodes import StepNode
+from twister2_tset.nodes import StepNode, schema_behind
 from twister2_tset.pair_steps import KeyBy, Sample
 from twister2_tset.problems import check_fraction, check_function, check_names, short
 from twister2_tset.where import caller_line
@@ -129,7 +129,15 @@ class NarrowSteps(BaseSet[T]):
         declares = Declarations(reads=columns, never_more=True)
         shows = f"select: {', '.join(columns)}"
         return self._new(
-            StepNode("select", caller_line(), shows, self._node, lambda: Select(columns), declares=declares)
+            StepNode(
+                "select",
+                caller_line(),
+                shows,
+                self._node,
+                lambda: Select(columns),
+                schema=selected(schema_behind(self._node), columns),
+                declares=declares,
+            )
         )
 
     def where(self, column: str, relation: Literal["==", "!=", "<", "<=", ">", ">=", "in"], value: Any) -> TSet[T]:

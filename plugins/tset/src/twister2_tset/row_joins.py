@@ -59,7 +59,7 @@ class AsColumns(Compute):
             rows = list(batch.tolist() if is_array(batch) else records(batch))
             if not rows:  # a step before has left nothing of the batch: that tells no columns
                 return
-            table = _of_rows(rows)
+            table = _of_rows(rows, self._keys)
         check_columns(self._keys, table.schema.names, "join")
         emit(table)
 
@@ -77,7 +77,7 @@ def _of_array(batch: Any) -> Any:
         raise _no_columns(f"an array of {batch.dtype}", error) from error
 
 
-def _of_rows(rows: list[Any]) -> Any:
+def _of_rows(rows: list[Any], keys: list[str]) -> Any:
     import pyarrow
 
     for row in rows:
@@ -88,6 +88,7 @@ def _of_rows(rows: list[Any]) -> Any:
                 remedy="make dicts of the records first; or make pairs, key_by(function), and join without on",
                 details={"record": short(row)},
             )
+        check_columns(keys, row, "join")  # of each row: what is an error must not depend on how rows lie in batches
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {}
     for name in names:

@@ -20,8 +20,9 @@ from twister2_net.operators.keyed_holding import Held, HeldPairs, HoldingOperato
 from twister2_net.operators.partitioning import Partitioning
 from twister2_net.problems import user_error, wrong_option
 from twister2_net.selectors.key_columns import PAIR_KEY
+from twister2_net.spilling.named_columns import NamedForm, without_rows
 from twister2_net.spilling.queues import Collecting, Values
-from twister2_net.spilling.sorted_columns import ArrowForm, SortedColumns
+from twister2_net.spilling.sorted_columns import SortedColumns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -108,11 +109,19 @@ class Join(HoldingOperator):
 
     def take(self, source: int, batch: Batch) -> None:
         if is_arrow(batch):
-            self._schemas[source] = _without_rows(batch)
+            self._note(source, batch)
         if self.functions[self.context.input_of(source)] is None:
             super().take(source, batch)
         else:
             Partitioning.take(self, source, batch)  # records need not be pairs
+
+    def _note(self, source: int, batch: Any) -> None:
+        """Remember the columns of all batches of a source; not all need have the same."""
+        known = self._schemas.get(source)
+        if known is None:
+            self._schemas[source] = without_rows(batch)
+        elif known.schema != batch.schema:
+            self._schemas[source] = without_rows(NamedForm((), self.label).joined([known, without_rows(batch)]))
 
     def flush(self, source: int) -> None:
         super().flush(source)
@@ -162,14 +171,6 @@ class Join(HoldingOperator):
                     yield key, (None, right)
 
 
-def _without_rows(batch: Any) -> Any:
-    """An empty batch of the same columns. A slice would keep alive, and might send, all that it is cut from."""
-    import pyarrow
-
-    columns = [column.combine_chunks() for column in batch.schema.empty_table().columns]
-    return pyarrow.RecordBatch.from_arrays(columns, schema=batch.schema)
-
-
 def _product(lefts: Any, rights: Any) -> Iterator[tuple[Any, Any]]:
     """All pairs of a value of the left and one of the right; what lies on disk is read once per block of the other."""
     if isinstance(rights, Values):
@@ -188,16 +189,17 @@ class _HeldTables(Held):
 
     def __init__(self, owner: Join, task: int) -> None:
         self._owner = owner
-        self._forms = [ArrowForm(columns, owner.label) for columns in owner.side_columns]
+        self._forms = [NamedForm(columns, owner.label) for columns in owner.side_columns]
         self._columns = SortedColumns(owner.context.memory, owner.holder(task), self._forms)
-        self._schemas: list[Any] = [None, None]
+        self._schemas: list[list[Any]] = [[], []]
         self._rows = owner.config.batch_records
 
     def add(self, side: int, batch: Batch) -> None:
-        self._schemas[side] = self._forms[side].joined([batch.slice(0, 0)])
         self._forms[side].columns(batch)
         if n_records(batch):
             self._columns.add(side, batch)
+        elif not any(known.schema == batch.schema for known in self._schemas[side]):
+            self._schemas[side].append(batch)
 
     def emit(self) -> Iterator[Batch]:
         windows = self._columns.windows()
@@ -238,12 +240,23 @@ class _HeldTables(Held):
 
     def _table(self, side: int, parts: list[Any]) -> Any:
         """The parts of a side as one table; None when nobody knows its columns."""
-        if parts:
-            return self._forms[side].joined(parts)
-        return self._schemas[side]
+        known = self._known(side)
+        if known is None or (parts and all(part.schema == known.schema for part in parts)):
+            return self._forms[side].joined(parts) if parts else None
+        return self._forms[side].joined([known, *parts])
+
+    def _known(self, side: int) -> Any:
+        """No rows, with all columns of a side, in an order that is the same at every target; as its sources said, or
+        else the program.
+        """
+        empty = sorted(self._schemas[side], key=lambda batch: (-batch.num_columns, batch.schema.names))
+        given = self._owner.options[f"{_SIDES[side]}_schema"]
+        if not empty and given is not None:
+            empty = [given.empty_table()]
+        return self._forms[side].joined(empty) if empty else None
 
     def state(self) -> Any:
-        state = [(side, schema) for side, schema in enumerate(self._schemas) if schema is not None]
+        state = [(side, empty) for side, batches in enumerate(self._schemas) for empty in batches]
         state += self._columns.state() or []
         return ("batches", state) if state else None
 

@@ -350,6 +350,23 @@ def test_which_ends_of_a_user_process_are_retried(world: World, code: int, again
     assert world.started == [], "a supervisor that lives was started again"
 
 
+@pytest.mark.parametrize(("limit_mb", "words"), [(1500, "limit 1,500 MiB"), (0, "asked for 700 MiB")])
+def test_out_of_memory_is_told_as_such_and_is_retried(tmp_path: Path, limit_mb: int, words: str) -> None:
+    world = World(tmp_path, attempts=1)
+    world.join_all()
+    world.job.slots[1].resources = ResourceGroup("worker", 2, memory_mb=700)
+    end = {"code": -9, "returned": False, "failed": False, "tail": [], "steps": [], "last": [], "attempt": 1}
+    world.say("w1", "ended", **end, memory_limit_mb=limit_mb)
+    world.ended("w0", returned=False, failed=True)
+    error = world.job.error
+    assert error is not None
+    assert error.what == f"worker 1 was ended by the kernel: out of memory ({words})"
+    assert "job.memory_mb" in error.remedy
+    assert "1 attempt was made" in error.why
+    world.calls.close()
+    world.journal.close()
+
+
 def test_the_first_cause_wins(world: World) -> None:
     world.join_all()
     for peer in ("w0", "w1"):

@@ -15,6 +15,7 @@ from twister2_rm_standalone.cgroups import NotAllowedError, find, make, outlook,
 from twister2_rm_standalone.hosts.agent import Agent
 from twister2_rm_standalone.hosts.doctor import check_limits
 from twister2_rm_standalone.launcher import Launcher
+from twister2_testkit.jobs import Jobs
 from twister2_testkit.processes import wait_until
 
 MB = 1 << 20
@@ -202,3 +203,23 @@ def test_a_copy_that_takes_more_memory_is_ended_and_no_group_stays(make_rm, allo
         rm.clean(handle)
         rm.close()
     assert not [name for name in os.listdir(places["memory"]) if handle.job_id in name]
+
+
+MEMBERS = """
+def main(env):
+    if env.worker_id == 1:
+        kept = [bytes(range(256)) * 4096 for _ in range(2000)]
+    env.barrier("all")
+"""
+
+
+@pytest.mark.skipif(bool(outlook()["memory"]), reason=f"no limits here: {outlook()['memory']}")
+def test_a_job_is_told_that_the_kernel_has_ended_a_worker_for_lack_of_memory(tmp_path):
+    with Jobs(tmp_path) as jobs:
+        options = ('rm.standalone.limits=["memory"]', "job.memory_mb=300", "job.attempts=2")
+        words = [word for option in options for word in ("-o", option)]
+        done = jobs.submit(jobs.program(MEMBERS), *words)
+        assert done.code != 0, done
+        assert "[T2-J402] worker 1 was ended by the kernel: out of memory (limit 300 MiB)" in done.err, done
+        assert "2 attempts were made, the last ended so (job.attempts = 2)" in done.err, done
+        assert "give workers more memory (job.memory_mb)" in done.err, done

@@ -25,16 +25,32 @@ if TYPE_CHECKING:
 TOLD_TO_END = "the job master was told to end (SIGTERM): a time limit of its manager, or somebody there"
 
 
-def exited(slot: Slot, code: int) -> WorkerExitedError:
-    """The error for a user process that ended without a word."""
+def exited(slot: Slot, code: int, memory_limit_mb: int | None = None) -> WorkerExitedError:
+    """The error for a user process that ended without a word.
+
+    :param memory_limit_mb: the kernel ended it for lack of memory: what its control group may have, 0: unknown.
+    """
     tail = "\n".join(slot.tail)
+    where = f"worker {slot.number}, host {slot.facts.get('node', {}).get('host', '?')}"
+    details = {"worker": slot.number, "code": code, "tail": slot.tail}
+    if memory_limit_mb is not None:
+        asked = f"asked for {slot.resources.memory_mb:,} MiB" if slot.resources.memory_mb else "no limit is known"
+        limit = f"limit {memory_limit_mb:,} MiB" if memory_limit_mb else asked
+        return WorkerExitedError(
+            f"worker {slot.number} was ended by the kernel: out of memory ({limit})",
+            why="its process got SIGKILL, and the kernel has counted a process that it ended for lack of memory",
+            remedy="give workers more memory (job.memory_mb), use more workers, or keep less per worker: another "
+            "attempt, which needs as much, ends the same way",
+            where=where,
+            details={**details, "memory_limit_mb": memory_limit_mb},
+        )
     return WorkerExitedError(
         f"worker {slot.number} ended by itself with {describe_exit(code)}",
         why="its process ended without returning from the program's function"
         + (f"; its last lines:\n{tail}" if tail else " and wrote nothing to stderr"),
         remedy="look for os._exit, a crash in native code, or too little memory",
-        where=f"worker {slot.number}, host {slot.facts.get('node', {}).get('host', '?')}",
-        details={"worker": slot.number, "code": code, "tail": slot.tail},
+        where=where,
+        details=details,
     )
 
 

@@ -244,7 +244,7 @@ class Job:
             self.results[slot.number] = message.blobs[0] if message.blobs else b""
         elif not body["failed"] and self._cause is None:
             self.tell_of(slot, "lost", f"its user process ended with code {body['code']}")
-            self._abort(exited(slot, body["code"]), by=slot.number)
+            self._abort(exited(slot, body["code"], body.get("memory_limit_mb")), by=slot.number)
         self._check_steps()
         self._finish_attempt_if_over()
 

@@ -27,6 +27,7 @@ from twister2.spec.errors import MasterLostError, PackageError, ResourceError, T
 from twister2.worker.facts import worker_facts
 from twister2.worker.forkserver import ForkServer
 from twister2.worker.joining import has_returned, say_hello
+from twister2.worker.oom import MemoryGroup
 from twister2.worker.processes import adopt_orphans, end_leftovers, reap, resident_bytes
 from twister2.worker.segments import Segments
 from twister2.worker.userprocess import UserProcess
@@ -60,6 +61,8 @@ class Supervisor:
         self._curve = ("", "")
         self._pmi: PmiService | None = None
         self._segments: Segments | None = None
+        self._memory, self._kills = MemoryGroup(), 0
+        """Its control group, and how many processes the kernel had ended there before the attempt."""
         self._stop = self._ending = False
         self._early: list[Message] = []
         """What the master said while the package was fetched: the start, if this was the last worker to join."""
@@ -151,6 +154,7 @@ class Supervisor:
             "package": str(package),
         }
         descriptor = self._serve_pmi() if welcome["pmi"] else None
+        self._kills = self._memory.kills()
         self._user = UserProcess(self._fork_server, job, descriptor)
         if self._pmi is not None:
             self._pmi.release_process_fd()
@@ -337,8 +341,10 @@ class Supervisor:
         user.end_leftovers()
         self._sweep()
         self._read(user, to_the_end=True)
+        out_of_memory = code == -signal.SIGKILL and self._memory.kills() > self._kills
         body = {
             "code": code,
+            "memory_limit_mb": self._memory.limit_mb() if out_of_memory else None,
             "returned": user.result is not None and not user.failed,
             "failed": user.failed,
             "tail": list(user.tail),

@@ -17,6 +17,7 @@ from twister2_testkit.ops_keyed import KeyedChecks
 from twister2_testkit.ops_sets import SetChecks
 from twister2_testkit.ops_sort import SortChecks
 from twister2_testkit.ops_spill import SpillChecks
+from twister2_testkit.ops_streams import StreamChecks
 from twister2_testkit.rejects import failures
 
 ALL = OpsCapabilities(**dict.fromkeys(set(attrs.fields_dict(OpsCapabilities)) - {"why"}, True))
@@ -54,8 +55,7 @@ def own(part, text=""):
 
 @pytest.mark.parametrize("fault", MUTANTS)
 def test_fault_is_rejected(fault):
-    streams_first = fault.startswith("stream_")
-    names = sorted(OLDER, key=lambda name: name.startswith("test_stream_") != streams_first)
+    names = own(StreamChecks) if fault.startswith("stream_") else OLDER
     assert failures(suite_of(MUTANTS[fault], OperatorSuite, deadline=1.5, batch_records=16), first=True, names=names)
 
 

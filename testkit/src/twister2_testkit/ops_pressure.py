@@ -76,7 +76,8 @@ class PressureChecks(StreamChecks):
     @needs("streams")
     def test_stream_target_that_does_not_read_stops_its_sources(self) -> None:
         """``send`` refuses in the end, and nothing is lost when the target wakes."""
-        for shape in self.on_streams((*PASSING, *HOLDING)):
+        one_of_each = {shape.name: shape for shape in reversed(HOLDING)}.values()
+        for shape in self.on_streams((*PASSING, *one_of_each)):
             asleep = threading.Event()
             results = self._clog(shape, asleep)
             refused = [count for _, count in results if count]
@@ -208,6 +209,8 @@ def _batch(shape: Shape, count: int) -> list[Any]:
         return [(number % 7, count) for number in range(_RECORDS)]
     if shape.name == "reduce_scatter":
         return [1] * len(shape.targets)
+    if shape.name in ("keyed_gather", "join"):  # they combine nothing at the sources, where a backlog has room for more
+        return [(number, 1) for number in range(100)]
     if shape.name == "keyed_reduce":
         return [(number, 1) for number in range(50)]
     if shape.name == "count_by_value":

@@ -16,6 +16,7 @@ from twister2_testkit.capabilities import needs
 from twister2_testkit.fakes import LocalCluster
 from twister2_testkit.ops_base import OperatorChecks
 from twister2_testkit.ops_drive import Exchange, Mark, context_of, drive, flat
+from twister2_testkit.ops_keyed import HOW, grouped, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -58,13 +59,21 @@ HOLDING = (
     Shape("reduce", (3, 1, 2, 2, 0), (1,), {"reducer": "sum"}),
     Shape("allreduce", (0, 2, 2), (1, 0, 3, 3), {"reducer": "sum"}),
     Shape("reduce_scatter", (0, 1, 1, 2), (2, 0, 1, 1), {"reducer": "sum"}),
+    Shape("keyed_gather", (0, 1, 1, 3), (2, 0, 2)),
+    Shape("keyed_gather", (0, 1, 1, 3), (2, 0, 2), {"order": True, "ordered": True}),
+    Shape("keyed_gather", (0, 3, 3), (1, 2), {"grouped": False}),
+    *(
+        Shape("join", (0, 1, 1, 3), (2, 0, 2), {"how": how, "algorithm": algorithm}, inputs=(2, 2))
+        for how in HOW
+        for algorithm in ("hash", "sort")
+    ),
 )
 """Operators that hold records until a mark."""
 
 
 def shaped(shape: Shape, record: Any, number: int) -> list[Any]:
     """A batch with one record, as the operator takes it."""
-    if shape.name in ("keyed_partition", "keyed_reduce"):
+    if shape.name in ("keyed_partition", "keyed_reduce", "keyed_gather", "join"):
         return [(number % 5, record)]
     if shape.name == "alltoall":
         return [[record] if target == number % len(shape.targets) else [] for target in range(len(shape.targets))]
@@ -174,11 +183,11 @@ class StreamChecks(OperatorChecks):
         feeds: list[list[Any]] = [[] for _ in shape.sources]
         expected: list[Any] = []
         for segment in range(4):
-            records: list[Any] = []
-            for feed in feeds:
+            records: list[list[Any]] = [[] for _ in shape.inputs or (1,)]
+            for source, feed in enumerate(feeds):
                 for number in range(chance.choice((0, 0, 1, 7)) if segment != 1 else 0):
                     batch = shaped(shape, chance.randrange(100), number)
-                    records += [batch] if shape.name == "reduce_scatter" else batch
+                    records[_input(shape, source)] += [batch] if shape.name == "reduce_scatter" else batch
                     feed.append(batch)
                 if segment < 3:
                     feed += [Mark(WATERMARK, 10 * segment + 1), Mark(FLUSH, segment)]
@@ -189,7 +198,8 @@ class StreamChecks(OperatorChecks):
                 assert len(parts) == 4, f"{what}: {items}"
                 for segment, part in enumerate(parts):
                     wanted = expected[segment](target)
-                    assert sorted(part) == wanted, f"{what}, target {target}, segment {segment}"
+                    assert _comparable(shape, part) == wanted, f"{what}, target {target}, segment {segment}"
+                    _in_order(shape, part, f"{what}, target {target}, segment {segment}")
 
     @needs("streams")
     def test_stream_random_placements(self) -> None:
@@ -271,7 +281,7 @@ class StreamChecks(OperatorChecks):
         whole = self.stream(shape, uncut)[0]
         cut = self._cut(shape, before, after)
         for target, items in whole.items():
-            assert sorted(map(repr, flat(items))) == sorted(map(repr, flat(cut[target]))), f"{shape}: {target}"
+            assert _comparable(shape, flat(items)) == _comparable(shape, flat(cut[target])), f"{shape}: {target}"
 
     def _cut(self, shape: Shape, before: list[list[Any]], after: list[list[Any]]) -> dict[int, list[Item]]:
         def exchange(feeds: list[list[Any]]) -> Exchange:
@@ -325,7 +335,7 @@ def _placed(shape: Shape, chance: random.Random) -> Shape:
         sources = sources[:1]
     first = chance.randint(0, len(sources))
     inputs = (first, len(sources) - first) if shape.inputs else ()
-    if inputs:
+    if shape.name == "union":
         targets = targets[: max(inputs)]  # the others have no source
     copies = len(targets) if shape.copies > 1 else 1
     return attrs.evolve(shape, sources=sources, targets=targets, inputs=inputs, copies=copies)
@@ -338,6 +348,11 @@ def _parts(batch: list[Any]) -> list[Any]:
 def _joins(shape: Shape) -> bool:
     """Whether targets align the marks of several workers."""
     return len(set(shape.sources)) > 1 and shape.name not in ("direct", "pipe", "union")
+
+
+def _input(shape: Shape, source: int) -> int:
+    """Which input a source belongs to."""
+    return int(bool(shape.inputs) and source >= shape.inputs[0])
 
 
 def _inputs(shape: Shape, target: int) -> int:
@@ -359,17 +374,39 @@ def _segments(items: Sequence[Item]) -> list[list[Any]]:
     return found
 
 
-def _model(shape: Shape, records: list[Any]) -> Any:
-    """What plain Python says a target gets of these records."""
+def _comparable(shape: Shape, records: Sequence[Any]) -> list[Any]:
+    """The records of a target, but for an order that nobody promises."""
+    if shape.name == "keyed_gather" and shape.options.get("grouped", True):
+        promised = shape.options.get("ordered")
+        records = [(key, list(values) if promised else sorted(values)) for key, values in records]
+    return sorted(records, key=repr)
+
+
+def _in_order(shape: Shape, records: Sequence[Any], what: str) -> None:
+    """Pairs of a key are together; keys ascend where that was asked for."""
+    if shape.name in ("keyed_gather", "join"):
+        found = [key for key, _ in records]
+        runs = [key for index, key in enumerate(found) if index == 0 or found[index - 1] != key]
+        assert len(runs) == len(set(runs)), f"{what}: pairs of a key are apart"
+        if shape.options.get("order") or shape.options.get("algorithm") == "sort":
+            assert runs == sorted(runs), what
+
+
+def _model(shape: Shape, inputs: list[list[Any]]) -> Any:
+    """What plain Python says a target gets of these records of each input."""
     n = len(shape.targets)
-    if shape.name == "keyed_reduce":
-        sums: dict[Any, int] = {}
-        for key, value in records:
-            sums[key] = sums.get(key, 0) + value
-        return lambda target: sorted(pair for pair in sums.items() if task_of_key(pair[0], n) == target)
-    if shape.name == "count_by_value":
-        counts = Counter(records)
-        return lambda target: sorted(pair for pair in counts.items() if task_of_key(pair[0], n) == target)
+    records = inputs[0]
     if shape.name == "reduce_scatter":
         return lambda target: [sum(batch[target] for batch in records)] if records else []
-    return lambda target: [sum(records)] if records else []
+    if shape.name in ("reduce", "allreduce"):
+        return lambda target: [sum(records)] if records else []
+    if shape.name == "keyed_reduce":
+        found: list[Any] = [(key, sum(values)) for key, values in grouped(records).items()]
+    elif shape.name == "count_by_value":
+        found = list(Counter(records).items())
+    elif shape.name == "join":
+        lefts, rights = inputs
+        found = joined(lefts, rights, shape.options["how"])
+    else:
+        found = list(grouped(records).items()) if shape.options.get("grouped", True) else records
+    return lambda target: _comparable(shape, [pair for pair in found if task_of_key(pair[0], n) == target])

@@ -41,6 +41,26 @@ class KeepsAcrossMarks(Sound):
         return item
 
 
+class JoinKeepsItsRightSide(Sound):
+    """A flush mark lets go of the left side of a join only: the right one meets what comes behind the mark, too."""
+
+    def __init__(self, inner: Operator, context: OperatorContext) -> None:
+        super().__init__(inner, context)
+        self._right: dict[int, list[Batch]] = {}
+
+    def send(self, source: int, batch: Batch) -> bool:
+        sent = self.inner.send(source, batch)
+        if sent and self.info.name == "join" and self.context.input_of(source) == 1:
+            self._right.setdefault(source, []).append(batch)
+        return sent
+
+    def mark(self, source: int, kind: HeaderKind, value: Any = None) -> None:
+        self.inner.mark(source, kind, value)
+        if kind == _FLUSH:
+            for batch in self._right.get(source, ()):
+                self.inner.send(source, batch)
+
+
 class EmitsAtTheEndOnly(Sound):
     """An aggregating operator does not hear flush marks: they pass, and everything comes at the end."""
 
@@ -210,6 +230,7 @@ class ForgetsOnReset(Sound):
 
 STREAM_FAULTS: Final[Mapping[str, type[Sound]]] = {
     "stream_keeps_across_marks": KeepsAcrossMarks,
+    "stream_join_keeps_its_right_side": JoinKeepsItsRightSide,
     "stream_emits_at_the_end_only": EmitsAtTheEndOnly,
     "stream_loses_a_mark": LosesAMark,
     "stream_mark_overtakes": MarkOvertakes,

@@ -36,13 +36,22 @@ from twister2_testkit.ops_data import DataChecks
 from twister2_testkit.ops_dtypes import DtypeChecks
 from twister2_testkit.ops_faults import FaultChecks
 from twister2_testkit.ops_keyed import KeyedChecks
+from twister2_testkit.ops_life import LifeChecks
 from twister2_testkit.ops_pressure import PressureChecks
 from twister2_testkit.ops_sets import SetChecks
 from twister2_testkit.ops_sort import SortChecks
 
 
 class OperatorSuite(
-    DataChecks, DtypeChecks, KeyedChecks, SortChecks, SetChecks, AggregateChecks, PressureChecks, FaultChecks
+    DataChecks,
+    DtypeChecks,
+    KeyedChecks,
+    SortChecks,
+    SetChecks,
+    AggregateChecks,
+    LifeChecks,
+    PressureChecks,
+    FaultChecks,
 ):
     """What operators must do."""
 
@@ -81,27 +90,6 @@ class OperatorSuite(
             create(name, {**required, "no_such_option": 1})
             if required:
                 create(name, {})
-
-    def test_every_operator_lives_and_ends(self) -> None:
-        """Whatever an operator does: without records, its targets get the marks and one END, again after a reset."""
-        for name, info in self.make_operators().catalog().items():
-            required = {option: "sum" for option, declared in info.options.items() if declared.required}
-            options = {**required, **self.options.get(name, {})}
-            sides = max(1, info.inputs)
-            targets = (1,) if info.shape == "many_to_one" else (1, 0)
-            sources = (0,) if info.shape == "one_to_many" else (0, 1)
-            for mode in sorted(info.modes):
-                feed = [Mark(HeaderKind.FLUSH, 1), Mark(HeaderKind.BARRIER, 2)] if mode == "stream" else []
-                exchange = Exchange(
-                    name=name, sources=sources * sides, targets=targets, feeds=[feed] * len(sources) * sides, runs=2,
-                    inputs=(len(sources),) * sides if sides > 1 else (), options=options, workers=3,
-                    mode="stream" if mode == "stream" else "batch",
-                )  # fmt: skip
-                for received in self.run(exchange):
-                    for target, items in received.items():
-                        got = [(item.kind, item.value) for item in items[:-1] if item.kind != HeaderKind.DATA]
-                        assert got == [(mark.kind, mark.value) for mark in feed], f"{name}, target {target}: {got}"
-                        assert not flat(items), f"{name} made records of nothing for target {target}"
 
     # -- forms of batch --------------------------------------------------------------------------------------------
 
@@ -240,21 +228,6 @@ class OperatorSuite(
                 assert look(received) == expected, f"{name} gave another answer when used again"
         if not tried:
             pytest.skip("capability partition, allreduce, count_by_value, broadcast: none is open")
-
-    @needs("partition")
-    def test_close_in_the_middle(self) -> None:
-        def worker(env: LocalEnv) -> int:
-            exchange = Exchange(name="partition", sources=(0, 1), targets=(0, 1), feeds=[[], []])
-            with env.network.step("exchange") as step:
-                operator = self.make_operators().create(context_of(exchange, env, step))
-                operator.send(env.worker_id, list(range(100)))
-                operator.progress()
-                operator.close()
-                operator.close()
-            env.barrier()
-            return env.memory.use().reserved
-
-        assert LocalCluster(2, self.transport, deadline_s=self.deadline_s).run(worker) == [0, 0]
 
     @needs("partition")
     def test_marks_are_aligned_and_stay_in_place(self) -> None:

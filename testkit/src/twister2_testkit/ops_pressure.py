@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -15,27 +14,18 @@ from twister2_testkit.ops_drive import Exchange, context_of, drive, flat
 from twister2_testkit.ops_streams import FLUSH, HOLDING, PASSING, Shape, StreamChecks, shaped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from twister2.spec.ops import Operator
     from twister2_testkit.fakes import LocalEnv
 
-_MANY = 200
+MANY = 200
+"""Batches of a source, far more than windows let pass."""
 _RECORDS = 1000
-_QUIET = 100
+QUIET = 100
 """Turns without anything done after which a sender counts as stopped."""
 
 
 class PressureChecks(StreamChecks):
     """Back-pressure, and records that move on at once."""
-
-    def _spin(self, env: LocalEnv, ready: Callable[[], bool]) -> None:
-        """Turn until ready, in small steps: what is waited for here wakes nobody."""
-        until = time.monotonic() + self.deadline_s
-        while not ready():
-            assert time.monotonic() < until, "it did not happen in time"
-            env.network.progress()
-            time.sleep(2e-4)
 
     @needs("streams")
     def test_stream_records_move_on_without_a_mark(self) -> None:
@@ -50,7 +40,7 @@ class PressureChecks(StreamChecks):
 
         def worker(env: LocalEnv) -> None:
             nonlocal seen
-            exchange = _exchange(shape)
+            exchange = exchange_of(shape)
             with env.network.step("one", shape.name) as step:
                 operator = self.make_operators().create(context_of(exchange, env, step))
                 if shape.sources[0] == env.worker_id:
@@ -59,14 +49,14 @@ class PressureChecks(StreamChecks):
                 def advance() -> bool:
                     nonlocal seen
                     operator.progress()
-                    for target in _local(shape, env):
+                    for target in local_targets(shape, env):
                         while (item := operator.receive(target)) is not None:
                             if item.kind == HeaderKind.DATA:
                                 with lock:
                                     seen += 1
                     return seen >= shape.copies
 
-                self._spin(env, advance)
+                self.spin(env, advance)
                 drive(operator, env, exchange)
                 operator.close()
 
@@ -82,18 +72,18 @@ class PressureChecks(StreamChecks):
             results = self._clog(shape, asleep)
             refused = [count for _, count in results if count]
             assert refused, f"{shape}: nobody was refused"
-            assert all(count < _MANY for count in refused), f"{shape}: everything was taken although nobody read"
+            assert all(count < MANY for count in refused), f"{shape}: everything was taken although nobody read"
             if shape.name in {one.name for one in PASSING}:
                 copies = shape.copies
                 total = sum(sum(records for records in got.values()) for got, _ in results)
-                per_batch = len(_batch(shape, 0)) if shape.name != "alltoall" else _RECORDS
-                assert total == _MANY * per_batch * copies * len(shape.sources), f"{shape}: records were lost"
+                per_batch = len(batch_of(shape, 0)) if shape.name != "alltoall" else _RECORDS
+                assert total == MANY * per_batch * copies * len(shape.sources), f"{shape}: records were lost"
 
     def _clog(self, shape: Shape, awake: threading.Event) -> list[tuple[dict[int, int], int]]:
         holding = shape.name in {one.name for one in HOLDING}
 
         def worker(env: LocalEnv) -> tuple[dict[int, int], int]:
-            exchange = _exchange(shape)
+            exchange = exchange_of(shape)
             with env.network.step("clog", shape.name) as step:
                 operator = self.make_operators().create(context_of(exchange, env, step))
                 local = [source for source, where in enumerate(shape.sources) if where == env.worker_id]
@@ -106,25 +96,25 @@ class PressureChecks(StreamChecks):
                     moved = operator.progress() or moved
                     taken[0] = sum(sent.values())
                     quiet[0] = 0 if moved else quiet[0] + 1
-                    if quiet[0] > _QUIET or all(count == _MANY for count in sent.values()):
+                    if quiet[0] > QUIET or all(count == MANY for count in sent.values()):
                         stuck.append(env.worker_id)
                         return True
                     return False
 
-                self._spin(env, push)
-                refusals = taken[0] // max(1, len(local)) if any(count < _MANY for count in sent.values()) else 0
+                self.spin(env, push)
+                refusals = taken[0] // max(1, len(local)) if any(count < MANY for count in sent.values()) else 0
                 if not local:
                     refusals = 0
-                self._spin(env, lambda: bool([operator.progress(), len(set(stuck)) == 4][1]))
+                self.spin(env, lambda: bool([operator.progress(), len(set(stuck)) == 4][1]))
                 awake.set()
-                got: dict[int, int] = dict.fromkeys(_local(shape, env), 0)
+                got: dict[int, int] = dict.fromkeys(local_targets(shape, env), 0)
 
                 def finish() -> bool:
                     moved = True
                     while moved:
                         moved = self._offer(operator, shape, sent, holding)
                         for source in local:
-                            if sent[source] == _MANY:
+                            if sent[source] == MANY:
                                 operator.finish(source)
                         moved = operator.progress() or moved
                         for target in got:
@@ -145,7 +135,7 @@ class PressureChecks(StreamChecks):
     def _offer(self, operator: Operator, shape: Shape, sent: dict[int, int], holding: bool) -> bool:
         moved = False
         for source, count in sent.items():
-            if count < _MANY and operator.send(source, _batch(shape, count)):
+            if count < MANY and operator.send(source, batch_of(shape, count)):
                 sent[source] = count + 1
                 moved = True
                 if holding:
@@ -170,14 +160,14 @@ class PressureChecks(StreamChecks):
                             feed.popleft()
                             refused[0] = 0
                         operator.progress()
-                        if refused[0] > _QUIET:
+                        if refused[0] > QUIET:
                             done.set()
                         return not feed
 
-                    self._spin(env, push)
+                    self.spin(env, push)
                     done.set()
                 else:
-                    self._spin(env, done.is_set)
+                    self.spin(env, done.is_set)
                 items = drive(operator, env, exchange).get(0, [])
                 operator.close()
                 return sum(item.kind == HeaderKind.DATA for item in items), flat(items)
@@ -189,18 +179,20 @@ class PressureChecks(StreamChecks):
         assert count < 1600, f"2000 records that had to wait came in {count} batches"
 
 
-def _exchange(shape: Shape) -> Exchange:
+def exchange_of(shape: Shape) -> Exchange:
+    """A stream of this shape on four workers."""
     return Exchange(
         name=shape.name, sources=shape.sources, targets=shape.targets, feeds=[[] for _ in shape.sources],
         options=shape.options, inputs=shape.inputs, mode="stream", workers=4,
     )  # fmt: skip
 
 
-def _local(shape: Shape, env: LocalEnv) -> list[int]:
+def local_targets(shape: Shape | Exchange, env: LocalEnv) -> list[int]:
+    """The targets on this worker."""
     return [target for target, where in enumerate(shape.targets) if where == env.worker_id]
 
 
-def _batch(shape: Shape, count: int) -> list[Any]:
+def batch_of(shape: Shape, count: int) -> list[Any]:
     """A batch of many records."""
     if shape.name == "alltoall":
         n = len(shape.targets)

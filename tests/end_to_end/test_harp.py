@@ -145,23 +145,26 @@ from twister2_harp import Harp, KeyValueTable, Table, dynamic, static
 def plain(table):
     return {key: int(value[0]) for key, value in table.items()}
 
-def objects(harp):
+def objects(harp, waits):
+    def do(name, *args):
+        return getattr(harp, name)(*args) if waits else getattr(harp, "i" + name)(*args).wait(30.0)
+
     n, me, root = harp.size, harp.rank, harp.size - 1
     word = [chr(97 + rank) for rank in range(n)]
     whole = "".join(word)
-    harp.barrier()
-    assert harp.broadcast({"it": me} if me == root else None, root) == {"it": root}
-    assert harp.allreduce(word[me]) == whole
-    assert harp.reduce(word[me], root=root) == (whole if me == root else None)
-    assert harp.scan(word[me]) == whole[: me + 1]
-    assert harp.exscan(word[me]) == (whole[:me] or None)
-    assert harp.gather(word[me], root) == (word if me == root else None)
-    assert harp.allgather(word[me]) == word
-    assert harp.scatter(word if me == 0 else None) == word[me]
-    assert harp.alltoall([word[me] + to for to in word]) == [one + word[me] for one in word]
-    assert harp.reduce_scatter([word[me] + to for to in word]) == "".join(one + word[me] for one in word)
-    assert harp.exchange({(me + 1) % n: me}) == {(me - 1) % n: (me - 1) % n}
-    large = harp.allreduce(np.full(200_000, me))
+    do("barrier")
+    assert do("broadcast", {"it": me} if me == root else None, root) == {"it": root}
+    assert do("allreduce", word[me]) == whole
+    assert do("reduce", word[me], None, root) == (whole if me == root else None)
+    assert do("scan", word[me]) == whole[: me + 1]
+    assert do("exscan", word[me]) == (whole[:me] or None)
+    assert do("gather", word[me], root) == (word if me == root else None)
+    assert do("allgather", word[me]) == word
+    assert do("scatter", word if me == 0 else None) == word[me]
+    assert do("alltoall", [word[me] + to for to in word]) == [one + word[me] for one in word]
+    assert do("reduce_scatter", [word[me] + to for to in word]) == "".join(one + word[me] for one in word)
+    assert do("exchange", {(me + 1) % n: me}) == {(me - 1) % n: (me - 1) % n}
+    large = do("allreduce", np.full(200_000, me))
     assert large.flags.writeable and (large == sum(range(n))).all()
 
 def tables(harp, size):
@@ -192,14 +195,22 @@ def tables(harp, size):
     assert plain(fetched) == {0: 2 * total[0], 100 + (me + 1) % n: 2 * ((me + 1) % n)}
     harp.ipush(Table({0: part(1)}), mine).wait(30.0)
     assert 0 not in mine or mine[0][0] == 2 * total[0] + n
-    for table in (mine, pulled, turned, regrouped, rotated, fetched):
+    doubling = harp.iaggregate(given, lambda p, value: value * 2)
+    sending = harp.ibroadcast(given if me == 1 else None, 1)
+    everybody = (harp.iallreduce(given), doubling, harp.iallgather(given), sending)
+    summed, doubled, gathered, sent = [one.wait(30.0) for one in everybody]
+    assert plain(summed) == total and plain(doubled) == {p: 2 * value for p, value in total.items()}
+    assert [plain(one)[100 + rank] for rank, one in enumerate(gathered)] == list(range(n))
+    assert plain(sent) == {p: p + 1 for p in range(2 * n)} | {101: 1}
+    for table in (mine, pulled, turned, regrouped, rotated, fetched, summed, doubled):
         for value in table.values():
             value += 1
     assert plain(given) == {**{p: p + me for p in range(2 * n)}, 100 + me: me}
 
 def main(env):
     harp = Harp(env)
-    objects(harp)
+    for waits in (True, False):
+        objects(harp, waits)
     for size in (1, 200_000):
         tables(harp, size)
     words = KeyValueTable(n_partitions=8)

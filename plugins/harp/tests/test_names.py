@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import re
 import subprocess
 import sys
@@ -66,6 +67,17 @@ def test_every_collective_of_mpi4py_exists_or_has_another_name() -> None:
     names = {name for name in done.stdout.split() if COLLECTIVE.match(name) and not name.endswith("_init")}
     assert len(names) > 40
     assert not {name for name in names if not hasattr(Harp, name) and name not in ELSEWHERE}
+
+
+def test_every_call_has_one_that_does_not_wait_with_the_same_parameters() -> None:
+    calls = {name for name in dir(Harp) if not name.startswith("_") and inspect.isfunction(getattr(Harp, name))}
+    calls -= {"split", "split_by_host", "op_of"}  # groups are made, not computed with
+    without = {f"I{name.lower()}" if name[0].isupper() else f"i{name}": name for name in calls}
+    found = without.keys() & calls
+    assert calls == found | {without[name] for name in found}
+    for name in found:
+        one, other = (inspect.signature(getattr(Harp, each)).parameters for each in (name, without[name]))
+        assert one == other, name
 
 
 def test_the_guide_lists_all_calls_on_arrays() -> None:

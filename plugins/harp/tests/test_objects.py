@@ -43,6 +43,42 @@ def test_every_collective_keeps_the_order_of_ranks(run: Run, n: int) -> None:
     run(program, n)
 
 
+def test_every_call_without_waiting_gives_what_the_one_that_waits_gives(run: Run) -> None:
+    def program(harp: Harp) -> None:
+        n, root, mine = harp.size, harp.size - 1, word(harp.rank)
+        whole = "".join(map(word, range(n)))
+        pairs = [mine + other for other in whole]
+        to = {(harp.rank + 1) % n: mine}
+        calls: list[tuple[str, tuple[Any, ...]]] = [
+            ("barrier", ()),
+            ("broadcast", (mine, root)),
+            ("reduce", (mine, None, root)),
+            ("allreduce", (mine,)),
+            ("allreduce", (harp.rank, "max")),
+            ("scan", (mine,)),
+            ("exscan", (mine,)),
+            ("reduce_scatter", (pairs,)),
+            ("gather", (mine, root)),
+            ("allgather", (mine,)),
+            ("scatter", (pairs if harp.rank == root else None, root)),
+            ("alltoall", (pairs,)),
+            ("exchange", (to,)),
+        ]
+        requests = [getattr(harp, f"i{name}")(*given) for name, given in calls]
+        total = np.empty(1)
+        harp.Allreduce(np.ones(1), total)  # another call while they are under way
+        assert total[0] == n
+        while not requests[5].test():
+            pass
+        assert requests[5].result == whole[: harp.rank + 1]
+        found = [request.wait(20.0) for request in reversed(requests)][::-1]
+        assert all(request.test() for request in requests)
+        assert found == [getattr(harp, name)(*given) for name, given in calls]
+
+    for n in (1, 2, 3, 5):
+        run(program, n)
+
+
 def test_arrays_stay_the_callers_own(run: Run) -> None:
     def program(harp: Harp) -> None:
         mine = np.full(3000, float(harp.rank))
@@ -69,6 +105,16 @@ def test_what_a_user_op_raises_names_the_values(run: Run) -> None:
 
     with pytest.raises(UserCodeError, match="KeyError"):
         run(lambda harp: harp.allreduce(harp.rank, bad), 3)
+    with pytest.raises(UserCodeError, match="KeyError"):
+        run(lambda harp: harp.iallreduce(harp.rank, bad).wait(20.0), 3)
+
+    def program(harp: Harp) -> None:
+        request = harp.iallreduce(harp.rank, bad)
+        harp.barrier()  # the op may be called in here already
+        request.wait(20.0)
+
+    with pytest.raises(UserCodeError, match="KeyError"):
+        run(program, 3)
 
 
 def test_mixed_types_are_named(run: Run) -> None:
@@ -85,11 +131,20 @@ def test_mixed_types_are_named(run: Run) -> None:
         lambda harp: harp.broadcast(1, root=5),
         lambda harp: harp.allreduce(1, algorithm="magic"),
         lambda harp: harp.exchange({9: 1}),
+        lambda harp: harp.iscatter([1]),
+        lambda harp: harp.iallreduce(1, "median"),
+        lambda harp: harp.ibroadcast(1, root=5),
+        lambda harp: harp.iexchange({9: 1}),
     ],
 )
 def test_mistakes_are_named(run: Run, call: Any) -> None:
     with pytest.raises(OperatorError):
         run(call, 2)
+
+
+def test_other_calls_on_other_ranks_are_named_without_waiting_too(run: Run) -> None:
+    with pytest.raises(StepMismatchError, match="allreduce"):
+        run(lambda harp: (harp.iallreduce(1) if harp.rank else harp.ireduce(1)).wait(20.0), 2)
 
 
 def adding(kind: str, held: Any) -> Callable[[Any, Any], Any]:

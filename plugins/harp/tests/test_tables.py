@@ -218,12 +218,26 @@ CALLS: dict[str, Callable[[Harp, Table], Any]] = {
 }
 
 
+class Started:
+    """A communicator whose calls are begun without waiting, and then waited for."""
+
+    def __init__(self, harp: Harp) -> None:
+        self.rank, self.size, self._harp = harp.rank, harp.size, harp
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return lambda *given, **more: getattr(self._harp, f"i{name}")(*given, **more).wait(20.0)
+
+
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("kind", ["arrays", "picks", "keyvalue", "lists"])
 def test_results_are_the_callers_own_and_apart_from_what_was_given(run: Run, name: str, kind: str) -> None:
     def program(harp: Harp) -> None:
+        for calls in (harp, Started(harp)):
+            check(harp, calls)
+
+    def check(harp: Harp, calls: Any) -> None:
         given = some(harp, kind)
-        result = CALLS[name](harp, given)
+        result = CALLS[name](calls, given)
         if result is given:
             assert name == "broadcast"
             return
@@ -312,6 +326,23 @@ def test_tables_move_while_other_calls_are_made(run: Run) -> None:
 
     for n in (1, 2, 3, 5):
         run(program, n)
+
+
+def test_functions_of_an_aggregate_that_raise_end_it_on_all(run: Run) -> None:
+    def bad(partition: int, value: Any) -> Any:
+        raise ZeroDivisionError(f"partition {partition}")
+
+    given = Table({0: 1})
+    with pytest.raises(ZeroDivisionError, match="partition 0"):
+        run(lambda harp: harp.aggregate(given, bad), 2)
+
+    def program(harp: Harp) -> None:
+        request = harp.iaggregate(given, bad)
+        harp.barrier()  # the function may be called in here already
+        request.wait(20.0)
+
+    with pytest.raises(ZeroDivisionError, match="partition 0"):
+        run(program, 2)
 
 
 def test_a_pull_without_waiting_of_what_nobody_has_names_it(run: Run) -> None:

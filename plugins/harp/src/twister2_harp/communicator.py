@@ -14,6 +14,7 @@ from twister2.spec.collectives import Call, Op, Request
 from twister2.spec.errors import OperatorError
 from twister2_harp.buffers import Buffer, split
 from twister2_harp.events import Events
+from twister2_harp.rounds import ResultRequest
 from twister2_harp.tables import Tables
 
 if TYPE_CHECKING:
@@ -249,6 +250,52 @@ class Harp(Tables):
         result: list[T] = self._objects("alltoall", values)
         return result
 
+    # -- objects, without waiting ----------------------------------------------------------------------------------
+
+    def ibarrier(self) -> Request:
+        """As :meth:`Ibarrier`."""
+        return self.collectives.start(self._call("barrier"))
+
+    def ibroadcast(self, value: Any = None, root: int = 0, *, algorithm: str = "") -> ResultRequest[Any]:
+        """:meth:`broadcast` without waiting: ``test()``, then ``result``; or ``wait()``, which gives the result."""
+        return self._start_objects("broadcast", value, root=root, algorithm=algorithm)
+
+    def ireduce(self, value: T, op: Op | None = None, root: int = 0, *, algorithm: str = "") -> ResultRequest[T | None]:
+        """:meth:`reduce` without waiting."""
+        return self._start_objects("reduce", value, op=op, root=root, algorithm=algorithm)
+
+    def iallreduce(self, value: T, op: Op | None = None, *, algorithm: str = "") -> ResultRequest[T]:
+        """:meth:`allreduce` without waiting."""
+        return self._start_objects("allreduce", value, op=op, algorithm=algorithm)
+
+    def iscan(self, value: T, op: Op | None = None) -> ResultRequest[T]:
+        """:meth:`scan` without waiting."""
+        return self._start_objects("scan", value, op=op)
+
+    def iexscan(self, value: T, op: Op | None = None) -> ResultRequest[T | None]:
+        """:meth:`exscan` without waiting."""
+        return self._start_objects("exscan", value, op=op)
+
+    def ireduce_scatter(self, values: Sequence[T], op: Op | None = None) -> ResultRequest[T]:
+        """:meth:`reduce_scatter` without waiting."""
+        return self._start_objects("reduce_scatter", values, op=op)
+
+    def igather(self, value: T, root: int = 0) -> ResultRequest[list[T] | None]:
+        """:meth:`gather` without waiting."""
+        return self._start_objects("gather", value, root=root)
+
+    def iallgather(self, value: T) -> ResultRequest[list[T]]:
+        """:meth:`allgather` without waiting."""
+        return self._start_objects("allgather", value)
+
+    def iscatter(self, values: Sequence[T] | None, root: int = 0) -> ResultRequest[T]:
+        """:meth:`scatter` without waiting."""
+        return self._start_objects("scatter", values, root=root)
+
+    def ialltoall(self, values: Sequence[T]) -> ResultRequest[list[T]]:
+        """:meth:`alltoall` without waiting."""
+        return self._start_objects("alltoall", values)
+
     # -- events ----------------------------------------------------------------------------------------------------
 
     @property
@@ -319,10 +366,24 @@ class Harp(Tables):
     def _objects(
         self, operation: str, value: Any, *, op: Op | None = None, root: int = 0, algorithm: str = ""
     ) -> Any:  # fmt: skip
+        call = self._object_call(operation, value, op, root, algorithm)
+        return self._received(call, self.collectives.run_objects(call, value), value)
+
+    def _start_objects(
+        self, operation: str, value: Any, *, op: Op | None = None, root: int = 0, algorithm: str = ""
+    ) -> ResultRequest[Any]:
+        call = self._object_call(operation, value, op, root, algorithm)
+        return ResultRequest(
+            lambda _: self.collectives.start_objects(call, value), lambda came: self._received(call, came, value)
+        )
+
+    def _object_call(self, operation: str, value: Any, op: Op | None, root: int, algorithm: str) -> Call:
         if op is None:
             listed = operation == "reduce_scatter" and isinstance(value, (list, tuple)) and value
             op = self.op_of(value[0] if listed else value)
-        result = self.collectives.run_objects(self._call(operation, op, root, algorithm=algorithm), value)
-        if operation == "broadcast" and self.rank == root:
+        return self._call(operation, op, root, algorithm=algorithm)
+
+    def _received(self, call: Call, result: Any, value: Any) -> Any:
+        if call.operation == "broadcast" and self.rank == call.root:
             return result
         return self._own(result, value)

@@ -1,14 +1,18 @@
-"""What the collectives on tables send: patterns of one or more rounds, each call one step of the group."""
+"""Calls that give a result, without waiting; and what those on tables send: patterns of one or more rounds, each call
+one step of the group.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import numpy
+
 from twister2.spec import patterns
 from twister2.spec.errors import OperatorError, StepAbortedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from twister2.spec.collectives import ObjectRequest
     from twister2_harp.table import Table
@@ -18,18 +22,22 @@ Homes = dict[int, int]
 """Rank of every partition of a global table."""
 
 
-class TableRequest(Generic[T]):
-    """A collective on tables that is under way while the program computes on something else. The tables that it was
-    given must be left alone until it is complete.
+class ResultRequest(Generic[T]):
+    """A call on objects or tables that is under way while the program computes on something else. What it was given
+    must be left alone until it is complete.
     """
 
     def __init__(
-        self, start: Callable[[patterns.Steps], ObjectRequest], steps: patterns.Steps, finish: Callable[[Any], T]
+        self, start: Callable[[Callable[[patterns.Steps], patterns.Steps]], ObjectRequest], finish: Callable[[Any], T]
     ) -> None:
+        """
+        :param start: begins the call; steps of its own it puts into the function that it is given.
+        :param finish: makes the caller's result of what came.
+        """
         self._failed: Exception | None = None
         self._finish: Callable[[Any], T] | None = finish
         self._result: T
-        self._request = start(self._guarded(steps))
+        self._request = start(self._guarded)
 
     def _guarded(self, steps: patterns.Steps) -> patterns.Steps:
         """The steps are moved on by whatever call the program is in: an error of theirs is shown by this one too."""
@@ -95,6 +103,22 @@ def pull(
     homes = homes_of((yield from patterns.allgather(rank, size, ids)))
     asked = yield from patterns.alltoall(rank, size, wanted(homes))
     return (yield from patterns.alltoall(rank, size, [answer(share) for share in asked]))
+
+
+def aggregation(
+    rank: int, size: int, shares: Sequence[Table], combined: Callable[[Sequence[Table]], Table]
+) -> patterns.Steps:
+    """The shares to where they belong, then what was made of them there to everybody."""
+    mine = combined((yield from patterns.alltoall(rank, size, shares)))
+    return (yield from patterns.allgather(rank, size, mine))
+
+
+def neighbour_exchange(rank: int, size: int, values: Mapping[int, Any]) -> patterns.Steps:
+    """How many send to each rank, then a value to each of some ranks, whoever they are."""
+    counts = numpy.zeros(size, dtype=numpy.int64)
+    counts[list(values)] = 1
+    incoming = yield from patterns.allreduce_for(size)(rank, size, counts, numpy.add)
+    return (yield from patterns.sparse(rank, values, int(incoming[rank])))
 
 
 def homes_of(everybody: Iterable[Sequence[int]]) -> Homes:

@@ -6,17 +6,15 @@ Partitions that come from other members are the caller's own: they may be change
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from zlib import crc32
 
 import numpy
 
 from twister2.spec import patterns
-from twister2.spec.collectives import Call
 from twister2.spec.errors import OperatorError
 from twister2.spec.tracebacks import short
-from twister2_harp.rounds import Homes, TableRequest, pull, push, rotation
+from twister2_harp.rounds import Homes, ResultRequest, aggregation, neighbour_exchange, pull, push, rotation
 from twister2_harp.table import Table, apart, ids_of, merged
 
 if TYPE_CHECKING:
@@ -27,9 +25,6 @@ T = TypeVar("T")
 TableT = TypeVar("TableT", bound=Table)
 Partitioner = Callable[[int], int]
 """From the id of a partition to a rank."""
-
-_CENSUS = Call("reduce_scatter")
-_ALLGATHER = Call("allgather")
 
 
 class Tables:
@@ -53,14 +48,11 @@ class Tables:
         """
         return self.iregroup(table, partitioner).wait()
 
-    def iregroup(self, table: TableT, partitioner: Partitioner | None = None) -> TableRequest[TableT]:
+    def iregroup(self, table: TableT, partitioner: Partitioner | None = None) -> ResultRequest[TableT]:
         """:meth:`regroup` without waiting."""
         _check_table("regroup", "table", table)
         given = ids_of(table)
-        shares = [table.empty() for _ in range(self.size)]
-        for partition, value in table.items():
-            shares[self._rank_of(partition, partitioner)][partition] = value
-        steps = patterns.alltoall(self.rank, self.size, shares)
+        steps = patterns.alltoall(self.rank, self.size, self._shares(table, partitioner))
         return self._begin("regroup", steps, lambda came: self._whole(table, came, given))
 
     def push(self, local: Table, into: Table, partitioner: Partitioner | None = None) -> None:
@@ -71,7 +63,7 @@ class Tables:
         """
         self.ipush(local, into, partitioner).wait()
 
-    def ipush(self, local: Table, into: Table, partitioner: Partitioner | None = None) -> TableRequest[None]:
+    def ipush(self, local: Table, into: Table, partitioner: Partitioner | None = None) -> ResultRequest[None]:
         """:meth:`push` without waiting: ``into`` is changed when ``test()`` says True or in ``wait()``."""
         _check_table("push", "local", local)
         _check_table("push", "into", into)
@@ -100,7 +92,7 @@ class Tables:
         """
         return self.ipull(source, ids).wait()
 
-    def ipull(self, source: TableT, ids: Iterable[int]) -> TableRequest[TableT]:
+    def ipull(self, source: TableT, ids: Iterable[int]) -> ResultRequest[TableT]:
         """:meth:`pull` without waiting; what ``source`` has is read when another rank asks for it."""
         _check_table("pull", "source", source)
         given = ids_of(source)
@@ -144,7 +136,7 @@ class Tables:
         """
         return self.irotate(table, order).wait()
 
-    def irotate(self, table: TableT, order: Sequence[int] | None = None) -> TableRequest[TableT]:
+    def irotate(self, table: TableT, order: Sequence[int] | None = None) -> ResultRequest[TableT]:
         """:meth:`rotate` without waiting, so that one part of a model moves while another is computed on."""
         _check_table("rotate", "table", table)
         to = list(order) if order is not None else [(rank + 1) % self.size for rank in range(self.size)]
@@ -160,15 +152,29 @@ class Tables:
     def aggregate(
         self, table: TableT, function: Callable[[int, Any], Any] | None = None, partitioner: Partitioner | None = None
     ) -> TableT:
-        """Regroup, apply ``function(id, value)`` once to every combined partition, and give everybody the result."""
+        """Regroup, apply ``function(id, value)`` once to every combined partition, and give everybody the result.
+
+        :param function: makes no collective call.
+        """
+        return self.iaggregate(table, function, partitioner).wait()
+
+    def iaggregate(
+        self, table: TableT, function: Callable[[int, Any], Any] | None = None, partitioner: Partitioner | None = None
+    ) -> ResultRequest[TableT]:
+        """:meth:`aggregate` without waiting; whatever call this rank is in by then calls the function."""
         _check_table("aggregate", "table", table)
-        mine = self.regroup(table, partitioner)
         given = ids_of(table)
-        if function is not None:
-            for partition in list(mine):
-                mine[partition] = function(partition, mine[partition])
-            given = ids_of(table, mine)  # the function may have given what somebody keeps
-        return self._whole(table, self.collectives.run_objects(_ALLGATHER, mine), given)
+
+        def combined(came: Sequence[Table]) -> Table:
+            mine = self._whole(table, came, given)
+            if function is not None:
+                for partition in list(mine):
+                    mine[partition] = function(partition, mine[partition])
+                given.update(ids_of(mine))  # the function may have given what somebody keeps
+            return mine
+
+        steps = aggregation(self.rank, self.size, self._shares(table, partitioner), combined)
+        return self._begin("aggregate", steps, lambda shares: self._whole(table, shares, given))
 
     def exchange(self, values: Mapping[int, T]) -> dict[int, T]:
         """Neighbour exchange: a value to each of some ranks, whoever they are; what came, by rank.
@@ -176,13 +182,16 @@ class Tables:
         Nobody needs to know who sends: the numbers of messages are found first (T. Hoefler, C. Siebert, A. Lumsdaine,
         "Scalable Communication Protocols for Dynamic Sparse Data Exchange", 2010, personalised census).
         """
+        return self.iexchange(values).wait()
+
+    def iexchange(self, values: Mapping[int, T]) -> ResultRequest[dict[int, T]]:
+        """:meth:`exchange` without waiting."""
         if not isinstance(values, Mapping):
             raise OperatorError(
                 f"exchange: values is {short(values, 60)}, a {type(values).__name__}",
                 why="it sends a value to each of some ranks",
                 remedy="give a dict from rank to value: harp.exchange({1: value})",
             )
-        counts = numpy.zeros(self.size, dtype=numpy.int64)
         rank: Any
         for rank in values:
             if not (isinstance(rank, (int, numpy.integer)) and 0 <= rank < self.size):
@@ -191,17 +200,17 @@ class Tables:
                     why=f"the group has ranks 0 to {self.size - 1}",
                     remedy="give ranks of the group, not worker ids",
                 )
-            counts[rank] = 1
-        incoming = numpy.empty(1, dtype=numpy.int64)
-        self.collectives.run(_CENSUS, counts, incoming)
-        request = self.collectives.start_pattern(
-            "harp.exchange", "", patterns.sparse(self.rank, values, int(incoming[0]))
-        )
-        request.wait()
-        came: dict[int, T] = self._own(request.result, values)
-        return came
+        steps = neighbour_exchange(self.rank, self.size, values)
+        return self._begin("exchange", steps, lambda came: self._own(came, values))
 
     # -- how -------------------------------------------------------------------------------------------------------
+
+    def _shares(self, table: Table, partitioner: Partitioner | None) -> list[Table]:
+        """What each rank gets of a table."""
+        shares = [table.empty() for _ in range(self.size)]
+        for partition, value in table.items():
+            shares[self._rank_of(partition, partitioner)][partition] = value
+        return shares
 
     def _rank_of(self, partition: int, partitioner: Partitioner | None) -> int:
         rank: Any = partition % self.size if partitioner is None else partitioner(partition)
@@ -225,8 +234,10 @@ class Tables:
             return [apart(part, ids) if isinstance(part, Table) else part for part in result]
         return {key: apart(part, ids) if isinstance(part, Table) else part for key, part in result.items()}
 
-    def _begin(self, name: str, steps: patterns.Steps, finish: Callable[[Any], T], shape: str = "") -> TableRequest[T]:
-        return TableRequest(partial(self.collectives.start_pattern, f"harp.{name}", shape), steps, finish)
+    def _begin(self, name: str, steps: patterns.Steps, finish: Callable[[Any], T], shape: str = "") -> ResultRequest[T]:
+        return ResultRequest(
+            lambda guarded: self.collectives.start_pattern(f"harp.{name}", shape, guarded(steps)), finish
+        )
 
     def _whole(self, like: TableT, shares: Iterable[Table], given: set[int]) -> TableT:
         """What came in shares, as one table of the caller's own."""

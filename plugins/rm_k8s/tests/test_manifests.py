@@ -91,6 +91,15 @@ def test_kubernetes_starts_no_worker_again_but_the_master_where_it_may():
                 assert body["spec"]["template"]["spec"]["restartPolicy"] == "Never"
 
 
+def test_the_walltime_begins_when_a_worker_has_a_node():
+    """That of a Job would begin with its creation, and a job master runs while its workers wait."""
+    for (kind, name), body in objects(walltime_s=3600).items():
+        if kind == "Job":
+            assert "activeDeadlineSeconds" not in body["spec"], name
+            limit = None if name.endswith("-master") else 3600 + manifests.SLACK_S
+            assert body["spec"]["template"]["spec"].get("activeDeadlineSeconds") == limit, name
+
+
 def test_what_gang_schedulers_go_by_is_where_they_look_for_it():
     """Kueue admits Jobs by a label of theirs; Volcano schedules pods, and groups them by an annotation of theirs."""
     kueue = "kueue.x-k8s.io/queue-name"

@@ -39,8 +39,9 @@ exec "$@\""""
 
 NO_RETRY = 0
 """A lost worker is the job master's business: it starts the next attempt from the last checkpoint."""
-SLACK_S = 120
-"""How much later than the job master, which keeps the walltime, Kubernetes ends the pods."""
+SLACK_S = 900
+"""How much later than the job master, which keeps the walltime, Kubernetes ends workers: it counts from when a node has
+taken the pod, so that the image is pulled within."""
 ENV_NAME = re.compile(r"[ -<>-~]+")
 TITLE_LENGTH = 1000
 
@@ -179,8 +180,6 @@ class Manifests:
         }
         if role == WORKER:
             metadata["annotations"][names.SLOTS] = compress(slots)
-        if self.allocation.walltime_s:
-            spec["activeDeadlineSeconds"] = self.allocation.walltime_s + SLACK_S
         return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
     def _pod(self, role: str, group: ResourceGroup, command: list[str], labels: Mapping[str, str]) -> Object:
@@ -232,6 +231,10 @@ class Manifests:
             "imagePullSecrets": [{"name": name} for name in config.pull_secrets],
         }
         spec |= {key: value for key, value in optional.items() if value}
+        if role == WORKER and self.allocation.walltime_s:
+            # Of pods: that of a Job counts from its creation, and its pods may wait for nodes. So may the workers of a
+            # master that runs.
+            spec["activeDeadlineSeconds"] = self.allocation.walltime_s + SLACK_S
         if config.image_pull_policy:
             spec["containers"][0]["imagePullPolicy"] = config.image_pull_policy
         pod = {

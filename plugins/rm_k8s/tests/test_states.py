@@ -94,6 +94,50 @@ def test_a_quota_that_is_used_up_is_waited_for():
     assert "(FailedCreate)" in status.reason
 
 
+def never_made(message, *stamps, **status):
+    """What is said of a job whose Job has no pod, and for which the cluster's refusals bear these times."""
+    events = [
+        {
+            "type": "Warning",
+            "reason": "FailedCreate",
+            "message": message,
+            "involvedObject": {"kind": "Job"},
+            "firstTimestamp": stamp,
+            "lastTimestamp": stamp,
+        }
+        for stamp in stamps
+    ]
+    waiting = Recorded("running", events)
+    waiting.objects["pods"] = []
+    waiting.objects["jobs"][0]["status"] = status
+    return waiting.look()
+
+
+NO_ACCOUNT = 'pods "t2-x-0-0-" is forbidden: error looking up service account demo/x: serviceaccount "x" not found'
+TIMES = ("2026-11-22T02:31:37Z", "2026-11-22T02:31:40Z", "2026-11-22T02:31:52Z")
+
+
+def test_pods_that_are_refused_again_and_again_are_the_end():
+    status = never_made(NO_ACCOUNT, *TIMES)
+    assert status.state is JobState.FAILED
+    assert status.reason == f"its pods cannot be made: {NO_ACCOUNT} (FailedCreate)"
+
+
+@pytest.mark.parametrize(
+    ("message", "times", "status"),
+    [
+        (NO_ACCOUNT, TIMES[:2], {}),  # it may have been made a moment later
+        (NO_ACCOUNT, TIMES, {"failed": 1}),  # its pod is replaced
+        ("exceeded quota: small", TIMES, {}),
+        ('failed calling webhook "policy": connection refused', TIMES, {}),
+    ],
+)
+def test_what_may_pass_is_waited_for(message, times, status):
+    found = never_made(message, *times, **status)
+    assert found.state is JobState.QUEUED
+    assert message in found.reason
+
+
 def test_a_queue_that_holds_the_job_back():
     held = Recorded("running")
     held.objects["pods"] = []

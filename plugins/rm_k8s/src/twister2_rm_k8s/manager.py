@@ -23,7 +23,7 @@ from twister2.spec.rm import (
     ResourceOffers,
     RmContext,
 )
-from twister2_rm_k8s import manifests, names, quota, states
+from twister2_rm_k8s import manifests, names, quota, rbac, states
 from twister2_rm_k8s.api import RefusedError
 from twister2_rm_k8s.cluster import Cluster, refusals
 from twister2_rm_k8s.ending import Ending
@@ -102,11 +102,13 @@ class KubernetesManager(ResourceManager):
         made = Manifests(allocation, self._config, namespace)
         root, *rest = made.all()
         mark = uuid.uuid4().hex
-        quota.check(api, namespace, [body for body in rest if body["kind"] == "Job"])
+        jobs = [body for body in rest if body["kind"] == "Job"]
+        quota.check(api, namespace, jobs)
         try:
             with refusals("Kubernetes did not accept the job", submission=True):
                 root = self._cluster.create(path(namespace, "configmaps"), root, mark)
                 handle = self._handle(allocation.job_id, root)
+                rbac.check_accounts(api, namespace, jobs)  # now that the namespace is known to be there
                 for body in rest:
                     kind = f"{body['kind'].lower()}s"
                     self._cluster.create(path(namespace, kind), manifests.owned(body, root), mark)

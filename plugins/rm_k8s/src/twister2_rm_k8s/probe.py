@@ -9,7 +9,7 @@ from twister2.spec.plugin import Probe
 from twister2_rm_k8s.api import Api, RefusedError
 from twister2_rm_k8s.cluster import error_of
 from twister2_rm_k8s.kubeconfig import find_access
-from twister2_rm_k8s.rbac import missing
+from twister2_rm_k8s.rbac import in_words, missing
 
 if TYPE_CHECKING:
     from twister2_rm_k8s.config import KubernetesConfig
@@ -33,7 +33,7 @@ def probe(config: KubernetesConfig) -> Probe:
         return Probe(False, f"{no.what}: {no.why}", no.remedy)
     facts = {"server": api.access.server, "version": version, "namespace": api.access.namespace}
     if lacking:
-        text = f"Kubernetes {version} answers, but in namespace {api.access.namespace} you may not {', '.join(lacking)}"
+        text = f"Kubernetes {version} answers, but in namespace {api.access.namespace} you may not {in_words(lacking)}"
         return Probe(
             False, text, "ask for these rights: 'python -m twister2_rm_k8s.rbac' prints a role with them", facts
         )

@@ -7,10 +7,17 @@ submits needs the same and may be bound to the same role.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
 
+from twister2.spec.errors import ResourceError, SubmissionRefusedError
+from twister2_rm_k8s.api import RefusedError
+from twister2_rm_k8s.names import path
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from twister2_rm_k8s.api import Api
 
 Object = dict[str, Any]
@@ -25,16 +32,22 @@ RULES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("", "services", (*READ, "create", "delete", "deletecollection")),
     ("", "events", ("list",)),
     ("", "resourcequotas", ("list",)),
+    ("", "serviceaccounts", ("get",)),
     ("batch", "jobs", (*READ, "create", "patch", "delete", "deletecollection")),
 )
 """API group, resource, verbs."""
-NEEDED = (
+Right = tuple[str, str, str]
+RIGHTS: tuple[Right, ...] = tuple((verb, group, resource) for group, resource, verbs in RULES for verb in verbs)
+"""Verb, API group, resource, of everything that the rules allow."""
+NEEDED: tuple[Right, ...] = (
     ("create", "", "pods/portforward"),
     ("create", "batch", "jobs"),
     ("create", "", "secrets"),
     ("delete", "", "pods"),
 )
 """What is asked for by the probe: without these no job can be submitted."""
+HELPFUL = frozenset({"deletecollection", "events", "resourcequotas", "serviceaccounts"})
+"""Verbs and resources without which jobs run, and less is known of them."""
 
 
 def manifest(namespace: str, account: str = "twister2") -> list[Object]:
@@ -67,8 +80,6 @@ def apply(api: Api, objects: list[Object]) -> None:
 
     :raises RefusedError: it is not allowed. :raises ResourceError: the server does not answer.
     """
-    from twister2_rm_k8s.api import RefusedError
-
     for body in objects:
         namespace, kind = body["metadata"]["namespace"], body["kind"].lower() + "s"
         base = "/api/v1" if kind == "serviceaccounts" else "/apis/rbac.authorization.k8s.io/v1"
@@ -82,10 +93,10 @@ def apply(api: Api, objects: list[Object]) -> None:
                 api.patch(f"{where}/{body['metadata']['name']}", {"rules": body["rules"]})
 
 
-def missing(api: Api, namespace: str) -> list[str]:
-    """What the caller may not do of what a submission needs."""
+def missing(api: Api, namespace: str, rights: Iterable[Right] = NEEDED) -> list[Right]:
+    """Which of these rights the caller has not."""
     lacking = []
-    for verb, group, resource in NEEDED:
+    for verb, group, resource in rights:
         name, _, part = resource.partition("/")
         wanted = {"namespace": namespace, "verb": verb, "group": group, "resource": name, "subresource": part}
         review = {
@@ -95,8 +106,37 @@ def missing(api: Api, namespace: str) -> list[str]:
         }
         answer = api.create("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
         if not (answer.get("status") or {}).get("allowed"):
-            lacking.append(f"{verb} {resource}")
+            lacking.append((verb, group, resource))
     return lacking
+
+
+def in_words(rights: Iterable[Right]) -> str:
+    """``get/list pods, get pods/log``."""
+    verbs: dict[str, list[str]] = {}
+    for verb, _, resource in rights:
+        verbs.setdefault(resource, []).append(verb)
+    return ", ".join(f"{'/'.join(several)} {resource}" for resource, several in verbs.items())
+
+
+def check_accounts(api: Api, namespace: str, jobs: Iterable[Object]) -> None:
+    """Whether the service accounts of Jobs are there: without them no pod is ever made. What we may not see is not
+    checked.
+
+    :raises SubmissionRefusedError: one is missing.
+    """
+    absent = []
+    for account in sorted({job["spec"]["template"]["spec"].get("serviceAccountName", "") for job in jobs} - {""}):
+        with contextlib.suppress(RefusedError, ResourceError):
+            if api.get(path(namespace, "serviceaccounts", account)) is None:
+                absent.append(account)
+    if absent:
+        raise SubmissionRefusedError(
+            f"there is no service account '{absent[0]}' for the job's pods",
+            why="master pods need rm.k8s.service_account, worker pods rm.k8s.worker_service_account where it is set",
+            remedy=f"make it ('python -m twister2_rm_k8s.rbac {namespace} --account {absent[0]} --apply' makes the "
+            "master's), or keep the job master here: job.master=client",
+            where=f"namespace {namespace}",
+        )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -113,7 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
     import yaml
 
     from twister2.spec.errors import Twister2Error
-    from twister2_rm_k8s.api import Api, RefusedError
+    from twister2_rm_k8s.api import Api
     from twister2_rm_k8s.cluster import error_of
     from twister2_rm_k8s.config import KubernetesConfig
     from twister2_rm_k8s.kubeconfig import find_access

@@ -28,6 +28,10 @@ HOPELESS = {
 PULLING = {"ErrImagePull", "ImagePullBackOff", "ImageInspectError", "RegistryUnavailable"}
 PASSING = ("timeout", "timed out", "toomanyrequests", "too many requests", "eof", "reset by peer", "unavailable", "i/o")
 """Words of failures to pull that may be over in a moment."""
+REFUSED_S = 10.0
+"""How long the cluster refuses to make pods before that counts as its last word."""
+WAITED_FOR = ("exceeded quota", "failed calling webhook")
+"""Words of refusals that may be over without anybody changing the job."""
 STARTING = {"ContainerCreating": "its container is being made", "PodInitializing": "its first containers run"}
 ENDED_WORDS = {"OOMKilled": "out of memory", "DeadlineExceeded": "it reached its deadline", "Evicted": "evicted"}
 GONE = "ended"
@@ -167,10 +171,12 @@ def _stuck(made: Pod, what: str, message: str, reason: str) -> Pod:
 
 
 def _age(stamp: str | None) -> float:
-    if not stamp:
-        return 0.0
-    then = datetime.datetime.fromisoformat(stamp.replace("Z", "+00:00"))
-    return time.time() - then.timestamp()
+    return time.time() - _seconds(stamp) if stamp else 0.0
+
+
+def _seconds(stamp: str | None) -> float:
+    """Since 1970; 0 when there is no stamp."""
+    return datetime.datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp() if stamp else 0.0
 
 
 def index_of(body: Object) -> int:
@@ -249,6 +255,27 @@ def job_failed(job: Object, kinds: tuple[str, ...] = ("Failed",)) -> str:
         if condition.get("type") in kinds and condition.get("status") == "True":
             return f"{condition.get('message') or ''} ({condition.get('reason', '')})".strip()
     return ""
+
+
+def without_pods(job: Object) -> bool:
+    """Whether a Job has never had a pod."""
+    status = job.get("status") or {}
+    return not any(status.get(count) for count in ("active", "succeeded", "failed", "terminating"))
+
+
+def cannot_be_made(event: Object) -> str:
+    """An event of a Job without pods in our words."""
+    return f"its pods cannot be made: {event.get('message', '')} ({event.get('reason', '')})"
+
+
+def never_made(events: Sequence[Object]) -> str:
+    """Why a Job's pods are never made, by what was said of it, oldest first; empty when they may be."""
+    refusals = [event for event in events if event.get("reason") == "FailedCreate"]
+    if not refusals or any(words in str(refusals[-1].get("message")) for words in WAITED_FOR):
+        return ""
+    times = [_seconds(event.get(key)) for event in refusals for key in ("firstTimestamp", "lastTimestamp", "eventTime")]
+    known = [at for at in times if at]
+    return cannot_be_made(refusals[-1]) if known and max(known) - min(known) >= REFUSED_S else ""
 
 
 def suspended(job: Object) -> bool:

@@ -72,10 +72,10 @@ class Looker:
                 JobState(ended) if ended else master.state, "" if well else f"the job master {master.text}", slots
             )
         everybody = [*([master] if master else []), *workers.values()]
-        stuck = next((found for found in everybody if found.hopeless), None)
-        if stuck is not None:
-            return JobStatus(JobState.FAILED, f"{_who(stuck)}: {stuck.text}", slots)
         waiting = [found for found in everybody if found.state is JobState.QUEUED]
+        stuck = next((f"{_who(found)}: {found.text}" for found in everybody if found.hopeless), "")
+        if hopeless := stuck or self._refused(handle, jobs, waiting):
+            return JobStatus(JobState.FAILED, hopeless, slots)
         if (
             master is None
             and len(waiting) < len(everybody)
@@ -143,15 +143,20 @@ class Looker:
             return f"{texts[text]} of {len(waiting)} waiting pods: {text}"
         if any(not found.name for found in waiting):
             for job in jobs:
-                made = [
-                    event
-                    for event in self._cluster.events(handle, "Job", job["metadata"]["name"])
-                    if event["type"] == "Warning"
-                ]
+                made = [event for event in self._events(handle, job) if event["type"] == "Warning"]
                 if made:
-                    why = f"{made[-1].get('message', '')} ({made[-1].get('reason', '')})"
-                    return f"its pods cannot be made: {why}"
+                    return states.cannot_be_made(made[-1])
         return ""
+
+    def _refused(self, handle: JobHandle, jobs: list[Object], waiting: list[states.Pod]) -> str:
+        """Why a Job never gets a pod, although that was tried again and again; empty when it may."""
+        if all(found.name for found in waiting):
+            return ""
+        never = (job for job in jobs if states.without_pods(job))
+        return next((why for job in never if (why := states.never_made(self._events(handle, job)))), "")
+
+    def _events(self, handle: JobHandle, job: Object) -> list[Object]:
+        return self._cluster.events(handle, "Job", job["metadata"]["name"])
 
     def slots_of_pods(self, handle: JobHandle, pods: list[Object]) -> dict[str, int]:
         """The slot of each pod by its name, -1 for the master's."""

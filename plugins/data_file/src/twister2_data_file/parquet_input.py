@@ -35,15 +35,15 @@ def plan_parquet(
     for file in files:
         with reading(file.path), _parquet(file.path), store_of(file.path)[0].open(file.path) as source:
             metadata, schema = _footer(source)
-        schema = wanted_schema(schema, request, file.path)
+            schema = wanted_schema(schema, request, file.path)
+            groups = [
+                number for number in range(metadata.num_row_groups) if _may_match(metadata, number, request.predicate)
+            ]
         if first is None:
             first = file.path, schema
         elif (differs := difference(first[1], schema)) is not None:
             raise schemas_differ(first[0], file.path, differs)
-        groups = [
-            number for number in range(metadata.num_row_groups) if _may_match(metadata, number, request.predicate)
-        ]
-        splits += _cut(file.path, metadata, groups, size)
+        splits += _cut(file, metadata, groups, size)
     return ReadPlan(tuple(splits), schema=None if first is None else told(first[1]))
 
 
@@ -137,9 +137,13 @@ def _may_match(metadata: Any, number: int, predicate: Sequence[tuple[str, str, A
     group = metadata.row_group(number)
     if group.num_rows == 0:
         return False
-    columns = {group.column(index).path_in_schema: group.column(index) for index in range(group.num_columns)}
+    if not predicate:  # pyarrow ends the process when it looks at a column that a damaged footer contradicts
+        return True
+    columns = {
+        metadata.schema.column(index).path: index for index in range(min(group.num_columns, len(metadata.schema)))
+    }
     for name, comparison, value in predicate:
-        statistics = columns[name].statistics if name in columns else None
+        statistics = group.column(columns[name]).statistics if name in columns else None
         if statistics is None or not statistics.has_min_max:
             continue
         try:
@@ -151,24 +155,22 @@ def _may_match(metadata: Any, number: int, predicate: Sequence[tuple[str, str, A
     return True
 
 
-def _cut(path: str, metadata: Any, groups: Sequence[int], size: int) -> list[Split]:
+def _cut(file: FoundFile, metadata: Any, groups: Sequence[int], size: int) -> list[Split]:
+    unpacked = [max(0, int(metadata.row_group(number).total_byte_size)) for number in range(metadata.num_row_groups)]
+    packed = file.size / max(1, sum(unpacked)) if file.size else 1.0  # of each as of all
     splits: list[Split] = []
     run: list[int] = []
     total = 0
     for number in groups:
-        n_bytes = _packed_size(metadata.row_group(number))
+        n_bytes = int(unpacked[number] * packed)
         if run and (total + n_bytes > size or number != run[-1] + 1):
-            splits.append(_split(path, run, total))
+            splits.append(_split(file.path, run, total))
             run, total = [], 0
         run.append(number)
         total += n_bytes
-    return [*splits, _split(path, run, total)] if run else splits
+    return [*splits, _split(file.path, run, total)] if run else splits
 
 
 def _split(path: str, groups: Sequence[int], n_bytes: int) -> Split:
     label = f"{without_secrets(path)} row groups {groups[0]} to {groups[-1]}"
     return Split(label, {"path": path, "groups": list(groups)}, n_bytes)
-
-
-def _packed_size(group: Any) -> int:
-    return sum(int(group.column(index).total_compressed_size) for index in range(group.num_columns))

@@ -177,3 +177,64 @@ def test_nothing_and_odd_keys_in_a_job(jobs: Jobs) -> None:
         "joined": ["(True, (4, 'one'))", "(True, (7, 'one'))", "(nan, (2, 'nan'))", "(nan, (5, 'nan'))"],
     }
     assert (folder / "_SUCCESS").exists()
+
+
+ARRAYS = """
+    import numpy
+    import twister2_net as net
+    from twister2.graph import Graph
+    from twister2.spec.tasks import END, Sink, Source
+    from twister2_tset import TSetContext
+
+    class Refills(Source):
+        def open(self, context):
+            self.memory, self.left = numpy.zeros(10), 3
+
+        def poll(self):
+            self.left -= 1
+            self.memory[:] = self.left  # source
+            return self.memory if self.left else END
+
+    class Drop(Sink):
+        def write(self, batch, edge):
+            pass
+
+    def source(env):
+        graph = Graph("arrays")
+        graph.add_source("numbers", lambda index: Refills(), 2)
+        graph.add_sink("end", lambda index: Drop(), 2)
+        graph.connect("numbers", "end", "net.partition")
+        env.run(graph)
+
+    def adds_one(batch):
+        batch += 1  # step
+        return batch
+
+    def step(env):
+        numbers = TSetContext(env).parallelize(numpy.arange(10.0), 2)
+        numbers.map_batches(adds_one, form="numpy").collect()
+
+    def operator(env):
+        memory = numpy.zeros(10)
+        with net.operator(env, "partition", sources=range(2), targets=range(2)) as op:
+            op.put(env.worker_id, memory)
+            memory[:] = 1  # operator
+"""
+WRITES = {"source": "vertex 'numbers'", "step": "map_batches", "operator": "prog.py"}
+
+
+@pytest.mark.parametrize("function", WRITES)
+def test_writing_into_an_array_that_was_sent(jobs: Jobs, function: str) -> None:
+    done = jobs.submit(f"{jobs.program(ARRAYS)}:{function}", "-q")
+    assert done.code == 1, done
+    line = next(number for number, text in enumerate(ARRAYS.splitlines(), 1) if text.endswith(f"# {function}"))
+    for word in (
+        "ValueError",
+        WRITES[function],
+        f"prog.py:{line}",
+        "arrays that were sent on, or came from elsewhere, are read-only",
+        "try: .*a copy of it \\(array.copy\\(\\)\\)",
+    ):
+        assert re.search(word, done.err), (word, done)
+    assert len(re.findall(r"\[T2-[A-Z]\d+\]", done.err)) == 1, done
+    assert len(jobs.events("attempt_started")) == 1

@@ -10,7 +10,7 @@ from typing import TypeVar
 import attrs
 
 from twister2.graph.records import note_vertex
-from twister2.spec.batch import Batch, n_records
+from twister2.spec.batch import Batch, n_records, own
 from twister2.spec.errors import GraphError
 from twister2.spec.tasks import Compute, Emit, Task, TaskContext, has_own
 
@@ -78,7 +78,7 @@ class FusedCompute(Compute):
                     why=f"its only edge is {inner!r}",
                     remedy="emit to an edge that starts at this vertex",
                 )
-            deliver(position, batch, inner)
+            deliver(position, own(batch), inner)
 
         return emit
 
@@ -184,9 +184,9 @@ class FusedCompute(Compute):
 
     def restore(self, state: bytes) -> None:
         """Give each part its state."""
-        for compute, own in zip(self.computes, pickle.loads(state), strict=True):
-            if own is not None:
-                compute.restore(own)
+        for compute, its_state in zip(self.computes, pickle.loads(state), strict=True):
+            if its_state is not None:
+                compute.restore(its_state)
 
     def counters(self) -> Mapping[str, float]:
         """Sums of what the parts count themselves."""

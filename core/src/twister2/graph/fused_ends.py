@@ -11,7 +11,7 @@ import attrs
 
 from twister2.graph.fused import FusedCompute, FusedFactory
 from twister2.graph.records import note_vertex
-from twister2.spec.batch import Batch, n_records
+from twister2.spec.batch import Batch, n_records, own
 from twister2.spec.errors import GraphError
 from twister2.spec.tasks import END, Compute, Emit, EndOfData, Sink, Source, Task, TaskContext, has_own
 
@@ -104,7 +104,7 @@ class FusedSource(Source):
             self._due = self.chain.timer(time_ns(), self._emit)
         if batch is None:
             return self._taken() or None
-        self.chain.process(batch, self._emit, self._edge)
+        self.chain.process(own(batch), self._emit, self._edge)
         return self._taken()
 
     def stop(self) -> None:
@@ -116,11 +116,11 @@ class FusedSource(Source):
         if batch is END:
             return self._taken() or END  # the last call, too, may have emitted something
         if n_records(batch):
-            self._out.append((batch, None))
+            self._out.append((own(batch), None))
         return self._taken()
 
     def _emit(self, batch: Batch, edge: str | None = None) -> None:
-        self._out.append((batch, edge))
+        self._out.append((own(batch), edge))
 
     def _taken(self) -> Batches:
         out, self._out = self._out, []
@@ -137,9 +137,9 @@ class FusedSource(Source):
 
     def restore(self, state: bytes) -> None:
         """Give each its state."""
-        for task, own in zip((self.source, self.chain), pickle.loads(state), strict=True):
-            if own is not None:
-                task.restore(own)
+        for task, its_state in zip((self.source, self.chain), pickle.loads(state), strict=True):
+            if its_state is not None:
+                task.restore(its_state)
 
     def counters(self) -> Mapping[str, float]:
         """Sums of what the parts count themselves."""

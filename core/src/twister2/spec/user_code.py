@@ -12,12 +12,25 @@ from twister2.spec.tracebacks import short, user_line, user_traceback
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["form_of_value", "function_raised", "name_of_function", "not_combined"]
+__all__ = ["form_of_value", "function_raised", "name_of_function", "not_combined", "why_and_remedy"]
 
 
 def name_of_function(function: Any) -> str:
     """What a function is called in messages."""
     return getattr(function, "__name__", None) or type(function).__name__
+
+
+def why_and_remedy(error: BaseException, why: str, remedy: str) -> tuple[str, str]:
+    """Of an error of a program, as they are given; of a write into an array that is the system's, what is to be known
+    of those.
+    """
+    text = str(error) if isinstance(error, ValueError) else ""
+    if not text.endswith("is read-only") or not ("array" in text or "destination" in text):  # numpy's words
+        return why, remedy
+    return (
+        f"{why}; arrays that were sent on, or came from elsewhere, are read-only, as others may be looking at them",
+        "write into a copy of it (array.copy()), or into a new array each time",
+    )
 
 
 def function_raised(
@@ -29,10 +42,11 @@ def function_raised(
         or of which operator; its own line comes behind. :param details: of the error, beside its traceback.
     """
     line = user_line(error)
+    why, remedy = why_and_remedy(error, f"it was given {given}", "see the traceback, and mend the function or the data")
     return UserCodeError(
         f"{function} raised {type(error).__name__}: {error}".removesuffix(": "),
-        why=f"it was given {given}",
-        remedy="see the traceback, and mend the function or the data",
+        why=why,
+        remedy=remedy,
         where=", ".join(filter(None, (place, line))),
         details={**(details or {}), "traceback": user_traceback(error, keep=False)},
     )

@@ -249,11 +249,14 @@ def user_error(error: BaseException, doing: str, **details: Any) -> Twister2Erro
 
         install = install_imported(error.name)
         remedy = f"{install}, on the hosts of all workers" if install else remedy
+    from twister2.spec.user_code import why_and_remedy  # of programs that fail
+
+    why, remedy = why_and_remedy(error, f"the program raised it while {doing}", remedy)
     text, said = user_traceback(error), _said(error)
     where = user_line(error)
     return UserCodeError(
         f"{type(error).__name__}: {said}" if said else type(error).__name__,
-        why=f"the program raised it while {doing}",
+        why=why,
         remedy=remedy,
         where=where,
         details={"traceback": text, "type": type(error).__name__, **details},

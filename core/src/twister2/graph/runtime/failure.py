@@ -11,6 +11,7 @@ from twister2.graph.records import Place, place_of, shorten
 from twister2.spec.batch import Batch, records
 from twister2.spec.errors import StepAbortedError, Twister2Error, UserCodeError
 from twister2.spec.tracebacks import user_line, user_traceback
+from twister2.spec.user_code import why_and_remedy
 
 DEBUGGING = "-o rm.standalone.workers_as=threads -o job.comm=inproc -o job.exec=inline"
 """What a debugger needs: workers that are processes read nothing from a terminal."""
@@ -65,10 +66,13 @@ def task_failure(
         else f"{type(error).__name__}: {error}".rstrip(": ")
     )
     which = f" at {record['at']}" if "at" in record else ""
+    why = f"its {doing}() raised {type(error).__name__}" + (f" in {line}" if line else "")
+    remedy = f"see the traceback; for breakpoint() submit with {DEBUGGING} (or as settings of twister2.run)"
+    why, remedy = why_and_remedy(error, why, remedy)
     return UserCodeError(
         f"{vertex!r} failed{which}: {said}",
-        why=f"its {doing}() raised {type(error).__name__}" + (f" in {line}" if line else ""),
-        remedy=f"see the traceback; for breakpoint() submit with {DEBUGGING} (or as settings of twister2.run)",
+        why=why,
+        remedy=remedy,
         where=where,
         details=details,
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import attrs
 
 from twister2.graph.runtime.failure import TaskPlace, task_failure
-from twister2.spec.batch import Batch, freeze, is_array, is_arrow, n_bytes, n_records
+from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes, n_records, own
 from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import GraphError, OperatorError, Twister2Error
 from twister2.spec.ops import Operator
@@ -124,7 +124,7 @@ class TaskRunner(ABC):
                 raise TypeError(
                     f"a batch is a list, a numpy array or an Arrow record batch, not {type(batch).__name__}"
                 )
-            freeze(batch)
+            batch = own(batch)
         if not n_records(batch):
             return
         for output in self._outputs if edge is None else self._edges(edge):

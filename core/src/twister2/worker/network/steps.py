@@ -16,6 +16,7 @@ from twister2.spec.errors import (
 )
 from twister2.spec.network import Fingerprint, Group, Step
 from twister2.spec.tracebacks import user_line, user_traceback
+from twister2.spec.user_code import why_and_remedy
 from twister2.worker.differences import remedy
 from twister2.worker.groups import of_group
 from twister2.worker.network.blame import placed
@@ -119,10 +120,11 @@ def as_failure(error: object, step: NumberedStep) -> Twister2Error | None:
     assert isinstance(error, BaseException)
     at, line, me = user_line(error), step.fingerprint.line, step.network.worker_id
     called = [f"called at {line}"] if line and line not in at else []
+    why, remedy = why_and_remedy(error, str(error) or type(error).__name__, "see the traceback")
     return UserCodeError(
         f"{type(error).__name__} in step {step.number} ({step.fingerprint.kind})",
-        why=str(error) or type(error).__name__,
-        remedy="see the traceback",
+        why=why,
+        remedy=remedy,
         where=", ".join([at, f"worker {me}", *called] if at else [line, f"worker {me}"]),
         details={"traceback": user_traceback(error), "type": type(error).__name__, "worker": me, "line": line},
     )

@@ -91,6 +91,20 @@ def test_a_unix_socket_is_dialled_only_where_it_is_seen(context, tmp_path):
     assert targets(TcpConfig(same_host="tcp"), context, 1, address) == [("192.0.2.8", 9)]
 
 
+def test_loopback_comes_before_addresses_that_may_go(context):
+    """Once a worker of this host was dialled at the address of a bridge, which was taken down in the middle."""
+    transport = TcpTransport(TcpConfig(same_host="tcp"), context)
+    address = transport.open()
+    transport.close()
+    own = [("127.0.0.1", address["port"])]
+    others = [(host, address["port"]) for host in ("192.0.2.7", "2001:db8::7")]
+    assert targets(TcpConfig(), context, 1, address) == own + others
+    assert targets(TcpConfig(), context, 1, {**address, "loopback": "one 1"}) == others, "another namespace"
+    one = TcpTransport(TcpConfig(same_host="tcp", interface="lo"), context)
+    assert one.open()["loopback"] == ""
+    one.close()
+
+
 def test_a_folder_that_others_can_enter_is_refused(context):
     os.chmod(context.runtime_dir, 0o755)
     with pytest.raises(NetworkError, match="not private"):

@@ -245,7 +245,9 @@ def _bracket(host: str) -> str:
 
 
 def local_addresses() -> list[str]:
-    """Addresses of this host that others may dial, loopback last. Names are not resolved over the network."""
+    """Addresses of this host that others may dial: the one that leads outside first, since those of bridges and tunnels
+    come and go with what they are for; loopback last. Names are not resolved over the network.
+    """
     found: list[str] = []
     try:
         with open("/proc/net/fib_trie", encoding="utf-8") as file:
@@ -256,4 +258,15 @@ def local_addresses() -> list[str]:
     except OSError:
         found.append(socket.gethostbyname(socket.gethostname()))
     unique = list(dict.fromkeys(found)) or ["127.0.0.1"]
-    return sorted(unique, key=lambda text: text.startswith("127."))
+    outside = _outside()
+    return sorted(unique, key=lambda text: (text.startswith("127."), text != outside))
+
+
+def _outside() -> str:
+    """The address of this host by its default route; empty without one. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("198.51.100.1", 9))  # an address of nobody (RFC 5737)
+        except OSError:
+            return ""
+        return str(probe.getsockname()[0])

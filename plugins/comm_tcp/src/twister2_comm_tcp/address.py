@@ -37,6 +37,15 @@ def is_loopback(address: str) -> bool:
         return False
 
 
+def own_loopback(context: TransportContext) -> str:
+    """What processes have in common whose loopback is one: kernel and network namespace. Empty: not known."""
+    boot = context.node.boot_id
+    try:
+        return boot and f"{boot} {os.stat('/proc/self/ns/net').st_ino}"
+    except OSError:
+        return ""
+
+
 def listen_addresses(config: TcpConfig, context: TransportContext, *, ipc: bool) -> list[str]:
     """IP addresses to publish; none when TCP is not needed because nobody else could dial them.
 
@@ -71,7 +80,8 @@ def listen_addresses(config: TcpConfig, context: TransportContext, *, ipc: bool)
 
 
 def targets(config: TcpConfig, context: TransportContext, peer: int, address: Mapping[str, Any]) -> list[Target]:
-    """Where a peer may listen, best first: its Unix socket when this process can see it, else its TCP addresses.
+    """Where a peer may listen, best first: its Unix socket when this process can see it, else its TCP addresses, before
+    them loopback where that is the peer's too: it stays when an interface goes.
 
     :raises NetworkError: plain TCP, and the peer is not on loopback.
     """
@@ -80,6 +90,8 @@ def targets(config: TcpConfig, context: TransportContext, peer: int, address: Ma
     same_kernel = not boot or not context.node.boot_id or boot == context.node.boot_id
     if path and same_kernel and config.same_host == "ipc" and os.path.exists(path):
         found.append(path)
+    if address.get("loopback") and address["loopback"] == own_loopback(context):
+        found.append((LOOPBACK, int(address["port"])))
     for host in address.get("tcp", ()):
         if config.plain and not is_loopback(host):
             raise NetworkError(

@@ -20,7 +20,7 @@ from twister2.spec.comm import Received, Send, Transport, TransportFacts
 from twister2.spec.errors import NetworkError
 from twister2.spec.transports import session_id, socket_path
 
-from .address import endpoint, is_loopback, listen_addresses, targets
+from .address import endpoint, is_loopback, listen_addresses, own_loopback, targets
 from .collectives import DATA, MOST, Part, TcpCollectives
 from .dial import Dial
 from .incoming import Incoming
@@ -105,7 +105,7 @@ class TcpTransport(Transport):
         addresses = listen_addresses(config, context, ipc=bool(self._path))
         self._sources = Sources(self._take, self._ended, self._drop)
         self._open = True
-        port = 0
+        port, everywhere = 0, bool(addresses) and not (config.interface or all(map(is_loopback, addresses)))
         try:
             if self._path:
                 try:
@@ -118,11 +118,13 @@ class TcpTransport(Transport):
                     self._guard = KeyGuard(self._context_of_zmq())
                     pull.curve_server = True
                     pull.curve_secretkey = context.curve_secret.encode()
-                port = self._bind_tcp(pull, addresses)
+                port = self._bind_tcp(pull, "*" if everywhere else addresses[0])
         except BaseException:
             self.close(aborted=True)
             raise
-        return {"boot": context.node.boot_id, "ipc": self._path, "tcp": addresses, "port": port}
+        loopback = own_loopback(context) if everywhere else ""
+        where = {"boot": context.node.boot_id, "ipc": self._path, "loopback": loopback}
+        return {**where, "tcp": addresses, "port": port}
 
     def connect(self, peers: Mapping[int, Address]) -> None:
         self._addresses = dict(peers)
@@ -350,10 +352,9 @@ class TcpTransport(Transport):
             remedy=remedy,
         )
 
-    def _bind_tcp(self, socket: Socket, addresses: Sequence[str]) -> int:
+    def _bind_tcp(self, socket: Socket, host: str) -> int:
         wanted = self._config.port + self._context.rank if self._config.port else 0
-        alone = self._config.interface or all(map(is_loopback, addresses))
-        where = endpoint((addresses[0], wanted)) if alone else f"tcp://*:{wanted or '*'}"
+        where = f"tcp://*:{wanted or '*'}" if host == "*" else endpoint((host, wanted))
         self._bind(socket, where)
         return int(str(socket.get_string(zmq.LAST_ENDPOINT)).rpartition(":")[2])
 

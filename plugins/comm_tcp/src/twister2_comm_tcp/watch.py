@@ -1,7 +1,7 @@
 """Whether the host of a peer that is silent can still be reached.
 
 A peer may be silent because its program computes, or because its process is stopped: that is no error. Its kernel
-answers a connection attempt all the same. When even that gets no answer, the network between is cut.
+accepts a connection all the same. When it does not, the network between is cut, or nobody has the address any more.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Watch:
         self._knock: Knock | None = None
         self._after = FIRST_S
         self._begun = self._failed = 0.0
+        self._refused = False
 
     def gone(self, now: float, silent_s: float) -> str:
         """Why the peer cannot be reached any more; empty while it may be.
@@ -46,15 +47,16 @@ class Watch:
         answer = self._knock.poll()
         if answer is not None:
             self._knock.close()
-            refused, self._knock = self._knock.refused, None
-            if answer or refused:  # its host answers; that nobody listens is seen elsewhere
+            self._refused, self._knock = self._knock.refused, None
+            if answer:
                 self._begun = 0.0
                 self._after = 2 * silent_s
                 return ""
             self._failed = now
         if now - self._begun < self._patience_s:
             return ""
-        return f"{endpoint(self._target)} has not answered for {now - self._begun:.0f} s: the network between is cut"
+        why = "nobody listens there any more" if self._refused else "the network between is cut"
+        return f"{endpoint(self._target)} has not answered for {now - self._begun:.0f} s: {why}"
 
     def reset(self) -> None:
         """The peer was heard."""

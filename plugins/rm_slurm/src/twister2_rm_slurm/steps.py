@@ -33,20 +33,29 @@ unset IFS; export {SLOT}
 exec "$@" </dev/null >>"$logs/slot-${SLOT}.out" 2>>"$logs/slot-${SLOT}.err\""""
 
 # Ends all processes of a job on one node that carry its mark (and one of these slots' marks) in their environment:
-# TERM, after a grace KILL. Reaches sub-processes that left the step's process group. Prints how many are left.
-SWEEP = f"""job=$1 slots=$2 tenths=$3 seen=
+# TERM, after a grace KILL. Reaches sub-processes that left the step's process group. An srun that is told to end kills
+# its tasks at once, so that it is told last. Prints how many are left.
+SWEEP = f"""job=$1 slots=$2 tenths=$3 seen= end_of_srun=$((tenths > 5 ? 5 : tenths))
 marked() {{
   files=$(grep -lszxF "{JOB}=$job" /proc/[0-9]*/environ)
   if [ -n "$files" ] && [ -n "$slots" ]; then files=$(grep -lszxE "{SLOT}=($slots)" $files); fi
   for file in $files; do file=${{file#/proc/}}; echo "${{file%/environ}}"; done
 }}
+copies() {{
+  for pid in $(marked); do grep -sqx srun "/proc/$pid/comm" || echo "$pid"; done
+}}
 dying() {{ # a process that is being torn down has no environment any more
   for pid in $seen; do grep -s '^State:' "/proc/$pid/status"; done | grep -v '[ZX] ('
 }}
-pids=$(marked)
+pids=$(copies)
 [ -z "$pids" ] || kill -TERM $pids 2>/dev/null
 while [ -n "$pids" ] && [ "$tenths" -gt 0 ]; do
-  seen="$seen $pids"; sleep 0.1; tenths=$((tenths - 1)); pids=$(marked)
+  seen="$seen $pids"; sleep 0.1; tenths=$((tenths - 1)); pids=$(copies)
+done
+pids=$(marked)
+[ -z "$pids" ] || kill -TERM $pids 2>/dev/null
+while [ -n "$pids" ] && [ "$end_of_srun" -gt 0 ]; do
+  seen="$seen $pids"; sleep 0.1; end_of_srun=$((end_of_srun - 1)); pids=$(marked)
 done
 for again in 1 2 3 4 5 6 7 8 9 10; do
   [ -z "$pids" ] && break

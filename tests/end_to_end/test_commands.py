@@ -131,6 +131,29 @@ def test_kill_from_another_shell(jobs: Jobs) -> None:
     assert [event["state"] for event in jobs.events("job_ended")] == ["killed"]
 
 
+def test_commands_for_programs_that_start_and_end_jobs(jobs: Jobs) -> None:
+    program = jobs.program(UNTIL_GO)
+    ids = []
+    for _ in range(2):
+        done = jobs.start("submit", "standalone", "-n", "1", "--detach", "--json", program).finish()
+        assert done.code == 0, done
+        ids.append(json.loads(done.out)["job"])
+    killed = jobs.cli("kill", ids[0], "nonesuch", ids[1], "--json")
+    assert killed.code == 3, killed
+    assert "there is no job 'nonesuch'" in killed.err
+    assert json.loads(killed.out) == [{"job": job, "killed": True, "state": "killed"} for job in ids]
+    again = jobs.cli("kill", ids[0], "--json")
+    assert json.loads(again.out) == [{"job": ids[0], "killed": False, "state": "killed"}], again
+    cleaned = jobs.cli("clean", "nonesuch", ids[0], "--json")
+    assert cleaned.code == 3, cleaned
+    assert json.loads(cleaned.out) == {"cleaned": ids[:1], "broken_off": 0, "tracebacks": 0}
+    assert json.loads(jobs.cli("clean", "--all", "--json").out)["cleaned"] == ids[1:]
+    for words in ((), ("--detach", "--dry-run")):
+        refused = jobs.start("submit", "standalone", "--json", *words, program).finish()
+        assert (refused.code, refused.out) == (2, ""), refused
+        assert "--json is for --detach" in refused.err
+
+
 def test_kill_while_the_job_starts_and_again(jobs: Jobs) -> None:
     for delay_s in (0.0, 0.05, 0.15):
         job = detach(jobs)

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from twister2.cli.jobs import add_state_argument, everything, find_each, folder, raise_all
+from twister2.cli.output import add_json_argument, print_json
 
 if TYPE_CHECKING:
     import argparse
@@ -19,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="all jobs that have ended, and saved tracebacks")
     parser.add_argument("--older-than", type=float, metavar="DAYS", help="jobs that ended more than DAYS days ago")
     add_state_argument(parser)
+    add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,7 +39,6 @@ def run(arguments: argparse.Namespace) -> int:
         )
     errors: list[Twister2Error] = []
     chosen = [*find_each(arguments, arguments.jobs, errors)]
-    unknown = len(errors)
     if arguments.all or arguments.older_than is not None:
         limit = time.time() - (arguments.older_than or 0) * 86400
         chosen += [job for job in everything(arguments) if status_of(job).get("ended", limit + 1) <= limit]
@@ -46,37 +47,45 @@ def run(arguments: argparse.Namespace) -> int:
             "nothing to clean was named", why="clean removes records for good", remedy="name jobs, or --all"
         )
     chosen = list({job.folder: job for job in chosen}.values())
+    cleaned = []
     for job in chosen:
         try:
             clean(job)
+            cleaned.append(job.record.job_id)
         except Twister2Error as error:
             errors.append(error)
         except OSError as error:
             what = f"the folder of job {job.record.job_id} cannot be removed"
             errors.append(ResourceError(what, why=str(error), remedy=f"remove {job.folder} by hand"))
-    cleaned = len(chosen) - (len(errors) - unknown)
-    print(f"{cleaned} job{'s' if cleaned != 1 else ''} cleaned")
     if arguments.all or arguments.older_than is not None:
         for path in unreadable(folder(arguments)):
             print(f"left alone: {path}, whose record cannot be read", file=sys.stderr)
-    if arguments.all:
-        _clean_rest(folder(arguments))
+    begun, tracebacks = _clean_rest(folder(arguments)) if arguments.all else (0, 0)
+    if arguments.json:
+        print_json({"cleaned": cleaned, "broken_off": begun, "tracebacks": tracebacks})
+    else:
+        _say(len(cleaned), "job", "cleaned")
+        if begun:
+            _say(begun, "submission", "removed that had been broken off")
+        if tracebacks:
+            _say(tracebacks, "saved traceback", "removed")
     raise_all(errors)
     return 0
 
 
-def _clean_rest(state: pathlib.Path) -> None:
-    """Remove what is no job: submissions that were broken off, and saved tracebacks."""
+def _say(number: int, what: str, done: str) -> None:
+    print(f"{number} {what}{'s' if number != 1 else ''} {done}")
+
+
+def _clean_rest(state: pathlib.Path) -> tuple[int, int]:
+    """Remove what is no job: submissions that were broken off, and saved tracebacks; how many there were of each."""
     from twister2.client.records import broken_off
     from twister2.master.abandoned import remove_begun
 
     begun = broken_off(state)
     for path in begun:
         remove_begun(path)
-    if begun:
-        print(f"{len(begun)} submission{'s' if len(begun) != 1 else ''} removed that had been broken off")
-    if number := _remove_tracebacks():
-        print(f"{number} saved traceback{'s' if number != 1 else ''} removed")
+    return len(begun), _remove_tracebacks()
 
 
 def _remove_tracebacks() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twister2.cli.jobs import add_state_argument, find_each, raise_all
+from twister2.cli.output import add_json_argument, print_json
 
 if TYPE_CHECKING:
     import argparse
@@ -14,6 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add arguments."""
     parser.add_argument("jobs", nargs="+", metavar="JOB", help="id, the beginning of an id, a name, or 'last'")
     add_state_argument(parser)
+    add_json_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -24,12 +26,17 @@ def run(arguments: argparse.Namespace) -> int:
     from twister2.spec.errors import Twister2Error
 
     errors: list[Twister2Error] = []
+    ended: list[dict[str, object]] = []
     for job in [*find_each(arguments, arguments.jobs, errors)]:
         try:
             killed = kill(job)
         except Twister2Error as error:
             errors.append(error)
-        else:
+            continue
+        ended.append({"job": job.record.job_id, "killed": killed, "state": "killed" if killed else job.state.value})
+        if not arguments.json:
             print(f"{job.record.job_id}  {'killed' if killed else f'had ended already ({job.state.value})'}")
+    if arguments.json:
+        print_json(ended)
     raise_all(errors)
     return 0

@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from twister2.cli.output import add_config_arguments
+from twister2.cli.output import add_config_arguments, add_json_argument, print_json
 
 if TYPE_CHECKING:
     from twister2.client.session import Outcome, Session
@@ -23,6 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--workers", type=int, metavar="N", help="number of workers (job.workers)")
     parser.add_argument("--name", help="name of the job (job.name)")
     parser.add_argument("--detach", action="store_true", help="print the job's id and leave; the job goes on")
+    add_json_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what would be submitted, submit nothing")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress, only what the workers write")
     add_config_arguments(parser)
@@ -45,6 +46,14 @@ def _profile(text: str) -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     """Submit, and follow the job unless detached."""
+    if arguments.json and (arguments.dry_run or not arguments.detach):
+        from twister2.spec.errors import UsageError
+
+        raise UsageError(
+            "--json is for --detach" + (", not for --dry-run" if arguments.dry_run else ""),
+            why="what the workers of a job write is printed as it is, so that there is no JSON to read",
+            remedy="give --detach, too, and ask with 'twister2 wait JOB --json'; or leave --json out",
+        )
     from twister2.client.collecting import collecting_nothing
     from twister2.client.interrupts import remembered
 
@@ -86,7 +95,10 @@ def _followed(session: Session, arguments: argparse.Namespace) -> int:
     """The exit code of the job, or of having left it."""
     if arguments.detach:
         session.leave()
-        print(session.job_id)
+        if arguments.json:
+            print_json({"job": session.job_id})
+        else:
+            print(session.job_id)
         return 0
     outcome = session.follow()
     if arguments.quiet and outcome.incomplete:  # else it was said when it happened

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 
 import numpy
 import pytest
@@ -327,3 +328,57 @@ def test_arrays_in_either_byte_order(dtype):
     there, here = (everywhere(lambda env, order=order: main(env, order), 3) for order in "><")
     assert there == here
     assert len(here[2]) == len(here[0]) + 3
+
+
+def test_options_of_operators_that_choose_where_records_go():
+    def main(env):
+        me, n = env.worker_id, env.n_workers
+        records = [me * 10 + number for number in range(10)]
+        assert net.partition(env, records, algorithm="chain") == net.partition(env, records)
+        pairs = [(record % 7, record) for record in records]
+        for algorithm in ("direct", "chain"):
+            for descending in (False, True):
+                got = net.keyed_partition(
+                    env, pairs, "range", bounds=[2, 4], descending=descending, algorithm=algorithm
+                )
+                place = n - 1 - me if descending else me
+                assert {key for key, _ in got} == [{0, 1}, {2, 3}, {4, 5, 6}][place]
+                assert Counter(chain.from_iterable(net.allgather(env, got))) == Counter((k % 7, k) for k in range(30))
+        mine = net.keyed_partition(env, pairs, lambda pair, n: pair[1] % n)
+        assert {value % n for _, value in mine} == {me}
+        by_key = net.keyed_partition(env, pairs, key=lambda pair: pair[1] // 10)
+        places = [{value // 10 for _, value in part} for part in net.allgather(env, by_key)]
+        assert sorted(chain.from_iterable(places)) == [0, 1, 2], "all of a key meet"
+        grouped = net.co_group(env, pairs, [(me, "right")], partitioner="range", bounds=[2, 4])
+        assert {key for key, _ in grouped} == [{0, 1}, {2, 3}, {4, 5, 6}][me]
+        assert all(list(right) == ["right"] * (key < n) for key, (_, right) in grouped)
+
+    everywhere(main)
+
+
+@pytest.mark.parametrize(("how", "side"), [("inner", "right"), ("inner", "left"), ("left", "right"), ("right", "left")])
+def test_a_small_side_of_a_join_goes_to_all(how, side):
+    def main(env):
+        me = env.worker_id
+        left, right = [(key, ("l", me)) for key in range(6)], [(key, ("r", me)) for key in range(3, 9)]
+        got = net.join(env, left, right, how, broadcast=side)
+        stays = 0 if side == "right" else 1
+        assert {pair[stays] for _, pair in got} == {("l" if side == "right" else "r", me)}
+        return list(got), list(net.join(env, left, right, how))
+
+    sides = everywhere(main)
+    small, usual = (Counter(chain.from_iterable(side[number] for side in sides)) for number in (0, 1))
+    assert small == usual
+
+
+def test_a_side_of_a_join_that_no_member_gives_has_columns():
+    pyarrow = pytest.importorskip("pyarrow")
+
+    def main(env):
+        left = pyarrow.RecordBatch.from_pydict({"id": [env.worker_id], "v": ["left"]})
+        schema = pyarrow.schema({"id": pyarrow.int64(), "w": pyarrow.string()})
+        got = net.join(env, left, [], "left", right_schema=schema)
+        return list(got)
+
+    rows = chain.from_iterable(everywhere(main))
+    assert sorted((row["id"], row["v"], row["w"]) for row in rows) == [(n, "left", None) for n in range(3)]

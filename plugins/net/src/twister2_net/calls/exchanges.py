@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 V = TypeVar("V")
 T = TypeVar("T")
+Key = str | Callable[[Any], Any]
 Partitioner = str | Callable[[Any, int], int]
 Order = Callable[[Any], Any] | bool | None
 
@@ -40,15 +41,16 @@ _DATA = HeaderKind.DATA
 _END = HeaderKind.END
 
 
-def partition(
+def partition(  # noqa: PLR0913 - each is an option of the operator
     env: WorkerEnvironment,
     batch: Batch,
     partitioner: Partitioner = "hash",
     *,
-    key: Callable[[Any], Any] | None = None,
+    key: Key | None = None,
     columns: Sequence[str] = (),
     bounds: Sequence[Any] | None = None,
     descending: bool = False,
+    algorithm: Literal["direct", "chain"] = "direct",
     group: Group | None = None,
 ) -> Batch:
     """Send each record to the member that ``partitioner`` chooses; the records this member got, by rank of sender.
@@ -56,34 +58,34 @@ def partition(
     :param batch: a list, a numpy array or an Arrow record batch; what comes back has the same form.
     :param partitioner: ``hash`` (by stable hash of the key), ``round_robin``, ``range`` (by ``bounds``, or by bounds
         found from a sample), or a function ``partitioner(record, n_members) -> int``.
-    :param key: key of a record, the record itself when None. :param columns: key columns of Arrow batches.
+    :param key: a function of a record, or the name of a key column; the record itself when None.
+    :param columns: key columns of Arrow batches.
+    :param descending: for ``range``: the largest keys go to rank 0.
+    :param algorithm: ``chain``: members pass records on along a line.
     :raises OperatorError: the partitioner returned no index of a member; a wrong option.
     :raises KeyHashError: a key cannot be hashed. :raises UserCodeError: a function raised; names the record.
     """
-    options: dict[str, Any] = {"partitioner": partitioner}
-    if key is not None:
-        options["key"] = key
-    if columns:
-        options["columns"] = tuple(columns)
-    if bounds is not None:
-        options["bounds"] = list(bounds)
-    if descending:
-        options["descending"] = True
+    options = _selecting(partitioner, key, columns, bounds, descending, algorithm)
     return _exchange(env, "partition", batch, options, group, lambda items: _whole(items, batch))
 
 
-def keyed_partition(
+def keyed_partition(  # noqa: PLR0913 - each is an option of the operator
     env: WorkerEnvironment,
     pairs: Batch,
     partitioner: Partitioner = "hash",
     *,
+    key: Key | None = None,
     columns: Sequence[str] = (),
+    bounds: Sequence[Any] | None = None,
+    descending: bool = False,
+    algorithm: Literal["direct", "chain"] = "direct",
     group: Group | None = None,
 ) -> Batch:
-    """As :func:`partition`, for (key, value) pairs by their key: all pairs of a key meet on one member."""
-    options: dict[str, Any] = {"partitioner": partitioner}
-    if columns:
-        options["columns"] = tuple(columns)
+    """As :func:`partition`, for (key, value) pairs by their key: all pairs of a key meet on one member.
+
+    :param key: as that of :func:`partition`, of a pair; its first part when None.
+    """
+    options = _selecting(partitioner, key, columns, bounds, descending, algorithm)
     return _exchange(env, "keyed_partition", pairs, options, group, lambda items: _whole(items, pairs))
 
 
@@ -147,8 +149,11 @@ def join(  # noqa: PLR0913 - each is an option of the operator
     right_key: Callable[[Any], Any] | None = None,
     left_columns: Sequence[str] = (),
     right_columns: Sequence[str] = (),
+    left_schema: Any = None,
+    right_schema: Any = None,
     partitioner: Partitioner = "hash",
     bounds: Sequence[Any] | None = None,
+    broadcast: Literal["left", "right"] | None = None,
     group: Group | None = None,
 ) -> Records:
     """The records of two sides that have equal keys; each key's on the one member that its hash chooses.
@@ -157,17 +162,41 @@ def join(  # noqa: PLR0913 - each is an option of the operator
         batches with key columns. Iterables are read as they are sent.
     :param how: sides whose records are kept without a partner; what is missing is None, null in Arrow batches.
     :param algorithm: ``sort``: the result is in the order of keys (or of the function ``order``).
+    :param left_schema, right_schema: the pyarrow schema of a side of which no member may give a batch.
+    :param broadcast: a small side that goes to all members, while the records of the other stay where they are:
+        ``right`` of the kinds inner and left, ``left`` of inner and right.
     :returns: pairs ``(key, (left, right))``, or Arrow batches with the columns of both sides: the key columns once, and
         a column of the right whose name the left has too with the suffix ``_right``.
     :raises: as :func:`keyed_gather`.
     """
     options = {
         "how": how, "algorithm": algorithm, "order": order, "left_key": left_key, "right_key": right_key,
-        "left_columns": tuple(left_columns), "right_columns": tuple(right_columns), "partitioner": partitioner,
-        "bounds": bounds,
+        "left_columns": tuple(left_columns), "right_columns": tuple(right_columns), "left_schema": left_schema,
+        "right_schema": right_schema, "partitioner": partitioner, "bounds": bounds, "broadcast": broadcast,
     }  # fmt: skip
     members = (group or env.network.world).members
     return called(env, "join", [members, members], [left, right], options, group)
+
+
+def _selecting(
+    partitioner: Partitioner,
+    key: Key | None,
+    columns: Sequence[str],
+    bounds: Sequence[Any] | None,
+    descending: bool,
+    algorithm: str,
+) -> dict[str, Any]:
+    """The options that were given."""
+    options: dict[str, Any] = {"partitioner": partitioner, "algorithm": algorithm}
+    if key is not None:
+        options["key"] = key
+    if columns:
+        options["columns"] = tuple(columns)
+    if bounds is not None:
+        options["bounds"] = list(bounds)
+    if descending:
+        options["descending"] = True
+    return options
 
 
 def _batch(values: Any, name: str) -> Batch:

@@ -8,18 +8,18 @@ there is one of all records.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from twister2_net.calls.exchanges import called
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
     from twister2.spec.batch import Batch
     from twister2.spec.environment import WorkerEnvironment
     from twister2.spec.network import Group
+    from twister2_net.calls.exchanges import Key, Partitioner
     from twister2_net.spilling.queues import Records
-
-Key = str | Callable[[Any], Any]
 
 
 def sort(
@@ -67,15 +67,20 @@ def co_group(
     *inputs: Batch | Iterable[Any],
     keys: Key | Sequence[Key | None] | None = None,
     order: Callable[[Any], Any] | bool | None = None,
+    partitioner: Partitioner = "hash",
+    bounds: Sequence[Any] | None = None,
     group: Group | None = None,
 ) -> Records:
-    """Pairs ``(key, (values of the first input, values of the second, ...))``, on the member the key's hash chooses.
+    """Pairs ``(key, (values of the first input, values of the second, ...))``, on the member that the key's hash (or
+    ``partitioner``) chooses.
 
     :param inputs: pairs, or records of which ``keys`` tells the key: one for all inputs, or one for each.
     :param order: True: in the order of keys; a function of a key: in the order of its results.
+    :param bounds: for the partitioner ``range``.
     """
     members = (group or env.network.world).members
-    return called(env, "co_group", [members] * len(inputs), list(inputs), {"keys": keys, "order": order}, group)
+    options = {"keys": keys, "order": order, "partitioner": partitioner, "bounds": bounds}
+    return called(env, "co_group", [members] * len(inputs), list(inputs), options, group)
 
 
 def cross(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import socket
 import struct
@@ -24,9 +25,20 @@ from twister2_comm_tcp.wire import CALL, Batch, CallPacker, Head, Kind, pack
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.faults]
 
-SEEDS = range(6)
+DRAWN = "drawn"
+SEEDS = [*range(6), DRAWN]
 PACKER = CallPacker(3, 1, session_id("job", "session", size=8))
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"CURVE".ljust(20, b"\0") + b"\0" + bytes(31)
+
+
+@pytest.fixture
+def seed(request):
+    """Decides what is damaged: one that stays, or TWISTER2_SEED, or one that is drawn and printed."""
+    if request.param != DRAWN:
+        return request.param
+    chosen = int(os.environ.get("TWISTER2_SEED", 0)) or random.SystemRandom().randrange(1, 1 << 30)
+    print(f"TWISTER2_SEED={chosen}")
+    return chosen
 
 
 def number(data):
@@ -45,10 +57,9 @@ def check(received, expected):
     assert data == data[:8] * (len(data) // 8), f"message {expected} is not as it was sent"
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS, indirect=True)
 def test_bytes_changed_on_their_way_between_hosts(line, seed):
     """CURVE notices: nothing that was changed is ever delivered, and nothing behind a message that is missing."""
-    print("seed", seed)
     luck = random.Random(seed)
     reader, writer, proxy = line
 
@@ -120,9 +131,8 @@ def quiet(reader, seconds):
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS, indirect=True)
 def test_strangers_on_the_port_disturb_nobody(line, seed):
-    print("seed", seed)
     luck = random.Random(seed)
     reader, writer, proxy = line
     strangers = []
@@ -190,10 +200,9 @@ def head(sequence, kind=Kind.DATA):
     return Head(kind, 3, 1, session_id("job", "session", size=8), sequence, 0, 0)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", [*range(40), DRAWN], indirect=True)
 def test_damaged_messages_of_this_format(plain, seed):
     """Whatever happens to header and table: an error, or nothing of it, or frames of exactly the lengths sent."""
-    print("seed", seed)
     luck = random.Random(seed)
     reader, stranger = plain
     count = luck.randrange(1, 6)
@@ -234,10 +243,9 @@ def test_damaged_messages_of_this_format(plain, seed):
     assert got in ([], lengths), "frames of other lengths than those sent"
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS, indirect=True)
 def test_replayed_and_reordered_messages(plain, seed):
     """The numbers of messages: each is delivered once and in order, or it is an error."""
-    print("seed", seed)
     luck = random.Random(seed)
     reader, stranger = plain
     sent = [pack(head(number + 1), [number.to_bytes(8, "little")], 1 << 16) for number in range(50)]
@@ -258,10 +266,9 @@ def test_replayed_and_reordered_messages(plain, seed):
     assert len(got) == 50 or "were lost" in lost
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [*range(20), DRAWN], indirect=True)
 def test_damaged_parts_of_collective_calls(plain, seed):
     """Whatever happens to header and words, or to the length: an error, or nothing of it; never data."""
-    print("seed", seed)
     luck = random.Random(seed)
     reader, stranger = plain
     group = reader.native([0, 1])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pathlib
 import shutil
 import signal
 import socket
@@ -30,9 +29,12 @@ from twister2.worker.joining import has_returned, say_hello
 from twister2.worker.oom import MemoryGroup
 from twister2.worker.processes import adopt_orphans, end_leftovers, reap, resident_bytes
 from twister2.worker.segments import Segments
+from twister2.worker.slotfolder import SlotFolder
 from twister2.worker.userprocess import UserProcess
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from twister2.control.channel import Dialer
     from twister2.control.messages import Message
     from twister2.worker.pmi import PmiService
@@ -67,9 +69,16 @@ class Supervisor:
         self._early: list[Message] = []
         """What the master said while the package was fetched: the start, if this was the last worker to join."""
         self._heard = time.monotonic()
-        self._folder = pathlib.Path()
-        self._package: tuple[str, pathlib.Path | None] = "", None
+        self._folder: SlotFolder | None = None
+        """Made when it is let in."""
+        self._package: tuple[str, Path | None] = "", None
         """Name of the package that was unpacked, and where."""
+
+    @property
+    def _place(self) -> Path:
+        """Its folder on this host, and beside it those of the job's other copies here."""
+        assert self._folder is not None
+        return self._folder.path
 
     # -- joining -------------------------------------------------------------------------------------------------------
 
@@ -86,7 +95,8 @@ class Supervisor:
                 continue
             if answer.kind == "welcome":
                 self._welcome = dict(answer.body)
-                self._folder = runtime_folder(self._welcome["job_id"]) / f"s{self.slot}"
+                if self._folder is None:
+                    self._folder = SlotFolder(runtime_folder(self._welcome["job_id"]), self.slot)
                 if not self._welcome["standby"]:
                     self._begin_attempt(answer.blobs)
                 return True
@@ -134,7 +144,7 @@ class Supervisor:
         welcome = self._welcome
         if self._segments is None:
             self._segments = Segments(welcome["segments"])
-        package = self._folder / f"package-{welcome['package'][:12]}"
+        package = self._place / f"package-{welcome['package'][:12]}"
         if not package.exists():
             data = blobs[0] if blobs else self._fetch(welcome["package_size"])
             if digest(data) != welcome["package"]:
@@ -296,8 +306,8 @@ class Supervisor:
                 self._pmi.use_mapping(process_mapping([told["nodes"][w["node"]]["boot_id"] for w in told["workers"]]))
             more = {
                 "curve": self._curve,
-                "runtime_dir": str(self._folder.parent),
-                "volatile": str(self._folder / "volatile"),
+                "runtime_dir": str(self._place.parent),
+                "volatile": str(self._place / "volatile"),
             }
             user.tell("start", more, message.blobs[0])
         elif message.kind == "abort":
@@ -373,7 +383,7 @@ class Supervisor:
         if self._pmi is not None:
             self._pmi.close()
             self._pmi = None
-        shutil.rmtree(self._folder / "volatile", ignore_errors=True)
+        shutil.rmtree(self._place / "volatile", ignore_errors=True)
 
     def _beat(self) -> None:
         user = self._user
@@ -401,7 +411,7 @@ class Supervisor:
         if user is not None:
             user.abort(error.to_dict(), 0.0)
             time.sleep(0.2)
-        master = self._folder.parent / "master"
+        master = self._place.parent / "master"
         with contextlib.suppress(OSError):
             if _nobody_listens(master):  # a master that was stopped goes on some time, and starts workers again
                 master.unlink()
@@ -426,9 +436,10 @@ class Supervisor:
         self._fork_server.end()
         end_leftovers(os.getpid(), keep=set(), below_kept=True, grace_s=0.0)
         self._sweep()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        assert self._folder is not None
+        self._folder.remove()
         with contextlib.suppress(OSError):
-            self._folder.parent.rmdir()
+            self._place.parent.rmdir()
         if self._dialer is not None:
             with contextlib.suppress(MasterLostError):
                 self._dialer.send("bye", {"slot": self.slot, "why": why})
@@ -441,7 +452,7 @@ class Supervisor:
             raise SystemExit(128 + signal.SIGTERM)
 
 
-def _nobody_listens(path: pathlib.Path) -> bool:
+def _nobody_listens(path: Path) -> bool:
     """Whether the process whose Unix socket this is has gone. One that is stopped, or hangs, still listens."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)

@@ -1,0 +1,71 @@
+"""The folders of a slot's copies on one host: none removes what is another's, nothing of the dead stays."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from twister2.worker.slotfolder import SlotFolder
+
+pytestmark = pytest.mark.timeout(60)
+OTHER = """
+import sys
+from pathlib import Path
+from twister2.worker.slotfolder import SlotFolder
+
+folder = SlotFolder(Path(sys.argv[1]), int(sys.argv[2]))
+(folder.path / "package").mkdir()
+print(folder.path.name, flush=True)
+if sys.stdin.readline():
+    folder.remove()
+"""
+
+
+def other(job: Path, slot: int) -> tuple[subprocess.Popen[str], Path]:
+    """Another copy of a slot, in a process of its own."""
+    command = [sys.executable, "-c", OTHER, str(job), str(slot)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    return process, job / process.stdout.readline().strip()
+
+
+def test_a_copy_that_ends_late_leaves_the_next_one_s_folder_alone(tmp_path: Path) -> None:
+    before, left = other(tmp_path, 3)
+    own = SlotFolder(tmp_path, 3)
+    (own.path / "package").mkdir()
+    assert left.is_dir(), "the other one lives"
+    before.communicate("end\n", 30)
+    assert not left.exists()
+    assert (own.path / "package").is_dir()
+    assert own.path.stat().st_mode & 0o777 == 0o700
+    own.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_copy_has_left_goes_with_the_next_one_of_its_slot(tmp_path: Path) -> None:
+    killed, left = other(tmp_path, 3)
+    neighbour, its = other(tmp_path, 30)
+    killed.kill()
+    killed.communicate(timeout=30)
+    assert left.is_dir()
+    own = SlotFolder(tmp_path, 3)
+    assert not left.exists()
+    assert its.is_dir(), "of another slot"
+    own.remove()
+    neighbour.communicate("end\n", 30)
+
+
+def test_a_folder_that_is_held_by_a_process_out_of_sight_is_not_removed(tmp_path: Path) -> None:
+    """In another container that sees the same files: its process number means nothing here."""
+    held, folder = other(tmp_path, 3)
+    away = tmp_path / f"s3.{2**22 + os.getpid()}"  # no such process can be
+    folder.rename(away)
+    own = SlotFolder(tmp_path, 3)
+    assert away.is_dir()
+    own.remove()
+    held.kill()
+    held.communicate(timeout=30)

@@ -91,7 +91,7 @@ class JobConfig(Value):
     )
     sched: str = option("roundrobin", "Task scheduler plugin.")
     exec: str = option("threads", "Executor plugin.")
-    state: str = option("file", "Plugin that stores checkpoints, job records and packages.")
+    state: str = option("file", "Plugin that stores checkpoints, what programs commit.")
     observe: tuple[str, ...] = option((), "Observer plugins.")
     ops: tuple[str, ...] = option(("net",), "Operator plugins that workers may use.")
     data: tuple[str, ...] = option(("file",), "Data plugins that workers may use.")

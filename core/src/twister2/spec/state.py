@@ -1,4 +1,7 @@
-"""Kind ``state``: a store for checkpoints, job records and job packages.
+"""Kind ``state``: a store for checkpoints, what programs commit.
+
+Job records, packages and logs are files of ``job.state_dir`` whatever the store is: any shell must find a job before it
+knows a plugin.
 
 Who calls what: client, job master and workers make one store each, when they first need it; from then on any of their
 threads may call it, several at once. Calls may take as long as the storage takes (never while a step runs records), but

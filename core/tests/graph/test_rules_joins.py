@@ -372,6 +372,7 @@ class TestSizes:
 
 # -- colocate --------------------------------------------------------------------------------------------------------
 
+AGGREGATED = {"aggregates": "sum", "pairs": True}
 BEFORE = st.sampled_from(
     [
         None,
@@ -379,11 +380,20 @@ BEFORE = st.sampled_from(
         ("net.keyed_partition", {"partitioner": "range"}),
         ("net.keyed_reduce", {"reducer": max}),
         ("net.keyed_gather", {"grouped": False}),
+        ("net.aggregate", AGGREGATED),
         ("net.partition", {"key": lambda pair: pair[1]}),
     ]
 )
 STEP = st.sampled_from([Same, Wide, Turned])
-AFTER = st.sampled_from([None, "net.keyed_gather", "net.keyed_partition", "net.co_group"])
+FOLDED = {"zero": list, "add": lambda found, one: [*found, one], "merge": operator.add, "pairs": True}
+AFTERS = {
+    "net.keyed_gather": {},
+    "net.keyed_partition": {},
+    "net.co_group": {},
+    "net.keyed_reduce": {"reducer": lambda a, b: max(a, b, key=repr)},
+    "net.aggregate": FOLDED,
+}
+AFTER = st.sampled_from([None, *AFTERS])
 COMPARABLE = st.sampled_from([-1, 0, 1, 2, 3, 0.5])
 
 
@@ -406,7 +416,7 @@ def chained(sides, befores, steps, sizes, how, tasks, after, without):
     if after is not None:
         graph.add_compute("after", Same, tasks)
         sources = ["join", "join"] if after == "net.co_group" else "join"
-        graph.connect(sources, "after", after)
+        graph.connect(sources, "after", after, **AFTERS[after])
         last = "after"
     graph.add_sink("kept", Kept)
     graph.connect(last, "kept")
@@ -418,7 +428,7 @@ def unordered(records, after):
 
     def in_order(record):
         key, found = record
-        if after == "net.keyed_gather":
+        if after in ("net.keyed_gather", "net.aggregate"):
             return key, sorted(map(repr, found))
         if after == "net.co_group":
             return key, [sorted(map(repr, side)) for side in found]
@@ -454,6 +464,18 @@ def test_what_lies_by_key_gives_the_same_with_every_subset(
 HASHED = ("net.keyed_partition", {})
 
 
+def explained(env, options):
+    """The plan of an aggregate of these options, with groups behind it."""
+    graph = Graph("aggregated")
+    add_side(graph, "left", TWO, "pairs", LARGE)
+    graph.add_compute("found", Same, 2)
+    graph.connect("left", "found", "net.aggregate", **options)
+    graph.add_sink("kept", Kept)
+    graph.connect("found", "kept", "net.keyed_gather")
+    with env.prepare(graph) as prepared:
+        return prepared.explain()
+
+
 class TestColocate:
     def text(self, befores=(HASHED, HASHED), steps=(Same, Same), sizes=(2, 2), tasks=2, after=None, without=()):
         return run(lambda: chained((TWO, TWO), befores, steps, sizes, "inner", tasks, after, without))[1]
@@ -468,9 +490,23 @@ class TestColocate:
         assert "colocate: join takes left step in place" in self.text((HASHED, None))
         assert "in_place=0" in self.text((HASHED, None))
 
-    @pytest.mark.parametrize("operator", ["net.keyed_gather", "net.keyed_partition", "net.co_group"])
+    @pytest.mark.parametrize("operator", AFTERS)
     def test_behind_a_join(self, operator):
         assert "colocate: after takes join in place" in self.text((HASHED, None), after=operator)
+
+    @pytest.mark.parametrize(
+        "before",
+        [("net.keyed_reduce", {"reducer": max}), ("net.aggregate", AGGREGATED), ("net.aggregate", FOLDED)],
+    )
+    def test_in_front_of_a_join(self, before):
+        assert "colocate: join takes left step in place" in self.text((before, None))
+
+    @pytest.mark.parametrize("other", [{"key": operator.itemgetter(0)}, {}, {"pairs": False}])
+    def test_results_that_do_not_lie_by_the_key_of_a_pair(self, other):
+        """A key of one's own; and one result of all, which every target gets."""
+        options = {name: value for name, value in FOLDED.items() if name != "pairs"} | other
+        assert all("colocate:" not in text for text in run_workers(2, lambda env: explained(env, options)))
+        assert all("colocate:" in text for text in run_workers(2, lambda env: explained(env, FOLDED)))
 
     def test_behind_a_join_of_which_one_side_went_to_all(self):
         text = self.text((None, None), after="net.keyed_gather")

@@ -337,6 +337,23 @@ def test_nulls_go_where_those_of_a_column_without_a_type_go(kind, key):
     assert list(targets.assign(typed)) == list(targets.assign(plain))
 
 
+@pytest.mark.parametrize("kind", ARROW)
+def test_results_of_pairs_lie_where_the_pairs_would(kind):
+    """So that what follows need not send them by key again."""
+    values = ARROW[kind]
+    ranks = [None, *range(len(values))] * 3
+    pairs = pa.table({"k": taken(values, ranks), "rank": pa.array(ranks, pa.int64())})
+
+    def main(env):
+        partitioned = every(env, net.keyed_gather, pairs, grouped=False)
+        aggregated = every(env, net.aggregate, pairs, aggregates="min", pairs=True)
+        return [{row["rank"] for row in rows} for rows in (partitioned, aggregated)]
+
+    parts = LocalCluster(3, "loopback", deadline_s=60).run(main)
+    assert [aggregated for _, aggregated in parts] == [partitioned for partitioned, _ in parts]
+    assert set().union(*(aggregated for _, aggregated in parts)) == set(ranks)
+
+
 @pytest.mark.parametrize("kind", ["int64", "timestamp[s]", "string"])
 def test_rows_are_equal_to_those_of_a_worker_that_has_only_nulls(kind):
     def main(env):

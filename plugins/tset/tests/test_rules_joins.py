@@ -103,6 +103,80 @@ def test_joins_are_the_same_with_every_subset(
     assert answers[0] == answers[1] == answers[2]
 
 
+ROW = st.fixed_dictionaries({"k": st.sampled_from([None, 0, 1, 2, 3, 4.5]), "j": st.integers(0, 2)})
+ON = st.sampled_from(["k", ["k", "j"], {"k": "k", "j": "j"}, "j"])
+BETWEEN = {
+    "nothing": lambda s: s,
+    "where": lambda s: s.where("j", "<", 2),
+    "filter": lambda s: s.filter(lambda row: row["j"] != 1),
+    "map": lambda s: s.map(lambda row: {**row, "k": row["j"]}),
+    "select": lambda s: s.select("j", "k"),
+    "cached": lambda s: s.cache(),
+}
+
+
+@settings(max_examples=20, deadline=None, database=None)
+@given(
+    sides=st.tuples(*[st.lists(ROW, min_size=1, max_size=8)] * 3),
+    on=st.tuples(ON, ON),
+    how=st.tuples(HOW, HOW),
+    between=st.sampled_from(sorted(BETWEEN)),
+    partitions=st.tuples(*[st.integers(1, 3)] * 2),
+    n_workers=st.integers(1, 3),
+    without=SUBSETS,
+)
+def test_joins_of_rows_one_behind_the_other(sides, on, how, between, partitions, n_workers, without):
+    named = [
+        [{**row, name: number} for number, row in enumerate(side)] for side, name in zip(sides, "abc", strict=True)
+    ]
+
+    def main(env, left_out):
+        context = TSetContext(env, without_rules=left_out)
+        one, other, third = (context.parallelize(side, 2) for side in named)
+        first = BETWEEN[between](one.join(other, how[0], on=on[0], broadcast="no", partitions=partitions[0]))
+        second = first.join(third, how[1], on=on[1], broadcast="no", partitions=partitions[1])
+        return sorted(repr(sorted((name, normal(value)) for name, value in row.items())) for row in second.collect())
+
+    plain, *others = (
+        run_workers(n_workers, lambda env, left_out=left_out: main(env, left_out))
+        for left_out in (tuple(RULES), without, ())
+    )
+    assert all(found == plain[0] for results in (plain, *others) for found in results)
+
+
+@pytest.mark.parametrize(
+    ("on", "again", "lies"),
+    [
+        ("k", "k", True),
+        (["k", "j"], ["k", "j"], True),
+        ({"k": "j"}, "k", True),
+        ("k", "j", False),
+        (["k", "j"], ["j", "k"], False),
+    ],
+)
+def test_rows_that_were_joined_by_a_column_lie_by_it(on, again, lies):
+    def build(context):
+        one, other, third = (context.source(lambda index: [{"k": index, "j": 1}]) for _ in range(3))
+        return one.join(other, "full", on=on).where("k", ">=", 0).join(third, on=again)
+
+    assert ("colocate: join" in plan(build)) == lies
+
+
+def test_pairs_behind_what_brought_them_by_key():
+    def build(context):
+        pairs = context.source(lambda index: [(index, 1)])
+        sums, means = pairs.keyed_partition().keyed_reduce("sum"), pairs.group_by_key().mean()
+        return sums.join(means).map_values(sum).group_by_key().max()
+
+    text = plan(build)
+    assert [line.split("(")[0] for line in text.splitlines() if "colocate:" in line] == [
+        "  colocate: keyed_reduce ",
+        "  colocate: join ",
+        "  colocate: max ",
+    ]
+    assert "in_place=0 and 1" in text
+
+
 LARGE = [(k % 50, k) for k in range(5000)]
 SMALL = [(k, str(k)) for k in range(5)]
 

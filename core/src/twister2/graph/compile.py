@@ -91,8 +91,8 @@ def compile_graph(
     _check_placement(scheduler, placement, logical, len(workers))
     fingerprint = plan_fingerprint(graph, vertices, edges, placement)
     plan = Plan(graph.name, graph.mode, vertices, edges, placement, tuple(workers), fingerprint)
-    kept = by_hash(logical, catalog).intersection(graph.kept)
-    return Compiled(plan, tuple(applied), scheduler.explain(request), request, frozenset(kept))
+    kept = frozenset(name for name, columns in by_hash(logical, catalog).items() if name in graph.kept and not columns)
+    return Compiled(plan, tuple(applied), scheduler.explain(request), request, kept)
 
 
 def rule_options(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -40,7 +40,8 @@ class Declarations:
     :ivar never_more: of a compute: it gives at most one record for each that it gets, of about its size.
     :ivar partitioned: of a source of pairs: ``"hash"``: task ``i`` gives those of keys for which
         :func:`~twister2.spec.hashing.task_of_key` is ``i``. Empty: not known.
-    :ivar keeps_keys: of a compute that gets pairs: it gives pairs, each task only such whose keys it got.
+    :ivar keeps_keys: of a compute that gets pairs: it gives pairs, each task only such whose keys it got; of one that
+        gets rows: it gives rows of those it got, with their key columns as they were.
     :ivar passes_on: of a compute: it hands on what comes, as it is, and does nothing else; it neither blocks nor calls
         functions of users.
     :ivar indifferent: of a compute or sink: all its tasks together do the same, however the records are spread over

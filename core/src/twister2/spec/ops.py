@@ -56,9 +56,9 @@ class OperatorInfo(Value):
     :ivar folded: of an operator that gathers the values of each key: the operator of the same plugin that gives what
         its option ``reducer`` makes of them instead; empty when there is none.
     :ivar partitions: how the pairs lie that it delivers, unless an option says otherwise (``partitioner``, a key of
-        one's own): ``"hash"``: those of a key at the target :func:`~twister2.spec.hashing.task_of_key`. One that says
-        so and has an option ``in_place`` (numbers of inputs) sends what task ``i`` of these gives to target ``i``: it
-        lies so already.
+        one's own): ``"hash"``: those of a key at the target :func:`~twister2.spec.hashing.task_of_key`; where there is
+        an option ``pairs``, only when it is True. One that says so and has an option ``in_place`` (numbers of inputs)
+        sends what task ``i`` of these gives to target ``i``: it lies so already.
     :ivar broadcasts: of an operator of two inputs that has an option ``broadcast``: the inputs (``"left"``,
         ``"right"``) that may go to all targets while the other stays where it is, and all targets together deliver
         the same records; by the value of its option ``how``.

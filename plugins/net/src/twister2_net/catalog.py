@@ -129,6 +129,7 @@ _AGGREGATING = {
     "merge": OptionInfo("merge(state, state) gives both as one"),
     "result": OptionInfo("result(state) is delivered; the state when not given"),
     "ddof": OptionInfo("of variances: 0 of all, 1 estimated from a sample", default=0),
+    "in_place": _IN_PLACE,
 }
 
 Classes = str | Mapping[str, str]
@@ -173,7 +174,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             combines=True,
             keeps_order=False,
             holds_records=True,
-            options={"reducer": _REDUCER},
+            options={"reducer": _REDUCER, "in_place": _IN_PLACE},
             partitions="hash",
         ),
         "keyed_reducing.KeyedReduce",
@@ -258,6 +259,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             keeps_order=False,
             holds_records=True,
             options=_AGGREGATING,
+            partitions="hash",
         ),
         "aggregating.Aggregate",
     ),

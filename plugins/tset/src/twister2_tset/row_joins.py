@@ -44,7 +44,7 @@ class AsColumns(Compute):
     """
 
     narrow: ClassVar[bool] = True
-    declares: ClassVar[Declarations] = Declarations(never_more=True)
+    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True)
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self._keys = list(keys)

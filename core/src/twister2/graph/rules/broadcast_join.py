@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from twister2.graph.rules.rule import Rule
-from twister2.graph.rules.ways import by_hash, is_indifferent, sizes
+from twister2.graph.rules.ways import by_hash, is_indifferent, lies_for, sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
     from twister2.graph.catalog import Catalog
     from twister2.graph.logical import LogicalEdge, LogicalPlan
@@ -48,7 +48,11 @@ class BroadcastJoin(Rule):
 
     @staticmethod
     def _side(
-        plan: LogicalPlan, edge: LogicalEdge, catalog: Catalog, known: Mapping[str, int], lying: Collection[str]
+        plan: LogicalPlan,
+        edge: LogicalEdge,
+        catalog: Catalog,
+        known: Mapping[str, int],
+        lying: Mapping[str, tuple[str, ...]],
     ) -> str | None:
         """Which side goes to all tasks; None for neither."""
         info, target = catalog.info(edge.operator), plan.vertex(edge.target)
@@ -65,14 +69,14 @@ class BroadcastJoin(Rule):
         how = edge.options.get("how", info.options["how"].default)
         found = []
         for side in info.broadcasts.get(how, ()):
-            small = edge.sources[_SIDES.index(side)]
-            large = edge.sources[1 - _SIDES.index(side)]
+            number = 1 - _SIDES.index(side)
+            small, large = edge.sources[1 - number], edge.sources[number]
             tasks = plan.vertex(large).parallelism
             if (
                 known.get(small, plan.broadcast_bytes + 1) <= plan.broadcast_bytes
                 and (large not in known or known[small] * target.parallelism < known[small] + known[large])
                 and tasks >= target.parallelism  # else some targets would have nothing to do
-                and not (large in lying and tasks == target.parallelism)  # it stays anyway: rule colocate
+                and not lies_for(plan, edge, number, lying)  # it stays anyway: rule colocate
             ):
                 found.append((known[small], side))
         return min(found)[1] if found else None

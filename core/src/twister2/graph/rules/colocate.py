@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from twister2.graph.rules.rule import Rule
-from twister2.graph.rules.ways import by_hash, goes_by_hash
+from twister2.graph.rules.ways import by_hash, goes_by_hash, lies_for
 
 if TYPE_CHECKING:
     from twister2.graph.catalog import Catalog
@@ -18,7 +18,7 @@ class Colocate(Rule):
     """Sets the option ``in_place`` of keyed operators for inputs that lie as they would bring them."""
 
     name: ClassVar[str] = "colocate"
-    explanation: ClassVar[str] = "pairs that lie by the hash of their keys, in as many partitions, stay where they are"
+    explanation: ClassVar[str] = "what lies by the hash of its keys, in as many partitions, stays where it is"
 
     def apply(self, plan: LogicalPlan, catalog: Catalog) -> tuple[LogicalPlan, list[str]]:
         """Look at every keyed edge of a batch graph."""
@@ -29,11 +29,7 @@ class Colocate(Rule):
         lines = []
         for edge in plan.edges:
             info, tasks = catalog.info(edge.operator), plan.vertex(edge.target).parallelism
-            inputs = tuple(
-                number
-                for number, source in enumerate(edge.sources)
-                if source in lying and plan.vertex(source).parallelism == tasks
-            )
+            inputs = tuple(number for number in range(len(edge.sources)) if lies_for(plan, edge, number, lying))
             if (
                 not inputs
                 or info is None

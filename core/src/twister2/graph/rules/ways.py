@@ -14,8 +14,13 @@ HASH = "hash"
 
 _ELSEWHERE = {"partitioner": HASH, "bounds": None, "broadcast": None}
 """Options of keyed operators that may change where pairs go, and the values that do not."""
-_HARMLESS = {"reducer", "initial", "grouped", "order", "ordered", "how", "algorithm", "in_place", *_ELSEWHERE}
-"""Options that leave the key what it is: the first part of a pair."""
+_HARMLESS = {
+    *("reducer", "initial", "grouped", "order", "ordered", "how", "algorithm", "in_place"),
+    *("pairs", "aggregates", "ddof", "zero", "add", "merge", "result"),
+    *("left_columns", "right_columns", "left_schema", "right_schema"),
+    *_ELSEWHERE,
+}
+"""Options that leave the key what it is: the first part of a pair, or what the columns named for a side have."""
 
 
 def hands_on(edge: LogicalEdge, catalog: Catalog) -> bool:
@@ -32,32 +37,59 @@ def hands_on(edge: LogicalEdge, catalog: Catalog) -> bool:
 
 
 def goes_by_hash(edge: LogicalEdge, catalog: Catalog) -> bool:
-    """Whether what an edge delivers lies by the hash of the keys of pairs."""
+    """Whether what an edge delivers lies by the hash of keys."""
     info = catalog.info(edge.operator)
     return (
         info is not None
         and info.partitions == HASH
         and set(edge.options) <= _HARMLESS
+        and ("pairs" not in info.options or edge.options.get("pairs") is True)
         and all(edge.options.get(name, plain) == plain for name, plain in _ELSEWHERE.items())
     )
 
 
-def by_hash(plan: LogicalPlan, catalog: Catalog) -> set[str]:
-    """The vertices whose task ``i`` has (of a sink: gets) the pairs of keys with ``task_of_key(key, tasks) == i``."""
-    found: set[str] = set()
+def key_columns(edge: LogicalEdge, number: int) -> tuple[str, ...]:
+    """The columns that have the keys of an input of a keyed edge; none for pairs. What a join delivers has the keys of
+    its left under the same names.
+    """
+    name = ("left_columns", "right_columns")[number] if number < 2 else ""
+    return tuple(edge.options.get(name) or ())
+
+
+def by_hash(plan: LogicalPlan, catalog: Catalog) -> Mapping[str, tuple[str, ...]]:
+    """The vertices whose task ``i`` has (of a sink: gets) the records of keys with ``task_of_key(key, tasks) == i``;
+    with the columns that have the keys, none for pairs.
+    """
+    found: dict[str, tuple[str, ...]] = {}
     for vertex in plan.vertices:
         if vertex.kind == "source":
-            lies = vertex.declares.partitioned == HASH
-        else:
-            # A sink with computes before it in one task (rule fuse) declares what they do.
-            alone = vertex.kind == "sink" and len(vertex.parts) == 1
-            lies = (alone or vertex.declares.keeps_keys) and all(
-                goes_by_hash(edge, catalog) or (hands_on(edge, catalog) and edge.sources[0] in found)
-                for edge in plan.inputs(vertex.name)
-            )
-        if lies:
-            found.add(vertex.name)
+            if vertex.declares.partitioned == HASH:
+                found[vertex.name] = ()
+            continue
+        # A sink with computes before it in one task (rule fuse) declares what they do.
+        alone = vertex.kind == "sink" and len(vertex.parts) == 1
+        if alone or vertex.declares.keeps_keys:
+            ways = {_delivered(edge, catalog, found) for edge in plan.inputs(vertex.name)}
+            columns = ways.pop() if len(ways) == 1 else None
+            if columns is not None:
+                found[vertex.name] = columns
     return found
+
+
+def _delivered(edge: LogicalEdge, catalog: Catalog, found: Mapping[str, tuple[str, ...]]) -> tuple[str, ...] | None:
+    """The key columns by whose hash lies what an edge delivers; None when it does not."""
+    if goes_by_hash(edge, catalog):
+        return key_columns(edge, 0)
+    return found.get(edge.sources[0]) if hands_on(edge, catalog) else None
+
+
+def lies_for(plan: LogicalPlan, edge: LogicalEdge, number: int, lying: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether an input of a keyed edge has task by task what the edge would bring there."""
+    source = edge.sources[number]
+    return (
+        lying.get(source) == key_columns(edge, number)
+        and plan.vertex(source).parallelism == plan.vertex(edge.target).parallelism
+    )
 
 
 def sizes(plan: LogicalPlan, catalog: Catalog) -> Mapping[str, int]:

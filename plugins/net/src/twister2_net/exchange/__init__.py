@@ -9,5 +9,5 @@
   (direct, tree, chain), which ``algorithms`` chooses.
 * ``agreeing``: what all workers tell each other once, beside the records.
 * ``alignment``: when a mark has come over all inputs. ``parts``: batches cut by target and put together
-  again. ``frozen``: states at a barrier.
+  again. ``placing``: inputs that lie by key already. ``frozen``: states at a barrier.
 """

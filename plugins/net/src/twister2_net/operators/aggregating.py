@@ -22,6 +22,7 @@ from twister2_net.operators.aggregating_options import Wanted
 from twister2_net.operators.keyed_gathering import batches_of
 from twister2_net.operators.keyed_reducing import KeyedCombine
 from twister2_net.problems import no_hash, no_pair, user_error
+from twister2_net.selectors.hashing import Hash
 from twister2_net.selectors.row_hash import RowHash
 from twister2_net.spilling.record_order import RecordOrder
 from twister2_net.spilling.row_columns import RowColumns
@@ -29,9 +30,10 @@ from twister2_net.spilling.sorted_columns import SortedColumns
 from twister2_net.spilling.sorted_rows import RowForm, Tagged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from twister2.spec.channel import HeaderKind
+    from twister2_net.selectors.base import Selector
     from twister2_net.spilling.tables import FoldTable
 
 _ROWS = 1 << 22
@@ -44,6 +46,7 @@ class Aggregate(KeyedCombine):
     """One result of all records at every target, or pairs ``(key, result)`` at the target of the key."""
 
     def prepare(self) -> None:
+        super().prepare()
         self.wanted = Wanted(self.options, self.context.options, self.label)
         self.keyed = self.wanted.keyed
         self.fold = self.wanted.fold
@@ -184,14 +187,20 @@ class Aggregate(KeyedCombine):
         self._column_room.resize(0)
         whole = whole.replace_schema_metadata(plan.described())
         n, limit = len(self.receivers), 4 * self.config.batch_records
-        if n == 1:
-            parts: Iterable[tuple[int, Any]] = [(0, whole)]
+        only = 0 if n == 1 else self.only_target
+        if only is not None:
+            parts: Iterable[tuple[int, Any]] = [(only, whole)]
         else:
-            order = RecordOrder(plan.key_names, False, None, self.label)
-            parts = split(whole, RowHash(n, self.label, -1, order).assign(whole), n)
+            parts = split(whole, self._targets(plan.key_names, n).assign(whole), n)
         for target, part in parts:
             for piece in part.combine_chunks().to_batches(max_chunksize=limit):
                 self.push(self.my_senders[0], target, DATA, piece)
+
+    def _targets(self, names: Sequence[str], n: int) -> Selector:
+        """What tells the target of a row: of one key as of that of a pair, so that pairs lie as they do elsewhere."""
+        if len(names) == 1:
+            return Hash(n, self.label, -1, None, tuple(names))
+        return RowHash(n, self.label, -1, RecordOrder(names, False, None, self.label))
 
     def _scatter(self, table: Table) -> Iterator[tuple[int, KeyValues]]:
         if self.keyed:

@@ -21,6 +21,7 @@ from twister2_net.combining.pairs import KeyValues, Table, is_pair, merge_pairs,
 from twister2_net.combining.reducers import Reducer, name_of, reducer_for, ufunc_for
 from twister2_net.exchange.aggregating import AggregatingOperator
 from twister2_net.exchange.lanes import CLOSING, DATA, END, GatedOperator, workers_of
+from twister2_net.exchange.placing import inputs_in_place
 from twister2_net.problems import no_hash, no_pair, user_error
 from twister2_net.spilling.key_order import WITHOUT_NAN, Ranking, canonical, has_nan, restored
 from twister2_net.spilling.table_size import SizedTable
@@ -40,6 +41,14 @@ class KeyedCombine(GatedOperator, AggregatingOperator):
     """Base of the keyed operators that combine."""
 
     reducer: Reducer
+
+    def prepare(self) -> None:
+        self.in_place = inputs_in_place(self.options, self.context, self.label)
+
+    @property
+    def only_target(self) -> int | None:
+        """The target of everything that this worker sends, where its sources lie so; else keys say it."""
+        return self.local_sources[0] if self.in_place and len(self.local_sources) == 1 else None
 
     def lanes(self) -> tuple[Sequence[int], Sequence[int]]:
         return workers_of(self.context.sources), self.context.targets
@@ -125,8 +134,9 @@ class KeyedCombine(GatedOperator, AggregatingOperator):
                 merge_pairs(table, [(canonical(key), value)], self.reducer)
                 nans = True
         keys: list[Any] = list(table)
-        if n == 1 and kinds <= WITHOUT_NAN:
-            yield 0, KeyValues(keys, list(table.values()))
+        only = 0 if n == 1 and kinds <= WITHOUT_NAN else self.only_target
+        if only is not None:
+            yield only, KeyValues(keys, list(table.values()))
             return
         targets = tasks_of_keys(list(map(restored, keys)) if nans else keys, n)
         parts = [KeyValues([], []) for _ in range(n)]
@@ -193,6 +203,7 @@ class KeyedReduce(KeyedCombine):
     """Combine the values of each key with a reducer."""
 
     def prepare(self) -> None:
+        super().prepare()
         given = self.options["reducer"]
         self.reducer = operator.add if name_of(given) == "sum" else reducer_for(given, self.label)
         self.ufunc = ufunc_for(given) if name_of(given) else None
@@ -258,6 +269,7 @@ class CountByValue(KeyedCombine):
     _count = staticmethod(_count_function())
 
     def prepare(self) -> None:
+        super().prepare()
         self.reducer = operator.add
 
     def combine(self, table: Table, batch: Batch, source: int) -> None:

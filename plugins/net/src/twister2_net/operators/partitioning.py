@@ -6,10 +6,10 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes, n_records
-from twister2.spec.tracebacks import short
 from twister2_net.combining.pairs import is_pair
 from twister2_net.exchange.lanes import DATA, END, LaneOperator
 from twister2_net.exchange.parts import Collected, form_of, split
+from twister2_net.exchange.placing import inputs_in_place
 from twister2_net.exchange.tasks import TaskOperator
 from twister2_net.exchange.ways import HERE, Way, line
 from twister2_net.operators.relaying import Parcel, Relay
@@ -58,7 +58,7 @@ class Partitioning(LaneOperator):
                 f"{len(self.bounds)} bounds do not cut {len(self.context.targets)} ranges",
                 f"give {len(self.context.targets) - 1} bounds, ascending",
             )
-        self.in_place = self._in_place()
+        self.in_place = inputs_in_place(self.options, self.context, self.label)
         self.ordered = bool(self.options.get("ordered"))
         self.samples = self.partitioner == "range" and self.bounds is None and len(self.context.targets) > 1
         if self.samples and self.stream:
@@ -73,19 +73,6 @@ class Partitioning(LaneOperator):
         share = use.budget // (64 * self.n_targets * max(1, len(self.local_sources))) if use.limit else _BATCH_BYTES
         self._batch_bytes = max(_LEAST_BYTES, min(_BATCH_BYTES, share))
         self._until_measured = 0
-
-    def _in_place(self) -> frozenset[int]:
-        """The inputs whose task i has only records for target i."""
-        given, inputs = self.options.get("in_place") or (), self.context.inputs or (len(self.context.sources),)
-        for number in given:
-            if number not in range(len(inputs)) or inputs[number] != self.n_targets or self.partitioner != "hash":
-                raise wrong_option(
-                    self.label,
-                    "in_place",
-                    f"input {short(number)} has no task for each of the {self.n_targets} targets, by hash of keys",
-                    "leave it out: it is for inputs that lie so already",
-                )
-        return frozenset(given)
 
     def all_to(self, source: int) -> Sequence[int] | None:
         """The targets to which everything of a local source goes; None when that is a question of each record."""

@@ -204,3 +204,20 @@ def test_the_store_itself_is_out_of_reach_of_workers_and_says_so(jobs: Jobs) -> 
     assert done.code == 2, done
     assert "this worker does not see the state store" in done.err
     assert "env.commit" in done.err
+
+
+@pytest.mark.needs_mpi
+def test_mpi_between_pods_of_one_node(jobs: Jobs) -> None:
+    """They have one kernel, but not one shared memory: MPI must take them for hosts."""
+    program = jobs.program(
+        """
+        import numpy
+        from twister2_net import allreduce
+        def main(env):
+            assert len({(worker.node.boot_id, worker.node.memory) for worker in env.controller.workers()}) == 3
+            assert (allreduce(env, numpy.full(200_000, env.worker_id)) == 3).all()
+            print(env.mpi.rank == env.worker_id)
+        """
+    )
+    done = jobs.submit(program, *QUICK, "-o", "job.comm=mpi", "-o", "rm.hostile.twice=0", profile="hostile", workers=3)
+    assert (done.code, done.out) == (0, "True\n" * 3), done

@@ -32,7 +32,8 @@ class NodeFacts(Value):
 
     :ivar host: host name; :ivar addresses: IP addresses other hosts may dial; :ivar boot_id: equal for processes of one
     kernel; :ivar node: the resource manager's name of the node; :ivar rack: rack or zone; :ivar datacenter: likewise;
-    :ivar numa: NUMA node, -1 unknown; :ivar interfaces: network interface -> address.
+    :ivar numa: NUMA node, -1 unknown; :ivar interfaces: network interface -> address; :ivar memory: equal for processes
+    of one kernel that see the same shared memory (``/dev/shm``): containers of one host may not.
     """
 
     host: str
@@ -43,6 +44,7 @@ class NodeFacts(Value):
     datacenter: str = ""
     numa: int = -1
     interfaces: Mapping[str, str] = attrs.field(factory=dict)
+    memory: str = ""
 
 
 @attrs.frozen(eq=False, repr=False)

@@ -37,10 +37,19 @@ def node_facts() -> dict[str, Any]:
         "addresses": local_addresses(),
         "interfaces": interfaces(),
         "boot_id": _read("/proc/sys/kernel/random/boot_id"),
+        "memory": _shared_memory(),
         "node": os.environ.get("SLURMD_NODENAME") or os.environ.get("TWISTER2_NODE", ""),
         "rack": os.environ.get("TWISTER2_RACK", ""),
         "datacenter": os.environ.get("TWISTER2_DATACENTER", ""),
     }
+
+
+def _shared_memory() -> str:
+    try:
+        found = os.stat("/dev/shm")
+    except OSError:
+        return ""
+    return f"{found.st_dev}:{found.st_ino}"
 
 
 def interfaces() -> dict[str, str]:

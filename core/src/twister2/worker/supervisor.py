@@ -303,7 +303,8 @@ class Supervisor:
                 from twister2.worker.pmi import process_mapping
 
                 told = json.loads(message.blobs[0])
-                self._pmi.use_mapping(process_mapping([told["nodes"][w["node"]]["boot_id"] for w in told["workers"]]))
+                nodes = [told["nodes"][worker["node"]] for worker in told["workers"]]
+                self._pmi.use_mapping(process_mapping([f"{node['boot_id']} {node['memory']}" for node in nodes]))
             more = {
                 "curve": self._curve,
                 "runtime_dir": str(self._place.parent),

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twister2_rm_k8s import forward
 from twister2_rm_k8s.api import Api, RefusedError
 from twister2_rm_k8s.forward import forwarded
 from twister2_rm_k8s.kubeconfig import Access, Server
@@ -116,6 +117,17 @@ def test_connections_are_carried_both_ways(server):
     assert "Authorization: Bearer secret-token" in asked[0]
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", port), 10)
+
+
+@pytest.mark.timeout(30)
+def test_the_end_waits_for_no_connection(server, monkeypatch):
+    monkeypatch.setattr(forward, "TURN_S", 600.0)
+    url, _ = server
+    with forwarded(api(url), "/pods/y", 4242) as address:
+        near = socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), 10)
+        with near:
+            near.sendall(b"x")
+            assert near.recv(1) == b"x"
 
 
 def test_a_refusal_is_seen_before_anybody_connects(server):

@@ -63,6 +63,8 @@ def forwarded(api: Api, pod_path: str, port: int) -> Iterator[str]:
             ended.set()
             if begun is not None:
                 begun[0].close()
+            with contextlib.suppress(OSError):
+                server.shutdown(socket.SHUT_RDWR)  # closing alone does not end the wait for a connection
             server.close()
             thread.join(2 * TURN_S)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -27,7 +28,7 @@ from twister2.spec.errors import CapabilityError, ResourcesExceededError
 from twister2.spec.rm import JobHandle, JobState, ResourceGroup, ResourceManager
 from twister2_testkit.capabilities import SKIP_PREFIX
 from twister2_testkit.processes import carrying, children, cmdlines_and_environments, ended, exit_code, wait_until
-from twister2_testkit.rm_harness import DAEMONS, READ_TICKETS, REPORT, SECRET, STAND, STUBBORN
+from twister2_testkit.rm_harness import DAEMONS, LINES, READ_TICKETS, REPORT, SECRET, SPEAK, STAND, STUBBORN
 from twister2_testkit.rm_returning import ReturningMasterCases
 
 
@@ -288,7 +289,7 @@ class ResourceManagerSuite(ReturningMasterCases):
     ) -> None:
         handle = self.submit(rm, jobs, state_dir, self.program(STUBBORN, reports))
         pids = [*self.environments(reports, self.n_workers)]
-        rm.kill(handle, 1.5)
+        rm.kill(handle, 5.0)
         assert all(ended(pid) for pid in pids), "still running after kill"
         asked = set(self.read(reports, "asked", 0))
         assert asked == set(pids), "the copies were not asked to end, or not given their grace"
@@ -375,15 +376,17 @@ class ResourceManagerSuite(ReturningMasterCases):
     # -- logs, names, neighbours ---------------------------------------------------------------------------------------
 
     def test_logs(self, rm: ResourceManager, jobs: list[JobHandle], state_dir: Path) -> None:
-        speak = "import os, sys, time; print('to out', flush=True); print('to err', file=sys.stderr, flush=True); "
-        handle = self.submit(rm, jobs, state_dir, (self.python, "-c", speak + "time.sleep(0.5); print('late')"))
+        handle = self.submit(rm, jobs, state_dir, (self.python, "-c", SPEAK))
         followed = [*self.make_backend(state_dir).logs(handle, follow=True)]
         assert rm.state(handle).state.final, "following ended before the job"
         for chunks in (followed, [*rm.logs(handle)]):
+            chunks.sort(key=lambda chunk: chunk.stream)  # a piece of one may be between two of the other
             for slot in range(self.n_workers):
                 text = "".join(chunk.text for chunk in chunks if chunk.slot == slot)
-                for word in ("to out", "to err", "late"):
-                    assert word in text, f"slot {slot} wrote {word!r}, the logs have {text!r}"
+                for word in ("to out", "to err", "no newline"):
+                    assert word in text, f"slot {slot} wrote {word!r}, the logs have {text[-200:]!r} at the end"
+                lines = [int(number) for number in re.findall(r"line (\d+)\n", text)]
+                assert lines == list(range(LINES)), f"slot {slot} wrote {LINES:,} lines, the logs have {len(lines):,}"
         only = [*rm.logs(handle, slot=1)]
         assert only
         assert {chunk.slot for chunk in only} == {1}

@@ -92,6 +92,18 @@ time.sleep(600)
 )
 """Start a child, and a daemon in the old way: two forks and a session of its own."""
 
+LINES = 1000
+
+SPEAK = f"""
+import sys, time
+print("to out", flush=True)
+print("to err", file=sys.stderr, flush=True)
+time.sleep(0.5)
+print(*(f"line {{n}}" for n in range({LINES})), sep="\\n")
+sys.stdout.write("no newline")
+"""
+"""Write a little, and after a while more than a page and more than a buffer, with a last line that does not end."""
+
 
 class ResourceManagerHarness(ConformanceSuite):
     """Fixtures and helpers of the suite for resource managers."""

@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 from twister2.spec.errors import JobNotFoundError, ResourceError
-from twister2.spec.rm import Allocation, JobHandle, JobState, JobStatus, ResourceManager, RmContext
+from twister2.spec.rm import Allocation, JobHandle, JobState, JobStatus, LogChunk, ResourceManager, RmContext
 from twister2_testkit.hostile.cluster import MARKER, JobObjects
 from twister2_testkit.hostile.manager import HostileManager
 from twister2_testkit.hostile.plugin import HostileConfig, HostilePlugin
@@ -215,6 +215,26 @@ class CleansNothing(Sound):
         return []
 
 
+class CutsLogs(Sound):
+    """Gives the first page of what a copy wrote."""
+
+    def logs(self, handle: JobHandle, *, slot: int | None = None, follow: bool = False) -> Iterator[LogChunk]:
+        room: dict[int, int] = {}
+        for chunk in super().logs(handle, slot=slot, follow=follow):
+            left = room.get(chunk.slot, 4096)
+            room[chunk.slot] = max(0, left - len(chunk.text))
+            yield attrs.evolve(chunk, text=chunk.text[:left])
+
+
+class DropsUnfinishedLines(Sound):
+    """Gives whole lines of what copies wrote, also at the end."""
+
+    def logs(self, handle: JobHandle, *, slot: int | None = None, follow: bool = False) -> Iterator[LogChunk]:
+        for chunk in super().logs(handle, slot=slot, follow=follow):
+            whole, newline, _ = chunk.text.rpartition("\n")
+            yield attrs.evolve(chunk, text=whole + newline)
+
+
 class FindsNothing(Sound):
     """Knows a job only by its handle."""
 
@@ -306,6 +326,8 @@ MUTANTS: dict[type[Sound], str] = {
     StartsNothingAgain: "test_single_slots_stop_and_start_again",
     StopsAllSlots: "test_single_slots_stop_and_start_again",
     CleansNothing: "test_clean_leaves_nothing_and_may_be_called_again",
+    CutsLogs: "test_logs",
+    DropsUnfinishedLines: "test_logs",
     FindsNothing: "test_find",
     TakesJobsItCannotHold: "test_a_world_that_is_not_offered_is_refused",
     WaitsForTheEnd: "test_submit_returns_before_the_copies_end",

@@ -141,6 +141,46 @@ def test_a_set_of_a_closed_environment_is_refused(run_workers):
         kept[0].count()
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda kept, step: kept.count(),
+        lambda kept, step: kept.map(str).collect(),
+        lambda kept, step: kept.local(),
+        lambda kept, step: kept.map(str).cache(),
+        lambda kept, step: kept.context.eval_and_update(kept.map(abs), kept),
+        lambda kept, step: kept.context.evaluating(kept),
+        lambda kept, step: step(),
+    ],
+    ids=["count", "collect", "local", "cache", "eval_and_update", "evaluating", "prepared"],
+)
+@pytest.mark.parametrize("keep", ["cache", "persist", "lazy_cache"])
+def test_a_kept_set_of_a_closed_environment_is_refused(run_workers, keep, use):
+    def job(env):
+        kept = getattr(TSetContext(env).parallelize([1, 2]), keep)()
+        step = kept.context.evaluating(kept.map(abs), kept)
+        step()
+        assert sorted(kept.local()) == [1, 2]
+        return kept, step
+
+    ((kept, step),) = run_workers(1, job)
+    with pytest.raises(UsageError, match="the environment of this set is closed") as caught:
+        use(kept, step)
+    assert "drop" not in str(caught.value)
+    kept.drop()
+
+
+def test_a_dict_gives_its_pairs(run_workers):
+    def job(env):
+        counts = TSetContext(env).parallelize({"to": 2, "be": 2, "or": 1}, 2)
+        assert "3 pairs of a dict" in repr(counts)
+        return sorted(counts.collect()), counts.map_values(lambda n: n * 2).filter(
+            lambda pair: pair[0] == "or"
+        ).collect()
+
+    assert run_workers(2, job) == [([("be", 2), ("or", 1), ("to", 2)], [("or", 2)])] * 2
+
+
 def test_workers_with_other_lists_or_other_actions_are_told(run_workers):
     with pytest.raises(StepMismatchError):
         run_workers(2, lambda env: TSetContext(env).parallelize(range(env.worker_id + 3), 2).count())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import attrs
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from twister2.spec.sched import TaskScheduler
 
 T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
 _contexts: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 """How many contexts an environment has had: every worker counts the same."""
 
@@ -69,8 +71,13 @@ class TSetContext(Readers):
 
     # -- sources -------------------------------------------------------------------------------------------------------
 
-    def parallelize(self, data: Iterable[T], partitions: int | None = None) -> TSet[T]:
-        """The records of a list (or of anything that can be walked over once), in equal contiguous parts.
+    @overload
+    def parallelize(self, data: Mapping[K, V], partitions: int | None = None) -> TSet[tuple[K, V]]: ...
+    @overload
+    def parallelize(self, data: Iterable[T], partitions: int | None = None) -> TSet[T]: ...
+    def parallelize(self, data: Iterable[Any], partitions: int | None = None) -> TSet[Any]:
+        """The records of a list (or of anything that can be walked over once), in equal contiguous parts; of a dict its
+        pairs.
 
         Every worker gives the same data; each takes its parts of its own copy. A numpy array and an Arrow table stay
         columns: ``map_batches`` gets them as they are, functions of records get items, rows of an array, or dicts.
@@ -84,10 +91,14 @@ class TSetContext(Readers):
                 remedy="give a list; for the lines of a text: parallelize(text.splitlines())",
             )
         # Tuples, strings and arrays are cut as they are; what can be changed is copied, because the set is lazy.
-        records: Sequence[T] = data if isinstance(data, (tuple, range)) else list(data)
+        records: Sequence[Any]
+        if isinstance(data, Mapping):
+            records = list(data.items())
+        else:
+            records = data if isinstance(data, (tuple, range)) else list(data)
         # The number of records is part of the step's fingerprint: workers that give other lists are told so.
         options = {"records": str(len(records))}
-        shows = f"{len(records):,} records of a list"
+        shows = f"{len(records):,} {'pairs of a dict' if isinstance(data, Mapping) else 'records of a list'}"
         number = self._partitions(partitions, "parallelize")
         return self._source("parallelize", shows, Parts(records, number), number, options=options)
 

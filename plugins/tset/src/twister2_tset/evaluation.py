@@ -39,6 +39,7 @@ class Evaluation:
 
     def __call__(self) -> None:
         """Execute it once. Collective."""
+        self._into.context.check_open("evaluating")
         check_kept(self._into.node)
         self._prepared.run()
 

@@ -36,8 +36,9 @@ class StoredSet(TSet[T], Generic[T]):
     def local(self) -> Iterator[T]:
         """The records on this worker, in order of partitions. Not collective.
 
-        :raises UsageError: it was not filled yet, or was dropped.
+        :raises UsageError: it was not filled yet, or was dropped, or the program that made it has ended.
         """
+        self.context.check_open("local")
         check_kept(self.node)
         if not self.is_filled:
             raise UsageError(

@@ -6,7 +6,7 @@
 #   slurm.sh start [NODES]        start munge, the controller and NODES node daemons (4), wait until all are idle
 #   slurm.sh env                  print what to export: eval "$(tests/clusters/slurm.sh env)"
 #   slurm.sh status               exit 0 when the controller answers
-#   slurm.sh kill-node n2         kill -9 one node daemon (its tasks live on, as on a node that lost its daemon)
+#   slurm.sh kill-node n2         kill -9 one node daemon and every process of its steps, as when its host dies
 #   slurm.sh start-node n2        start it again
 #   slurm.sh stop-controller      stop the controller only; 'start' starts it again
 #   slurm.sh stop                 stop all daemons, keep the folder
@@ -152,6 +152,25 @@ end() {
   rm -f "$@"
 }
 
+steps_of() { # NODE: pids of its step daemons, which have its log open, and of what carries its name
+  {
+    find /proc/[0-9]*/fd -lname "$home/log/slurmd-$1.log" 2>/dev/null || true
+    grep -lszxF "SLURMD_NODENAME=$1" /proc/[0-9]*/environ | xargs -r grep -lszxF "SLURM_CONF=$SLURM_CONF" || true
+  } | cut -d / -f 3 | sort -u
+}
+
+kill_node() { # NODE
+  local turn pids
+  for turn in 1 2 3; do
+    pids=$(steps_of "$1")
+    [ -n "$pids" ] || break
+    # shellcheck disable=SC2086 # a list
+    kill -9 $pids 2>/dev/null || true
+    sleep 0.2
+  done
+  rm -f "$home/run/slurmd-$1.pid"
+}
+
 no_jobs() { [ -z "$(squeue -h -t running,completing -o %i)" ]; }
 
 stop() {
@@ -173,10 +192,8 @@ case ${1:-} in
   env) printf 'export SLURM_CONF=%q\n' "$SLURM_CONF" ;;
   status) scontrol ping && sinfo -N -l ;;
   kill-node)
-    file=$home/run/slurmd-${2:?which node}.pid
-    alive "$file" || die "no daemon of node $2 runs in $home"
-    kill -9 "$(cat "$file")"
-    rm -f "$file"
+    alive "$home/run/slurmd-${2:?which node}.pid" || die "no daemon of node $2 runs in $home"
+    kill_node "$2"
     ;;
   start-node) start_node "${2:?which node}" ;;
   stop-controller) end "$home/run/slurmctld.pid" ;;

@@ -51,7 +51,7 @@ def allocation(tmp_path):
 
 
 HANDLE = JobHandle("slurm", "job-1", "12", {"folder": "/nowhere"})
-LINE = "12|%s|%s|N/A|twister2:job-1 /nowhere"
+LINE = "12|%s|%s|N/A|n1|n1|twister2:job-1 /nowhere"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,8 @@ def test_controller_down_is_an_error_and_the_next_question_is_asked_anew(slurm, 
 
 def test_one_call_answers_for_all_jobs_of_a_second(slurm, tmp_path):
     backend = slurm(
-        squeue=f"echo x >>{tmp_path}/calls; echo '{LINE % ('RUNNING', 'None')}\n13|PENDING|Priority|N/A|twister2:b /'"
+        squeue=f"""echo x >>{tmp_path}/calls
+            echo '{LINE % ("RUNNING", "None")}\n13|PENDING|Priority|N/A|n1|n1|twister2:b /'"""
     )
     assert backend.state(HANDLE).state is JobState.RUNNING
     assert backend.state(JobHandle("slurm", "b", "13")).reason == "waits behind jobs of higher priority (Priority)"
@@ -149,7 +150,7 @@ def test_accounting_is_asked_for_jobs_that_slurm_has_forgotten(slurm):
 
 
 def test_a_recycled_number_is_not_our_job(slurm):
-    backend = slurm(squeue="echo '12|RUNNING|None|N/A|twister2:other /n'")
+    backend = slurm(squeue="echo '12|RUNNING|None|N/A|n1|n1|twister2:other /n'")
     assert backend.state(HANDLE).state is JobState.UNKNOWN
     backend.kill(HANDLE, 1.0)
 
@@ -230,7 +231,7 @@ def test_an_additional_job_that_nobody_knows_of_is_cancelled(slurm, allocation, 
     plan = Plan.of(allocation, SlurmConfig())
     plan.files.make()
     plan.save()
-    added = "13|PENDING|Priority|N/A|twister2-more:job-1 /nowhere"
+    added = "13|PENDING|Priority|N/A|n1|n1|twister2-more:job-1 /nowhere"
     backend = slurm(
         timeout_s=4.0,
         sbatch=f"touch {tmp_path}/added; {answer.format(files=plan.files.root)}",

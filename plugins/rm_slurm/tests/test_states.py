@@ -19,14 +19,34 @@ def test_compress_and_expand_are_inverse(numbers):
 @given(st.integers(1, 10**9), st.sampled_from(sorted(states.STATES)), line)
 def test_a_row_of_squeue_is_read_back_whatever_the_comment_holds(native_id, state, folder):
     note = states.comment("job-1", "/f" + folder)
-    (row,) = states.parse_squeue(f"{native_id}|{state}|None|N/A|{note}\n")
+    (row,) = states.parse_squeue(f"{native_id}|{state}|None|N/A|n1|n[1-2]|{note}\n")
     assert (row.native_id, row.state, row.job()) == (str(native_id), state, ("job-1", "/f" + folder))
 
 
 def test_jobs_of_others_are_not_ours():
-    (row,) = states.parse_squeue("7|RUNNING|None|N/A|(null)\n")
+    (row,) = states.parse_squeue("7|RUNNING|None|N/A|n1|n1|(null)\n")
     assert row.job() is None
     assert states.parse_squeue("garbage\n\n") == []
+
+
+@pytest.mark.parametrize(
+    ("state", "host", "nodes", "headless"),
+    [
+        ("RUNNING", "n1", "n[1-2]", False),
+        ("RUNNING", "n1", "n2", True),
+        ("RUNNING", "c09", "c[08-10,12],login", False),
+        ("RUNNING", "c9", "c[08-10,12],login", True),
+        ("RUNNING", "r1n2", "r[0-1]n[2-3]", False),
+        ("RUNNING", "r2n2", "r[0-1]n[2-3]", True),
+        ("COMPLETING", "n1", "n2", False),
+        ("PENDING", "n/a", "", False),
+        ("RUNNING", "", "n1", False),
+        ("RUNNING", "n1", "n[x]", False),
+    ],
+)
+def test_whether_the_node_of_the_script_has_gone(state, host, nodes, headless):
+    (row,) = states.parse_squeue(f"7|{state}|None|N/A|{host}|{nodes}|twister2:job-1 /f\n")
+    assert row.headless is headless
 
 
 @given(st.sampled_from(sorted(states.STATES)), st.sampled_from([*sorted(states.REASONS), "None", "Weird", "QOSMaxCpu"]))

@@ -8,12 +8,15 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import attrs
+
 from twister2.spec.errors import ResourceError
+from twister2.spec.rm import JobState
 from twister2_rm_slurm import commands, states
 from twister2_rm_slurm.files import files_of
 
 if TYPE_CHECKING:
-    from twister2.spec.rm import JobHandle, JobState
+    from twister2.spec.rm import JobHandle, JobStatus
     from twister2_rm_slurm.config import SlurmConfig
     from twister2_rm_slurm.queue import Queue
 
@@ -74,3 +77,13 @@ class Lives:
                 remedy="submit it again; 'scontrol show job' shows whether it may be requeued",
                 where=f"Slurm job {handle.native_id}",
             )
+
+    def without_first_node(self, handle: JobHandle, status: JobStatus) -> JobStatus:
+        """Slurm lets the job run on its other nodes, where nothing comes of it: back into the queue, or failed."""
+        reason = "its first node failed, and with it the job's script and its job master"
+        if not self._config.requeue:
+            return attrs.evolve(status, state=JobState.FAILED, reason=reason)
+        with suppress(ResourceError):  # another has done it at this moment
+            self.renew(handle)
+        self._queue.forget()
+        return attrs.evolve(status, state=JobState.RESTARTING, reason=f"is put back into the queue: {reason}")

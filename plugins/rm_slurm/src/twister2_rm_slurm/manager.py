@@ -188,6 +188,10 @@ class SlurmManager(ResourceManager):
         status = states.status(row, slots)
         if status.state is JobState.QUEUED and files_of(handle).master_host.exists():
             return attrs.evolve(status, reason=f"was put back into the queue; {status.reason}")
+        if row.headless:
+            with suppress(ResourceError):
+                if Plan.load(folder_of(handle)).master_command:
+                    return self._lives.without_first_node(handle, status)
         if status.state is JobState.RUNNING:
             reason = self._refused(handle)
             refused = attrs.evolve(status, state=JobState.FAILED, reason=reason)

@@ -6,6 +6,7 @@ import re
 import signal
 import time
 from contextlib import suppress
+from itertools import product
 from typing import TYPE_CHECKING
 
 import attrs
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 COMMENT, MORE = "twister2:", "twister2-more:"
-FIELDS = "%i|%T|%r|%e|%k"
+FIELDS = "%i|%T|%r|%e|%B|%N|%k"
 """What squeue is asked for; the comment comes last because it may hold anything."""
 
 STATES: Mapping[str, tuple[JobState, str]] = {
@@ -82,7 +83,7 @@ REASONS: Mapping[str, str] = {
 LIMITS = re.compile(r"^(Assoc|QOS|Max|Grp)\w*$")
 GOING_BACK = ("REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "PENDING", "CONFIGURING")
 """States of a job that was running a moment ago and runs again later."""
-NO_REASON = ("", "None", "(null)", "N/A")
+NO_REASON = ("", "None", "(null)", "N/A", "n/a")
 UNWRITABLE = 53
 """Exit code by which Slurm says that it could not open the job's output files."""
 
@@ -94,6 +95,7 @@ class Row:
     :ivar comment: what we wrote there, None when another job took no comment.
     :ivar exit_code: exit code and signal of the script, None while unknown.
     :ivar ends_at: when Slurm ends it at the latest, in seconds since 1970; 0 while that is not known.
+    :ivar headless: it runs on without the node that ran its script.
     """
 
     native_id: str
@@ -102,6 +104,7 @@ class Row:
     comment: str = ""
     exit_code: tuple[int, int] | None = None
     ends_at: float = 0.0
+    headless: bool = False
 
     @property
     def alive(self) -> bool:
@@ -138,9 +141,9 @@ def parse_squeue(text: str) -> list[Row]:
     """The rows of ``squeue -h -o FIELDS``. Of a heterogeneous job the first component is the job."""
     rows = []
     for line in text.splitlines():
-        parts = line.split("|", 4)
-        if len(parts) == 5 and parts[0].strip():
-            native_id, state, reason, end, note = parts
+        parts = line.split("|", 6)
+        if len(parts) == 7 and parts[0].strip():
+            native_id, state, reason, end, host, nodes, note = parts
             rows.append(
                 Row(
                     native_id.strip().removesuffix("+0"),
@@ -148,9 +151,35 @@ def parse_squeue(text: str) -> list[Row]:
                     reason.strip(),
                     "" if note == "(null)" else note,
                     ends_at=_seconds(end.strip()),
+                    headless=state.strip() == "RUNNING" and _is_missing(host.strip(), nodes.strip()),
                 )
             )
     return rows
+
+
+def _is_missing(host: str, nodes: str) -> bool:
+    """Whether a host is named, and nodes are, and it is none of them."""
+    with suppress(ValueError):
+        return host not in NO_REASON and nodes not in NO_REASON and host not in names_of(nodes)
+    return False
+
+
+def names_of(nodes: str) -> set[str]:
+    """``"a[08-10],b"`` as ``{"a08", "a09", "a10", "b"}``."""
+    found: set[str] = set()
+    for each in re.split(r",(?![^\[]*\])", nodes):
+        pieces = re.split(r"\[([^\]]*)\]", each)  # text and numbers in turn
+        choices = [_numbers(piece) if at % 2 else [piece] for at, piece in enumerate(pieces)]
+        found.update(map("".join, product(*choices)))
+    return found
+
+
+def _numbers(ranges: str) -> list[str]:
+    found = []
+    for part in ranges.split(","):
+        first, _, last = part.partition("-")
+        found += [str(number).zfill(len(first)) for number in range(int(first), int(last or first) + 1)]
+    return found
 
 
 def _seconds(text: str) -> float:

@@ -1,0 +1,112 @@
+"""A node that dies, on a Slurm of this test's own: one that has workers only, or the first, with the job master."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from twister2_testkit.managed import ManagedJobs
+
+pytestmark = [pytest.mark.needs_slurm, pytest.mark.faults, pytest.mark.timeout(300)]
+SCRIPT = Path(__file__).parents[3] / "tests" / "clusters" / "slurm.sh"
+PROGRAM = """
+import os, pathlib, time
+
+def main(env):
+    turn = env.state("turn", 0)
+    before = turn.value
+    turn.value += 1
+    env.commit()
+    folder = pathlib.Path(env.args[0])
+    (folder / f"{env.attempt}-{env.worker_id}").write_text(os.environ["SLURMD_NODENAME"])
+    while not (folder / "go").exists():
+        time.sleep(0.1)
+    print("went on after", before, flush=True)
+"""
+LATE_S = 120.0
+"""Slurm takes half a minute to see that a node has gone."""
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """Runs the script for a cluster of its own: a node that is down is in others' way. Its folder's name is short."""
+    monkeypatch.setenv("TWISTER2_SLURM_HOME", f"/tmp/t2-slurm-{os.getpid()}")
+
+    def run(*arguments):
+        done = subprocess.run([str(SCRIPT), *arguments], capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    try:
+        run("start", "3")
+        (conf,) = re.findall(r"SLURM_CONF=(\S+)", run("env"))
+        monkeypatch.setenv("SLURM_CONF", conf)
+        yield run
+    finally:
+        run("clean")
+
+
+@pytest.fixture
+def submit(cluster, tmp_path):
+    """Submits jobs of two workers on two nodes, the first of which has the job master."""
+    with contextlib.ExitStack() as stack:
+
+        def one(name, nodes, *options):
+            folder = tmp_path / name
+            (folder / "reports").mkdir(parents=True)
+            twister2 = stack.enter_context(ManagedJobs(folder, "slurm", PROGRAM))
+            where = f'rm.slurm.sbatch=["--nodes=2", "--nodelist={nodes}"]'
+            options = [word for option in (where, *options) for word in ("-o", option)]
+            return twister2, twister2("submit", "slurm", "-n", 2, *options, "program.py", folder / "reports")
+
+        yield one
+
+
+def test_a_node_dies(cluster, submit, jobs, tmp_path):
+    made = {
+        "other": submit("other", "n1,n2"),
+        "first": submit("first", "n2,n3"),
+        "again": submit("again", "n2,n3", "rm.slurm.requeue=true"),
+    }
+    reports = {name: tmp_path / name / "reports" for name in made}
+    for name, (twister2, client) in made.items():
+        there = [reports[name] / f"1-{worker}" for worker in (0, 1)]
+        twister2.until(lambda there=there, client=client: all(map(Path.exists, there)) or client.poll() is not None)
+        assert client.poll() is None, twister2.finish(client)
+    assert [(reports[name] / "1-0").read_text() for name in made] == ["n1", "n2", "n2"]
+    (number,) = [row[0] for row in jobs.shown("%i", "%k") if made["again"][0].job() in row[1]]
+    cluster("kill-node", "n2")
+
+    # the worker begins again on the other node, from the commit
+    twister2, client = made["other"]
+    twister2.until(lambda: (reports["other"] / "2-1").exists() or client.poll() is not None, LATE_S)
+    assert client.poll() is None, twister2.finish(client)
+    (reports["other"] / "go").touch()
+    code, out, err = twister2.finish(client)
+    assert code == 0, err
+    assert out.splitlines() == ["went on after 1"] * 2
+    assert (reports["other"] / "2-1").read_text() == "n1"
+
+    # nobody is left who could begin anything again
+    twister2, client = made["first"]
+    code, _, err = twister2.finish(client, LATE_S)
+    assert code == 1, err
+    assert "its first node failed, and with it the job's script and its job master" in err
+
+    # back into the queue
+    twister2, client = made["again"]
+    twister2.until(lambda: jobs.shown("%T", "%i").count(["RUNNING", number]) == 0, LATE_S)
+    cluster("start-node", "n2")
+    jobs.hurry(number)
+    twister2.until(lambda: (reports["again"] / "2-1").exists() or client.poll() is not None, LATE_S)
+    assert client.poll() is None, twister2.finish(client)
+    (reports["again"] / "go").touch()
+    code, out, err = twister2.finish(client)
+    assert code == 0, err
+    assert out.splitlines() == ["went on after 1"] * 2
+    assert not [row for row in jobs.shown("%T", "%i") if row[0] == "RUNNING"]

@@ -1,4 +1,4 @@
-"""The suite for native collectives on processes, over Unix sockets and plain TCP, and with a window of few messages."""
+"""The suite for native collectives on processes: Unix sockets, CURVE, plain TCP, and a window of few messages."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ class TestNative(NativeSuite):
 
     def operations(self):
         return FACTS.native
+
+
+class TestCurve(TestNative):
+    config = TcpConfig(same_host="tcp")
 
 
 class TestPlain(TestNative):

@@ -14,7 +14,7 @@ from twister2.graph import Graph
 from twister2.graph.rewrite import RULES
 from twister2.graph.typed import KeyedGatherCompute, RecordCompute
 from twister2.spec.declarations import Declarations
-from twister2.spec.errors import GraphError
+from twister2.spec.errors import GraphError, OperatorError
 from twister2.spec.tasks import END, Source
 from twister2_testkit.graphs import EXECUTORS, KeepRecords, run_workers
 
@@ -23,6 +23,13 @@ pytestmark = pytest.mark.timeout(120)
 DECLARED = ("share", "columns", "combine", "fuse")
 """The rules that find something to do in these graphs."""
 SUBSETS = [some for n in range(len(DECLARED) + 1) for some in itertools.combinations(DECLARED, n)]
+
+
+class Shown(RecordCompute):
+    """Texts, which can be sorted."""
+
+    def record(self, record, emit):
+        emit(repr(record))
 
 
 class Rows(Source):
@@ -253,6 +260,47 @@ class TestColumns:
             return graph
 
         assert all(columns is None for _, columns in run(build)[1])
+
+    @pytest.mark.parametrize(
+        ("options", "columns"),
+        [
+            ({"key": "a", "aggregates": {"n": "count", "s": ("b", "sum")}}, ("a", "b")),
+            ({"key": ["c", "a"], "aggregates": {"s": ("c", "max")}}, ("c", "a")),
+            ({"aggregates": {"s": ("b", "sum"), "m": ("b", "min")}}, ("b",)),
+            ({"aggregates": {"n": "count"}}, None),
+            ({"key": lambda row: row["a"], "aggregates": {"n": "count"}}, None),
+            ({"key": "a", "aggregates": {"s": (lambda row: row["b"], "sum")}}, None),
+            ({"key": "a", "aggregates": "count"}, None),
+            ({"key": "a", "zero": 0, "add": lambda n, row: n + row["c"], "merge": max}, None),
+        ],
+    )
+    def test_an_aggregate_of_columns_reads_these(self, options, columns):
+        def build(without=()):
+            graph = Graph("aggregated", without_rules=without)
+            table(graph, "rows", ROWS)
+            graph.add_compute("shown", lambda index: Shown(), 1)
+            graph.connect("rows", "shown", "net.aggregate", **options)
+            graph.add_sink("kept", KeepRecords)
+            graph.connect("shown", "kept")
+            return graph
+
+        sinks, read, _ = run(build)
+        assert sinks == run(lambda: build(["columns"]))[0]
+        assert {looked for _, looked in read} == {columns}
+
+    @pytest.mark.parametrize(
+        "options", [{"key": 5}, {"aggregates": {"s": 5}}, {"aggregates": {"s": ()}}, {"aggregates": {"s": "b"}}]
+    )
+    def test_options_that_are_wrong_are_told_by_the_operator(self, options):
+        def build():
+            graph = Graph("wrong")
+            table(graph, "rows", ROWS)
+            graph.add_sink("kept", KeepRecords)
+            graph.connect("rows", "kept", "net.aggregate", **{"aggregates": {"n": "count"}} | options)
+            return graph
+
+        with pytest.raises(OperatorError):
+            run(build)
 
     def test_what_a_planner_gave_reaches_the_source_that_reads_less(self):
         _, read, _ = run(lambda: two_totals(planner=lambda: ROWS))

@@ -75,6 +75,28 @@ def test_columns_that_nobody_looks_at_are_not_read(files):
     assert f"share: read_{form}" in text
 
 
+def test_groups_read_what_they_are_made_of(files):
+    form, path = files
+
+    def main(env, without):
+        context = TSetContext(env, without_rules=without)
+        read = getattr(context, f"read_{form}")(path)
+        if form == "parquet":
+            read = read.where("v", ">=", 0)
+        groups = read.group_by("k").agg(total=("v", "sum"), rows="count")
+        return groups.sort("k").collect(), groups.explain()
+
+    rows = [row for number in range(3) for row in TABLE.slice(number * 60, 80).to_pylist()]
+    wanted = []
+    for key in range(5):
+        values = [row["v"] for row in rows if row["k"] == key]
+        wanted.append({"k": key, "total": sum(values), "rows": len(values)})
+    for without in ((), ("columns",)):
+        for found, text in run_workers(2, lambda env, without=without: main(env, without)):
+            assert found == wanted
+            assert ("reads k, v only" in text) == (not without)
+
+
 def test_what_was_asked_for_differently_is_read_twice(tmp_path):
     (tmp_path / "a.txt").write_text("one\ntwo\n")
 

@@ -14,7 +14,7 @@ hop either flushes before a barrier passes or hands its state to :meth:`Operator
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
@@ -62,6 +62,9 @@ class OperatorInfo(Value):
     :ivar broadcasts: of an operator of two inputs that has an option ``broadcast``: the inputs (``"left"``,
         ``"right"``) that may go to all targets while the other stays where it is, and all targets together deliver
         the same records; by the value of its option ``how``.
+    :ivar reads: of an operator that makes something new of records: ``reads(options)`` gives the columns of rows that
+        it looks at when it has these options, so that nobody behind it sees the others; None: maybe all. Options need
+        not be right yet. None: it may look at all.
     """
 
     name: str
@@ -78,6 +81,7 @@ class OperatorInfo(Value):
     folded: str = ""
     partitions: str = ""
     broadcasts: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    reads: Callable[[Mapping[str, Any]], tuple[str, ...] | None] | None = None
 
 
 @attrs.frozen(eq=False, repr=False)

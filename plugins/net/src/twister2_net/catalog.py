@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from twister2.spec.errors import OperatorError
 from twister2.spec.ops import Operator, OperatorContext, OperatorInfo, Operators, OptionInfo
+from twister2_net.combining.columns_read import columns_read
 from twister2_net.combining.reducers import NAMES
 from twister2_net.exchange.algorithms import chosen
 
@@ -260,6 +261,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             holds_records=True,
             options=_AGGREGATING,
             partitions="hash",
+            reads=columns_read,
         ),
         "aggregating.Aggregate",
     ),

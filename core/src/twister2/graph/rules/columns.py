@@ -11,7 +11,7 @@ from twister2.graph.rules.ways import hands_on
 
 if TYPE_CHECKING:
     from twister2.graph.catalog import Catalog
-    from twister2.graph.logical import LogicalPlan, LogicalVertex
+    from twister2.graph.logical import LogicalEdge, LogicalPlan, LogicalVertex
 
 
 class Columns(Rule):
@@ -43,8 +43,16 @@ class Columns(Rule):
             return None
         found: dict[str, None] = {}
         for edge in plan.outputs(vertex.name):
-            reads = plan.vertex(edge.target).declares.reads
-            if reads is None or not hands_on(edge, catalog):
+            reads = _read_by(plan, edge, catalog)
+            if reads is None:
                 return None
             found.update(dict.fromkeys(reads))
         return tuple(found) or None
+
+
+def _read_by(plan: LogicalPlan, edge: LogicalEdge, catalog: Catalog) -> tuple[str, ...] | None:
+    """The columns that the operator of an edge looks at, or the step behind one that only hands on."""
+    info = catalog.info(edge.operator)
+    if info is not None and info.reads is not None:
+        return info.reads(edge.options)
+    return plan.vertex(edge.target).declares.reads if hands_on(edge, catalog) else None

@@ -99,6 +99,14 @@ def test_the_guides_executor_passes_its_suite(tmp_path):
     assert re.search(r"\(ExecutorSuite\): \d+ passed, 1 skipped$", printed, re.MULTILINE), printed
 
 
+def test_the_guides_interface_counts(tmp_path):
+    files = ("plugin.py", "__init__.py", "tally.py", "test_tally.py")
+    printed = run_the_tests_of("apis.md", "api", "tally", files, tmp_path)
+    assert re.search(r"^\d+ passed in", printed, re.MULTILINE), printed
+    done = run(tmp_path, "twister2.cli.main", "plugins", "list", "api", "--check")
+    assert re.search(r"^api +tally +twister2-tally +0\.1\.0 +1\.0 +ok$", done.stdout, re.MULTILINE), done.stdout
+
+
 def test_the_guides_subcommand_greets(tmp_path):
     files = ("config.py", "plugin.py", "backend.py", "test_hello.py")
     assert "13 passed" in run_the_tests_of("commands.md", "command", "hello", files, tmp_path)

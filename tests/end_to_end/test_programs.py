@@ -290,3 +290,41 @@ def test_output_without_newlines_and_much_of_it(jobs: Jobs, turn: int) -> None:
     assert done.code == 0, done.err
     assert done.out == ("x" * 999 + "\n") * 2000 + "no newline ü"
     assert "bytes \ufffd\ufffd" in done.err
+
+
+def test_functions_of_sets_are_told_the_configuration(jobs: Jobs) -> None:
+    program = jobs.program(
+        """
+        from twister2_tset import TSetContext
+
+        def about(context):
+            return context.config["job"]["name"], context.config["job"]["workers"], context.worker_id
+
+        def collects(records, collect, context):
+            collect(about(context))
+
+        def main(env):
+            told = []
+            words = TSetContext(env).parallelize(["to", "be"], 2)
+            pairs = words.key_by(len)
+            for answers in (
+                words.map(lambda word, context: about(context)),
+                words.flat_map(lambda word, context: [about(context)]),
+                words.map_to_tuple(lambda word, context: (word, about(context))).values(),
+                words.filter(lambda word, context: about(context)[1] == 2).map(lambda word, context: about(context)),
+                words.map_batches(lambda batch, context: [about(context)] * len(batch)),
+                words.compute(lambda records, context: about(context)),
+                words.compute(collects, collector=True),
+                words.map_partitions(lambda records, context: [about(context)]),
+                pairs.map_values(lambda word, context: about(context)).values(),
+                pairs.flat_map_values(lambda word, context: [about(context)]).values(),
+            ):
+                told.append(answers.collect())
+            words.for_each(lambda word, context: told.append([about(context)]))
+            assert env.config["job"]["name"] == "sets"
+            print(told[:-1] == [[("sets", 2, 0), ("sets", 2, 1)]] * 10, told[-1])
+        """
+    )
+    done = jobs.submit(program, "-q", "--name", "sets")
+    assert done.code == 0, done
+    assert sorted(done.out.splitlines()) == [f"True [('sets', 2, {worker})]" for worker in (0, 1)]

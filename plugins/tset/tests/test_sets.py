@@ -189,6 +189,30 @@ TYPED = """
 
         assert_type(words.map(placed), TSet[tuple[int, str]])
         assert_type(words.map_to_tuple(placed).keys(), TSet[int])
+        assert_type(words.key_by(len).map_values(placed), TSet[tuple[int, tuple[int, str]]])
+        assert_type(words.key_by(len).flat_map_values(lambda word: word), TSet[tuple[int, str]])
+        words.for_each(placed)
+        words.for_each(lambda word: print(word.upper()))
+        words.lazy_for_each(placed)
+
+        def counted(records: Iterator[str], context: SetContext) -> list[int]:
+            return [context.index, len(list(records)), context.config["job"]["workers"]]
+
+        assert_type(words.compute(counted), TSet[list[int]])
+        assert_type(words.map_partitions(counted), TSet[int])
+        assert_type(words.key_by(len).values().map_batches(lambda batch: batch), TSet[Any])
+
+        def column(batch: Sequence[str], *, context: SetContext) -> list[str]:
+            return [f"{context.config['job']['name']}{word}" for word in batch]
+
+        assert_type(words.map_batches(column, form="list"), TSet[Any])
+
+        def sized(records: Iterator[str], collect: Callable[[int], None], context: SetContext) -> None:
+            for word in records:
+                collect(len(word) + context.index)
+
+        assert_type(words.compute(sized, collector=True), TSet[int])
+        assert_type(TSetContext(env).parallelize({"to": 1}), TSet[tuple[str, int]])
         assert_type(words.take(2), list[str])
         assert_type(words.first(), str)
         assert_type(words.max(key=len), str)
@@ -207,6 +231,8 @@ TYPED = """
         ("words.map_to_tuple(len)", "incompatible type"),
         ("words.top('3')", "incompatible type"),
         ("words.map_values(len)", "Invalid self argument"),
+        ("words.map_partitions(placed)", "incompatible type"),
+        ("words.compute(sized)", "incompatible type"),
         ("pairs.join(words)", "incompatible type"),
     ],
 )

@@ -74,6 +74,7 @@ class GraphEnv:
                 operators=lambda name: self.backend("ops", name),
                 backend=self.backend,
                 report=lambda counters: None,
+                config=self._local.config,
             )
             self._exec = plugin.exec_create(config=plugin.config_class(), context=context)
             self._local.on_close(self._exec.close)

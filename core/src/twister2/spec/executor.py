@@ -37,7 +37,7 @@ class ExecutorContext(Value):
 
     :ivar operators: ``operators("net")`` gives the operator backend of that name.
     :ivar report: called with the counters per vertex and edge a few times a second while a step runs.
-    :ivar backend: other plugins' backends, for tasks.
+    :ivar backend: other plugins' backends, for tasks. :ivar config: the job's configuration, for tasks.
     """
 
     worker_id: int
@@ -51,6 +51,7 @@ class ExecutorContext(Value):
     operators: Callable[[str], Operators]
     backend: Callable[[str, str | None], Any]
     report: Callable[[Mapping[str, Mapping[str, float]]], None]
+    config: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 @attrs.frozen(eq=False, repr=False)

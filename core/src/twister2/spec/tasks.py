@@ -31,6 +31,7 @@ class TaskContext:
     :ivar checkpoint: number of the checkpoint it was restored from, 0 for none.
     :ivar inputs: by name, partitions of stored sets that were given to the vertex.
     :ivar workers: by name of a vertex of the graph: the worker of each of its tasks.
+    :ivar config: the job's configuration, as ``env.config``; leave it as it is.
     """
 
     vertex: str
@@ -48,6 +49,7 @@ class TaskContext:
     checkpoint: int = 0
     inputs: Mapping[str, Partition] = attrs.field(factory=dict)
     workers: Mapping[str, tuple[int, ...]] = attrs.field(factory=dict)
+    config: Mapping[str, Any] = attrs.field(factory=dict)
 
     def tasks_here(self, vertex: str) -> list[int]:
         """The indices of a vertex's tasks on this worker.

@@ -282,6 +282,7 @@ class Environment(WorkerEnvironment):
                     operators=lambda name: self.backend("ops", name),
                     backend=self.backend,
                     report=lambda counters: self.report(counters, self._runner.running if self._runner else ""),
+                    config=self.config,
                 )
             }
         return {}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twister2.spec.tasks import Sink
+    from twister2_tset.functions import WithContext
     from twister2_tset.stored_sets import StoredSet
 
     Level = Literal["memory", "disk"]
@@ -34,14 +35,14 @@ class Endings(BaseSet[T]):
 
     # -- functions and sinks -------------------------------------------------------------------------------------------
 
-    def for_each(self, function: Callable[[T], object]) -> None:
+    def for_each(self, function: Callable[[T], object] | WithContext[T, object]) -> None:
         """Call ``function(record)`` for every record, on the worker that has it; returns when all workers are done."""
         leaf = self._for_each("for_each", function)
         self.context.run_once(leaf)
         # A worker without a partition has nothing to wait for in the graph.
         self.context.env.network.exchange_objects(None, what=leaf.title)
 
-    def lazy_for_each(self, function: Callable[[T], object]) -> LazyEnd:
+    def lazy_for_each(self, function: Callable[[T], object] | WithContext[T, object]) -> LazyEnd:
         """As :meth:`for_each`, when the result is run: ``end.run()``, or ``context.run(end, another)`` in one graph."""
         return LazyEnd(self.context, self._for_each("lazy_for_each", function))
 
@@ -116,7 +117,7 @@ class Endings(BaseSet[T]):
     def _end(self, step: str, end: End) -> Leaf:
         return Leaf(self._node, self._title(step), end)
 
-    def _for_each(self, step: str, function: Callable[[T], object]) -> Leaf:
+    def _for_each(self, step: str, function: Callable[..., object]) -> Leaf:
         check_function(function, step)
         declares = Declarations(indifferent=not wants_context(function))
         return self._end(step, End(lambda: ForEach(function), f"calls {shown(function)}", declares=declares))

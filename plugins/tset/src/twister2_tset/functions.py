@@ -25,6 +25,7 @@ class SetContext:
 
     :ivar index: number of the partition; :ivar partitions: how many there are.
     :ivar attempt: the job's attempt, from 1. :ivar inputs: what :meth:`TSet.add_input` gave, by name.
+    :ivar config: the job's configuration, as ``env.config``; leave it as it is.
     """
 
     step: str
@@ -36,6 +37,7 @@ class SetContext:
     job_id: str
     log: logging.Logger
     inputs: Mapping[str, Partition]
+    config: Mapping[str, Any]
     _lists: dict[str, list[Any]] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
     def input(self, name: str) -> list[Any]:
@@ -47,9 +49,15 @@ class SetContext:
 
 
 class WithContext(Protocol[T_contra, R_co]):
-    """A function of a record that asks for its surroundings."""
+    """A function of a record, a batch or a partition that asks for its surroundings."""
 
     def __call__(self, record: T_contra, /, *, context: SetContext) -> R_co: ...
+
+
+class CollectsWithContext(Protocol[T_contra, R_co]):
+    """A function of a partition and a collector that asks for its surroundings."""
+
+    def __call__(self, records: T_contra, collect: Callable[[R_co], None], /, *, context: SetContext) -> object: ...
 
 
 def wants_context(function: Callable[..., Any]) -> bool:
@@ -77,5 +85,6 @@ def bound(function: Callable[..., Any], context: TaskContext) -> Callable[..., A
             job_id=context.job_id,
             log=context.log,
             inputs=context.inputs,
+            config=context.config,
         ),
     )

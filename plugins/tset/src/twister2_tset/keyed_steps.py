@@ -16,6 +16,7 @@ from twister2_tset.reducing import checked
 from twister2_tset.row_joins import AsColumns, On, sides_of
 
 if TYPE_CHECKING:
+    from twister2_tset.functions import WithContext
     from twister2_tset.sets import TSet
 
 T = TypeVar("T")
@@ -36,12 +37,20 @@ class KeyedSteps(BaseSet[T]):
 
     # -- within partitions ---------------------------------------------------------------------------------------------
 
-    def map_values(self: KeyedSteps[tuple[K, V]], function: Callable[[V], R]) -> TSet[tuple[K, R]]:
+    @overload
+    def map_values(self: KeyedSteps[tuple[K, V]], function: Callable[[V], R]) -> TSet[tuple[K, R]]: ...
+    @overload
+    def map_values(self: KeyedSteps[tuple[K, V]], function: WithContext[V, R]) -> TSet[tuple[K, R]]: ...
+    def map_values(self, function: Callable[..., Any]) -> TSet[Any]:
         """Pairs ``(key, function(value))``."""
         check_function(function, "map_values")
         return self._step("map_values", shown(function), lambda: MapValues(function))
 
-    def flat_map_values(self: KeyedSteps[tuple[K, V]], function: Callable[[V], Iterable[R]]) -> TSet[tuple[K, R]]:
+    @overload
+    def flat_map_values(self: KeyedSteps[tuple[K, V]], function: Callable[[V], Iterable[R]]) -> TSet[tuple[K, R]]: ...
+    @overload
+    def flat_map_values(self: KeyedSteps[tuple[K, V]], function: WithContext[V, Iterable[R]]) -> TSet[tuple[K, R]]: ...
+    def flat_map_values(self, function: Callable[..., Any]) -> TSet[Any]:
         """A pair ``(key, item)`` for each item of ``function(value)``."""
         check_function(function, "flat_map_values")
         return self._step("flat_map_values", shown(function), lambda: FlatMapValues(function))

@@ -149,7 +149,7 @@ class MapBatches(Compute):
 
     narrow: ClassVar[bool] = True
 
-    def __init__(self, function: Callable[[Any], Any], form: BatchForm, releases_gil: bool) -> None:
+    def __init__(self, function: Callable[..., Any], form: BatchForm, releases_gil: bool) -> None:
         self.function = function
         self.form = form
         self.releases_gil = releases_gil

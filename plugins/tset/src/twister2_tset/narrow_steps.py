@@ -21,7 +21,7 @@ from twister2_tset.whole import WholePartition
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from twister2_tset.functions import WithContext
+    from twister2_tset.functions import CollectsWithContext, WithContext
     from twister2_tset.sets import TSet
     from twister2_tset.stored_sets import StoredSet
 
@@ -101,7 +101,11 @@ class NarrowSteps(BaseSet[T]):
     # -- columns -------------------------------------------------------------------------------------------------------
 
     def map_batches(
-        self, function: Callable[[Any], Any], *, form: BatchForm = "any", releases_gil: bool = False
+        self,
+        function: Callable[[Any], Any] | WithContext[Any, Any],
+        *,
+        form: BatchForm = "any",
+        releases_gil: bool = False,
     ) -> TSet[Any]:
         """``function(batch)`` for every batch; it returns a batch (list, numpy array, Arrow record batch) or None.
 
@@ -180,9 +184,13 @@ class NarrowSteps(BaseSet[T]):
     @overload
     def compute(self, function: Callable[[Iterator[T]], R], *, collector: Literal[False] = False) -> TSet[R]: ...
     @overload
+    def compute(self, function: WithContext[Iterator[T], R], *, collector: Literal[False] = False) -> TSet[R]: ...
+    @overload
     def compute(
         self, function: Callable[[Iterator[T], Callable[[R], None]], object], *, collector: Literal[True]
     ) -> TSet[R]: ...
+    @overload
+    def compute(self, function: CollectsWithContext[Iterator[T], R], *, collector: Literal[True]) -> TSet[R]: ...
     def compute(self, function: Callable[..., Any], *, collector: bool = False) -> TSet[Any]:
         """One record per partition: ``function(records)``, which is given all records of the partition to walk over.
 
@@ -196,7 +204,11 @@ class NarrowSteps(BaseSet[T]):
         gives: Literal["collector", "value"] = "collector" if collector else "value"
         return self._step("compute", shows, lambda: WholePartition(function, gives, "compute"), narrow=False)
 
-    def map_partitions(self, function: Callable[[Iterator[T]], Iterable[R]]) -> TSet[R]:
+    @overload
+    def map_partitions(self, function: Callable[[Iterator[T]], Iterable[R]]) -> TSet[R]: ...
+    @overload
+    def map_partitions(self, function: WithContext[Iterator[T], Iterable[R]]) -> TSet[R]: ...
+    def map_partitions(self, function: Callable[..., Any]) -> TSet[Any]:
         """All items of ``function(records)``, which is given all records of a partition, as :meth:`compute`.
 
         A generator is asked for more only when what it gave before has been taken.

@@ -212,5 +212,6 @@ def task_context(
         "checkpoint": checkpoint,
         "inputs": {name: given(runner.place.index) for name, given in vertex.inputs.items()},
         "workers": workers,
+        "config": context.config,
     }
     return TaskContext(**values)

@@ -33,8 +33,8 @@ def called(cases):
 
 @called(WAITING)
 def test_an_operator_that_waits_is_rejected(fault, test):
-    """It would wait for ever, however long the deadline is."""
-    with pytest.raises(Twister2Error):
+    """It would wait for ever, however long the deadline is; which worker says so first is chance."""
+    with pytest.raises((Twister2Error, AssertionError)):
         getattr(suite_of(fault, 3.0), test)()
 
 

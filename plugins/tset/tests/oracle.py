@@ -6,8 +6,11 @@ import functools
 import itertools
 import math
 import operator
+import os
 import statistics
 
+EXAMPLES = int(os.environ.get("TWISTER2_EXAMPLES", "4"))
+"""Of each operation: few, as there are many, each on several workers; more where there is time."""
 REDUCERS = {"sum": operator.add, "prod": operator.mul, "min": min, "max": max}
 NOTHING = object()
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import gzip
 from collections import Counter
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from twister2.spec.errors import DataAccessError, DataFormatError, DataNotFoundError
+from twister2_testkit.graphs import run_workers as run_on_workers
 from twister2_tset import ReadReport, TSetContext
 
 
@@ -117,6 +121,51 @@ def test_what_save_wrote_load_reads(run_workers, tmp_path, suffix):
         return sorted(row["word"] for row in found), context.load([uri]).where("n", "==", 3).collect()
 
     assert run_workers(2, job) == [(["w7", "w8", "w9"], [rows[3]])] * 2
+
+
+WRITTEN = {
+    "csv": (lambda s, uri: s.write_csv(uri), lambda context, uri: context.read_csv(uri)),
+    "json": (lambda s, uri: s.write_json(uri), lambda context, uri: context.read_json(uri)),
+    "parquet": (lambda s, uri: s.write_parquet(uri), lambda context, uri: context.read_parquet(uri)),
+    "arrow": (lambda s, uri: s.write_arrow(uri), lambda context, uri: context.read_arrow(uri)),
+    "text": (
+        lambda s, uri: s.map(lambda row: row["t"]).write_text(uri),
+        lambda context, uri: context.read_text(uri).map(lambda line: {"t": line}),
+    ),
+    "binary": (
+        lambda s, uri: s.map_batches(lambda batch: np.array([row["n"] for row in batch], "<i8")).write_binary(uri),
+        lambda context, uri: context.read_binary(uri, dtype="<i8").map(lambda n: {"n": int(n)}),
+    ),
+}
+ROW = st.builds(
+    lambda n, x, t: {"n": n, "x": x, "t": t},
+    st.integers(-(2**62), 2**62),
+    st.floats(-1e9, 1e9),
+    st.text("abcé€\U0001f600", min_size=1),
+)
+
+
+@pytest.mark.parametrize("form", WRITTEN)
+@settings(max_examples=4, deadline=None)
+@given(
+    rows=st.lists(ROW, min_size=1, max_size=20),
+    partitions=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    n_workers=st.integers(1, 3),
+)
+def test_what_writers_wrote_readers_read(tmp_path_factory, form, rows, partitions, n_workers):
+    uri = str(tmp_path_factory.mktemp("written") / "out")
+    write, read = WRITTEN[form]
+
+    def job(env):
+        write(TSetContext(env).parallelize(rows, partitions[0]), uri)
+        return read(TSetContext(env, partitions=partitions[1]), uri).collect()
+
+    for found in run_on_workers(n_workers, job):
+        names = sorted(found[0])
+        assert names in (["n", "t", "x"], ["n"], ["t"])
+        assert sorted([row[name] for name in names] for row in found) == sorted(
+            [row[name] for name in names] for row in rows
+        )
 
 
 def test_lines_and_records_of_a_fixed_size_are_saved_and_loaded(run_workers, tmp_path):

@@ -19,7 +19,9 @@ PlainSet = oracle.PlainSet
 
 pytestmark = pytest.mark.timeout(120)
 LOOSE = settings(
-    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=oracle.EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 numbers = st.lists(st.integers(-9, 9), max_size=30)
 pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(-9, 9)), max_size=30)

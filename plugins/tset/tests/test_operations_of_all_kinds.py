@@ -20,7 +20,9 @@ PlainSet = oracle.PlainSet
 
 pytestmark = pytest.mark.timeout(120)
 LOOSE = settings(
-    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=oracle.EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 NAN = math.nan
 simple = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.0, -0.0, 1.0, 2.5, NAN, math.inf])

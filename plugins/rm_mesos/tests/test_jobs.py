@@ -127,11 +127,15 @@ def test_scaled_up_and_down_from_another_shell(twister2, mesos, tmp_path):
     code, _, err = twister2.run("scale", job_id, 49)
     assert code != 0
     assert "49 copies ask for 49 CPUs" in err
+    code, out, err = twister2.run("restart", job_id)
+    assert code == 0, (out, err)
+    assert "begins again from commit" in out
     enough.touch()
     code, out, err = twister2.finish(running)
     assert code == 0, err
     assert "attempt 2 of 3 True" in out
     assert "attempt 3 of 1 True" in out
+    assert "attempt 4 of 1 True" in out
     assert mesos.left_of(job_id) == []
 
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import signal
 import urllib.error
 import urllib.request
@@ -175,12 +176,41 @@ def test_scaled_up_and_down_from_another_shell(twister2, tmp_path, nomad, master
     more_than_all_nodes = finish(twister2("scale", job_id, 100000))
     assert more_than_all_nodes[0] != 0
     assert "copies ask for" in more_than_all_nodes[2]
+    code, out, err = finish(twister2("restart", job_id))
+    assert code == 0, (out, err)
+    assert "begins again from commit" in out
     enough.touch()
     code, out, err = finish(running)
     assert code == 0, err
     assert "attempt 2 of 3 True" in out
     assert "attempt 3 of 1 True" in out
+    assert "attempt 4 of 1 True" in out
     assert processes_of(job_id) == []
+    assert nomad.left_of(job_id) == []
+
+
+GROUPS = """
+import time
+
+def main(env):
+    print("worker", env.worker_id, "is", env.controller.workers()[env.worker_id].group, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_workers_that_differ(twister2, tmp_path, nomad):
+    (tmp_path / "groups.py").write_text(GROUPS)
+    groups = ("-o", "job.groups.big={count=1,memory_mb=300}", "-o", "job.groups.thin={count=2,memory_mb=200}")
+    code, out, err = finish(twister2("submit", "nomad", "--detach", *groups, "groups.py"))
+    assert code == 0, err
+    job_id = out.strip()
+    until(lambda: finish(twister2("logs", job_id))[1].count(" is ") == 3)
+    told = re.findall(r"worker \d is \w+", finish(twister2("logs", job_id))[1])
+    assert sorted(told) == ["worker 0 is big", "worker 1 is thin", "worker 2 is thin"]
+    shown = nomad.call("GET", f"/job/twister2-{job_id}")["TaskGroups"]
+    sizes = {each["Name"]: (each["Count"], each["Tasks"][0]["Resources"]["MemoryMB"]) for each in shown}
+    assert (sizes["big"], sizes["thin"]) == ((1, 300), (2, 200))
+    assert finish(twister2("kill", job_id))[0] == 0
     assert nomad.left_of(job_id) == []
 
 
@@ -231,10 +261,9 @@ def supervisors_of(job_id):
 
 
 def test_a_master_that_dies_is_started_again_and_takes_its_workers_back(twister2, tmp_path, nomad):
+    """The same ones, which wait for it as long as is promised (job.master_return_s as it is)."""
     enough, store = tmp_path / "enough", f"state.file.path={tmp_path}/store"
-    running = twister2(
-        "submit", "nomad", "-n", 2, "-o", store, "-o", "job.master_return_s=90", "program.py:counts", enough
-    )
+    running = twister2("submit", "nomad", "-n", 2, "-o", store, "program.py:counts", enough)
     lines = []
 
     def until_attempt(number):

@@ -1,4 +1,4 @@
-"""A node that dies, on a Slurm of this test's own: one that has workers only, or the first, with the job master."""
+"""On a Slurm of the tests' own: a node that dies (of workers only, or of the job master), and a full queue."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from twister2.spec.rm import JobState, ResourceGroup
 from twister2_testkit.managed import ManagedJobs
 
 pytestmark = [pytest.mark.needs_slurm, pytest.mark.faults, pytest.mark.timeout(300)]
@@ -34,7 +35,7 @@ LATE_S = 120.0
 
 @pytest.fixture
 def cluster(monkeypatch):
-    """Runs the script for a cluster of its own: a node that is down is in others' way. Its folder's name is short."""
+    """Runs the script for a cluster of its own: others would suffer. Its folder's name is short."""
     monkeypatch.setenv("TWISTER2_SLURM_HOME", f"/tmp/t2-slurm-{os.getpid()}")
 
     def run(*arguments):
@@ -110,3 +111,16 @@ def test_a_node_dies(cluster, submit, jobs, tmp_path):
     assert code == 0, err
     assert out.splitlines() == ["went on after 1"] * 2
     assert not [row for row in jobs.shown("%T", "%i") if row[0] == "RUNNING"]
+
+
+def test_a_full_queue(cluster, jobs):
+    """Two jobs, each of which takes all memory of all nodes."""
+    everything = (ResourceGroup("w", 3, memory_mb=8000),)
+    backend, first = jobs.submit("sleep 600", groups=everything)
+    jobs.until(lambda: backend.state(first).state is JobState.RUNNING)
+    _, second = jobs.submit("sleep 600", groups=everything, backend=backend)
+    status = jobs.until(lambda: found if "(" in (found := backend.state(second)).reason else None)
+    assert (status.state, status.reason) == (JobState.QUEUED, "waits for free nodes (Resources)")
+    backend.kill(first, 0.0)
+    jobs.until(lambda: backend.state(second).state is JobState.RUNNING)
+    backend.kill(second, 0.0)

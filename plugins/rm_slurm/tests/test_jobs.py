@@ -207,6 +207,9 @@ def test_more_and_fewer_workers(twister2, tmp_path):
     assert "may never start" in err
     code, out, err = finish(twister2("scale", job_id, 1), 90)
     assert "has 1 workers" in out, err
+    code, out, err = finish(twister2("restart", job_id), 90)
+    assert code == 0, (out, err)
+    assert "begins again from commit" in out
     (tmp_path / "enough").touch()
     code, out, err = finish(client, 90)
     assert code == 0, err
@@ -251,18 +254,32 @@ def test_a_job_that_goes_back_into_the_queue_goes_on_from_its_latest_commit(twis
     assert processes_of(job_id) == []
 
 
+def pythons_of(job_id, module):
+    """Processes of a job that run one of its modules, forks of theirs included; the srun that starts them is none."""
+    found = []
+    for pid in processes_of(job_id):
+        words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if b"python" in words[0] and module in words:
+            found.append(pid)
+    return found
+
+
+def supervisors_of(job_id):
+    workers = pythons_of(job_id, b"twister2.worker")
+    parents = {pid: pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] for pid in workers}
+    return {pid for pid, parent in parents.items() if int(parent) not in workers}
+
+
 def test_a_master_that_was_killed_takes_its_workers_back(twister2, tmp_path):
+    """The same ones, which wait for it as long as is promised (job.master_return_s as it is)."""
     client, job_id = counting(twister2, tmp_path)
-    masters = [
-        pid
-        for pid in processes_of(job_id)
-        if b"twister2.master" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
-        and b"python" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
-    ]
-    (master,) = masters
+    supervisors = supervisors_of(job_id)
+    assert len(supervisors) == 2
+    (master,) = pythons_of(job_id, b"twister2.master")
     os.kill(master, signal.SIGKILL)
     events = tmp_path / "state" / "jobs" / job_id / "events.jsonl"
     until(lambda: events.read_text().count('"attempt_started"') == 2 or client.poll() is not None, 90)
+    assert supervisors_of(job_id) == supervisors
     (tmp_path / "enough").touch()
     code, out, err = finish(client, 90)
     assert code == 0, (out, err)

@@ -50,6 +50,29 @@ def test_scaling_as_far_as_the_hosts_have_room(rig, twister2, tmp_path):
     rig.until_nothing_is_left()
 
 
+GROUPS = """
+import os
+
+def main(env):
+    me = env.controller.workers()[env.worker_id]
+    print("worker", env.worker_id, "on", os.uname().nodename, "is", me.group, "with", me.memory_mb, flush=True)
+    env.barrier("all")
+"""
+
+
+def test_workers_that_differ(rig, twister2, tmp_path):
+    (tmp_path / "groups.py").write_text(GROUPS)
+    groups = ("-o", "job.groups.big={count=1,memory_mb=300}", "-o", "job.groups.thin={count=2,memory_mb=200}")
+    code, out, err = twister2.run("submit", "standalone", *rig.settings("h1:1", "h2:2"), *groups, "groups.py")
+    assert code == 0, err
+    assert sorted(out.splitlines()) == [
+        "worker 0 on h1 is big with 300",
+        "worker 1 on h2 is thin with 200",
+        "worker 2 on h2 is thin with 200",
+    ]
+    rig.until_nothing_is_left()
+
+
 def test_others_cannot_join_nor_kill_it_and_its_like_runs_beside_it(rig, twister2, tmp_path):
     name = "größe 数据 " * 30
     submit = ("submit", "standalone", *rig.settings(), "--detach", "--name", name, "-n", 3, "program.py:sleeps")

@@ -8,12 +8,15 @@ shell, and the shared libraries of all that. Users build theirs with a Container
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import importlib.metadata
+import importlib.util
 import io
 import json
 import os
 import platform
+import py_compile
 import re
 import shutil
 import subprocess
@@ -94,8 +97,11 @@ def shared_libraries(binaries: list[Path]) -> set[Path]:
     return {path for path in found if not str(path).startswith(str(ROOT))}
 
 
-def layer_of_system(out: io.BufferedIOBase) -> None:
-    """The tree, with parents that anybody may enter: this interpreter may lie in a home folder."""
+def layer_of_system(out: io.BufferedIOBase, *, compiled: bool = False) -> None:
+    """The tree, with parents that anybody may enter: this interpreter may lie in a home folder.
+
+    :param compiled: with modules' bytecode, as of packages that were installed: nobody can write it there later.
+    """
     chosen = files()
     made: set[str] = set()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
@@ -118,20 +124,37 @@ def layer_of_system(out: io.BufferedIOBase) -> None:
         folder("/tmp", 0o1777)
         for name in ("/proc", "/sys", "/dev", "/run", "/var/run", "/etc"):
             folder(name)
-        for path in sorted(chosen):
-            source = chosen[path]
+
+        def file(path: str, data: bytes, mtime: float, mode: int) -> None:
             folder(os.path.dirname(path))
             entry = tarfile.TarInfo(path.lstrip("/"))
-            data = source.read_bytes()
-            entry.size, entry.mtime = len(data), int(source.stat().st_mtime)
-            entry.mode = 0o755 if os.access(source, os.X_OK) else 0o644
+            entry.size, entry.mtime, entry.mode = len(data), int(mtime), mode
             tar.addfile(entry, io.BytesIO(data))
+
+        for path in sorted(chosen):
+            source = chosen[path]
+            mtime = source.stat().st_mtime
+            file(path, source.read_bytes(), mtime, 0o755 if os.access(source, os.X_OK) else 0o644)
+            if compiled and (code := bytecode(source, path)):
+                file(importlib.util.cache_from_source(path), code, mtime, 0o644)
         for name in ("python", "python3"):
             link(f"/usr/local/bin/{name}", str(Path(sys.executable).resolve()))
         passwd = b"root:x:0:0:root:/root:/bin/sh\nworker:x:1000:1000::/tmp:/bin/sh\n"
         entry = tarfile.TarInfo("etc/passwd")
         entry.size, entry.mode = len(passwd), 0o644
         tar.addfile(entry, io.BytesIO(passwd))
+
+
+def bytecode(source: Path, path: str) -> bytes:
+    """What Python would keep of a module; nothing of other files."""
+    if source.suffix != ".py":
+        return b""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "module.pyc")
+        unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
+        with contextlib.suppress(py_compile.PyCompileError):  # templates of modules are none
+            py_compile.compile(str(source), str(out), path, doraise=True, invalidation_mode=unchecked)
+        return out.read_bytes() if out.exists() else b""
 
 
 def layer_of_folder(out: io.BufferedIOBase, folder: Path) -> None:
@@ -191,7 +214,7 @@ def main() -> None:
         if options.folder:
             layer_of_folder(layer, options.folder)
         else:
-            layer_of_system(layer)
+            layer_of_system(layer, compiled=True)
         layer.flush()
         pack(Path(layer.name), options.name, options.out, options.entrypoint)
     if now:

@@ -65,7 +65,7 @@ def test_it_installs_passes_hygiene_and_waits_for_the_work(kind, tmp_path):
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    options = ("-q", "-p", "no:cacheprovider", "--rootdir", str(folder), "-c", os.devnull)
+    options = ("-q", "-x", "-p", "no:cacheprovider", "--rootdir", str(folder), "-c", os.devnull)
     for selection, outcome in (("TestHygiene", 0), ("not TestHygiene", 1)):
         done = run("pytest", *options, "-k", selection, str(folder / "tests"), cwd=tmp_path, PYTHONPATH=str(site))
         assert done.returncode == outcome, done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -221,3 +222,42 @@ def test_mpi_between_pods_of_one_node(jobs: Jobs) -> None:
     )
     done = jobs.submit(program, *QUICK, "-o", "job.comm=mpi", "-o", "rm.hostile.twice=0", profile="hostile", workers=3)
     assert (done.code, done.out) == (0, "True\n" * 3), done
+
+
+def listens_at(pid: int) -> set[str]:
+    """The addresses at which a process listens for TCP, as the kernel writes them (hexadecimal, least byte first)."""
+    own = set()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            own.add(os.readlink(path).removeprefix("socket:[").removesuffix("]"))
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and words[9] in own:
+                found.add(words[1].partition(":")[0])
+    return found
+
+
+def test_nobody_has_to_dial_the_client(jobs: Jobs) -> None:
+    """It listens at no address but loopback, where the way to its job master begins."""
+    program = jobs.program(
+        """
+        import pathlib, sys, time
+        def main(env):
+            env.barrier()
+            if env.worker_id == 0:
+                pathlib.Path(env.args[0], "running").touch()
+            until = time.monotonic() + 60
+            while not pathlib.Path(env.args[0], "looked").exists() and time.monotonic() < until:
+                time.sleep(0.02)
+            env.barrier()
+        """
+    )
+    client = jobs.start("submit", "hostile", "-n", "2", *QUICK, program, jobs.folder)
+    jobs.until_file("running", 40)
+    found = listens_at(client.process.pid)
+    (jobs.folder / "looked").touch()
+    done = client.finish(60)
+    assert done.code == 0, done
+    assert found == {"0100007F"}, "of 127.0.0.1, the forwarder's"

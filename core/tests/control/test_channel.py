@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import zmq
 
 from twister2.control import messages
-from twister2.control.channel import Dialer, Listener, local_addresses
+from twister2.control.channel import Dialer, Listener, in_order, local_addresses
 from twister2.control.ticket import curve_pair
 from twister2.spec.errors import MasterLostError, NetworkError
 
@@ -159,6 +160,37 @@ def test_the_socket_is_private(tmp_path: Path) -> None:
 
 def test_loopback_comes_last() -> None:
     assert local_addresses()[-1].startswith("127.")
+
+
+@pytest.mark.parametrize("outside", ["192.0.2.2", ""])
+def test_the_address_that_leads_outside_comes_first(outside: str) -> None:
+    found = in_order(["10.1.0.1", "127.0.0.1", "192.0.2.2", "10.1.0.1"], outside)
+    first = [outside] if outside else []
+    assert found == [*first, *(address for address in ("10.1.0.1", "192.0.2.2") if address != outside), "127.0.0.1"]
+
+
+def test_a_master_on_this_host_is_dialled_over_loopback() -> None:
+    """Another address may go with its interface, as those of container networks do."""
+    public, secret = curve_pair()
+    listener = Listener(("tcp://*",), public, secret)
+    over = threading.Event()
+
+    def answer() -> None:
+        while not over.is_set():
+            if (received := listener.receive(0.05)) is not None:
+                listener.send(received[0], "knocked", {})
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        for _ in range(5):
+            dialer = Dialer(listener.addresses, public, deadline_s=20)
+            assert dialer.address.startswith("tcp://127.")
+            dialer.close()
+    finally:
+        over.set()
+        thread.join(20)
+        listener.close()
 
 
 def test_a_master_that_takes_nothing_in_blocks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from twister2.worker import oom
 from twister2.worker.oom import MemoryGroup
 
 MB = 1 << 20
@@ -77,3 +78,36 @@ def test_where_no_group_is_to_be_seen_the_host_counts(tmp_path: Path, own: Path)
     assert (group.kills(), group.limit_mb()) == (0, 0)
     host.write_text("nr_free_pages 77\noom_kill 5\n")
     assert (group.kills(), group.limit_mb()) == (5, 0)
+
+
+def test_what_was_long_ago_does_not_count(tmp_path: Path, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A neighbour in the same group, say: who is killed by somebody an hour later was not out of memory."""
+    now = 1000.0
+    monkeypatch.setattr(oom.time, "monotonic", lambda: now)
+    root = tmp_path / "root"
+    first(root / "memory", 3, 64 * MB)
+    own.write_text("4:memory:/\n")
+    group = MemoryGroup(root, own)
+    group.note()
+    assert not group.killed_lately()
+    first(root / "memory", 4, 64 * MB)
+    assert group.killed_lately()
+    for now in (1001.0, 1020.0):  # noqa: B007 - the clock
+        group.note()
+        assert group.killed_lately()
+    now = 1040.0
+    group.note()
+    assert not group.killed_lately()
+    first(root / "memory", 5, 64 * MB)
+    assert group.killed_lately()
+    group.begin()
+    assert not group.killed_lately()
+
+
+def test_version_2_of_old_kernels_has_no_local_events(tmp_path: Path, own: Path) -> None:
+    root = tmp_path / "root"
+    second(root / "w1", 1, "max")
+    (root / "w1" / "memory.events.local").unlink()
+    (root / "cgroup.controllers").write_text("memory\n")
+    own.write_text("0::/w1\n")
+    assert MemoryGroup(root, own).kills() == 99

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from twister2.spec.errors import ResourceError
+from twister2.worker import slotfolder
 from twister2.worker.slotfolder import SlotFolder
 
 pytestmark = pytest.mark.timeout(60)
@@ -62,10 +64,42 @@ def test_what_a_killed_copy_has_left_goes_with_the_next_one_of_its_slot(tmp_path
 def test_a_folder_that_is_held_by_a_process_out_of_sight_is_not_removed(tmp_path: Path) -> None:
     """In another container that sees the same files: its process number means nothing here."""
     held, folder = other(tmp_path, 3)
-    away = tmp_path / f"s3.{2**22 + os.getpid()}"  # no such process can be
+    away = tmp_path / f"s3.{2**22 + os.getpid()}.0"  # no such process can be
     folder.rename(away)
     own = SlotFolder(tmp_path, 3)
     assert away.is_dir()
+    own.remove()
+    held.kill()
+    held.communicate(timeout=30)
+
+
+def test_the_job_s_folder_that_has_just_gone_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "job").mkdir()
+    ways = iter([tmp_path / "gone", tmp_path / "job", tmp_path / "gone", tmp_path / "gone"])
+    monkeypatch.setattr(slotfolder, "runtime_folder", lambda job_id: next(ways))
+    own = SlotFolder.of_job("job-1", 3)
+    assert own.path.parent == tmp_path / "job"
+    own.remove()
+    with pytest.raises(ResourceError, match="cannot make the folder"):
+        SlotFolder.of_job("job-1", 3)
+
+
+def test_what_a_process_with_the_same_number_has_left_is_not_taken_over(tmp_path: Path) -> None:
+    left = tmp_path / f"s3.{os.getpid()}.0" / "package-1" / "half"
+    left.mkdir(parents=True)
+    left.parent.parent.chmod(0o700)
+    own = SlotFolder(tmp_path, 3)
+    assert list(own.path.iterdir()) == []
+    own.remove()
+
+
+def test_a_process_with_the_same_number_that_lives_keeps_its_folder(tmp_path: Path) -> None:
+    held, folder = other(tmp_path, 3)
+    same = tmp_path / f"s3.{os.getpid()}.0"
+    folder.rename(same)
+    own = SlotFolder(tmp_path, 3)
+    assert own.path.name == f"s3.{os.getpid()}.1"
+    assert (same / "package").is_dir()
     own.remove()
     held.kill()
     held.communicate(timeout=30)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import socket
 
+import pytest
+
 from twister2_comm_tcp.watch import Watch
 
 
@@ -44,3 +46,27 @@ def test_a_peer_that_is_heard_now_and_then_is_not_gone() -> None:
         if now % 2:
             watch.reset()
     watch.close()
+
+
+def test_the_reason_is_that_of_the_last_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused once, heard again, and then without any answer."""
+
+    class Unanswered:
+        refused = False
+
+        def __init__(self, target: object) -> None:
+            """Somewhere behind a cable that is cut."""
+
+        def poll(self) -> None:
+            return None
+
+        def close(self) -> None:
+            pass
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        target = server.getsockname()
+    watch = Watch(target, 3.0)
+    assert watch.gone(100.0, 10.0) == ""
+    watch.reset()
+    monkeypatch.setattr("twister2_comm_tcp.watch.Knock", Unanswered)
+    assert "the network between is cut" in until_said(watch, 50)

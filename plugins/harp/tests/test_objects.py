@@ -97,6 +97,7 @@ def test_exchange_finds_who_sends(run: Run) -> None:
 
     came = run(program, 4)
     assert came == [{2: (2, 0), 3: (3, 0)}, {0: (0, 1)}, {0: (0, 2), 2: (2, 2)}, {}]
+    assert run(lambda harp: harp.exchange({True: harp.rank}), 2) == [{}, {0: 0, 1: 1}]
 
 
 def test_what_a_user_op_raises_names_the_values(run: Run) -> None:

@@ -216,6 +216,7 @@ def test_exchanges():
         (lambda env: net.allreduce(env, numpy.zeros(1, "f4" if env.worker_id else "f8")), StepMismatchError, "float32"),
         (lambda env: net.keyed_reduce(env, [([], 1)]), KeyHashError, "key"),
         (lambda env: net.keyed_reduce(env, [1]), OperatorError, "pair"),
+        (lambda env: net.join(env, [(1, 2)], [(1, 3)], right_schema={"id": "int64"}), OperatorError, "right_schema"),
         (lambda env: net.partition(env, [1], "hashh"), OperatorError, "hashh"),
         (lambda env: net.partition(env, [1], lambda record, n: n), OperatorError, "partitioner"),
         (lambda env: net.partition(env, [1, None], "range"), OperatorError, "key=str"),

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pytest
 
 import twister2_net as net
+from twister2.spec.batch import records
 from twister2.spec.errors import Twister2Error
 from twister2_net.selectors.row_hash import RowHash
 from twister2_net.spilling.record_order import RecordOrder
@@ -352,6 +353,27 @@ def test_results_of_pairs_lie_where_the_pairs_would(kind):
     parts = LocalCluster(3, "loopback", deadline_s=60).run(main)
     assert [aggregated for _, aggregated in parts] == [partitioned for partitioned, _ in parts]
     assert set().union(*(aggregated for _, aggregated in parts)) == set(ranks)
+
+
+@pytest.mark.parametrize("kind", ["M8[ns]", "m8[ns]", "M8[us]", "M8[s]", "M8[D]", "i4", "U3"])
+def test_results_of_pairs_in_arrays_lie_where_the_pairs_would(kind):
+    """Times that Python has no type for are numbers there; so are those in microseconds past the year 9999."""
+    ranks = np.arange(60) % 20
+    pairs = np.zeros(60, dtype=[("k", kind), ("rank", "i8")])
+    late = 285_000_000_000_000_000 if kind == "M8[us]" else 0
+    ticks = {"n": 86_400_000_000_000, "u": 86_400_000_000, "s": 86_400}.get(kind[3:4], 1)
+    pairs["k"] = (ranks * ticks + late).view(kind) if kind[1:2] == "8" else ranks.astype(kind)
+    pairs["rank"] = ranks
+
+    def main(env):
+        partitioned = net.keyed_gather(env, mine(env, pairs), grouped=False)
+        aggregated = net.aggregate(env, mine(env, pairs), aggregates="min", pairs=True)
+        batches = [list(some.batches()) for some in (partitioned, aggregated)]
+        return [{int(rank) for batch in some for _, rank in records(batch)} for some in batches]
+
+    parts = LocalCluster(3, "loopback", deadline_s=60).run(main)
+    assert [aggregated for _, aggregated in parts] == [partitioned for partitioned, _ in parts]
+    assert set().union(*(aggregated for _, aggregated in parts)) == set(range(20))
 
 
 @pytest.mark.parametrize("kind", ["int64", "timestamp[s]", "string"])

@@ -94,23 +94,29 @@ def test_a_quota_that_is_used_up_is_waited_for():
     assert "(FailedCreate)" in status.reason
 
 
-def never_made(message, *stamps, **status):
-    """What is said of a job whose Job has no pod, and for which the cluster's refusals bear these times."""
-    events = [
-        {
-            "type": "Warning",
-            "reason": "FailedCreate",
-            "message": message,
-            "involvedObject": {"kind": "Job"},
-            "firstTimestamp": stamp,
-            "lastTimestamp": stamp,
-        }
-        for stamp in stamps
-    ]
+def refusal(message, stamp):
+    """What the cluster says at a time when it makes no pod of a Job."""
+    return {
+        "type": "Warning",
+        "reason": "FailedCreate",
+        "message": message,
+        "involvedObject": {"kind": "Job"},
+        "firstTimestamp": stamp,
+        "lastTimestamp": stamp,
+    }
+
+
+def without_pods(events, **status):
+    """What is said of a job whose Job has no pod, after these events."""
     waiting = Recorded("running", events)
     waiting.objects["pods"] = []
     waiting.objects["jobs"][0]["status"] = status
     return waiting.look()
+
+
+def never_made(message, *stamps, **status):
+    """The same, when the cluster has refused it at these times."""
+    return without_pods([refusal(message, stamp) for stamp in stamps], **status)
 
 
 NO_ACCOUNT = 'pods "t2-x-0-0-" is forbidden: error looking up service account demo/x: serviceaccount "x" not found'
@@ -136,6 +142,15 @@ def test_what_may_pass_is_waited_for(message, times, status):
     found = never_made(message, *times, **status)
     assert found.state is JobState.QUEUED
     assert message in found.reason
+
+
+def test_one_other_word_behind_what_may_pass_is_not_the_end():
+    """A job that has waited for its quota for long hears something else once."""
+    events = [refusal("exceeded quota: small", stamp) for stamp in TIMES]
+    waiting = without_pods([*events, refusal("internal error", "2026-11-22T02:45:00Z")])
+    assert waiting.state is JobState.QUEUED
+    waiting = without_pods([*events, *(refusal("etcdserver: leader changed", stamp) for stamp in TIMES)])
+    assert waiting.state is JobState.QUEUED
 
 
 def test_a_queue_that_holds_the_job_back():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -258,15 +259,18 @@ def pythons_of(job_id, module):
     """Processes of a job that run one of its modules, forks of theirs included; the srun that starts them is none."""
     found = []
     for pid in processes_of(job_id):
-        words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if b"python" in words[0] and module in words:
-            found.append(pid)
+        with contextlib.suppress(OSError):  # it has gone meanwhile
+            words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if b"python" in words[0] and module in words:
+                found.append(pid)
     return found
 
 
 def supervisors_of(job_id):
-    workers = pythons_of(job_id, b"twister2.worker")
-    parents = {pid: pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] for pid in workers}
+    workers, parents = pythons_of(job_id, b"twister2.worker"), {}
+    for pid in workers:
+        with contextlib.suppress(OSError):
+            parents[pid] = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
     return {pid for pid, parent in parents.items() if int(parent) not in workers}
 
 

@@ -108,15 +108,28 @@ def test_what_was_asked_for_differently_is_read_twice(tmp_path):
     assert "share:" not in run_workers(2, main)[0]
 
 
-def test_a_column_that_is_not_there_is_named_all_the_same(files):
+@pytest.mark.parametrize(
+    "step",
+    [lambda read: read.select("k", "nowhere"), lambda read: read.group_by("nowhere").agg(sum=("v", "sum"))],
+    ids=["select", "aggregate"],
+)
+def test_a_column_that_is_not_there_is_named_all_the_same(files, step):
     form, path = files
 
     def main(env, without):
-        getattr(TSetContext(env, without_rules=without), f"read_{form}")(path).select("k", "nowhere").collect()
+        step(getattr(TSetContext(env, without_rules=without), f"read_{form}")(path)).collect()
 
-    for without in ((), ("columns",)):
-        with pytest.raises(Twister2Error, match="nowhere"):
-            run_workers(2, lambda env, without=without: main(env, without))
+    with pytest.raises(Twister2Error, match="nowhere"):
+        run_workers(2, lambda env: main(env, ("columns",)))
+    with pytest.raises(Twister2Error, match="has no column 'nowhere'") as caught:
+        run_workers(2, lambda env: main(env, ()))
+    assert "its columns are ['k', 'v', 'text']" in str(caught.value)
+
+
+def test_a_column_that_no_line_of_json_has(tmp_path):
+    (tmp_path / "a.json").write_text('{"v": 1}\n{"v": 2}\n')
+    with pytest.raises(Twister2Error, match="has no column 'k'"):
+        run_workers(2, lambda env: TSetContext(env).read_json(str(tmp_path)).group_by("k").agg(n="count").collect())
 
 
 def test_columns_given_to_the_reader_are_those_there_are(files):

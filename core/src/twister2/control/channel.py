@@ -36,6 +36,9 @@ SHARED = 1 << 12
 LOCAL_RETRY_MS, RETRY_MS = 10, 1000
 """How often a master is dialled that does not answer: one on this host, which costs next to nothing, or elsewhere."""
 
+LOOPBACK_MS = 1000
+"""How long loopback may take to answer when another address of this host has."""
+
 
 def _socket(context: zmq.Context[Any], kind: int) -> zmq.Socket[bytes]:
     sock: zmq.Socket[bytes] = context.socket(kind)
@@ -165,7 +168,14 @@ class Dialer:
             sock.send_multipart(messages.encode("knock", {}))
             poller.register(sock, zmq.POLLIN)
         ready = dict(poller.poll(int(deadline_s * 1000)))
-        for address, sock in zip(addresses, sockets, strict=True):
+        ways = list(zip(addresses, sockets, strict=True))
+        own = tuple(f"tcp://{_bracket(host)}:" for host in local_addresses())
+        if any(sock in ready and address.startswith(own) for address, sock in ways):
+            # The master is on this host: loopback stays when the interface of another address goes.
+            ways.sort(key=lambda way: not way[0].startswith("tcp://127."))
+            ways[0][1].poll(LOOPBACK_MS)
+            ready = dict(poller.poll(0))
+        for address, sock in ways:
             if sock in ready:
                 sock.recv_multipart()
                 for other in sockets:
@@ -257,9 +267,12 @@ def local_addresses() -> list[str]:
                 found.append(line.split("|--")[1].strip())
     except OSError:
         found.append(socket.gethostbyname(socket.gethostname()))
-    unique = list(dict.fromkeys(found)) or ["127.0.0.1"]
-    outside = _outside()
-    return sorted(unique, key=lambda text: (text.startswith("127."), text != outside))
+    return in_order(found or ["127.0.0.1"], _outside())
+
+
+def in_order(addresses: Sequence[str], outside: str) -> list[str]:
+    """Each address once, that of the default route first, loopback last."""
+    return sorted(dict.fromkeys(addresses), key=lambda text: (text.startswith("127."), text != outside))
 
 
 def _outside() -> str:

@@ -426,7 +426,8 @@ class Job:
         """The job cannot go on: something outside the workers failed."""
         if not self.state.final:
             self._abort(error)
-            self._end(JobState.FAILED, self._cause)
+        if not self.state.final:  # which an attempt without workers ends by itself
+            self._end(JobState.FAILED, self._cause or error)
 
     def _fail_now(self, error: Twister2Error) -> None:
         self._cause = self._cause or error

@@ -360,11 +360,11 @@ class MasterProcess:
 
     def _told_to_end(self) -> None:
         """The manager ends this process: to start it again (elsewhere, say), for a reason it knows, or for somebody."""
-        handle, backend = self._handle, self._backend
-        answers: list[bool | JobStatus] = []
+        handle, backend, answers = self._handle, self._backend, list[bool | JobStatus]()
         if self._returns and handle is not None:
             self._calls.finish(lambda: answers.append(backend.master_returns(handle)), TOLD_S)
-            self._calls.finish(lambda: answers.append(backend.state(handle)), TOLD_S)
+            if answers == [False]:
+                self._calls.finish(lambda: answers.append(backend.state(handle)), TOLD_S)
         match answers:
             case [True, *_]:
                 self._leaves = True

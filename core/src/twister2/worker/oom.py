@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
 OWN = Path("/proc/self/cgroup")
 HOST = Path("/proc/vmstat")
+LATELY_S = 15.0
 NO_LIMIT = 1 << 60
 """Version 1 writes the largest number of pages that there is, in bytes."""
 
@@ -22,9 +24,27 @@ class MemoryGroup:
         self._top = root if self._second else root / "memory"
         folder = self._top / paths.get("" if self._second else "memory", "")
         self._folder = folder if folder.is_dir() else self._top  # seen from inside of a container
-        # local: a group of version 2 counts what happens in those below it, too
-        counts = self._folder / ("memory.events.local" if self._second else "memory.oom_control")
-        self._counts = counts if counts.exists() else host  # no groups are to be seen where Nomad isolates a task
+        # local (since Linux 5.2): a group of version 2 counts what happens in those below it, too
+        names = ("memory.events.local", "memory.events") if self._second else ("memory.oom_control",)
+        files = [self._folder / name for name in names]
+        # No groups are to be seen where Nomad isolates a task.
+        self._counts = next((file for file in files if file.exists()), host)
+
+        self.begin()
+
+    def begin(self) -> None:
+        """What has been until now does not count."""
+        self._before = self._latest = self.kills()
+        self._noted = time.monotonic()
+
+    def note(self) -> None:
+        """To be called now and then: what was longer ago than :data:`LATELY_S` counts no more, of a neighbour, say."""
+        if time.monotonic() - self._noted > LATELY_S:
+            self._before, self._latest, self._noted = self._latest, self.kills(), time.monotonic()
+
+    def killed_lately(self) -> bool:
+        """Whether the kernel has ended a process of the group of late."""
+        return self.kills() > self._before
 
     def kills(self) -> int:
         """How many of its processes the kernel has ended for lack of memory; of its host's where it shows no groups."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import itertools
 import os
 import shutil
 from typing import TYPE_CHECKING
+
+from twister2.control.folders import make_private, runtime_folder
+from twister2.spec.errors import ResourceError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,25 +27,52 @@ class SlotFolder:
     def __init__(self, job: Path, slot: int) -> None:
         """
         :param job: the job's folder on this host.
-        :raises OSError: it cannot be made.
+        :raises ResourceError: it cannot be made.
         """
-        self.path = job / f"s{slot}.{os.getpid()}"
-        self.path.mkdir(mode=0o700, exist_ok=True)
-        self._held = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for number in itertools.count():  # another container may have a process of the same number
+            self.path = job / f"s{slot}.{os.getpid()}.{number}"
+            make_private(self.path)
+            if self._hold():
+                break
+        for before in self.path.iterdir():  # of a process of the same number that has gone
+            shutil.rmtree(before, ignore_errors=True)
         for other in job.glob(f"s{slot}.*"):
             if other != self.path and _left(other):
                 shutil.rmtree(other, ignore_errors=True)
 
+    def _hold(self) -> bool:
+        """Hold the folder; False when another process does."""
+        self._held = -1
+        with contextlib.suppress(OSError):  # a file system without locks: that its process is there counts
+            self._held = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(self._held)
+                return False
+        return True
+
+    @classmethod
+    def of_job(cls, job_id: str, slot: int) -> SlotFolder:
+        """In the job's folder on this host.
+
+        :raises ResourceError: it cannot be made.
+        """
+        try:
+            return cls(runtime_folder(job_id), slot)
+        except ResourceError:  # the last other copy here may just have removed the job's folder
+            return cls(runtime_folder(job_id), slot)
+
     def remove(self) -> None:
         """Remove it with all that is in it."""
         shutil.rmtree(self.path, ignore_errors=True)
-        os.close(self._held)
+        if self._held >= 0:
+            os.close(self._held)
 
 
 def _left(folder: Path) -> bool:
     """Whether nobody holds a folder. A process that has just made it, and comes to hold it, is there at least."""
-    if os.path.exists(f"/proc/{folder.name.rpartition('.')[2]}"):
+    if os.path.exists(f"/proc/{folder.name.split('.')[1]}"):
         return False
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

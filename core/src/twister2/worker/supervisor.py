@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import zmq
 
-from twister2.control.folders import runtime_folder
 from twister2.control.package import digest, unpack
 from twister2.control.ticket import Ticket, curve_pair, wait_for_ticket
 from twister2.spec.errors import MasterLostError, PackageError, ResourceError, Twister2Error
@@ -63,8 +62,7 @@ class Supervisor:
         self._curve = ("", "")
         self._pmi: PmiService | None = None
         self._segments: Segments | None = None
-        self._memory, self._kills = MemoryGroup(), 0
-        """Its control group, and how many processes the kernel had ended there before the attempt."""
+        self._memory = MemoryGroup()
         self._stop = self._ending = False
         self._early: list[Message] = []
         """What the master said while the package was fetched: the start, if this was the last worker to join."""
@@ -96,7 +94,7 @@ class Supervisor:
             if answer.kind == "welcome":
                 self._welcome = dict(answer.body)
                 if self._folder is None:
-                    self._folder = SlotFolder(runtime_folder(self._welcome["job_id"]), self.slot)
+                    self._folder = SlotFolder.of_job(self._welcome["job_id"], self.slot)
                 if not self._welcome["standby"]:
                     self._begin_attempt(answer.blobs)
                 return True
@@ -164,7 +162,7 @@ class Supervisor:
             "package": str(package),
         }
         descriptor = self._serve_pmi() if welcome["pmi"] else None
-        self._kills = self._memory.kills()
+        self._memory.begin()
         self._user = UserProcess(self._fork_server, job, descriptor)
         if self._pmi is not None:
             self._pmi.release_process_fd()
@@ -352,7 +350,7 @@ class Supervisor:
         user.end_leftovers()
         self._sweep()
         self._read(user, to_the_end=True)
-        out_of_memory = code == -signal.SIGKILL and self._memory.kills() > self._kills
+        out_of_memory = code == -signal.SIGKILL and self._memory.killed_lately()
         body = {
             "code": code,
             "memory_limit_mb": self._memory.limit_mb() if out_of_memory else None,
@@ -388,6 +386,7 @@ class Supervisor:
 
     def _beat(self) -> None:
         user = self._user
+        self._memory.note()
         body: dict[str, Any] = {"steps": [], "waits_for": "", "memory": 0}
         self._fork_server.note(reap())  # processes that the program left behind: they became our children
         if user is not None:

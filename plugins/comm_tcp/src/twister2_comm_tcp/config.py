@@ -49,7 +49,8 @@ class TcpConfig:
     )
     unreachable_s: float = option(
         15.0,
-        "How long the host of a silent peer may not answer a connection attempt before the network counts as cut.",
+        "How long the address of a silent peer may accept no connection, by no answer or by a refusal, before the peer "
+        "counts as out of reach.",
         unit="s",
         validator=attrs.validators.gt(0),
     )

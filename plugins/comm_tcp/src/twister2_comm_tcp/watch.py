@@ -40,7 +40,7 @@ class Watch:
             if not self._begun:
                 if silent_s < self._after:
                     return ""
-                self._begun = now
+                self._begun, self._refused = now, False
             elif now - self._failed < AGAIN_S:
                 return ""
             self._knock = Knock(self._target)

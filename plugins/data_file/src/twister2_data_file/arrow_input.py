@@ -15,7 +15,7 @@ from twister2_data_file.compression import open_bytes, packing_of
 from twister2_data_file.filtering import check_predicate, columns_to_read, matching
 from twister2_data_file.inputs import split_size
 from twister2_data_file.parquet_input import schemas_differ, wanted_schema
-from twister2_data_file.problems import not_the_format, reading
+from twister2_data_file.problems import check_columns, not_the_format, reading
 from twister2_data_file.reading import Piece, SplitReader
 from twister2_data_file.stores import FoundFile, store_of
 
@@ -107,12 +107,8 @@ def _reader(source: IO[bytes], path: str, columns: Sequence[str] | None) -> tupl
     opened = ipc.open_stream if stream else ipc.open_file
     reader = opened(source)
     if columns is not None:
+        check_columns(path, columns, reader.schema.names)
         numbers = [reader.schema.get_field_index(name) for name in columns]
-        missing = [name for name, number in zip(columns, numbers, strict=True) if number < 0]
-        if missing:
-            raise not_the_format(
-                path, f"has no column {missing[0]!r}", "it was there when the input was planned", "read it again"
-            )
         source.seek(0)
         reader = opened(source, options=ipc.IpcReadOptions(included_fields=numbers, use_threads=False))
     return stream, reader

@@ -14,7 +14,7 @@ from twister2_data_file.arrow_types import common_type, types_named
 from twister2_data_file.compression import is_broken_archive, open_bytes
 from twister2_data_file.filtering import check_predicate, columns_to_read, matching
 from twister2_data_file.inputs import cut, split_size
-from twister2_data_file.problems import not_the_format, reading
+from twister2_data_file.problems import check_columns, not_the_format, reading
 from twister2_data_file.reading import Piece, SplitReader
 from twister2_data_file.text import blocks, newlines_before, next_line
 
@@ -43,7 +43,7 @@ def plan_csv(request: ReadRequest, files: Sequence[FoundFile], n_tasks: int, opt
     for file in full[1:]:
         _compare(full[0].path, names, file.path, _names(file.path, options))
     named = [*(request.columns or ()), *(column for column, _, _ in request.predicate), *options.column_types]
-    _check_columns(named, names, full[0].path)
+    check_columns(full[0].path, named, names)
     types = _common_types(full, names, options) | dict(options.column_types)
     size = split_size(full, n_tasks, options.split_mb)
     extra = {"names": list(names), "types": types}
@@ -81,6 +81,7 @@ def _parse(file: IO[bytes], split: Split, columns: Sequence[str] | None, options
     from pyarrow import csv as arrow_csv
 
     path, start, end = split.spec["path"], int(split.spec["start"]), split.spec["end"]
+    check_columns(path, columns or (), split.spec["names"])
     begin = next_line(file, start, end, options.block_kb * 1024) if start else 0
     if end is not None and begin >= end:
         return
@@ -186,14 +187,6 @@ def _compare(first: str, names: Sequence[str], path: str, others: Sequence[str])
         remedy="read them apart, or give column_names if only the headers differ",
         details={"paths": [first, path], "field": differing},
     )
-
-
-def _check_columns(wanted: Sequence[str], names: Sequence[str], path: str) -> None:
-    missing = [name for name in wanted if name not in names]
-    if missing:
-        raise not_the_format(
-            path, f"has no column {missing[0]!r}", f"its columns are {list(names)}", "name columns that are there"
-        )
 
 
 def _common_types(files: Sequence[FoundFile], names: Sequence[str], options: CsvReadOptions) -> dict[str, str]:

@@ -6,7 +6,7 @@ import operator
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import UsageError
-from twister2_data_file.problems import not_the_format
+from twister2_data_file.problems import check_columns, not_the_format
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -71,13 +71,7 @@ def matching(batch: Any, predicate: Sequence[tuple[str, str, Any]], columns: Seq
     from pyarrow import compute
 
     for column, comparison, value in predicate:
-        if column not in batch.schema.names:
-            raise not_the_format(
-                path,
-                f"has no column {column!r}",
-                f"its columns are {batch.schema.names}",
-                "name columns that are there",
-            )
+        check_columns(path, [column], batch.schema.names)
         values = batch.column(column)
         try:
             if comparison == "in":

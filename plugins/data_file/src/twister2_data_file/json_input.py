@@ -14,7 +14,7 @@ from twister2_data_file.compression import is_broken_archive, open_bytes
 from twister2_data_file.filtering import check_predicate, columns_to_read, matching
 from twister2_data_file.inputs import cut, split_size
 from twister2_data_file.json_types import TooDeepError, add_types, has_objects, misfit
-from twister2_data_file.problems import not_the_format, reading
+from twister2_data_file.problems import check_columns, not_the_format, reading
 from twister2_data_file.reading import Piece, SplitReader
 from twister2_data_file.text import blocks, newlines_before, next_line, not_utf8
 
@@ -128,6 +128,7 @@ class _Rows:
 
         self._path = path
         self._strict = columns is None
+        check_columns(path, columns or (), schema.names)
         self._schema = pyarrow.schema([schema.field(name) for name in columns or schema.names])
         # pyarrow reads no dates: they are read as text and converted
         self._read = pyarrow.schema([(field.name, _read_type(field.type)) for field in self._schema])

@@ -11,7 +11,7 @@ from twister2.spec.uris import without_secrets
 from twister2_data_file.arrow_types import difference, told
 from twister2_data_file.filtering import check_predicate, columns_to_read, matching, may_hold
 from twister2_data_file.inputs import split_size
-from twister2_data_file.problems import not_the_format, reading
+from twister2_data_file.problems import check_columns, not_the_format, reading
 from twister2_data_file.reading import Piece, SplitReader
 from twister2_data_file.stores import FoundFile, store_of
 
@@ -76,6 +76,7 @@ class ParquetReader(SplitReader):
         read = columns_to_read(self._columns, self._predicate)
         with reading(path), _parquet(path), store_of(path)[0].open(path) as source:
             file = parquet.ParquetFile(source)
+            check_columns(path, read or (), file.schema_arrow.names)
             for at in range(int(place), len(groups)):
                 # Planned without the predicate when a rule has added it since.
                 if not _may_match(file.metadata, groups[at], self._predicate):
@@ -124,12 +125,7 @@ def wanted_schema(schema: Any, request: ReadRequest, path: str) -> Any:
     """
     import pyarrow
 
-    named = [*(request.columns or ()), *(column for column, _, _ in request.predicate)]
-    missing = [name for name in named if name not in schema.names]
-    if missing:
-        raise not_the_format(
-            path, f"has no column {missing[0]!r}", f"its columns are {schema.names}", "name columns that are there"
-        )
+    check_columns(path, [*(request.columns or ()), *(column for column, _, _ in request.predicate)], schema.names)
     return schema if request.columns is None else pyarrow.schema([schema.field(name) for name in request.columns])
 
 

@@ -74,6 +74,18 @@ def not_the_format(path: str, what: str, why: str, remedy: str, where: str = "")
     return DataFormatError(f"{path}: {what}", why=why, remedy=remedy, where=where, details={"path": path})
 
 
+def check_columns(path: str, wanted: Iterable[str], there: Iterable[str]) -> None:
+    """
+    :raises DataFormatError: the file lacks a wanted column.
+    """
+    there = list(there)
+    missing = next((name for name in wanted if name not in there), None)
+    if missing is not None:
+        raise not_the_format(
+            path, f"has no column {missing!r}", f"its columns are {there}", "name columns that are there"
+        )
+
+
 def free_space(path: str) -> str:
     """Free space of the file system that holds ``path`` or its nearest existing parent, in words."""
     folder = Path(path).absolute()

@@ -116,7 +116,7 @@ def aggregation(
 def neighbour_exchange(rank: int, size: int, values: Mapping[int, Any]) -> patterns.Steps:
     """How many send to each rank, then a value to each of some ranks, whoever they are."""
     counts = numpy.zeros(size, dtype=numpy.int64)
-    counts[list(values)] = 1
+    counts[[int(rank) for rank in values]] = 1
     incoming = yield from patterns.allreduce_for(size)(rank, size, counts, numpy.add)
     return (yield from patterns.sparse(rank, values, int(incoming[rank])))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ PASSING = ("timeout", "timed out", "toomanyrequests", "too many requests", "eof"
 """Words of failures to pull that may be over in a moment."""
 REFUSED_S = 10.0
 """How long the cluster refuses to make pods before that counts as its last word."""
-WAITED_FOR = ("exceeded quota", "failed calling webhook")
+WAITED_FOR = ("exceeded quota", "failed calling webhook", "etcdserver", "timed out", "timeout", "too many requests")
 """Words of refusals that may be over without anybody changing the job."""
 STARTING = {"ContainerCreating": "its container is being made", "PodInitializing": "its first containers run"}
 ENDED_WORDS = {"OOMKilled": "out of memory", "DeadlineExceeded": "it reached its deadline", "Evicted": "evicted"}
@@ -271,11 +272,14 @@ def cannot_be_made(event: Object) -> str:
 def never_made(events: Sequence[Object]) -> str:
     """Why a Job's pods are never made, by what was said of it, oldest first; empty when they may be."""
     refusals = [event for event in events if event.get("reason") == "FailedCreate"]
-    if not refusals or any(words in str(refusals[-1].get("message")) for words in WAITED_FOR):
-        return ""
-    times = [_seconds(event.get(key)) for event in refusals for key in ("firstTimestamp", "lastTimestamp", "eventTime")]
+    last = list(itertools.takewhile(lambda event: not _may_pass(event), reversed(refusals)))
+    times = [_seconds(event.get(key)) for event in last for key in ("firstTimestamp", "lastTimestamp", "eventTime")]
     known = [at for at in times if at]
-    return cannot_be_made(refusals[-1]) if known and max(known) - min(known) >= REFUSED_S else ""
+    return cannot_be_made(last[0]) if known and max(known) - min(known) >= REFUSED_S else ""
+
+
+def _may_pass(refusal: Object) -> bool:
+    return any(words in str(refusal.get("message")).lower() for words in WAITED_FOR)
 
 
 def suspended(job: Object) -> bool:

@@ -83,7 +83,12 @@ class Lives:
         reason = "its first node failed, and with it the job's script and its job master"
         if not self._config.requeue:
             return attrs.evolve(status, state=JobState.FAILED, reason=reason)
-        with suppress(ResourceError):  # another has done it at this moment
+        try:
             self.renew(handle)
+        except ResourceError as error:
+            row = self._queue.row(handle.native_id, handle.job_id, fresh=True)
+            if row is not None and row.headless:  # else another has done it at this moment
+                reason = f"{reason}; {error.what}: {error.why}"
+                return attrs.evolve(status, state=JobState.FAILED, reason=reason)
         self._queue.forget()
         return attrs.evolve(status, state=JobState.RESTARTING, reason=f"is put back into the queue: {reason}")

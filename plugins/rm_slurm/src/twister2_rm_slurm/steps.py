@@ -33,29 +33,24 @@ unset IFS; export {SLOT}
 exec "$@" </dev/null >>"$logs/slot-${SLOT}.out" 2>>"$logs/slot-${SLOT}.err\""""
 
 # Ends all processes of a job on one node that carry its mark (and one of these slots' marks) in their environment:
-# TERM, after a grace KILL. Reaches sub-processes that left the step's process group. An srun that is told to end kills
-# its tasks at once, so that it is told last. Prints how many are left.
-SWEEP = f"""job=$1 slots=$2 tenths=$3 seen= end_of_srun=$((tenths > 5 ? 5 : tenths))
+# TERM, after a grace KILL. Reaches sub-processes that left the step's process group. What is spared is not told: an
+# srun kills its tasks at once, those on other nodes too, and ends by itself with the last. Prints how many are left.
+SWEEP = f"""job=$1 slots=$2 tenths=$3 spared=$4 seen=
 marked() {{
   files=$(grep -lszxF "{JOB}=$job" /proc/[0-9]*/environ)
   if [ -n "$files" ] && [ -n "$slots" ]; then files=$(grep -lszxE "{SLOT}=($slots)" $files); fi
   for file in $files; do file=${{file#/proc/}}; echo "${{file%/environ}}"; done
 }}
-copies() {{
-  for pid in $(marked); do grep -sqx srun "/proc/$pid/comm" || echo "$pid"; done
+told() {{
+  for pid in $pids; do [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$spared" ] || echo "$pid"; done
 }}
 dying() {{ # a process that is being torn down has no environment any more
   for pid in $seen; do grep -s '^State:' "/proc/$pid/status"; done | grep -v '[ZX] ('
 }}
-pids=$(copies)
-[ -z "$pids" ] || kill -TERM $pids 2>/dev/null
+pids=$(marked) first=$(told)
+[ -z "$first" ] || kill -TERM $first 2>/dev/null
 while [ -n "$pids" ] && [ "$tenths" -gt 0 ]; do
-  seen="$seen $pids"; sleep 0.1; tenths=$((tenths - 1)); pids=$(copies)
-done
-pids=$(marked)
-[ -z "$pids" ] || kill -TERM $pids 2>/dev/null
-while [ -n "$pids" ] && [ "$end_of_srun" -gt 0 ]; do
-  seen="$seen $pids"; sleep 0.1; end_of_srun=$((end_of_srun - 1)); pids=$(marked)
+  seen="$seen $pids"; sleep 0.1; tenths=$((tenths - 1)); pids=$(marked)
 done
 for again in 1 2 3 4 5 6 7 8 9 10; do
   [ -z "$pids" ] && break
@@ -137,13 +132,16 @@ def sweep_step(
     native_id: str, job_id: str, slots: Sequence[int] | None, grace_s: float, components: int = 1
 ) -> list[str]:
     """The srun that sweeps all nodes of an allocation, one task per node. ``slots`` None: the whole job."""
-    return [*_on_all_nodes(native_id, "sweep", components), *local_sweep(job_id, slots, grace_s)[2:]]
+    return [*_on_all_nodes(native_id, "sweep", components), *local_sweep(job_id, slots, grace_s, spared="srun")[2:]]
 
 
-def local_sweep(job_id: str, slots: Sequence[int] | None, grace_s: float) -> list[str]:
-    """The same on this host."""
+def local_sweep(job_id: str, slots: Sequence[int] | None, grace_s: float, spared: str = "") -> list[str]:
+    """The same on this host.
+
+    :param spared: name of programs that are given the grace to end by themselves.
+    """
     pattern = "" if slots is None else "|".join(map(str, slots))
-    return ["/bin/sh", "-c", SWEEP, "twister2-sweep", job_id, pattern, str(int(grace_s * 10))]
+    return ["/bin/sh", "-c", SWEEP, "twister2-sweep", job_id, pattern, str(int(grace_s * 10)), spared]
 
 
 def count_step(native_id: str, job_id: str, components: int = 1) -> list[str]:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from twister2.spec.channel import HeaderKind
-    from twister2_net.selectors.base import Selector
     from twister2_net.spilling.tables import FoldTable
 
 _ROWS = 1 << 22
@@ -191,16 +190,21 @@ class Aggregate(KeyedCombine):
         if only is not None:
             parts: Iterable[tuple[int, Any]] = [(only, whole)]
         else:
-            parts = split(whole, self._targets(plan.key_names, n).assign(whole), n)
+            parts = split(whole, self._targets(plan, whole, n), n)
         for target, part in parts:
             for piece in part.combine_chunks().to_batches(max_chunksize=limit):
                 self.push(self.my_senders[0], target, DATA, piece)
 
-    def _targets(self, names: Sequence[str], n: int) -> Selector:
-        """What tells the target of a row: of one key as of that of a pair, so that pairs lie as they do elsewhere."""
-        if len(names) == 1:
-            return Hash(n, self.label, -1, None, tuple(names))
-        return RowHash(n, self.label, -1, RecordOrder(names, False, None, self.label))
+    def _targets(self, plan: ColumnPlan, whole: Any, n: int) -> Sequence[int]:
+        """The target of each row: of one key as of that of a pair, so that pairs lie as they do elsewhere."""
+        names = plan.key_names
+        if len(names) > 1:
+            return RowHash(n, self.label, -1, RecordOrder(names, False, None, self.label)).assign(whole)
+        kind = plan.kinds.get(plan.keys[0], "")
+        if self.wanted.pairs and kind[1:2] in ("M", "m"):  # of arrays: times that Python cannot tell are numbers there
+            times = whole.column(names[0]).to_numpy().astype(kind)
+            return Hash(n, self.label, -1, None).assign(times.tolist())
+        return Hash(n, self.label, -1, None, tuple(names)).assign(whole)
 
     def _scatter(self, table: Table) -> Iterator[tuple[int, KeyValues]]:
         if self.keyed:

@@ -51,6 +51,11 @@ class Join(HoldingOperator):
                 remedy="connect two edges, or say how many sources each input has",
                 where=self.label,
             )
+        for name in (f"{side}_schema" for side in _SIDES):
+            schema = self.options[name]
+            if schema is not None and not hasattr(schema, "empty_table"):
+                why = f"{short(schema)} is no schema of pyarrow's"
+                raise wrong_option(self.label, name, why, "give pyarrow.schema({'column': type, ...})")
         self.how = self.options["how"]
         side = self.options["broadcast"]
         if side is not None and side not in self.info.broadcasts[self.how]:

@@ -278,7 +278,7 @@ def _encode_object(value: Any) -> Encoded:
     return PICKLE, b"", [data, *buffers], size + len(data)
 
 
-def _dump(value: Any, keep: Callable[[pickle.PickleBuffer], Any]) -> bytes | memoryview:
+def _dump(value: Any, keep: Callable[[pickle.PickleBuffer], Any]) -> bytes:
     if _looks_plain(value):
         try:
             return _pickle(value, keep, fast=True)
@@ -289,14 +289,14 @@ def _dump(value: Any, keep: Callable[[pickle.PickleBuffer], Any]) -> bytes | mem
     return _pickle(value, keep)
 
 
-def _pickle(value: Any, keep: Callable[[pickle.PickleBuffer], Any], *, fast: bool = False) -> memoryview:
+def _pickle(value: Any, keep: Callable[[pickle.PickleBuffer], Any], *, fast: bool = False) -> bytes:
     out = io.BytesIO()
     pickler = pickle.Pickler(out, 5, buffer_callback=keep)
     pickler.fast = fast
     if _registered:
         pickler.dispatch_table = ChainMap(_reducers, copyreg.dispatch_table)  # type: ignore[arg-type]
     pickler.dump(value)
-    return out.getbuffer()
+    return out.getvalue()
 
 
 def _looks_plain(value: Any) -> bool:
@@ -320,11 +320,11 @@ def _looks_plain(value: Any) -> bool:
     return True
 
 
-def _dump_by_value(value: Any, keep: Callable[[pickle.PickleBuffer], Any]) -> memoryview:
+def _dump_by_value(value: Any, keep: Callable[[pickle.PickleBuffer], Any]) -> bytes:
     """Functions and classes of a notebook or of ``__main__`` have no module to be found in: cloudpickle sends them."""
     out = io.BytesIO()
     _by_value()(out, 5, buffer_callback=keep).dump(value)
-    return out.getbuffer()
+    return out.getvalue()
 
 
 @functools.cache

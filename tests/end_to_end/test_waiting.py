@@ -57,17 +57,24 @@ def test_the_status_names_who_waits_and_for_whom(jobs: Jobs, comm: str, what: st
         workers = json.loads(asked.out).get("workers", ()) if asked.code == 0 else ()
         return [worker["waits_for"] for worker in workers]
 
+    def rows() -> list[str]:
+        shown = [line.split(" MiB ", 1) for line in jobs.cli("status", "last").out.splitlines() if " joined " in line]
+        return [row[1].lstrip() for row in shown]
+
     def come() -> bool:
-        told = waits()
-        return [bool(text) for text in told] == [True, False, True, False] and all(
-            told[worker].startswith(begins) and told[worker].endswith(whom)
-            for worker, whom in ((0, first), (2, second))
+        """Until the last turn has come all of them wait now and then."""
+        told, shown = waits(), rows()
+        return (
+            [bool(text) for text in told] == [True, False, True, False]
+            and [text.startswith("step ") for text in shown] == [True, False, True, False]
+            and all("prog.py:" in shown[worker] for worker in (0, 2))
+            and all(
+                told[worker].startswith(begins) and told[worker].endswith(whom)
+                for worker, whom in ((0, first), (2, second))
+            )
         )
 
-    wait_until(come, 30, lambda: f"status: {waits()}")
-    rows = [line.split(" MiB ", 1) for line in jobs.cli("status", "last").out.splitlines() if " joined " in line]
-    assert [row[1].lstrip().startswith("step ") for row in rows] == [True, False, True, False], rows
-    assert all("prog.py:" in rows[worker][1] for worker in (0, 2)), rows
+    wait_until(come, 30, lambda: f"status: {waits()}, {rows()}")
     go.touch()
     done = client.finish()
     assert (done.code, done.out.split()) == (0, ["4"] * 4), done

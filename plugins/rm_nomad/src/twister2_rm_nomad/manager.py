@@ -186,16 +186,19 @@ class NomadManager(ResourceManager):
         except NotFoundError:
             return []
 
+    def _evaluations(self, native_id: str) -> list[dict[str, Any]]:
+        try:
+            return self._api.get(f"/job/{part(native_id)}/evaluations") or []
+        except NotFoundError:
+            return []
+
     def state(self, handle: JobHandle) -> JobStatus:
         self._api.at(handle.facts)
         job = self._job(handle.native_id)
         if job is None:
             return JobStatus(JobState.UNKNOWN, "Nomad knows no such job (any more)")
         allocs = self._allocs(handle.native_id)
-        evals: list[dict[str, Any]] = []
-        with suppress(NotFoundError):
-            evals = self._api.get(f"/job/{part(handle.native_id)}/evaluations") or []
-        status = states.status(job, allocs, evals)
+        status = states.status(job, allocs, self._evaluations(handle.native_id))
         if status.state is JobState.COMPLETED and jobspec.restarts_master(job):  # its master ends well in any case
             ended = self._noted(handle).get("ended")
             return attrs.evolve(status, state=JobState(ended)) if ended else status
@@ -346,6 +349,11 @@ class NomadManager(ResourceManager):
         if not job.get("Stop") and not (job["Status"] == "dead" and not running()):
             with suppress(NotFoundError):
                 self._api.send("DELETE", f"/job/{part(handle.native_id)}")
+        until = time.monotonic() + self._context.call_timeout_s
+        while any(each["Status"] == "pending" for each in self._evaluations(handle.native_id)):
+            if time.monotonic() > until:  # then Nomad stops what it places, whenever that is
+                break
+            time.sleep(self._config.poll_s)  # what was submitted a moment ago may be placed all the same
         self._end(handle, running, grace_s, tell=False)
 
     def clean(self, handle: JobHandle) -> list[str]:

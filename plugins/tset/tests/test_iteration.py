@@ -226,3 +226,30 @@ def test_wrong_uses_are_named(run_workers):
                 wrong()
 
     run_workers(1, program)
+
+
+def test_a_plan_is_looked_at_by_one_worker_alone_and_nothing_runs(run_workers):
+    """What fills a lazy set stands for it until it is filled, also for sets that functions are given."""
+    calls = []
+
+    def noted(x):
+        calls.append(x)
+        return x
+
+    def main(env):
+        context = TSetContext(env)
+        kept = context.parallelize(range(10)).map(noted).lazy_cache()
+        extra = context.parallelize([1, 2]).map(noted).lazy_cache()
+        both = kept.map(lambda x, context: x + len(context.input("extra"))).add_input("extra", extra).lazy_cache()
+        asked = both.filter(lambda x: x > 3)
+        told = asked.explain() if env.worker_id == 0 else ""
+        before = list(calls)
+        env.barrier()
+        total = asked.sum()
+        return told, before, total, asked.explain()
+
+    (told, before, total, after), other = run_workers(2, main)
+    assert before == []
+    assert all(f"{step} (" in told for step in ("parallelize", "map", "filter"))
+    assert total == other[2]
+    assert "parallelize (" not in after, "filled: its records lie there"

@@ -257,9 +257,12 @@ class TSetContext(Readers):
         return list(self.env.run(graph)[sinks[0]])
 
     def explain(self, node: Node, end: End) -> str:
-        """The plan of a set."""
-        self.fill_all(node)
-        graph, _ = self._compile([Leaf(node, "result", end)])
+        """The plan of a set, with what fills the stored sets that are not filled yet."""
+        for step in in_order(node, through=True):
+            for stored in (step, *step.given.values()):
+                if isinstance(stored, StoredNode):
+                    check_kept(stored)
+        graph, _ = self._compile([Leaf(node, "result", end)], through=True)
         return graph.explain(self.env)
 
     def unique(self, what: str) -> str:
@@ -272,8 +275,10 @@ class TSetContext(Readers):
             self.check_open(leaf.title)
             self.fill_all(leaf.node)
 
-    def _compile(self, leaves: Sequence[Leaf]) -> tuple[Graph, list[str]]:
-        return compile_action(leaves, self.name, self.env.n_workers, self.without_rules, self.scheduler)
+    def _compile(self, leaves: Sequence[Leaf], *, through: bool = False) -> tuple[Graph, list[str]]:
+        return compile_action(
+            leaves, self.name, self.env.n_workers, self.without_rules, self.scheduler, through=through
+        )
 
     def check_open(self, title: str) -> None:
         """:raises UsageError: the environment has ended."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import attrs
 
@@ -300,14 +300,16 @@ def compile_action(
     n_workers: int,
     without_rules: Iterable[str] = (),
     scheduler: TaskScheduler | None = None,
+    *,
+    through: bool = False,
 ) -> tuple[Graph, list[str]]:
-    """The graph of one or several ends, and the names of their sinks."""
+    """The graph of one or several ends, and the names of their sinks. ``through`` as in :func:`add_steps`."""
     graph = Graph(name, without_rules=without_rules, scheduler=scheduler)
     names: dict[int, str] = {}
     sinks = []
     for leaf in leaves:
         end = leaf.end
-        before = add_steps(graph, leaf.node, n_workers, names)
+        before = add_steps(graph, leaf.node, n_workers, names, through=through)
         sink = free_name(graph, leaf.title)
         graph.add_sink(
             sink,
@@ -325,24 +327,38 @@ def compile_action(
     return graph, sinks
 
 
-def add_steps(graph: Graph, node: Node, n_workers: int, names: dict[int, str] | None = None) -> str:
+def add_steps(
+    graph: Graph, node: Node, n_workers: int, names: dict[int, str] | None = None, *, through: bool = False
+) -> str:
     """Add a node and all that it follows; the name of its vertex. A node that several follow is there once.
 
     :param names: of the vertices of nodes (by ``id``) that were added before; those added now are put in.
+    :param through: what fills a stored set stands for one that is not filled yet. Such a graph is looked at, not run.
     """
     names = {} if names is None else names
-    for step in in_order(node):
+    for step in in_order(node, through=through):
         if id(step) in names:
+            continue
+        if through and is_unfilled(step):
+            names[id(step)] = names[id(step.of)]
             continue
         name = names[id(step)] = free_name(graph, step.title)
         step.add_to(graph, name, [names[id(parent)] for parent in step.inputs], n_workers)
         for label, given in step.given.items():
-            graph.give(name, label, given.stored, whole=given.replicated)
+            if not (through and is_unfilled(given)):
+                graph.give(name, label, given.stored, whole=given.replicated)
     return names[id(node)]
 
 
-def in_order(node: Node) -> list[Node]:
-    """A node and all that it follows, those first that others follow; each once."""
+def is_unfilled(node: Node) -> TypeGuard[StoredNode]:
+    """Whether it is a stored set without its records yet."""
+    return isinstance(node, StoredNode) and not node.stored.filled
+
+
+def in_order(node: Node, *, through: bool = False) -> list[Node]:
+    """A node and all that it follows, those first that others follow; each once. ``through`` as in
+    :func:`add_steps`.
+    """
     ordered: dict[int, Node] = {}
     waiting: list[tuple[Node, bool]] = [(node, False)]
     while waiting:
@@ -353,7 +369,8 @@ def in_order(node: Node) -> list[Node]:
             ordered[id(at)] = at
         else:
             waiting.append((at, True))
-            waiting.extend((parent, False) for parent in reversed(at.inputs))
+            inputs = (at.of,) if through and is_unfilled(at) else at.inputs
+            waiting.extend((parent, False) for parent in reversed(inputs))
     return list(ordered.values())
 
 

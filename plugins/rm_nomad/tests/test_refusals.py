@@ -137,7 +137,7 @@ def test_a_server_that_is_down(backend, tmp_path):
         begun = time.monotonic()
         with pytest.raises(ResourceError, match="Nomad does not answer") as caught:
             ask()
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 30, "it waits for what refuses it"
         assert "rm.nomad.address" in caught.value.remedy
     probe = NomadPlugin().rm_probe(NomadConfig(address=f"http://127.0.0.1:{free_port()}"))
     assert not probe.ok

@@ -170,9 +170,9 @@ class Dialer:
         ready = dict(poller.poll(int(deadline_s * 1000)))
         ways = list(zip(addresses, sockets, strict=True))
         own = tuple(f"tcp://{_bracket(host)}:" for host in local_addresses())
-        if any(sock in ready and address.startswith(own) for address, sock in ways):
+        ways.sort(key=lambda way: not way[0].startswith("tcp://127."))
+        if ways[0][0].startswith("tcp://127.") and any(sock in ready and to.startswith(own) for to, sock in ways):
             # The master is on this host: loopback stays when the interface of another address goes.
-            ways.sort(key=lambda way: not way[0].startswith("tcp://127."))
             ways[0][1].poll(LOOPBACK_MS)
             ready = dict(poller.poll(0))
         for address, sock in ways:

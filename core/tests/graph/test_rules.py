@@ -219,12 +219,15 @@ def test_what_is_called_elsewhere_is_not_joined_with_an_end(vertex):
     assert ("source+step", "source") in found or vertex != "sink"
 
 
-class Handing(Step):
+class Handing(Compute):
     narrow = True
     declares = Declarations(passes_on=True)
 
     def __init__(self, index):
-        super().__init__("add")
+        pass
+
+    def process(self, batch, emit, edge):
+        emit(batch)
 
 
 @pytest.mark.parametrize("steps", [1, 2])
@@ -245,6 +248,54 @@ def test_what_only_passes_on_goes_with_a_sink_that_is_not_narrow(steps):
         assert names(graph) == [("source", "source"), ("sink", "sink")]
     else:  # its functions may belong into the pool
         assert names(graph) == [("source", "source"), ("pass+step", "compute"), ("sink", "sink")]
+
+
+class Named(Step):
+    """Gives the name of the edge beside each record."""
+
+    narrow = True
+
+    def process(self, batch, emit, edge):
+        emit([(edge, record) for record in batch])
+
+
+class NamedSink(Kept):
+    narrow = True
+
+    def write(self, batch, edge):
+        self.seen += [(edge, record) for record in batch]
+
+
+@pytest.mark.parametrize("step", [False, True])
+@pytest.mark.parametrize("passing", [1, 2])
+def test_what_only_passes_on_is_left_out_and_names_of_edges_stay(passing, step):
+    def run(without):
+        graph = Graph(without_rules=without)
+        graph.add_source("source", Numbers, 2)
+        before = "source"
+        for number in range(passing):
+            graph.add_compute(f"pass {number}", Handing, 2)
+            graph.connect(before, f"pass {number}", "net.partition" if not number else "net.direct")
+            before = f"pass {number}"
+        if step:
+            graph.add_compute("step", lambda index: Named("add"), 2, narrow=True)
+            graph.connect(before, "step", "net.direct")
+            before = "step"
+        graph.add_sink("sink", lambda index: NamedSink(), 2, narrow=True, two_phase=False)
+        graph.connect(before, "sink", "net.direct")
+        made = []
+
+        def main(env):
+            outputs = env.run(graph)
+            made.append("run as one task" in env.prepare(graph).explain())
+            return [seen for seen, _ in outputs["sink"]]
+
+        return run_workers(1, main), made
+
+    fused, plain = run([]), run(["fuse"])
+    assert fused[0] == plain[0]
+    assert all(edge == (f"{'step' if step else f'pass {passing - 1}'}->sink") for edge, _ in fused[0][0][0])
+    assert (fused[1], plain[1]) == ([True], [False])
 
 
 def test_what_is_placed_apart_is_not_joined():

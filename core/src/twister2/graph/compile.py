@@ -72,7 +72,14 @@ def compile_graph(
     vertices = tuple(_vertex_plan(vertex) for vertex in logical.vertices)
     edges = tuple(
         EdgePlan(
-            number, edge.name, edge.sources, edge.target, edge.operator, edge.options, _shape(edge, logical, catalog)
+            number,
+            edge.name,
+            edge.sources,
+            edge.target,
+            edge.operator,
+            edge.options,
+            _shape(edge, logical, catalog),
+            edge.arrives_as,
         )
         for number, edge in enumerate(logical.edges)
     )

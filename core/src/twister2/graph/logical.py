@@ -68,13 +68,14 @@ class LogicalVertex:
 
 @attrs.frozen
 class LogicalEdge:
-    """An edge between logical vertices."""
+    """An edge between logical vertices. :ivar arrives_as: see :class:`~twister2.spec.plan.EdgePlan`."""
 
     name: str
     sources: tuple[str, ...]
     target: str
     operator: str
     options: Mapping[str, Any]
+    arrives_as: str = ""
 
 
 @attrs.frozen

@@ -64,6 +64,8 @@ class EdgePlan:
     :ivar operator: ``"<ops plugin>.<operator>"``, e.g. ``"net.keyed_reduce"``.
     :ivar options: the operator's options (functions included).
     :ivar shape: what the operator declares (:attr:`~twister2.spec.ops.OperatorInfo.shape`); empty when not known.
+    :ivar arrives_as: how the tasks of the target call it, where a step that handed on what came has been left out;
+        empty: by its name.
     """
 
     number: int
@@ -73,6 +75,7 @@ class EdgePlan:
     operator: str
     options: Mapping[str, Any] = attrs.field(factory=dict)
     shape: str = ""
+    arrives_as: str = ""
 
 
 @attrs.frozen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import dropwhile
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
@@ -104,13 +105,15 @@ def _fuse(plan: LogicalPlan, chains: list[list[LogicalEdge]]) -> LogicalPlan:
     renamed: dict[str, str] = {}
     at_end: dict[str, LogicalVertex] = {}
     inside: set[tuple[str, str]] = set()
+    arrives: dict[str, str] = {}
     for chain in chains:
-        fused = _vertex(plan, chain)
+        fused, first = _vertex(plan, chain)
         names = _names(chain)
         renamed.update(dict.fromkeys(names, fused.name))
         # The chain has one way in and one way out, so that its place in the order is that of any member: take the last.
         at_end[names[-1]] = fused
         inside.update(chain_key(edge) for edge in chain)
+        arrives[names[0]] = first
     vertices = tuple(
         at_end.get(vertex.name, vertex)
         for vertex in plan.vertices
@@ -121,6 +124,7 @@ def _fuse(plan: LogicalPlan, chains: list[list[LogicalEdge]]) -> LogicalPlan:
             edge,
             sources=tuple(renamed.get(source, source) for source in edge.sources),
             target=renamed.get(edge.target, edge.target),
+            arrives_as=arrives.get(edge.target, edge.arrives_as),
         )
         for edge in plan.edges
         if chain_key(edge) not in inside
@@ -129,18 +133,23 @@ def _fuse(plan: LogicalPlan, chains: list[list[LogicalEdge]]) -> LogicalPlan:
     return attrs.evolve(plan, vertices=vertices, edges=edges, fixed=fixed)
 
 
-def _vertex(plan: LogicalPlan, chain: list[LogicalEdge]) -> LogicalVertex:
+def _vertex(plan: LogicalPlan, chain: list[LogicalEdge]) -> tuple[LogicalVertex, str]:
+    """The vertex that stands for a chain, and how the first task of it that does anything calls what comes: empty when
+    that is the first of the chain.
+    """
     names = _names(chain)
     members = [plan.vertex(name) for name in names]
     first, last = members[0], members[-1]
+    working = list(dropwhile(lambda member: member.declares.passes_on, members[:-1])) + members[-1:]
+    left_out = len(members) - len(working)
     asking = [member for member in members if "cpus" in member.asks] or members
-    return attrs.evolve(
+    fused = attrs.evolve(
         first,
         # What a sink keeps and where it lies is known by the sink's name.
         name=last.name if last.kind == "sink" else "+".join(names),
         kind=last.kind if last.kind == "sink" else first.kind,
         two_phase=last.two_phase,
-        make=_factory(members, tuple(edge.name for edge in chain)),
+        make=_factory(working, tuple(edge.name for edge in chain[left_out:])),
         cpus=max(member.cpus for member in asking),  # the parts run one after another
         memory_mb=sum(member.memory_mb for member in members),
         gpus=max(member.gpus for member in members),
@@ -150,6 +159,7 @@ def _vertex(plan: LogicalPlan, chain: list[LogicalEdge]) -> LogicalVertex:
         inputs={name: given for member in members for name, given in member.inputs.items()},
         declares=_declared(members),
     )
+    return fused, chain[left_out - 1].name if left_out else ""
 
 
 def _declared(members: list[LogicalVertex]) -> Declarations:
@@ -160,6 +170,8 @@ def _declared(members: list[LogicalVertex]) -> Declarations:
 
 def _factory(members: list[LogicalVertex], edges: tuple[str, ...]) -> Callable[[int], Task]:
     names, makes = tuple(member.name for member in members), tuple(member.make for member in members)
+    if members[-1].kind == "sink" and len(members) == 1:
+        return makes[0]
     if members[-1].kind == "sink":
         return FusedSinkFactory(names, edges, makes)
     if members[0].kind == "source":

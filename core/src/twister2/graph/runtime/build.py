@@ -118,7 +118,7 @@ def make_runners(
             runners.append(known)
             continue
         outputs = [Output(edge.name, operators[edge.number], source) for edge, source in one.outputs]
-        inputs = [Input(edge.name, operators[edge.number], index) for edge in one.inputs]
+        inputs = [Input(edge.arrives_as or edge.name, operators[edge.number], index) for edge in one.inputs]
         runners.append(_runner(task, place, inputs, outputs, elsewhere))
     return runners
 

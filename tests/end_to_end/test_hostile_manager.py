@@ -261,3 +261,30 @@ def test_nobody_has_to_dial_the_client(jobs: Jobs) -> None:
     done = client.finish(60)
     assert done.code == 0, done
     assert found == {"0100007F"}, "of 127.0.0.1, the forwarder's"
+
+
+@pytest.mark.parametrize("profile", ["hostile", "standalone"])
+def test_the_record_of_a_job_that_outlives_a_power_cut_of_the_client_does_so_too(jobs: Jobs, profile: str) -> None:
+    """A job on the client's own host does not, and is not kept waiting for the disk."""
+    client = jobs.program(
+        """
+        import os, sys
+        from twister2.cli.main import main
+
+        sync = os.fsync
+        def told(number):
+            print("synced", os.readlink(f"/proc/self/fd/{number}"), flush=True)
+            sync(number)
+        os.fsync = told
+        sys.exit(main(sys.argv[1:]))
+        """,
+        "client.py",
+    )
+    done = jobs.python(client, "submit", profile, "-n", "1", *QUICK, jobs.program("def main(env): pass\n"))
+    assert done.code == 0, done
+    synced = [line.removeprefix("synced ") for line in done.out.splitlines()]
+    folder = jobs.job()
+    files = [line for line in synced if line.startswith(f"{folder}/record.json.")]
+    assert (len(files), synced[1:]) == ((1, [str(folder), str(folder.parent)]) if profile == "hostile" else (0, [])), (
+        done
+    )

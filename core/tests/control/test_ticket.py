@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -28,6 +29,47 @@ def test_private_files_are_private_and_whole(tmp_path: Path) -> None:
     with pytest.raises((JobFailedError, OSError)):
         write_private(tmp_path / "nothing" / "x", b"1")
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_what_is_durable_is_synced_before_it_is_seen_and_its_folders_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "job" / "record"
+    path.parent.mkdir()
+    synced: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda number: synced.append((os.readlink(f"/proc/self/fd/{number}"), sorted(os.listdir(path.parent))[0])),
+    )
+    write_private(path, b"1")
+    assert synced == []
+    path.unlink()
+    write_private(path, b"1", durable=True)
+    temporary = f"record.{os.getpid()}.new"
+    assert synced == [
+        (str(path.parent / temporary), temporary),
+        (str(path.parent), "record"),
+        (str(tmp_path), "record"),
+    ]
+    assert path.read_bytes() == b"1"
+
+
+def test_a_file_system_that_syncs_no_folders_will_do_and_a_disk_that_fails_will_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    def sync(number: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{number}"):
+            raise error
+
+    monkeypatch.setattr(os, "fsync", sync)
+    write_private(tmp_path / "x", b"1", durable=True)
+    assert (tmp_path / "x").read_bytes() == b"1"
+    error = OSError(errno.EIO, os.strerror(errno.EIO))
+    with pytest.raises(JobFailedError, match=r"cannot write .*/x\b"):
+        write_private(tmp_path / "x", b"2", durable=True)
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,11 @@ class JobRecord(Value):
     def job_handle(self) -> JobHandle:
         return JobHandle(**self.handle)
 
-    def write(self, folder: pathlib.Path) -> None:
-        write_private(folder / RECORD, json.dumps(attrs.asdict(self)).encode())
+    def write(self, folder: pathlib.Path, *, durable: bool = False) -> None:
+        """
+        :param durable: as of :func:`~twister2.control.ticket.write_private`.
+        """
+        write_private(folder / RECORD, json.dumps(attrs.asdict(self)).encode(), durable=durable)
         (folder / SUBMITTING).unlink(missing_ok=True)
 
     @classmethod

@@ -154,6 +154,7 @@ class Session:
     def _write_record(self, handle: JobHandle) -> None:
         prepared = self._prepared
         in_client = prepared.match.master == "client"
+        same_host = prepared.backend.offers.same_host
         JobRecord(
             job_id=self.job_id,
             name=prepared.allocation.name,
@@ -161,14 +162,14 @@ class Session:
             n_workers=prepared.job.workers,
             profile=prepared.resolved.profile or prepared.job.rm,
             handle=attrs.asdict(handle),
-            addresses=prepared.master_ticket.listen if in_client and prepared.backend.offers.same_host else (),
+            addresses=prepared.master_ticket.listen if in_client and same_host else (),
             master_in_client=in_client,
             master_public=prepared.master_ticket.master_public,
             client_key=prepared.master_ticket.client_key,
             resolved=prepared.resolved.to_dict(),
             pins=prepared.pins.to_dict(),
             master_process=None if self._master is None else self._master.process,
-        ).write(prepared.folder)
+        ).write(prepared.folder, durable=not same_host)  # what runs elsewhere outlives a power cut of this host
 
     def _undo(self) -> None:
         """Each step whatever comes of the others: what counts is why it is undone."""

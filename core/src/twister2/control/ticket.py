@@ -96,14 +96,24 @@ def wait_for_ticket(path: str, *, older_than: int, deadline_s: float) -> Ticket:
         pause = min(pause * 1.5, 0.5)
 
 
-def write_private(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file only its owner can read, atomically."""
+def write_private(path: str | os.PathLike[str], data: bytes, *, durable: bool = False) -> None:
+    """Write a file only its owner can read, atomically.
+
+    :param durable: it, and its folder, outlive a power cut once this has returned; takes some milliseconds.
+    """
     temporary = f"{os.fspath(path)}.{os.getpid()}.new"
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
+        if durable:
+            folder = os.path.dirname(os.path.abspath(path))
+            for each in (folder, os.path.dirname(folder)):
+                _sync_folder(each)
     except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -114,3 +124,14 @@ def write_private(path: str | os.PathLike[str], data: bytes) -> None:
             if error.errno == errno.EFBIG
             else "free space, or set job.state_dir to another folder",
         ) from error
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that syncs no folders
+            raise
+    finally:
+        os.close(descriptor)

@@ -121,6 +121,16 @@ def test_killed_when_its_manager_knows_of_the_end_the_next_life_tells_the_client
     answered(jobs, client.finish(120))
 
 
+def test_one_that_hangs_is_killed_and_its_workers_go_on_with_the_next_life(jobs: Jobs) -> None:
+    """For its manager it runs: it is the process beside it that ends it, in time for the workers."""
+    client = start(jobs, "-o", "job.master_return_s=20")
+    wait_until(lambda: "attempt 1" in said(jobs), 90.0, lambda: f"no attempt began: {said(jobs)}")
+    os.kill(next_master(jobs, set(), client), signal.SIGSTOP)
+    answered(jobs, client.finish(120))
+    events = (json.loads(line) for line in (jobs.job() / "events.jsonl").read_text().splitlines())
+    assert [event["master"] for event in events if event["event"] == "master_returned"] == [2]
+
+
 def test_given_up_by_its_manager_it_is_the_end_with_that_reason(jobs: Jobs) -> None:
     client = start(jobs, restarts=1)
     wait_until(lambda: "attempt 1" in said(jobs), 90.0, lambda: f"no attempt began: {said(jobs)}")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Sequence
 
-COMMAND = "import sys; from twister2.master.process import main; sys.exit(main(sys.argv[1]))"
+COMMAND = "import sys; from twister2.master.entry import main; sys.exit(main(sys.argv[1]))"
 
 
 POLL_S = 0.05
@@ -161,7 +161,7 @@ def _become_master(folder: pathlib.Path, read: int, output: int) -> NoReturn:
     gc.disable()
     gc.freeze()  # what the client has made stays where it is: looking through it would copy its pages
     try:
-        from twister2.master.process import main
+        from twister2.master.entry import main
         from twister2.worker.processes import close_other_descriptors
 
         os.setsid()

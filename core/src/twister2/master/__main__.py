@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from twister2.master.process import main
+from twister2.master.entry import main
 
 sys.exit(main())

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pathlib
 import select
 import shutil
 import signal
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +17,8 @@ from twister2.config import Resolved
 from twister2.control.channel import Listener
 from twister2.control.echo import Echo
 from twister2.control.folders import job_folder, runtime_folder
-from twister2.control.master_ticket import MasterTicket
 from twister2.control.releasing import release
 from twister2.host import Pins, PluginHost
-from twister2.master.abandoned import end_begun, remove_begun
-from twister2.master.blocks import read_block
 from twister2.master.calls import CallThread
 from twister2.master.causes import TOLD_TO_END, given_up
 from twister2.master.facts import JobFacts
@@ -33,14 +28,15 @@ from twister2.master.observing import MasterObservers
 from twister2.master.returning import Note
 from twister2.master.store import JobStore
 from twister2.master.walltime import Walltime
+from twister2.master.watch import Watch
 from twister2.spec.errors import Twister2Error
 from twister2.spec.rm import JobHandle, JobState, JobStatus, ResourceManager, RmContext
-from twister2.worker.descriptors import raise_limit
 from twister2.worker.segments import Segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from twister2.control.master_ticket import MasterTicket
     from twister2.control.ticket import Ticket
     from twister2.master.manager import Refused
     from twister2.spec.rm import ResourceGroup
@@ -239,8 +235,10 @@ class MasterProcess:
         self._know_handle(self._ticket.handle)
         linger_s = HAND_OVER_S
         try:
-            while not self.job.state.final and not self._leaves:
-                self._turn()
+            with Watch(self._silent_s) as watch:
+                while not self.job.state.final and not self._leaves:
+                    watch.beat()
+                    self._turn()
             if self._leaves or not self._end_is_known():
                 linger_s = 0.0
                 return LEFT
@@ -257,6 +255,13 @@ class MasterProcess:
                 self._store.close()
             self._calls.close()
         return 0 if self._noted or self.job.state is JobState.COMPLETED else 1
+
+    @property
+    def _silent_s(self) -> float:
+        """How long this process may do nothing until it counts as hanging; 0: for ever, as its client."""
+        if self._ticket.in_client:
+            return 0.0
+        return self._config.master_return_s / 2 if self._returns else self._config.master_lost_s
 
     def _end_is_known(self) -> bool:
         """Tell the manager that the job has ended, so that it is not begun again should this process die now; then the
@@ -463,38 +468,3 @@ class MasterProcess:
     def _tell_event(self, event: dict[str, Any]) -> None:
         """A client that does not see this master's files keeps the event log."""
         self.job.clients.tell("event", event)
-
-
-def main(folder: str = "") -> int:
-    """Run the master of the ticket: on standard input (a child of the client) or at ``TWISTER2_MASTER_TICKET``.
-
-    :param folder: for a child of the client: the job's folder, to be removed should the client go before it has sent
-        the ticket.
-    """
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a client may ignore it; tools that are called have exit codes
-    raise_limit()  # it has a connection with each worker
-    path = os.environ.get("TWISTER2_MASTER_TICKET")
-    try:
-        if path:
-            ticket = MasterTicket.decode(pathlib.Path(path).read_bytes())
-            package = (pathlib.Path(ticket.folder) / "package").read_bytes() if ticket.has_package else b""
-            return MasterProcess(ticket, package, None).run()
-        return _run_child(pathlib.Path(folder))
-    except Twister2Error as error:
-        print(str(error), file=sys.stderr, flush=True)
-        return 1
-
-
-def _run_child(folder: pathlib.Path) -> int:
-    """Three blocks come from the client: the ticket before it asks for the allocation, package and handle after."""
-    data = read_block(0)
-    if data is None:
-        remove_begun(folder)
-        return 1
-    ticket = MasterTicket.decode(data)
-    package, handle = read_block(0), read_block(0)
-    if package is None or handle is None:
-        end_begun(ticket)
-        return 1
-    ticket = attrs.evolve(ticket, handle=json.loads(handle))
-    return MasterProcess(ticket, package, None if ticket.detached else 0).run()

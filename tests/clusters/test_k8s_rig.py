@@ -125,18 +125,18 @@ def test_the_server_is_down_during_the_run_and_the_job_goes_on(cluster, twister2
     assert nothing_left(cluster)
 
 
-def test_a_node_that_dies_takes_no_job_with_it(cluster, twister2):
-    """Also when the job master was on it, the job ends with that reason; else with the workers moved elsewhere."""
+def nodes_of(cluster, role):
+    """Names of the nodes that have a job's pods of this role."""
+    path = "jsonpath={.items[*].spec.nodeName}"
+    return cluster("kubectl", "get", "pods", "-l", f"twister2.org/role={role}", "-o", path).split()
+
+
+def test_a_node_of_workers_that_dies_takes_no_job_with_it(cluster, twister2):
     client = twister2("submit", "k8s", "program.py")
     read_until(client, "attempt 1 runs")
-    nodes = cluster(
-        "kubectl", "get", "pods", "-l", "twister2.org/role=master", "-o", "jsonpath={.items[0].spec.nodeName}"
-    )
-    other = {"k1": "k2", "k2": "k1"}[nodes.strip()]
-    placed = cluster(
-        "kubectl", "get", "pods", "-l", "twister2.org/role=worker", "-o", "jsonpath={.items[*].spec.nodeName}"
-    )
-    assert other in placed.split(), "the scheduler spreads pods of a size over nodes"
+    (node,) = nodes_of(cluster, "master")
+    other = {"k1": "k2", "k2": "k1"}[node]
+    assert other in nodes_of(cluster, "worker"), "the scheduler spreads pods of a size over nodes"
     cluster("kill-node", other)
     try:
         out, err = client.communicate(timeout=180)
@@ -144,4 +144,30 @@ def test_a_node_that_dies_takes_no_job_with_it(cluster, twister2):
         assert out.count("done") == 2
     finally:
         cluster("start-node", other)
+    assert nothing_left(cluster)
+
+
+@pytest.mark.parametrize("restarts", [3, 0])
+def test_the_node_of_the_job_master_dies(cluster, twister2, restarts):
+    """The next life is elsewhere, and the job goes on; where there is none, any shell hears why."""
+    submitted = twister2("submit", "k8s", "--detach", "-o", f"rm.k8s.master_restarts={restarts}", "program.py")
+    assert submitted.wait(60) == 0, submitted.stderr.read()
+    job_id = submitted.stdout.read().strip()
+    follows = twister2("logs", job_id, "-f")
+    for _ in range(2):
+        read_until(follows, "attempt 1 runs")
+    follows.kill()
+    (node,) = nodes_of(cluster, "master")
+    cluster("kill-node", node)
+    try:
+        waited = twister2("wait", job_id)
+        _, err = waited.communicate(timeout=180)
+        if restarts:
+            assert waited.returncode == 0, err
+            assert twister2("logs", job_id).communicate(timeout=60)[0].count("done") == 2
+        else:
+            assert waited.returncode == 1, err
+            assert "the job master ended (its node was lost)" in err
+    finally:
+        cluster("start-node", node)
     assert nothing_left(cluster)

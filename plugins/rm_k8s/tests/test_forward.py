@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twister2.spec.errors import ResourceError
 from twister2_rm_k8s import forward
 from twister2_rm_k8s.api import Api, RefusedError
 from twister2_rm_k8s.forward import forwarded
@@ -97,8 +98,8 @@ def server():
     listening.close()
 
 
-def api(url):
-    return Api(Access(Server(url=url), {"token": "secret-token"}), 10.0)
+def api(url, timeout_s=10.0):
+    return Api(Access(Server(url=url), {"token": "secret-token"}), timeout_s)
 
 
 def test_connections_are_carried_both_ways(server):
@@ -134,3 +135,14 @@ def test_a_refusal_is_seen_before_anybody_connects(server):
     url, _ = server
     with pytest.raises(RefusedError, match="forbidden"), forwarded(api(url), "/pods/y", 403):
         pass
+
+
+def test_a_node_that_does_not_answer_is_an_error_that_says_so():
+    """The server waits for the dead node of the pod, and says nothing meanwhile."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(ResourceError, match="port 4242 of a pod cannot be forwarded") as raised,
+        forwarded(api(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.2), "/pods/y", 4242),
+    ):
+        pass
+    assert "the node of the pod, does not answer" in raised.value.why

@@ -82,9 +82,12 @@ def test_groups_are_jobs_with_their_own_sizes_and_slots():
 def test_kubernetes_starts_no_worker_again_but_the_master_where_it_may():
     for restarts in (0, 2):
         for (kind, name), body in objects(config(master_restarts=restarts)).items():
+            if kind == "Job" and name.endswith("-master"):
+                assert body["spec"]["podReplacementPolicy"] == "TerminatingOrFailed", "waits for the end of a dead node"
+                away = body["spec"]["template"]["spec"]["tolerations"]
+                assert {each["tolerationSeconds"] for each in away} == {manifests.AWAY_S}
             if kind == "Job" and name.endswith("-master") and restarts:
                 assert body["spec"]["backoffLimit"] == restarts + 1
-                assert body["spec"]["podReplacementPolicy"] == "Failed", "two masters at once"
                 assert body["spec"]["template"]["spec"]["restartPolicy"] == "OnFailure"
             elif kind == "Job":
                 assert body["spec"]["backoffLimitPerIndex"] == 0

@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from twister2.spec.errors import Twister2Error
+from twister2.spec.errors import ResourceError, Twister2Error
 from twister2_rm_k8s.api import RefusedError
 from twister2_rm_k8s.websocket import BINARY, CLOSE, PING, PONG, Frames, frame, handshake
 
@@ -75,8 +75,15 @@ def _open(api: Api, pod_path: str, port: int) -> tuple[socket.socket, Frames]:
         target = f"{api.access.path}{pod_path}/portforward?ports={port}"
         host = urlsplit(api.access.server).netloc
         return sock, Frames(handshake(sock, host, target, api.access.headers(), PROTOCOL))
-    except BaseException:
+    except BaseException as error:
         sock.close()
+        if isinstance(error, OSError):  # the server asks the pod's node, which may be dead
+            raise ResourceError(
+                f"port {port} of a pod cannot be forwarded",
+                why=f"the API server, or the node of the pod, does not answer: {error}",
+                remedy="try again; see whether the node is there",
+                where=f"{api.access.server}{pod_path}",
+            ) from error
         raise
 
 

@@ -42,6 +42,10 @@ NO_RETRY = 0
 SLACK_S = 900
 """How much later than the job master, which keeps the walltime, Kubernetes ends workers: it counts from when a node has
 taken the pod, so that the image is pulled within."""
+AWAY = ("node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready")
+AWAY_S = 5
+"""How long the job master stays on a node that Kubernetes has found not to answer. The usual 300 s are longer than any
+worker waits for it."""
 ENV_NAME = re.compile(r"[ -<>-~]+")
 TITLE_LENGTH = 1000
 
@@ -128,9 +132,12 @@ class Manifests:
         assert group is not None
         command = list(self.allocation.master_command)
         job = self._job(f"{self.name}-master", MASTER, group, command, labels={}, slots=[])
+        spec = job["spec"]
+        # A pod whose node has died is being deleted for ever: the next one does not wait for its end. Should both run,
+        # the earlier one gives up.
+        spec["podReplacementPolicy"] = "TerminatingOrFailed"
         if self.config.master_restarts:
             # In its pod, where its files are; in a new one when the pod is gone. It ends with 0 when the job has ended.
-            spec = job["spec"]
             del spec["completionMode"], spec["backoffLimitPerIndex"]
             spec["backoffLimit"] = self.config.master_restarts + 1  # the job fails when there are so many restarts
             spec["template"]["spec"]["restartPolicy"] = "OnFailure"
@@ -231,6 +238,10 @@ class Manifests:
             "imagePullSecrets": [{"name": name} for name in config.pull_secrets],
         }
         spec |= {key: value for key, value in optional.items() if value}
+        if role == MASTER:
+            spec["tolerations"] = [
+                {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": AWAY_S} for key in AWAY
+            ]
         if role == WORKER and self.allocation.walltime_s:
             # Of pods: that of a Job counts from its creation, and its pods may wait for nodes. So may the workers of a
             # master that runs.

@@ -35,6 +35,13 @@ WAITED_FOR = ("exceeded quota", "failed calling webhook", "etcdserver", "timed o
 """Words of refusals that may be over without anybody changing the job."""
 STARTING = {"ContainerCreating": "its container is being made", "PodInitializing": "its first containers run"}
 ENDED_WORDS = {"OOMKilled": "out of memory", "DeadlineExceeded": "it reached its deadline", "Evicted": "evicted"}
+DISRUPTIONS = {
+    "DeletionByTaintManager": "its node was lost",
+    "EvictionByEvictionAPI": "evicted",
+    "PreemptionByScheduler": "preempted by a more important pod",
+    "TerminationByKubelet": "ended by its node",
+    "DeletionByPodGC": "its node has gone",
+}
 GONE = "ended"
 EXIT_UNKNOWN = 137
 """Said of pods whose exit code nobody has: they were deleted."""
@@ -96,9 +103,8 @@ def over(body: Object) -> bool:
 
 
 def _lost(status: Object) -> str:
-    for condition in status.get("conditions") or []:
-        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
-            return f"is being ended: {condition.get('message') or ''} ({condition.get('reason', '')})"
+    if (found := _disrupted(status)) is not None:
+        return f"is being ended: {found.get('message') or ''} ({found.get('reason', '')})"
     return "its node does not answer (NodeLost)" if status.get("reason") == "NodeLost" else ""
 
 
@@ -113,13 +119,9 @@ def _exit(body: Object) -> tuple[int, str]:
     message = str(status.get("message") or "")
     if status.get("reason"):
         words.append(f"{ENDED_WORDS.get(status['reason'], status['reason'])}: {message}".rstrip(": "))
-    for condition in status.get("conditions") or []:
-        if (
-            condition.get("type") == "DisruptionTarget"
-            and condition.get("status") == "True"
-            and not status.get("reason")
-        ):
-            words.append(f"{_disruption(condition.get('reason', ''))}: {condition.get('message') or ''}".rstrip(": "))
+    what, told = disruption(status)
+    if what and not status.get("reason"):
+        words.append(f"{what}: {told}".rstrip(": "))
     if reason in ("ContainerCannotRun", "StartError") and ended:
         words.append(str(ended.get("message") or reason).strip().splitlines()[-1][:500])
     if not code and status.get("phase") == "Failed":
@@ -127,14 +129,18 @@ def _exit(body: Object) -> tuple[int, str]:
     return code, "; ".join(dict.fromkeys(words))
 
 
-def _disruption(reason: str) -> str:
-    return {
-        "DeletionByTaintManager": "its node was lost",
-        "EvictionByEvictionAPI": "evicted",
-        "PreemptionByScheduler": "preempted by a more important pod",
-        "TerminationByKubelet": "ended by its node",
-        "DeletionByPodGC": "its node has gone",
-    }.get(reason, reason)
+def disruption(status: Object) -> tuple[str, str]:
+    """What ended a pod from outside, in our words and in the cluster's; empty when nothing did."""
+    found = _disrupted(status)
+    if found is None:
+        return "", ""
+    reason = str(found.get("reason") or "")
+    return DISRUPTIONS.get(reason, reason), str(found.get("message") or "")
+
+
+def _disrupted(status: Object) -> Object | None:
+    conditions: list[Object] = status.get("conditions") or []
+    return next((it for it in conditions if it.get("type") == "DisruptionTarget" and it.get("status") == "True"), None)
 
 
 def _waiting(made: Pod, status: Object, config: KubernetesConfig) -> Pod:

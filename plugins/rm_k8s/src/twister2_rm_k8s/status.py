@@ -112,7 +112,9 @@ class Looker:
         )
         again = bool(own) and states.starts_again(own[0])
         if own and (failed := states.job_failed(own[0], ("Failed", "FailureTarget"))) and not self._well(bodies):
-            return states.Pod("", -1, 0, JobState.FAILED, f"ended: {failed}", states.EXIT_UNKNOWN)
+            what, _ = states.disruption((bodies[-1].get("status") or {}) if bodies else {})
+            text = f"ended{f' ({what})' if what else ''}: {failed}"
+            return states.Pod("", -1, 0, JobState.FAILED, text, states.EXIT_UNKNOWN)
         if bodies:
             found = states.pod(bodies[-1], -1, 0, self._config)
             return states.returning(found, bodies[-1]) if again else found

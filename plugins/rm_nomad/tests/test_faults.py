@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,44 @@ def until(what, seconds=60.0):
         assert time.monotonic() < end, f"not true within {seconds:g} s"
         time.sleep(0.1)
     return value
+
+
+def test_the_host_of_the_job_master_dies_and_the_next_life_of_it_takes_over(own, tmp_path):
+    """Its note is with Nomad's server, and the package with a worker, or with the client that is there."""
+    run, environment = own
+    (tmp_path / "program.py").write_text(PROGRAM)
+    reports = tmp_path / "reports"
+    reports.mkdir()
+    command = [sys.executable, "-m", "twister2.cli.main", "submit", "nomad", "-n", "2", "-o", "job.start_deadline_s=60"]
+    with subprocess.Popen(
+        [*command, "program.py", str(reports)],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as job:
+        try:
+            until(lambda: len(list(reports.glob("1-*"))) == 2 or job.poll() is not None)
+            assert job.poll() is None, job.communicate()
+            run("kill-node", host_of_the_master(environment))
+            until(lambda: len(list(reports.glob("[2-9]-*"))) >= 2 or job.poll() is not None, 90)
+            (reports / "go").touch()
+            out, err = job.communicate(timeout=60)
+        finally:
+            job.kill()
+    assert job.returncode == 0, err
+    assert out.count("went on") == 2
+
+
+def host_of_the_master(environment):
+    """The name of the node on which the one job master runs."""
+    asked = urllib.request.Request(
+        f"{environment['NOMAD_ADDR']}/v1/allocations", headers={"X-Nomad-Token": environment["NOMAD_TOKEN"]}
+    )
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        (name,) = (each["NodeName"] for each in json.load(answer) if each["TaskGroup"] == "master")
+    return name
 
 
 def test_a_job_goes_on_without_the_server_and_after_the_death_of_a_host(own, tmp_path):

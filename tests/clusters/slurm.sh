@@ -14,6 +14,10 @@
 #
 # Environment: TWISTER2_SLURM_HOME  the folder (default: ${TMPDIR:-/tmp}/twister2-slurm)
 #              TWISTER2_SLURM_CPUS, TWISTER2_SLURM_MEM  what each node pretends to have (8 CPUs, 8000 MB)
+#              TWISTER2_SLURM_CGROUP=1  jobs have no more memory than they asked for (control groups of
+#                                       version 1; needs root)
+#              TWISTER2_SLURM_DBD=1     accounting: slurmdbd with a MariaDB of its own; limits are enforced, and the
+#                                       controller forgets jobs soon after their end
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=library.sh
 . "$(dirname "$0")/library.sh"
@@ -24,7 +28,8 @@ mem=${TWISTER2_SLURM_MEM:-8000}
 export SLURM_CONF=$home/slurm.conf
 PATH=$PATH:/usr/sbin:/sbin
 
-packages=(slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2)
+packages=(slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge libpmix2
+  slurmdbd slurm-wlm-mysql-plugin mariadb-server-core mariadb-client-core)
 
 # Slurm's PMIx plugin loads its library by a name that only the development package has, which brings ten others along.
 link_pmix() {
@@ -34,7 +39,8 @@ link_pmix() {
   [ -e "$link" ] || [ "$(id -u)" != 0 ] || ln -s "${library##*/}" "$link"
 }
 
-# Ports: a block of 40 that is free now, remembered in the folder so that a restarted daemon finds the others.
+# Ports: a block of 40 that is free now, remembered in the folder so that a restarted daemon finds the others. The first
+# is the controller's, then come the nodes', the last is slurmdbd's.
 port_base() {
   if [ ! -s "$home/ports" ]; then
     local base
@@ -47,9 +53,29 @@ port_base() {
 }
 
 write_conf() { # NODES
-  local nodes=$1 base host
+  local nodes=$1 base host proctrack=proctrack/linuxproc task=task/none age=3600 first=1
+  local accounting=AccountingStorageType=accounting_storage/none
   base=$(port_base)
   host=$(hostname -s)
+  if [ -n "${TWISTER2_SLURM_CGROUP:-}" ]; then
+    proctrack=proctrack/cgroup task=task/cgroup
+    first=$((base * 100)) # groups are called by the number of their job, and another cluster may run here
+    # Cores stay free: nodes pretend to have more of them than there are.
+    cat >"$home/cgroup.conf" <<CONF
+CgroupPlugin=cgroup/v1
+CgroupMountpoint=/sys/fs/cgroup
+ConstrainCores=no
+ConstrainRAMSpace=yes
+CONF
+  fi
+  if [ -n "${TWISTER2_SLURM_DBD:-}" ]; then
+    age=5
+    accounting="AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort=$((base + 39))
+AccountingStoragePass=$home/munge/socket
+AccountingStorageEnforce=associations,limits,qos"
+  fi
   # TmpFS per node: the PMIx plugins of several pretended nodes would fight over one folder in /tmp.
   # config_overrides: a node may claim more CPUs and memory than the host has.
   # NoInAddrAny: without it the daemons listen on every address of the host.
@@ -70,8 +96,8 @@ SlurmctldPidFile=$home/run/slurmctld.pid
 SlurmdPidFile=$home/run/slurmd-%n.pid
 SlurmctldLogFile=$home/log/slurmctld.log
 SlurmdLogFile=$home/log/slurmd-%n.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+ProctrackType=$proctrack
+TaskPlugin=$task
 MpiDefault=none
 SwitchType=switch/none
 ReturnToService=2
@@ -85,11 +111,12 @@ SlurmdTimeout=10
 SlurmdParameters=config_overrides
 KillWait=2
 BatchStartTimeout=10
-MinJobAge=3600
+MinJobAge=$age
+FirstJobId=$first
 JobRequeue=1
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=5
-AccountingStorageType=accounting_storage/none
+$accounting
 JobCompType=jobcomp/none
 NodeName=n[1-$nodes] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((base + 1))-$((base + nodes))] CPUs=$cpus RealMemory=$mem State=UNKNOWN
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
@@ -105,6 +132,39 @@ start_munge() {
     --log-file="$home/munge/log" --seed-file="$home/munge/seed" >>"$home/log/munged.out" 2>&1
 }
 
+# slurmdbd and its database, which listens at a socket only.
+start_accounting() {
+  local options=(--no-defaults --user="$(id -un)" --datadir="$home/db" --innodb-log-file-size=8M)
+  if ! alive "$home/run/mariadbd.pid"; then
+    [ -d "$home/db/mysql" ] || mariadb-install-db "${options[@]}" --skip-test-db --auth-root-authentication-method=socket \
+      --auth-root-socket-user="$(id -un)" >"$home/log/mariadb-install.log" 2>&1 || die "no database; logs: $home/log"
+    rm -f "$home/db.socket"
+    setsid mariadbd "${options[@]}" --skip-networking --socket="$home/db.socket" --pid-file="$home/run/mariadbd.pid" \
+      --innodb-flush-log-at-trx-commit=0 --innodb-lock-wait-timeout=900 </dev/null >"$home/log/mariadbd.log" 2>&1 &
+    wait_for 60 test -S "$home/db.socket" || die "MariaDB does not start; logs: $home/log"
+  fi
+  alive "$home/run/slurmdbd.pid" && return
+  (umask 077 && cat >"$home/slurmdbd.conf" <<CONF
+AuthType=auth/munge
+AuthInfo=socket=$home/munge/socket
+DbdHost=$(hostname -s)
+DbdAddr=127.0.0.1
+DbdPort=$(($(port_base) + 39))
+CommunicationParameters=NoInAddrAny
+SlurmUser=$(id -un)
+PidFile=$home/run/slurmdbd.pid
+LogFile=$home/log/slurmdbd.log
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser=$(id -un)
+StorageLoc=slurm_acct
+CONF
+  )
+  MYSQL_UNIX_PORT=$home/db.socket slurmdbd # its library asks this variable for the socket
+  wait_for 60 sacctmgr -n show cluster || die "slurmdbd does not answer; logs: $home/log"
+  sacctmgr -n show cluster | grep -qw twister2 || sacctmgr -i add cluster twister2 >/dev/null
+}
+
 start_node() { # NODE
   mkdir -p "$home/spool/$1" "$home/tmp/$1"
   alive "$home/run/slurmd-$1.pid" || slurmd -N "$1" -f "$SLURM_CONF"
@@ -114,10 +174,15 @@ idle_nodes() { sinfo -h -N -t idle,mixed,allocated -o %N 2>/dev/null | sort -u |
 all_idle() { [ "$(idle_nodes)" = "$1" ]; }
 
 start() { # NODES
-  local nodes=$1 tool i
-  for tool in munged slurmctld slurmd sinfo; do
+  local nodes=$1 tool i tools=(munged slurmctld slurmd sinfo)
+  [ -z "${TWISTER2_SLURM_DBD:-}" ] || tools+=(slurmdbd mariadbd mariadb-install-db my_print_defaults)
+  for tool in "${tools[@]}"; do
     command -v "$tool" >/dev/null || die "$tool is not installed; run: $0 install"
   done
+  if [ -n "${TWISTER2_SLURM_CGROUP:-}" ]; then
+    [ -w /sys/fs/cgroup/memory ] && [ -w /sys/fs/cgroup/freezer ] ||
+      die "TWISTER2_SLURM_CGROUP needs control groups of version 1 (memory, freezer) that may be made here"
+  fi
   [ ${#home} -le 80 ] || die "TWISTER2_SLURM_HOME is longer than the 80 characters a socket path leaves room for: $home"
   [ "$nodes" -ge 1 ] && [ "$nodes" -le 32 ] || die "NODES must be 1 to 32, not $nodes"
   mkdir -p "$home"/{state,spool,tmp,log,run,munge}
@@ -127,6 +192,7 @@ start() { # NODES
   else
     write_conf "$nodes"
     start_munge
+    [ -z "${TWISTER2_SLURM_DBD:-}" ] || start_accounting
     slurmctld -f "$SLURM_CONF"
   fi
   nodes=$(grep -c . < <(scontrol show hostnames "$(sed -n 's/^NodeName=\(\S*\) .*/\1/p' "$SLURM_CONF")"))
@@ -182,6 +248,8 @@ stop() {
   # Nodes first: a controller told to stop while nodes still register waits for them.
   end "$home"/run/slurmd-*.pid
   end "$home/run/slurmctld.pid"
+  end "$home/run/slurmdbd.pid"
+  end "$home/run/mariadbd.pid"
   end "$home/munge/pid"
   rm -f "$home/ports" # found anew at the next start: somebody else may sit there by then
 }

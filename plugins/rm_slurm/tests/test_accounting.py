@@ -1,4 +1,4 @@
-"""What sacct says, in the shapes that releases of Slurm give it: accounting is off where the other tests run."""
+"""What sacct says, in the shapes that releases of Slurm give it. A real one is asked in test_limits.py."""
 
 from __future__ import annotations
 
@@ -106,6 +106,13 @@ def test_lines_where_there_is_no_json():
         "7": Row("7", "COMPLETED", exit_code=(0, 0)),
         "8": Row("8", "CANCELLED by 5", exit_code=(0, 15)),
     }
+
+
+def test_lines_where_the_json_of_22_05_hides_the_exit_code():
+    sacct = Sacct(told(plain(7, "COMPLETED", 0), plain(8, "FAILED", 0)), "7|COMPLETED|0:0\n8|FAILED|3:0\n")
+    assert accounting.ask(sacct, ["7", "8"])["8"] == Row("8", "FAILED", exit_code=(3, 0))
+    unanswered = Sacct(told(plain(8, "FAILED", 0)), code=1)
+    assert accounting.ask(unanswered, ["8"])["8"].state == "FAILED"
 
 
 def test_without_accounting():

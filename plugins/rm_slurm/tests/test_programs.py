@@ -79,6 +79,13 @@ LINE = "12|%s|%s|N/A|n1|n1|twister2:job-1 /nowhere"
             "rm.slurm.qos",
         ),
         (
+            "sbatch: error: AssocMaxSubmitJobLimit\n"
+            "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's "
+            "size and/or time limits)",
+            SubmissionRefusedError,
+            "wait for jobs of yours to end",
+        ),
+        (
             "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
             ResourceError,
             "scontrol ping",
@@ -104,6 +111,24 @@ def test_a_job_whose_acceptance_was_never_heard_of_is_cancelled(slurm, allocatio
     with pytest.raises(ResourceError, match="no answer within 1 s"):
         backend.submit(allocation)
     assert (tmp_path / "cancelled").read_text() == "12\n"
+
+
+def test_a_job_that_begins_between_two_looks_was_not_put_back(slurm, tmp_path):
+    """The second look finds an old answer of squeue, and what the script has written since."""
+    folder = tmp_path / "job"
+    (folder / "slurm").mkdir(parents=True)
+    handle = JobHandle("slurm", "job-1", "12", {"folder": str(folder)})
+    (tmp_path / "state").write_text("PENDING")
+    backend = slurm(timeout_s=60.0, squeue=f"printf '{LINE}\\n' $(cat {tmp_path}/state) None")
+    backend.find("job-1")
+    assert backend.state(handle).reason == "waits in the queue"
+    (tmp_path / "state").write_text("RUNNING")
+    (folder / "slurm" / "master-host").write_text("n1\n")
+    status = backend.state(handle)
+    assert (status.state, status.reason) == (JobState.RUNNING, "")
+    (tmp_path / "state").write_text("PENDING")
+    backend.find("job-1")
+    assert backend.state(handle).reason == "was put back into the queue; waits in the queue"
 
 
 def test_programs_that_are_absent(slurm, allocation, tmp_path):

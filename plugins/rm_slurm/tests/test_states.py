@@ -72,7 +72,11 @@ def test_each_state_is_told_in_words_with_slurms_own_in_parentheses(state, reaso
         (Row("1", "FAILED", "NonZeroExitCode", "", (3, 0)), JobState.FAILED, "exit code 3 (NonZeroExitCode)"),
         (Row("1", "FAILED", "NonZeroExitCode", "", (0, 53)), JobState.FAILED, "file system that nodes and this host"),
         (Row("1", "FAILED", "RaisedSignal:9", "", (0, 9)), JobState.FAILED, "ended by signal 9"),
-        (Row("1", "OUT_OF_MEMORY", "OutOfMemory"), JobState.FAILED, "more memory than it asked for"),
+        (
+            Row("1", "OUT_OF_MEMORY", "OutOfMemory", "", (0, 125)),
+            JobState.FAILED,
+            "used more memory than it asked for; raise job.memory_mb (OutOfMemory)",
+        ),
         (Row("1", "TIMEOUT", "TimeLimit"), JobState.KILLED, "time limit"),
         (Row("1", "NODE_FAIL", "None"), JobState.FAILED, "a node failed (NODE_FAIL)"),
         (Row("1", "CANCELLED by 1000", ""), JobState.KILLED, "was cancelled (CANCELLED)"),

@@ -41,6 +41,9 @@ EXCEEDS = (
     "invalid generic resource (gres) specification",
 )
 REMEDIES = {
+    # Slurm's words for a limit name sizes and times, too: before those.
+    "job violates": "wait for jobs of yours to end, ask for less, or charge another account or quality of service "
+    "(rm.slurm.account, rm.slurm.qos); 'sacctmgr show associations user=$USER' shows their limits",
     "invalid partition": "choose one of those that 'sinfo -s' lists: rm.slurm.partition",
     "invalid account": "choose an account you may charge: rm.slurm.account ('sacctmgr show associations user=$USER')",
     "invalid qos": "choose a quality of service you may use: rm.slurm.qos",
@@ -50,7 +53,6 @@ REMEDIES = {
     "gres": "ask for GPUs only where nodes have some (job.gpus, rm.slurm.partition)",
     "node configuration": "ask for less per worker (job.cpus, job.memory_mb, rm.slurm.tasks_per_node), "
     "or for another partition; 'sinfo -o \"%P %c %m\"' shows what nodes have",
-    "job violates": "ask for less, or for another partition or quality of service; your limits are used up",
 }
 
 

@@ -181,12 +181,15 @@ class SlurmManager(ResourceManager):
             return JobStatus(JobState.UNKNOWN, "what Slurm had of it was cleaned away")
         slots = self._slots(handle)
         row = self._queue.row(handle.native_id, handle.job_id)
+        begun = row is not None and row.state == "PENDING" and files_of(handle).master_host.exists()
+        if begun:  # it was put back into the queue, or has begun since Slurm was asked
+            row = self._queue.row(handle.native_id, handle.job_id, fresh=True)
         if row is None:
             return self._as_written(handle, states.status(row, slots))
         if not row.alive and self._config.requeue and not files_of(handle).ended.exists():
             row = self._queue.again(row, handle.job_id)
         status = states.status(row, slots)
-        if status.state is JobState.QUEUED and files_of(handle).master_host.exists():
+        if status.state is JobState.QUEUED and begun:
             return attrs.evolve(status, reason=f"was put back into the queue; {status.reason}")
         if row.headless:
             with suppress(ResourceError):

@@ -73,7 +73,7 @@ REASONS: Mapping[str, str] = {
     "InvalidQOS": "the quality of service is not valid",
     "JobLaunchFailure": "Slurm could not launch it",
     "NonZeroExitCode": "its script ended with an exit code other than 0",
-    "OutOfMemory": "used more memory than it asked for",
+    "OutOfMemory": STATES["OUT_OF_MEMORY"][1],
     "TimeLimit": "reached its time limit",
     "Prolog": "nodes are being prepared",
     "Cleaning": "nodes are being cleared of its last run",
@@ -227,7 +227,8 @@ def describe(row: Row) -> str:
         text = REASONS[key]
     elif LIMITS.match(key) and state is JobState.QUEUED:
         text = "a limit of the account, user or quality of service is reached"
-    if state is JobState.FAILED and row.exit_code is not None:
+    # of those that ran out of memory Slurm shows a signal 125, which is none
+    if state is JobState.FAILED and row.exit_code is not None and word != "OUT_OF_MEMORY":
         text = _exit(row.exit_code, text)
     if not text:
         return ""

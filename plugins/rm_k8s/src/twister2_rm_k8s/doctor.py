@@ -1,4 +1,4 @@
-"""What ``twister2 doctor`` looks at: access, version, rights, service account, quota, nodes, image."""
+"""What ``twister2 doctor`` looks at: access, version, namespace, rights, service account, quota, nodes, image."""
 
 from __future__ import annotations
 
@@ -68,6 +68,13 @@ def _rights(api: Api, _: KubernetesConfig) -> Check:
     return Check("rights", "ok", f"jobs can be made, seen and ended in namespace {api.access.namespace}")
 
 
+def _namespace(api: Api, _: KubernetesConfig) -> Check:
+    name = api.access.namespace
+    if api.get(f"/api/v1/namespaces/{name}") is None:
+        return Check("namespace", "failed", f"there is no namespace '{name}'", "set rm.k8s.namespace, or have it made")
+    return Check("namespace", "ok", f"'{name}' is there")
+
+
 def _account(api: Api, config: KubernetesConfig) -> Check:
     name, namespace = config.service_account, api.access.namespace
     if not name:
@@ -116,6 +123,7 @@ def _image(_: Api, config: KubernetesConfig) -> Check:
 
 LOOKS: tuple[tuple[str, Callable[[Api, KubernetesConfig], Check]], ...] = (
     ("API server", _server),
+    ("namespace", _namespace),
     ("rights", _rights),
     ("service account", _account),
     ("quota", _quota),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import ResourceError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from twister2_rm_mesos.config import MesosConfig
 
 TIMEOUT_S = 0.9
+OLDEST = (1, 7)
 
 
 def agents(api: Api, config: MesosConfig) -> tuple[list[Mapping[str, Any]], int]:
@@ -55,7 +57,7 @@ def doctor(config: MesosConfig, timeout_s: float) -> list[Check]:
     api = Api(config, timeout_s)
     try:
         version = api.operate("GET_VERSION")["get_version"]["version_info"]["version"]
-        checks = [Check("Mesos' master", "ok", f"answers, version {version}")]
+        checks = [_version(version)]
         able, n = agents(api, config)
     except ResourceError as error:
         return [Check("Mesos' master", "failed", f"{error.what}: {' '.join(error.why.split())}", error.remedy)]
@@ -69,3 +71,11 @@ def doctor(config: MesosConfig, timeout_s: float) -> list[Check]:
     address = own_address(config)
     checks.append(Check("way back", "ok", f"agents will fetch tickets from {address}; rm.mesos.host changes it"))
     return checks
+
+
+def _version(version: str) -> Check:
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST:
+        remedy = f"use Mesos {OLDEST[0]}.{OLDEST[1]} or newer"
+        return Check("Mesos' master", "failed", f"answers, but its version is {version}", remedy)
+    return Check("Mesos' master", "ok", f"answers, version {version}")

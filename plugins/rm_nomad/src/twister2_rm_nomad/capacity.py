@@ -65,11 +65,15 @@ def mhz_per_cpu(nodes: Sequence[Node]) -> float:
     return min(speeds, default=UNKNOWN_MHZ)
 
 
-def check(spec: Mapping[str, Any], config: NomadConfig, nodes: Sequence[Node], *, oversubscribe: bool = False) -> None:
-    """Refuse what could only wait for ever.
+def query(config: NomadConfig) -> dict[str, str]:
+    """How to ask for the nodes in which jobs may run."""
+    return {"resources": "true", **({"filter": f'NodePool == "{config.node_pool}"'} if config.node_pool else {})}
 
-    :raises ResourcesExceededError: more than all nodes have together, or one copy more than any node.
-    :raises SubmissionRefusedError: no node is in the datacenters, or has the driver.
+
+def suitable(nodes: Sequence[Node], config: NomadConfig) -> list[Node]:
+    """Those in the datacenters that have the driver.
+
+    :raises SubmissionRefusedError: there are none.
     """
     anywhere = any("*" in name for name in config.datacenters)
     here = [node for node in nodes if anywhere or node.datacenter in config.datacenters]
@@ -88,6 +92,16 @@ def check(spec: Mapping[str, Any], config: NomadConfig, nodes: Sequence[Node], *
             why=f"drivers that work there: {known}",
             remedy="set rm.nomad.driver to one of them, or have it enabled in the agents' configuration",
         )
+    return able
+
+
+def check(spec: Mapping[str, Any], config: NomadConfig, nodes: Sequence[Node], *, oversubscribe: bool = False) -> None:
+    """Refuse what could only wait for ever.
+
+    :raises ResourcesExceededError: more than all nodes have together, or one copy more than any node.
+    :raises SubmissionRefusedError: no node is in the datacenters, or has the driver.
+    """
+    able = suitable(nodes, config)
     if oversubscribe:
         return
     for what, key, option in (

@@ -118,11 +118,8 @@ class NomadManager(ResourceManager):
 
     def _nodes(self) -> list[capacity.Node] | None:
         """The ready nodes; None where the token may not look at them."""
-        query = {"resources": "true"}
-        if self._config.node_pool:
-            query["filter"] = f'NodePool == "{self._config.node_pool}"'
         try:
-            return capacity.ready(self._api.get("/nodes", **query))
+            return capacity.ready(self._api.get("/nodes", **capacity.query(self._config)))
         except ResourceError as error:
             if "permission denied" in error.why.lower() and self._api.access.token:
                 return None

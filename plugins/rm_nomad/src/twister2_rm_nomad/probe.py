@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.errors import ResourceError
+from twister2.spec.errors import ResourceError, SubmissionRefusedError
 from twister2.spec.plugin import Probe
 from twister2.spec.rm import Check
-from twister2_rm_nomad.api import Api, NotFoundError
-from twister2_rm_nomad.capacity import ready
+from twister2_rm_nomad import capacity
+from twister2_rm_nomad.api import Api, NotFoundError, part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from twister2_rm_nomad.config import NomadConfig
 
 TIMEOUT_S = 0.9
+OLDEST = (1, 5)
+"""First version whose tasks can be given an identity that reads the job's variables."""
 
 
 def probe(config: NomadConfig) -> Probe:
@@ -23,7 +26,7 @@ def probe(config: NomadConfig) -> Probe:
     api = Api(config, TIMEOUT_S)
     try:
         api.get("/jobs", prefix="twister2-")
-        nodes = ready(api.get("/nodes", resources="true"))
+        nodes = capacity.ready(api.get("/nodes", resources="true"))
     except (ResourceError, NotFoundError) as error:
         if isinstance(error, ResourceError):
             return Probe(False, f"{error.what}: {error.why}", error.remedy)
@@ -38,7 +41,7 @@ def probe(config: NomadConfig) -> Probe:
 
 
 def doctor(config: NomadConfig, timeout_s: float) -> list[Check]:
-    """Server, credentials, what they permit, nodes and their drivers; reads only."""
+    """Server, credentials, what they permit, namespace, nodes, their drivers and versions; reads only."""
     api = Api(config, timeout_s)
     checks: list[Check] = []
 
@@ -61,26 +64,49 @@ def doctor(config: NomadConfig, timeout_s: float) -> list[Check]:
     jobs = look("credentials", lambda: api.get("/jobs", prefix="twister2-"), lambda _: "may look at jobs")
     if jobs is not None:
         where = api.access.namespace
+        checks.append(_namespace(api))
         look(
             "variables",
             lambda: api.get("/vars", prefix="nomad/jobs/twister2-"),
             lambda _: f"may look at variables of namespace '{where}'",
         )
     try:
-        nodes = ready(api.get("/nodes", resources="true"))
+        rows = api.get("/nodes", **capacity.query(config))
     except (ResourceError, NotFoundError) as error:
         checks.append(Check("nodes", "skipped", f"the token may not look at nodes: {_line(error)}"))
         return checks
-    able = [node for node in nodes if config.driver in node.drivers]
-    drivers = ", ".join(sorted(set().union(*(node.drivers for node in nodes)))) or "none"
-    if able:
-        cpu, memory = sum(node.cpu for node in able), sum(node.memory_mb for node in able)
-        text = f"{len(able)} have driver '{config.driver}', with {cpu:,} MHz and {memory:,} MiB together"
-        checks.append(Check("nodes", "ok", text))
-    else:
-        text = f"none of {len(nodes)} has driver '{config.driver}'; drivers there: {drivers}"
-        checks.append(Check("nodes", "failed", text, "set rm.nomad.driver, or have it enabled on the nodes"))
-    return checks
+    return [*checks, _nodes(rows, config), *_versions(rows)]
+
+
+def _namespace(api: Api) -> Check:
+    name = api.access.namespace
+    try:
+        api.get(f"/namespace/{part(name)}")
+    except NotFoundError:
+        return Check("namespace", "failed", f"there is no namespace '{name}'", "set rm.nomad.namespace")
+    except ResourceError as error:
+        return Check("namespace", "skipped", f"the token may not look at it: {_line(error.why)}")
+    return Check("namespace", "ok", f"'{name}' is there")
+
+
+def _nodes(rows: Sequence[Mapping[str, Any]], config: NomadConfig) -> Check:
+    try:
+        able = capacity.suitable(capacity.ready(rows), config)
+    except SubmissionRefusedError as error:
+        return Check("nodes", "failed", f"{error.what}: {error.why}", error.remedy)
+    cpu, memory = sum(node.cpu for node in able), sum(node.memory_mb for node in able)
+    text = f"{len(able)} have driver '{config.driver}', with {cpu:,} MHz and {memory:,} MiB together"
+    return Check("nodes", "ok", text)
+
+
+def _versions(rows: Sequence[Mapping[str, Any]]) -> list[Check]:
+    found = sorted({str(row["Version"]) for row in rows if row.get("Version")})
+    numbers = {text: re.match(r"(\d+)\.(\d+)", text) for text in found}
+    old = [text for text, at in numbers.items() if at and (int(at[1]), int(at[2])) < OLDEST]
+    if old:
+        text = f"there are nodes of version {', '.join(old)}"
+        return [Check("version", "failed", text, f"use nodes of Nomad {OLDEST[0]}.{OLDEST[1]} or newer")]
+    return [Check("version", "ok", f"nodes have {', '.join(found)}")] if found else []
 
 
 def _line(value: object) -> str:

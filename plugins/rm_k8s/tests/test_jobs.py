@@ -8,11 +8,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from twister2_rm_k8s import states
+from twister2_testkit.managed import MPI_PROGRAM
 
 pytestmark = [pytest.mark.needs_k8s, pytest.mark.timeout(180)]
 
@@ -335,6 +337,41 @@ def test_scaled_up_and_down_from_another_shell(twister2, tmp_path, kubernetes):
     assert code == 0, err
     assert "of 3" in out
     assert "of 1 ends" in out
+    assert nothing_left(kubernetes, job_id), kubernetes.left()
+
+
+SPREAD = """
+# As many workers of a job on each node, or one more.
+spec:
+  topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: DoNotSchedule
+    labelSelector: {matchLabels: {twister2.org/role: worker}}
+    matchLabelKeys: [twister2.org/job]
+"""
+
+
+@pytest.mark.needs_mpi
+@pytest.mark.timeout(300)  # two jobs, four worlds
+def test_mpi_between_pods_of_one_node_and_of_two_without_mpirun(twister2, tmp_path, kubernetes):
+    """Of three pods two share a node, but no memory. A program is killed, a pod deleted, a job killed."""
+    (tmp_path / "mpi.py").write_text(MPI_PROGRAM)
+    (tmp_path / "pod.yaml").write_text(SPREAD)
+    options = ("-n", 3, "-o", "job.comm=mpi", "-o", "rm.k8s.pod_template=pod.yaml")
+    code, out, err = finish(twister2("submit", "k8s", *options, "mpi.py"))
+    assert code == 0, err
+    assert out.splitlines() == ["True 6.0 3 with 3 memories"] * 3
+    assert nothing_left(kubernetes, job_of(tmp_path)), kubernetes.left()
+    job_id = detached(twister2, *options, "mpi.py:goes_on")
+    kubernetes.until(lambda: finish(twister2("logs", job_id))[1].count("goes on") >= 3)
+    found = kubernetes.until(lambda: running(kubernetes, job_id, 3))
+    pods = {body["metadata"]["name"]: body["spec"]["nodeName"] for body in found}
+    assert sorted(Counter(pods.values()).values()) == [1, 2], pods
+    kubernetes.api.delete(kubernetes.path("pods", min(pods)), grace_s=1)
+    kubernetes.until(lambda: finish(twister2("logs", job_id))[1].count("goes on") >= 6)
+    code, _, err = finish(twister2("kill", job_id))
+    assert code == 0, err
     assert nothing_left(kubernetes, job_id), kubernetes.left()
 
 

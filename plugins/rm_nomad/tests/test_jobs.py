@@ -14,7 +14,7 @@ import urllib.request
 
 import pytest
 
-from twister2_testkit.managed import ManagedJobs
+from twister2_testkit.managed import MPI_PROGRAM, ManagedJobs
 
 pytestmark = [pytest.mark.needs_nomad, pytest.mark.timeout(120)]
 finish, until = ManagedJobs.finish, ManagedJobs.until
@@ -214,6 +214,27 @@ def test_workers_that_differ(twister2, tmp_path, nomad):
     assert nomad.left_of(job_id) == []
 
 
+@pytest.mark.needs_mpi
+@pytest.mark.timeout(240)  # two jobs, four worlds
+def test_mpi_without_mpirun_a_lost_worker_and_a_kill(twister2, tmp_path, nomad):
+    (tmp_path / "mpi.py").write_text(MPI_PROGRAM)
+    options = ("-n", 3, "-o", "job.comm=mpi")
+    code, out, err = finish(twister2("submit", "nomad", *options, "mpi.py"))
+    assert code == 0, err
+    assert out.splitlines() == ["True 6.0 3 with 1 memories"] * 3
+    assert nomad.left_of(twister2.job()) == []
+    code, out, err = finish(twister2("submit", "nomad", "--detach", *options, "mpi.py:goes_on"))
+    assert code == 0, err
+    job_id = out.strip()
+    until(lambda: finish(twister2("logs", job_id))[1].count("goes on") >= 3)
+    os.kill(min(supervisors_of(job_id)), signal.SIGKILL)
+    until(lambda: finish(twister2("logs", job_id))[1].count("goes on") >= 6)
+    code, _, err = finish(twister2("kill", job_id))
+    assert code == 0, err
+    assert processes_of(job_id) == []
+    assert nomad.left_of(job_id) == []
+
+
 def test_two_jobs_at_once_and_the_secrets_of_neither_show(twister2, tmp_path, nomad):
     reports = [tmp_path / "one", tmp_path / "two"]
     running = []
@@ -257,7 +278,12 @@ def kill_master(job_id):
 def supervisors_of(job_id):
     """Not what they have forked, which has their command line."""
     found = {pid for pid in processes_of(job_id) if b"twister2.worker" in cmdline(pid).split(b"\0")}
-    return {pid for pid in found if processes_above(pid)[1] not in found}
+    supervisors = set()
+    for pid in found:
+        with contextlib.suppress(OSError):  # a fork that has gone meanwhile
+            if processes_above(pid)[1] not in found:
+                supervisors.add(pid)
+    return supervisors
 
 
 def test_a_master_that_dies_is_started_again_and_takes_its_workers_back(twister2, tmp_path, nomad):

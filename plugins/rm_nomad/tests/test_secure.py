@@ -18,6 +18,7 @@ from twister2.spec.errors import ResourceError
 from twister2.spec.rm import Allocation, ResourceGroup, RmContext
 from twister2_rm_nomad.config import NomadConfig
 from twister2_rm_nomad.plugin import NomadPlugin
+from twister2_testkit.managed import MPI_PROGRAM
 
 pytestmark = [pytest.mark.needs_nomad, pytest.mark.timeout(170)]
 SCRIPT = Path(__file__).parents[3] / "tests" / "clusters" / "nomad.sh"
@@ -52,6 +53,7 @@ class Secure:
             "TWISTER2__JOB__STATE_DIR": str(folder / "state"),
         }
         (folder / "program.py").write_text(PROGRAM)
+        (folder / "mpi.py").write_text(MPI_PROGRAM)
 
     def script(self, *arguments):
         done = subprocess.run(
@@ -131,6 +133,16 @@ def test_isolated_copies_in_another_namespace_and_a_kill_that_does_not_name_it(s
     code, _, err = secure.twister2("kill", job_id)
     assert code == 0, err
     assert secure.twister2("clean", job_id)[0] == 0
+    assert secure.listed() == []
+
+
+@pytest.mark.needs_mpi
+def test_mpi_between_isolated_copies_of_one_node(secure):
+    """Each has a /dev/shm of its own: MPI must take them for hosts."""
+    options = [word for option in (*EXEC, "job.comm=mpi") for word in ("-o", option)]
+    code, out, err = secure.twister2("submit", "nomad", "-n", 2, *options, "mpi.py")
+    assert code == 0, err
+    assert out.splitlines() == ["True 3.0 1 with 2 memories"] * 2
     assert secure.listed() == []
 
 

@@ -71,6 +71,37 @@ commits until the file that it is given exists.
 """
 
 
+MPI_PROGRAM = """
+import os, signal, time
+import numpy as np
+from twister2.spec.collectives import Call
+from twister2_net import allreduce
+
+def main(env):
+    collectives, own, total = env.network.collectives(), np.full(100_000, 1.0 + env.worker_id), np.empty(100_000)
+    assert (env.mpi.rank, env.mpi.size) == (env.worker_id, env.n_workers)
+    for turn in range(20):
+        if (turn, env.attempt, env.worker_id) == (10, 1, 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+        collectives.run(Call("allreduce", algorithm="native"), own, total)
+    env.mpi.Allreduce(own, plain := np.empty(100_000))
+    assert (plain == total).all()
+    memories = {worker.node.memory for worker in env.controller.workers()}
+    print(env.attempt > 1, total[-1], allreduce(env, env.worker_id), "with", len(memories), "memories", flush=True)
+
+def goes_on(env):
+    for turn in range(1 << 40):
+        if allreduce(env, 1) != env.n_workers:
+            raise ValueError("not all")
+        if turn == 10:
+            print("goes on", flush=True)
+        time.sleep(0.01)
+"""
+"""With ``job.comm = mpi``: in ``main`` worker 1 is killed amid the collectives of the first attempt, and the next one
+says what came out; ``goes_on`` never ends.
+"""
+
+
 class ManagedJobs:
     """Clients in a folder with a program, ``program.py``. Use as a context: what still runs at its end is ended.
 

@@ -27,10 +27,13 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-DISTRIBUTIONS = ("twister2", "twister2-rm-k8s", "twister2-rm-standalone", "twister2-harp", "PyYAML")
+PLUGINS = ("twister2-rm-k8s", "twister2-rm-standalone", "twister2-harp", "twister2-comm-mpi")
+DISTRIBUTIONS = ("twister2", *PLUGINS, "mpich", "PyYAML")
 LEFT_OUT = ("test", "tests", "idlelib", "lib2to3", "ensurepip", "tkinter", "turtledemo", "site-packages", "__pycache__")
 HEAVY = {"pyarrow"}
 """Optional for the programs of the tests, and 100 MB."""
+OTHER_MPI = ("libmpi_abi.", "MPI.openmpi.")
+"""What mpi4py does not load where the MPI library is MPICH's wheel."""
 TOOLS = ("sh", "cat", "ls", "sleep", "env", "true")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -64,10 +67,12 @@ def files() -> dict[str, Path]:
         chosen |= {str(Path(folder, name)): Path(folder, name) for name in names if not name.endswith((".a", ".pyc"))}
     for distribution in requirements().values():
         for file in distribution.files or []:
-            source = Path(str(distribution.locate_file(file)))
-            inside = not str(file).startswith("..") and source.suffix not in (".pth", ".pyc")
-            if inside and source.is_file():
-                chosen[str(packages / str(file))] = source
+            source, inside = Path(str(distribution.locate_file(file))), os.path.normpath(packages / str(file))
+            # of what lies beside the packages: libraries that they load (the MPI library), no commands
+            wanted = not str(file).startswith("..") or ".so" in source.name
+            unwanted = source.name.startswith(OTHER_MPI) or source.suffix in (".pth", ".pyc")
+            if wanted and not unwanted and source.is_file():
+                chosen[inside] = source
     for source in [*ROOT.glob("core/src"), *ROOT.glob("plugins/*/src"), *ROOT.glob("testkit/src")]:
         for file in source.rglob("*"):
             if file.is_file() and "__pycache__" not in file.parts:

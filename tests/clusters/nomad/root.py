@@ -25,7 +25,6 @@ def main(folder: str) -> None:
     found.loader.exec_module(image)
     image.DISTRIBUTIONS = (*image.DISTRIBUTIONS, "twister2-rm-nomad")
     image.TOOLS = (*image.TOOLS, "grep")
-    image.HEAVY = image.HEAVY | {"mpi4py", "mpich"}  # optional, and most of the files
     with tempfile.TemporaryFile() as layer:
         image.layer_of_system(layer)
         layer.seek(0)

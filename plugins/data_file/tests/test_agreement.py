@@ -142,7 +142,7 @@ def test_no_records_but_names(files, tmp_path, format):
     assert sorted(os.listdir(tmp_path / "out")) == ["_SUCCESS", f"part-00000.{format}"]
     assert files.read(tmp_path / "out", format=format) == []
     _, plan = files.plan(tmp_path / "out", format=format)
-    assert plan.schema.startswith("word: ")
+    assert plan.schema.names[0] == "word"
     files.write(tmp_path / "some", format, [], [[("a", 1)]], column_names=["word", "n"])
     assert files.read(tmp_path / "some", format=format) == [{"word": "a", "n": 1}]
     if format == "parquet":

@@ -8,8 +8,11 @@ from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 
+from twister2.graph.rewrite import RULES
 from twister2.spec.errors import OperatorError, Twister2Error, UsageError
 from twister2_testkit.graphs import EXECUTORS, run_workers
 from twister2_tset import TSetContext
@@ -156,6 +159,47 @@ def test_a_side_without_rows_has_its_columns_all_the_same(how, none):
             for found in lefts:
                 assert bag(found) == bag(left_empty)
             assert names == ([{"name": None, "rows": len(some)}] if right_empty else [])
+
+
+OF_FILES = {
+    "parquet": lambda context, folder: context.read_parquet(f"{folder}/*.parquet"),
+    "csv": lambda context, folder: context.read_csv(f"{folder}/*.csv").partition(),
+    "kept": lambda context, folder: context.read_parquet(f"{folder}/*.parquet").where("id", ">", 9).cache(),
+    "joined": lambda context, folder: context.read_parquet(f"{folder}/*.parquet").join(
+        context.parallelize(pa.table({"id": [77]})), on="id"
+    ),
+}
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("none", OF_FILES)
+@pytest.mark.parametrize("without", [(), tuple(RULES)], ids=["all rules", "no rule"])
+def test_files_have_columns_although_no_row_of_them_is_wanted(how, none, without, tmp_path):
+    some = [{"id": number, "town": "UJB"[number % 3]} for number in range(9)]
+    rows = pa.table({"name": ["x", "y"], "rest": [0, 1], "id": [1, 2]})
+    pa.parquet.write_table(rows, tmp_path / "a.parquet")
+    pa.csv.write_csv(rows, tmp_path / "a.csv")
+
+    def main(env):
+        context = TSetContext(env, without_rules=without)
+        empty = OF_FILES[none](context, tmp_path).where("id", ">", 9).select("id", "name")
+        full = context.parallelize(some, 3)
+        sides = {"right": (full, empty), "left": (empty, full)}
+        return {
+            (name, broadcast): one.join(other, how, on="id", broadcast=broadcast).collect()
+            for name, (one, other) in sides.items()
+            for broadcast in ("auto", "no")
+        }
+
+    right_empty = [{**row, "name": None} for row in some] if how in ("left", "full") else []
+    left_empty = [{"id": row["id"], "name": None, "town": row["town"]} for row in some]
+    for workers in (1, 2):
+        for found in run_workers(workers, main):
+            for (name, _), joined in found.items():
+                if name == "right":
+                    assert bag(joined) == bag(right_empty)
+                else:
+                    assert bag(joined) == bag(left_empty if how in ("right", "full") else [])
 
 
 @pytest.mark.parametrize("algorithm", ["hash", "sort"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -12,12 +13,13 @@ from twister2.graph.returned import backend_name, returned
 from twister2.graph.rewrite import Applied, rewrite
 from twister2.graph.rules.ways import by_hash
 from twister2.graph.schedulers import data_hosts
+from twister2.graph.schemas import schemas, with_schemas
 from twister2.spec.errors import PluginIncompleteError
 from twister2.spec.plan import EdgePlan, Placement, Plan, VertexPlan
 from twister2.spec.sched import ScheduleRequest, TaskScheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from twister2.graph.catalog import Catalog
     from twister2.graph.model import Graph
@@ -33,6 +35,7 @@ class Compiled:
 
     :ivar applied: what rewriting rules changed. :ivar scheduler: why the tasks lie where they do.
     :ivar request: what the scheduler was asked. :ivar by_hash: sinks that get pairs by the hash of their keys.
+    :ivar schemas: pyarrow schemas of what sinks get that keep it, where known.
     """
 
     plan: Plan
@@ -40,6 +43,7 @@ class Compiled:
     scheduler: str
     request: ScheduleRequest
     by_hash: frozenset[str] = frozenset()
+    schemas: Mapping[str, Any] = attrs.field(factory=dict)
 
 
 def compile_graph(
@@ -68,6 +72,8 @@ def compile_graph(
     plain = attrs.evolve(
         logical_plan(graph, len(workers), catalog, planned), broadcast_bytes=int(broadcast_mb * (1 << 20))
     )
+    known = schemas(plain, catalog)
+    plain = with_schemas(plain, catalog, known)
     logical, applied = rewrite(plain, catalog, {*graph.without_rules, *without_rules})
     vertices = tuple(_vertex_plan(vertex) for vertex in logical.vertices)
     edges = tuple(
@@ -99,7 +105,8 @@ def compile_graph(
     fingerprint = plan_fingerprint(graph, vertices, edges, placement)
     plan = Plan(graph.name, graph.mode, vertices, edges, placement, tuple(workers), fingerprint)
     kept = frozenset(name for name, columns in by_hash(logical, catalog).items() if name in graph.kept and not columns)
-    return Compiled(plan, tuple(applied), scheduler.explain(request), request, kept)
+    columns_kept = {name: known[name] for name in graph.kept if name in known}
+    return Compiled(plan, tuple(applied), scheduler.explain(request), request, kept, columns_kept)
 
 
 def rule_options(config: Mapping[str, Any]) -> Mapping[str, Any]:

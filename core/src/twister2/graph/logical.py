@@ -60,6 +60,11 @@ class LogicalVertex:
             return self.planned.n_bytes  # type: ignore[no-any-return]
         return sum(self.sizes) or None
 
+    @property
+    def schema(self) -> Any:
+        """The pyarrow schema of what a source gives, None when that is not known."""
+        return getattr(self.planned, "schema", None) if self.declares.schema is None else self.declares.schema
+
     def made_by(self, make: Callable[..., Task]) -> LogicalVertex:
         """The same with another ``make``, which gets what the planner gave as before."""
         bound = attrs.evolve(self.make, make=make) if isinstance(self.make, _Planned) else make
@@ -149,7 +154,9 @@ def logical_plan(
         stored = graph.stored.get(vertex.name)
         if stored is not None:
             size = None if planned is None else planned.get(vertex.name)
-            declares = attrs.evolve(logical.declares, partitioned=stored.partitioned, n_bytes=size)
+            declares = attrs.evolve(
+                logical.declares, partitioned=stored.partitioned, schema=stored.schema, n_bytes=size
+            )
             logical = attrs.evolve(logical, declares=declares)
         vertices.append(logical)
     for edge in graph.edges:

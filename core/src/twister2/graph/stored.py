@@ -132,6 +132,8 @@ class Stored:
         """Grows when its records lie otherwise than before: plans that read it are made anew."""
         self.partitioned = ""
         """How its pairs lie, as :attr:`~twister2.spec.declarations.Declarations.partitioned`."""
+        self.schema: Any = None
+        """Of its rows, also when there are none, as :attr:`~twister2.spec.declarations.Declarations.schema`."""
         self._workers: tuple[int, ...] | None = None
         self._closed = False
 
@@ -231,13 +233,20 @@ class Stored:
 
     # -- for runs ------------------------------------------------------------------------------------------------------
 
-    def fill(self, workers: tuple[int, ...], local: Mapping[int, StoredPartition], partitioned: str = "") -> None:
+    def fill(
+        self,
+        workers: tuple[int, ...],
+        local: Mapping[int, StoredPartition],
+        partitioned: str = "",
+        schema: Any = None,
+    ) -> None:
         """Take in what a run has kept, in place of what was there."""
-        before = self._workers, self.partitioned
+        before = self._workers, self.partitioned, self.schema
         self.clear()
-        if (workers, partitioned) != before:
+        if (workers, partitioned, schema) != before:
             self.layout += 1
-        self._workers, self._local, self.partitioned = workers, dict(local), partitioned
+        self._workers, self._local = workers, dict(local)
+        self.partitioned, self.schema = partitioned, schema
 
     def check_open(self) -> None:
         """:raises UsageError: it is closed."""

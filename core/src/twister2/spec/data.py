@@ -68,13 +68,14 @@ class Split(Value):
 class ReadPlan(Value):
     """The result of planning.
 
-    :ivar splits: in input order. :ivar bounded: whether it ends. :ivar schema: of columnar formats, for checks and
-        ``explain``; None for lists of objects. :ivar skipped: inputs left out, with the reason, in words.
+    :ivar splits: in input order. :ivar bounded: whether it ends. :ivar schema: the pyarrow schema of all batches of the
+        readers; None for lists of objects, and where it is not known. :ivar skipped: inputs left out, with the reason,
+        in words.
     """
 
     splits: tuple[Split, ...]
     bounded: bool = True
-    schema: str | None = None
+    schema: Any = None
     skipped: tuple[str, ...] = ()
 
 

@@ -37,6 +37,8 @@ class Declarations:
         when it gets the one value that the reducer makes of the values in place of all (rule ``combine``). The reducer
         is associative and commutative.
     :ivar n_bytes: of a source: the bytes of all its records, about; the same on every worker. None: not known.
+    :ivar schema: of a source: the pyarrow schema of all batches; of a compute: ``schema(before)`` gives that of what
+        it gives from that of what comes, both None where they are not known. None: not known.
     :ivar never_more: of a compute: it gives at most one record for each that it gets, of about its size.
     :ivar partitioned: of a source of pairs: ``"hash"``: task ``i`` gives those of keys for which
         :func:`~twister2.spec.hashing.task_of_key` is ``i``. Empty: not known.
@@ -55,6 +57,7 @@ class Declarations:
     with_predicate: Callable[[Predicate], Callable[..., Task] | None] | None = None
     predicate: Predicate = ()
     n_bytes: int | None = None
+    schema: Any = None
     never_more: bool = False
     partitioned: str = ""
     keeps_keys: bool = False

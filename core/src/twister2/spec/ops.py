@@ -65,6 +65,10 @@ class OperatorInfo(Value):
     :ivar reads: of an operator that makes something new of records: ``reads(options)`` gives the columns of rows that
         it looks at when it has these options, so that nobody behind it sees the others; None: maybe all. Options need
         not be right yet. None: it may look at all.
+    :ivar schema: ``schema(options, schemas)`` gives the pyarrow schema of the rows that it delivers, from those of its
+        inputs; None for what is not known. None: nothing is.
+    :ivar schema_options: of an operator that needs the columns of an input also when that gives no row: for each input
+        the name of the option that takes its pyarrow schema. It is set where the schema is known.
     """
 
     name: str
@@ -82,6 +86,8 @@ class OperatorInfo(Value):
     partitions: str = ""
     broadcasts: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     reads: Callable[[Mapping[str, Any]], tuple[str, ...] | None] | None = None
+    schema: Callable[[Mapping[str, Any], Sequence[Any]], Any] | None = None
+    schema_options: tuple[str, ...] = ()
 
 
 @attrs.frozen(eq=False, repr=False)

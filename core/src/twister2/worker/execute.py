@@ -186,7 +186,8 @@ class GraphRunner:
                 me = self._env.worker_id
                 mine = plan.mine[sink] = [index for index, worker in enumerate(workers) if worker == me]
             partitions = dict(zip(mine, outputs.pop(sink), strict=True))
-            stored.fill(workers, partitions, HASH if sink in plan.compiled.by_hash else "")
+            by_hash = HASH if sink in plan.compiled.by_hash else ""
+            stored.fill(workers, partitions, by_hash, plan.compiled.schemas.get(sink))
             self._stored.add(stored)
         return outputs
 

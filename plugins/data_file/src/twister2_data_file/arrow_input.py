@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from twister2.spec.data import ReadPlan, ReadRequest, Split
 from twister2.spec.uris import without_secrets
 from twister2_data_file.arrow_copy import FILE_MAGIC
-from twister2_data_file.arrow_types import difference, told
+from twister2_data_file.arrow_types import difference
 from twister2_data_file.compression import open_bytes, packing_of
 from twister2_data_file.filtering import check_predicate, columns_to_read, matching
 from twister2_data_file.inputs import split_size
@@ -45,7 +45,7 @@ def plan_arrow(request: ReadRequest, files: Sequence[FoundFile], n_tasks: int, o
         elif (differs := difference(first[1], schema)) is not None:
             raise schemas_differ(first[0], file.path, differs)
         splits += _cut(file, n_batches, size)
-    return ReadPlan(tuple(splits), schema=None if first is None else told(first[1]))
+    return ReadPlan(tuple(splits), schema=None if first is None else first[1])
 
 
 class ArrowReader(SplitReader):

@@ -36,7 +36,7 @@ def plan_binary(request: ReadRequest, files: Sequence[FoundFile], n_tasks: int, 
             raise _partial(file.path, file.size - file.size % record, file.size % record, record)
     size = max(record, split_size(files, n_tasks, options.split_mb))
     splits = [split for file in files for split in cut(file, size, whole=False, record=record)]
-    return ReadPlan(tuple(splits), schema=str(_dtype(options)))
+    return ReadPlan(tuple(splits))
 
 
 class BinaryReader(SplitReader):

@@ -19,7 +19,7 @@ from twister2_data_file.reading import Piece, SplitReader
 from twister2_data_file.text import blocks, newlines_before, next_line
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from twister2_data_file.options import CsvReadOptions
     from twister2_data_file.stores import FoundFile
@@ -53,7 +53,13 @@ def plan_csv(request: ReadRequest, files: Sequence[FoundFile], n_tasks: int, opt
         for split in cut(file, size, whole=options.newlines_in_values)
     ]
     wanted = request.columns or names
-    return ReadPlan(tuple(splits), schema=", ".join(f"{name}: {types[name]}" for name in wanted))
+    return ReadPlan(tuple(splits), schema=_schema(types, wanted))
+
+
+def _schema(types: Mapping[str, str], columns: Iterable[str]) -> Any:
+    import pyarrow
+
+    return pyarrow.schema(types_named({name: types[name] for name in columns}))
 
 
 class CsvReader(SplitReader):

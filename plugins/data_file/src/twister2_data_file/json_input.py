@@ -72,7 +72,7 @@ def plan_json(request: ReadRequest, files: Sequence[FoundFile], n_tasks: int, op
     text = schema_text(schema)
     wanted = pyarrow.schema([schema.field(name) for name in request.columns or schema.names])
     described = [Split(split.label, {**split.spec, "schema": text}, split.n_bytes) for split in splits]
-    return ReadPlan(tuple(described), schema=told(wanted))
+    return ReadPlan(tuple(described), schema=wanted)
 
 
 class JsonReader(SplitReader):

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 from twister2.spec.data import ReadPlan, ReadRequest, Split
 from twister2.spec.errors import DataFormatError
 from twister2.spec.uris import without_secrets
-from twister2_data_file.arrow_types import difference, told
+from twister2_data_file.arrow_types import difference
 from twister2_data_file.filtering import check_predicate, columns_to_read, matching, may_hold
 from twister2_data_file.inputs import split_size
 from twister2_data_file.problems import check_columns, not_the_format, reading
@@ -44,7 +44,7 @@ def plan_parquet(
         elif (differs := difference(first[1], schema)) is not None:
             raise schemas_differ(first[0], file.path, differs)
         splits += _cut(file, metadata, groups, size)
-    return ReadPlan(tuple(splits), schema=None if first is None else told(first[1]))
+    return ReadPlan(tuple(splits), schema=None if first is None else first[1])
 
 
 def schemas_differ(first: str, second: str, difference: str) -> DataFormatError:

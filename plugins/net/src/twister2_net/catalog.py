@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+import attrs
+
 from twister2.spec.errors import OperatorError
 from twister2.spec.ops import Operator, OperatorContext, OperatorInfo, Operators, OptionInfo
 from twister2_net.combining.columns_read import columns_read
 from twister2_net.combining.reducers import NAMES
 from twister2_net.exchange.algorithms import chosen
+from twister2_net.schemas import SCHEMAS
 
 if TYPE_CHECKING:
     from twister2_net.config import NetConfig
@@ -208,6 +211,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             options=_JOINING,
             partitions="hash",
             broadcasts=_BROADCASTS,
+            schema_options=("left_schema", "right_schema"),
         ),
         "joining.Join",
     ),
@@ -401,7 +405,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
     ),
 )
 _RING_CLASSES = {"allreduce": "ringing.RingAllreduce", "reduce_scatter": "ringing.RingReduceScatter"}
-_INFOS = {info.name: info for info, _ in _ENTRIES}
+_INFOS = {info.name: attrs.evolve(info, schema=SCHEMAS.get(info.name)) for info, _ in _ENTRIES}
 _CLASSES = {info.name: classes for info, classes in _ENTRIES}
 
 

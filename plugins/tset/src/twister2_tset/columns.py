@@ -141,6 +141,11 @@ def check_columns(wanted: list[str], names: Any, step: str) -> None:
         )
 
 
+def same(schema: Any) -> Any:
+    """The schema of what comes, of steps that hand on records as they are."""
+    return schema
+
+
 def selected(schema: Any, columns: tuple[str, ...]) -> Any:
     """The schema of some columns; None when it is not known, or the step that selects them finds one missing."""
     if schema is None or any(schema.get_field_index(name) < 0 for name in columns):

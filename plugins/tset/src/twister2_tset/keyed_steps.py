@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from twister2_tset.base import BaseSet, reducer_options
 from twister2_tset.grouping import Grouped
 from twister2_tset.keys import Comparator, Comparing, shown
-from twister2_tset.nodes import schema_behind
 from twister2_tset.pair_steps import AsPairs, FlatMapValues, MapValues, Side
 from twister2_tset.problems import check_function, exclusive
 from twister2_tset.reducing import checked
@@ -267,10 +266,6 @@ class KeyedSteps(BaseSet[T]):
         exclusive("join", on=on, partitioner=None if partitioner == "hash" else partitioner)
         left, right = options["left_columns"], options["right_columns"] = sides_of(on)
         self._check_other(other, "join")
-        for side, one in (("left", self), ("right", other)):
-            schema = schema_behind(one._node)
-            if schema is not None:
-                options[f"{side}_schema"] = schema
         sides = [
             one._step("join", f"rows as columns, by {', '.join(names)}", functools.partial(AsColumns, names))
             for one, names in ((self, left), (other, right))

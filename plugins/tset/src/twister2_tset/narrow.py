@@ -15,6 +15,7 @@ from twister2.spec.batch import Batch, is_array, is_arrow, records, text_block
 from twister2.spec.declarations import Declarations
 from twister2.spec.errors import OperatorError, UserCodeError
 from twister2.spec.tasks import Compute, Emit, TaskContext
+from twister2_tset.columns import same
 from twister2_tset.functions import bound
 from twister2_tset.problems import kind_of, short
 from twister2_tset.where import line_of
@@ -78,7 +79,7 @@ class MapToTuple(RecordStep):
 class Filter(RecordStep):
     """The records for which the function is true."""
 
-    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True)
+    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True, schema=same)
 
     def apply(self, walk: Iterator[Any]) -> list[Any]:
         """Those of one batch."""
@@ -238,7 +239,7 @@ class PassOn(Compute):
     """The target of an exchange: hands on what the operator delivered."""
 
     narrow: ClassVar[bool] = True
-    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True, passes_on=True)
+    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True, passes_on=True, schema=same)
 
     def process(self, batch: Batch, emit: Emit, edge: str) -> None:
         """Hand on."""

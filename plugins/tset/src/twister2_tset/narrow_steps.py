@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import attrs
@@ -9,7 +10,7 @@ import attrs
 from twister2.spec.declarations import Declarations
 from twister2.spec.errors import UsageError
 from twister2_tset.base import BaseSet
-from twister2_tset.columns import Select, Where, WithSchema, check_where, schema_of, selected
+from twister2_tset.columns import Select, Where, WithSchema, check_where, same, schema_of, selected
 from twister2_tset.keys import Key, key_function, shown
 from twister2_tset.narrow import Apart, BatchForm, Filter, FlatMap, Map, MapBatches, MapToTuple
 from twister2_tset.nodes import StepNode, schema_behind
@@ -130,7 +131,7 @@ class NarrowSteps(BaseSet[T]):
         :raises UsageError: none is named.
         """
         check_names(columns, "select")
-        declares = Declarations(reads=columns, never_more=True)
+        declares = Declarations(reads=columns, never_more=True, schema=functools.partial(selected, columns=columns))
         shows = f"select: {', '.join(columns)}"
         return self._new(
             StepNode(
@@ -151,7 +152,7 @@ class NarrowSteps(BaseSet[T]):
         """
         check_names([column], "where")
         check_where(relation, value)
-        declares = Declarations(predicate=((column, relation, value),), never_more=True, keeps_keys=True)
+        declares = Declarations(predicate=((column, relation, value),), never_more=True, keeps_keys=True, schema=same)
         shows = f"where: {column} {relation} {short(value)}"
         return self._new(
             StepNode(
@@ -176,6 +177,7 @@ class NarrowSteps(BaseSet[T]):
                 self._node,
                 lambda: WithSchema(columns),
                 schema=columns,
+                declares=Declarations(schema=lambda _: columns),
             )
         )
 

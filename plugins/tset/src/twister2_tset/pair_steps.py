@@ -9,6 +9,7 @@ from twister2.spec.batch import Batch, is_array, is_arrow, n_records, records
 from twister2.spec.declarations import Declarations
 from twister2.spec.errors import OperatorError
 from twister2.spec.tasks import Compute, Emit, TaskContext
+from twister2_tset.columns import same
 from twister2_tset.narrow import RecordStep, no_iterable
 from twister2_tset.problems import short
 
@@ -125,7 +126,7 @@ class Sample(Compute):
     """Each record with a probability. The same records for the same seed and partition, however they are batched."""
 
     narrow: ClassVar[bool] = True
-    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True, indifferent=False)
+    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True, indifferent=False, schema=same)
 
     def __init__(self, fraction: float, seed: int) -> None:
         self._fraction = fraction

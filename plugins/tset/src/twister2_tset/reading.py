@@ -255,7 +255,7 @@ class Readers:
             plan = env.backend("data", plugin).plan(request, number)
             splits = assign_splits(plan.splits, number)
             hosts = {index: _hosts(part) for index, part in enumerate(splits) if _hosts(part)}
-            return PlannedRead(splits, tuple(plan.skipped), hosts)
+            return PlannedRead(splits, tuple(plan.skipped), hosts, plan.schema)
 
         first = without_secrets(uris[0])
         shown = first if len(uris) == 1 else f"{first} and {len(uris) - 1} more"

@@ -9,7 +9,7 @@ from twister2.spec.batch import Batch, is_array, is_arrow, records
 from twister2.spec.declarations import Declarations
 from twister2.spec.errors import OperatorError, UsageError
 from twister2.spec.tasks import Compute, Emit
-from twister2_tset.columns import check_columns
+from twister2_tset.columns import check_columns, same
 from twister2_tset.problems import check_names, short
 
 On = str | Sequence[str] | Mapping[str, str]
@@ -44,7 +44,7 @@ class AsColumns(Compute):
     """
 
     narrow: ClassVar[bool] = True
-    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True)
+    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True, schema=same)
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self._keys = list(keys)

@@ -57,8 +57,8 @@ class Parts:
 
     @property
     def declares(self) -> Declarations:
-        """How much there is."""
-        return Declarations(n_bytes=n_bytes(self.data))
+        """How much there is, of which columns."""
+        return Declarations(n_bytes=n_bytes(self.data), schema=self.data.schema if is_arrow(self.data) else None)
 
     def __call__(self, index: int) -> PartSource:
         size, parts = n_records(self.data), self.partitions
@@ -90,12 +90,14 @@ class FunctionSource(Source):
 class PlannedRead:
     """The splits of each task, as one worker planned them.
 
-    :ivar skipped: inputs left out while planning. :ivar hosts: preferred hosts by task index.
+    :ivar skipped: inputs left out while planning. :ivar hosts: preferred hosts by task index. :ivar schema: pyarrow's,
+        of what the program asked for, where it is known.
     """
 
     splits: tuple[tuple[Split, ...], ...]
     skipped: tuple[str, ...] = ()
     hosts: Mapping[int, tuple[str, ...]] = attrs.field(factory=dict)
+    schema: Any = None
 
     @property
     def sizes(self) -> tuple[int, ...]:

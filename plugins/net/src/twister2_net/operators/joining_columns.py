@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 from twister2.spec.errors import OperatorError
 from twister2_net.operators.joining_keys import common, filled
 from twister2_net.operators.joining_parts import cut, in_threads
+from twister2_net.schemas import names_of_right
 from twister2_net.spilling.sorted_columns import codes, described, flat, unusable_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from twister2_net.spilling.sorted_columns import ArrowForm
-
-SUFFIX = "_right"
-"""Added to columns of the right side whose names the left side has too."""
 
 _JOIN_TYPES = {"inner": "inner", "left": "left outer", "right": "right outer", "full": "full outer"}
 _WORTH = 1 << 14
@@ -175,23 +173,9 @@ def _at_once(left: Any, right: Any, forms: Sequence[ArrowForm], how: str, *, thr
         mine.update(zip(names, at[1], strict=True))
     else:
         found = sides[0].join(sides[1], at[0], at[1], join_type=_JOIN_TYPES[how], use_threads=threads)
-    rest = _names(left, right, others)
+    rest = names_of_right(left.schema.names, right.schema.names, others)
     found = found.select([*mine.values(), *(theirs[name] for name in rest)])
     return found.rename_columns([*mine, *rest.values()])
-
-
-def _names(left: Any, right: Any, keys: Sequence[str]) -> dict[str, str]:
-    """What the columns of the right that are no keys are called in a join."""
-    taken = set(left.schema.names)
-    found: dict[str, str] = {}
-    for name in right.schema.names:
-        if name not in keys:
-            new = name
-            while new in taken:
-                new += SUFFIX
-            taken.add(new)
-            found[name] = new
-    return found
 
 
 def _is_flat(kind: Any) -> bool:
@@ -305,6 +289,6 @@ def _rows(left: Any, right: Any, lefts: Any, rights: Any, forms: Sequence[ArrowF
         if name in keys and (lefts < 0).any():
             column = filled(column, right.column(keys[name]).take(pick_right), has_left, name, label)
         columns[name] = column
-    for name, new in _names(left, right, list(keys.values())).items():
+    for name, new in names_of_right(left.schema.names, right.schema.names, list(keys.values())).items():
         columns[new] = right.column(name).take(pick_right)
     return pyarrow.table(columns)

@@ -169,6 +169,10 @@ def test_lazy_ends_run_when_they_are_told_and_share_what_they_follow(run_workers
     assert sorted(x for _, seen in found for x in seen) == [1, 1, 3, 3, 5, 5]
 
 
+def one_pair(context):
+    return context.parallelize([(1, 1)])
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -193,6 +197,9 @@ def test_lazy_ends_run_when_they_are_told_and_share_what_they_follow(run_workers
         (lambda c: c.load(["a.csv", "b.txt"]), "different formats"),
         (lambda c: c.parallelize([1]).cross([1]), "is no set"),
         (lambda c: c.parallelize([(1, 1)]).keyed_gather(order=True, comparator=max), "given together"),
+        (lambda c: one_pair(c).join(one_pair(c), comparator=max), "the algorithm is 'hash'"),
+        (lambda c: one_pair(c).join(one_pair(c), algorithm="sort", comparator=3), "comparator"),
+        (lambda c: one_pair(c).join(one_pair(c), on="k", algorithm="sort", comparator=max), "given together"),
         (lambda c: c.parallelize([1]).partition(7), "partitioner is 7"),
         (lambda c: c.parallelize([1]).variance(ddof=-1), "ddof is -1"),
         (lambda c: c.parallelize([1]).aggregate(0, 1), "add is 1"),

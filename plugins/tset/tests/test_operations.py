@@ -317,3 +317,17 @@ def test_groups_come_in_the_order_of_a_comparator(everywhere, data, size):
 
     expected = sorted(((k, sorted(vs)) for k, vs in PlainSet(data).groups().items()), reverse=True)
     assert everywhere(size[0], job) == expected
+
+
+@LOOSE
+@given(data=pairs, size=sizes, how=st.sampled_from(["inner", "left", "right", "full"]))
+def test_joins_come_in_the_order_of_a_comparator(everywhere, data, size, how):
+    def job(context):
+        left = context.parallelize(data, size[1])
+        right = left.map(lambda pair: (pair[0] + 1, pair[1]))
+        compared = left.join(right, how, algorithm="sort", comparator=lambda a, b: b - a, partitions=1)
+        return compared.collect(), left.join(right, how).collect()
+
+    compared, plain = everywhere(size[0], job)
+    assert [key for key, _ in compared] == sorted((key for key, _ in plain), reverse=True)
+    assert sorted(compared, key=repr) == sorted(plain, key=repr)

@@ -6,11 +6,12 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from twister2.spec.errors import UsageError
 from twister2_tset.base import BaseSet, reducer_options
 from twister2_tset.grouping import Grouped
 from twister2_tset.keys import Comparator, Comparing, shown
 from twister2_tset.pair_steps import AsPairs, FlatMapValues, MapValues, Side
-from twister2_tset.problems import check_function, exclusive
+from twister2_tset.problems import check_function, exclusive, short
 from twister2_tset.reducing import checked
 from twister2_tset.row_joins import AsColumns, On, sides_of
 
@@ -182,6 +183,7 @@ class KeyedSteps(BaseSet[T]):
         algorithm: Algorithm = "hash",
         broadcast: Broadcast = "auto",
         partitioner: JoinPartitioner[K] = "hash",
+        comparator: Callable[[K, K], int] | None = None,
         partitions: int | None = None,
     ) -> TSet[tuple[K, tuple[V, R]]]: ...
     @overload
@@ -193,6 +195,7 @@ class KeyedSteps(BaseSet[T]):
         algorithm: Algorithm = "hash",
         broadcast: Broadcast = "auto",
         partitioner: JoinPartitioner[K] = "hash",
+        comparator: Callable[[K, K], int] | None = None,
         partitions: int | None = None,
     ) -> TSet[tuple[K, tuple[V, R | None]]]: ...
     @overload
@@ -204,6 +207,7 @@ class KeyedSteps(BaseSet[T]):
         algorithm: Algorithm = "hash",
         broadcast: Broadcast = "auto",
         partitioner: JoinPartitioner[K] = "hash",
+        comparator: Callable[[K, K], int] | None = None,
         partitions: int | None = None,
     ) -> TSet[tuple[K, tuple[V | None, R]]]: ...
     @overload
@@ -215,6 +219,7 @@ class KeyedSteps(BaseSet[T]):
         algorithm: Algorithm = "hash",
         broadcast: Broadcast = "auto",
         partitioner: JoinPartitioner[K] = "hash",
+        comparator: Callable[[K, K], int] | None = None,
         partitions: int | None = None,
     ) -> TSet[tuple[K, tuple[V | None, R | None]]]: ...
     @overload
@@ -237,6 +242,7 @@ class KeyedSteps(BaseSet[T]):
         algorithm: Algorithm = "hash",
         broadcast: Broadcast = "auto",
         partitioner: JoinPartitioner[Any] = "hash",
+        comparator: Comparator | None = None,
         partitions: int | None = None,
     ) -> TSet[Any]:
         """Pairs ``(key, (left, right))`` for all pairs of equal keys of this set and the other; or, with ``on``, rows.
@@ -253,7 +259,8 @@ class KeyedSteps(BaseSet[T]):
             side that is known to be small, where it does not show how the pairs lie; ``no``: neither.
         :param partitioner: where pairs of both sets go: by the hash of their keys, or
             ``partitioner(pair, n_partitions)``, which returns the number of the partition by the key alone.
-        :param partitions: of the result; as many as the larger set when None.
+        :param comparator: with ``sort``, of pairs: the order of the keys within a partition, as :meth:`keyed_gather`
+            takes it. :param partitions: of the result; as many as the larger set when None.
         """
         options: dict[str, Any] = {"how": how, "algorithm": algorithm}
         if partitioner != "hash":
@@ -261,6 +268,16 @@ class KeyedSteps(BaseSet[T]):
             options["partitioner"] = partitioner
         if broadcast != "auto":
             options["broadcast"] = None if broadcast == "no" else broadcast
+        exclusive("join", on=on, comparator=comparator)
+        if comparator is not None:
+            check_function(comparator, "join", "comparator")
+            if algorithm != "sort":
+                raise UsageError(
+                    f"join: a comparator, and the algorithm is {short(algorithm)}",
+                    why="a comparator puts keys in order, and only the algorithm 'sort' gives them in order",
+                    remedy='give algorithm="sort", or no comparator',
+                )
+            options["order"] = Comparing(comparator, self.context.unique("comparator"))
         if on is None:
             return self._exchange("join", f"{how}, by {algorithm}", "net.join", options, partitions, others=[other])
         exclusive("join", on=on, partitioner=None if partitioner == "hash" else partitioner)

@@ -78,7 +78,7 @@ SCHEMA = pa.schema([("n", pa.int64()), ("x", pa.float64()), ("s", pa.string())])
     rows=ROWS,
     form=st.sampled_from(["csv", "parquet", "arrow"]),
     wheres=st.lists(CASES, min_size=1, max_size=3),
-    select=st.booleans(),
+    select=st.sampled_from(["no", "before", "between", "behind"]),
     n_workers=st.integers(1, 3),
     partitions=st.integers(1, 4),
     executor=st.sampled_from(EXECUTORS),
@@ -91,8 +91,10 @@ def test_answers_are_the_same_with_every_subset(rows, form, wheres, select, n_wo
             {"n": 1, "x": 0.25, "s": "a"},
         ]
     expected = [row for row in rows if all(fits(row, *where) for where in wheres)]
-    if select:
-        expected = [{"x": row["x"]} for row in expected]
+    chosen = tuple(dict.fromkeys(["x", *(name for name, _, _ in wheres)]))
+    if select != "no":
+        names = ("x",) if select == "behind" else chosen
+        expected = [{name: row[name] for name in names} for row in expected]
     with TemporaryDirectory() as folder:
         path = f"{folder}/rows.{form}"
         WRITERS[form](pa.Table.from_pylist(rows, SCHEMA), path)
@@ -100,10 +102,12 @@ def test_answers_are_the_same_with_every_subset(rows, form, wheres, select, n_wo
         def main(env, left_out):
             context = TSetContext(env, without_rules=left_out)
             found = getattr(context, f"read_{form}")(path, partitions=partitions)
-            for where in wheres:
+            for number, where in enumerate(wheres):
+                if select == ("between" if number else "before"):
+                    found = found.select(*chosen)
                 found = found.where(*where)
-            if select:
-                found = found.select("x")
+            if select == "behind" or (select == "between" and len(wheres) == 1):
+                found = found.select(*(("x",) if select == "behind" else chosen))
             return found.collect(), found.count()
 
         for left_out in ((), without, tuple(RULES)):
@@ -140,6 +144,20 @@ def test_less_is_read(files, without):
         assert records == (100 if without else 12)
         assert ("gives only rows with k >= 40 and v == 2" in text) == (not without)
         assert without or "reads text only" in text
+
+
+def test_comparisons_behind_a_selection_are_done_by_the_reader_too(files):
+    def main(env):
+        chosen = read(TSetContext(env), files).where("k", ">=", 40).select("text", "v").where("v", "==", 2)
+        missing = read(TSetContext(env), files).select("text").where("v", "==", 2)
+        return chosen.collect(), chosen.explain(), missing.explain()
+
+    for found, text, missing in run_workers(2, main):
+        wanted = [{"text": f"row {k}", "v": 2} for k in range(40, 100) if k % 5 == 2]
+        assert sorted(found, key=wanted.index) == wanted
+        assert "gives only rows with k >= 40 and v == 2" in text
+        assert "reads text, v only" in text
+        assert "predicates:" not in missing, "that there is no such column, the step says"
 
 
 def test_pieces_of_parquet_files_that_hold_nothing_wanted_are_left_out(tmp_path):

@@ -27,6 +27,8 @@ class Declarations:
         tasks that read these columns only (rule ``columns``); None where it cannot be done.
     :ivar reads: of a compute: the columns of what comes that it looks at. Nothing else of it reaches anybody behind.
         None: it may look at all.
+    :ivar selects: of a compute that declares ``reads``: it hands on these columns of every row, as they are, and does
+        nothing else.
     :ivar with_predicate: of a source of columns: ``with_predicate(predicate)`` gives a ``make`` in place of the
         vertex's, of tasks that give exactly the rows for which all comparisons ``(column, relation, value)`` hold, as
         those of :class:`~twister2.spec.data.ReadRequest` (rule ``predicates``); None where it cannot be done. What the
@@ -53,6 +55,7 @@ class Declarations:
     identity: Hashable = None
     with_columns: Callable[[tuple[str, ...]], Callable[..., Task] | None] | None = None
     reads: tuple[str, ...] | None = None
+    selects: bool = False
     folds: Any = None
     with_predicate: Callable[[Predicate], Callable[..., Task] | None] | None = None
     predicate: Predicate = ()

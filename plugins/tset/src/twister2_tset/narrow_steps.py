@@ -131,7 +131,9 @@ class NarrowSteps(BaseSet[T]):
         :raises UsageError: none is named.
         """
         check_names(columns, "select")
-        declares = Declarations(reads=columns, never_more=True, schema=functools.partial(selected, columns=columns))
+        declares = Declarations(
+            reads=columns, selects=True, never_more=True, schema=functools.partial(selected, columns=columns)
+        )
         shows = f"select: {', '.join(columns)}"
         return self._new(
             StepNode(

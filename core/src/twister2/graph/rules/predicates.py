@@ -40,24 +40,30 @@ class Predicates(Rule):
 
     @staticmethod
     def _filters(plan: LogicalPlan, source: str, catalog: Catalog) -> list[LogicalVertex]:
-        """The steps behind a source that filter rows and do nothing else, as long as nobody else reads from them."""
+        """The steps behind a source that filter rows and do nothing else, as long as nobody else reads from them; also
+        behind such that only select columns.
+        """
         found: list[LogicalVertex] = []
-        at = source
+        at, selected = source, None
         while len(edges := plan.outputs(at)) == 1:
             (edge,) = edges
             step = plan.vertex(edge.target)
-            if (
-                not hands_on(edge, catalog)
-                or len(plan.inputs(step.name)) > 1
-                or not step.declares.predicate
+            if not hands_on(edge, catalog) or len(plan.inputs(step.name)) > 1:
+                break
+            at, declares = step.name, step.declares
+            if declares.selects:
+                selected = declares.reads
+            elif (
+                not declares.predicate
                 or step.inputs
                 or step.asks
                 or step.options
                 or step.name in plan.fixed
+                or (selected is not None and not {column for column, _, _ in declares.predicate} <= set(selected))
             ):
                 break
-            found.append(step)
-            at = step.name
+            else:
+                found.append(step)
         return found
 
 
@@ -73,7 +79,11 @@ def _without(
     plan: LogicalPlan, source: LogicalVertex, steps: list[LogicalVertex], make: Callable[..., Any]
 ) -> LogicalPlan:
     """The plan in which a source does what the steps behind it did."""
-    gone, last = {step.name for step in steps}, steps[-1].name
+    gone = {step.name for step in steps}
+    instead: dict[str, str] = {}
+    for step in steps:
+        (before,) = plan.inputs(step.name)[0].sources
+        instead[step.name] = instead.get(before, before)
     filtering = attrs.evolve(
         source.made_by(make),
         declares=declared(make, None),
@@ -82,7 +92,7 @@ def _without(
     )
     vertices = tuple(filtering if vertex is source else vertex for vertex in plan.vertices if vertex.name not in gone)
     edges = tuple(
-        attrs.evolve(edge, sources=tuple(source.name if one == last else one for one in edge.sources))
+        attrs.evolve(edge, sources=tuple(instead.get(one, one) for one in edge.sources))
         for edge in plan.edges
         if edge.target not in gone
     )

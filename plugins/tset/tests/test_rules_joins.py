@@ -244,7 +244,7 @@ def test_a_side_that_cannot_go_to_all_is_an_error_with_the_users_line():
         run_workers(2, main)
 
 
-def test_files_and_kept_sets_know_their_size_when_they_are_run(tmp_path):
+def test_files_know_their_size_and_kept_sets_once_they_were_read(tmp_path):
     pa.parquet.write_table(pa.table({"k": [1, 2], "v": ["a", "b"]}), tmp_path / "small.parquet")
 
     def main(env):
@@ -252,12 +252,13 @@ def test_files_and_kept_sets_know_their_size_when_they_are_run(tmp_path):
         large = context.parallelize(LARGE)
         files = context.read_parquet(str(tmp_path / "small.parquet")).map(lambda row: (row["k"], row["v"]))
         joined = [large.join(files), large.join(context.parallelize(SMALL[:2]).cache())]
-        return [one.collect() for one in joined], [one.explain() for one in joined]
+        before = joined[0].explain()
+        return [one.collect() for one in joined], [before, *(one.explain() for one in joined)]
 
     for found, texts in run_workers(2, main):
         assert Counter(map(normal, found[0])) == plain_join(LARGE, [(1, "a"), (2, "b")], "inner")
         assert Counter(map(normal, found[1])) == plain_join(LARGE, SMALL[:2], "inner")
-        assert all("is not known here" in text for text in texts)
+        assert all("the right side, " in text and "is not known here" not in text for text in texts)
 
 
 def test_workers_that_take_different_sides_for_small_notice_it():

@@ -59,8 +59,8 @@ def compile_graph(
 ) -> Compiled:
     """Compile ``graph`` for these workers. Pure: every worker gets the same plan.
 
-    :param planned: results of the planners by vertex, and bytes of stored sets where they count; None plans without
-        them (for ``explain``: such a plan cannot be run when a source has a planner).
+    :param planned: results of the planners by vertex, and bytes of stored sets where they count; those that are missing
+        are not known (for ``explain``: such a plan cannot be run when a source has a planner).
     :param scheduler: unless the graph brings its own. :param measure: gives the distances of
         :class:`~twister2.spec.sched.ScheduleRequest` for hosts of data; asked when the scheduler needs them, on all
         workers. :param without_rules: rules left out beside those that the graph leaves out.

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from twister2.graph.catalog import Catalog
 from twister2.graph.compile import Compiled, compile_graph, rule_options
 from twister2.graph.fingerprint import describe
+from twister2.graph.planners import ask_planners
 from twister2.graph.rewrite import RULES
 from twister2.graph.schedulers import worker_rows
 from twister2.graph.validate import order
+from twister2.spec.errors import Twister2Error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,21 +29,33 @@ def explain(graph: Graph, env: WorkerEnvironment | None = None) -> str:
         return explain_graph(graph)
     catalog = Catalog(lambda name: env.backend("ops", name))
     scheduler = graph.scheduler or env.backend("sched")
+    known = _known(graph)
     compiled = compile_graph(
         graph,
         workers=env.controller.workers(),
         scheduler=scheduler,
         catalog=catalog,
+        planned=known,
         **rule_options(env.config),
     )
     text = explain_plan(compiled, catalog)
     asked = [vertex.name for vertex in graph.vertices.values() if vertex.planner is not None]
     if asked and "distances" in scheduler.needs:
         text += f"\nnote: where the data of {', '.join(asked)} lies is not known here; see env.prepare(graph).explain()"
-    asked += graph.stored
+    asked = [name for name in (*asked, *graph.stored) if name not in known]
     if asked and any(info is not None and info.broadcasts for info in (catalog.info(e.operator) for e in graph.edges)):
         text += f"\nnote: how much there is of {', '.join(asked)} is not known here; see env.prepare(graph).explain()"
     return text
+
+
+def _known(graph: Graph) -> Mapping[str, Any]:
+    """What planners say here, and the bytes of stored sets for which a run has asked; by vertex."""
+    try:
+        planned = ask_planners(graph)
+    except Twister2Error:  # whoever runs the graph is told
+        planned = {}
+    sizes = {name: stored.n_bytes for name, stored in graph.stored.items() if stored.n_bytes is not None}
+    return {**planned, **sizes}
 
 
 def explain_graph(graph: Graph) -> str:

@@ -136,8 +136,8 @@ def logical_plan(
 ) -> LogicalPlan:
     """The logical plan of a valid graph on ``n_workers`` workers.
 
-    :param planned: results of the planners by vertex, and bytes of stored sets; None leaves planners' sources without
-        hosts (for ``explain``).
+    :param planned: results of the planners by vertex, and bytes of stored sets; a source whose planner gave nothing has
+        no hosts (for ``explain``).
     :raises GraphError: two parallelisms do not fit the operator between them.
     """
     parallelism: dict[str, int] = {}
@@ -191,7 +191,7 @@ def _logical(vertex: Vertex, parallelism: int, planned: Mapping[str, Any] | None
     make: Callable[[int], Task] = vertex.make
     hosts: Mapping[int, tuple[str, ...]] = {}
     sizes: tuple[int, ...] = ()
-    if vertex.planner is not None and planned is not None:
+    if planned is not None and vertex.planner is not None and vertex.name in planned:
         value = planned[vertex.name]
         make = _Planned(vertex.make, value)
         hosts = _hosts(vertex, value, parallelism)

@@ -132,6 +132,8 @@ class Stored:
         """Grows when its records lie otherwise than before: plans that read it are made anew."""
         self.partitioned = ""
         """How its pairs lie, as :attr:`~twister2.spec.declarations.Declarations.partitioned`."""
+        self.n_bytes: int | None = None
+        """Of all partitions on all workers; None as long as no run has asked for it."""
         self.schema: Any = None
         """Of its rows, also when there are none, as :attr:`~twister2.spec.declarations.Declarations.schema`."""
         self._workers: tuple[int, ...] | None = None
@@ -246,7 +248,7 @@ class Stored:
         if (workers, partitioned, schema) != before:
             self.layout += 1
         self._workers, self._local = workers, dict(local)
-        self.partitioned, self.schema = partitioned, schema
+        self.partitioned, self.schema, self.n_bytes = partitioned, schema, None
 
     def check_open(self) -> None:
         """:raises UsageError: it is closed."""

@@ -17,12 +17,12 @@ from twister2.graph import Graph
 from twister2.graph.catalog import Catalog
 from twister2.graph.compile import Compiled, compile_graph, rule_options
 from twister2.graph.explain import explain_plan
+from twister2.graph.planners import ask_planners
 from twister2.graph.returned import returned
 from twister2.graph.rules.ways import HASH
-from twister2.spec.errors import Twister2Error, UsageError, UserCodeError, from_dict
+from twister2.spec.errors import Twister2Error, UsageError, from_dict
 from twister2.spec.executor import Execution
 from twister2.spec.running import Prepared, Running
-from twister2.spec.tracebacks import user_traceback
 from twister2.worker.distances import Distances
 from twister2.worker.figures import Figures
 
@@ -289,7 +289,7 @@ class GraphRunner:
             cause: Exception | None = None
             if self._env.worker_id == PLANNING_WORKER:
                 try:
-                    mine = (None, _call_planners(graph))
+                    mine = (None, ask_planners(graph))
                 except Twister2Error as error:
                     mine, cause = (error.to_dict(), {}), error
             what = f"plan of {graph.name} {graph.fingerprint()}"
@@ -318,7 +318,10 @@ class GraphRunner:
             for name, stored in graph.stored.items()
         }
         parts = self._env.network.exchange_objects(mine, what=f"sizes of stored sets for {graph.name}".strip())
-        return self._sizes.setdefault(graph, {name: sum(part[name] for part in parts) for name in mine})
+        sizes = {name: sum(part[name] for part in parts) for name in mine}
+        for name, stored in graph.stored.items():
+            stored.n_bytes = sizes[name]
+        return self._sizes.setdefault(graph, sizes)
 
 
 class GraphRun(Running):
@@ -396,25 +399,3 @@ class PreparedGraph(Prepared):
                 why="close() was called, or its 'with' block has ended",
                 remedy="prepare it again",
             )
-
-
-def _call_planners(graph: Graph) -> Mapping[str, Any]:
-    planned = {}
-    for vertex in graph.vertices.values():
-        if vertex.planner is None:
-            continue
-        where = f"graph {graph.name!r}, source {vertex.name!r}"
-        try:
-            planned[vertex.name] = vertex.planner()
-        except Twister2Error as error:
-            error.where = error.where or where
-            raise
-        except Exception as error:
-            raise UserCodeError(
-                f"the planner of {vertex.name!r} failed: {type(error).__name__}: {error}",
-                why="it raised while the graph was planned",
-                remedy="see the traceback",
-                where=where,
-                details={"vertex": vertex.name, "traceback": user_traceback(error)},
-            ) from error
-    return planned

@@ -44,7 +44,7 @@ link_pmix() {
 port_base() {
   if [ ! -s "$home/ports" ]; then
     local base
-    for base in $(seq 16800 40 17760); do
+    for base in $(seq 16800 40 17760 | shuf); do # not all that start at a time try the same one
       listens "$base" || listens $((base + 1)) || { echo "$base" >"$home/ports"; break; }
     done
   fi
@@ -132,17 +132,19 @@ start_munge() {
     --log-file="$home/munge/log" --seed-file="$home/munge/seed" >>"$home/log/munged.out" 2>&1
 }
 
-# slurmdbd and its database, which listens at a socket only.
-start_accounting() {
+# The database of slurmdbd, which listens at a socket only.
+start_database() {
   local options=(--no-defaults --user="$(id -un)" --datadir="$home/db" --innodb-log-file-size=8M)
-  if ! alive "$home/run/mariadbd.pid"; then
-    [ -d "$home/db/mysql" ] || mariadb-install-db "${options[@]}" --skip-test-db --auth-root-authentication-method=socket \
-      --auth-root-socket-user="$(id -un)" >"$home/log/mariadb-install.log" 2>&1 || die "no database; logs: $home/log"
-    rm -f "$home/db.socket"
-    setsid mariadbd "${options[@]}" --skip-networking --socket="$home/db.socket" --pid-file="$home/run/mariadbd.pid" \
-      --innodb-flush-log-at-trx-commit=0 --innodb-lock-wait-timeout=900 </dev/null >"$home/log/mariadbd.log" 2>&1 &
-    wait_for 60 test -S "$home/db.socket" || die "MariaDB does not start; logs: $home/log"
-  fi
+  alive "$home/run/mariadbd.pid" && return
+  [ -d "$home/db/mysql" ] || mariadb-install-db "${options[@]}" --skip-test-db --auth-root-authentication-method=socket \
+    --auth-root-socket-user="$(id -un)" >"$home/log/mariadb-install.log" 2>&1 || die "no database; logs: $home/log"
+  rm -f "$home/db.socket"
+  setsid mariadbd "${options[@]}" --skip-networking --socket="$home/db.socket" --pid-file="$home/run/mariadbd.pid" \
+    --innodb-flush-log-at-trx-commit=0 --innodb-lock-wait-timeout=900 </dev/null >"$home/log/mariadbd.log" 2>&1 &
+  wait_for 60 test -S "$home/db.socket" || die "MariaDB does not start; logs: $home/log"
+}
+
+start_accounting() {
   alive "$home/run/slurmdbd.pid" && return
   (umask 077 && cat >"$home/slurmdbd.conf" <<CONF
 AuthType=auth/munge
@@ -190,6 +192,7 @@ start() { # NODES
   if alive "$home/run/slurmctld.pid"; then
     say "already running in $home"
   else
+    [ -z "${TWISTER2_SLURM_DBD:-}" ] || start_database
     write_conf "$nodes"
     start_munge
     [ -z "${TWISTER2_SLURM_DBD:-}" ] || start_accounting

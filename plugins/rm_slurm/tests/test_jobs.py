@@ -7,37 +7,26 @@ import os
 import pathlib
 import signal
 import subprocess
-import sys
 import time
+import zipfile
 
 import pytest
 
+from twister2_testkit.managed import PROGRAM, ManagedJobs
+
 pytestmark = [pytest.mark.needs_slurm, pytest.mark.timeout(240)]
 
-PROGRAM = """
-import os, pathlib, sys, time
+finish, until = ManagedJobs.finish, ManagedJobs.until
 
-def main(env):
-    print("hello from", env.worker_id, "of", env.n_workers, flush=True)
-    env.barrier("all")
-
-def fails(env):
-    if env.worker_id == 1:
-        raise ValueError("bad luck")
-    env.barrier("all")
-
-def waits_once(env):
-    pathlib.Path(env.args[0], f"{env.attempt}-{env.worker_id}").write_text(str(os.getpid()))
-    while env.attempt == 1:
-        time.sleep(0.1)
-    if len(env.args) > 1:
-        assert (env.mpi.Get_rank(), env.mpi.Get_size()) == (env.worker_id, env.n_workers)
-    print("attempt", env.attempt, "done", flush=True)
+OWN = """
+def ranks_again(env):
+    waits_once(env)
+    assert (env.mpi.Get_rank(), env.mpi.Get_size()) == (env.worker_id, env.n_workers)
 
 def world(env):
     print("rank", env.mpi.Get_rank(), "of", env.mpi.Get_size(), "is", env.worker_id, flush=True)
 
-def counts(env):
+def lives(env):
     turn = env.state("turn", 0)
     if env.worker_id == 0:
         print("begins", env.attempt, env.n_workers, turn.value > 0, os.environ.get("TWISTER2_RESTARTS"), flush=True)
@@ -45,48 +34,18 @@ def counts(env):
         turn.value += 1
         env.commit()
         time.sleep(0.1)
-    print("ends", [event.kind for event in env.controller.events()], flush=True)
 
-def sleeps(env):
-    print("asleep", flush=True)
-    time.sleep(600)
+def imports(env):
+    import kit_shipped
+    print(kit_shipped.VALUE, kit_shipped.__file__, flush=True)
 """
 
 
 @pytest.fixture
 def twister2(tmp_path):
-    """Runs the command in a folder with the program; a fixture of the running processes, ended afterwards."""
-    (tmp_path / "program.py").write_text(PROGRAM)
-    environment = {**os.environ, "TWISTER2__JOB__STATE_DIR": str(tmp_path / "state")}
-    started = []
-
-    def start(*arguments):
-        command = [sys.executable, "-m", "twister2.cli.main", *map(str, arguments)]
-        process = subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait(10)
-        for stream in (process.stdout, process.stderr):  # which what it started may hold open
-            stream.close()
-
-
-def finish(process, seconds=60):
-    out, err = process.communicate(timeout=seconds)
-    return process.returncode, out, err
-
-
-def until(what, seconds=30.0):
-    end = time.monotonic() + seconds
-    while not (value := what()):
-        assert time.monotonic() < end, f"not true within {seconds:g} s"
-        time.sleep(0.05)
-    return value
+    """Starts clients in a folder with a program; what still runs at the end is ended."""
+    with ManagedJobs(tmp_path, "slurm", PROGRAM + OWN) as jobs:
+        yield jobs
 
 
 def last_job(tmp_path):
@@ -95,6 +54,35 @@ def last_job(tmp_path):
     rows = subprocess.run(shown, capture_output=True, text=True, check=True).stdout.splitlines()
     (state,) = [row.split("|")[0] for row in rows if f"twister2:{folder.name} " in row]
     return folder.name, state
+
+
+def test_doctor(twister2, jobs):
+    code, out, err = twister2.run("doctor", "slurm")
+    assert code == 0, (out, err)
+    assert {line.split()[0] for line in out.splitlines()} == {"ok", "skipped"}, out
+    assert "ok       job of one worker: it ran on" in out
+    assert "rm slurm" in out
+    code, out, err = twister2.run("doctor", "slurm", "-o", "rm.slurm.partition=nosuch")
+    assert code == 1, (out, err)
+    assert "failed   partition: Slurm answers, but has no partition 'nosuch'" in out
+    assert "try: choose one of those that 'sinfo -s' lists: rm.slurm.partition" in out
+    assert "skipped  job of one worker: not sent" in out
+    assert twister2.jobs() == []
+    jobs.until(lambda: [row[0] for row in jobs.shown("%T", "%k") if str(twister2.state) in row[1]] == ["COMPLETED"])
+
+
+def test_wheels_that_are_shipped_with_the_job(twister2, tmp_path):
+    wheels, cache = tmp_path / "wheels", tmp_path / "cache"
+    wheels.mkdir()
+    with zipfile.ZipFile(wheels / "kit_shipped-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("kit_shipped.py", "VALUE = 42\n")
+    twister2.environment["XDG_CACHE_HOME"] = str(cache)
+    for nodes in (1, 2):
+        options = ("-o", f"job.wheels={wheels}", "-o", f"rm.slurm.nodes={nodes}")
+        code, out, err = twister2.run("submit", "slurm", "-n", 2, *options, "program.py:imports")
+        assert code == 0, err
+        assert out.count(f"42 {cache}/twister2/wheels/") == 2, out
+    assert len(list((cache / "twister2" / "wheels").iterdir())) == 1
 
 
 def processes_of(job_id):
@@ -128,12 +116,8 @@ def test_a_workers_error_is_the_jobs(twister2, tmp_path):
 
 @pytest.mark.parametrize("comm", ["tcp", pytest.param("mpi", marks=pytest.mark.needs_mpi)])
 def test_a_lost_supervisor_is_replaced_in_the_same_allocation(twister2, tmp_path, comm):
-    reports = tmp_path / "reports"
-    reports.mkdir()
-    arguments = [reports, comm] if comm == "mpi" else [reports]
-    running = twister2("submit", "slurm", "-n", 2, "-o", f"job.comm={comm}", "program.py:waits_once", *arguments)
-    until(lambda: len(list(reports.glob("1-*"))) == 2 or running.poll() is not None)
-    assert running.poll() is None, finish(running)
+    program = "ranks_again" if comm == "mpi" else "waits_once"
+    running, _, reports = twister2.waiting("-o", f"job.comm={comm}", program=program)
     ancestors = [int((reports / "1-1").read_text())]
     for _ in range(2):  # user process, fork server, supervisor
         stat = pathlib.Path(f"/proc/{ancestors[-1]}/stat").read_text()
@@ -187,7 +171,7 @@ def parts(job_id):
 
 def counting(twister2, tmp_path, *options):
     """A job that commits ten times a second until there is a file; its client, and its id once it has committed."""
-    client = twister2("submit", "slurm", "-q", "-n", 2, *options, "program.py:counts", tmp_path / "enough")
+    client = twister2("submit", "slurm", "-q", "-n", 2, *options, "program.py:lives", tmp_path / "enough")
     jobs = tmp_path / "state" / "jobs"
     until(lambda: (jobs.exists() and list(jobs.glob("*/events.jsonl"))) or client.poll() is not None, 60)
     assert client.poll() is None, finish(client)

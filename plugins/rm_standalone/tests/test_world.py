@@ -122,15 +122,23 @@ def test_a_kill_while_the_world_is_started_ends_everything(make_rm, allocation, 
 
 
 @pytest.mark.faults
-def test_an_mpiexec_that_fails_is_the_reason_of_the_job(make_rm, allocation, tmp_path):
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("echo -----------; echo no hosts today >&2; exit 3", ("code 3", "no hosts today")),
+        ('shift 2; exec env PMI_RANK=0 PMI_FD=9 "$@"', ("code 1", "PMI-1", "leave rm.standalone.mpiexec out")),
+    ],
+    ids=["no hosts", "MPICH's"],
+)
+def test_an_mpiexec_that_fails_is_the_reason_of_the_job(make_rm, allocation, tmp_path, script, words):
     broken = tmp_path / "broken"
-    broken.write_text("#!/bin/sh\necho -----------\necho no hosts today >&2\nexit 3\n")
+    broken.write_text(f"#!/bin/sh\n{script}\n")
     broken.chmod(0o755)
     rm = make_rm(mpiexec=str(broken))
     handle = rm.submit(allocation("sleep", "600", world="mpiexec"))
     until(lambda: rm.state(handle).state is JobState.FAILED, "it does not fail")
     reason = rm.state(handle).reason
-    for part in ("broken", "code 3", "no hosts today"):
+    for part in ("broken", *words):
         assert part in reason
     assert not rm.clean(handle)
     with pytest.raises(MissingToolError, match=r"mpiexec\.nowhere"):

@@ -55,6 +55,8 @@ names = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK")
 rank = next((os.environ[name] for name in names if name in os.environ), None)
 if rank is None:
     sys.exit("it gives no rank: none of " + ", ".join(names) + " is set")
+if "PMI_FD" in os.environ:
+    sys.exit("it speaks PMI-1, which the supervisors do themselves: leave rm.standalone.mpiexec out for this library")
 with open(os.open(f"{folder}/{rank}.part", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
     json.dump({name: value for name, value in os.environ.items() if name.startswith(taken)}, file)
 os.rename(f"{folder}/{rank}.part", f"{folder}/{rank}.json")

@@ -123,7 +123,7 @@ def main(env: twister2.WorkerEnvironment) -> int:
     records = share(options, env.worker_id, env.n_workers)
     before = fingerprint(records)
     done("read" if options.input else "make")
-    records = partition(env, records, "range", columns=["prefix"])
+    records = partition(env, records, "range", key="prefix")
     done("partition")
     records = sort(records)
     done("sort")

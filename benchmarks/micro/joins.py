@@ -56,7 +56,7 @@ def program(env: Any) -> list[tuple[float, tuple[int, int, int]]]:
     for _ in range(rounds):
         env.barrier()
         begin = time.perf_counter()
-        got = join(env, *mine, how, left_columns=["key"], right_columns=["key"])
+        got = join(env, *mine, how, left_key="key", right_key="key")
         env.barrier()
         found.append((time.perf_counter() - begin, answer(list(got.batches()))))
         got.close()

@@ -45,7 +45,7 @@ def main(env: WorkerEnvironment) -> None:
         ours = {
             "structured array, one call": lambda: [keyed_partition(env, table)],
             "structured arrays, graph": lambda: through_graph(env, cut),
-            "Arrow batches, graph": lambda: through_graph(env, arrow, columns=["key"]),
+            "Arrow batches, graph": lambda: through_graph(env, arrow, key="key"),
         }
         pairs, right = {}, True
         for name, run in ours.items():

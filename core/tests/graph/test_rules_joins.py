@@ -239,6 +239,13 @@ class TestBroadcastJoin:
         assert "broadcast_join" not in text
         assert found == plain_join(flat(TWO), flat(TWO), "inner")
 
+    @pytest.mark.parametrize("key", ["k", ["k"]])
+    def test_keys_by_name(self, key):
+        keys = {"left_key": key, "right_key": key}
+        found, text = run(lambda: joined(TWO, TWO, form="arrow", **keys))
+        assert "broadcast_join:" in text
+        assert found == plain_join(flat(TWO), flat(TWO), "inner")
+
     def test_a_step_that_says_it_is_indifferent(self):
         assert "broadcast_join:" in run(lambda: joined(TWO, TWO, behind=Indifferent))[1]
 

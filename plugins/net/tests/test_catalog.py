@@ -32,23 +32,78 @@ NOT_OF_CALLS = {
     "ordered": "what a call gives is by rank of sender anyway",
 }
 """Options of operators that calls lack, and why."""
-GIVEN = {"env", "batch", "pairs", "records", "left", "right", "inputs", "group"}
+GIVEN = {"env", "batch", "pairs", "records", "left", "right", "inputs", "group", "value", "values", "parts"}
 """Parameters of calls that are no options."""
-COLLECTIVES = {"allgather", "allreduce", "alltoall", "barrier", "broadcast", "gather", "reduce", "reduce_scatter"}
-"""Their calls take one value of each member: they are collective operations, whose parameters are Harp's."""
+COLLECTIVES = {
+    "allgather",
+    "allreduce",
+    "alltoall",
+    "barrier",
+    "broadcast",
+    "gather",
+    "reduce",
+    "reduce_scatter",
+    "scan",
+}
+"""Their calls take one value of each member."""
 CALLS = sorted((catalog._INFOS.keys() & set(dir(net))) - COLLECTIVES)
+
+OPTIONS = {
+    "add": "function(state, record) of an aggregate",
+    "aggregates": "aggregates by name",
+    "algorithm": "how records go, or how a join is made",
+    "bounds": "keys that cut ranges",
+    "broadcast": "side that goes to all targets",
+    "comparator": "function of two keys that says which comes first",
+    "ddof": "of variances",
+    "descending": "largest first",
+    "grouped": "values of a key together, or one by one",
+    "how": "kind of a join",
+    "in_place": "inputs that lie where they belong",
+    "initial": "value combined in once",
+    "key": "function of a record, name of a column, or list of names",
+    "keys": "one key for each input",
+    "left_key": "key of the left",
+    "left_schema": "columns of the left",
+    "merge": "function(state, state) of an aggregate",
+    "name": "of a barrier",
+    "order": "in the order of keys",
+    "ordered": "in the order of sources",
+    "pairs": "whether records are (key, value)",
+    "partitioner": "what chooses targets",
+    "reducer": "function of two values that combines them",
+    "result": "function(state) of an aggregate",
+    "right_key": "key of the right",
+    "right_schema": "columns of the right",
+    "root": "rank that gets, or gives, a value",
+    "start": "index of the first record",
+    "zero": "first state of an aggregate",
+}
+"""What each name means, in all operators and calls. One that is not here may be another word for one that is."""
+
+
+def options_of_call(name: str) -> set[str]:
+    """Parameters that are options, those named in the text of ``**functions`` included."""
+    parameters = inspect.signature(getattr(net, name)).parameters.values()
+    named = {one.name for one in parameters if one.kind is not one.VAR_KEYWORD}
+    if len(named) < len(parameters):
+        text = getattr(net, name).__doc__
+        named |= {option for option in catalog._INFOS[name].options if re.search(rf"``{option}\b", text)}
+    return named - GIVEN
+
+
+def test_options_have_one_name_everywhere() -> None:
+    used = {option for info in catalog._INFOS.values() for option in info.options}
+    for name in {*CALLS, *COLLECTIVES}:
+        used |= options_of_call(name)
+    assert used == OPTIONS.keys()
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_has_the_options_of_its_operator(name: str) -> None:
-    call = getattr(net, name)
-    options = catalog._INFOS[name].options.keys()
-    parameters = inspect.signature(call).parameters
-    named = {one.name for one in parameters.values() if one.kind is not one.VAR_KEYWORD}
-    if len(named) < len(parameters):
-        named |= {option for option in options if re.search(rf"``{option}\b", call.__doc__)}
-    assert options - named <= NOT_OF_CALLS.keys()
-    assert named - options <= GIVEN
+    options, named = catalog._INFOS[name].options.keys(), options_of_call(name)
+    assert options - named - GIVEN <= NOT_OF_CALLS.keys()
+    assert named <= options
 
 
 def test_operators_are_imported_when_they_are_used() -> None:

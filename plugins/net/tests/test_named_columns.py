@@ -45,7 +45,7 @@ def expected(how):
 def test_what_some_batches_lack_is_null_in_their_rows(how, algorithm, memory):
     def main(env):
         mine = RIGHT.slice(50 * env.worker_id, 50)
-        keys = {"left_columns": ("k",), "right_columns": ("k",)}
+        keys = {"left_key": "k", "right_key": "k"}
         got = net.join(env, left(env.worker_id), mine, how, algorithm=algorithm, **keys)
         return list(got), env.memory.use().spilled
 

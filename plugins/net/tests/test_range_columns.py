@@ -39,7 +39,7 @@ def test_records_come_in_ranges_in_their_own_form(columns: list[str]) -> None:
     def run(env):
         random = numpy.random.default_rng(env.worker_id)
         batch = numpy.frombuffer(random.bytes(500 * numpy.dtype(DTYPE).itemsize), DTYPE)
-        return batch, partition(env, batch, "range", columns=columns)
+        return batch, partition(env, batch, "range", key=columns)
 
     results = LocalCluster(3).run(run)
     assert {got.dtype for _, got in results} == {numpy.dtype(DTYPE)}

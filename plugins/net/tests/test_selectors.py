@@ -197,4 +197,4 @@ def test_key_by_the_name_of_a_column():
 
     assert sum(everywhere(main)) == 200
     with pytest.raises(OperatorError, match="no_such"):
-        everywhere(lambda env: net.partition(env, numpy.zeros(3, [("a", "i8")]), columns=["no_such"]))
+        everywhere(lambda env: net.partition(env, numpy.zeros(3, [("a", "i8")]), key="no_such"))

@@ -130,7 +130,7 @@ class Keep(Sink):
         ("aggregate", 1, {"aggregates": "sum", "key": lambda number: number % 2}, [(0, 90), (1, 100)]),
         ("zip", 2, {}, [(number, number) for number in range(20)]),
         ("cross", 2, {}, [(one, other) for one in range(20) for other in range(20)]),
-        ("co_group", 3, {"keys": lambda number: number}, [(number, ([number],) * 3) for number in range(20)]),
+        ("co_group", 3, {"key": lambda number: number}, [(number, ([number],) * 3) for number in range(20)]),
     ],
 )
 def test_edges_of_graphs(operator, inputs, options, expected):

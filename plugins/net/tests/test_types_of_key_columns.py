@@ -209,8 +209,8 @@ def test_columns_of_arrow(kind, spilled):
         found["distinct"] = every(env, net.distinct, left, key="k")
         wanted = {"n": "count", "rank": ("lrank", "min")}
         found["aggregate"] = every(env, net.aggregate, left, aggregates=wanted, key="k")
-        found["gather"] = every(env, net.keyed_gather, left, columns=["k"])
-        found["pairs"] = every(env, net.keyed_gather, left, columns=["k"], grouped=False)
+        found["gather"] = every(env, net.keyed_gather, left, key="k")
+        found["pairs"] = every(env, net.keyed_gather, left, key="k", grouped=False)
         found["spilled"] = [env.memory.use().spilled]
         return found
 
@@ -248,8 +248,8 @@ def test_columns_of_arrow_that_are_no_keys(kind):
         "distinct rows": lambda env: every(env, net.distinct, whole),
         "aggregate": lambda env: every(env, net.aggregate, whole, aggregates={"n": "count"}, key="k"),
         "aggregate by two": lambda env: every(env, net.aggregate, whole, aggregates={"n": "count"}, key=["l", "k"]),
-        "gather": lambda env: every(env, net.keyed_gather, whole, columns=["k"]),
-        "gather in order": lambda env: every(env, net.keyed_gather, whole, columns=["k"], order=True),
+        "gather": lambda env: every(env, net.keyed_gather, whole, key="k"),
+        "gather in order": lambda env: every(env, net.keyed_gather, whole, key="k", order=True),
     }
     sizes = {
         "join": sum(count * count for count in counts.values()),
@@ -410,7 +410,7 @@ def test_fields_of_numpy(kind):
             "sort": dicts(net.sort(env, here, key="k", descending=True)),
             "distinct": dicts(net.distinct(env, here, key="k")),
             "aggregate": [] if kind == "V2" else dicts(net.aggregate(env, here, wanted, key="k")),  # no scalar's hash
-            "partition": [(int(row["rank"]), env.worker_id) for row in net.partition(env, here, columns=["k"])],
+            "partition": [(int(row["rank"]), env.worker_id) for row in net.partition(env, here, key="k")],
             "gather": [(key, len(some)) for key, some in net.keyed_gather(env, here[["k", "n"]])],
         }
         return found

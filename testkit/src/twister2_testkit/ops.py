@@ -155,7 +155,7 @@ class OperatorSuite(
         table = {"key": [f"k{number % 7}" for number in range(50)], "value": list(range(50))}
         whole = pyarrow.RecordBatch.from_pydict(table)
         feeds = [[whole.slice(0, 20)], [whole.slice(20)]]
-        got = self.once("partition", (0, 1), (0, 1), feeds, partitioner="hash", columns=("key",))
+        got = self.once("partition", (0, 1), (0, 1), feeds, partitioner="hash", key="key")
         for target, items in got.items():
             for batch in batches(items):
                 assert batch.schema == whole.schema

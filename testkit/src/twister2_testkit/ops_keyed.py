@@ -202,7 +202,7 @@ class KeyedChecks(OperatorChecks):
         rows = {"k": [2.0, None, _NAN, 2.0, 0.0, -0.0, None, _NAN], "v": list(range(8))}
         batch = pyarrow.RecordBatch.from_pydict(rows, schema=pyarrow.schema({"k": "float64", "v": "int64"}))
         feeds = [[batch.slice(0, 5), batch.slice(5)], [batch.slice(2, 3)]]
-        got = self.once("keyed_gather", (0, 1), (0, 1), feeds, columns=("k",), ordered=True)
+        got = self.once("keyed_gather", (0, 1), (0, 1), feeds, key="k", ordered=True)
         found = {named(row["k"]): row["v"] for items in got.values() for row in flat(items)}
         assert found == {2.0: [0, 3, 3], None: [1, 6], "NaN": [2, 7, 2], 0.0: [4, 5, 4]}
         got = self.once("keyed_gather", (0, 1), (0,), feeds, grouped=False)
@@ -300,7 +300,7 @@ class KeyedChecks(OperatorChecks):
                 exchange = Exchange(
                     name="join", sources=(0, 1, 1), targets=(0, 1), inputs=(2, 1),
                     feeds=[[left.slice(0, 4)], [left.slice(4)], [right]],
-                    options={"how": how, "algorithm": algorithm, "right_columns": ("ref",)},
+                    options={"how": how, "algorithm": algorithm, "right_key": "ref"},
                 )  # fmt: skip
                 got = self.run(exchange)[0]
                 rows = [row for items in got.values() for row in flat(items)]

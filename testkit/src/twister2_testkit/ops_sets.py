@@ -63,7 +63,7 @@ class SetChecks(AlikeChecks):
         with pytest.raises(OperatorError):
             self.two("co_group", ((0,), (1,)), sides, (0,), keys=[len])
         with pytest.raises(UserCodeError):
-            self.two("co_group", ((0,), (1,)), [[[[1]]], [[]]], (0,), keys=len)
+            self.two("co_group", ((0,), (1,)), [[[[1]]], [[]]], (0,), key=len)
 
     @needs("co_group", "spills")
     def test_co_groups_of_more_than_memory(self) -> None:

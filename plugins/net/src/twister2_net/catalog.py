@@ -24,15 +24,13 @@ _PARTITIONER = OptionInfo(
     "partitioner(record, n_targets) -> int, or an object with prepare, next and commit",
     default="hash",
 )
-_KEY = OptionInfo("function from record to key, or the name of a key column; the record itself when not given")
+_KEYS = "function of a record, the name of a column (of dicts an item, of objects an attribute), or a list of "
+_KEY = OptionInfo(f"{_KEYS}names; the record itself when not given, of Arrow batches the first column")
 _KEYED_PARTITIONER = OptionInfo(
     "hash, range, a function partitioner(record, n_targets) -> int, or an object with prepare, next and commit",
     default="hash",
 )
-_PAIR_KEY = OptionInfo(
-    "function from record to key, or the name of a key column; the first part of a pair when not given"
-)
-_COLUMNS = OptionInfo("key columns of Arrow batches and structured arrays; the first column when not given")
+_PAIR_KEY = OptionInfo(f"{_KEYS}names; the first part of a pair, or the first column, when not given")
 _BOUNDS = OptionInfo("for range: n_targets - 1 ascending keys; from a sample of all records when not given")
 _DESCENDING = OptionInfo("for range: the largest keys go to target 0", default=False)
 _ORDERED = OptionInfo(
@@ -49,7 +47,7 @@ _CHAINS = OptionInfo("direct, or chain: workers pass batches on along a line", d
 _BOTH = frozenset({"batch", "stream"})
 _SELECTING = {
     "partitioner": _PARTITIONER,
-    "columns": _COLUMNS,
+    "key": _KEY,
     "bounds": _BOUNDS,
     "descending": _DESCENDING,
     "ordered": _ORDERED,
@@ -72,7 +70,7 @@ _GATHERING = {
     ),
     "order": _ORDER,
     "partitioner": _KEYED_PARTITIONER,
-    "columns": _COLUMNS,
+    "key": OptionInfo(f"{_PAIR_KEY.help}. Where it is given, and records are no columns, they are the values"),
     "bounds": _BOUNDS,
     "ordered": OptionInfo(
         "values of a key come by source: those of source 0 first; else as they arrived", default=False
@@ -88,10 +86,8 @@ _JOINING = {
     "how": OptionInfo("inner, left, right or full: sides whose records are kept without a partner", default="inner"),
     "algorithm": OptionInfo("hash, or sort: the result is in the order of keys", default="hash"),
     "order": _ORDER,
-    "left_key": OptionInfo("function from record of the left to key; without it records are (key, value) pairs"),
+    "left_key": OptionInfo(f"of the left: {_PAIR_KEY.help}"),
     "right_key": OptionInfo("the same for the right"),
-    "left_columns": OptionInfo("key columns of Arrow batches of the left; the first column when not given"),
-    "right_columns": OptionInfo("the same for the right"),
     "left_schema": OptionInfo("the pyarrow schema of the left, for when it gives no batch: its columns are null then"),
     "right_schema": OptionInfo("the same for the right"),
     "partitioner": _KEYED_PARTITIONER,
@@ -101,10 +97,7 @@ _JOINING = {
 _BROADCASTS = {"inner": ("right", "left"), "left": ("right",), "right": ("left",), "full": ()}
 """Sides that may go to all targets, by the kind of join. Not one whose records are kept without a partner: every target
 would find some without one."""
-_RECORD_KEY = OptionInfo(
-    "function of a record, the name of a column (of dicts an item, of objects an attribute), or a list of these; the "
-    "record itself when not given"
-)
+_RECORD_KEY = OptionInfo(f"{_KEYS}these; the record itself when not given")
 _SORTING = {
     "key": _RECORD_KEY,
     "descending": OptionInfo("True: largest first; or one bool for each key. NaN and None come last", default=False),
@@ -113,10 +106,8 @@ _SORTING = {
 }
 _CO_GROUPING = {
     "in_place": _IN_PLACE,
-    "keys": OptionInfo(
-        "function of a record or name of a column, for all inputs or one for each; the first part of a pair when not "
-        "given"
-    ),
+    "key": OptionInfo(f"of all inputs: {_KEYS}names; the first part of a pair when not given"),
+    "keys": OptionInfo("instead of key: a list of one for each input"),
     "order": _ORDER,
     "partitioner": _KEYED_PARTITIONER,
     "bounds": OptionInfo("for range: n_targets - 1 ascending keys"),
@@ -151,7 +142,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             "many_to_many",
             _BOTH,
             holds_records=True,
-            options={**_SELECTING, "key": _KEY},
+            options=_SELECTING,
         ),
         {"direct": "partitioning.Partition", "chain": "partitioning.ChainPartition"},
     ),

@@ -281,7 +281,7 @@ class KeyedSteps(BaseSet[T]):
         if on is None:
             return self._exchange("join", f"{how}, by {algorithm}", "net.join", options, partitions, others=[other])
         exclusive("join", on=on, partitioner=None if partitioner == "hash" else partitioner)
-        left, right = options["left_columns"], options["right_columns"] = sides_of(on)
+        left, right = options["left_key"], options["right_key"] = sides_of(on)
         self._check_other(other, "join")
         sides = [
             one._step("join", f"rows as columns, by {', '.join(names)}", functools.partial(AsColumns, names))

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from twister2.graph.logical import LogicalEdge, LogicalPlan
 
 _SIDES = ("left", "right")
-_LEAVES_OPEN = {"how": None, "algorithm": "hash", "left_key": None, "right_key": None, "left_columns": None,
-                "right_columns": None, "left_schema": None, "right_schema": None}  # fmt: skip
+_LEAVES_OPEN = {"how": None, "algorithm": "hash", "left_key": None, "right_key": None, "left_schema": None,
+                "right_schema": None}  # fmt: skip
 """Options that say nothing of where records go; those with a value only when they have that."""
 
 

@@ -14,10 +14,12 @@ HASH = "hash"
 
 _ELSEWHERE = {"partitioner": HASH, "bounds": None, "broadcast": None}
 """Options of keyed operators that may change where pairs go, and the values that do not."""
+_SIDE_KEYS = ("left_key", "right_key")
 _HARMLESS = {
     *("reducer", "initial", "grouped", "order", "ordered", "how", "algorithm", "in_place"),
     *("pairs", "aggregates", "ddof", "zero", "add", "merge", "result"),
-    *("left_columns", "right_columns", "left_schema", "right_schema"),
+    *("left_schema", "right_schema"),
+    *_SIDE_KEYS,  # where they name columns
     *_ELSEWHERE,
 }
 """Options that leave the key what it is: the first part of a pair, or what the columns named for a side have."""
@@ -43,17 +45,20 @@ def goes_by_hash(edge: LogicalEdge, catalog: Catalog) -> bool:
         info is not None
         and info.partitions == HASH
         and set(edge.options) <= _HARMLESS
+        and not any(callable(edge.options.get(name)) for name in _SIDE_KEYS)
         and ("pairs" not in info.options or edge.options.get("pairs") is True)
         and all(edge.options.get(name, plain) == plain for name, plain in _ELSEWHERE.items())
     )
 
 
-def key_columns(edge: LogicalEdge, number: int) -> tuple[str, ...]:
-    """The columns that have the keys of an input of a keyed edge; none for pairs. What a join delivers has the keys of
-    its left under the same names.
+def key_columns(edge: LogicalEdge, number: int) -> tuple[str, ...] | None:
+    """The columns that have the keys of an input of a keyed edge; no columns for pairs, None where a function tells the
+    key. What a join delivers has the keys of its left under the same names.
     """
-    name = ("left_columns", "right_columns")[number] if number < 2 else ""
-    return tuple(edge.options.get(name) or ())
+    named = edge.options.get(_SIDE_KEYS[number]) if number < len(_SIDE_KEYS) else None
+    if callable(named):
+        return None
+    return (named,) if isinstance(named, str) else tuple(named or ())
 
 
 def by_hash(plan: LogicalPlan, catalog: Catalog) -> Mapping[str, tuple[str, ...]]:
@@ -87,7 +92,8 @@ def lies_for(plan: LogicalPlan, edge: LogicalEdge, number: int, lying: Mapping[s
     """Whether an input of a keyed edge has task by task what the edge would bring there."""
     source = edge.sources[number]
     return (
-        lying.get(source) == key_columns(edge, number)
+        source in lying
+        and lying[source] == key_columns(edge, number)
         and plan.vertex(source).parallelism == plan.vertex(edge.target).parallelism
     )
 

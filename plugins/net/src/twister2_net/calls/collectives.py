@@ -26,34 +26,34 @@ if TYPE_CHECKING:
     from twister2.spec.network import Group
 
 T = TypeVar("T")
-Op = str | Callable[[Any, Any], Any]
+Reducer = str | Callable[[Any, Any], Any]
 
 _call = lru_cache(maxsize=256)(Call)
 """Calls are kept, because the network remembers what it found out about one."""
 
 
 def allreduce(
-    env: WorkerEnvironment, value: T, op: Op = "sum", *, group: Group | None = None, algorithm: str = ""
+    env: WorkerEnvironment, value: T, reducer: Reducer = "sum", *, group: Group | None = None, algorithm: str = ""
 ) -> T:
     """Combine everybody's value; the same result on all members.
 
     :param value: a number, a numpy array (combined element by element, equally many everywhere) or any object.
-    :param op: ``sum``, ``prod``, ``min``, ``max``, ``and``, ``or``, ``xor`` (logical), ``band``, ``bor``, ``bxor`` (bit
-        by bit), a numpy ufunc, or an associative function of two values that does not change them (arrays come in the
-        shape that was given, read-only, and the result has it too). The order of combination depends on the number of
-        members only.
+    :param reducer: ``sum``, ``prod``, ``min``, ``max``, ``and``, ``or``, ``xor`` (logical), ``band``, ``bor``,
+        ``bxor`` (bit by bit), a numpy ufunc, or an associative function of two values that does not change them (arrays
+        come in the shape that was given, read-only, and the result has it too). The order of combination depends on the
+        number of members only.
     :param group: all workers when None. :param algorithm: see ``env.network.collectives(group).algorithms``.
-    :raises OperatorError: unknown ``op`` or ``algorithm``, values that do not fit each other.
-    :raises UserCodeError: ``op`` raised. :raises StepMismatchError: another member gave another form of value.
+    :raises OperatorError: unknown ``reducer`` or ``algorithm``, values that do not fit each other.
+    :raises UserCodeError: ``reducer`` raised. :raises StepMismatchError: another member gave another form of value.
     """
-    result: T = _reduction(_members(env, group, "allreduce"), "allreduce", value, op, 0, algorithm)
+    result: T = _reduction(_members(env, group, "allreduce"), "allreduce", value, reducer, 0, algorithm)
     return result
 
 
 def reduce(
     env: WorkerEnvironment,
     value: T,
-    op: Op = "sum",
+    reducer: Reducer = "sum",
     root: int = 0,
     *,
     group: Group | None = None,
@@ -65,18 +65,20 @@ def reduce(
     """
     members = _members(env, group, "reduce")
     at = _root(members, root, "reduce")
-    result: T | None = _reduction(members, "reduce", value, op, at, algorithm)
+    result: T | None = _reduction(members, "reduce", value, reducer, at, algorithm)
     return result
 
 
-def scan(env: WorkerEnvironment, value: T, op: Op = "sum", *, group: Group | None = None, algorithm: str = "") -> T:
+def scan(
+    env: WorkerEnvironment, value: T, reducer: Reducer = "sum", *, group: Group | None = None, algorithm: str = ""
+) -> T:
     """Combine the values of all members up to this one, in order of rank, as :func:`allreduce` does."""
-    result: T = _reduction(_members(env, group, "scan"), "scan", value, op, 0, algorithm)
+    result: T = _reduction(_members(env, group, "scan"), "scan", value, reducer, 0, algorithm)
     return result
 
 
 def reduce_scatter(
-    env: WorkerEnvironment, values: Any, op: Op = "sum", *, group: Group | None = None, algorithm: str = ""
+    env: WorkerEnvironment, values: Any, reducer: Reducer = "sum", *, group: Group | None = None, algorithm: str = ""
 ) -> Any:
     """Combine everybody's list of one value per member, value by value; the result number i on rank i.
 
@@ -84,7 +86,7 @@ def reduce_scatter(
         rank i gets its i-th part, combined element by element, in this machine's byte order.
     """
     members = _members(env, group, "reduce_scatter")
-    call = _make("reduce_scatter", op, 0, algorithm)
+    call = _make("reduce_scatter", reducer, 0, algorithm)
     if not _has_memory(values):
         return members.run_objects(call, values)
     import numpy
@@ -167,7 +169,7 @@ def barrier(env: WorkerEnvironment, name: str = "", *, group: Group | None = Non
 
 @lru_cache(maxsize=64)
 def _same_name(name: str) -> Callable[[str, str], str]:
-    """An op that is called as the barrier is: names are part of what is compared between members."""
+    """A reducer that is called as the barrier is: names are part of what is compared between members."""
 
     def same(left: str, right: str) -> str:
         return left
@@ -188,22 +190,22 @@ def _members(env: WorkerEnvironment, group: Group | None, kind: str) -> Collecti
     return network.collectives(where)
 
 
-def _make(operation: str, op: Op, root: int, algorithm: str) -> Call:
-    name = name_of(op)
-    if combiner(name or op) is None:
+def _make(operation: str, reducer: Reducer, root: int, algorithm: str) -> Call:
+    name = name_of(reducer)
+    if combiner(name or reducer) is None:
         raise OperatorError(
-            f"{operation} has no op {short(op)}",
-            why=f"an op is a function of two values or one of {', '.join(NAMES)}",
+            f"{operation} has no reducer {short(reducer)}",
+            why=f"a reducer is a function of two values or one of {', '.join(NAMES)}",
             remedy="give one of these",
         )
     try:
-        return _call(operation, name or op, root, algorithm=algorithm)
+        return _call(operation, name or reducer, root, algorithm=algorithm)
     except TypeError:  # a function that cannot be hashed
-        return Call(operation, op, root, algorithm=algorithm)
+        return Call(operation, reducer, root, algorithm=algorithm)
 
 
-def _reduction(members: Collectives, operation: str, value: Any, op: Op, root: int, algorithm: str) -> Any:
-    call = _make(operation, op, root, algorithm)
+def _reduction(members: Collectives, operation: str, value: Any, reducer: Reducer, root: int, algorithm: str) -> Any:
+    call = _make(operation, reducer, root, algorithm)
     if not _is_buffer(value):
         return members.run_objects(call, value)
     import numpy

@@ -23,12 +23,13 @@ from twister2_net.spilling.queues import Records
 if TYPE_CHECKING:
     from twister2.spec.environment import WorkerEnvironment
     from twister2.spec.network import Group
-    from twister2_net.calls.collectives import Op
+    from twister2_net.calls.collectives import Reducer
 
 K = TypeVar("K")
 V = TypeVar("V")
 T = TypeVar("T")
 Key = str | Callable[[Any], Any]
+Keys = Key | Sequence[str]
 Partitioner = str | Callable[[Any, int], int]
 Order = Callable[[Any], Any] | bool | None
 
@@ -41,13 +42,12 @@ _DATA = HeaderKind.DATA
 _END = HeaderKind.END
 
 
-def partition(  # noqa: PLR0913 - each is an option of the operator
+def partition(
     env: WorkerEnvironment,
     batch: Batch,
     partitioner: Partitioner = "hash",
     *,
-    key: Key | None = None,
-    columns: Sequence[str] = (),
+    key: Keys | None = None,
     bounds: Sequence[Any] | None = None,
     descending: bool = False,
     algorithm: Literal["direct", "chain"] = "direct",
@@ -58,24 +58,23 @@ def partition(  # noqa: PLR0913 - each is an option of the operator
     :param batch: a list, a numpy array or an Arrow record batch; what comes back has the same form.
     :param partitioner: ``hash`` (by stable hash of the key), ``round_robin``, ``range`` (by ``bounds``, or by bounds
         found from a sample), or a function ``partitioner(record, n_members) -> int``.
-    :param key: a function of a record, or the name of a key column; the record itself when None.
-    :param columns: key columns of Arrow batches.
+    :param key: a function of a record, the name of a column (of dicts an item, of objects an attribute), or a list of
+        names. None: the record itself, of Arrow batches the first column.
     :param descending: for ``range``: the largest keys go to rank 0.
     :param algorithm: ``chain``: members pass records on along a line.
     :raises OperatorError: the partitioner returned no index of a member; a wrong option.
     :raises KeyHashError: a key cannot be hashed. :raises UserCodeError: a function raised; names the record.
     """
-    options = _selecting(partitioner, key, columns, bounds, descending, algorithm)
+    options = _selecting(partitioner, key, bounds, descending, algorithm)
     return _exchange(env, "partition", batch, options, group, lambda items: _whole(items, batch))
 
 
-def keyed_partition(  # noqa: PLR0913 - each is an option of the operator
+def keyed_partition(
     env: WorkerEnvironment,
     pairs: Batch,
     partitioner: Partitioner = "hash",
     *,
-    key: Key | None = None,
-    columns: Sequence[str] = (),
+    key: Keys | None = None,
     bounds: Sequence[Any] | None = None,
     descending: bool = False,
     algorithm: Literal["direct", "chain"] = "direct",
@@ -83,18 +82,18 @@ def keyed_partition(  # noqa: PLR0913 - each is an option of the operator
 ) -> Batch:
     """As :func:`partition`, for (key, value) pairs by their key: all pairs of a key meet on one member.
 
-    :param key: as that of :func:`partition`, of a pair; its first part when None.
+    :param key: as that of :func:`partition`; the first part of a pair when None.
     """
-    options = _selecting(partitioner, key, columns, bounds, descending, algorithm)
+    options = _selecting(partitioner, key, bounds, descending, algorithm)
     return _exchange(env, "keyed_partition", pairs, options, group, lambda items: _whole(items, pairs))
 
 
 def keyed_reduce(
-    env: WorkerEnvironment, pairs: Iterable[tuple[K, V]], reducer: Op = "sum", *, group: Group | None = None
+    env: WorkerEnvironment, pairs: Iterable[tuple[K, V]], reducer: Reducer = "sum", *, group: Group | None = None
 ) -> dict[K, V]:
     """Combine the values of each key over all members; each key's result on the one member its hash chooses.
 
-    :param reducer: as ``op`` of :func:`twister2_net.allreduce`.
+    :param reducer: as that of :func:`twister2_net.allreduce`.
     """
     return _exchange(env, "keyed_reduce", _batch(pairs, "keyed_reduce"), {"reducer": reducer}, group, _table)
 
@@ -110,8 +109,8 @@ def keyed_gather(  # noqa: PLR0913 - each is an option of the operator
     *,
     grouped: bool = True,
     order: Order = None,
+    key: Keys | None = None,
     partitioner: Partitioner = "hash",
-    columns: Sequence[str] = (),
     bounds: Sequence[Any] | None = None,
     ordered: bool = False,
     group: Group | None = None,
@@ -119,18 +118,19 @@ def keyed_gather(  # noqa: PLR0913 - each is an option of the operator
     """All values of each key, on the one member that the key's hash (or ``partitioner``) chooses.
 
     :param pairs: (key, value) pairs: a list or any iterable, which is read as it is sent; an array of rows of two; an
-        Arrow batch with key columns.
+        Arrow batch with key columns; with ``key`` any records, which are the values then.
     :param grouped: True: one pair ``(key, values)`` per key; values are a list, or when they do not fit into memory an
         iterable with a length that is read from disk. False: pairs ``(key, value)``, those of a key together.
     :param order: True: in the order of keys; a function of a key: in the order of its results.
-    :param columns: key columns of Arrow batches. :param bounds: for the partitioner ``range``.
+    :param key: as that of :func:`partition`; the first part of a pair, of Arrow batches the first column, when None.
+    :param bounds: for the partitioner ``range``.
     :param ordered: values come in the order of members; else those of each member in their order.
     :returns: what this member got; it may be iterated as often as wanted, goes to disk when memory gets short.
     :raises KeyHashError: a key cannot be hashed. :raises UserCodeError: a function raised.
     :raises SpillError: it does not fit into memory, and the disks are full.
     """
     options = {
-        "grouped": grouped, "order": order, "partitioner": partitioner, "columns": tuple(columns), "bounds": bounds,
+        "grouped": grouped, "order": order, "key": key, "partitioner": partitioner, "bounds": bounds,
         "ordered": ordered,
     }  # fmt: skip
     members = (group or env.network.world).members
@@ -145,10 +145,8 @@ def join(  # noqa: PLR0913 - each is an option of the operator
     *,
     algorithm: Literal["hash", "sort"] = "hash",
     order: Order = None,
-    left_key: Callable[[Any], Any] | None = None,
-    right_key: Callable[[Any], Any] | None = None,
-    left_columns: Sequence[str] = (),
-    right_columns: Sequence[str] = (),
+    left_key: Keys | None = None,
+    right_key: Keys | None = None,
     left_schema: Any = None,
     right_schema: Any = None,
     partitioner: Partitioner = "hash",
@@ -160,6 +158,7 @@ def join(  # noqa: PLR0913 - each is an option of the operator
 
     :param left, right: (key, value) pairs, or records of which ``left_key`` and ``right_key`` tell the key; Arrow
         batches with key columns. Iterables are read as they are sent.
+    :param left_key, right_key: as ``key`` of :func:`keyed_gather`.
     :param how: sides whose records are kept without a partner; what is missing is None, null in Arrow batches.
     :param algorithm: ``sort``: the result is in the order of keys (or of the function ``order``).
     :param left_schema, right_schema: the pyarrow schema of a side of which no member may give a batch.
@@ -171,8 +170,8 @@ def join(  # noqa: PLR0913 - each is an option of the operator
     """
     options = {
         "how": how, "algorithm": algorithm, "order": order, "left_key": left_key, "right_key": right_key,
-        "left_columns": tuple(left_columns), "right_columns": tuple(right_columns), "left_schema": left_schema,
-        "right_schema": right_schema, "partitioner": partitioner, "bounds": bounds, "broadcast": broadcast,
+        "left_schema": left_schema, "right_schema": right_schema, "partitioner": partitioner, "bounds": bounds,
+        "broadcast": broadcast,
     }  # fmt: skip
     members = (group or env.network.world).members
     return called(env, "join", [members, members], [left, right], options, group)
@@ -180,8 +179,7 @@ def join(  # noqa: PLR0913 - each is an option of the operator
 
 def _selecting(
     partitioner: Partitioner,
-    key: Key | None,
-    columns: Sequence[str],
+    key: Keys | None,
     bounds: Sequence[Any] | None,
     descending: bool,
     algorithm: str,
@@ -190,8 +188,6 @@ def _selecting(
     options: dict[str, Any] = {"partitioner": partitioner, "algorithm": algorithm}
     if key is not None:
         options["key"] = key
-    if columns:
-        options["columns"] = tuple(columns)
     if bounds is not None:
         options["bounds"] = list(bounds)
     if descending:

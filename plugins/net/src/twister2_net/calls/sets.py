@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from twister2.spec.batch import Batch
     from twister2.spec.environment import WorkerEnvironment
     from twister2.spec.network import Group
-    from twister2_net.calls.exchanges import Key, Partitioner
+    from twister2_net.calls.exchanges import Key, Keys, Partitioner
     from twister2_net.spilling.queues import Records
 
 
@@ -65,7 +65,8 @@ def distinct(
 def co_group(
     env: WorkerEnvironment,
     *inputs: Batch | Iterable[Any],
-    keys: Key | Sequence[Key | None] | None = None,
+    key: Keys | None = None,
+    keys: Sequence[Keys | None] | None = None,
     order: Callable[[Any], Any] | bool | None = None,
     partitioner: Partitioner = "hash",
     bounds: Sequence[Any] | None = None,
@@ -74,12 +75,13 @@ def co_group(
     """Pairs ``(key, (values of the first input, values of the second, ...))``, on the member that the key's hash (or
     ``partitioner``) chooses.
 
-    :param inputs: pairs, or records of which ``keys`` tells the key: one for all inputs, or one for each.
+    :param inputs: pairs, or records of which ``key`` tells the key, as in :func:`keyed_gather`.
+    :param keys: instead of ``key``: a list of one for each input.
     :param order: True: in the order of keys; a function of a key: in the order of its results.
     :param bounds: for the partitioner ``range``.
     """
     members = (group or env.network.world).members
-    options = {"keys": keys, "order": order, "partitioner": partitioner, "bounds": bounds}
+    options = {"key": key, "keys": keys, "order": order, "partitioner": partitioner, "bounds": bounds}
     return called(env, "co_group", [members] * len(inputs), list(inputs), options, group)
 
 

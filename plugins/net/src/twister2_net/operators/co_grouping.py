@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.batch import Batch, is_array, records
+from twister2.spec.batch import Batch, is_array
 from twister2.spec.tracebacks import short
 from twister2_net.combining.pairs import records_of
 from twister2_net.operators.keyed_holding import Held, HeldPairs, HoldingOperator
-from twister2_net.problems import no_pair, user_error, wrong_option
-from twister2_net.spilling.record_order import row_key
+from twister2_net.problems import no_pair, wrong_option
+from twister2_net.selectors.record_keys import record_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from twister2_net.selectors.record_keys import RecordKey
     from twister2_net.spilling.tables import Group
 
 
@@ -24,51 +25,41 @@ class CoGroup(HoldingOperator):
     """
 
     delivers_groups = True
+    keeps_columns = False
 
     def prepare(self) -> None:
-        n = len(self.context.inputs) or 1
-        keys = self.options.get("keys")
-        each = list(keys) if isinstance(keys, (list, tuple)) else [keys] * n
-        if len(each) != n:
-            raise wrong_option(
-                self.label, "keys", f"{len(each)} keys are given for {n} inputs", "give one for all, or one per input"
-            )
-        self.key_functions = [self._function(key) for key in each]
+        self.n_inputs = len(self.context.inputs) or 1
         super().prepare()
         if self.samples:
             raise wrong_option(
                 self.label, "bounds", "the records of a co_group are not sampled", "give bounds, or hash"
             )
-        self.n_inputs = n
 
-    def _function(self, key: Any) -> Any:
-        if key is None or callable(key):
-            return key
-        if isinstance(key, str):
-            return row_key(key, self.label)
-        raise wrong_option(
-            self.label, "keys", f"{short(key)} is no key", "give a function of a record, or the name of a column"
-        )
+    def keys_of_inputs(self) -> Sequence[RecordKey]:
+        keys, key = self.options.get("keys"), self.options.get("key")
+        if keys is None:
+            return [record_key(key, self.label)] * self.n_inputs
+        if key is not None:
+            raise wrong_option(self.label, "keys", "there is a key for all inputs", "leave one of both out")
+        if not isinstance(keys, (list, tuple)) or len(keys) != self.n_inputs:
+            raise wrong_option(
+                self.label,
+                "keys",
+                f"{short(keys)} is not one key for each of {self.n_inputs} inputs",
+                "give a list of one per input, or the option key for all",
+            )
+        return [record_key(one, self.label, "keys") for one in keys]
 
     def take(self, source: int, batch: Batch) -> None:
-        super().take(source, self._pairs(source, batch))
+        if self.record_keys[self.context.input_of(source)].function is None:
+            batch = self._pairs(source, batch)
+        super().take(source, batch)
 
     def _pairs(self, source: int, batch: Batch) -> list[tuple[Any, Any]]:
-        """Records as pairs of key and value: done on the sending side, so keys are taken once."""
-        function = self.key_functions[self.context.input_of(source)]
-        if function is None:
-            pairs = records_of(batch, self.label)
-            if is_array(batch):
-                return [_pair_of(row, self.label, source) for row in pairs]
-            return list(pairs)
-        found: list[tuple[Any, Any]] = []
-        record: Any = None
-        try:
-            for record in records(batch):
-                found.append((function(record), record))
-        except Exception as error:
-            raise user_error(error, "key function", self.label, source, record) from error
-        return found
+        pairs = records_of(batch, self.label)
+        if is_array(batch):
+            return [_pair_of(row, self.label, source) for row in pairs]
+        return list(pairs)
 
     def make(self, target: int, batch: Batch) -> Held:
         return HeldPairs(self, target, self.n_inputs)

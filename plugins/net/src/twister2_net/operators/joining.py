@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.batch import Batch, is_array, is_arrow, n_records
+from twister2.spec.batch import Batch, is_arrow, n_records
 from twister2.spec.errors import OperatorError
 from twister2.spec.tracebacks import short
 from twister2_net.exchange.lanes import DATA
 from twister2_net.operators.joining_columns import joined
 from twister2_net.operators.keyed_gathering import batches_of
 from twister2_net.operators.keyed_holding import Held, HeldPairs, HoldingOperator, pairs_of
-from twister2_net.operators.partitioning import Partitioning
-from twister2_net.problems import user_error, wrong_option
-from twister2_net.selectors.key_columns import PAIR_KEY
+from twister2_net.problems import wrong_option
+from twister2_net.selectors.record_keys import record_key
 from twister2_net.spilling.named_columns import NamedForm, without_rows
 from twister2_net.spilling.queues import Collecting, Values
 from twister2_net.spilling.sorted_columns import SortedColumns
@@ -27,7 +26,7 @@ from twister2_net.spilling.sorted_columns import SortedColumns
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from twister2_net.selectors.base import Selector
+    from twister2_net.selectors.record_keys import RecordKey
     from twister2_net.spilling.tables import Group
 
 HOW = ("inner", "left", "right", "full")
@@ -72,8 +71,6 @@ class Join(HoldingOperator):
                 "no record goes where a partitioner, or in_place, says when one side goes to all targets",
                 "give one of the two",
             )
-        self.functions = [self._function(side) for side in _SIDES]
-        self.side_columns = [tuple(self.options.get(f"{side}_columns") or ()) for side in _SIDES]
         if self.options["algorithm"] == "sort":
             self.options["order"] = self.options["order"] or True
         self.options["ordered"] = False
@@ -83,25 +80,14 @@ class Join(HoldingOperator):
                 self.label, "bounds", "the records of a join are not sampled", "give bounds, or another partitioner"
             )
 
-    def _function(self, side: str) -> Any:
-        function = self.options.get(f"{side}_key")
-        if function is not None and not callable(function):
-            raise wrong_option(
-                self.label, f"{side}_key", f"{short(function)} is no function", "give a function of a record"
-            )
-        return function
+    def keys_of_inputs(self) -> Sequence[RecordKey]:
+        return [record_key(self.options.get(name), self.label, name) for name in ("left_key", "right_key")]
 
     # -- sending side ----------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         super().begin()
         self._schemas: dict[int, Batch] = {}
-
-    def selector(self, source: int, n: int) -> Selector:
-        side = self.context.input_of(source)
-        self.key = self.functions[side] or PAIR_KEY
-        self.columns = self.side_columns[side]
-        return super().selector(source, n)
 
     def all_to(self, source: int) -> Sequence[int] | None:
         broadcast = self.options["broadcast"]
@@ -112,13 +98,10 @@ class Join(HoldingOperator):
             return range(self.n_targets)
         return ((source - sum(self.context.inputs[:side])) % self.n_targets,)
 
-    def take(self, source: int, batch: Batch) -> None:
+    def place(self, source: int, batch: Batch) -> None:
         if is_arrow(batch):
             self._note(source, batch)
-        if self.functions[self.context.input_of(source)] is None:
-            super().take(source, batch)
-        else:
-            Partitioning.take(self, source, batch)  # records need not be pairs
+        super().place(source, batch)
 
     def _note(self, source: int, batch: Any) -> None:
         """Remember the columns of all batches of a source; not all need have the same."""
@@ -150,17 +133,7 @@ class Join(HoldingOperator):
         return HeldPairs(self, target, 2)
 
     def pairs(self, side: int, batch: Batch) -> list[tuple[Any, Any]]:
-        function = self.functions[side]
-        if function is None:
-            return pairs_of(batch, self.label)
-        records = batch.tolist() if is_array(batch) else batch
-        pairs = []
-        for record in records:
-            try:
-                pairs.append((function(record), record))
-            except Exception as error:
-                raise user_error(error, f"{_SIDES[side]}_key", self.label, -1, record) from error
-        return pairs
+        return pairs_of(batch, self.label)
 
     def delivered(self, groups: Iterator[Group]) -> Iterator[Any]:
         keep_left, keep_right = self.how in ("left", "full"), self.how in ("right", "full")
@@ -194,7 +167,7 @@ class _HeldTables(Held):
 
     def __init__(self, owner: Join, task: int) -> None:
         self._owner = owner
-        self._forms = [NamedForm(columns, owner.label) for columns in owner.side_columns]
+        self._forms = [NamedForm(key.columns, owner.label) for key in owner.record_keys]
         self._columns = SortedColumns(owner.context.memory, owner.holder(task), self._forms)
         self._schemas: list[list[Any]] = [[], []]
         self._rows = owner.config.batch_records

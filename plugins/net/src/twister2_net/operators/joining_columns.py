@@ -254,7 +254,7 @@ def _codes(left: Any, right: Any, forms: Sequence[ArrowForm], label: str) -> tup
         raise OperatorError(
             f"{label} joins {len(names)} key columns to {len(others)}",
             why=f"the left has {', '.join(names)}, the right {', '.join(others)}",
-            remedy="name as many columns in left_columns as in right_columns",
+            remedy="name as many columns in left_key as in right_key",
             where=label,
         )
     both: list[Any] = []

@@ -5,21 +5,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes
+from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes, records
 from twister2.spec.errors import OperatorError
 from twister2.spec.tracebacks import short
 from twister2_net.combining.pairs import is_pair, records_of
 from twister2_net.exchange.aggregating import AggregatingOperator
 from twister2_net.operators.partitioning import KeyedPartition
-from twister2_net.problems import no_pair, wrong_option
+from twister2_net.problems import no_pair, user_error, wrong_option
+from twister2_net.selectors.key_columns import PAIR_KEY
+from twister2_net.selectors.record_keys import record_key
 from twister2_net.spilling.key_order import Ranking
 from twister2_net.spilling.queues import HeldBatches, pieces
 from twister2_net.spilling.tables import BATCH_BYTES, GroupTable, sliced, sliced_by_weight
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from twister2.spec.channel import HeaderKind
+    from twister2_net.selectors.base import Key, Selector
+    from twister2_net.selectors.record_keys import RecordKey
     from twister2_net.spilling.tables import Group
 
 
@@ -106,12 +110,16 @@ class HoldingOperator(KeyedPartition, AggregatingOperator):
 
     delivers_groups = False
     """Whether its records are pairs of a key and many values."""
+    keeps_columns = True
+    """Whether Arrow batches stay columns."""
 
     def prepare(self) -> None:
         self.options.setdefault("descending", False)
         super().prepare()
         check_order(self.options["order"], self.label)
         self.by_source, self.ordered = self.ordered, False
+        self.record_keys = self.keys_of_inputs()
+        self.key = PAIR_KEY
 
     def begin(self) -> None:
         super().begin()
@@ -125,6 +133,10 @@ class HoldingOperator(KeyedPartition, AggregatingOperator):
 
     # -- for subclasses --------------------------------------------------------------------------------------------
 
+    def keys_of_inputs(self) -> Sequence[RecordKey]:
+        """What tells the key of a record, for each input."""
+        return [record_key(self.options.get("key"), self.label)]
+
     @abstractmethod
     def make(self, target: int, batch: Batch) -> Held:
         """What will hold batches such as this one."""
@@ -136,6 +148,29 @@ class HoldingOperator(KeyedPartition, AggregatingOperator):
     @abstractmethod
     def delivered(self, groups: Iterator[Group]) -> Iterator[Any]:
         """What becomes of groups."""
+
+    # -- sending side ----------------------------------------------------------------------------------------------
+
+    def selector(self, source: int, n: int) -> Selector:
+        self.columns = self.record_keys[self.context.input_of(source)].columns
+        return super().selector(source, n)
+
+    def take(self, source: int, batch: Batch) -> None:
+        key = self.record_keys[self.context.input_of(source)]
+        if key.function is not None and not (self.keeps_columns and key.columns and is_arrow(batch)):
+            batch = self._keyed(source, batch, key.function)
+        super().take(source, batch)
+
+    def _keyed(self, source: int, batch: Batch, function: Key) -> list[tuple[Any, Any]]:
+        """Pairs of a key and its record."""
+        found: list[tuple[Any, Any]] = []
+        record: Any = None
+        try:
+            for record in records(batch):
+                found.append((function(record), record))
+        except Exception as error:
+            raise user_error(error, "key function", self.label, source, record) from error
+        return found
 
     # -- holding ---------------------------------------------------------------------------------------------------
 

@@ -17,15 +17,16 @@ from twister2_net.problems import no_pair, wrong_option
 from twister2_net.selectors.key_columns import PAIR_KEY
 from twister2_net.selectors.names import KEYED_NAMES, NAMES, Given, check_partitioner, selector
 from twister2_net.selectors.ranges import Range
+from twister2_net.selectors.record_keys import record_key
 from twister2_net.selectors.sampling import Sampler
 from twister2_net.spilling.source_order import InOrder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from twister2.spec.channel import HeaderKind, Item
     from twister2_net.exchange.hops import Flow
-    from twister2_net.selectors.base import Selector
+    from twister2_net.selectors.base import Key, Selector
 
 
 _BATCH_BYTES = 4 << 20
@@ -46,9 +47,9 @@ class Partitioning(LaneOperator):
     def prepare(self) -> None:
         self.n_targets = len(self.context.targets)
         self.partitioner = self.options["partitioner"]
-        given = self.options.get("key")
-        self.columns: Sequence[str] = (given,) if isinstance(given, str) else self.options.get("columns") or ()
-        self.key: Callable[[Any], Any] | None = None if isinstance(given, str) else given
+        key = record_key(self.options.get("key"), self.label)
+        self.columns: Sequence[str] = key.columns
+        self.key: Key | None = key.function
         check_partitioner(self.partitioner, self.label, self.selectors_known)
         self.bounds = self.options.get("bounds")
         if self.bounds is not None and len(self.bounds) != len(self.context.targets) - 1:
@@ -104,6 +105,10 @@ class Partitioning(LaneOperator):
         return selector(self.partitioner, n, self.label, source, given)
 
     def take(self, source: int, batch: Batch) -> None:
+        self.place(source, batch)
+
+    def place(self, source: int, batch: Batch) -> None:
+        """Bring a batch on its way, or hold it until bounds are known: then it comes here once more."""
         n = self.n_targets
         if n_records(batch) == 0:
             return
@@ -220,7 +225,7 @@ class Partitioning(LaneOperator):
 
 
 class Keyed(Partitioning):
-    """Records are (key, value) pairs, or Arrow batches with key columns."""
+    """Records are (key, value) pairs, Arrow batches with key columns, or anything with the option ``key``."""
 
     selectors_known = KEYED_NAMES
 
@@ -234,7 +239,8 @@ class Keyed(Partitioning):
         return True
 
     def take(self, source: int, batch: Batch) -> None:
-        if not is_arrow(batch) and not is_array(batch) and list(map(type, batch)).count(tuple) != len(batch):
+        pairs = self.key is PAIR_KEY and not is_arrow(batch) and not is_array(batch)
+        if pairs and list(map(type, batch)).count(tuple) != len(batch):
             for record in batch:
                 if type(record) is not tuple and not is_pair(record):
                     raise no_pair(self.label, source, record)

@@ -5,5 +5,5 @@
 * ``row_hash``: hash of one key column or several, for operators whose records have no key of their own.
 * ``ranges``: range; ``sampling`` finds its bounds. ``round_robin``.
 * ``custom``: functions and objects of the user's.
-* ``key_columns``: the keys of arrays and Arrow batches.
+* ``record_keys``: what the option ``key`` may be. ``key_columns``: the keys of arrays and Arrow batches.
 """

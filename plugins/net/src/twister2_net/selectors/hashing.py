@@ -6,12 +6,12 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.array_hashing import tasks_of_array
-from twister2.spec.batch import Batch, is_array, is_arrow, n_records, records
+from twister2.spec.batch import Batch, is_array, n_records, records
 from twister2.spec.errors import KeyHashError, Twister2Error
 from twister2.spec.hashing import N_KEY_GROUPS, stable_hash, tasks_of_keys
 from twister2_net.problems import no_hash, no_pair, user_error
 from twister2_net.selectors.base import Key, Selector
-from twister2_net.selectors.key_columns import PAIR_KEY, array_column, arrow_column, distinct_rows
+from twister2_net.selectors.key_columns import PAIR_KEY, array_column, arrow_column, by_columns, distinct_rows
 from twister2_net.selectors.text_targets import TextTargets, is_usable
 from twister2_net.spilling.sorted_columns import described, unusable_keys
 
@@ -127,7 +127,7 @@ class Hash(Selector):
         several = distinct_rows(batch, self.columns) if len(self.columns) > 1 and n_records(batch) >= _WORTH else None
         if several is not None:
             return self._of_keys(batch, *several)
-        if is_arrow(batch):
+        if by_columns(batch, self.key, self.columns):
             return self._of_keys(batch, *arrow_column(batch, self.columns, self.label))
         if is_array(batch):
             column = array_column(batch, self.key, self.columns, self.label)
@@ -179,7 +179,7 @@ class Hash(Selector):
 
     def _found(self, batch: Batch, error: Exception) -> Twister2Error:
         """The record that made trouble, by trying one after the other."""
-        if is_arrow(batch):
+        if by_columns(batch, self.key, self.columns):
             if isinstance(error, KeyHashError):
                 return error
             names = list(self.columns) or batch.schema.names[:1]

@@ -14,8 +14,17 @@ from twister2_net.spilling.sorted_columns import TICKS, codes, flat
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from twister2.spec.batch import Batch
+
 PAIR_KEY = itemgetter(0)
 """The key of a (key, value) pair."""
+
+
+def by_columns(batch: Batch, key: Callable[[Any], Any] | None, columns: Sequence[str]) -> bool:
+    """Whether a batch is an Arrow batch whose keys are those of columns, the first one when none is named; a function
+    of the user's gets its rows.
+    """
+    return is_arrow(batch) and (bool(columns) or key is None or key is PAIR_KEY)
 
 
 def arrow_keys(batch: Any, columns: Sequence[str], label: str) -> Iterable[Any]:
@@ -26,7 +35,7 @@ def arrow_keys(batch: Any, columns: Sequence[str], label: str) -> Iterable[Any]:
         raise OperatorError(
             f"{label} has no column {', '.join(map(repr, unknown))} to partition by",
             why=f"the batch has the columns {', '.join(batch.schema.names)}",
-            remedy="name its key columns with the option 'columns'",
+            remedy="name its key columns with the option 'key'",
         )
     values = [_values(batch.column(name)) for name in names]
     return values[0] if len(values) == 1 else zip(*values, strict=True)
@@ -153,5 +162,5 @@ def _no_column(label: str, unknown: Sequence[str], names: Sequence[str]) -> Oper
     return OperatorError(
         f"{label} has no column {', '.join(map(repr, unknown))} to partition by",
         why=f"the batch has the columns {', '.join(names)}",
-        remedy="name its key columns with the option 'columns'",
+        remedy="name its key columns with the option 'key'",
     )

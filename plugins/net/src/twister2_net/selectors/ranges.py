@@ -5,10 +5,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.batch import Batch, is_array, is_arrow, records
-from twister2_net.problems import no_order, user_error
+from twister2.spec.batch import Batch, is_array, records
+from twister2_net.problems import no_order, not_compared, user_error
 from twister2_net.selectors.base import Key, Selector
-from twister2_net.selectors.key_columns import array_column, arrow_column, arrow_keys
+from twister2_net.selectors.key_columns import array_column, arrow_column, arrow_keys, by_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,7 @@ class Range(Selector):
             if column is not None:
                 values = column if isinstance(column, list) else column.tolist()
                 found = [bisect_right(bounds, value) for value in values]
-            elif self.columns and is_arrow(batch):
+            elif by_columns(batch, key, self.columns):
                 found = [bisect_right(bounds, value) for value in arrow_keys(batch, self.columns, self.label)]
             elif key is None:
                 found = [bisect_right(bounds, record) for record in records(batch)]
@@ -60,7 +60,7 @@ class Range(Selector):
         """The keys as an array of numbers or a list of values; None when records must be looked at one by one."""
         if is_array(batch):
             return array_column(batch, self.key, self.columns, self.label)
-        if self.columns and is_arrow(batch):
+        if by_columns(batch, self.key, self.columns):
             column, _ = arrow_column(batch, self.columns, self.label)
             return None if isinstance(column, list) else column
         return None
@@ -82,6 +82,8 @@ class Range(Selector):
 
     def _found(self, batch: Batch, error: Exception) -> Twister2Error:
         """The record that made trouble, by trying one after the other."""
+        if by_columns(batch, self.key, self.columns):
+            return not_compared(error, self.label)
         for record in records(batch):
             try:
                 key = record if self.key is None else self.key(record)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes, records
+from twister2.spec.batch import Batch, is_array, n_bytes, records
 from twister2.spec.patterns import Run, exchange
 from twister2_net.exchange.lanes import DATA, END, workers_of
 from twister2_net.problems import no_order, user_error
-from twister2_net.selectors.key_columns import array_column, arrow_keys
+from twister2_net.selectors.key_columns import array_column, arrow_keys, by_columns
 from twister2_net.spilling.queues import HeldBatches
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class Sampler:
 
                 ordered: Any = numpy.sort(column)
                 return ordered  # type: ignore[no-any-return]
-        if owner.columns and is_arrow(batch):
+        if by_columns(batch, owner.key, owner.columns):
             return list(arrow_keys(batch, owner.columns, owner.label))
         rows = list(records(batch))
         if owner.key is None:
@@ -177,7 +177,7 @@ class Sampler:
             source, kind, value = self._held.get()
             moved = True
             if kind == DATA:
-                owner.take(source, value)
+                owner.place(source, value)
             elif kind == END:
                 owner.finished(source)
             else:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.batch import Batch, is_array, is_arrow, records
+from twister2.spec.batch import Batch, is_array, records
 from twister2_net.selectors.hashing import Hash
-from twister2_net.selectors.key_columns import array_column, arrow_column
+from twister2_net.selectors.key_columns import array_column, arrow_column, by_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +92,7 @@ class Skewed(Hash):
 
     def _keys(self, batch: Batch) -> Any:
         """The keys as an array or a list. They have been looked at before: nothing raises here."""
-        if is_arrow(batch):
+        if by_columns(batch, self.key, self.columns):
             column, codes = arrow_column(batch, self.columns, self.label)
             if codes is None:
                 return column

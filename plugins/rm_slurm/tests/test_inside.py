@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import uuid
 
 import attrs
@@ -17,8 +16,10 @@ from twister2.spec.errors import CapabilityError
 from twister2.spec.rm import Allocation, JobHandle, JobState, ResourceGroup, RmContext
 from twister2_rm_slurm.config import SlurmConfig
 from twister2_rm_slurm.plugin import SlurmPlugin
+from twister2_testkit.managed import ManagedJobs
 
-pytestmark = [pytest.mark.needs_slurm, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.needs_slurm, pytest.mark.timeout(240)]
+until = ManagedJobs.until
 PROGRAM = """
 import os
 
@@ -60,14 +61,6 @@ def allocation(tmp_path, *command, n=3, **changes):
         "folder": str(tmp_path / "jobs" / job_id),
     }
     return Allocation(**{**values, **changes})
-
-
-def until(what, seconds=30.0):
-    end = time.monotonic() + seconds
-    while not (value := what()):
-        assert time.monotonic() < end, f"not true within {seconds:g} s"
-        time.sleep(0.1)
-    return value
 
 
 def over(rm, handle):

@@ -60,10 +60,10 @@ def cluster():
 @pytest.mark.skipif(not ENFORCED, reason=NOT_ENFORCED)
 def test_a_worker_that_is_out_of_memory(tmp_path):
     with ManagedJobs(tmp_path, "slurm", EATS) as twister2:
-        options = ("-o", "job.memory_mb=200", "-o", "job.attempts=1")
+        options = ("-o", "job.memory_mb=400", "-o", "job.attempts=1")
         code, _, err = twister2.run("submit", "slurm", "-n", 1, *options, "program.py")
         assert code == 1, err
-        assert "worker 0 was ended by the kernel: out of memory (limit 200 MiB)" in err
+        assert "worker 0 was ended by the kernel: out of memory (limit 400 MiB)" in err
         assert "job.memory_mb" in err
 
 
@@ -97,7 +97,7 @@ def test_how_jobs_ended_that_the_controller_has_forgotten(jobs):
         (done, JobState.COMPLETED, ""),
         (cancelled, JobState.KILLED, "was cancelled (CANCELLED)"),
     ):
-        status = later.state(handle)
+        status = jobs.ended(later, handle)  # slurmdbd may be behind
         assert (status.state, status.reason) == (state, reason)
         later.kill(handle, 0.0)
         assert later.state(handle).state is state
@@ -123,7 +123,7 @@ def test_an_account_whose_jobs_run_one_after_the_other(jobs):
     _, first = jobs.submit(SLEEP, SLEEP, n=1, backend=backend)
     jobs.until(lambda: backend.state(first).state is JobState.RUNNING)
     _, second = jobs.submit(SLEEP, SLEEP, n=1, backend=backend)
-    status = jobs.until(lambda: found if "(" in (found := backend.state(second)).reason else None)
+    status = jobs.until(lambda: found if "AssocGrp" in (found := backend.state(second)).reason else None)
     words = "a limit of the account, user or quality of service is reached (AssocGrpJobsLimit)"
     assert (status.state, status.reason) == (JobState.QUEUED, words)
     backend.kill(first, 0.0)

@@ -1,6 +1,6 @@
 """Make the inputs and the expected answers, under $BENCH_DATA (default: bench-data in the temporary folder).
 
-    <venvs>/main/bin/python generate.py --size full|small|large [INPUT...]     inputs: text, points, records, tables
+    <venvs>/main/bin/python generate.py --size full|small|large|skew [INPUT...]    inputs: text, points, records, tables
 
 The answers come from the making of the inputs or from a plain numpy program, not from any contestant's code. The same
 size gives the same bytes everywhere.
@@ -17,7 +17,7 @@ import pyarrow
 import pyarrow.parquet
 from harness.contestants import DATA
 from harness.records import RECORD, checksum, columns
-from harness.sizes import GROUPBY, JOIN, KMEANS, PARTS, RECORDS, WORDCOUNT_BYTES
+from harness.sizes import GROUPBY, JOIN, KMEANS, PARTS, RECORDS, WORDCOUNT_BYTES, TableSize
 
 VOCABULARY = 100_000
 ZIPF_EXPONENT = 1.05
@@ -136,11 +136,21 @@ def write_parts(name: str, size: str, made: dict[str, npt.NDArray[np.generic]]) 
             np.save(DATA / f"{name}-{size}-{column}-{part}.npy", values)
 
 
+def keys_of(random: np.random.Generator, shape: TableSize) -> npt.NDArray[np.int64]:
+    """A column of keys; the frequent ones are not neighbours."""
+    if not shape.exponent:
+        return random.integers(0, shape.keys, shape.rows)
+    cumulated = np.cumsum(1.0 / np.arange(1, shape.keys + 1) ** shape.exponent)
+    ranks = np.searchsorted(cumulated, random.random(shape.rows) * cumulated[-1])
+    return random.permutation(shape.keys)[np.minimum(ranks, shape.keys - 1)]
+
+
 def make_tables(size: str) -> None:
     """Two tables to join, one to group; the answers by counting and summing over all possible keys."""
     random = np.random.default_rng(17)
-    rows, keys = JOIN[size]
-    left, right = (random.integers(0, keys, rows) for _ in range(2))
+    shape = JOIN[size]
+    rows, keys = shape.rows, shape.keys
+    left, right = keys_of(random, shape), keys_of(random, TableSize(rows, keys))
     a, b = random.random(rows), random.random(rows)
     write_parts("left", size, {"k": left, "a": a})
     write_parts("right", size, {"k": right, "b": b})
@@ -153,8 +163,9 @@ def make_tables(size: str) -> None:
         "product": float(of_a @ of_b),
     }
     (DATA / f"expected-join-{size}.json").write_text(json.dumps(expected))
-    rows, keys = GROUPBY[size]
-    grouped, values = random.integers(0, keys, rows), random.random(rows)
+    shape = GROUPBY[size]
+    rows, keys = shape.rows, shape.keys
+    grouped, values = keys_of(random, shape), random.random(rows)
     write_parts("rows", size, {"k": grouped, "v": values})
     sums = np.bincount(grouped, values, keys)
     expected = {
@@ -177,7 +188,8 @@ MAKERS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make the inputs and the expected answers of the benchmarks.")
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help=f"some of {', '.join(MAKERS)} (default: all)")
-    parser.add_argument("--size", choices=KMEANS, default="full", help="large: points only")
+    sizes = sorted({size for _, shapes in MAKERS.values() for size in shapes})
+    parser.add_argument("--size", choices=sizes, default="full", help="large: points only; skew: tables only")
     args = parser.parse_args()
     unknown = set(args.inputs) - set(MAKERS)
     if unknown:

@@ -22,7 +22,6 @@ from harness.contest import MARK
 from harness.contestants import DATA, RESULTS, Contestant, of_workload
 from harness.machine import description, wait_until_quiet
 from harness.runner import adopt_orphans, run_command
-from harness.sizes import KMEANS
 from harness.workloads import WORKLOADS, Workload
 
 _BLOCK = 8 << 20
@@ -71,7 +70,7 @@ def main() -> int:
     parser.add_argument("workload", choices=WORKLOADS)
     parser.add_argument("--systems", default="", help="names separated by commas (default: all of the workload)")
     parser.add_argument("--rounds", type=int, default=1, help="how often each contestant runs")
-    parser.add_argument("--size", choices=KMEANS, default="full")
+    parser.add_argument("--size", default="full", help="one of harness/sizes.py that the workload has")
     parser.add_argument("--workers", type=int, default=2, help="how many processes compute")
     parser.add_argument("--limit", type=float, default=180, help="seconds after which a run is killed")
     parser.add_argument("--quiet-wait", type=float, default=15, help="seconds to wait for a quiet machine before a run")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from harness.contestants import DATA, ROOT, VENVS
-from harness.sizes import PARTS, SIZES
+from harness.sizes import GROUPBY, JOIN, KMEANS, PARTS, SIZES
 
 _COORDINATE_TOLERANCE = 1e-6
 _SUM_TOLERANCE = 1e-9
@@ -146,7 +146,7 @@ WORKLOADS: Final = {
         metric="job_s",
         reference="mpi4py_allreduce",
         check=_check_kmeans,
-        sizes=("full", "small", "large"),
+        sizes=tuple(KMEANS),
     ),
     "iteration": Workload(
         about="iterations that do nothing but an allreduce of 8 bytes: by a call, by a run of a prepared graph, by an "
@@ -177,6 +177,7 @@ WORKLOADS: Final = {
         metric="job_s",
         reference="polars_lazy",
         check=_check_sums("join"),
+        sizes=tuple(JOIN),
     ),
     "groupby": Workload(
         about="sums of floating point numbers by integers, from files to figures of the sums",
@@ -184,6 +185,7 @@ WORKLOADS: Final = {
         metric="job_s",
         reference="polars_lazy",
         check=_check_sums("groupby"),
+        sizes=tuple(GROUPBY),
     ),
     "planning": Workload(
         about="the plan of graphs with many vertices or partitions, before any task is made",

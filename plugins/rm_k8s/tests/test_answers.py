@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 
 import pytest
 
@@ -12,6 +13,7 @@ from twister2.spec.rm import Allocation, JobHandle, LogChunk, ResourceGroup, RmC
 from twister2_rm_k8s import logs, names
 from twister2_rm_k8s.api import Api, RefusedError
 from twister2_rm_k8s.config import KubernetesConfig
+from twister2_rm_k8s.ending import Ending
 from twister2_rm_k8s.kubeconfig import Access, Server
 from twister2_rm_k8s.manager import KubernetesManager
 
@@ -154,6 +156,26 @@ class Store:
 
     def close(self):
         pass
+
+
+@pytest.mark.timeout(60)
+def test_pods_that_are_gone_when_the_time_is_over_have_ended(monkeypatch):
+    """Of hundreds each wants a request, so that the last look may be late."""
+    store, place = Store(), "/api/v1/namespaces/demo/pods"
+    store.objects[f"{place}/last"] = {
+        "metadata": {"name": "last", "uid": "1"},
+        "status": {"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]},
+    }
+    ending = Ending(manager(store)._cluster, timeout_s=0.0)
+    delete = store.delete
+
+    def slowly(path, **query):
+        time.sleep(1.2)
+        delete(path, **query)
+
+    monkeypatch.setattr(store, "delete", slowly)
+    ending.end_pods(HANDLE, 0.0, lambda _: True, quiet=2)
+    assert store.deleted == [f"{place}/last"]
 
 
 def test_the_same_job_twice_is_refused_and_the_first_goes_on():

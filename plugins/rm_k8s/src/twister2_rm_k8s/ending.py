@@ -77,7 +77,7 @@ class Ending:
                     told |= {uid, f"{uid} lost"} if lost else {uid}
                     with refusals(f"pod {name} cannot be deleted"):
                         api.delete(path(namespace, "pods", name), grace_s=0 if lost else whole_s)
-            if waited > whole_s + self._timeout_s:
+            if pods and waited > whole_s + self._timeout_s:
                 raise ResourceError(
                     f"{len(pods)} pods of job {handle.job_id} do not end",
                     why=f"{pods[0]['metadata']['name']} is {_doing(pods[0])}",

@@ -4,7 +4,7 @@ In turns: a bare Indexed Job of N pods, and an allocation of N workers by the ba
 are said to run, and their removal. On nodes that KWOK pretends (``tests/clusters/kwok.sh``), so that no pod runs
 anything: this is the way of the launch, not that of a job.
 
-    tests/clusters/k8s.sh start 1 && tests/clusters/kwok.sh start 100
+    tests/clusters/k8s.sh start 1 && tests/clusters/kwok.sh start 20
     eval "$(tests/clusters/k8s.sh env)"; python benchmarks/launch_pods.py --pods 500 --rounds 3
 """
 
@@ -18,7 +18,7 @@ import tempfile
 import time
 import uuid
 
-from twister2.spec.rm import Allocation, JobState, ResourceGroup, RmContext
+from twister2.spec.rm import Allocation, ResourceGroup, RmContext
 from twister2_rm_k8s.config import KubernetesConfig
 from twister2_rm_k8s.plugin import KubernetesPlugin
 
@@ -59,7 +59,8 @@ def bare(pods: int) -> float:
     }
     begin = time.monotonic()
     kubectl("create", "-f", "-", text=json.dumps(job))
-    while int(kubectl("get", "job", name, "-o", "jsonpath={.status.ready}") or 0) < pods:
+    chosen = ("-l", f"batch.kubernetes.io/job-name={name}", "--field-selector=status.phase=Running")
+    while len(kubectl("get", "pods", *chosen, "-o", "name").split()) < pods:
         if time.monotonic() - begin > LIMIT_S:
             raise SystemExit(f"not all of {pods} pods run after {LIMIT_S:g} s")
         time.sleep(POLL_S)
@@ -95,7 +96,7 @@ def ours(pods: int) -> dict[str, float]:
                 look = time.monotonic()
                 status = rm.state(handle)
                 looks.append(time.monotonic() - look)
-                if status.state is JobState.RUNNING:
+                if list(status.slots.values()).count("running") == pods:
                     break
                 if time.monotonic() - begin > LIMIT_S or status.state.final:
                     raise SystemExit(f"not all of {pods} pods run: {status}")

@@ -3,9 +3,11 @@
 # For benchmarks/launch_pods.py; no test needs it.
 #
 #   kwok.sh install             build KWOK from the Go module proxy (needs Go), unless it is cached
-#   kwok.sh start [NODES]       for the cluster that k8s.sh has started: NODES pretended nodes (100), wait until all are ready
+#   kwok.sh start [NODES]       for the cluster that k8s.sh has started: NODES pretended nodes (20), wait until all are ready
+#   kwok.sh status              exit 0 when KWOK runs; how many of its nodes are ready
 #   kwok.sh stop                end KWOK, remove its nodes
 #
+# They report every two seconds: the rig takes a node for lost after ten.
 # The nodes have the label and the annotation kwok.x-k8s.io/node=fake. Environment: as for k8s.sh.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=library.sh
@@ -32,9 +34,9 @@ build() {
     CGO_ENABLED=0 go build -trimpath -p "${TWISTER2_BUILD_JOBS:-$(nproc)}" -ldflags '-s -w' -o "$cache/kwok.new" \
       sigs.k8s.io/kwok/cmd/kwok
     folder=$(go list -m -f '{{.Dir}}' sigs.k8s.io/kwok)
-    # What its nodes and pods do, and when: at once.
-    for file in "$folder"/kustomize/stage/pod/fast/pod-*.yaml "$folder"/kustomize/stage/node/fast/node-initialize.yaml; do
-      cat "$file"
+    # What its nodes and pods do, and when: at once. Without pod-complete: pods of Jobs would have done their work.
+    for file in pod/fast/pod-ready pod/fast/pod-delete node/fast/node-initialize; do
+      cat "$folder/kustomize/stage/$file.yaml"
       printf '\n---\n'
     done >"$cache/stages.yaml"
   ) >&2
@@ -67,6 +69,7 @@ start() { # NODES
   if ! alive "$home/kwok.pid"; then
     setsid nsenter -t "$(cat "$home/cp/run/anchor.pid")" -n -m -u "$cache/kwok" --kubeconfig="$home/admin.kubeconfig" \
       --config="$cache/stages.yaml" --manage-all-nodes=false --manage-nodes-with-annotation-selector="$mark=fake" \
+      --node-lease-duration-seconds=8 \
       </dev/null >"$home/kwok.log" 2>&1 &
     echo $! >"$home/kwok.pid"
   fi
@@ -79,6 +82,11 @@ start() { # NODES
   say "$1 pretended nodes are ready"
 }
 
+status() {
+  alive "$home/kwok.pid" || die "KWOK does not run"
+  say "$(ready) pretended nodes are ready"
+}
+
 stop() {
   k delete nodes -l "$mark=fake" --wait=false >/dev/null 2>&1 || true
   ! alive "$home/kwok.pid" || kill "$(cat "$home/kwok.pid")"
@@ -87,7 +95,8 @@ stop() {
 
 case ${1:-} in
   install) build ;;
-  start) start "${2:-100}" ;;
+  start) start "${2:-20}" ;;
+  status) status ;;
   stop) stop ;;
   *) usage ;;
 esac

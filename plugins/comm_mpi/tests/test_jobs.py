@@ -52,6 +52,30 @@ def test_the_programs_communicator_and_the_systems_collectives_do_not_meet(jobs)
     assert sorted(done.out.splitlines()) == ["0 2.0", "1 1.0", "2 2.0"]
 
 
+def test_a_worker_alone_has_a_communicator_too(jobs):
+    """From the start, and when a job of two becomes one of one."""
+    over_mpi = ("-o", "job.comm=mpi")
+    program = jobs.program("""
+        import time
+
+        def main(env):
+            assert env.mpi is env.mpi
+            print(env.n_workers, "workers", env.mpi.size, env.mpi.allreduce(env.worker_id + 1), flush=True)
+            while env.args and env.n_workers > 1:
+                env.commit()
+                time.sleep(0.1)
+    """)
+    done = jobs.submit(program, *over_mpi, workers=1)
+    assert (done.code, done.out) == (0, "1 workers 1 1\n"), done
+    client = jobs.start("submit", "standalone", "-n", "2", *over_mpi, program, "until alone")
+    wait_until(lambda: jobs.cli("logs", "last").out.count("2 workers 2 3") >= 2, 60, lambda: jobs.cli("logs", "last"))
+    scaled = jobs.cli("scale", "last", "1")
+    assert scaled.code == 0, scaled
+    done = client.finish()
+    assert done.code == 0, done.err
+    assert "1 workers 1 1" in done.out.splitlines()
+
+
 KILLED = """
     import os, signal
     import numpy as np

@@ -207,6 +207,9 @@ class Environment(WorkerEnvironment):
         network = self.network
         for _, transport in self._transports:
             communicator = transport.mpi_communicator()
+            if communicator is None and self.n_workers == 1 and transport.facts.worlds:
+                transport.open()  # which the network has not: a worker alone has nobody to reach
+                communicator = transport.mpi_communicator()
             if communicator is not None:
                 return communicator
         raise CapabilityError(

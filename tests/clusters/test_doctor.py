@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import urllib.request
-import uuid
 from pathlib import Path
 
 import pytest
@@ -20,27 +17,7 @@ from twister2_testkit.managed import ManagedJobs
 
 pytestmark = pytest.mark.timeout(170)
 
-K8S = Path(__file__).parent / "k8s.sh"
 NOBODY = Path(os.environ.get("TWISTER2_K8S_HOME", "")) / "cp" / "nobody.kubeconfig"
-
-
-def kubectl(*arguments):
-    done = subprocess.run([K8S, "kubectl", *arguments], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def namespace():
-    """Of Kubernetes, with what jobs need."""
-    name = f"t2-doctor-{uuid.uuid4().hex[:8]}"
-    kubectl("create", "namespace", name)
-    try:
-        rbac = [sys.executable, "-m", "twister2_rm_k8s.rbac", name, "--apply"]
-        subprocess.run(rbac, check=True, capture_output=True, timeout=60)
-        yield name
-    finally:
-        kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture
@@ -50,9 +27,7 @@ def doctor(request, tmp_path):
     def ask(manager, *settings):
         options = ["job.cpus=0.1", *settings]
         if manager == "k8s":
-            namespace = request.getfixturevalue("namespace")
-            own = [f"rm.k8s.namespace={namespace}", "rm.k8s.image=twister2/worker:1", "rm.k8s.image_pull_policy=Never"]
-            options = [*own, *options]
+            options = [*request.getfixturevalue("namespace").options, *options]
         with ManagedJobs(tmp_path, manager) as jobs:
             words = [word for option in options for word in ("-o", option)]
             code, out, err = jobs.run("doctor", manager, "--json", *words)
@@ -63,11 +38,7 @@ def doctor(request, tmp_path):
     return ask
 
 
-def k8s_left(namespace):
-    return kubectl("get", "jobs,pods,secrets,services,configmaps", "-n", namespace, "-l", "twister2.org/job", "-o=name")
-
-
-def nomad_left(_):
+def nomad_left():
     headers = {"X-Nomad-Token": os.environ["NOMAD_TOKEN"]}
     found = []
     for path in ("jobs?prefix=twister2-doctor", "vars?prefix=nomad/jobs/twister2-doctor"):
@@ -77,7 +48,7 @@ def nomad_left(_):
     return found
 
 
-def mesos_left(_):
+def mesos_left():
     body = b'{"type": "GET_FRAMEWORKS"}'
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     asked = urllib.request.Request(os.environ["TWISTER2_MESOS_MASTER"] + "/api/v1", body, headers)
@@ -89,7 +60,7 @@ def mesos_left(_):
 @pytest.mark.parametrize(
     ("manager", "checks", "left"),
     [
-        pytest.param("k8s", {"API server", "namespace", "rights"}, k8s_left, marks=pytest.mark.needs_k8s),
+        pytest.param("k8s", {"API server", "namespace", "rights"}, None, marks=pytest.mark.needs_k8s),
         pytest.param("nomad", {"Nomad's server", "namespace", "version"}, nomad_left, marks=pytest.mark.needs_nomad),
         pytest.param("mesos", {"Mesos' master", "agents"}, mesos_left, marks=pytest.mark.needs_mesos),
     ],
@@ -99,7 +70,7 @@ def test_all_is_well_and_nothing_is_left(request, doctor, manager, checks, left)
     assert code == 0, found
     assert {check["result"] for check in found.values()} == {"ok"}, found
     assert checks | {"job of one worker", "Python of a worker", "plugins on a worker"} <= set(found)
-    assert not left(request.getfixturevalue("namespace") if manager == "k8s" else "")
+    assert not (left or request.getfixturevalue("namespace").left)()
 
 
 def of(manager, option, check, finding):

@@ -93,6 +93,15 @@ def test_a_killed_supervisor_or_fork_server_is_a_new_attempt(jobs: Jobs, role: s
     assert [event["worker"] for event in jobs.events("worker_lost")] == [1]
 
 
+def test_the_only_supervisor_killed_is_a_new_attempt(jobs: Jobs) -> None:
+    """The resource manager finds the whole job ended then, until the copies of the next attempt run."""
+    client = jobs.start("submit", "standalone", "-n", "1", *QUICK, jobs.program(WAITS), "1")
+    os.kill(parent(parent(user(jobs, worker=0))), signal.SIGKILL)
+    done = client.finish()
+    assert (done.code, done.out.splitlines()) == (0, ["attempt 2 worker 0"]), done
+    assert [event["worker"] for event in jobs.events("worker_lost")] == [0]
+
+
 def test_a_stopped_user_process_is_slow_and_the_answer_is_right(jobs: Jobs) -> None:
     program = jobs.program(
         """

@@ -367,6 +367,17 @@ def test_out_of_memory_is_told_as_such_and_is_retried(tmp_path: Path, limit_mb: 
     world.journal.close()
 
 
+def test_an_attempt_of_which_all_copies_were_killed_is_followed_by_the_next(world: World) -> None:
+    world.join_all()
+    for slot in world.job.slots:
+        slot.heard -= 3
+    all_gone = JobStatus(JobState.FAILED, "slot 0 exited 137 (SIGKILL)", dict.fromkeys((0, 1), "exited 137 (SIGKILL)"))
+    world.job.rm_status(all_gone)
+    assert (world.job.state, world.started) == (JobState.RESTARTING, [(2, [0, 1])])
+    world.job.rm_status(JobStatus(JobState.FAILED, "slot 0 exited 1"))
+    assert world.job.error.what == "the job ended before its workers had joined"
+
+
 def test_the_first_cause_wins(world: World) -> None:
     world.join_all()
     for peer in ("w0", "w1"):

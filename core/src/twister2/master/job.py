@@ -288,11 +288,12 @@ class Job:
         """The resource manager's view; sees ended copies before their silence does."""
         if self.state.final or self.finished:
             return
+        attempt = self.attempt
         for slot in self.slots:
             if how := copy_ended(status.slots.get(slot.place, ""), leaves=bool(slot.leaves)):
                 self._copy_exited(slot, how)
         self.scaling.status(status)
-        if status.state.final and not self._started:
+        if status.state.final and not self._started and self.attempt == attempt:  # else it is older than the next one
             self._fail_now(ended_before_joining(status))
         elif self.state is JobState.QUEUED and status.reason != self.reason:
             self.set_state(JobState.QUEUED, status.reason)
@@ -342,9 +343,8 @@ class Job:
 
     def _check_join_deadline(self, now: float) -> None:
         config = self.facts.config
-        limit = config.queue_deadline_s if self.state is JobState.QUEUED else config.start_deadline_s
-        if self.state is JobState.QUEUED and self._someone_runs:
-            limit = config.start_deadline_s
+        queued = self.state is JobState.QUEUED and not self._someone_runs
+        limit = config.queue_deadline_s if queued else config.start_deadline_s
         if limit and now - self._waiting_since > limit:
             self._fail_now(not_joined(self.slots, limit, self.reason))
 

@@ -394,6 +394,8 @@ class MasterProcess:
                 if status.state.value == "running":
                     self.job.runs()
                 if self._restarting or asked < self._slots_from:
+                    if status.state.final:  # so it was without the copies that are being started
+                        return
                     status = attrs.evolve(status, slots={})  # it may still show the copies that were given up
                 self.job.rm_status(status)
 

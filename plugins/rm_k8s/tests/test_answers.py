@@ -10,7 +10,7 @@ import pytest
 
 from twister2.spec.errors import ResourceError, SubmissionRefusedError
 from twister2.spec.rm import Allocation, JobHandle, LogChunk, ResourceGroup, RmContext
-from twister2_rm_k8s import logs, names
+from twister2_rm_k8s import cluster, logs, names
 from twister2_rm_k8s.api import Api, RefusedError
 from twister2_rm_k8s.config import KubernetesConfig
 from twister2_rm_k8s.ending import Ending
@@ -230,3 +230,23 @@ def test_a_submission_that_is_refused_half_way_leaves_nothing(monkeypatch):
         manager(store).submit(job)
     assert store.objects == {}
     assert names.object_name("job-1") in "".join(store.deleted)
+
+
+def test_a_look_asks_for_the_events_of_an_object_once(monkeypatch):
+    """Whether a Job's pods can never be made and why they wait are two questions of one look."""
+    asked = []
+
+    class Told:
+        def items(self, where, **query):
+            asked.append(query)
+            return [{"lastTimestamp": "2"}, {"lastTimestamp": "1"}]
+
+    monkeypatch.setattr(cluster, "CACHE_S", 600.0)
+    looked_at = cluster.Cluster(KubernetesConfig(), 1.0)
+    looked_at._api = Told()
+    for _ in range(2):
+        assert [event["lastTimestamp"] for event in looked_at.events(HANDLE, "Job", "t2-x-0")] == ["1", "2"]
+    assert len(asked) == 1
+    looked_at.forget()
+    looked_at.events(HANDLE, "Job", "t2-x-0")
+    assert len(asked) == 2

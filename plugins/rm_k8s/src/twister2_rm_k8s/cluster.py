@@ -109,11 +109,19 @@ class Cluster:
 
     def events(self, handle: JobHandle, kind: str, name: str) -> list[Object]:
         """What the cluster says of an object, oldest first; nothing where it does not let us look."""
-        query = f"involvedObject.kind={kind},involvedObject.name={name}"
-        with contextlib.suppress(RefusedError, ResourceError):
-            found = self.api.items(path(self.namespace_of(handle), "events"), fieldSelector=query)
-            return sorted(found, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
-        return []
+        where, query = (
+            path(self.namespace_of(handle), "events"),
+            f"involvedObject.kind={kind},involvedObject.name={name}",
+        )
+        key = f"{where}?{query}"
+        known = self._seen.get(key)
+        if known is None or time.monotonic() - known[0] > CACHE_S:
+            found: list[Object] = []
+            with contextlib.suppress(RefusedError, ResourceError):
+                found = self.api.items(where, fieldSelector=query)
+            found.sort(key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""))
+            known = self._seen[key] = time.monotonic(), found
+        return known[1]
 
 
 @contextlib.contextmanager

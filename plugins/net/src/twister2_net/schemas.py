@@ -24,7 +24,7 @@ def of_join(options: Mapping[str, Any], schemas: Sequence[Any]) -> Any:
     left, right = schemas if len(schemas) == 2 else (None, None)
     if left is None or right is None or any(callable(options.get(f"{side}_key")) for side in ("left", "right")):
         return None
-    key = options.get("right_key") or options.get("right_columns") or right.names[:1]
+    key = options.get("right_key") or right.names[:1]
     named = names_of_right(left.names, right.names, [key] if isinstance(key, str) else key)
     return pyarrow.schema([*left, *(right.field(name).with_name(new) for name, new in named.items())])
 

@@ -133,7 +133,7 @@ def test_a_record_that_cannot_be_written_ends_what_was_started(jobs: Jobs, mode:
         import twister2
         from twister2.client.records import JobRecord
 
-        def write(record, folder):
+        def write(record, folder, **options):
             time.sleep(0.5)
             raise twister2.Twister2Error("the disk is full", why="a test", remedy="none")
 

@@ -52,7 +52,7 @@ def test_the_step_of_the_tests(name: str, tmp_path: Path) -> None:
           [ "$*" = "4200 make test" ] && {{ printf '%s\\n' {shlex.quote(said)}; return {code}; }}
           return {0 if again else 2}
         }}
-        run_tests
+        run_tests tests 4200
         code=$?
         echo "unsteady: ${{#unsteady[@]}}"
         exit $code

@@ -8,6 +8,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import pytest
 
 from twister2.config.job import NetworkConfig
 from twister2.spec.channel import HeaderKind
@@ -77,12 +78,12 @@ class LifeChecks(StreamChecks):
 
             LocalCluster(exchange.n_workers, self.transport, deadline_s=self.deadline_s).run(worker)
 
-    @needs("partition")
     def test_close_in_the_middle(self) -> None:
         """Sources that are refused because no target takes anything, and operators that hold records."""
-        for shape in (*PASSING, *HOLDING):
-            if not self.capabilities.is_open(shape.name):
-                continue
+        shapes = [shape for shape in (*PASSING, *HOLDING) if self.capabilities.is_open(shape.name)]
+        if not shapes:
+            pytest.skip("none of the operators that pass records on or hold them is open")
+        for shape in shapes:
 
             def batch(number: int, shape: Any = shape) -> list[Any]:
                 return batch_of(shape, number)

@@ -213,6 +213,8 @@ def test_an_unknown_job_does_not_stop_the_others(jobs: Jobs) -> None:
     for age in ("-1", "nan"):
         refused = jobs.cli("clean", "--older-than", age)
         assert refused.code == 2, refused
+        refused = jobs.cli("wait", first, "--timeout", age)
+        assert refused.code == 2, refused
     assert len(jobs.folders()) == 2
     cleaned = jobs.cli("clean", first, "nosuch", second, first)
     assert cleaned.code == 3, cleaned

@@ -22,3 +22,9 @@ def test_one_text_in_place_of_a_list(key, value):
 def test_a_configuration_that_is_no_table(config):
     with pytest.raises(UsageError, match="is not a table"):
         twister2.run(lambda env: None, config=config)
+
+
+@pytest.mark.parametrize("program", [None, 3, ["program.py"]])
+def test_no_program(program):
+    with pytest.raises(UsageError, match="is no worker program"):
+        twister2.run(program)

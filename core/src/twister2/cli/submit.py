@@ -28,7 +28,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress, only what the workers write")
     add_config_arguments(parser)
     parser.add_argument("program", help="the program; its function is 'main' unless named")
-    parser.add_argument("args", nargs=argparse.REMAINDER, help="the program's arguments (env.args)")
+    args = parser.add_argument("args", nargs=argparse.REMAINDER, help="the program's arguments (env.args)")
+    args.required = False  # in messages argparse would say that it is
 
 
 def _profile(text: str) -> str:

@@ -23,8 +23,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit code 0 when the job completed, 1 when it failed, 5 when it was killed, 124 when it had not ended in time."""
     from twister2.cli.main import EXIT_TIMEOUT, exit_code
     from twister2.client.jobs import wait_for
-    from twister2.spec.errors import DeadlineError, MasterLostError, from_dict
+    from twister2.spec.errors import DeadlineError, MasterLostError, UsageError, from_dict
 
+    if arguments.timeout is not None and not arguments.timeout >= 0:
+        raise UsageError(
+            f"--timeout {arguments.timeout:g} is no time to wait",
+            why="it is a number of seconds, zero or more",
+            remedy="give seconds; leave it out to wait for the end",
+        )
     job = find(arguments, arguments.job)
     try:
         facts = wait_for(job, arguments.timeout)

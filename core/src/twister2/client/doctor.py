@@ -99,7 +99,7 @@ def _by_job(submission: Submission) -> Iterator[Check]:
 def _of_outcome(outcome: Outcome, begun: float) -> Iterator[Check]:
     seconds = time.monotonic() - begun
     if outcome.state is not JobState.COMPLETED or 0 not in outcome.results:
-        error = outcome.error or Twister2Error("it ended without a result", why="", remedy="see 'twister2 logs'")
+        error = outcome.error or Twister2Error("it ended without a result", why="", remedy="see 'twister2 logs JOB'")
         yield _failed("job of one worker", error)
         return
     facts: dict[str, Any] = pickle.loads(outcome.results[0])
@@ -148,4 +148,4 @@ def _cleaned(submission: Submission) -> Twister2Error | None:
 
 def _failed(name: str, error: Twister2Error) -> Check:
     why = f": {' '.join(error.why.split())}" if error.why else ""
-    return Check(name, "failed", f"{error.what}{why}", error.remedy or "see 'twister2 logs --manager'")
+    return Check(name, "failed", f"{error.what}{why}", error.remedy or "see 'twister2 logs JOB --manager'")

@@ -226,7 +226,7 @@ def _gone(job: JobSummary, status: JobStatus, said: str) -> MasterLostError:
         with contextlib.suppress(OSError):
             said = (job.folder / "master.log").read_text(errors="replace").strip()[-2000:]
             why += f"; its last words:\n{said}" if said else ""
-    return MasterLostError(what, why=why, remedy="see 'twister2 logs' for what was written; submit the job again")
+    return MasterLostError(what, why=why, remedy="see 'twister2 logs JOB' for what was written; submit the job again")
 
 
 def _record_end(

@@ -173,7 +173,10 @@ def find_job(state: pathlib.Path, text: str) -> JobSummary:
     matching = [job for job in jobs if text and job.record.job_id.startswith(text)]
     if len(matching) == 1:
         return matching[0]
-    what, why = f"there is no job {text!r}", f"{len(jobs)} jobs are recorded in {state / 'jobs'}"
+    what, why = (
+        f"there is no job {text!r}",
+        f"{len(jobs)} {'job is' if len(jobs) == 1 else 'jobs are'} recorded in {state / 'jobs'}",
+    )
     if matching:
         some = ", ".join(job.record.job_id for job in matching[:5]) + (", ..." if len(matching) > 5 else "")
         what, why = f"{text!r} is not one job", f"{len(matching)} ids begin so: {some}"

@@ -41,9 +41,15 @@ def run(
     :param name: the job's name. :param files: TOML files that are read in place of the nearest ``twister2.toml``.
     :raises ConfigError, PluginError, PackageError, ResourceError: before anything is started.
     :raises JobFailedError: one classified error of the job: UserCodeError, WorkerLostError, ResultError...
-    :raises UsageError: called inside a worker, or one text where a list of them belongs.
+    :raises UsageError: called inside a worker, without a program, or one text where a list of them belongs.
     """
     refuse_inside_worker()
+    if not callable(main) and not isinstance(main, str | os.PathLike):
+        raise UsageError(
+            f"{main!r} is no worker program",
+            why="run() takes a function of one WorkerEnvironment, or the path of a Python file with one",
+            remedy="write twister2.run(main, ...) with the function itself, not what a call of it returned",
+        )
     for key, value in (("args", args), ("settings", settings), ("files", files)):
         if isinstance(value, str | bytes | os.PathLike):
             raise UsageError(

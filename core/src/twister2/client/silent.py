@@ -53,5 +53,7 @@ def ended_silently(status: JobStatus, said: str = "") -> Twister2Error:
     what, why = ending(status, said)
     kind = JobKilledError if status.state is JobState.KILLED else JobFailedError
     return kind(
-        what, why=why, remedy="mend that where it can be; 'twister2 logs --manager' shows what was written at the start"
+        what,
+        why=why,
+        remedy="mend that where it can be; 'twister2 logs JOB --manager' shows what was written at the start",
     )

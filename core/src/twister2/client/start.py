@@ -51,7 +51,7 @@ def print_output(worker: int, stream: str, text: str) -> None:
         raise DataAccessError(
             f"what worker {worker} wrote cannot be written to {stream}",
             why=str(error),
-            remedy="free space where the output goes; 'twister2 logs' has it too",
+            remedy="free space where the output goes; 'twister2 logs JOB' has it too",
         ) from error
 
 

@@ -59,7 +59,7 @@ def lost(slot: Slot, why: str) -> WorkerLostError:
     return WorkerLostError(
         f"worker {slot.number} was lost",
         why=why,
-        remedy="the job is started again while attempts are left (job.attempts); see the host's own logs",
+        remedy="the job is started again while attempts are left (job.attempts); see 'twister2 logs JOB --manager' and the host's own logs",
         where=f"host {slot.facts.get('node', {}).get('host', '?')}",
         details={"worker": slot.number},
     )
@@ -88,7 +88,7 @@ def never_joined(slot: Slot, text: str) -> Twister2Error:
     return JobFailedError(
         f"worker {slot.number} ended before it could join",
         why=f"its supervisor {text}",
-        remedy="see 'twister2 logs --manager' for what it wrote; check Python and the packages on its host",
+        remedy="see 'twister2 logs JOB --manager' for what it wrote; check Python and the packages on its host",
         details={"worker": slot.number},
     )
 
@@ -127,7 +127,7 @@ def ended_before_joining(status: JobStatus) -> JobFailedError:
     return JobFailedError(
         "the job ended before its workers had joined",
         why=f"the resource manager says: {status.reason or status.state.value}",
-        remedy="see 'twister2 logs --manager' for what the workers wrote at their start",
+        remedy="see 'twister2 logs JOB --manager' for what the workers wrote at their start",
     )
 
 
@@ -136,7 +136,7 @@ def given_up(why: str) -> JobFailedError:
     return JobFailedError(
         "the job master was ended: its resource manager has given up the job",
         why=why,
-        remedy="see 'twister2 logs --manager' for what it says of the job master",
+        remedy="see 'twister2 logs JOB --manager' for what it says of the job master",
     )
 
 
@@ -150,5 +150,5 @@ def not_joined(slots: Sequence[Slot], limit_s: float, reason: str) -> DeadlineEr
         f"not all workers joined within {limit_s:g} s",
         why=f"missing are: {', '.join(missing[:20])}{'...' if len(missing) > 20 else ''}"
         + (f"; the resource manager says: {reason}" if reason else ""),
-        remedy="see 'twister2 logs --manager'; raise job.start_deadline_s or job.queue_deadline_s for a slow cluster",
+        remedy="see 'twister2 logs JOB --manager'; raise job.start_deadline_s or job.queue_deadline_s for a slow cluster",
     )

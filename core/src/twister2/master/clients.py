@@ -221,7 +221,7 @@ class Clients:
 
     def _tell_left_out(self, peer: bytes, follower: _Follower) -> None:
         if follower.left_out:
-            text = f"note: about {follower.left_out:,} bytes of output are left out here; see 'twister2 logs'\n"
+            text = f"note: about {follower.left_out:,} bytes of output are left out here; see 'twister2 logs JOB'\n"
             follower.left_out = 0
             body = {"worker": -1, "stream": "log", "text": text}
             follower.on_the_way += weight_of("output", body)

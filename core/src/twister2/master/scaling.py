@@ -320,7 +320,7 @@ class Scaling:
         return JobFailedError(
             f"a new worker (slot {slot.place}) did not come",
             why=why,
-            remedy="see 'twister2 logs --manager'; the job goes on with the workers that it has",
+            remedy="see 'twister2 logs JOB --manager'; the job goes on with the workers that it has",
         )
 
     def _fail(self, error: Twister2Error) -> None:

@@ -251,7 +251,7 @@ class AllocationMaster(Master):
             return MasterLostError(
                 "the job master was lost",
                 why=f"it has not been heard of for {limit_s:g} s, nor found again",
-                remedy="see 'twister2 logs JOB --manager'; raise job.start_deadline_s where it takes long to be started",
+                remedy="see 'twister2 logs JOB --manager'; raise job.start_deadline_s where its start takes long",
             )
         return None
 

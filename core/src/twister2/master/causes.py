@@ -59,7 +59,8 @@ def lost(slot: Slot, why: str) -> WorkerLostError:
     return WorkerLostError(
         f"worker {slot.number} was lost",
         why=why,
-        remedy="the job is started again while attempts are left (job.attempts); see 'twister2 logs JOB --manager' and the host's own logs",
+        remedy="the job is started again while attempts are left (job.attempts); "
+        "see 'twister2 logs JOB --manager' and the host's own logs",
         where=f"host {slot.facts.get('node', {}).get('host', '?')}",
         details={"worker": slot.number},
     )
@@ -150,5 +151,6 @@ def not_joined(slots: Sequence[Slot], limit_s: float, reason: str) -> DeadlineEr
         f"not all workers joined within {limit_s:g} s",
         why=f"missing are: {', '.join(missing[:20])}{'...' if len(missing) > 20 else ''}"
         + (f"; the resource manager says: {reason}" if reason else ""),
-        remedy="see 'twister2 logs JOB --manager'; raise job.start_deadline_s or job.queue_deadline_s for a slow cluster",
+        remedy="see 'twister2 logs JOB --manager'; "
+        "raise job.start_deadline_s or job.queue_deadline_s for a slow cluster",
     )

@@ -43,6 +43,7 @@ def main(env: WorkerEnvironment) -> None:
     inputs = {
         "(int, int)": [(number * 7919 % N_KEYS, number) for number in numbers],
         "(str, int)": [(f"key{number * 7919 % N_KEYS}", 1) for number in numbers],
+        "(str, int), all keys different": [(f"key{number}", 1) for number in numbers],
     }
 
     def job() -> dict[str, Any]:

@@ -17,7 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twister2.spec.errors import KeyHashError
-from twister2.spec.hashing import N_KEY_GROUPS, key_group, stable_hash, task_of_key, task_of_key_group, tasks_of_keys
+from twister2.spec.hashing import (
+    HASH_VERSION,
+    N_KEY_GROUPS,
+    key_group,
+    stable_hash,
+    task_of_key,
+    task_of_key_group,
+    tasks_of_keys,
+)
 
 
 class Text(str):
@@ -146,6 +154,34 @@ def test_many_keys_take_little_more_room_than_their_tasks(make: Callable[[int], 
         tracemalloc.stop()
     assert len(found) == len(keys)
     assert peak < 4 * 8 * len(keys)
+
+
+def test_hashes_of_this_version() -> None:
+    """What is stored by key is found by these: with other ones the version is another, too."""
+    known = {
+        "": 0,
+        "a": 0x88A0D90100E5C556,
+        b"a": 0x88A0D90100E5C556,
+        "ä": 0x104DE04D9B138E34,
+        1: 0xB456BCFC34C2CB2C,
+        0.5: 0x92B3AEADD09921DF,
+        (1, "a"): 0x6A4EB7CD4560084B,
+        None: 0x48EDFC3F88802EA4,
+    }
+    assert HASH_VERSION == 2
+    assert {key: stable_hash(key) for key in known} == known
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "key{}", "{:012}", "user-{}@example.org", "https://example.org/{}/index.html", "{0:x}{0:b}", "\u00e4{}"],
+)
+@pytest.mark.parametrize("n_tasks", [2, 7, 64])
+def test_texts_that_are_alike_are_spread_evenly(text: str, n_tasks: int) -> None:
+    n_keys = 1000 * n_tasks
+    counts = collections.Counter(tasks_of_keys([text.format(number) for number in range(n_keys)], n_tasks))
+    assert len(counts) == n_tasks
+    assert sum((count - 1000) ** 2 for count in counts.values()) / 1000 < 3 * n_tasks + 20, "chi squared"
 
 
 def test_texts_that_are_no_utf8_and_subclasses_of_text() -> None:

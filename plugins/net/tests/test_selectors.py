@@ -101,6 +101,20 @@ def test_only_small_keys_are_kept_alive():
     assert set(targets) == {"small", 7, (1, "two", 3.0)}
 
 
+class Word(str):
+    """Text that is told apart by more than its type."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize("n", [1, 7, 300])
+def test_texts_go_where_each_goes(n):
+    texts = ["", *(f"key {number}" for number in range(20_000)), "ä", "\ud800", "x" * 1000]
+    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+    for keys in (texts, encoded, [*map(Word, texts)], [*texts, 1], [*texts, b"x"]):
+        assert list(Hash(n, "x", 0, None).assign(keys)) == [task_of_key(key, n) for key in keys]
+
+
 @pytest.mark.parametrize("kind", ["S6", "U6"])
 def test_columns_of_text_go_where_their_values_go_and_each_is_hashed_once(kind, monkeypatch):
     column = (numpy.arange(3000) % 1000).astype(kind)

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import twister2_net as net
+from twister2.spec.hashing import stable_hash
 from twister2.worker.memory import Memory
 from twister2.worker.spill import Spill
+from twister2_net.spilling import key_order
 from twister2_net.spilling.key_order import Ranking, canonical, restored
 from twister2_net.spilling.queues import Collecting, HeldBatches, Records, Values
 from twister2_net.spilling.runs import Entries, Runs, windows
@@ -112,9 +114,16 @@ def test_looking_goes_on_when_values_go_to_disk_meanwhile(folder):
 @several
 @given(
     st.lists(st.one_of(st.just("spill"), st.tuples(st.integers(0, 1), st.integers(0, 5), st.integers())), max_size=60),
-    st.sampled_from([None, True, lambda key: -key]),
+    st.sampled_from([None, True, lambda key: -key, lambda key: key % 2]),
+    st.sampled_from([stable_hash, lambda key: key % 2]),
 )
-def test_groups_are_whole_whenever_they_spill(folder, actions, order):
+def test_groups_are_whole_whenever_they_spill(folder, actions, order, hashed):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(key_order, "stable_hash", hashed)
+        groups_are_whole(folder, actions, order)
+
+
+def groups_are_whole(folder, actions, order):
     room = memory(folder)
     table, expected = GroupTable(room, "test", Ranking(order, "test"), 2), {}
     for action in actions:
@@ -138,17 +147,22 @@ def test_groups_are_whole_whenever_they_spill(folder, actions, order):
 
 
 @several
-@given(st.lists(st.one_of(st.just("spill"), st.tuples(st.integers(0, 5), st.integers())), max_size=60))
-def test_folded_values_are_whole_whenever_they_spill(folder, actions):
+@given(
+    st.lists(st.one_of(st.just("spill"), st.tuples(st.integers(0, 5), st.integers())), max_size=60),
+    st.sampled_from([stable_hash, lambda key: key % 2]),
+)
+def test_folded_values_are_whole_whenever_they_spill(folder, actions, hashed):
     table, expected = FoldTable(memory(folder), "test", Ranking(None, "test"), lambda key, a, b: a + b), {}
-    for action in actions:
-        if action == "spill":
-            table._revoke(1)
-        else:
-            key, value = action
-            table.table[key] = table.table.get(key, 0) + value
-            expected[key] = expected.get(key, 0) + value
-    assert dict(table.results()) == expected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(key_order, "stable_hash", hashed)
+        for action in actions:
+            if action == "spill":
+                table._revoke(1)
+            else:
+                key, value = action
+                table.table[key] = table.table.get(key, 0) + value
+                expected[key] = expected.get(key, 0) + value
+        assert dict(table.results()) == expected
 
 
 def test_values_on_disk_are_read_again_and_travel_as_lists(folder):

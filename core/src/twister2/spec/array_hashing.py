@@ -1,13 +1,17 @@
-"""The stable hash of whole numpy arrays of numbers: what :mod:`twister2.spec.hashing` gives each element.
+"""The stable hash of many keys at once, numpy arrays of numbers or texts: what :mod:`twister2.spec.hashing` gives each.
 
-There is no loop per element. numpy is imported when a function is called.
+There is no loop of Python's per key. numpy is imported when a function is called.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from twister2.spec.hashing import N_KEY_GROUPS, stable_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _CHUNK = 1 << 14
 """Elements hashed at once: what is in between stays in the processor's cache."""
@@ -31,6 +35,21 @@ def tasks_of_array(keys: Any, n_tasks: int) -> Any:
 
     if not can_hash(keys.dtype):
         raise TypeError(f"arrays of dtype {keys.dtype} have no stable hash")
+    return _tasks(_hash, keys, n_tasks, numpy)
+
+
+def tasks_of_texts(keys: Sequence[str] | Sequence[bytes], n_tasks: int) -> Any:
+    """:func:`~twister2.spec.hashing.task_of_key` of each text, or of each ``bytes``: all of one type.
+
+    :returns: as :func:`tasks_of_array`.
+    """
+    import numpy
+
+    return _tasks(_hash_texts, keys, n_tasks, numpy)
+
+
+def _tasks(into: Any, keys: Any, n_tasks: int, numpy: Any) -> Any:
+    """The tasks of keys, chunk by chunk. :param into: hashes a chunk."""
     tasks = numpy.empty(
         len(keys), numpy.uint8 if n_tasks <= 256 else numpy.uint16 if n_tasks <= 65536 else numpy.uint32
     )
@@ -39,7 +58,7 @@ def tasks_of_array(keys: Any, n_tasks: int) -> Any:
     for start in range(0, len(keys), _CHUNK):
         part = keys[start : start + _CHUNK]
         h, s = hashed[: len(part)], scratch[: len(part)]
-        _hash(part, h, s, numpy)
+        into(part, h, s, numpy)
         numpy.bitwise_and(h, numpy.uint64(N_KEY_GROUPS - 1), out=h)
         numpy.multiply(h, numpy.uint64(n_tasks), out=h)
         numpy.right_shift(h, numpy.uint64(N_KEY_GROUPS.bit_length() - 1), out=h)
@@ -80,6 +99,21 @@ def _hash(part: Any, h: Any, s: Any, numpy: Any) -> None:
             _large(h.view(numpy.int64), numpy)
         if low < 0:
             _no_minus_one(h.view(numpy.int64))
+    _mix(h, s, numpy)
+    if nan is not None:
+        h[nan] = stable_hash(float("nan"))
+
+
+def _hash_texts(part: Any, h: Any, s: Any, numpy: Any) -> None:
+    """The same, of texts or bytes."""
+    if isinstance(part[0], str):
+        part = [text.encode("utf-8", "surrogatepass") for text in part]
+    h[:] = numpy.fromiter(map(crc32, part), numpy.uint64, len(part))
+    _mix(h, s, numpy)
+
+
+def _mix(h: Any, s: Any, numpy: Any) -> None:
+    """The mixing of :mod:`twister2.spec.hashing`, in place; ``s`` is room of the same size."""
     shift = numpy.uint64(33)
     for factor in _FACTORS:
         numpy.right_shift(h, shift, out=s)
@@ -87,8 +121,6 @@ def _hash(part: Any, h: Any, s: Any, numpy: Any) -> None:
         numpy.multiply(h, numpy.uint64(factor), out=h)
     numpy.right_shift(h, shift, out=s)
     numpy.bitwise_xor(h, s, out=h)
-    if nan is not None:
-        h[nan] = stable_hash(float("nan"))
 
 
 def _no_minus_one(h: Any) -> None:
@@ -125,4 +157,4 @@ def _floats(part: Any, h: Any, numpy: Any) -> Any:
     return nan if nan.any() else None
 
 
-__all__ = ["can_hash", "stable_hashes", "tasks_of_array"]
+__all__ = ["can_hash", "stable_hashes", "tasks_of_array", "tasks_of_texts"]

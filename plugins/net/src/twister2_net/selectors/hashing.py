@@ -1,18 +1,17 @@
-"""By hash: the targets of keys, remembered for texts, computed for whole columns of numbers."""
+"""By hash: the targets of keys, computed at once for texts and columns of numbers, remembered for others."""
 
 from __future__ import annotations
 
 import struct
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.array_hashing import tasks_of_array
+from twister2.spec.array_hashing import tasks_of_array, tasks_of_texts
 from twister2.spec.batch import Batch, is_array, n_records, records
 from twister2.spec.errors import KeyHashError, Twister2Error
 from twister2.spec.hashing import N_KEY_GROUPS, stable_hash, tasks_of_keys
 from twister2_net.problems import no_hash, no_pair, user_error
 from twister2_net.selectors.base import Key, Selector
 from twister2_net.selectors.key_columns import PAIR_KEY, array_column, arrow_column, by_columns, distinct_rows
-from twister2_net.selectors.text_targets import TextTargets, is_usable
 from twister2_net.spilling.sorted_columns import described, unusable_keys
 
 if TYPE_CHECKING:
@@ -35,8 +34,6 @@ _TEXTS = (str, bytes)
 _WORTH = 64
 """Keys from which on an array is worth making."""
 
-_KEYED_HASH = is_usable()
-
 
 class _KeyTargets(dict[Any, int]):
     """Key to target, remembered; equal keys have equal hashes, so equality is enough.
@@ -48,7 +45,6 @@ class _KeyTargets(dict[Any, int]):
     def __init__(self, n: int) -> None:
         super().__init__()
         self.n = n
-        self._texts: TextTargets | None = None
 
     def __missing__(self, key: Any) -> int:
         return (stable_hash(key) % N_KEY_GROUPS) * self.n // N_KEY_GROUPS
@@ -58,10 +54,8 @@ class _KeyTargets(dict[Any, int]):
 
         :raises TypeError: a key that cannot be hashed. :raises KeyHashError: one that has no stable hash.
         """
-        if len(keys) >= _WORTH and type(keys[0]) is str and _KEYED_HASH and set(map(type, keys)) == {str}:
-            if self._texts is None:
-                self._texts = TextTargets(self.n)
-            return self._texts.of(keys)
+        if len(keys) >= _WORTH and type(keys[0]) in _TEXTS and len(set(map(type, keys))) == 1:
+            return tasks_of_texts(keys, self.n)
         found: list[Any] = list(map(self.get, keys))
         if None in found:
             unknown = {key for key, target in zip(keys, found, strict=True) if target is None}

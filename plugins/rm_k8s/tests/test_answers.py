@@ -18,6 +18,7 @@ from twister2_rm_k8s.kubeconfig import Access, Server
 from twister2_rm_k8s.manager import KubernetesManager
 
 HANDLE = JobHandle("k8s", "job-1", "uid", {"namespace": "demo"})
+PODS = "/api/v1/namespaces/demo/pods"
 
 
 @pytest.fixture
@@ -158,24 +159,100 @@ class Store:
         pass
 
 
+class Pods(Store):
+    """A running Job of ``n`` pods, which end when they are looked at again ``looks`` times."""
+
+    def __init__(self, n, looks=0, refused=None):
+        super().__init__()
+        self.looks, self.refused, self.given = looks, refused, {}
+        self.objects["/apis/batch/v1/namespaces/demo/jobs/t2-1"] = {"metadata": {"name": "t2-1"}}
+        for number in range(n):
+            self.objects[f"{PODS}/p{number}"] = {
+                "metadata": {"name": f"p{number}", "uid": f"{number}", "labels": {names.OWNER: "t2-1"}},
+                "status": {"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]},
+            }
+
+    def items(self, path, **query):
+        if path == PODS and self.given:
+            self.looks -= 1
+            for name in [name for name in self.given if self.looks < 0]:
+                self.objects.pop(name, None)
+        return super().items(path, **query)
+
+    def delete(self, path, *, grace_s=None, **query):
+        self.deleted.append(path)
+        if not path.startswith(PODS):
+            del self.objects[path]
+            return
+        if path == PODS:
+            assert query["labelSelector"].endswith(f",{names.OWNER}=t2-1")
+            if self.refused:
+                raise self.refused
+        for name in [name for name in self.objects if name.startswith(path)]:
+            self.given[name] = grace_s
+            self.objects[name]["metadata"]["deletionGracePeriodSeconds"] = grace_s
+
+
 @pytest.mark.timeout(60)
-def test_pods_that_are_gone_when_the_time_is_over_have_ended(monkeypatch):
-    """Of hundreds each wants a request, so that the last look may be late."""
-    store, place = Store(), "/api/v1/namespaces/demo/pods"
-    store.objects[f"{place}/last"] = {
-        "metadata": {"name": "last", "uid": "1"},
-        "status": {"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]},
-    }
-    ending = Ending(manager(store)._cluster, timeout_s=0.0)
+def test_a_kill_tells_all_pods_by_one_request():
+    store = Pods(300, looks=3)
+    manager(store).kill(HANDLE, 0.5)
+    assert not [name for name in store.objects if name.startswith(PODS)]
+    assert [name for name in store.deleted if name.startswith(PODS)] == [PODS]
+    assert set(store.given.values()) == {1}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "refused",
+    [RefusedError(403, "Forbidden", "may not"), ResourceError("no answer", why="", remedy="")],
+    ids=["not allowed", "too late"],
+)
+def test_pods_that_cannot_be_told_together_are_told_one_by_one(refused):
+    store = Pods(3, looks=2, refused=refused)
+    manager(store).kill(HANDLE, 2.0)
+    told = [name for name in store.deleted if name.startswith(PODS)]
+    assert sorted(told) == [PODS, *(f"{PODS}/p{number}" for number in range(3))]
+
+
+@pytest.mark.timeout(60)
+def test_pods_that_have_longer_are_told_again():
+    """Their Job's end has given them the time that their template says."""
+    store = Pods(2, looks=2)
+    store.objects[f"{PODS}/p0"]["metadata"]["deletionGracePeriodSeconds"] = 10
+    store.objects[f"{PODS}/p1"]["metadata"]["deletionGracePeriodSeconds"] = store.given[f"{PODS}/p1"] = 1
+    Ending(manager(store)._cluster, timeout_s=30.0).end_pods(HANDLE, 0.0, lambda _: True)
+    assert store.deleted == [f"{PODS}/p0"]
+
+
+@pytest.mark.timeout(60)
+def test_the_time_that_requests_take_is_not_that_of_pods(monkeypatch):
+    store = Pods(2, looks=1)
     delete = store.delete
 
     def slowly(path, **query):
-        time.sleep(1.2)
+        time.sleep(0.6)
         delete(path, **query)
 
     monkeypatch.setattr(store, "delete", slowly)
-    ending.end_pods(HANDLE, 0.0, lambda _: True, quiet=2)
-    assert store.deleted == [f"{place}/last"]
+    Ending(manager(store)._cluster, timeout_s=0.0).end_pods(HANDLE, 0.0, lambda _: True)
+    assert len(store.deleted) == 2
+
+
+@pytest.mark.timeout(60)
+def test_pods_that_are_gone_when_the_time_is_over_have_ended(monkeypatch):
+    """The last look may be late."""
+    store = Pods(1)
+    items = store.items
+
+    def slowly(path, **query):
+        if store.given:
+            time.sleep(1.2)
+        return items(path, **query)
+
+    monkeypatch.setattr(store, "items", slowly)
+    Ending(manager(store)._cluster, timeout_s=0.0).end_pods(HANDLE, 0.0, lambda _: True, quiet=2)
+    assert store.deleted == [f"{PODS}/p0"]
 
 
 def test_the_same_job_twice_is_refused_and_the_first_goes_on():

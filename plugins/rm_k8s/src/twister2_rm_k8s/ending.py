@@ -48,7 +48,12 @@ class Ending:
                 api.patch(where, {"metadata": {"annotations": {names.KILLED: "yes"}}})
             for job in self._cluster.all("jobs", handle):
                 if not _job_over(job) and not _own_job(job):
-                    api.delete(path(namespace, "jobs", job["metadata"]["name"]))
+                    name = job["metadata"]["name"]
+                    api.delete(path(namespace, "jobs", name))
+                    # All its pods by one request. What that does not reach is told one by one below.
+                    with suppress(RefusedError, ResourceError):
+                        query = selector(handle.job_id, **{names.OWNER: name})
+                        api.delete(path(namespace, "pods"), grace_s=_whole(grace_s), labelSelector=query)
         self.end_pods(handle, grace_s, lambda _: True, quiet=2)
 
     def end_pods(self, handle: JobHandle, grace_s: float, wanted: Callable[[Object], bool], *, quiet: int = 1) -> None:
@@ -58,7 +63,7 @@ class Ending:
         :raises ResourceError: some do not go, or may not be deleted.
         """
         api, namespace = self._cluster.api, self._cluster.namespace_of(handle)
-        whole_s, begun = max(1, math.ceil(grace_s)), time.monotonic()
+        whole_s, begun = _whole(grace_s), time.monotonic()
         told, seen = set[str](), 0
         while True:
             pods = [
@@ -70,13 +75,15 @@ class Ending:
             seen = 0 if pods else seen + 1
             if seen >= quiet:
                 return
+            asked = time.monotonic()
             for body in pods:
                 name, uid = body["metadata"]["name"], body["metadata"]["uid"]
                 lost = waited > whole_s + LOST_S and _node_lost(body)
-                if uid not in told or (lost and f"{uid} lost" not in told):
+                if not (uid in told or _ending(body, whole_s)) or (lost and f"{uid} lost" not in told):
                     told |= {uid, f"{uid} lost"} if lost else {uid}
                     with refusals(f"pod {name} cannot be deleted"):
                         api.delete(path(namespace, "pods", name), grace_s=0 if lost else whole_s)
+            begun += time.monotonic() - asked  # pods have all the time, however many are asked for before them
             if pods and waited > whole_s + self._timeout_s:
                 raise ResourceError(
                     f"{len(pods)} pods of job {handle.job_id} do not end",
@@ -117,6 +124,17 @@ class Ending:
                 for body in going:
                     api.delete(path(namespace, kind, body["metadata"]["name"]), grace_s=grace_s)
         return [f"{kind.removesuffix('s')} {body['metadata']['name']}" for body in found]
+
+
+def _whole(grace_s: float) -> int:
+    """Kubernetes counts in seconds; 0 would not wait for the node."""
+    return max(1, math.ceil(grace_s))
+
+
+def _ending(body: Object, grace_s: int) -> bool:
+    """Whether a pod was told to end within this time."""
+    given = body["metadata"].get("deletionGracePeriodSeconds")
+    return given is not None and given <= grace_s
 
 
 def _job_over(job: Object) -> bool:

@@ -25,6 +25,8 @@ NOTE = "note"
 TOLD = "twister2.org/ticket"
 """Annotation of pods, changed with the ticket: the kubelet then looks at mounted secrets at once."""
 INDEX = "batch.kubernetes.io/job-completion-index"
+OWNER = "batch.kubernetes.io/job-name"
+"""Label of pods, from Kubernetes: the Job that made them."""
 MASTER, WORKER = "master", "worker"
 
 FOLDER = "/var/run/twister2"

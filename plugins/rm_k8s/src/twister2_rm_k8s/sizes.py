@@ -125,7 +125,7 @@ class Sizes:
         jobs = {job["metadata"]["name"]: _slots(job) for job in self._jobs(handle)}
 
         def chosen(body: Object) -> bool:
-            own = jobs.get(body["metadata"]["labels"].get("batch.kubernetes.io/job-name", ""), [])
+            own = jobs.get(body["metadata"]["labels"].get(names.OWNER, ""), [])
             index = index_of(body)
             return body["metadata"]["labels"].get(ROLE) == WORKER and index < len(own) and wanted(own[index])
 

@@ -197,7 +197,7 @@ def workers(jobs: Sequence[Object], pods: Sequence[Object], config: KubernetesCo
     """The latest of every slot: its pod, or what its Job says of the index."""
     by_job: dict[str, dict[int, Object]] = {}
     for body in pods:
-        owner = body["metadata"].get("labels", {}).get("batch.kubernetes.io/job-name", "")
+        owner = body["metadata"].get("labels", {}).get(names.OWNER, "")
         index = index_of(body)
         known = by_job.setdefault(owner, {}).get(index)
         if known is None or known["metadata"]["creationTimestamp"] <= body["metadata"]["creationTimestamp"]:

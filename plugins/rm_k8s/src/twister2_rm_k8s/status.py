@@ -168,7 +168,7 @@ class Looker:
         }
         found: dict[str, int] = {}
         for body in pods:
-            slots = own.get(body["metadata"]["labels"].get("batch.kubernetes.io/job-name", ""), [])
+            slots = own.get(body["metadata"]["labels"].get(names.OWNER, ""), [])
             index = states.index_of(body)
             found[body["metadata"]["name"]] = slots[index] if _role(body) == WORKER and index < len(slots) else -1
         return found

@@ -6,7 +6,7 @@ re-hashing keys. The built-in ``hash`` is never used: it differs between process
 
 Numbers are hashed as ``x mod (2**61 - 1)`` (the rule of Python's numeric hash, documented under "Hashing of numeric
 types", which is not randomised), text (as UTF-8) and bytes by their CRC-32 (RFC 1952), mixed, which costs a tenth of a
-microsecond, tuples by mixing their parts. Keys that are not equal may have one hash: a hundred pairs among a million texts do.
+microsecond, tuples by mixing their parts. Different keys may have one hash: a hundred pairs among a million texts do.
 Whoever wants to can choose keys that meet in one task.
 """
 

@@ -16,6 +16,7 @@ from twister2_rm_k8s.config import KubernetesConfig
 from twister2_rm_k8s.ending import Ending
 from twister2_rm_k8s.kubeconfig import Access, Server
 from twister2_rm_k8s.manager import KubernetesManager
+from twister2_testkit.processes import wait_until
 
 HANDLE = JobHandle("k8s", "job-1", "uid", {"namespace": "demo"})
 PODS = "/api/v1/namespaces/demo/pods"
@@ -253,6 +254,25 @@ def test_pods_that_are_gone_when_the_time_is_over_have_ended(monkeypatch):
     monkeypatch.setattr(store, "items", slowly)
     Ending(manager(store)._cluster, timeout_s=0.0).end_pods(HANDLE, 0.0, lambda _: True, quiet=2)
     assert store.deleted == [f"{PODS}/p0"]
+
+
+@pytest.mark.timeout(60)
+def test_publishing_does_not_wait_for_hundreds_of_pods_but_all_are_told(monkeypatch):
+    store, told = Pods(300), {}
+
+    def patch(path, body):
+        if path.startswith(PODS):
+            time.sleep(0.01)
+            told.setdefault(path, []).append(body["metadata"]["annotations"][names.TOLD])
+        return {"metadata": {"resourceVersion": "7"}}
+
+    monkeypatch.setattr(store, "patch", patch)
+    made = manager(store)
+    monkeypatch.setattr(store, "another", lambda: store, raising=False)
+    made.publish(HANDLE, b"new")
+    assert len([marks for marks in list(told.values()) if marks[0] == "7.0"]) < 300
+    wait_until(lambda: len(told) == 300, 50.0, lambda: f"{len(told)} are told")
+    made.close()
 
 
 def test_the_same_job_twice_is_refused_and_the_first_goes_on():

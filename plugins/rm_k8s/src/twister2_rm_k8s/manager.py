@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import math
 import threading
+import time
 import uuid
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
@@ -222,19 +224,24 @@ class KubernetesManager(ResourceManager):
                 remedy="submit the job again",
             )
         version = secret["metadata"]["resourceVersion"]
-        self._tell(handle, self._cluster.api, f"{version}.0")
+        self._tell(handle, self._cluster.api, f"{version}.0", TELL_AGAIN_S[0])  # hundreds of pods the timers tell
         for number, delay_s in enumerate(TELL_AGAIN_S, 1):
             timer = threading.Timer(delay_s, self._tell_again, (handle, f"{version}.{number}"))
             timer.daemon = True
             timer.start()
             self._timers = [other for other in self._timers if other.is_alive()] + [timer]
 
-    def _tell(self, handle: JobHandle, api: Any, mark: str) -> None:
-        """Change an annotation of every pod: its kubelet then looks at the secret now, not within the next minute."""
-        namespace = self._cluster.namespace_of(handle)
+    def _tell(self, handle: JobHandle, api: Any, mark: str, limit_s: float = math.inf) -> None:
+        """Change an annotation of every pod: its kubelet then looks at the secret now, not within the next minute.
+
+        :param limit_s: begin with no other pod after this time.
+        """
+        namespace, until = self._cluster.namespace_of(handle), time.monotonic() + limit_s
         with refusals(f"the pods of job {handle.job_id} cannot be told of the new ticket"):
             pods = api.items(path(namespace, "pods"), labelSelector=selector(handle.job_id, **{ROLE: names.WORKER}))
             for body in pods:
+                if time.monotonic() > until:
+                    return
                 if body.get("status", {}).get("phase") in ("Pending", "Running"):
                     where = path(namespace, "pods", body["metadata"]["name"])
                     api.patch(where, {"metadata": {"annotations": {names.TOLD: mark}}})

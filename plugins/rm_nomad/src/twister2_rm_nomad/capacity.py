@@ -22,6 +22,7 @@ class Node:
     """A ready node's totals."""
 
     name: str
+    version: str
     datacenter: str
     cpu: int
     cores: int
@@ -41,6 +42,7 @@ class Node:
 
         return cls(
             name=str(data.get("Name", "")),
+            version=str(data.get("Version", "")),
             datacenter=str(data.get("Datacenter", "")),
             cpu=left("Cpu", "CpuShares"),
             cores=int(cpu.get("TotalCpuCores") or 0),

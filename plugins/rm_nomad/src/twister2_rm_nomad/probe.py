@@ -12,7 +12,7 @@ from twister2_rm_nomad import capacity
 from twister2_rm_nomad.api import Api, NotFoundError, part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from twister2_rm_nomad.config import NomadConfig
 
@@ -26,7 +26,7 @@ def probe(config: NomadConfig) -> Probe:
     api = Api(config, TIMEOUT_S)
     try:
         api.get("/jobs", prefix="twister2-")
-        nodes = capacity.ready(api.get("/nodes", resources="true"))
+        nodes = capacity.ready(api.get("/nodes", **capacity.query(config)))
     except (ResourceError, NotFoundError) as error:
         if isinstance(error, ResourceError):
             return Probe(False, f"{error.what}: {error.why}", error.remedy)
@@ -71,11 +71,11 @@ def doctor(config: NomadConfig, timeout_s: float) -> list[Check]:
             lambda _: f"may look at variables of namespace '{where}'",
         )
     try:
-        rows = api.get("/nodes", **capacity.query(config))
+        nodes = capacity.ready(api.get("/nodes", **capacity.query(config)))
     except (ResourceError, NotFoundError) as error:
         checks.append(Check("nodes", "skipped", f"the token may not look at nodes: {_line(error)}"))
         return checks
-    return [*checks, _nodes(rows, config), *_versions(rows)]
+    return [*checks, _nodes(nodes, config), *_versions(nodes)]
 
 
 def _namespace(api: Api) -> Check:
@@ -89,9 +89,9 @@ def _namespace(api: Api) -> Check:
     return Check("namespace", "ok", f"'{name}' is there")
 
 
-def _nodes(rows: Sequence[Mapping[str, Any]], config: NomadConfig) -> Check:
+def _nodes(nodes: Sequence[capacity.Node], config: NomadConfig) -> Check:
     try:
-        able = capacity.suitable(capacity.ready(rows), config)
+        able = capacity.suitable(nodes, config)
     except SubmissionRefusedError as error:
         return Check("nodes", "failed", f"{error.what}: {error.why}", error.remedy)
     cpu, memory = sum(node.cpu for node in able), sum(node.memory_mb for node in able)
@@ -99,8 +99,8 @@ def _nodes(rows: Sequence[Mapping[str, Any]], config: NomadConfig) -> Check:
     return Check("nodes", "ok", text)
 
 
-def _versions(rows: Sequence[Mapping[str, Any]]) -> list[Check]:
-    found = sorted({str(row["Version"]) for row in rows if row.get("Version")})
+def _versions(nodes: Sequence[capacity.Node]) -> list[Check]:
+    found = sorted({node.version for node in nodes if node.version})
     numbers = {text: re.match(r"(\d+)\.(\d+)", text) for text in found}
     old = [text for text, at in numbers.items() if at and (int(at[1]), int(at[2])) < OLDEST]
     if old:

@@ -41,6 +41,13 @@ def test_what_hangs_keeps_what_it_uses_and_what_waits_behind_it_is_never_run() -
     assert ran == ["first"]
 
 
+def test_something_else_is_done_while_it_waits() -> None:
+    done = threading.Event()
+    calls = CallThread("the test", done.set)
+    assert calls.finish(lambda: done.wait(20) or 1 / 0, 25.0) is None
+    assert calls.close() is True
+
+
 def test_a_call_is_finished_where_many_files_are_open() -> None:
     """A master in a thread shares the descriptors of a notebook."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from twister2.master.watch import Watch
 from twister2_testkit.processes import ended, wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -26,6 +27,7 @@ with Watch(float(sys.argv[1])) as watch:
     while sys.argv[2] == "beats" and not os.path.exists(sys.argv[3]):
         watch.beat()
         time.sleep(0.1)
+watch.beat()
 try:
     os.waitpid(-1, os.WNOHANG)
 except ChildProcessError:
@@ -65,6 +67,12 @@ def beside(process):
     return int(pid)
 
 
+def ignores(pid, number):
+    """Whether a process ignores a signal."""
+    (line,) = (one for one in Path(f"/proc/{pid}/status").read_text().splitlines() if one.startswith("SigIgn:"))
+    return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+
+
 def test_one_that_is_stopped_is_killed_and_the_reason_written(master):
     process = master(2, "stops")
     code, out, err = end_of(process)
@@ -74,7 +82,9 @@ def test_one_that_is_stopped_is_killed_and_the_reason_written(master):
 
 def test_one_that_beats_is_not_and_nothing_is_left_beside_it(master, tmp_path):
     process = master(30, "beats", tmp_path / "go")
-    os.kill(beside(process), signal.SIGTERM)  # as is sent to all that carries the job's mark
+    watcher = beside(process)
+    # as is sent to all that carries the job's mark
+    wait_until(lambda: ignores(watcher, signal.SIGTERM), 30.0, lambda: "SIGTERM ends it")
     (tmp_path / "go").touch()
     assert end_of(process) == (0, "alone\n", "")
 
@@ -89,3 +99,19 @@ def test_it_ends_with_a_master_that_is_killed(master):
 
 def test_nobody_watches_where_there_is_no_limit(master):
     assert end_of(master(0, "waits")) == (0, "alone\n", "")
+
+
+@pytest.mark.parametrize(("silent_s", "turns"), [(0.1, "2"), (2.0, "2"), (2.5, "3"), (15.0, "15")])
+def test_one_turn_without_a_beat_is_no_silence(silent_s, turns, monkeypatch, capsys):
+    """It beats once in a turn, and a little late."""
+    commands = []
+
+    def spawn(path, command, *rest, **options):
+        commands.append(command)
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(os, "posix_spawn", spawn)
+    with Watch(silent_s) as watch:
+        watch.beat()
+    assert [command[-1] for command in commands] == [turns]
+    assert "nobody watches whether this job master hangs: no more processes" in capsys.readouterr().err

@@ -30,11 +30,12 @@ class Calls(Protocol):
 class CallThread:
     """:class:`Calls` in one thread, which starts with the first call; results are handed out by :meth:`deliver`."""
 
-    def __init__(self, whose: str) -> None:
+    def __init__(self, whose: str, waits: Callable[[], None] = lambda: None) -> None:
         """
-        :param whose: whose functions are called, for errors: ``"the resource manager plugin"``.
+        :param whose: whose functions are called, for errors: ``"the resource manager plugin"``. :param waits: called
+            now and then while :meth:`finish` waits.
         """
-        self._whose = whose
+        self._whose, self._waits = whose, waits
         self._calls: queue.SimpleQueue[tuple[Callable[[], Any], Done] | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[tuple[Done, Any, Twister2Error | None]] = queue.SimpleQueue()
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -76,6 +77,7 @@ class CallThread:
         poller.register(self._read, select.POLLIN)
         while not answers and (left := deadline - time.monotonic()) > 0:
             poller.poll(min(left, 0.1) * 1000)
+            self._waits()
             self.deliver()
         if answers:
             return answers[0]

@@ -84,11 +84,13 @@ class MasterProcess:
         backend: ResourceManager = host.create(
             "rm", rm_name, resolved.plugin("rm", rm_name), context=RmContext(state_dir=state_root)
         )
-        self._backend, self._calls = backend, CallThread("the resource manager plugin")
+        self._backend = backend
+        self._returns = backend.offers.restarts_master and not ticket.in_client
+        self._watch = Watch(self._silent_s)
+        self._calls = CallThread("the resource manager plugin", self._watch.beat)  # who waits for it does not hang
         self._state_calls = CallThread("the state plugin")
         self._handle: JobHandle | None = None
         self._store = JobStore(host, resolved, state_root)
-        self._returns = backend.offers.restarts_master and not ticket.in_client
         shared = "state" in backend.offers.shared_files
         facts = JobFacts.of(
             ticket,
@@ -235,9 +237,9 @@ class MasterProcess:
         self._know_handle(self._ticket.handle)
         linger_s = HAND_OVER_S
         try:
-            with Watch(self._silent_s) as watch:
+            with self._watch:
                 while not self.job.state.final and not self._leaves:
-                    watch.beat()
+                    self._watch.beat()
                     self._turn()
             if self._leaves or not self._end_is_known():
                 linger_s = 0.0

@@ -15,6 +15,8 @@ import time
 from typing import Self
 
 EVERY_S = 1.0
+LEAST_TURNS = 2
+"""Of silence: in one turn a beat may be missing that comes a moment later."""
 CLOSE_S = 1.0
 """How long the process may take to end that is not needed any more."""
 CODE = """
@@ -51,7 +53,7 @@ class Watch:
         if self._silent_s:
             read, self._pipe = os.pipe2(os.O_CLOEXEC)
             os.set_blocking(self._pipe, False)
-            limit = str(math.ceil(self._silent_s / EVERY_S))
+            limit = str(max(LEAST_TURNS, math.ceil(self._silent_s / EVERY_S)))
             command = [sys.executable, "-I", "-S", "-c", CODE, str(os.getpid()), limit]
             try:
                 actions = [(os.POSIX_SPAWN_DUP2, read, 0)]
@@ -73,11 +75,13 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         if self._pipe >= 0:
             os.close(self._pipe)
-        if self._pid:
-            self._reap(time.monotonic() + CLOSE_S)
+        pid, self._pid = self._pid, 0  # from here on a beat says nothing to anybody
+        if pid:
+            _reap(pid, time.monotonic() + CLOSE_S)
 
-    def _reap(self, until: float) -> None:
-        """Its end is told by that of the pipe."""
-        with contextlib.suppress(ChildProcessError):
-            while not os.waitpid(self._pid, os.WNOHANG)[0] and time.monotonic() < until:
-                time.sleep(0.005)
+
+def _reap(pid: int, until: float) -> None:
+    """Its end is told by that of the pipe."""
+    with contextlib.suppress(ChildProcessError):
+        while not os.waitpid(pid, os.WNOHANG)[0] and time.monotonic() < until:
+            time.sleep(0.005)

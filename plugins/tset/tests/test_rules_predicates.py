@@ -150,7 +150,8 @@ def test_comparisons_behind_a_selection_are_done_by_the_reader_too(files):
     def main(env):
         chosen = read(TSetContext(env), files).where("k", ">=", 40).select("text", "v").where("v", "==", 2)
         missing = read(TSetContext(env), files).select("text").where("v", "==", 2)
-        return chosen.collect(), chosen.explain(), missing.explain()
+        gone = read(TSetContext(env), files).select("text").select("v").where("v", "==", 2)
+        return chosen.collect(), chosen.explain(), missing.explain() + gone.explain()
 
     for found, text, missing in run_workers(2, main):
         wanted = [{"text": f"row {k}", "v": 2} for k in range(40, 100) if k % 5 == 2]

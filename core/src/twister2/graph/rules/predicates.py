@@ -51,16 +51,12 @@ class Predicates(Rule):
             if not hands_on(edge, catalog) or len(plan.inputs(step.name)) > 1:
                 break
             at, declares = step.name, step.declares
+            looked_at = declares.reads if declares.selects else [column for column, _, _ in declares.predicate]
+            if selected is not None and not set(looked_at or ()) <= set(selected):
+                break  # that a column is missing, the step says, which needs a row for that
             if declares.selects:
                 selected = declares.reads
-            elif (
-                not declares.predicate
-                or step.inputs
-                or step.asks
-                or step.options
-                or step.name in plan.fixed
-                or (selected is not None and not {column for column, _, _ in declares.predicate} <= set(selected))
-            ):
+            elif not declares.predicate or step.inputs or step.asks or step.options or step.name in plan.fixed:
                 break
             else:
                 found.append(step)

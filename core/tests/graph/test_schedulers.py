@@ -229,7 +229,7 @@ def test_a_scheduler_that_raises_says_so_on_every_worker():
 
 
 @pytest.mark.parametrize(("needs", "noted"), [((), False), (("distances",), True)])
-def test_explain_says_when_it_does_not_know_where_data_lies(needs, noted):
+def test_explain_says_when_it_does_not_know_how_far_data_lies(needs, noted):
     def main(env):
         built = Graph(scheduler=Last(needs))
         built.add_source("files", lambda index, planned: Numbers(index), 2, planner=dict)
@@ -238,4 +238,4 @@ def test_explain_says_when_it_does_not_know_where_data_lies(needs, noted):
         return built.explain(env)
 
     (text,) = run_workers(1, main)
-    assert ("note: where the data of files lies is not known here" in text) is noted
+    assert ("note: how far data of files lies is not measured here" in text) is noted

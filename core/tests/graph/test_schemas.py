@@ -88,6 +88,16 @@ def test_schemas_go_from_sources_to_who_needs_them():
     assert set(blind) & {"files", "table", "sorted"} == {"table"}
 
 
+@pytest.mark.parametrize("other", ["public", {"k": int}, lambda: LEFT])
+def test_what_a_planner_calls_schema_may_be_something_else(other):
+    def main(env):
+        catalog = Catalog(lambda name: env.backend("ops", name))
+        return schemas(logical_plan(build(), 2, catalog, {"files": SimpleNamespace(schema=other)}), catalog)
+
+    (known,) = run_workers(1, main)
+    assert not {"files", "sorted", "joined"} & set(known)
+
+
 def test_kept_sets_have_the_schema_of_what_filled_them():
     def main(env):
         stored = Stored("kept")

@@ -41,7 +41,9 @@ def explain(graph: Graph, env: WorkerEnvironment | None = None) -> str:
     text = explain_plan(compiled, catalog)
     asked = [vertex.name for vertex in graph.vertices.values() if vertex.planner is not None]
     if asked and "distances" in scheduler.needs:
-        text += f"\nnote: where the data of {', '.join(asked)} lies is not known here; see env.prepare(graph).explain()"
+        text += (
+            f"\nnote: how far data of {', '.join(asked)} lies is not measured here; see env.prepare(graph).explain()"
+        )
     asked = [name for name in (*asked, *graph.stored) if name not in known]
     if asked and any(info is not None and info.broadcasts for info in (catalog.info(e.operator) for e in graph.edges)):
         text += f"\nnote: how much there is of {', '.join(asked)} is not known here; see env.prepare(graph).explain()"

@@ -63,7 +63,10 @@ class LogicalVertex:
     @property
     def schema(self) -> Any:
         """The pyarrow schema of what a source gives, None when that is not known."""
-        return getattr(self.planned, "schema", None) if self.declares.schema is None else self.declares.schema
+        if self.declares.schema is not None:
+            return self.declares.schema
+        planned = getattr(self.planned, "schema", None)
+        return planned if hasattr(planned, "empty_table") else None  # a program may call something else so
 
     def made_by(self, make: Callable[..., Task]) -> LogicalVertex:
         """The same with another ``make``, which gets what the planner gave as before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -117,6 +118,27 @@ def test_joins(form, key, how):
         assert {plain(key) for key, _ in found} == {expected(row) for row in (ROWS if how == "full" else others)}
 
 
+def test_a_function_on_one_side_and_names_on_the_other():
+    def main(env):
+        left, right = FORMS["arrow"](env.worker_id), FORMS["arrow"](env.worker_id)
+        found = net.join(env, left, right, left_key="n", right_key=lambda row: row["n"] + 1)
+        return [(left["n"], right["n"]) for _, (left, right) in found]
+
+    assert sorted(pair for part in run(main) for pair in part) == [(number, number - 1) for number in range(1, 120)]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_both_sides_of_a_join_name_as_many_columns(form):
+    def main(env):
+        sides = [FORMS[form](env.worker_id) for _ in range(2)]
+        net.join(env, *sides, left_key=["city", "size"], right_key="city")
+
+    with pytest.raises(OperatorError, match="right_key") as caught:
+        run(main)
+    assert "2" in caught.value.why
+    assert "as many columns" in caught.value.remedy
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("key", KEYS)
 def test_co_groups(form, key):
@@ -143,6 +165,41 @@ def test_the_first_column_of_arrow_is_the_key_when_none_is_given():
     for lefts, rights in zip(low, high, strict=True):
         assert max(lefts) < min(rights)
         assert len(lefts) + len(rights) == 120
+
+
+def test_fields_are_keys_as_python_has_them():
+    """So that they meet those of lists and of columns, and go where partitions bring them."""
+    days = [datetime.date(2024, 1, 1 + number) for number in range(20)]
+    array = np.array([(day, number) for number, day in enumerate(days)], [("day", "M8[D]"), ("n", "i4")])
+
+    def main(env):
+        mine = array[env.worker_id :: 2].copy()
+        rows = [{"day": day} for day in days[env.worker_id :: 2]]
+        return (
+            list(net.join(env, mine, rows, left_key="day", right_key="day")),
+            list(net.keyed_gather(env, mine, key=["n", "day"])),
+            {record["n"] for record in net.partition(env, mine, key="day")},
+            {key for key, _ in net.co_group(env, mine, rows, key="day")},
+        )
+
+    for joined, gathered, numbers, grouped in run(main):
+        assert {key for key, _ in joined} == grouped == {days[number] for number in numbers}
+        assert all(left["n"] == days.index(right["day"]) for _, (left, right) in joined)
+        assert {tuple(map(type, key)) for key, _ in gathered} == {(int, datetime.date)}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ["partition", "keyed_partition", "keyed_gather", "join", "co_group"])
+def test_a_partitioner_gets_the_record(form, name):
+    def main(env):
+        mine = FORMS[form](env.worker_id)
+        sides = [mine, FORMS[form](env.worker_id)] if name in ("join", "co_group") else [mine]
+        keys = {"left_key": "n", "right_key": "n"} if name == "join" else {"key": "n"}
+        found = getattr(net, name)(env, *sides, partitioner=lambda row, n: int(row["n"]) % n, **keys)
+        rows = rows_of(found) if name.endswith("partition") else found
+        return {int(row["n"] if isinstance(row, dict) else row[0]) for row in rows}
+
+    assert run(main) == [set(range(0, 120, 2)), set(range(1, 120, 2))]
 
 
 @pytest.mark.parametrize("wrong", [3, [], [3], ["city", len], b"city"])

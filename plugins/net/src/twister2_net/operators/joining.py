@@ -81,7 +81,19 @@ class Join(HoldingOperator):
             )
 
     def keys_of_inputs(self) -> Sequence[RecordKey]:
-        return [record_key(self.options.get(name), self.label, name) for name in ("left_key", "right_key")]
+        left, right = keys = [
+            record_key(self.options.get(name), self.label, name) for name in ("left_key", "right_key")
+        ]
+        if left.columns and right.columns and len(left.columns) != len(right.columns):
+            raise wrong_option(
+                self.label,
+                "right_key",
+                f"it names {len(right.columns)} columns, and left_key {len(left.columns)}",
+                "name as many columns in left_key as in right_key",
+            )
+        # rows that a function must see are joined as pairs, with which columns of the other side do not fit
+        self.keeps_columns = all(key.function is None or key.columns for key in keys)
+        return keys
 
     # -- sending side ----------------------------------------------------------------------------------------------
 

@@ -12,7 +12,8 @@ from twister2_net.combining.pairs import is_pair, records_of
 from twister2_net.exchange.aggregating import AggregatingOperator
 from twister2_net.operators.partitioning import KeyedPartition
 from twister2_net.problems import no_pair, user_error, wrong_option
-from twister2_net.selectors.key_columns import PAIR_KEY
+from twister2_net.selectors.custom import OfRecords
+from twister2_net.selectors.key_columns import PAIR_KEY, keys_of_columns
 from twister2_net.selectors.record_keys import record_key
 from twister2_net.spilling.key_order import Ranking
 from twister2_net.spilling.queues import HeldBatches, pieces
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from twister2.spec.channel import HeaderKind
-    from twister2_net.selectors.base import Key, Selector
+    from twister2_net.selectors.base import Selector
     from twister2_net.selectors.record_keys import RecordKey
     from twister2_net.spilling.tables import Group
 
@@ -152,17 +153,24 @@ class HoldingOperator(KeyedPartition, AggregatingOperator):
     # -- sending side ----------------------------------------------------------------------------------------------
 
     def selector(self, source: int, n: int) -> Selector:
-        self.columns = self.record_keys[self.context.input_of(source)].columns
-        return super().selector(source, n)
+        key = self.record_keys[self.context.input_of(source)]
+        self.columns = key.columns
+        made = super().selector(source, n)
+        return made if isinstance(self.partitioner, str) or key.function is None else OfRecords(made)
 
     def take(self, source: int, batch: Batch) -> None:
         key = self.record_keys[self.context.input_of(source)]
         if key.function is not None and not (self.keeps_columns and key.columns and is_arrow(batch)):
-            batch = self._keyed(source, batch, key.function)
+            batch = self._keyed(source, batch, key)
         super().take(source, batch)
 
-    def _keyed(self, source: int, batch: Batch, function: Key) -> list[tuple[Any, Any]]:
+    def _keyed(self, source: int, batch: Batch, key: RecordKey) -> list[tuple[Any, Any]]:
         """Pairs of a key and its record."""
+        keys = keys_of_columns(batch, key.columns, self.label)
+        if keys is not None:
+            return list(zip(keys, records(batch), strict=True))
+        assert key.function is not None
+        function = key.function
         found: list[tuple[Any, Any]] = []
         record: Any = None
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.batch import Batch, records
+from twister2.spec.batch import Batch, is_arrow, records
 from twister2.spec.errors import OperatorError
 from twister2.spec.tracebacks import short
 from twister2_net.problems import user_error
@@ -78,6 +78,17 @@ class TwoPhase(Custom):
         except Exception as error:
             raise user_error(error, "partitioner's commit", self.label, self.task, len(targets)) from error
         return targets
+
+
+class OfRecords(Selector):
+    """One of the user's, where pairs were made of records by the option ``key``: it is given the records."""
+
+    def __init__(self, chosen: Selector) -> None:
+        super().__init__(chosen.n, chosen.label, chosen.task)
+        self._chosen = chosen
+
+    def assign(self, batch: Batch) -> Sequence[int]:
+        return self._chosen.assign(batch if is_arrow(batch) else [record for _, record in batch])
 
 
 def is_two_phase(partitioner: Any) -> bool:

@@ -114,6 +114,18 @@ def array_column(batch: Any, key: Callable[[Any], Any] | None, columns: Sequence
     return None
 
 
+def keys_of_columns(batch: Batch, columns: Sequence[str], label: str) -> Iterable[Any] | None:
+    """The keys of an Arrow batch or a structured array by the names of columns, as Python objects; None where records
+    must be looked at one by one.
+    """
+    if not columns or not (is_arrow(batch) or (is_array(batch) and batch.dtype.names)):
+        return None
+    if is_arrow(batch):
+        return arrow_keys(batch, columns, label)
+    found = array_column(batch, None, columns, label)
+    return found if isinstance(found, list) else found.tolist()
+
+
 def distinct_rows(batch: Any, columns: Sequence[str]) -> tuple[list[Any], Any] | None:
     """The different keys of several columns of a structured array or an Arrow batch, as tuples, and for each row the
     position of its key among them; None where rows must be looked at one by one.

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from twister2_testkit.managed import ManagedJobs
+
+until = ManagedJobs.until
 pytestmark = [pytest.mark.needs_nomad, pytest.mark.faults, pytest.mark.timeout(170)]
 SCRIPT = Path(__file__).parents[3] / "tests" / "clusters" / "nomad.sh"
 PROGRAM = """
@@ -46,14 +49,6 @@ def own(tmp_path):
         yield run, environment
     finally:
         run("clean")
-
-
-def until(what, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not (value := what()):
-        assert time.monotonic() < end, f"not true within {seconds:g} s"
-        time.sleep(0.1)
-    return value
 
 
 def test_the_host_of_the_job_master_dies_and_the_next_life_of_it_takes_over(own, tmp_path):

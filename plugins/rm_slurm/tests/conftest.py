@@ -12,9 +12,8 @@ import pytest
 from twister2.spec.rm import Allocation, ResourceGroup, RmContext
 from twister2_rm_slurm.config import SlurmConfig
 from twister2_rm_slurm.plugin import SlurmPlugin
+from twister2_testkit.managed import ManagedJobs
 
-PATIENCE_S = 90.0
-"""On a loaded machine everything comes late."""
 REVOKED_S = 2.0
 """Nodes refuse a job whose credential is of the same second as the end of its run before, or older; the controller then
 ends it ("Job credential revoked"). Slurm's own pause of two minutes is for that."""
@@ -22,6 +21,8 @@ ends it ("Job credential revoked"). Slurm's own pause of two minutes is for that
 
 class Jobs:
     """Submits jobs whose copies are lines of shell, and kills them at the end of the test."""
+
+    until = staticmethod(ManagedJobs.until)
 
     def __init__(self, tmp_path):
         self.root = tmp_path
@@ -50,15 +51,6 @@ class Jobs:
         handle = backend.submit(Allocation(**{**values, **changes}))
         self.made.append(handle)
         return backend, handle
-
-    @staticmethod
-    def until(what, seconds=PATIENCE_S):
-        """Wait for what is true; returns it."""
-        end = time.monotonic() + seconds
-        while not (value := what()):
-            assert time.monotonic() < end, f"not true within {seconds:g} s"
-            time.sleep(0.1)
-        return value
 
     def ended(self, backend, handle):
         """The status of a job when it has ended."""

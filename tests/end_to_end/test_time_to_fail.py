@@ -47,7 +47,8 @@ ODD = {
 def test_each_worker_fails_within_the_heartbeat_time(jobs: Jobs, name: str, transport: str) -> None:
     program = jobs.program(PROGRAM.format(odd=ODD[name]))
     options = ("-o", "job.attempts=1", "-o", f"job.comm={transport}", "-o", "comm.tcp.same_host=tcp")
-    done = jobs.submit(program, *options, workers=3, args=[str(jobs.folder / "began")])
+    slow = ("-o", "job.kill_grace_s=60")  # a worker that a busy machine holds up is not killed before it has told
+    done = jobs.submit(program, *options, *slow, workers=3, args=[str(jobs.folder / "began")])
     assert done.code != 0, done
     told = {int(line.split()[0]): line.split()[1:] for line in done.out.splitlines()}
     assert sorted(told) == [0, 2], done

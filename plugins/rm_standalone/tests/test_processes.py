@@ -29,7 +29,7 @@ FREE = {"wants": {}, "cgroups": {}, "bindings": {}}
 
 
 def until(condition, why="not in time"):
-    wait_until(condition, 15.0, lambda: why if isinstance(why, str) else why())
+    wait_until(condition, 60.0, lambda: why if isinstance(why, str) else why())
 
 
 def running(rm, handle):

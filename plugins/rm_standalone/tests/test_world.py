@@ -29,7 +29,7 @@ TELL = 'echo $PMIX_RANK $PMIX_WORLD $TMPDIR >"$0/$TWISTER2_SLOT.part"; mv "$0/$T
 
 
 def until(condition, why="not in time"):
-    wait_until(condition, 15.0, lambda: why)
+    wait_until(condition, 60.0, lambda: why)
 
 
 @pytest.fixture

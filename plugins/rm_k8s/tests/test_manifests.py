@@ -207,7 +207,7 @@ def test_a_template_is_merged_over_ours(tmp_path):
     for pod in (master, worker):
         assert len(pod["containers"]) == 1
         assert "shareProcessNamespace" not in pod
-        assert pod["tolerations"] == [{"key": "dedicated", "operator": "Exists"}]
+        assert pod["tolerations"][0] == {"key": "dedicated", "operator": "Exists"}
         environment = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
         assert (environment["COLOUR"], environment["MORE"]) == ("red", "x")
         assert environment["TWISTER2_TICKET"]
@@ -215,6 +215,24 @@ def test_a_template_is_merged_over_ours(tmp_path):
         assert {volume["name"] for volume in pod["volumes"]} >= {"ticket", "scratch", "data"}
     assert master["containers"][0]["resources"]["limits"]["memory"] == "2Gi"
     assert "limits" not in worker["containers"][0]["resources"]
+
+
+@pytest.mark.parametrize(
+    ("own", "stays_s"),
+    [
+        ("{key: gpu, operator: Exists}", [None, manifests.AWAY_S, manifests.AWAY_S]),
+        ("{operator: Exists, effect: NoSchedule}", [None, manifests.AWAY_S, manifests.AWAY_S]),
+        (f"{{key: {manifests.AWAY[0]}, operator: Exists, tolerationSeconds: 60}}", [60, manifests.AWAY_S]),
+        ("{operator: Exists}", [None]),
+    ],
+    ids=["another taint", "another effect", "one of them", "all taints"],
+)
+def test_a_template_with_tolerations_keeps_how_long_a_master_stays_on_a_dead_node(tmp_path, own, stays_s):
+    (tmp_path / "pod.yaml").write_text(f"spec: {{tolerations: [{own}]}}")
+    made = objects(KubernetesConfig(image="i", pod_template=str(tmp_path / "pod.yaml")))
+    master, worker = (made["Job", f"{NAME}-{name}"]["spec"]["template"]["spec"] for name in ("master", "1"))
+    assert [each.get("tolerationSeconds") for each in master["tolerations"]] == stays_s
+    assert worker["tolerations"] == master["tolerations"][:1]
 
 
 @pytest.mark.parametrize("text", ["- 1", "spec: [", "kind: Service\nspec: {}\nports: []"])

@@ -238,10 +238,6 @@ class Manifests:
             "imagePullSecrets": [{"name": name} for name in config.pull_secrets],
         }
         spec |= {key: value for key, value in optional.items() if value}
-        if role == MASTER:
-            spec["tolerations"] = [
-                {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": AWAY_S} for key in AWAY
-            ]
         if role == WORKER and self.allocation.walltime_s:
             # Of pods: that of a Job counts from its creation, and its pods may wait for nodes. So may the workers of a
             # master that runs.
@@ -255,7 +251,11 @@ class Manifests:
             },
             "spec": spec,
         }
-        return merged(pod, self._overrides, role)
+        made = merged(pod, self._overrides, role)
+        if role == MASTER:
+            given = made["spec"].get("tolerations") or []
+            made["spec"]["tolerations"] = [*given, *_away(given)]
+        return made
 
     def _pod_security(self) -> Object:
         context: Object = {"seccompProfile": {"type": "RuntimeDefault"}}
@@ -328,6 +328,17 @@ def of_group(job: Object, group: ResourceGroup, config: KubernetesConfig) -> Obj
         labels[names.GROUP] = label(group.name)
     template["spec"]["containers"][0]["resources"] = resources(config, WORKER, group)
     return job
+
+
+def _away(given: list[Any]) -> list[Object]:
+    """Tolerations of what these say nothing of: a node that does not answer. One without a key is for all taints."""
+    evicted = [each for each in given if isinstance(each, dict) and each.get("effect") in (None, "", "NoExecute")]
+    said = {key for each in evicted for key in AWAY if each.get("key") in (None, "", key)}
+    return [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": AWAY_S}
+        for key in AWAY
+        if key not in said
+    ]
 
 
 def merged(pod: Object, overrides: Object, role: str) -> Object:

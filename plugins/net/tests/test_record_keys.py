@@ -225,8 +225,9 @@ def test_keys_of_co_groups_are_one_for_each_input():
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["partition", "keyed_partition", "keyed_gather"])
 def test_a_name_that_records_have_not(form, name):
-    with pytest.raises(OperatorError, match="nix"):
+    with pytest.raises(OperatorError, match="nix") as caught:
         run(lambda env: getattr(net, name)(env, FORMS[form](env.worker_id), key="nix"))
+    assert name in caught.value.where
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import KeyHashError, OperatorError, SerializationError, Twister2Error
 from twister2.spec.tracebacks import short, user_line
 from twister2.spec.user_code import function_raised
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def user_error(error: Exception, role: str, label: str, task: int, record: Any) -> Twister2Error:
@@ -94,3 +97,13 @@ def not_sent(error: SerializationError, label: str, task: int) -> SerializationE
 def wrong_option(label: str, name: str, why: str, remedy: str) -> OperatorError:
     """An option that cannot be."""
     return OperatorError(f"option '{name}' of {label} is wrong", why=why, remedy=remedy, where=label)
+
+
+def no_column(label: str, unknown: Sequence[str], names: Sequence[str]) -> OperatorError:
+    """Key columns that a batch with these columns has not."""
+    return OperatorError(
+        f"{label} has no column {', '.join(map(repr, unknown))} to take keys from",
+        why=f"the batch has the columns {', '.join(names)}",
+        remedy="name key columns that all batches have",
+        where=label,
+    )

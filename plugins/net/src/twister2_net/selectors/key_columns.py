@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from twister2.spec.array_hashing import can_hash
 from twister2.spec.batch import is_array, is_arrow
-from twister2.spec.errors import OperatorError
+from twister2_net.problems import no_column
 from twister2_net.spilling.key_words import order_of, words_of
 from twister2_net.spilling.sorted_columns import TICKS, codes, flat
 
@@ -32,11 +32,7 @@ def arrow_keys(batch: Any, columns: Sequence[str], label: str) -> Iterable[Any]:
     names = list(columns) or [batch.schema.names[0]]
     unknown = [name for name in names if name not in batch.schema.names]
     if unknown:
-        raise OperatorError(
-            f"{label} has no column {', '.join(map(repr, unknown))} to partition by",
-            why=f"the batch has the columns {', '.join(batch.schema.names)}",
-            remedy="name its key columns with the option 'key'",
-        )
+        raise no_column(label, unknown, batch.schema.names)
     values = [_values(batch.column(name)) for name in names]
     return values[0] if len(values) == 1 else zip(*values, strict=True)
 
@@ -102,7 +98,7 @@ def array_column(batch: Any, key: Callable[[Any], Any] | None, columns: Sequence
         chosen = list(columns) or list(names[:1])
         unknown = [name for name in chosen if name not in names]
         if unknown:
-            raise _no_column(label, unknown, names)
+            raise no_column(label, unknown, names)
         if len(chosen) > 1:
             return list(zip(*(batch[name].tolist() for name in chosen), strict=True))
         found = batch[chosen[0]]
@@ -168,11 +164,3 @@ def _codes(columns: Sequence[Any]) -> Any:
         return codes(columns)
     except (pyarrow.ArrowNotImplementedError, pyarrow.ArrowInvalid):
         return None
-
-
-def _no_column(label: str, unknown: Sequence[str], names: Sequence[str]) -> OperatorError:
-    return OperatorError(
-        f"{label} has no column {', '.join(map(repr, unknown))} to partition by",
-        why=f"the batch has the columns {', '.join(names)}",
-        remedy="name its key columns with the option 'key'",
-    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twister2.spec.batch import n_bytes, n_records
 from twister2.spec.errors import MemoryBudgetError, OperatorError
+from twister2_net.problems import no_column
 from twister2_net.spilling.runs import Form, Runs
 
 if TYPE_CHECKING:
@@ -95,12 +96,7 @@ class ArrowForm(ColumnForm):
         names = self._columns or (block.schema.names[0],)
         unknown = [name for name in names if name not in block.schema.names]
         if unknown:
-            raise OperatorError(
-                f"{self._label} has no column {', '.join(map(repr, unknown))} to take keys from",
-                why=f"the batch has the columns {', '.join(block.schema.names)}",
-                remedy="name key columns that all batches have",
-                where=self._label,
-            )
+            raise no_column(self._label, unknown, block.schema.names)
         return names
 
     def rank(self, block: Any, index: int) -> Any:

@@ -115,6 +115,18 @@ def test_lines_where_the_json_of_22_05_hides_the_exit_code():
     assert accounting.ask(unanswered, ["8"])["8"].state == "FAILED"
 
 
+def test_what_the_json_says_counts_where_the_lines_never_come():
+    def sacct(*words):
+        if "--json" in words:
+            return Answer(0, told(plain(7, "COMPLETED", 0), plain(8, "FAILED", 0)), "")
+        raise ResourceError("no answer", why="", remedy="")
+
+    assert {name: row.state for name, row in accounting.ask(sacct, ["7", "8"]).items()} == {
+        "7": "COMPLETED",
+        "8": "FAILED",
+    }
+
+
 def test_without_accounting():
     assert accounting.ask(Sacct("", code=1), ["7"]) == {}
 

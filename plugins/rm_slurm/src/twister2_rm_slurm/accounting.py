@@ -28,11 +28,12 @@ def ask(run: Run, native_ids: Sequence[str]) -> dict[str, Row]:
         with suppress(ResourceError):
             answer = run("sacct", "--json", "-X", "-j", jobs)
             rows = parse_json(answer.out) if answer.code == 0 else None
+            found.update({row.native_id: row for row in rows or ()})
             # None: older than 21.08, or built without its JSON plugin; 22.05 writes 0 whatever the exit code was
             if rows is None or any(row.state == "FAILED" and row.exit_code == (0, 0) for row in rows):
                 answer = run("sacct", "-X", "-n", "-P", "-j", jobs, "-o", "JobIDRaw,State,ExitCode")
-                rows = parse_lines(answer.out) if answer.code == 0 else rows or []
-            found.update({row.native_id: row for row in rows})
+                rows = parse_lines(answer.out) if answer.code == 0 else []
+                found.update({row.native_id: row for row in rows})
     return found
 
 

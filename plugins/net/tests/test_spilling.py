@@ -187,9 +187,18 @@ def test_records_give_their_room_back_with_the_last_reference(folder):
     assert room.use().reserved > 0
     assert len(records) == 1000
     assert list(records) == list(records) == list(range(1000))
+    batches = records.batches()
     del records
     gc.collect()
+    assert [number for batch in batches for number in batch] == list(range(1000)), "who reads holds a reference"
+    gc.collect()
     assert room.use().reserved == 0
+
+
+def test_the_batches_of_a_call_whose_result_has_no_name():
+    """They were gone before the first was read."""
+    got = LocalCluster(2).run(lambda env: [batch for batch in net.sort(env, [3, 1, 2]).batches()])
+    assert [number for part in got for batch in part for number in batch] == [1, 1, 2, 2, 3, 3]
 
 
 def test_canonical_keys():

@@ -149,7 +149,7 @@ class Records:
 
     def batches(self) -> Iterator[Batch]:
         """The batches in the order they came."""
-        return self._held.peek()
+        yield from self._held.peek()  # as a generator, which is a reference as long as it is read
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self.batches():

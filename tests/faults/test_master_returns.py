@@ -26,6 +26,8 @@ from twister2_net import allreduce
 def main(env):
     steps, total = env.state("steps", 0), env.state("total", 0)
     print("attempt", env.attempt, "from", steps.value, flush=True)
+    while Path(sys.argv[1]).with_name("hold").exists():
+        time.sleep(0.05)
     while steps.value < 16:
         total.value += allreduce(env, (steps.value + 1) * (env.worker_id + 1))
         steps.value += 1
@@ -85,6 +87,16 @@ def next_master(jobs: Jobs, before: set[int], client: Client) -> int:
     return new[0] if new else 0
 
 
+def held(jobs: Jobs, *options: str) -> tuple[Client, int]:
+    """A job whose first attempt runs, and goes on when the file is removed; with the process of its master."""
+    (jobs.folder / "hold").touch()
+    client = start(jobs, *options)
+    wait_until(lambda: "attempt 1" in said(jobs), 90.0, lambda: f"no attempt began: {said(jobs)}")
+    master = next_master(jobs, set(), client)
+    assert master, client.finish(10)  # a signal to 0 would reach the tests themselves
+    return client, master
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_killed_at_any_moment_the_answer_is_the_same(jobs: Jobs, seed: int) -> None:
     chance = random.Random(seed)
@@ -106,10 +118,9 @@ def test_killed_at_any_moment_the_answer_is_the_same(jobs: Jobs, seed: int) -> N
 
 def test_killed_when_its_manager_knows_of_the_end_the_next_life_tells_the_client(jobs: Jobs) -> None:
     """The client is stopped meanwhile, so that it hears nothing; where the next life is has to be known."""
-    client = start(jobs)
-    wait_until(lambda: "attempt 1" in said(jobs), 90.0, lambda: f"no attempt began: {said(jobs)}")
-    first = next_master(jobs, set(), client)
+    client, first = held(jobs)
     client.process.send_signal(signal.SIGSTOP)
+    (jobs.folder / "hold").unlink()
     try:
         objects = jobs.state / "rm-hostile" / jobs.job().name
         ended, ticket = objects / "ended", objects / "ticket"
@@ -123,9 +134,9 @@ def test_killed_when_its_manager_knows_of_the_end_the_next_life_tells_the_client
 
 def test_one_that_hangs_is_killed_and_its_workers_go_on_with_the_next_life(jobs: Jobs) -> None:
     """For its manager it runs: it is the process beside it that ends it, in time for the workers."""
-    client = start(jobs, "-o", "job.master_return_s=20")
-    wait_until(lambda: "attempt 1" in said(jobs), 90.0, lambda: f"no attempt began: {said(jobs)}")
-    os.kill(next_master(jobs, set(), client), signal.SIGSTOP)
+    client, first = held(jobs, "-o", "job.master_return_s=40")
+    os.kill(first, signal.SIGSTOP)
+    (jobs.folder / "hold").unlink()
     answered(jobs, client.finish(120))
     events = (json.loads(line) for line in (jobs.job() / "events.jsonl").read_text().splitlines())
     assert [event["master"] for event in events if event["event"] == "master_returned"] == [2]

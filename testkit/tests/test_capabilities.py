@@ -70,3 +70,9 @@ def test_summary_names_the_reasons_and_a_skip_without_one_fails(pytester):
         ["*::TestSlow (*): *1 failed, 2 passed, 1 skipped", "    1 skipped: capability fast is closed: it walks"]
     )
     result.stdout.fnmatch_lines(["*a conformance test was skipped without a reason*"])
+
+
+def test_the_marks_of_the_suites_are_known_where_pytest_timeout_is_not_installed(pytester):
+    pytester.makepyfile("from twister2_testkit.comm import CommSuite as TestIt")
+    result = pytester.runpytest_subprocess("--strict-markers", "--collect-only", "-q", "-p", "no:timeout")
+    assert result.ret == 0, result.stdout.str()

@@ -29,6 +29,7 @@ NO_REASON = ("", "unconditional skip")
 MARKERS = (
     "slow: takes more than ten seconds; leave out with -m 'not slow'",
     "faults: kills, stops or starves processes on purpose",
+    "timeout(seconds): ends after so long, where pytest-timeout is installed",
     "needs_mount: mounts small file systems; skips itself where that is not allowed",
 )
 """Marks that tests of the suites bear."""

@@ -1,4 +1,4 @@
-"""Operators that wait, or that keep what they hold when they are closed: the test that is there for it rejects each."""
+"""Operators that wait, lose marks, or keep what they hold when they are closed: the test meant for it rejects each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from twister2.spec.errors import Twister2Error
 from twister2_net.config import NetConfig
 from twister2_net.plugin import NetPlugin
 from twister2_testkit.mutants.ops_base import Sound, mutant
-from twister2_testkit.mutants.ops_life import KEEPING, WAITING
+from twister2_testkit.mutants.ops_life import KEEPING, WAITING, LosesWatermarks
 from twister2_testkit.ops import OperatorSuite, OpsCapabilities
 
 ALL = OpsCapabilities(**dict.fromkeys(set(attrs.fields_dict(OpsCapabilities)) - {"why"}, True))
@@ -44,6 +44,11 @@ def test_an_operator_that_keeps_what_it_holds_is_rejected(fault, test):
         getattr(suite_of(fault, 60.0), test)()
 
 
-@pytest.mark.parametrize("test", sorted({*WAITING.values(), *KEEPING.values()}))
+def test_an_operator_that_loses_watermarks_is_rejected():
+    with pytest.raises(AssertionError, match="watermarks of"):
+        suite_of(LosesWatermarks, 60.0).test_every_operator_lives_and_ends()
+
+
+@pytest.mark.parametrize("test", sorted({*WAITING.values(), *KEEPING.values(), "test_every_operator_lives_and_ends"}))
 def test_an_operator_that_does_neither_is_accepted(test):
     getattr(suite_of(Sound, 60.0), test)()

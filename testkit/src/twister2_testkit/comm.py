@@ -147,13 +147,13 @@ class CommSuite(CommMemoryTests, CommEndTests):
         def body(rank: Rank) -> None:
             rank.reach_all()
             if rank.id == 0:
-                rank.sync("both are refused")
+                rank.sync("both are refused, after 40 messages each")
                 senders = [rank.receive().peer for _ in range(40)]
                 assert min(senders.count(1), senders.count(2)) >= 10, f"in turns, not {senders}"
                 rank.sync("enough")
                 return
             clog(rank, 0, bytes(1000), 200_000, least=40)
-            rank.sync("both are refused")
+            rank.sync("both are refused, after 40 messages each")
             rank.sync("enough")
 
         self.world(3, close=False).run(body)
@@ -165,7 +165,7 @@ class CommSuite(CommMemoryTests, CommEndTests):
             rank.reach_all()
             if rank.id == 1:
                 clog(rank, 0, bytes(1000), 200_000, least=40)
-            rank.sync("one is refused")
+            rank.sync("one is refused, after 40 messages")
             if rank.id == 0:
                 assert {rank.receive().peer for _ in range(5)} == {1}
             rank.sync("five were read", progress=rank.id != 0)

@@ -60,7 +60,8 @@ def trade(rank: Rank, to_send: dict[int, int], to_get: dict[int, int]) -> None:
 def clog(rank: Rank, peer: int, payload: bytes, limit: int, least: int = 0) -> int:
     """Send numbered messages until one is refused; how many were accepted.
 
-    :param least: go on until so many were accepted: one may be refused before, while a connection is being made.
+    :param least: go on until so many were accepted: one may be refused before, while a connection is being made. Every
+        transport takes so many small ones, or the test behind it has nothing to look at.
     """
     accepted = 0
     while True:

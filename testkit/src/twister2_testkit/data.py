@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import tempfile
 from abc import abstractmethod
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 
 from twister2.spec.batch import n_records, records
 from twister2.spec.data import DataBackend, Reader, ReadPlan, ReadRequest, Split, WriteRequest, assign_splits
-from twister2.spec.errors import DataAccessError, DataNotFoundError
+from twister2.spec.errors import DataAccessError, DataNotFoundError, UsageError
 from twister2.spec.tasks import END
 from twister2_testkit.capabilities import Capabilities, ConformanceSuite, needs
 
@@ -153,11 +154,20 @@ class DataSuite(ConformanceSuite):
         with self._place() as (backend, place):
             request = self.put(place, [b"a\nb\n", b"c\nd\n", b"e\nf\n"], 2)
             plan = backend.plan(request, 3)
+            assert plan.bounded, "what was stored here ends"
             assert backend.plan(request, 3) == plan
             assert self.make_backend().plan(request, 3) == plan
             assert pickle.loads(pickle.dumps(plan)) == plan
             for split in plan.splits:
                 assert json.loads(json.dumps(dict(split.spec))) == dict(split.spec)
+
+    @needs("reads_lines")
+    def test_what_it_does_not_know_is_refused(self) -> None:
+        """An option that nobody knows is an error of ``plan``: one that was misspelt must not be left out silently."""
+        with self._place() as (backend, place):
+            request = self.put(place, [b"a\nb\n"], 100)
+            with pytest.raises(UsageError):
+                backend.plan(attrs.evolve(request, options={**request.options, "no_such_option": 1}), 1)
 
     @needs("reads_lines")
     def test_opening_is_lazy_and_closing_idempotent(self) -> None:
@@ -175,6 +185,9 @@ class DataSuite(ConformanceSuite):
             assert nothing.poll() is END
             assert nothing.poll() is END
             nothing.close()
+            shutil.rmtree(place)  # what is gone is found by the first poll
+            backend.open(request, splits).close()
+            place.mkdir()
 
     @needs("reads_lines")
     def test_counters_count_records(self) -> None:
@@ -194,18 +207,22 @@ class DataSuite(ConformanceSuite):
         with self._place() as (backend, place):
             request = self.put(place, contents, 1500)
             splits = backend.plan(request, 2).splits
-            positions: list[tuple[list[Any], Any]] = [([], _start(backend, request, splits))]
+            positions: list[tuple[list[Any], Any, str]] = []
+            position = _start(backend, request, splits)
+            positions.append(([], position, json.dumps(position)))
             reader = backend.open(request, splits)
             read: list[Any] = []
             for batch in _batches(reader):
                 read = [*read, *records(batch)]
-                positions.append((read, json.loads(json.dumps(reader.position()))))
+                position = reader.position()
+                positions.append((read, position, json.dumps(position)))
             reader.close()
             assert read == expected
             assert len(positions) >= 3, "the input should take several batches"
-            for before, position in positions:
+            for before, position, as_given in positions:
+                assert json.dumps(position) == as_given, "a position that was given changes while reading goes on"
                 restored = backend.open(request, splits)
-                restored.restore(position)
+                restored.restore(json.loads(as_given))
                 rest = [record for batch in _batches(restored) for record in records(batch)]
                 restored.close()
                 assert before + rest == expected

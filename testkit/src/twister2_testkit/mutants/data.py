@@ -168,6 +168,58 @@ class PositionLagsBehind(Wrapped):
         return Lagging(super().open(request, splits))
 
 
+class PositionGoesOn(Wrapped):
+    """Gives the position as an object that it changes itself: a checkpoint that is written later has a later one."""
+
+    def open(self, request: ReadRequest, splits: Sequence[Split]) -> Reader:
+        """Readers with one list."""
+
+        class Sharing(WrappedReader):
+            def __init__(self, sound: Reader) -> None:
+                super().__init__(sound)
+                self.shared = [sound.position()]
+
+            def poll(self) -> Batch | EndOfData | None:
+                batch = self.sound.poll()
+                self.shared[0] = self.sound.position()
+                return batch
+
+            def position(self) -> Any:
+                return self.shared
+
+            def restore(self, position: Any) -> None:
+                self.sound.restore(position[0])
+
+        return Sharing(super().open(request, splits))
+
+
+class IgnoresOptions(Wrapped):
+    """Reads without the options that it does not know."""
+
+    def plan(self, request: ReadRequest, n_tasks: int) -> ReadPlan:
+        """Of an input without options."""
+        return super().plan(attrs.evolve(request, options={}), n_tasks)
+
+
+class OpensAtOnce(Wrapped):
+    """Opens files before they are read."""
+
+    def open(self, request: ReadRequest, splits: Sequence[Split]) -> Reader:
+        """Looks at what is there."""
+        for split in splits:
+            with open(split.spec["path"], "rb"):
+                pass
+        return super().open(request, splits)
+
+
+class HasNoEnd(Wrapped):
+    """Says of files that they go on for ever."""
+
+    def plan(self, request: ReadRequest, n_tasks: int) -> ReadPlan:
+        """As of a stream."""
+        return attrs.evolve(super().plan(request, n_tasks), bounded=False)
+
+
 class UnsteadyPlan(Wrapped):
     """Plans the same input in another order every time."""
 
@@ -306,6 +358,10 @@ MUTANTS: dict[type[Wrapped], str] = {
     RepeatsBorderLine: "test_splits_cover_lines_around_the_border",
     IgnoresRestore: "test_restore_gives_the_rest_exactly",
     PositionLagsBehind: "test_restore_gives_the_rest_exactly",
+    PositionGoesOn: "test_restore_gives_the_rest_exactly",
+    IgnoresOptions: "test_what_it_does_not_know_is_refused",
+    OpensAtOnce: "test_opening_is_lazy_and_closing_idempotent",
+    HasNoEnd: "test_plan_is_plain_data_and_repeatable",
     UnsteadyPlan: "test_plan_is_plain_data_and_repeatable",
     NeverCuts: "test_one_big_file_is_shared",
     ToleratesMissing: "test_missing_inputs_are_named_at_once",

@@ -1,9 +1,10 @@
-"""Operators that wait for others, or that keep what they hold when they are closed."""
+"""Operators that wait for others, lose marks, or keep what they hold when they are closed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from twister2.spec.channel import HeaderKind
 from twister2_testkit.mutants.ops_base import Sound
 
 if TYPE_CHECKING:
@@ -91,6 +92,14 @@ class IgnoresCloseAfterAnError(Sound):
     def close(self) -> None:
         if not self._failed:
             self.inner.close()
+
+
+class LosesWatermarks(Sound):
+    """Passes on all marks but watermarks: what counts by event time behind it waits for ever."""
+
+    def mark(self, source: int, kind: HeaderKind, value: Any = None) -> None:
+        if kind != HeaderKind.WATERMARK:
+            self.inner.mark(source, kind, value)
 
 
 WAITING: Final[Mapping[type[Sound], str]] = {

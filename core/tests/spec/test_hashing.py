@@ -7,6 +7,7 @@ import datetime
 import decimal
 import enum
 import fractions
+import sys
 import tracemalloc
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -154,6 +155,15 @@ def test_many_keys_take_little_more_room_than_their_tasks(make: Callable[[int], 
         tracemalloc.stop()
     assert len(found) == len(keys)
     assert peak < 4 * 8 * len(keys)
+
+
+@pytest.mark.parametrize("make", [str, lambda number: str(number).encode()])
+def test_many_texts_where_there_is_no_numpy(make: Callable[[int], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The core does not require it."""
+    keys = list(map(make, range(1000)))
+    found = tasks_of_keys(keys, 7)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    assert tasks_of_keys(keys, 7) == found == [task_of_key(key, 7) for key in keys]
 
 
 def test_hashes_of_this_version() -> None:

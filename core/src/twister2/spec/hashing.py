@@ -12,6 +12,7 @@ Whoever wants to can choose keys that meet in one task.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import decimal
 import enum
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 HASH_VERSION = 2
-"""Stored beside keyed state; a store written with another version cannot be restored by key."""
+"""Of the hashes: what lies by key with one version is not found with another."""
 
 N_KEY_GROUPS = 32768
 """Number of key groups: fixed, so that state written by M tasks can be read by N."""
@@ -181,10 +182,11 @@ def tasks_of_keys(keys: Iterable[Any], n_tasks: int) -> list[int]:
     """:func:`task_of_key` of each key; for many texts at once, faster than one by one."""
     keys = keys if isinstance(keys, list) else list(keys)
     if len(keys) >= _WORTH and set(map(type, keys)) in ({str}, {bytes}):
-        from twister2.spec.array_hashing import tasks_of_texts
+        with contextlib.suppress(ModuleNotFoundError):  # the core does not require numpy
+            from twister2.spec.array_hashing import tasks_of_texts
 
-        found: list[int] = tasks_of_texts(keys, n_tasks).tolist()
-        return found
+            found: list[int] = tasks_of_texts(keys, n_tasks).tolist()
+            return found
     return [value % N_KEY_GROUPS * n_tasks // N_KEY_GROUPS for value in map(stable_hash, keys)]
 
 

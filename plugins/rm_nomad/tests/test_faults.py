@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -51,15 +52,15 @@ def own(tmp_path):
         run("clean")
 
 
-def test_the_host_of_the_job_master_dies_and_the_next_life_of_it_takes_over(own, tmp_path):
-    """Its note is with Nomad's server, and the package with a worker, or with the client that is there."""
-    run, environment = own
+@contextlib.contextmanager
+def submitted(environment, tmp_path, *options):
+    """A job of two workers that have begun, and where they report; behind the block they are let go, and end."""
     (tmp_path / "program.py").write_text(PROGRAM)
     reports = tmp_path / "reports"
     reports.mkdir()
-    command = [sys.executable, "-m", "twister2.cli.main", "submit", "nomad", "-n", "2", "-o", "job.start_deadline_s=60"]
+    command = [sys.executable, "-m", "twister2.cli.main", "submit", "nomad", "-n", "2", *options, "program.py"]
     with subprocess.Popen(
-        [*command, "program.py", str(reports)],
+        [*command, str(reports)],
         cwd=tmp_path,
         env=environment,
         stdout=subprocess.PIPE,
@@ -69,8 +70,7 @@ def test_the_host_of_the_job_master_dies_and_the_next_life_of_it_takes_over(own,
         try:
             until(lambda: len(list(reports.glob("1-*"))) == 2 or job.poll() is not None)
             assert job.poll() is None, job.communicate()
-            run("kill-node", host_of_the_master(environment))
-            until(lambda: len(list(reports.glob("[2-9]-*"))) >= 2 or job.poll() is not None, 90)
+            yield job, reports
             (reports / "go").touch()
             out, err = job.communicate(timeout=60)
         finally:
@@ -89,36 +89,24 @@ def host_of_the_master(environment):
     return name
 
 
+def test_the_host_of_the_job_master_dies_and_the_next_life_of_it_takes_over(own, tmp_path):
+    """Its note is with Nomad's server, and the package with a worker, or with the client that is there."""
+    run, environment = own
+    with submitted(environment, tmp_path, "-o", "job.start_deadline_s=60") as (job, reports):
+        run("kill-node", host_of_the_master(environment))
+        until(lambda: len(list(reports.glob("[2-9]-*"))) >= 2 or job.poll() is not None, 90)
+
+
 def test_a_job_goes_on_without_the_server_and_after_the_death_of_a_host(own, tmp_path):
     run, environment = own
-    (tmp_path / "program.py").write_text(PROGRAM)
-    reports = tmp_path / "reports"
-    reports.mkdir()
-    command = [sys.executable, "-m", "twister2.cli.main", "submit", "nomad", "-n", "2", "-o", "job.master=client"]
-    with subprocess.Popen(
-        [*command, "program.py", str(reports)],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as job:
-        try:
-            until(lambda: len(list(reports.glob("1-*"))) == 2 or job.poll() is not None)
-            assert job.poll() is None, job.communicate()
-            run("kill-server")
-            time.sleep(3)
-            assert job.poll() is None, "the job ended with the server"
-            run("start-server")
-            folder = (reports / "1-0").read_text()
-            dies = "n1" if "/n1/" in folder else "n2"
-            run("kill-node", dies)
-            until(lambda: list(reports.glob("[2-9]-0")) or job.poll() is not None, 90)
-            assert job.poll() is None, job.communicate()
-            until(lambda: len(list(reports.glob("[2-9]-*"))) >= 2, 60)
-            (reports / "go").touch()
-            out, err = job.communicate(timeout=60)
-        finally:
-            job.kill()
-    assert job.returncode == 0, err
-    assert out.count("went on") == 2
+    with submitted(environment, tmp_path, "-o", "job.master=client") as (job, reports):
+        run("kill-server")
+        time.sleep(3)
+        assert job.poll() is None, "the job ended with the server"
+        run("start-server")
+        folder = (reports / "1-0").read_text()
+        dies = "n1" if "/n1/" in folder else "n2"
+        run("kill-node", dies)
+        until(lambda: list(reports.glob("[2-9]-0")) or job.poll() is not None, 90)
+        assert job.poll() is None, job.communicate()
+        until(lambda: len(list(reports.glob("[2-9]-*"))) >= 2, 60)

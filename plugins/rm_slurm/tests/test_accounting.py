@@ -110,7 +110,7 @@ def test_lines_where_there_is_no_json():
 
 def test_lines_where_the_json_of_22_05_hides_the_exit_code():
     sacct = Sacct(told(plain(7, "COMPLETED", 0), plain(8, "FAILED", 0)), "7|COMPLETED|0:0\n8|FAILED|3:0\n")
-    assert accounting.ask(sacct, ["7", "8"])["8"] == Row("8", "FAILED", exit_code=(3, 0))
+    assert accounting.ask(sacct, ["7", "8"])["8"] == Row("8", "FAILED", "None", exit_code=(3, 0))
     unanswered = Sacct(told(plain(8, "FAILED", 0)), code=1)
     assert accounting.ask(unanswered, ["8"])["8"].state == "FAILED"
 

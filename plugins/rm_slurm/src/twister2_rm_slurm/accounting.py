@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+import attrs
+
 from twister2.spec.errors import ResourceError
 from twister2_rm_slurm.commands import Answer
 from twister2_rm_slurm.states import Row
@@ -32,8 +34,9 @@ def ask(run: Run, native_ids: Sequence[str]) -> dict[str, Row]:
             # None: older than 21.08, or built without its JSON plugin; 22.05 writes 0 whatever the exit code was
             if rows is None or any(row.state == "FAILED" and row.exit_code == (0, 0) for row in rows):
                 answer = run("sacct", "-X", "-n", "-P", "-j", jobs, "-o", "JobIDRaw,State,ExitCode")
-                rows = parse_lines(answer.out) if answer.code == 0 else []
-                found.update({row.native_id: row for row in rows})
+                for row in parse_lines(answer.out) if answer.code == 0 else ():
+                    known = found.get(row.native_id, row)  # lines have no reasons
+                    found[row.native_id] = attrs.evolve(known, exit_code=row.exit_code)
     return found
 
 

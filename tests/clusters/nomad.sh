@@ -284,7 +284,12 @@ clean() {
 
 case ${1:-} in
   install) build ;;
-  start) start "${2:-2}" ;;
+  start)
+    # One cluster at a time: ports that are free are taken only once an agent listens.
+    if [ -x "$program" ] && [ "${alone:-}" != yes ]; then alone=yes exec flock -o "$program" "$0" "$@"; fi
+    unset alone
+    start "${2:-2}"
+    ;;
   env)
     printf 'export NOMAD_ADDR=%q NOMAD_TOKEN=%q\n' "$(address)" "$(cat "$home/token")"
     [ ! -s "$home/tls/ca.crt" ] || printf 'export NOMAD_CACERT=%q NOMAD_CLIENT_CERT=%q NOMAD_CLIENT_KEY=%q\n' \

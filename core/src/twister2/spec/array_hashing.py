@@ -106,9 +106,11 @@ def _hash(part: Any, h: Any, s: Any, numpy: Any) -> None:
 
 def _hash_texts(part: Any, h: Any, s: Any, numpy: Any) -> None:
     """The same, of texts or bytes."""
-    if isinstance(part[0], str):
-        part = [text.encode("utf-8", "surrogatepass") for text in part]
-    h[:] = numpy.fromiter(map(crc32, part), numpy.uint64, len(part))
+    texts = map(str.encode, part) if isinstance(part[0], str) else part
+    try:
+        h[:] = numpy.fromiter(map(crc32, texts), numpy.uint64, len(part))
+    except UnicodeEncodeError:  # half a surrogate pair
+        h[:] = [crc32(text.encode("utf-8", "surrogatepass")) for text in part]
     _mix(h, s, numpy)
 
 

@@ -54,7 +54,8 @@ class _KeyTargets(dict[Any, int]):
 
         :raises TypeError: a key that cannot be hashed. :raises KeyHashError: one that has no stable hash.
         """
-        if len(keys) >= _WORTH and type(keys[0]) in _TEXTS and len(set(map(type, keys))) == 1:
+        kind = type(keys[0]) if len(keys) >= _WORTH else None
+        if kind in _TEXTS and list(map(type, keys)).count(kind) == len(keys):
             return tasks_of_texts(keys, self.n)
         found: list[Any] = list(map(self.get, keys))
         if None in found:

@@ -73,35 +73,39 @@ def follow(job: JobSummary, number: int, told: Callable[[str], None]) -> dict[st
     backend = backend_of(job)
     try:
         with master_of(job, backend) as dialer:
-            while True:
-                status = dict(dialer.request("status", {}, ("status",), ANSWER_S).body)
-                change = status["change"]
-                if change["number"] != number:
-                    return status  # somebody else's came after it
-                if change["error"] is not None:
-                    raise from_dict(change["error"])
-                state = JobState(status["state"])
-                if change["over"] and state in (JobState.RUNNING, JobState.COMPLETED):
-                    return status
-                if state.final:
-                    raise _ended(job, status)
-                waits = change["waits_for"] or f"the next attempt ({status['state']})"
+            while not _over(job, status := dict(dialer.request("status", {}, ("status",), ANSWER_S).body), number):
+                waits = status["change"]["waits_for"] or f"the next attempt ({status['state']})"
                 if waits != said:
                     said = waits
                     told(waits)
                 time.sleep(POLL_S)
-    except (MasterLostError, NetworkError) as error:
+            return status
+    except (MasterLostError, NetworkError):
         facts = status_of(job)
-        if JobState(facts["state"]).final:
-            raise _ended(job, facts) from error
+        if JobState(facts["state"]).final and _over(job, facts, number):
+            return facts
         raise
     finally:
         backend.close()
 
 
-def _ended(job: JobSummary, facts: Mapping[str, Any]) -> JobFailedError:
-    return JobFailedError(
-        f"job {job.record.job_id} ended meanwhile",
-        why=f"it is {facts['state']}{': ' + facts['reason'] if facts.get('reason') else ''}",
-        remedy="see 'twister2 status'",
-    )
+def _over(job: JobSummary, status: Mapping[str, Any], number: int) -> bool:
+    """Whether the next attempt of a change runs, or has completed the job.
+
+    :param status: from the job's master, or from its files when it has ended.
+    :raises Twister2Error: the change came to nothing, or the job ended without it.
+    """
+    change, state = status.get("change"), JobState(status["state"])
+    if change is not None:
+        if change["number"] != number:
+            return True  # somebody else's came after it
+        if change["error"] is not None:
+            raise from_dict(change["error"])
+        if change["over"] and state in (JobState.RUNNING, JobState.COMPLETED):
+            return True
+    if state.final:
+        why = f"it is {state.value}{': ' + status['reason'] if status.get('reason') else ''}"
+        raise JobFailedError(
+            f"job {job.record.job_id} ended meanwhile", why=why, remedy="see 'twister2 status'"
+        )
+    return False

@@ -161,11 +161,11 @@ class Sources:
             busy.remove(source)  # its descriptor tells from now on
         return False
 
-    def take_in(self, limit: int) -> bool:
-        """Handle up to so many messages from each; whether there were any."""
+    def take_in(self, limit: int, look: bool = False) -> bool:
+        """Handle up to so many messages from each; whether there were any. :param look: ask the descriptors of all."""
         busy = self._busy
         self._rounds += 1
-        if not busy or not self._rounds % _LOOK_AGAIN:
+        if look or not busy or not self._rounds % _LOOK_AGAIN:
             self._look()
         moved = False
         for source in tuple(busy):

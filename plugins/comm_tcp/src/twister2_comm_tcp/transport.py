@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 _DRAIN = 128
 """Messages taken in by one call of progress, so that it stays short."""
 _ASK_AGAIN = 16
-"""Messages read from the queues before new ones are taken in, so that one peer's backlog keeps nobody waiting."""
+"""Every so many messages that are read, all are asked for new ones, so that one peer's backlog keeps nobody waiting."""
 _TICK_S = 0.25
 _REMEDY = 'give it mode 700 and this user, or set comm.tcp.same_host = "tcp"'
 _NO_UNIX = 'see that its folder is there and has room, or set comm.tcp.same_host = "tcp"'
@@ -176,9 +176,8 @@ class TcpTransport(Transport):
         self._unasked += 1
         if self._unasked >= _ASK_AGAIN:
             self._unasked = 0
-            self._running().take_in(_ASK_AGAIN)
+            self._running().take_in(_ASK_AGAIN, look=True)
         while not self._turns:
-            self._unasked = 0
             if not self._running().take_in(1):
                 return None
         peer = self._turns.popleft()

@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 
 import attrs
@@ -29,6 +30,10 @@ Whoever ends a job waits for the launcher to go: it does not take its interprete
 
 LAUNCHERS: set[int] = set()
 """Launchers that this process started, whichever backend object did, and has not seen the end of."""
+
+
+KILLED_S = 2.0
+"""How long a launcher that was killed is waited for."""
 
 
 @attrs.frozen
@@ -76,6 +81,15 @@ def cool_down(job_id: str) -> None:
         if waiting.pid in LAUNCHERS:  # not reaped: the number is still its
             with contextlib.suppress(ProcessLookupError):
                 os.kill(waiting.pid, signal.SIGKILL)
+            _until_gone(waiting.pid)
+
+
+def _until_gone(pid: int) -> None:
+    """Wait for a launcher that was killed: on a busy machine it may outlive the client that has killed it."""
+    give_up = time.monotonic() + KILLED_S
+    while pid in LAUNCHERS and time.monotonic() < give_up:
+        reap()
+        time.sleep(0.001)
 
 
 def cool_down_all() -> None:

@@ -105,7 +105,5 @@ def _over(job: JobSummary, status: Mapping[str, Any], number: int) -> bool:
             return True
     if state.final:
         why = f"it is {state.value}{': ' + status['reason'] if status.get('reason') else ''}"
-        raise JobFailedError(
-            f"job {job.record.job_id} ended meanwhile", why=why, remedy="see 'twister2 status'"
-        )
+        raise JobFailedError(f"job {job.record.job_id} ended meanwhile", why=why, remedy="see 'twister2 status'")
     return False

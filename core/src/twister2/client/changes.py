@@ -106,4 +106,10 @@ def _over(job: JobSummary, status: Mapping[str, Any], number: int) -> bool:
     if state.final:
         why = f"it is {state.value}{': ' + status['reason'] if status.get('reason') else ''}"
         raise JobFailedError(f"job {job.record.job_id} ended meanwhile", why=why, remedy="see 'twister2 status'")
+    if change is None:
+        raise MasterLostError(
+            f"the master of job {job.record.job_id} knows nothing of this change any more",
+            why="it was started again meanwhile, and the job goes on as it was",
+            remedy="ask for the change again",
+        )
     return False

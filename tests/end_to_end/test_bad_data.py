@@ -23,8 +23,6 @@ import pytest
 
 from twister2_testkit.jobs import Done, Jobs
 
-pytestmark = pytest.mark.timeout(60)
-
 AS_OTHERS = """
 import ctypes, os, sys
 for capability in (1, 2):  # DAC_OVERRIDE, DAC_READ_SEARCH: what lets root read every file
@@ -227,6 +225,7 @@ COMMITS = """
         env.commit()
         with open(env.args[0] + f"/committed-{env.worker_id}", "w") as file:
             file.write(str(turn + 1))
+        env.barrier()  # nobody goes on before all have said so
 """
 
 
@@ -254,6 +253,24 @@ def test_a_state_folder_that_is_full_while_it_commits(jobs: Jobs, tmp_path: Path
         assert "failed" in told.out, told
         assert "No space left" in told.out, told
         jobs.check_nothing_left()
+
+
+@pytest.mark.needs_mount
+def test_a_disk_of_workers_that_is_too_small_for_the_package(jobs: Jobs) -> None:
+    large = jobs.folder / "large.bin"
+    large.write_bytes(os.urandom(3 << 20))
+    with disk_of(2, jobs.state.with_name("disk")) as disk:
+        jobs.environment["TMPDIR"] = str(disk)
+        program = jobs.program("def main(env): ...")
+        done = jobs.submit(program, "-o", f"job.files={large}")
+        assert done.code == 4, done
+        assert done.err.count("[T2-R304] the job package (3,1") == 1, done
+        assert "No space left on device" in done.err, done
+        assert f"{disk}/twister2-" in done.err, done
+        assert "set TMPDIR of the workers to a folder on a larger disk" in done.err, done
+        assert [event["error"]["code"] for event in jobs.events("job_ended")] == ["T2-R304"]
+        assert len(jobs.events("worker_joined")) <= 2, "joined again, and failed again"
+        assert not [path for path in disk.rglob("*") if path.is_file()]
 
 
 # -- ports -------------------------------------------------------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twister2.control.package import MANIFEST, Manifest, digest, pack, unpack
-from twister2.spec.errors import PackageError
+from twister2.spec.errors import PackageError, ResourceError, ResourcesExceededError
 
 
 def manifest(**changes: Any) -> Manifest:
@@ -68,6 +70,26 @@ def test_damaged_packages_are_refused(tmp_path: Path) -> None:
     for damaged in (b"", package[:5], package[:50], package[:-1], package + b"x", b"\xff" * 64, b"\0" * 64):
         with pytest.raises(PackageError):
             unpack(damaged, tmp_path / "target")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_no_damaged_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(number, os.strerror(number), str(path))
+
+    package = pack(manifest(), {"prog.py": b"x" * 100})
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ResourcesExceededError) as told:
+        unpack(package, tmp_path / "target")
+    for words in (f"{len(package):,} bytes", os.strerror(number), str(tmp_path / "target"), "TMPDIR"):
+        assert words in str(told.value)
+
+
+def test_a_folder_that_cannot_be_written_is_no_damaged_package(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ResourceError, match="Not a directory") as told:
+        unpack(pack(manifest(), {"prog.py": b""}), tmp_path / "file" / "target")
+    assert not isinstance(told.value, ResourcesExceededError)
 
 
 def test_a_manifest_of_another_shape_is_refused(tmp_path: Path) -> None:

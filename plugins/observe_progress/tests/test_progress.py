@@ -343,6 +343,15 @@ def test_names_and_reasons_cannot_move_the_cursor():
         assert text.isprintable()
 
 
+def test_long_reasons_are_cut():
+    view = JobView(JobFacts("j", "words", 1, "standalone", "p"))
+    view.reason = "begin" + "x" * 100_000
+    for text in (headline(view), last_line(view, "failed", view.reason, 1.0)):
+        assert "begin" in text
+        assert "..." in text
+        assert len(text) < 300
+
+
 @pytest.mark.parametrize("display", ["auto", "terminal", "lines"])
 def test_the_plugin_from_start_to_end(display, capsys):
     plugin = ProgressPlugin()

@@ -7,6 +7,7 @@ name can lead out of the folder.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ from typing import Any
 
 import attrs
 
-from twister2.spec.errors import PackageError
+from twister2.spec.errors import PackageError, ResourceError, ResourcesExceededError
 from twister2.spec.values import Value
 
 MANIFEST = "twister2-manifest.json"
@@ -68,6 +69,7 @@ def digest(package: bytes) -> str:
 def unpack(package: bytes, folder: pathlib.Path) -> Manifest:
     """Unpack into ``folder`` (made 0700) and check every file.
 
+    :raises ResourceError: it cannot be written there: the disk is full, say.
     :raises PackageError: a name leads out of the folder, a hash is wrong, or the package is damaged.
     """
     try:
@@ -81,14 +83,34 @@ def unpack(package: bytes, folder: pathlib.Path) -> Manifest:
         if start != len(package):
             raise ValueError(f"{len(package) - start} bytes too many")
         (folder / MANIFEST).write_bytes(described)
-    except (KeyError, ValueError, TypeError, OSError) as error:
+    except OSError as error:
+        raise _unwritten(error, len(package), folder) from error
+    except (KeyError, ValueError, TypeError) as error:
         raise PackageError(
             "the job package cannot be unpacked",
             why=f"{type(error).__name__}: {error}",
-            remedy="submit the job again; check that the disk of this host has space",
+            remedy="submit the job again",
             where=str(folder),
         ) from error
     return manifest
+
+
+def _unwritten(error: OSError, size: int, folder: pathlib.Path) -> ResourceError:
+    where, why = f"{os.uname().nodename}, {folder}", error.strerror or str(error)
+    elsewhere = "set TMPDIR of the workers to a folder"
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return ResourceError(
+            f"the job package cannot be unpacked: {why}",
+            why="this host's folder for jobs, below TMPDIR, cannot be written",
+            remedy=f"{elsewhere} that can be written",
+            where=where,
+        )
+    return ResourcesExceededError(
+        f"the job package ({size:,} bytes) does not fit on the disk of {os.uname().nodename}",
+        why=f"{why}, below TMPDIR",
+        remedy=f"free space there, {elsewhere} on a larger disk, or ship less (job.files)",
+        where=where,
+    )
 
 
 def repack(folder: pathlib.Path) -> bytes:

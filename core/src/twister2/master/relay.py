@@ -28,10 +28,11 @@ class Relay:
         journal.troubled = lambda text: self.warn(f"warning: {text}\n")
 
     def output(self, slot: Slot, message: Message) -> None:
-        """A piece of a worker's stdout or stderr."""
+        """A piece of a worker's stdout or stderr; of neither (``""``): for its log alone."""
         self._taken(slot, message)
         self._journal.output(slot.number, message.body["text"])
-        self._clients.tell("output", {"worker": slot.number, **message.body})
+        if message.body["stream"]:
+            self._clients.tell("output", {"worker": slot.number, **message.body})
 
     def log(self, slot: Slot, message: Message) -> None:
         """A log record of a worker; unlike what it prints, text for people, which must not move the cursor."""

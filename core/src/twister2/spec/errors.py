@@ -18,6 +18,8 @@ _CONTROLS = {
     if chr(code) not in "\n\t"
 }
 """Control characters, and those that turn the direction of text, as they are shown."""
+_LONGEST = 10_000
+"""Characters of a text of an error that travel: programs raise ``ValueError(data)``, too."""
 
 
 def printable(text: str) -> str:
@@ -62,15 +64,20 @@ class Twister2Error(Exception):
         return from_dict, (self.to_dict(),)
 
     def to_dict(self) -> dict[str, Any]:
-        """The error as JSON-able data; :func:`from_dict` is the inverse."""
-        return {
-            "code": self.code,
-            "what": self.what,
-            "why": self.why,
-            "remedy": self.remedy,
-            "where": self.where,
-            "details": self.details,
-        }
+        """The error as JSON-able data; :func:`from_dict` is the inverse, but for the middle of very long texts, which
+        is left out.
+        """
+        told: dict[str, Any] = _without_middles(
+            {
+                "code": self.code,
+                "what": self.what,
+                "why": self.why,
+                "remedy": self.remedy,
+                "where": self.where,
+                "details": self.details,
+            }
+        )
+        return told
 
 
 _BY_CODE[Twister2Error.code] = Twister2Error
@@ -89,6 +96,18 @@ def from_dict(data: Mapping[str, Any]) -> Twister2Error:
         details=data.get("details") or {},
     )
     return error
+
+
+def _without_middles(data: Any) -> Any:
+    """JSON data with no text of more than :data:`_LONGEST` characters: their beginnings and ends stay."""
+    if isinstance(data, str) and len(data) > _LONGEST:
+        kept = _LONGEST // 2 - 50
+        return f"{data[:kept]} ... {len(data) - 2 * kept:,} characters left out ... {data[-kept:]}"
+    if isinstance(data, dict):
+        return {key: _without_middles(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_without_middles(value) for value in data]
+    return data
 
 
 def error_codes() -> dict[str, type[Twister2Error]]:

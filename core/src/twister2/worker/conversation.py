@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PROGRESS_S = 0.005
 """How often what must go on during an exchange is called."""
+LOG_PIECE = 1 << 20
+"""Characters of a long text that go into the worker's log at once."""
 
 
 class Conversation(Link):
@@ -124,4 +126,10 @@ class Conversation(Link):
         return taken
 
     def fail(self, error: Twister2Error) -> None:
-        self.post("failed", {"error": error.to_dict()})
+        told = error.to_dict()
+        if any(getattr(error, part) != text for part, text in told.items()):
+            whole = f"{error}\n"
+            for begin in range(0, len(whole), LOG_PIECE):  # before the abort: it ends this process
+                self.post("output", {"stream": "", "text": whole[begin : begin + LOG_PIECE]})
+            told["remedy"] += f"; the log of worker {self.worker_id} has the whole text"
+        self.post("failed", {"error": told})

@@ -436,14 +436,22 @@ class Supervisor:
         self._fork_server.end()
         end_leftovers(os.getpid(), keep=set(), below_kept=True, grace_s=0.0)
         self._sweep()
-        assert self._folder is not None
-        self._folder.remove()
-        with contextlib.suppress(OSError):
-            self._place.parent.rmdir()
+        if self._folder is not None:
+            self._folder.remove()
+            with contextlib.suppress(OSError):
+                self._place.parent.rmdir()
         if self._dialer is not None:
             with contextlib.suppress(MasterLostError):
                 self._dialer.send("bye", {"slot": self.slot, "why": why})
             self._dialer.close(linger_s=linger_s)
+            self._dialer = None
+
+    def give_up(self, error: Twister2Error) -> None:
+        """It cannot go on: the job hears why where it had been let in, and nothing is left behind."""
+        if self._dialer is not None and self._welcome and not isinstance(error, MasterLostError):
+            with contextlib.suppress(MasterLostError):
+                self._send("failed", {"error": error.to_dict()})
+            self._finish(error.what)
 
     def stop(self) -> None:
         """Asked from a signal handler: end the user process and go; at once when it still waits to be let in."""
@@ -480,6 +488,7 @@ def main() -> NoReturn:
         code = supervisor.run() if supervisor.join() else 0
     except Twister2Error as error:
         print(str(error), file=sys.stderr)
+        supervisor.give_up(error)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # everything was released; tearing down the interpreter would only take time

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from twister2_observe_progress.view import JobView
 
 BAR = 24
+REASON = 200
+"""Characters of a reason that are shown: the rest is in the error, or in ``twister2 status``."""
 _STEPS = ("", "k", "M", "G", "T", "P")
 
 
@@ -38,6 +40,11 @@ def plain(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
+def short(reason: str) -> str:
+    """The beginning of a reason: of a job that failed it is what its program said, which may be any data."""
+    return plain(reason if len(reason) <= REASON else f"{reason[: REASON - 3]}...")
+
+
 def headline(view: JobView) -> str:
     """``words RUNNING, 4/4 workers, attempt 2, 12.3 s, 410M bytes of memory``."""
     parts = [f"{plain(view.job.name)} {view.state.upper()}"]
@@ -52,7 +59,7 @@ def headline(view: JobView) -> str:
     parts.append(span(view.seconds))
     if view.memory:
         parts.append(f"{amount(view.memory)}B memory")
-    return ", ".join(parts) + (f" ({plain(view.reason)})" if view.reason else "")
+    return ", ".join(parts) + (f" ({short(view.reason)})" if view.reason else "")
 
 
 def work(view: JobView, bar: bool) -> str:
@@ -87,5 +94,5 @@ def last_line(view: JobView, state: str, reason: str, seconds: float) -> str:
     records, n_bytes = view.read()
     if records:
         facts.append(f"{amount(records)} records ({amount(n_bytes)}B) read")
-    ending = f"; {plain(reason)}" if reason else ""
+    ending = f"; {short(reason)}" if reason else ""
     return f"{plain(view.job.name)} {state.upper()} in {span(seconds)}: {', '.join(facts)}{ending}"

@@ -23,7 +23,7 @@ MPIEXEC = "mpiexec.openmpi"
 LIBRARY = {"MPI4PY_MPIABI": "openmpi", "MPI4PY_LIBMPI": "libmpi.so.40"}
 """Makes mpi4py's wheel load the system's Open MPI, whatever else is installed beside it."""
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-START_S = 20.0
+START_S = 60.0
 
 _PLACEHOLDER = """import json, os, sys
 folder, rank = sys.argv[1], os.environ["OMPI_COMM_WORLD_RANK"]

@@ -237,7 +237,7 @@ class World:
                 try:
                     kind, value = pipe.recv()
                 except (EOFError, ConnectionResetError):
-                    runners[rank].join(5)
+                    runners[rank].join(30)
                     results[rank] = Died(getattr(runners[rank], "exitcode", None))
                     del left[rank]
                     continue

@@ -395,7 +395,7 @@ class ClosesWhenRead(Wrapped):
     def close(self, *, aborted: bool = False, deadline_s: float = 2.0) -> None:
         """Sleep as if somebody might still read."""
         if not aborted:
-            time.sleep(4.0)
+            time.sleep(8.0)
         super().close(aborted=aborted, deadline_s=deadline_s)
 
 

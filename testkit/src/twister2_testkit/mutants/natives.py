@@ -158,7 +158,7 @@ class OneRoom(NativeLoopback):
 class _WaitsForAll(NativeLoopback):
     def close(self, *, aborted: bool = False, deadline_s: float = 2.0) -> None:
         if aborted:
-            time.sleep(4)
+            time.sleep(8)
         super().close(aborted=aborted, deadline_s=deadline_s)
 
 

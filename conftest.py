@@ -19,18 +19,22 @@ from collections.abc import Iterator
 from types import FrameType
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # Its explanations trace with sys.settrace, under which CPython 3.11 was caught in an endless loop at the entry of a
 # function (ceval.c, DO_TRACING), with every signal unheard.
-# An example has no deadline: on a busy machine any may take long.
+# An example has no deadline, nor has what draws it: on a busy machine any may take long.
 settings.register_profile(
-    "untraced", parent=settings.default, deadline=None, phases=[phase for phase in Phase if phase is not Phase.explain]
+    "untraced",
+    parent=settings.default,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[phase for phase in Phase if phase is not Phase.explain],
 )
 settings.load_profile("untraced")
 
 REQUIRE = "TWISTER2_REQUIRE_SERVERS"
-PROBE_TIMEOUT_S = 15
+PROBE_TIMEOUT_S = 60
 MPIEXEC = "mpiexec.openmpi"
 LIBRARY = {"MPI4PY_MPIABI": "openmpi", "MPI4PY_LIBMPI": "libmpi.so.40"}
 """Makes mpi4py load Open MPI beside the MPICH of the environment."""

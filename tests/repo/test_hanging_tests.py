@@ -18,7 +18,7 @@ import importlib.util, sys
 spec = importlib.util.spec_from_file_location("watch", {path!r})
 watch = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(watch)
-watch.GRACE_S = 3.0
+watch.GRACE_S = 6.0
 globals().update({{name: value for name, value in vars(watch).items() if name.startswith("pytest_")}})
 """
 
@@ -92,7 +92,13 @@ def test_a_difference_of_long_values_is_shown_at_once(tmp_path):
     (tmp_path / "test_some.py").write_text(LONG)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:twister2_testkit"]
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "CI": "true"}
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env={**os.environ, "CI": "true"},
     )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "At index 1 diff: 'record 2916 of many, by 4749' != 'record 2904 of many, by 4743'" in done.stdout

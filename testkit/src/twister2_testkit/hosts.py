@@ -21,7 +21,7 @@ _DRAW = "5,32 0 0 4294963256,148 0 0 100,53 1 0 {percent},6 0 0 65538,6 0 0 6553
 
 
 def _run(*words: str) -> None:
-    done = subprocess.run(words, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     if done.returncode != 0:
         raise OSError(f"{' '.join(words)}: {done.stderr.strip()}")
 
@@ -124,7 +124,7 @@ class Hosts:
             for where in ((), ("-n", name)):
                 device = "eth0" if where else name
                 words = ["tc", *where, "-s", "qdisc", "show", "dev", device]
-                text = subprocess.run(words, capture_output=True, text=True, timeout=20).stdout
+                text = subprocess.run(words, capture_output=True, text=True, timeout=60).stdout
                 kind = ""
                 for line in text.splitlines():
                     kind = line.split()[1] if line.startswith("qdisc") else kind

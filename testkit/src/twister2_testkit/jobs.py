@@ -46,7 +46,7 @@ class Jobs:
     :ivar kept: what may stay in a job's folder; to be extended by the logs of other resource managers.
     """
 
-    def __init__(self, folder: Path, left_s: float = 5.0) -> None:
+    def __init__(self, folder: Path, left_s: float = 30.0) -> None:
         self.folder, self.left_s = folder, left_s
         self.kept = KEPT
         self.mark = uuid.uuid4().hex
@@ -150,7 +150,7 @@ class Jobs:
         events = [json.loads(line) for line in lines]
         return [event for event in events if kind is None or event["event"] == kind]
 
-    def until_event(self, kind: str, timeout_s: float = 20.0, count: int = 1) -> dict[str, Any]:
+    def until_event(self, kind: str, timeout_s: float = 60.0, count: int = 1) -> dict[str, Any]:
         """Wait for the ``count``-th event of a kind in the log of the only job."""
         wait_until(
             lambda: bool(self.folders()) and len(self.events(kind)) >= count,
@@ -159,7 +159,7 @@ class Jobs:
         )
         return self.events(kind)[count - 1]
 
-    def until_file(self, name: str, timeout_s: float = 20.0) -> str:
+    def until_file(self, name: str, timeout_s: float = 60.0) -> str:
         """Wait for a file that a program writes into the folder (whole, by rename), and read it."""
         path = self.folder / name
 
@@ -248,7 +248,7 @@ class Jobs:
                 for pid in self.processes():
                     _signal(pid, signal.SIGKILL)
             for process in self._started:
-                process.wait(10)
+                process.wait(30)
                 for stream in (process.stdin, process.stdout, process.stderr):
                     if stream is not None:
                         stream.close()

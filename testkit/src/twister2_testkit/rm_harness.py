@@ -6,7 +6,7 @@ import json
 import sys
 import uuid
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import pytest
@@ -55,7 +55,7 @@ READ_TICKETS = (
     + r"""
 seen, missed = [], 0
 path = os.environ["TWISTER2_TICKET"]
-deadline = time.monotonic() + 60
+deadline = time.monotonic() + 100
 while time.monotonic() < deadline:
     try:
         with open(path, "rb") as file:
@@ -115,6 +115,8 @@ class ResourceManagerHarness(ConformanceSuite):
     """Where copies find their slot (the plugin class's ``slot_source``)."""
 
     n_workers: int = 3
+
+    timeout_s: ClassVar[float] = 60.0
 
     ticket_blinks: bool = False
     """Whether a copy that opens the ticket in the moment of its replacement may find none, and must look again."""

@@ -21,7 +21,7 @@ class Client:
     def __init__(self, service: PmiService) -> None:
         self.service = service
         self.socket = socket.socket(fileno=os.dup(service.process_fd))
-        self.socket.settimeout(5)
+        self.socket.settimeout(30)
 
     def ask(self, line: str) -> tuple[str, dict[str, str]]:
         self.tell(line)
@@ -73,7 +73,7 @@ def test_a_fence_gathers_puts_and_releases_when_it_is_done(client, service, fenc
     client.socket.setblocking(False)
     with pytest.raises(BlockingIOError):
         client.socket.recv(1)
-    client.socket.settimeout(5)
+    client.socket.settimeout(30)
     service.fence_done({"a": "x=1", "b": "2"})
     assert client.read()[0] == "barrier_out"
     assert client.ask("cmd=get kvsname=kvs key=b")[1]["value"] == "2"
@@ -144,7 +144,7 @@ print(world.rank, world.size, total, shared, len(ring))
 """
 
 
-def run_world(size: int, program: str, deadline_s: float = 30) -> list[tuple[int, str]]:
+def run_world(size: int, program: str, deadline_s: float = 90) -> list[tuple[int, str]]:
     """Exit code and output of each rank of an MPI world of plain processes; the fence exchange is done here."""
     waiting: dict[int, dict[str, str]] = {}
     services: list[PmiService] = []
@@ -182,7 +182,7 @@ def run_world(size: int, program: str, deadline_s: float = 30) -> list[tuple[int
                 waiting.clear()
                 for service in services:
                     service.fence_done(puts)
-        return [(process.wait(10), process.stdout.read()) for process in processes]
+        return [(process.wait(60), process.stdout.read()) for process in processes]
     finally:
         for process in processes:
             process.kill()

@@ -53,7 +53,7 @@ def next_message(connection: ReturningConnection, done: Callable[[], bool] = lam
 
 
 def test_it_finds_the_master_where_it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("PING_S", 0.1), ("ABSENT_S", 1.0), ("LOOK_S", 0.05), ("ANSWER_S", 20.0)):
+    for name, seconds in (("PING_S", 0.1), ("ABSENT_S", 3.0), ("LOOK_S", 0.05), ("ANSWER_S", 20.0)):
         monkeypatch.setattr(returning, name, seconds)
     keys = curve_pair()
     first = Life(keys)

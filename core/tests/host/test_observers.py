@@ -12,12 +12,14 @@ import pytest
 from twister2.host import ObserverSet, PluginHost
 from twister2.host.checks import hook_arguments, spec_hooks
 from twister2.spec.observe import JobFacts, ObserveSpec
+from twister2_testkit.processes import wait_until
 
 SOURCE = """
+    import threading
     from twister2.spec.observe import ObserveSpec
     from twister2.spec.plugin import hookimpl
 
-    calls = []
+    calls, gate = [], threading.Event()
 
     class Plugin(ObserveSpec):
         api = (1, 0)
@@ -52,6 +54,11 @@ def calls(name):
     return sys.modules[f"acme_{name}"].calls
 
 
+def let_go(name):
+    """What waits at the gate of an observer goes on."""
+    sys.modules[f"acme_{name}"].gate.set()
+
+
 def test_one_that_fails_is_disabled_and_reported_once_and_the_others_go_on(observers):
     selected = observers(first=("client", "pass"), bad=("client", "1 / 0"), last=("client", "pass"))
     reports = []
@@ -77,27 +84,33 @@ def test_one_that_fails_is_disabled_and_reported_once_and_the_others_go_on(obser
 
 
 def test_a_slow_one_holds_up_nobody_and_is_disabled_by_name(observers, monkeypatch):
-    monkeypatch.setattr("twister2.host.observers.SLOW_S", 0.2)
-    slow = "__import__('time').sleep(0.5)"
-    selected = observers(slow=("client", slow), quick=("client", "pass"))
+    monkeypatch.setattr("twister2.host.observers.SLOW_S", 2.0)  # a quick one may take a while on a busy machine
+    selected = observers(slow=("client", "gate.wait(60)"), quick=("client", "pass"))
     reports = []
     set_ = ObserverSet.load(PluginHost(), selected, "client", reports.append)
     begun = time.monotonic()
     set_.job_state("j1", "starting", "")
-    assert time.monotonic() - begun < 0.2
-    time.sleep(0.3)
-    set_.job_state("j1", "running", "")
-    assert set_.names == ["quick"]
-    set_.close()
+    assert time.monotonic() - begun < 30
+    told = ["starting"]
+
+    def is_disabled():
+        told.append(f"running {len(told)}")
+        set_.job_state("j1", told[-1], "")
+        return set_.names == ["quick"]
+
+    wait_until(is_disabled, 30, lambda: f"called are {set_.names}")
+    set_.close(30.0)
     assert [text.partition(" (")[0] for text in reports] == ["observe plugin 'slow'"]
-    assert "job_state took longer than 0.2 s" in reports[0]
-    assert calls("quick") == [("job_state", "starting"), ("job_state", "running")]
-    time.sleep(0.4)
+    assert "job_state took longer than 2 s" in reports[0]
+    assert calls("quick") == [("job_state", state) for state in told]
+    let_go("slow")
+    wait_until(lambda: calls("slow") != [], 30, lambda: "it does not return")
+    time.sleep(0.1)
     assert calls("slow") == [("job_state", "starting")], "it is called no more"
 
 
 def test_one_that_never_returns_holds_up_the_end_for_the_deadline_only(observers):
-    selected = observers(stuck=("client", "__import__('threading').Event().wait(3)"))
+    selected = observers(stuck=("client", "gate.wait(60)"))
     reports = []
     set_ = ObserverSet.load(PluginHost(), selected, "client", reports.append)
     set_.job_state("j1", "running", "")
@@ -105,7 +118,8 @@ def test_one_that_never_returns_holds_up_the_end_for_the_deadline_only(observers
     begun = time.monotonic()
     set_.close(0.2)
     set_.close(0.2)
-    assert time.monotonic() - begun < 1.0
+    assert time.monotonic() - begun < 30
+    let_go("stuck")
     assert len(reports) == 1
     assert "'stuck'" in reports[0]
     assert "job_state had not returned" in reports[0]
@@ -113,7 +127,7 @@ def test_one_that_never_returns_holds_up_the_end_for_the_deadline_only(observers
 
 def test_one_that_is_too_far_behind_is_disabled(observers, monkeypatch):
     monkeypatch.setattr("twister2.host.observers.BACKLOG", 3)
-    selected = observers(behind=("client", "__import__('time').sleep(0.5)"))
+    selected = observers(behind=("client", "gate.wait(60)"))
     reports = []
     set_ = ObserverSet.load(PluginHost(), selected, "client", reports.append)
     for number in range(6):
@@ -121,31 +135,32 @@ def test_one_that_is_too_far_behind_is_disabled(observers, monkeypatch):
     assert set_.names == []
     assert len(reports) == 1
     assert "3 calls behind" in reports[0]
+    let_go("behind")
     set_.close()
 
 
 def test_a_call_is_waited_for_where_that_is_asked_but_not_while_one_is_late(observers, monkeypatch):
     monkeypatch.setattr("twister2.host.observers.SLOW_S", 30.0)
-    selected = observers(display=("client", "__import__('time').sleep(0.05 if state == 'quick' else 2.0)"))
+    selected = observers(display=("client", "state == 'quick' or gate.wait(80)"))
     set_ = ObserverSet.load(PluginHost(), selected, "client")
-    set_.call("job_state", 5.0, job_id="j1", state="quick", reason="")
+    set_.call("job_state", 60.0, job_id="j1", state="quick", reason="")
     assert calls("display") == [("job_state", "quick")]
     set_.call("job_state", 0.1, job_id="j1", state="slow", reason="")
     begun = time.monotonic()
-    set_.call("job_state", 5.0, job_id="j1", state="slow", reason="again")
-    assert time.monotonic() - begun < 1.5, "who is still busy with an earlier call is not waited for"
-    while len(calls("display")) < 3:
-        time.sleep(0.01)
-    set_.call("job_state", 5.0, job_id="j1", state="quick", reason="it has caught up")
+    set_.call("job_state", 60.0, job_id="j1", state="slow", reason="again")
+    assert time.monotonic() - begun < 30, "who is still busy with an earlier call is not waited for"
+    let_go("display")
+    wait_until(lambda: len(calls("display")) == 3, 20, lambda: f"{calls('display')}")
+    set_.call("job_state", 60.0, job_id="j1", state="quick", reason="it has caught up")
     assert len(calls("display")) == 4
     monkeypatch.setattr("twister2.host.observers.IN_VAIN_S", 0.2)
+    sys.modules["acme_display"].gate.clear()
     set_.call("job_state", 0.1, job_id="j1", state="slow", reason="once more")
-    while len(calls("display")) < 5:
-        time.sleep(0.01)
     begun = time.monotonic()
-    set_.call("job_state", 5.0, job_id="j1", state="slow", reason="and again")
-    assert time.monotonic() - begun < 1.5, "who was late too often is not waited for any more"
-    set_.close()
+    set_.call("job_state", 60.0, job_id="j1", state="slow", reason="and again")
+    assert time.monotonic() - begun < 30, "who was late too often is not waited for any more"
+    let_go("display")
+    set_.close(20.0)
 
 
 def test_no_thread_starts_before_the_first_call_and_none_is_left(observers):

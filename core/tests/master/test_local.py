@@ -5,6 +5,7 @@ ever.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,6 @@ from twister2.master.facts import JobFacts
 from twister2.master.local import LocalMaster
 from twister2.spec.rm import JobState, ResourceGroup
 
-pytestmark = pytest.mark.timeout(30)
 NODE = {"host": "h", "addresses": ["10.0.0.1"], "boot_id": "b", "node": "", "rack": "", "datacenter": ""}
 NOTES = {"attempt": 1, "steps": [], "waits_for": "", "memory": 0}
 
@@ -33,8 +33,14 @@ class Peer:
         self, master: LocalMaster, name: str, notes: Callable[[], dict[str, Any] | None] | None = None
     ) -> None:
         self.heard: list[str] = []
+        self.at_the_end: Callable[[], object] = lambda: None
         self._master, self._name = master, name.encode()
-        master.register(self._name, lambda message: self.heard.append(message.kind), notes)
+        master.register(self._name, lambda message: self._hear(message.kind), notes)
+
+    def _hear(self, kind: str) -> None:
+        self.heard.append(kind)
+        if kind == "end":
+            self.at_the_end()
 
     def say(self, kind: str, **body: Any) -> None:
         self._master.send(self._name, kind, body)
@@ -45,7 +51,7 @@ class Peer:
         )
 
     def wait_for(self, kind: str) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 20
         while kind not in self.heard:
             assert time.monotonic() < deadline, self.heard
             time.sleep(0.005)
@@ -97,10 +103,15 @@ def test_who_writes_nothing_is_not_lost_behind_the_flood_of_another(master: Loca
 
 def test_a_kill_does_not_wait_for_what_came_before_it(master: LocalMaster) -> None:
     client, writes, quiet = running(master)
+    taken: list[int] = []
+    quiet.at_the_end = lambda: taken.append(client.heard.count("output"))
+    killed = threading.Event()
+    master.job.clients.listeners.append(lambda kind, body: killed.wait(20))
     flood(master, writes)
     master.kill("enough")
+    killed.set()
     quiet.wait_for("end")
-    assert client.heard.count("output") < 1500
+    assert taken[0] < 1500
     for worker in (writes, quiet):
         worker.say("bye")
     client.wait_for("ended")

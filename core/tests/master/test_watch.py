@@ -74,10 +74,10 @@ def ignores(pid, number):
 
 
 def test_one_that_is_stopped_is_killed_and_the_reason_written(master):
-    process = master(2, "stops")
+    process = master(5, "stops")
     code, out, err = end_of(process)
     assert (code, out) == (-signal.SIGKILL, "")
-    assert err == "the job master has done nothing for 2 s: it hangs, and is killed\n"
+    assert err == "the job master has done nothing for 5 s: it hangs, and is killed\n"
 
 
 def test_one_that_beats_is_not_and_nothing_is_left_beside_it(master, tmp_path):

@@ -100,7 +100,7 @@ def one(env, port):
             got.append(delivery.value)
         return bool(got)
 
-    env.network.wait_until(ready, "a message", 5)
+    env.network.wait_until(ready, "a message", 20)
     return got[0]
 
 
@@ -216,7 +216,7 @@ def test_a_wait_has_a_deadline_and_wakes_for_an_abort():
             with env.network.step("wait"):
                 env.network.wait_until(lambda: False, "the end", 30)
         finally:
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 20
 
     assert isinstance(outcomes(abort)[0][1], StepAbortedError)
 
@@ -274,7 +274,7 @@ def test_a_bad_transport_is_found_out(tamper, text):
                     got.append(delivery)
                 return len(got) == 4
 
-            env.network.wait_until(ready, "messages", 5)
+            env.network.wait_until(ready, "messages", 20)
             env.network.progress()
 
     seen, error = outcomes(main, make=make)
@@ -349,7 +349,7 @@ def test_what_comes_for_later_steps_counts():
                     port = network.open_port(step, 0, [1], [0])
                     assert port.send(0, 0, DATA, np.zeros(1 << 20))
             return
-        end = time.monotonic() + 5
+        end = time.monotonic() + 20
         while env.memory.use().reserved < 3 << 23 and time.monotonic() < end:
             network.progress()
         held.append(env.memory.use().reserved)

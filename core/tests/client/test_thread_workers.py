@@ -21,8 +21,6 @@ from twister2.control.messages import OUTPUT_WINDOW, Message
 from twister2.control.package import Manifest
 from twister2.spec.errors import JobKilledError
 
-pytestmark = pytest.mark.timeout(30)
-
 
 class FakeMaster:
     """Notes what workers say, and answers ``hello``."""

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from twister2.control.limitedlog import LimitedLog, parts
 from twister2.control.text import output_bytes, output_decoder, readable
-
-pytestmark = pytest.mark.timeout(60)
 
 
 def note(size):

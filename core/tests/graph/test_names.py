@@ -9,8 +9,6 @@ from twister2.spec.declarations import Declarations
 from twister2.spec.tasks import END, Compute, Sink, Source
 from twister2_testkit.graphs import EXECUTORS, run_workers
 
-pytestmark = pytest.mark.timeout(60)
-
 
 class One(Source):
     narrow = True

@@ -14,8 +14,6 @@ from twister2_testkit.executor_bench import InTurn
 from twister2_testkit.world import World
 from twister2_testkit.world_ops import WorldOperators
 
-pytestmark = pytest.mark.timeout(60)
-
 CATALOG = Catalog(lambda name: WorldOperators())
 WORKERS = World(8).infos
 

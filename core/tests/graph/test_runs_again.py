@@ -12,8 +12,6 @@ from twister2.graph import Graph
 from twister2.spec.tasks import END, Compute, Sink, Source
 from twister2_testkit.graphs import EXECUTORS, KeepRecords, run_workers
 
-pytestmark = pytest.mark.timeout(60)
-
 
 class Numbers(Source):
     def __init__(self, batches):

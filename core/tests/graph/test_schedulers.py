@@ -17,8 +17,6 @@ from twister2.spec.tasks import END, Compute, Sink, Source
 from twister2_testkit.graphs import run_workers
 from twister2_testkit.world_ops import WorldOperators
 
-pytestmark = pytest.mark.timeout(60)
-
 CATALOG = Catalog(lambda name: WorldOperators())
 
 

@@ -16,8 +16,6 @@ from twister2.spec.declarations import Declarations
 from twister2.spec.tasks import END, Source
 from twister2_testkit.graphs import KeepRecords, run_workers
 
-pytestmark = pytest.mark.timeout(60)
-
 LEFT = pa.schema({"k": pa.int64(), "v": pa.string()})
 RIGHT = pa.schema({"k": pa.int64(), "v": pa.float64(), "w": pa.bool_()})
 

@@ -13,8 +13,6 @@ from twister2.spec.errors import UserCodeError
 from twister2.spec.tasks import END, Compute, Sink, Source
 from twister2_testkit.graphs import EXECUTORS, run_workers
 
-pytestmark = pytest.mark.timeout(60)
-
 
 class Refills(Source):
     """Five batches in the same memory: all of it, or a view of it."""

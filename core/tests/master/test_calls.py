@@ -16,8 +16,6 @@ from twister2.master.process import STATE_EVERY_S, MasterProcess
 from twister2.spec.errors import DeadlineError
 from twister2.spec.rm import JobState
 
-pytestmark = pytest.mark.timeout(30)
-
 
 def test_a_call_is_finished_with_its_error_or_without() -> None:
     calls, ran = CallThread("the test"), []

@@ -6,7 +6,6 @@ from itertools import count
 from random import Random
 
 import attrs
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,8 +15,6 @@ from twister2.master.status import worker_status
 from twister2.master.steps import Groups, find_mismatch
 from twister2.spec.errors import StepMismatchError
 from twister2.worker.board import LIMITED, OTHERS
-
-pytestmark = pytest.mark.timeout(60)
 
 HEARTBEAT_S, CERTAIN_AFTER_S = 1.0, 5.0
 

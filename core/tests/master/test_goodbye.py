@@ -15,7 +15,6 @@ from twister2.master.calls import CallThread
 from twister2.master.process import MasterProcess
 from twister2.spec.errors import ResourceError
 
-pytestmark = pytest.mark.timeout(60)
 TICKET = Ticket("job-1", 3, ("tcp://127.0.0.1:2",), "public", "key", 3)
 
 

@@ -6,16 +6,12 @@ import threading
 from collections.abc import Collection
 from typing import Any
 
-import pytest
-
 from twister2.config.job import NetworkConfig
 from twister2.spec.comm import Address
 from twister2.worker.network import WorkerNetwork, form_network
 from twister2_testkit.board import Board
 from twister2_testkit.fakes import transport_context
 from twister2_testkit.loopback import LoopbackTransport
-
-pytestmark = pytest.mark.timeout(30)
 
 
 class Asked(LoopbackTransport):

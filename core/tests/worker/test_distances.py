@@ -13,8 +13,6 @@ from twister2.worker import distances
 from twister2.worker.distances import Distances, machine_of, machines_of, pairs, power_of_two, round_trips
 from twister2_testkit.fakes import LocalCluster
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def workers(*hosts, **facts):
     return [WorkerInfo(k, k, NodeFacts(host, boot_id=f"boot {host}", **facts)) for k, host in enumerate(hosts)]

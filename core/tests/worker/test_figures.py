@@ -49,7 +49,6 @@ class Nothing(Sink):
         return
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("executor", ["inline", "threads"])
 def test_a_prepared_graph_is_counted_at_every_run(executor):
     def main(env):
@@ -75,7 +74,6 @@ def test_a_prepared_graph_is_counted_at_every_run(executor):
         assert all(values["busy_s"] > 0 for values in totals.values())
 
 
-@pytest.mark.timeout(60)
 def test_plans_that_are_made_anew_or_forgotten_are_counted_on():
     def main(env):
         load = Graph("load")

@@ -18,8 +18,6 @@ from twister2.worker.environment import Environment
 from twister2.worker.interrupt import ThreadInterrupt, interruptible
 from twister2.worker.logs import LinkHandler
 
-pytestmark = pytest.mark.timeout(30)
-
 
 class Program:
     """A function in a thread, inside of a :class:`ThreadInterrupt`; what it raised, and what came after it."""

@@ -13,8 +13,6 @@ import pytest
 
 from twister2.worker.segments import Segments
 
-pytestmark = pytest.mark.timeout(60)
-
 HOLD = {
     "open": "file = open(sys.argv[1], 'r+b')",
     "mapped": "file = open(sys.argv[1], 'r+b'); m = mmap.mmap(file.fileno(), 4096); file.close(); m[:1]",

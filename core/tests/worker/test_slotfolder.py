@@ -13,7 +13,6 @@ from twister2.spec.errors import ResourceError
 from twister2.worker import slotfolder
 from twister2.worker.slotfolder import SlotFolder
 
-pytestmark = pytest.mark.timeout(60)
 OTHER = """
 import sys
 from pathlib import Path

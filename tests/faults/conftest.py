@@ -11,5 +11,5 @@ from twister2_testkit.jobs import Jobs
 @pytest.fixture
 def jobs(tmp_path: Path) -> Iterator[Jobs]:
     """Whole jobs; when the test is over nothing of them may be left but records and logs."""
-    with Jobs(tmp_path, left_s=20.0) as jobs:
+    with Jobs(tmp_path) as jobs:
         yield jobs

@@ -8,8 +8,9 @@ import signal
 import pytest
 
 from twister2_testkit.jobs import Jobs
+from twister2_testkit.processes import ended, wait_until
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.faults]
+pytestmark = pytest.mark.faults
 
 PROGRAM = """
     import pathlib, time
@@ -30,6 +31,7 @@ def test_status_logs_and_wait(jobs: Jobs) -> None:
     jobs.until_file("up-1")
     (master,) = jobs.pids("master")
     os.kill(master, signal.SIGKILL)
+    wait_until(lambda: ended(master), 30, jobs.picture)
     gone = f"its job master (process {master}) has gone: it was killed, or crashed"
     status = jobs.cli("status", "last")
     assert gone in status.out, status
@@ -53,15 +55,15 @@ def test_a_master_that_is_told_to_end_ends_the_job_in_order(jobs: Jobs, number: 
         """
         import pathlib, time
         def main(env):
-            pathlib.Path(f"up-{env.worker_id}").touch()
             try:
+                pathlib.Path(f"up-{env.worker_id}").touch()
                 while True:
                     time.sleep(0.05)
             finally:
                 pathlib.Path(f"tidied-{env.worker_id}").touch()
         """
     )
-    client = jobs.start("submit", "standalone", "-q", "-n", "2", program)
+    client = jobs.start("submit", "standalone", "-q", "-n", "2", "-o", "job.kill_grace_s=60", program)
     jobs.until_file("up-0")
     jobs.until_file("up-1")
     (master,) = jobs.pids("master")

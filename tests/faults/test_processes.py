@@ -16,9 +16,10 @@ from twister2_testkit.jobs import Jobs
 from twister2_testkit.processes import wait_until
 from twister2_testkit.segments import stand_in
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.faults]
+pytestmark = pytest.mark.faults
 
-QUICK = ("-o", "job.heartbeat_s=0.25", "-o", "job.lost_after_s=2", "-o", "job.master_lost_s=3")
+QUICK = ("-o", "job.heartbeat_s=0.25", "-o", "job.lost_after_s=5", "-o", "job.master_lost_s=6")
+"""Soon enough for tests, and so late that a busy machine loses nobody by itself."""
 
 WAITS = """
     import os, pathlib, time
@@ -122,7 +123,7 @@ def test_a_stopped_user_process_is_slow_and_the_answer_is_right(jobs: Jobs) -> N
     client = jobs.start("submit", "standalone", "-n", "2", *QUICK, program)
     pid = user(jobs)
     os.kill(pid, signal.SIGSTOP)
-    time.sleep(5)
+    time.sleep(7)
     assert client.process.poll() is None, client.finish()
     os.kill(pid, signal.SIGCONT)
     done = client.finish()
@@ -133,8 +134,8 @@ def test_a_stopped_user_process_is_slow_and_the_answer_is_right(jobs: Jobs) -> N
 @pytest.mark.parametrize(
     "hold",
     [
-        "import ctypes; ctypes.PyDLL(None).sleep(5)",
-        "import time; end = time.time() + 5\n        while time.time() < end: pow(7, 300_000)",
+        "import ctypes; ctypes.PyDLL(None).sleep(7)",
+        "import time; end = time.time() + 7\n        while time.time() < end: pow(7, 300_000)",
     ],
     ids=["in C", "in Python"],
 )
@@ -185,7 +186,7 @@ def test_a_killed_master_ends_the_job(jobs: Jobs) -> None:
     user(jobs)
     (master,) = jobs.pids("master")
     os.kill(master, signal.SIGKILL)
-    done = client.finish(20)
+    done = client.finish()
     assert done.code == 1, done
     assert "[T2-J404] the job master ended before the job did" in done.err
     assert "SIGKILL" in done.err
@@ -202,10 +203,7 @@ def test_a_killed_master_and_client_together(jobs: Jobs) -> None:
     os.kill(master, signal.SIGKILL)
     client.signal(signal.SIGKILL)
     client.finish()
-    deadline = time.monotonic() + 15
-    while jobs.processes():
-        assert time.monotonic() < deadline, f"left after the master's end: {jobs.processes()}"
-        time.sleep(0.1)
+    wait_until(lambda: not jobs.processes(), 60, lambda: f"left after the master's end: {jobs.processes()}")
     assert '"state": "failed"' in jobs.cli("status", "last", "--json").out
     assert jobs.cli("kill", "last").code == 0
     assert jobs.cli("clean", "last").code == 0
@@ -217,7 +215,7 @@ def test_a_worker_that_cannot_reach_the_master_says_so(jobs: Jobs) -> None:
     ticket = jobs.folder / "ticket"
     ticket.write_bytes(Ticket("job-1", 1, ("tcp://127.0.0.1:1",), curve_pair()[0], "key").encode())
     environment = {"TWISTER2_TICKET": str(ticket), "TWISTER2_SLOT": "0", "TWISTER2_START_DEADLINE_S": "1.5"}
-    done = jobs.start_python("-m", "twister2.worker", env=environment).finish(20)
+    done = jobs.start_python("-m", "twister2.worker", env=environment).finish()
     assert done.code == 1, done
     assert "[T2-J404]" in done.err
     assert "tcp://127.0.0.1:1" in done.err
@@ -225,7 +223,7 @@ def test_a_worker_that_cannot_reach_the_master_says_so(jobs: Jobs) -> None:
 
 def test_a_worker_without_a_ticket_says_so(jobs: Jobs) -> None:
     environment = {"TWISTER2_TICKET": "/nowhere/ticket", "TWISTER2_SLOT": "0", "TWISTER2_START_DEADLINE_S": "0.5"}
-    done = jobs.start_python("-m", "twister2.worker", env=environment).finish(20)
+    done = jobs.start_python("-m", "twister2.worker", env=environment).finish()
     assert done.code == 1, done
     assert "[T2-J408]" in done.err
     assert "/nowhere/ticket" in done.err
@@ -240,10 +238,7 @@ def test_checkpoints_do_not_outlive_a_killed_master(jobs: Jobs, victim: str) -> 
         client.signal(signal.SIGKILL)
     os.kill(master, signal.SIGKILL)
     client.finish()
-    deadline = time.monotonic() + 15
-    while jobs.processes():
-        assert time.monotonic() < deadline, jobs.processes()
-        time.sleep(0.1)
+    wait_until(lambda: not jobs.processes(), 60, lambda: str(jobs.processes()))
     facts = json.loads(jobs.cli("status", "last", "--json").out)
     # A master that has time to see its client go says so before its own end, and leaves the rest to others.
     assert facts["state"] in (("failed",) if victim == "master" else ("failed", "killed")), facts
@@ -261,7 +256,7 @@ def test_what_a_master_left_that_died_while_it_tidied_is_removed_by_who_asks(job
     client.signal(signal.SIGKILL)
     client.finish()
     os.kill(master, signal.SIGKILL)
-    wait_until(lambda: not jobs.processes(), 15, lambda: str(jobs.processes()))
+    wait_until(lambda: not jobs.processes(), 60, lambda: str(jobs.processes()))
     state = json.loads((jobs.job() / "state.json").read_text())
     (jobs.job() / "state.json").write_text(json.dumps({**state, "state": "killed"}))
     if left == "checkpoints":
@@ -283,7 +278,7 @@ def test_what_was_written_before_the_fork_server_died_is_not_lost_and_the_error_
             if env.worker_id == 1:
                 print("last words" * 1000, flush=True)
                 os.kill(os.getppid(), signal.SIGKILL)
-            time.sleep(60)
+            time.sleep(600)
         """
     )
     done = jobs.submit(program, *QUICK, "-o", "job.attempts=1")
@@ -336,7 +331,7 @@ def test_shared_memory_of_supervisors_that_could_not_remove_it_goes_with_the_job
             mine = pathlib.Path(f"ready-1-{env.worker_id}")
             mine.with_suffix(".new").write_text(str(os.getpid()))
             mine.with_suffix(".new").rename(mine)
-            time.sleep(60)
+            time.sleep(600)
         """
     )
     words = ("-n", "2", *QUICK, "-o", 'job.comm=["mpi"]', "-o", "job.attempts=1")
@@ -346,6 +341,6 @@ def test_shared_memory_of_supervisors_that_could_not_remove_it_goes_with_the_job
         os.kill(parent(parent(pid)), signal.SIGSTOP)
     (pid,) = jobs.pids(victim)
     os.kill(pid, signal.SIGKILL)
-    done = client.finish(40)
+    done = client.finish()
     assert done.code == 1, done
     assert not any(stand_in("mpich_shm", pid).exists() for pid in users)

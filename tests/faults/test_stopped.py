@@ -61,7 +61,7 @@ def stopped_and_resumed(jobs: Jobs, kind: str, seconds: float, *options: str) ->
 
 @pytest.mark.parametrize("kind", ["shm", "tcp", pytest.param("mpi", marks=pytest.mark.needs_mpi)])
 def test_a_stopped_user_process_is_slow(jobs: Jobs, kind: str) -> None:
-    stopped_and_resumed(jobs, kind, 4.0, "-o", "job.heartbeat_s=0.25", "-o", "job.lost_after_s=2")
+    stopped_and_resumed(jobs, kind, 6.0, "-o", "job.heartbeat_s=0.25", "-o", "job.lost_after_s=4")
 
 
 @pytest.mark.slow
@@ -92,17 +92,17 @@ def test_a_supervisor_that_wakes_out_of_reach_of_the_manager_is_refused_and_ends
     """Its node answers nobody, so it is lost after five seconds and a copy takes its place while it still exists."""
     options = ("-q", "-o", "rm.hostile.out_of_reach=1", "-o", "rm.hostile.twice=0", "-o", "job.master_lost_s=100")
     client = jobs.start("submit", "hostile", "-n", "2", *options, jobs.program(WAITS), str(jobs.folder))
-    user, server = map(int, jobs.until_file("ready-1-1", 40).split())
+    user, server = map(int, jobs.until_file("ready-1-1").split())
     supervisor = parent(server)
     os.kill(supervisor, signal.SIGSTOP)
     begun = time.monotonic()
-    jobs.until_file("ready-2-1", 60)
-    assert time.monotonic() - begun > 4.0, "job.lost_after_s is 5 s"
+    jobs.until_file("ready-2-1")
+    assert time.monotonic() - begun > 2.0, "job.lost_after_s is 5 s, and its last beat may have been late"
     assert not ended(supervisor), "the manager has reached it: this test has shown nothing"
 
     os.kill(supervisor, signal.SIGCONT)
     three = (supervisor, server, user)
-    wait_until(lambda: all(map(ended, three)), 15, lambda: f"of {three} there are {[p for p in three if not ended(p)]}")
+    wait_until(lambda: all(map(ended, three)), 60, lambda: f"of {three} there are {[p for p in three if not ended(p)]}")
     assert client.process.poll() is None, client.finish()
     (jobs.folder / "go").touch()
     done = client.finish()
@@ -136,7 +136,7 @@ def stopped_master(jobs: Jobs) -> tuple[Client, list[int]]:
     assert len(workers) == 2, workers
     for pid in both:
         os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: all(map(ended, workers)), 30, jobs.picture)
+    wait_until(lambda: all(map(ended, workers)), 60, jobs.picture)
     return client, both
 
 

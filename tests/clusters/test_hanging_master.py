@@ -26,6 +26,12 @@ def main(env):
 """
 
 
+def is_first(process):
+    """Whether it is the first process of a PID namespace."""
+    (ids,) = (line for line in (process / "status").read_text().splitlines() if line.startswith("NSpid:"))
+    return ids.split()[-1] == "1"
+
+
 def stop_master(job_id):
     """Stop its process, not the shell or srun that has started it; False when none runs."""
     stopped = False
@@ -33,18 +39,27 @@ def stop_master(job_id):
         with contextlib.suppress(OSError):
             words, environment = (path / "cmdline").read_bytes(), (path / "environ").read_bytes()
             program, *arguments = words.split(b"\0")
-            if b"python" in program and b"twister2.master" in arguments and job_id.encode() in environment:
+            ours = b"python" in program and b"twister2.master" in arguments and job_id.encode() in environment
+            if ours and not is_first(path):
                 os.kill(int(path.name), signal.SIGSTOP)
                 stopped = True
     return stopped
 
 
 @pytest.mark.parametrize(
-    "manager",
-    [pytest.param(name, marks=getattr(pytest.mark, f"needs_{name}")) for name in ("slurm", "k8s", "nomad")],
+    ("manager", "own"),
+    [
+        pytest.param("slurm", "", marks=pytest.mark.needs_slurm),
+        pytest.param("k8s", "", marks=pytest.mark.needs_k8s),
+        pytest.param("k8s", "spec: {shareProcessNamespace: null}", marks=pytest.mark.needs_k8s, id="k8s-first-process"),
+        pytest.param("nomad", "", marks=pytest.mark.needs_nomad),
+    ],
 )
-def test_it_is_killed_and_its_next_life_takes_the_workers_back(request, tmp_path, manager):
+def test_it_is_killed_and_its_next_life_takes_the_workers_back(request, tmp_path, manager, own):
     options = ["job.cpus=0.1", *(request.getfixturevalue("namespace").options if manager == "k8s" else ())]
+    if own:
+        (tmp_path / "pod.yaml").write_text(own)
+        options.append("rm.k8s.pod_template=pod.yaml")
     with ManagedJobs(tmp_path, manager, PROGRAM) as jobs:
         client = jobs("submit", manager, "-n", 2, *(word for text in options for word in ("-o", text)), "program.py")
         for _ in range(2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -53,7 +54,8 @@ def answered(jobs: Jobs, done: Done) -> None:
     assert files == {str(worker): str(ANSWER) for worker in range(WORKERS)}, done
     lines = {line for line in done.out.splitlines() if line.startswith("answer")}
     assert lines <= {f"answer {ANSWER}"}, done
-    assert not carrying(jobs.job().name)
+    name = jobs.job().name
+    wait_until(lambda: not carrying(name), 60.0, lambda: f"left behind: {carrying(name)}")
 
 
 def masters(jobs: Jobs) -> list[int]:
@@ -154,7 +156,31 @@ def test_given_up_by_its_manager_it_is_the_end_with_that_reason(jobs: Jobs) -> N
     done = client.finish(120)
     assert done.code != 0
     assert "the master exited 137" in done.err, done
-    assert not carrying(jobs.job().name)
+    name = jobs.job().name
+    wait_until(lambda: not carrying(name), 60.0, lambda: f"left behind: {carrying(name)}")
     status = jobs.cli("status", "last")
     assert "failed" in status.out.lower(), status
     assert "the master exited 137" in status.out + status.err, status
+
+
+def test_detached_the_package_is_there_when_master_and_workers_have_all_gone(jobs: Jobs) -> None:
+    """As on a node that has both: nobody is left who has had it from the client."""
+    (jobs.folder / "hold").touch()
+    options = ("--detach", "-o", "rm.hostile.master_restarts=2", "-o", "rm.hostile.ticket_limit=1000000")
+    (jobs.folder / "answers").mkdir()
+    command = ("submit", "hostile", "-n", str(WORKERS), *QUICK, *options)
+    submitted = jobs.start(*command, jobs.program(PROGRAM), jobs.folder / "answers").finish(120)
+    assert submitted.code == 0, submitted
+    assert "raise job.master_return_s" not in submitted.err
+    job_id = submitted.out.strip()
+    wait_until(lambda: jobs.cli("logs", job_id).out.count("attempt 1") == WORKERS, 90.0, lambda: "no attempt began")
+    for pid in carrying(job_id):
+        with contextlib.suppress(OSError):  # one that ends with those before
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if {b"twister2.master", b"twister2.worker"} & set(words):
+                os.kill(pid, signal.SIGKILL)
+    (jobs.folder / "hold").unlink()
+    waited = jobs.cli("wait", job_id, timeout_s=150.0)
+    assert waited.code == 0, waited
+    files = {path.name: path.read_text() for path in (jobs.folder / "answers").iterdir()}
+    assert files == {str(worker): str(ANSWER) for worker in range(WORKERS)}

@@ -60,7 +60,7 @@ class Observers:
 
 def session(folder: Path, master: FakeMaster, did: list[str]) -> Session:
     class Backend:
-        offers = SimpleNamespace(shared_files=frozenset(), in_process=False)
+        offers = SimpleNamespace(shared_files=frozenset(), in_process=False, restarts_master=False)
 
         def kill(self, handle: object, grace_s: float) -> None:
             did.append("kill")
@@ -75,7 +75,7 @@ def session(folder: Path, master: FakeMaster, did: list[str]) -> Session:
     prepared = SimpleNamespace(
         allocation=SimpleNamespace(job_id="job-1"),
         match=SimpleNamespace(master="allocation"),
-        master_ticket=SimpleNamespace(has_package=False, runtime_dir=str(runtime), segments=()),
+        master_ticket=SimpleNamespace(has_package=False, packed="", runtime_dir=str(runtime), segments=()),
         backend=Backend(),
         detached=True,
         package=b"package",
@@ -105,6 +105,21 @@ def test_a_master_that_has_the_package_when_the_client_comes_again_needs_no_more
     monkeypatch.setattr(sessions, "PUSH_S", 1.0)
     made._hand_over(master)  # type: ignore[arg-type]
     assert master.did[:2] == ["push", "detach"]
+
+
+@pytest.mark.parametrize(("again", "packed", "warned"), [(True, "", True), (True, "x", False), (False, "", False)])
+def test_who_leaves_a_package_with_workers_alone_hears_what_that_means(
+    tmp_path: Path, again: bool, packed: str, warned: bool
+) -> None:
+    """Of no interest where no other master comes, or where it has the package by its ticket."""
+    master = FakeMaster(Message("attached", {"wants_package": not packed}), Message("pushed", {}))
+    made, said = session(tmp_path, master, []), []
+    made._output = lambda *words: said.append(words[-1])
+    made._prepared.backend.offers.restarts_master = again
+    made._prepared.master_ticket.packed = packed
+    made._prepared.job = SimpleNamespace(rm="k8s", master_return_s=30.0)
+    made._hand_over(master)  # type: ignore[arg-type]
+    assert ["raise job.master_return_s (30 s)" in text for text in said] == [True] * warned
 
 
 def test_a_master_that_never_takes_the_package_is_given_up_and_nothing_is_left(

@@ -48,7 +48,9 @@ class ResourceManagerSuite(ReturningMasterCases):
     def test_a_closed_offer_has_a_reason(self, rm: ResourceManager) -> None:
         offers = rm.offers
         closed = [field.name for field in attrs.fields(type(offers)) if not getattr(offers, field.name)]
-        needless = {"why", "python"} | (set() if offers.master_in_allocation else {"restarts_master", "renews"})
+        needless = {"why", "python", "ticket_limit"}
+        if not offers.master_in_allocation:
+            needless |= {"restarts_master", "renews"}
         missing = sorted(set(closed) - set(offers.why) - needless)
         assert not missing, f"offers.why gives no reason for {', '.join(missing)}"
 

@@ -81,6 +81,24 @@ class ReturningMasterCases(ResourceManagerHarness):
         assert not rm.clean(handle)
         assert all(ended(pid) for pid in [*workers, *lives])
 
+    def test_a_ticket_as_large_as_is_promised_reaches_the_master(
+        self, rm: ResourceManager, jobs: list[JobHandle], state_dir: Path, reports: Path
+    ) -> None:
+        ticket = os.urandom(rm.offers.ticket_limit // 2).hex()
+        if not ticket:
+            pytest.skip(f"{SKIP_PREFIX}ticket_limit is 0: packages go another way")
+        self.submit(
+            rm,
+            jobs,
+            state_dir,
+            self.program(STAND, reports),
+            master=ResourceGroup("master", 1, cpus=0.1),
+            master_command=self.program(MASTER, reports),
+            master_ticket=ticket.encode(),
+        )
+        ((_, told, _),) = self.read(reports, "master", 1)
+        assert told == ticket
+
     def test_a_job_that_was_killed_has_no_other_master(
         self, rm: ResourceManager, jobs: list[JobHandle], state_dir: Path, reports: Path
     ) -> None:

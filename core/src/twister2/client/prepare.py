@@ -180,6 +180,8 @@ def _prepare(
         serve_pmi=fits.supervisors_serve,
         segments=tuple(pattern for name in fits.transports for pattern in transports[name].segments),
     )
+    if detached and offers.restarts_master and not master_ticket.has_package:
+        master_ticket = master_ticket.with_package(package, offers.ticket_limit)
     slot_source = cast("ResourceManagerSpec", host.load("rm", job.rm).plugin).slot_source
     allocation = Allocation(
         job_id=job_id,

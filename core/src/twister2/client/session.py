@@ -221,6 +221,8 @@ class Session:
                 )
         self._connection.send("detach", {})
         self._connection.close(linger_s=DETACH_S)
+        if self._prepared.backend.offers.restarts_master and not self._prepared.master_ticket.packed:
+            self._output(-1, "log", _kept_by_workers(self._prepared))
 
     # -- following -----------------------------------------------------------------------------------------------------
 
@@ -399,3 +401,12 @@ class Session:
         reason = outcome.error.what if outcome.error else ""
         self._observers.job_ended(self.job_id, outcome.state.value, reason, outcome.seconds)
         self._observers.close()
+
+
+def _kept_by_workers(prepared: Prepared) -> str:
+    job = prepared.job
+    return (
+        f"warning: the package ({len(prepared.package):,} bytes) is more than {job.rm} keeps for a job: should the job "
+        "master's host die, the next one has it from a worker that has waited for it; raise job.master_return_s "
+        f"({job.master_return_s:g} s) above the time until that is noticed, or ship less (job.wheels, job.files)\n"
+    )

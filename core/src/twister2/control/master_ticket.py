@@ -9,6 +9,9 @@ import attrs
 
 from twister2.spec.values import Value
 
+SHRINKS = 4
+"""A package of so many times the room is not compressed in vain."""
+
 
 @attrs.frozen(eq=False, repr=False)
 class MasterTicket(Value):
@@ -22,7 +25,8 @@ class MasterTicket(Value):
     :ivar program: the program's name for people.
     :ivar handle: the allocation's handle when it was known in time.
     :ivar package: the package's name, by which one that comes from elsewhere is known to be it.
-    :ivar has_package: the package lies in ``folder`` where the master can read it; else a client pushes it.
+    :ivar has_package: the package lies in ``folder`` where the master can read it; else it is ``packed`` here, or a
+        client pushes it.
     :ivar shares_state: ``folder`` and the state folder around it are the client's; else the master keeps files of its
         own.
     :ivar world: process world to start; :ivar serve_pmi: the supervisors serve PMI-1 instead.
@@ -46,11 +50,29 @@ class MasterTicket(Value):
     program: str = ""
     package: str = ""
     has_package: bool = True
+    packed: str = attrs.field(default="", repr=False)
     shares_state: bool = True
     world: str | None = None
     serve_pmi: bool = False
     segments: tuple[str, ...] = ()
     handle: dict[str, Any] | None = None
+
+    def with_package(self, package: bytes, limit: int) -> MasterTicket:
+        """The ticket with the package in it; as it is if it had more than ``limit`` bytes then."""
+        import binascii
+        import zlib
+
+        if len(package) > SHRINKS * limit:
+            return self
+        made = attrs.evolve(self, packed=binascii.b2a_base64(zlib.compress(package), newline=False).decode())
+        return made if len(made.encode()) <= limit else self
+
+    def unpacked(self) -> bytes:
+        """The package that is in it; empty when there is none."""
+        import binascii
+        import zlib
+
+        return zlib.decompress(binascii.a2b_base64(self.packed)) if self.packed else b""
 
     def encode(self) -> bytes:
         return json.dumps(attrs.asdict(self)).encode()

@@ -1,4 +1,4 @@
-"""What a job master's process begins with: its ticket, and the package, from the client or from files."""
+"""What a job master's process begins with: its ticket, and the package: from the client, a file, or the ticket."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import attrs
 from twister2.control.master_ticket import MasterTicket
 from twister2.master.abandoned import end_begun, remove_begun
 from twister2.master.blocks import read_block
+from twister2.master.first import step_down
 from twister2.master.process import MasterProcess
 from twister2.spec.errors import Twister2Error
 from twister2.worker.descriptors import raise_limit
@@ -25,12 +26,15 @@ def main(folder: str = "") -> int:
         the ticket.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a client may ignore it; tools that are called have exit codes
+    step_down()
     raise_limit()  # it has a connection with each worker
     path = os.environ.get("TWISTER2_MASTER_TICKET")
     try:
         if path:
             ticket = MasterTicket.decode(pathlib.Path(path).read_bytes())
-            package = (pathlib.Path(ticket.folder) / "package").read_bytes() if ticket.has_package else b""
+            package = (
+                (pathlib.Path(ticket.folder) / "package").read_bytes() if ticket.has_package else ticket.unpacked()
+            )
             return MasterProcess(ticket, package, None).run()
         return _run_child(pathlib.Path(folder))
     except Twister2Error as error:

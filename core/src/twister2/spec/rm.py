@@ -188,6 +188,8 @@ class ResourceOffers(Value):
     :ivar same_host: all copies run on the client's host.
     :ivar limits: resources it enforces: ``cpus``, ``memory``, ``disk``, ``walltime``. For readers: nothing is decided
         by it, and the walltime is kept by the job master in any case.
+    :ivar ticket_limit: bytes that a job master's ticket may have, where files are not shared: the package of a detached
+        job goes with it if it fits, so that it is there when the host of the master is gone. 0: no package does.
     :ivar python: the interpreter of the workers where ``job.python`` names none: ``"python3"`` of an image, say. Empty:
         the one that the client runs on, at the same path.
     :ivar why: for closed points, the reason in one sentence, by name.
@@ -206,6 +208,7 @@ class ResourceOffers(Value):
     shared_files: frozenset[str] = frozenset()
     same_host: bool = False
     limits: frozenset[str] = frozenset()
+    ticket_limit: int = 0
     python: str = ""
     why: Mapping[str, str] = attrs.field(factory=dict)
 

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 NAME = "k8s"
 Object = dict[str, Any]
+SECRET_LIMIT = 1_000_000
+"""Kubernetes takes 1 MiB in a Secret."""
 TELL_AGAIN_S = (0.7, 3.0)
 """When pods are told of a new ticket once more: a kubelet may hear of that before it hears of the secret itself."""
 
@@ -65,6 +67,7 @@ class KubernetesManager(ResourceManager):
             restarts_master=config.master_restarts > 0,
             resizes=True,
             outlives_client=True,
+            ticket_limit=SECRET_LIMIT,
             python="python3",
             limits=frozenset({"memory", "disk", "walltime", *(["cpus"] if config.cpu_limits else [])}),
             why={

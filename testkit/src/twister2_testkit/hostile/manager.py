@@ -72,7 +72,7 @@ class HostileManager(ResourceManager):
 
     def __init__(self, config: HostileConfig, context: RmContext) -> None:
         self._config, self._context = config, context
-        self.offers = attrs.evolve(OFFERS, restarts_master=config.master_restarts > 0)
+        self.offers = attrs.evolve(OFFERS, restarts_master=config.master_restarts > 0, ticket_limit=config.ticket_limit)
         self._cluster = os.environ.get(CLUSTER) or str(Path(context.state_dir).absolute() / "rm-hostile")
 
     # -- submit --------------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ class HostileConfig:
         unit="1",
         validator=ge(0),
     )
+    ticket_limit: int = option(0, "How large a job master's ticket may be for a package to go in it.", unit="B")
     secret_late_s: float = option(0.3, "Longest time until a copy sees a new ticket.", unit="s", validator=ge(0))
 
 

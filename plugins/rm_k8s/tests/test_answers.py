@@ -204,6 +204,23 @@ def test_a_kill_tells_all_pods_by_one_request():
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.parametrize(("slots", "requests"), [(range(4), [PODS]), ((1, 3), [f"{PODS}/p1", f"{PODS}/p3"])])
+def test_slots_that_are_all_of_a_job_are_told_by_one_request(slots, requests):
+    store = Pods(4, looks=3)
+    ((_, job),) = ((name, body) for name, body in store.objects.items() if "/jobs/" in name)
+    job["metadata"] |= {"labels": {names.ROLE: names.WORKER}, "annotations": {names.SLOTS: "0-3"}}
+    for number in range(4):
+        metadata = store.objects[f"{PODS}/p{number}"]["metadata"]
+        metadata["labels"] |= {names.ROLE: names.WORKER, names.INDEX: str(number)}
+        metadata["annotations"] = {names.INDEX: str(number)}
+    manager(store).stop_attempt(HANDLE, slots, 0.5)
+    assert store.deleted == requests
+    assert {name for name in store.objects if name.startswith(PODS)} == {
+        f"{PODS}/p{number}" for number in range(4) if number not in slots
+    }
+
+
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "refused",
     [RefusedError(403, "Forbidden", "may not"), ResourceError("no answer", why="", remedy="")],

@@ -16,7 +16,7 @@ from twister2_rm_k8s.names import path, selector
 from twister2_rm_k8s.states import over
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from twister2.spec.rm import JobHandle
     from twister2_rm_k8s.cluster import Cluster
@@ -26,6 +26,8 @@ PAUSE_S = 0.05
 CLEAN_S = 15.0
 LOST_S = 3.0
 """How long a node that does not answer is waited for, beyond the grace."""
+NOT_OVER = "status.phase!=Succeeded,status.phase!=Failed"
+"""Pods that have ended keep their logs."""
 KINDS = ("jobs", "pods", "secrets", "services", "configmaps")
 
 
@@ -40,29 +42,40 @@ class Ending:
 
         :param mark: write down that it was killed.
         """
-        api, namespace = self._cluster.api, self._cluster.namespace_of(handle)
+        api, namespace, jobs = self._cluster.api, self._cluster.namespace_of(handle), []
         self._cluster.forget()
         with refusals(f"job {handle.job_id} cannot be ended"):
             if mark and self._cluster.root(handle) is not None:
                 where = path(namespace, "configmaps", names.object_name(handle.job_id))
                 api.patch(where, {"metadata": {"annotations": {names.KILLED: "yes"}}})
             for job in self._cluster.all("jobs", handle):
-                if not _job_over(job) and not _own_job(job):
-                    name = job["metadata"]["name"]
-                    api.delete(path(namespace, "jobs", name))
-                    # All its pods by one request. What that does not reach is told one by one below.
-                    with suppress(RefusedError, ResourceError):
-                        query = selector(handle.job_id, **{names.OWNER: name})
-                        api.delete(path(namespace, "pods"), grace_s=_whole(grace_s), labelSelector=query)
-        self.end_pods(handle, grace_s, lambda _: True, quiet=2)
+                if not job_over(job) and not _own_job(job):
+                    jobs.append(job["metadata"]["name"])
+                    api.delete(path(namespace, "jobs", jobs[-1]))
+        self.end_pods(handle, grace_s, lambda _: True, jobs=jobs, quiet=2)
 
-    def end_pods(self, handle: JobHandle, grace_s: float, wanted: Callable[[Object], bool], *, quiet: int = 1) -> None:
+    def end_pods(
+        self,
+        handle: JobHandle,
+        grace_s: float,
+        wanted: Callable[[Object], bool],
+        *,
+        jobs: Sequence[str] = (),
+        quiet: int = 1,
+    ) -> None:
         """TERM, after the grace KILL, until none of them is left.
 
-        :param quiet: how often none must be seen: a controller may just be making one.
+        :param jobs: Jobs of which all pods are wanted. :param quiet: how often none must be seen: a controller may just
+            be making one.
         :raises ResourceError: some do not go, or may not be deleted.
         """
         api, namespace = self._cluster.api, self._cluster.namespace_of(handle)
+        for name in jobs:  # one request for all its pods that run. What that does not reach is told one by one below.
+            with suppress(RefusedError, ResourceError):
+                query = selector(handle.job_id, **{names.OWNER: name})
+                api.delete(
+                    path(namespace, "pods"), grace_s=_whole(grace_s), labelSelector=query, fieldSelector=NOT_OVER
+                )
         whole_s, begun = _whole(grace_s), time.monotonic()
         told, seen = set[str](), 0
         while True:
@@ -137,7 +150,8 @@ def _ending(body: Object, grace_s: int) -> bool:
     return given is not None and given <= grace_s
 
 
-def _job_over(job: Object) -> bool:
+def job_over(job: Object) -> bool:
+    """Whether a Job has ended."""
     conditions = (job.get("status") or {}).get("conditions") or []
     return any(each.get("type") in ("Complete", "Failed") and each.get("status") == "True" for each in conditions)
 

@@ -9,6 +9,7 @@ from twister2.spec.errors import ResourceError, ResourcesExceededError
 from twister2_rm_k8s import manifests, names, quota
 from twister2_rm_k8s.api import RefusedError
 from twister2_rm_k8s.cluster import refusals
+from twister2_rm_k8s.ending import job_over
 from twister2_rm_k8s.names import GROUP, ROLE, START, WORKER, path
 from twister2_rm_k8s.states import index_of
 
@@ -43,7 +44,8 @@ class Sizes:
 
     def stop(self, handle: JobHandle, slots: Sequence[int], grace_s: float) -> None:
         """End the copies of these slots."""
-        self._ending.end_pods(handle, grace_s, self._of_slots(handle, set(slots).__contains__))
+        going, jobs = self._of_slots(handle, set(slots).__contains__)
+        self._ending.end_pods(handle, grace_s, going, jobs=jobs)
         self._cluster.forget()
 
     def resize(self, handle: JobHandle, n_workers: int, group: ResourceGroup | None) -> None:
@@ -80,14 +82,14 @@ class Sizes:
         for job in plan["workers"]:
             if slots := [slot for slot in _slots(job) if slot < n_workers]:
                 left.append(manifests.again(job, job["metadata"]["name"], 0, slots))
-        going = self._of_slots(handle, lambda slot: slot >= n_workers)
+        going, jobs = self._of_slots(handle, lambda slot: slot >= n_workers)
         with refusals(f"job {handle.job_id} cannot shrink to {n_workers} workers"):
             self._keep(handle, {**plan, "workers": left})
             for job in self._jobs(handle):
                 if all(slot >= n_workers for slot in _slots(job)):
                     name = job["metadata"]["name"]
                     self._cluster.api.delete(path(self._cluster.namespace_of(handle), "jobs", name))
-        self._ending.end_pods(handle, 0.0, going)
+        self._ending.end_pods(handle, 0.0, going, jobs=jobs)
 
     def _keep(self, handle: JobHandle, plan: Object) -> None:
         where = path(self._cluster.namespace_of(handle), "configmaps", names.object_name(handle.job_id))
@@ -120,16 +122,18 @@ class Sizes:
         found = self._cluster.all("jobs", handle, fresh=True)
         return [job for job in found if job["metadata"]["labels"].get(ROLE) == WORKER]
 
-    def _of_slots(self, handle: JobHandle, wanted: Callable[[int], bool]) -> Callable[[Object], bool]:
-        """Tells whether a pod is of such a slot."""
-        jobs = {job["metadata"]["name"]: _slots(job) for job in self._jobs(handle)}
+    def _of_slots(self, handle: JobHandle, wanted: Callable[[int], bool]) -> tuple[Callable[[Object], bool], list[str]]:
+        """What tells whether a pod is of such a slot, and the names of Jobs of several pods that all are."""
+        found = self._jobs(handle)
+        jobs = {job["metadata"]["name"]: _slots(job) for job in found}
+        several = [job["metadata"]["name"] for job in found if len(_slots(job)) > 1 and not job_over(job)]
 
         def chosen(body: Object) -> bool:
             own = jobs.get(body["metadata"]["labels"].get(names.OWNER, ""), [])
             index = index_of(body)
             return body["metadata"]["labels"].get(ROLE) == WORKER and index < len(own) and wanted(own[index])
 
-        return chosen
+        return chosen, [name for name in several if all(map(wanted, jobs[name]))]
 
 
 def _slots(job: Object) -> list[int]:

@@ -18,11 +18,15 @@ cache=${TWISTER2_KWOK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/twister2-clusters}/
 kubernetes=${TWISTER2_K8S_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/twister2-clusters/kubernetes}
 version=${cache##*-}
 mark=kwok.x-k8s.io/node
+# What its nodes and pods do, and when: at once. Without pod-complete: pods of Jobs would have done their work.
+stages=(pod/fast/pod-ready pod/fast/pod-delete node/fast/node-initialize)
 
 k() { "$kubernetes/kubectl" --kubeconfig "$home/admin.kubeconfig" "$@"; }
 
+built() { [ -x "$cache/kwok" ] && grep -qsxF "# ${stages[*]}" "$cache/stages.yaml"; }
+
 build() {
-  [ ! -x "$cache/kwok" ] || { say "is built: $cache/kwok"; return; }
+  ! built || { say "is built: $cache/kwok"; return; }
   command -v go >/dev/null || [ ! -x /usr/local/go/bin/go ] || PATH=$PATH:/usr/local/go/bin
   command -v go >/dev/null || die "Go is not installed: see https://go.dev/doc/install"
   mkdir -p "$cache/mod"
@@ -34,11 +38,13 @@ build() {
     CGO_ENABLED=0 go build -trimpath -p "${TWISTER2_BUILD_JOBS:-$(nproc)}" -ldflags '-s -w' -o "$cache/kwok.new" \
       sigs.k8s.io/kwok/cmd/kwok
     folder=$(go list -m -f '{{.Dir}}' sigs.k8s.io/kwok)
-    # What its nodes and pods do, and when: at once. Without pod-complete: pods of Jobs would have done their work.
-    for file in pod/fast/pod-ready pod/fast/pod-delete node/fast/node-initialize; do
-      cat "$folder/kustomize/stage/$file.yaml"
-      printf '\n---\n'
-    done >"$cache/stages.yaml"
+    {
+      printf '# %s\n' "${stages[*]}"
+      for file in "${stages[@]}"; do
+        cat "$folder/kustomize/stage/$file.yaml"
+        printf '\n---\n'
+      done
+    } >"$cache/stages.yaml"
   ) >&2
   mv "$cache/kwok.new" "$cache/kwok"
 }
@@ -64,7 +70,7 @@ CONF
 ready() { k get nodes -l "$mark=fake" --no-headers 2>/dev/null | grep -cw Ready || true; }
 
 start() { # NODES
-  [ -x "$cache/kwok" ] || die "KWOK is not built; run: $0 install"
+  built || die "KWOK is not built, or was for other stages; run: $0 install"
   [ -s "$home/cp/run/anchor.pid" ] || die "no control plane in $home; run k8s.sh start first"
   if ! alive "$home/kwok.pid"; then
     setsid nsenter -t "$(cat "$home/cp/run/anchor.pid")" -n -m -u "$cache/kwok" --kubeconfig="$home/admin.kubeconfig" \

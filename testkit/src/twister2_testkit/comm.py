@@ -341,6 +341,41 @@ class CommSuite(CommMemoryTests, CommEndTests):
 
         self.world(2).run(body)
 
+    @needs("wait_fd")
+    def test_the_descriptor_wakes_a_writer_that_waits_for_room(self) -> None:
+        payload = pattern("room", 64 << 10)
+
+        def body(rank: Rank) -> None:
+            rank.reach_all()
+            for _ in range(3):
+                if rank.id == 0:
+                    clog(rank, 1, payload, self.under_way_limit // len(payload))
+                    while offer(rank) or rank.transport.progress():
+                        pass
+                rank.sync("one is refused, and nothing moves", progress=False)
+                if rank.id == 0:
+                    wait_for_room(rank)
+                    rank.send(1, [b"last"])
+                else:
+                    while bytes(rank.receive().frames[0]) != b"last":
+                        pass
+                rank.sync("read")
+
+        def wait_for_room(rank: Rank) -> None:
+            descriptor = rank.transport.wait_fd()
+            assert descriptor is not None, "wait_fd is open in the capabilities"
+            while True:
+                assert _readable(descriptor, rank.timeout_s), "the reader reads, and a writer that waits is not woken"
+                while not (taken := offer(rank)) and rank.transport.progress():
+                    pass
+                if taken:
+                    return
+
+        def offer(rank: Rank) -> bool:
+            return rank.transport.isend(1, [b"more", payload]) is not None
+
+        self.world(2).run(body)
+
     # -- peers ---------------------------------------------------------------------------------------------------------
 
     def test_a_peer_that_waits_for_others_is_still_reached(self) -> None:

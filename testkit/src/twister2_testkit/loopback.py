@@ -47,7 +47,10 @@ class LoopbackTransport(Transport):
         self._from: dict[int, int] = {}
         self._peers: dict[int, LoopbackTransport] = {}
         self._reading, self._writing = -1, -1
-        self._signalled = False
+        self._signalled = self._has_room = False
+        """Whether the descriptor is readable, and whether a mailbox that had refused a message has been read."""
+        self._refused: set[int] = set()
+        """Who was refused here, and waits for room."""
         self._last = -1
         self._closed = False
         self.clogged = False
@@ -77,13 +80,12 @@ class LoopbackTransport(Transport):
         me = self._context.rank
         with other._lock:
             if other._from.get(me, 0) >= self._capacity:
+                other._refused.add(me)
                 return None
             other._from[me] = other._from.get(me, 0) + 1
             copies = tuple(memoryview(bytes(frame)) for frame in frames)
             other._mail.append(Received(me, copies))
-            if not other._signalled and not other._closed:
-                other._signalled = True
-                os.write(other._writing, b"!")
+            other._signal()
         return _SENT
 
     def receive(self) -> Received | None:
@@ -98,13 +100,36 @@ class LoopbackTransport(Transport):
             del self._mail[turn]
             self._last = received.peer
             self._from[received.peer] -= 1
-            if not self._mail and self._signalled:
-                os.read(self._reading, 16)
-                self._signalled = False
-            return received
+            self._drained()
+            waits = received.peer in self._refused
+            self._refused.discard(received.peer)
+        if waits and received.peer in self._peers:
+            self._peers[received.peer].tell_of_room()
+        return received
 
     def progress(self) -> bool:
-        return False
+        if not self._has_room:
+            return False
+        with self._lock:
+            self._has_room = False
+            self._drained()
+        return True
+
+    def tell_of_room(self) -> None:
+        """A mailbox that has refused a message of this one has been read."""
+        with self._lock:
+            self._has_room = True
+            self._signal()
+
+    def _signal(self) -> None:
+        if not self._signalled and not self._closed:
+            self._signalled = True
+            os.write(self._writing, b"!")
+
+    def _drained(self) -> None:
+        if self._signalled and not self._mail and not self._has_room:
+            os.read(self._reading, 16)
+            self._signalled = False
 
     def wait_fd(self) -> int | None:
         return None if self.clogged else self._reading

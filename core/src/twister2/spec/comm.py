@@ -179,8 +179,9 @@ class Transport(ABC):
 
     @abstractmethod
     def wait_fd(self) -> int | None:
-        """A descriptor that polls readable when ``receive`` or ``progress`` may have something, or None: callers then
-        spin with growing sleeps up to 1 ms. Level- or edge-triggered: callers always drain before they sleep.
+        """A descriptor that polls readable when ``receive`` or ``progress`` may have something, and when there is room
+        for a peer that was refused; or None: callers then spin with growing sleeps up to 1 ms. Level- or
+        edge-triggered: callers always drain before they sleep.
         """
 
     @property

@@ -7,6 +7,8 @@ place                  what                                         written by
 32                     nonce                                        the owner, once
 64                     asleep: ring the bell after writing here     the owner, the ringer
 72                     the owner has closed its transport           the owner
+80                     the owner was refused: ring its bell when    the owner, the ringer
+                       you have read all that it sent
 TAILS + 8 x rank       bytes that rank has put into its ring to me  that rank
 HEADS + 8 x rank       bytes that rank has taken from my ring to it that rank
 SLOTS + slot           1 while a large frame is with its receiver   owner: 1, receiver: 0
@@ -26,6 +28,7 @@ _MAGIC: Final = b"T2shm-1\0"
 NONCE: Final = 16
 ASLEEP: Final = 64
 CLOSED: Final = 72
+REFUSED: Final = 80
 _CELLS: Final = 128
 _LEAST_SLOTS: Final = 4096
 _SLOTS_PER_PEER: Final = 256

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from twister2.spec.errors import NetworkError
 
-from .home import ASLEEP, CLOSED, as_words
+from .home import ASLEEP, CLOSED, REFUSED, as_words
 from .incoming import Incoming
 from .limits import descriptors_for
 from .meeting import GROUP, HELLO, RING, SEGMENT, Note, read
@@ -138,9 +138,19 @@ class Peer:
         """Ring its bell if it sleeps. After a full fence after what it shall see."""
         home = self.home
         if home is not None and home[ASLEEP]:
-            home[ASLEEP] = 0
-            with contextlib.suppress(BlockingIOError):  # as many wakes as a counter holds: it is awake
-                os.eventfd_write(self._bell, 1)
+            self._ring(home)
+
+    def tell_of_room(self) -> None:
+        """All that it sent is read: ring its bell if it was refused, awake or not: it may be about to sleep."""
+        home = self.home
+        if home is not None and home[REFUSED]:
+            home[REFUSED] = 0
+            self._ring(home)
+
+    def _ring(self, home: mmap.mmap) -> None:
+        home[ASLEEP] = 0
+        with contextlib.suppress(BlockingIOError):  # as many wakes as a counter holds: it is awake
+            os.eventfd_write(self._bell, 1)
 
     # -- notes ---------------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from twister2.spec.errors import NetworkError
 
 from . import fence, meeting
 from .entrance import Entrance
-from .home import ASLEEP, CLOSED, NONCE, WORD, Layout, as_words
+from .home import ASLEEP, CLOSED, NONCE, REFUSED, WORD, Layout, as_words
 from .limits import descriptors_for
 from .outgoing import Outgoing, Slots
 from .peer import Peer
@@ -180,7 +180,7 @@ class ShmTransport(Transport):
             out = self._way_out(there)
             if out is None:
                 return None
-        if not out.send(frames):
+        if not out.send(frames) and not self._retried(out, frames):
             self.progress()
             return None
         fence.full()
@@ -210,6 +210,7 @@ class ShmTransport(Transport):
             turns.append(peer)
         else:
             incoming.queued = False
+            peer.tell_of_room()
         if frames is None:
             return self.receive()
         return Received(peer.rank, frames)
@@ -375,6 +376,12 @@ class ShmTransport(Transport):
             peer.out = out
         return peer.out
 
+    def _retried(self, out: Outgoing, frames: Sequence[Buffer]) -> bool:
+        """Send again what was refused, now that the reader is asked to tell of room: it may just have read all."""
+        self._running()[REFUSED] = 1
+        fence.full()
+        return out.send(frames)
+
     def _dropped(self, number: int) -> None:
         for peer in self._peers.values():
             if peer.out is not None:
@@ -434,6 +441,7 @@ class ShmTransport(Transport):
         for fd, _ in self._epoll.poll(0):
             if fd == self._bell:
                 os.eventfd_read(self._bell)
+                moved = True
             elif fd in self._by_fd:
                 peer = self._by_fd[fd]
                 moved = peer.read_notes() or moved

@@ -298,6 +298,18 @@ class SleepsThroughMessages(Wrapped):
         super().close(aborted=aborted, deadline_s=deadline_s)
 
 
+class SleepsThroughRoom(Wrapped):
+    """Has a descriptor that tells of messages only."""
+
+    def __init__(self, context: TransportContext) -> None:
+        super().__init__(context, _DeafToRoom(context))
+
+
+class _DeafToRoom(LoopbackTransport):
+    def tell_of_room(self) -> None:
+        pass
+
+
 class ForgetsOnClose(Wrapped):
     """Keeps its last messages to itself, and drops them when it is closed."""
 
@@ -438,6 +450,7 @@ MUTANTS: dict[type[Transport], str] = {
     Unfair: "test_a_reader_is_fair_between_its_writers",
     LooksUpWhenDry: "test_a_newcomer_has_its_turn",
     SleepsThroughMessages: "test_the_descriptor_wakes_a_sleeper_for_every_message",
+    SleepsThroughRoom: "test_the_descriptor_wakes_a_writer_that_waits_for_room",
     ForgetsOnClose: "test_close_delivers_what_was_sent_before",
     WorksAfterClose: "test_close_may_be_repeated_and_ends_the_transport",
     ClosesSlowly: "test_close_of_a_clogged_pair_keeps_its_deadline",

@@ -9,6 +9,7 @@ A plugin's test class gives a store over a folder that is the test's own::
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -85,6 +86,10 @@ class StateSuite(ConformanceSuite):
         """
         return [str(path) for path in root.rglob("*")] if root.exists() else []
 
+    def spoil(self, root: Path) -> None:
+        """Make this place, at which nothing is yet, one that a store cannot write to: here a file of somebody else."""
+        root.write_bytes(b"no store")
+
     @pytest.fixture
     def root(self, tmp_path: Path) -> Path:
         return tmp_path / "store"
@@ -145,6 +150,24 @@ class StateSuite(ConformanceSuite):
                 call()
             assert repr(key) in str(caught.value)
         assert not self.left_behind(root.parent / "a")
+
+    def test_a_place_that_cannot_be_used_is_a_state_error(self, root: Path) -> None:
+        """Writing says so, naming the key; reading finds nothing or says so: no error of the storage itself passes."""
+        self.spoil(root)
+        store = self.make_store(root)
+        for write in (store.put, store.put_if_absent):
+            with pytest.raises(StateError, match="the/key"):
+                write("the/key", b"x")
+        reads: tuple[Callable[[], object], ...] = (
+            lambda: store.get("the/key"),
+            lambda: [*store.list("the/")],
+            lambda: store.delete("the/key"),
+            lambda: store.delete_all(""),
+        )
+        for read in reads:
+            with contextlib.suppress(StateError):
+                assert not read(), "there is nothing"
+        store.close()
 
     def test_large_and_empty_objects(self, store: StateStore) -> None:
         data = os.urandom(1 << 20) * 9

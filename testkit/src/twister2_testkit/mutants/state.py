@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twister2.spec.errors import StateError
 from twister2.spec.state import StateStore
 from twister2_testkit.state import StateSuite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
+
+
+def told(method: Callable[..., T]) -> Callable[..., T]:
+    """Errors of the file system become errors of the store, which name the key."""
+
+    @functools.wraps(method)
+    def guarded(*args: Any) -> T:
+        try:
+            return method(*args)
+        except OSError as error:
+            key = args[1] if len(args) > 1 else "its keys"
+            raise StateError(f"cannot reach {key}", why=str(error), remedy="give the store a folder") from error
+
+    return guarded
 
 
 class PlainStore(StateStore):
@@ -29,12 +46,14 @@ class PlainStore(StateStore):
             raise StateError(f"{key!r} is not a key", why="of its characters", remedy="use another")
         return self.root / key.replace("/", ",")
 
+    @told
     def delete_all(self, prefix: str) -> int:
         for path in self.root.glob("~*"):
             if not os.path.exists(f"/proc/{path.name[1:].partition('-')[0]}"):
                 path.unlink(missing_ok=True)
         return super().delete_all(prefix)
 
+    @told
     def put(self, key: str, data: bytes) -> None:
         path = self.path(key)
         self.root.mkdir(parents=True, exist_ok=True)
@@ -42,6 +61,7 @@ class PlainStore(StateStore):
         temporary.write_bytes(data)
         os.replace(temporary, path)
 
+    @told
     def put_if_absent(self, key: str, data: bytes) -> bool:
         path = self.path(key)
         self.root.mkdir(parents=True, exist_ok=True)
@@ -55,12 +75,14 @@ class PlainStore(StateStore):
             temporary.unlink()
         return True
 
+    @told
     def get(self, key: str) -> bytes | None:
         try:
             return self.path(key).read_bytes()
         except FileNotFoundError:
             return None
 
+    @told
     def names(self) -> list[str]:
         names = os.listdir(self.root) if self.root.exists() else []
         return sorted(name.replace(",", "/") for name in names if name[0] != "~")
@@ -68,6 +90,7 @@ class PlainStore(StateStore):
     def list(self, prefix: str) -> Iterator[str]:
         yield from (key for key in self.names() if key.startswith(prefix))
 
+    @told
     def delete(self, key: str) -> None:
         self.path(key).unlink(missing_ok=True)
 
@@ -88,9 +111,26 @@ class LooksBeforeItWrites(PlainStore):
     def put_if_absent(self, key: str, data: bytes) -> bool:
         if self.get(key) is not None:
             return False
-        time.sleep(0.005)  # as a busy machine would: a few rounds must find it, and do
+        self._wait_for_another(self.path(key).name)  # for it to be found surely, and not only now and then
         self.put(key, data)
         return True
+
+    def _wait_for_another(self, name: str) -> None:
+        """Wait until another writer has looked, too."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        (self.root / f"~{os.getpid()}-{name}").touch()
+        give_up = time.monotonic() + 20
+        while len([*self.root.glob(f"~*-{name}")]) < 2 and time.monotonic() < give_up:
+            time.sleep(0.001)
+
+
+class LetsErrorsPass(PlainStore):
+    """Raises what the file system raises."""
+
+    def put(self, key: str, data: bytes) -> None:
+        path = self.path(key)
+        self.root.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
 
 
 class NeverStoresTwice(PlainStore):
@@ -187,6 +227,7 @@ class ForgetsLeftOvers(PlainStore):
 MUTANTS: dict[type[PlainStore], str] = {
     WritesInPlace: "test_readers_see_whole_objects_while_writers_write",
     LooksBeforeItWrites: "test_exactly_one_writer_wins",
+    LetsErrorsPass: "test_a_place_that_cannot_be_used_is_a_state_error",
     NeverStoresTwice: "test_behaves_like_a_dictionary",
     ListsTemporaries: "test_a_killed_writer_leaves_the_old_object_or_the_new_one",
     ListsFoldersOnly: "test_lists_by_text_and_in_order",

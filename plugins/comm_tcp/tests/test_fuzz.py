@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import socket
 import struct
@@ -22,6 +21,7 @@ from twister2_comm_tcp.collectives import DATA, SPREAD
 from twister2_comm_tcp.config import TcpConfig
 from twister2_comm_tcp.transport import TcpTransport
 from twister2_comm_tcp.wire import CALL, Batch, CallPacker, Head, Kind, pack
+from twister2_testkit.seeds import drawn_seed
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.faults]
 
@@ -33,12 +33,8 @@ GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"CURVE".ljust(20, b"\0") + b"
 
 @pytest.fixture
 def seed(request):
-    """Decides what is damaged: one that stays, or TWISTER2_SEED, or one that is drawn and printed."""
-    if request.param != DRAWN:
-        return request.param
-    chosen = int(os.environ.get("TWISTER2_SEED", 0)) or random.SystemRandom().randrange(1, 1 << 30)
-    print(f"TWISTER2_SEED={chosen}")
-    return chosen
+    """Decides what is damaged: one that stays, or one that is drawn."""
+    return drawn_seed() if request.param == DRAWN else request.param
 
 
 def number(data):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 
 import numpy as np
@@ -13,6 +12,7 @@ import twister2_net
 from twister2_net.spilling.runs import windows
 from twister2_net.spilling.sorted_columns import ArrayForm, ArrowForm
 from twister2_testkit.fakes import LocalCluster
+from twister2_testkit.seeds import drawn_seed
 
 NAN = float("nan")
 
@@ -34,9 +34,7 @@ def test_keys_that_contain_nan_are_one_key(targets):
 
 @pytest.mark.parametrize("dtype", ["M8[s]", "M8[ns]", "m8[ms]", "c16", "f8"])
 def test_runs_of_arrays_are_merged_as_numpy_sorts(dtype):
-    seed = int(os.environ.get("TWISTER2_SEED", 0)) or random.SystemRandom().randrange(1, 1 << 30)
-    print(f"TWISTER2_SEED={seed}")
-    form, chance = ArrayForm("sorted"), random.Random(seed)
+    form, chance = ArrayForm("sorted"), random.Random(drawn_seed())
     blocks = []
     for _ in range(3):
         block = np.zeros(40, [("key", dtype), ("value", "i8")])

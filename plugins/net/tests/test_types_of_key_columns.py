@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import random
 from collections import Counter
 from decimal import Decimal
@@ -23,6 +22,7 @@ from twister2.spec.errors import Twister2Error
 from twister2_net.selectors.row_hash import RowHash
 from twister2_net.spilling.record_order import RecordOrder
 from twister2_testkit.fakes import LocalCluster
+from twister2_testkit.seeds import drawn_seed
 
 NAN, INF = math.nan, math.inf
 HUGE = 2**62
@@ -110,9 +110,7 @@ def taken(values, ranks):
 
 
 def chance():
-    seed = int(os.environ.get("TWISTER2_SEED", 0)) or random.SystemRandom().randrange(1, 1 << 30)
-    print(f"TWISTER2_SEED={seed}")
-    return random.Random(seed)
+    return random.Random(drawn_seed())
 
 
 def table(values, ranks, name):

@@ -17,6 +17,7 @@ import time
 import attrs
 
 from twister2.spec.errors import DeadlineError, JobFailedError
+from twister2.spec.files import sync_folder
 from twister2.spec.values import Value
 
 
@@ -113,7 +114,7 @@ def write_private(path: str | os.PathLike[str], data: bytes, *, durable: bool = 
         if durable:
             folder = os.path.dirname(os.path.abspath(path))
             for each in (folder, os.path.dirname(folder)):
-                _sync_folder(each)
+                sync_folder(each)
     except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -124,14 +125,3 @@ def write_private(path: str | os.PathLike[str], data: bytes, *, durable: bool = 
             if error.errno == errno.EFBIG
             else "free space, or set job.state_dir to another folder",
         ) from error
-
-
-def _sync_folder(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # a file system that syncs no folders
-            raise
-    finally:
-        os.close(descriptor)

@@ -12,6 +12,7 @@ from typing import IO
 import attrs
 
 from twister2.spec.errors import DataAccessError, DataNotFoundError
+from twister2.spec.files import sync_folder
 
 BOOKKEEPING = frozenset({"_SUCCESS", "_temporary", "_metadata", "_common_metadata"})
 """Names that systems writing folders of parts use for themselves."""
@@ -187,11 +188,7 @@ class LocalStore(Store):
             return  # not there, or somebody else's files are in it
 
     def sync_folder(self, path: str) -> None:
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_folder(path)
 
 
 def store_of(uri: str) -> tuple[Store, str]:

@@ -11,6 +11,7 @@ import secrets
 from typing import TYPE_CHECKING, TypeVar
 
 from twister2.spec.errors import StateError
+from twister2.spec.files import sync_folder
 from twister2.spec.state import StateStore
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class FileStore(StateStore):
                     _remove_leftovers(folder)
                     self._swept.add(folder)
                 done = _write_and_publish(folder, data, publish)
-                _sync_folder(folder)
+                sync_folder(folder)
                 return done
             except FileNotFoundError:  # somebody removed the folder as empty, or took the new file for a left-over
                 if not remaining:
@@ -173,7 +174,7 @@ class FileStore(StateStore):
             self._make_folder(above)
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder, 0o700)
-            _sync_folder(above)
+            sync_folder(above)
 
     def _prune(self, folder: str) -> None:
         """Remove folders that are empty now, upwards, but not the store's own."""
@@ -225,14 +226,6 @@ def _write_and_publish(folder: str, data: bytes, publish: Callable[[str], bool])
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    finally:
-        os.close(number)
-
-
-def _sync_folder(folder: str) -> None:
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(number)
     finally:
         os.close(number)
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(120)
 CASES = {
     "call": "harp.Barrier() if odd else harp.Allreduce(IN_PLACE, np.ones(4))",
     "spelling": "harp.allreduce(1) if odd else harp.Allreduce(IN_PLACE, np.ones(4))",
-    "op": 'harp.Allreduce(IN_PLACE, np.ones(4), "max" if odd else "sum")',
+    "reducer": 'harp.Allreduce(IN_PLACE, np.ones(4), "max" if odd else "sum")',
     "root": "harp.Broadcast(np.ones(4), 1 if odd else 0)",
     "dtype": 'harp.Allreduce(IN_PLACE, np.ones(4, "f4" if odd else "f8"))',
     "shape": "harp.Allreduce(IN_PLACE, np.ones((2, 3) if odd else (3, 2)))",

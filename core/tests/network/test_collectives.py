@@ -278,6 +278,8 @@ def test_members_in_different_calls_are_told_both_lines(name, transport):
     assert all(isinstance(one, (StepMismatchError, StepAbortedError)) for one in seen.values()), seen
     assert len(seen) == 3
     assert str(error).count("test_collectives.py:") >= 2, error
+    if name == "op":
+        assert {"reducer=sum", "reducer=max"} <= {*str(error).split()}, "as the option is called"
 
 
 @pytest.mark.parametrize("transport", ["loopback", NativeLoopback])

@@ -11,7 +11,7 @@ from twister2.spec.network import Fingerprint
 from twister2.worker.board import Entry, StepBoard
 from twister2.worker.differences import REMEDIES, remedy, words
 
-SUM = "op=sum dtype=float64 shape=4"
+SUM = "reducer=sum dtype=float64 shape=4"
 
 
 @pytest.mark.parametrize(
@@ -22,10 +22,10 @@ SUM = "op=sum dtype=float64 shape=4"
         (("barrier", "left"), ("barrier", "right"), "name"),
         (("exchange", "a"), ("exchange", "b"), "name"),
         (("run", "words 1234"), ("run", "words 4321"), "graph"),
-        (("allreduce", SUM), ("allreduce", "objects op=sum dtype=none"), "spelling"),
-        (("allreduce", SUM), ("allreduce", "op=max dtype=float32 shape=5"), "op"),
-        (("allreduce", SUM), ("allreduce", "op=sum dtype=float32 shape=5"), "dtype"),
-        (("allreduce", SUM), ("allreduce", "op=sum dtype=float64 shape=2x2"), "shape"),
+        (("allreduce", SUM), ("allreduce", "objects reducer=sum dtype=none"), "spelling"),
+        (("allreduce", SUM), ("allreduce", "reducer=max dtype=float32 shape=5"), "reducer"),
+        (("allreduce", SUM), ("allreduce", "reducer=sum dtype=float32 shape=5"), "dtype"),
+        (("allreduce", SUM), ("allreduce", "reducer=sum dtype=float64 shape=2x2"), "shape"),
         (("allreduce", SUM), ("allreduce", f"{SUM} algorithm=ring"), "algorithm"),
         (("allreduce", SUM), ("allreduce", f"{SUM} (first use)"), "options"),
         (("broadcast", "root=0 dtype=int64 n=3"), ("broadcast", "root=1 dtype=int64 n=3"), "root"),
@@ -43,7 +43,7 @@ def test_the_remedy_is_that_of_the_difference(one, other, found):
 
 def test_what_a_board_has_no_room_for_is_no_difference_of_its_own():
     board = StepBoard(StepBoard.create())
-    shapes = [words(op="name_" * 12, root=root, dtype="f8", shape="x".join("12345" * 8)) for root in (0, 1)]
+    shapes = [words(reducer="name_" * 12, root=root, dtype="f8", shape="x".join("12345" * 8)) for root in (0, 1)]
     try:
         for step, shape in enumerate(shapes, 1):
             board.enter(0, step, Fingerprint("reduce", shape, "p.py:1"))

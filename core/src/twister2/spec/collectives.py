@@ -38,7 +38,7 @@ what differs    what to do
 =============== ============================================================================================
 call            take the same branch on all workers
 spelling        upper case (arrays) on all members, or lower case (objects) on all
-op              the same name, or the same function: one whose code or captured plain values differ is another one
+reducer         (op) the same name, or the same function: one whose code or captured values differ is another
 root            the same rank in the group
 dtype           convert by ``array.astype``; nothing is converted on the way
 shape           of a reduction element by element: cut, pad or reshape

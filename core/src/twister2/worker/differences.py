@@ -15,8 +15,8 @@ REMEDIES: Final[Mapping[str, str]] = {
     "call": "let all workers take the same branch around collective calls",
     "spelling": "give arrays on all members, or other values on all (with Harp: one spelling on all, upper case for "
     "arrays, lower case for objects)",
-    "op": "give the same op (reducer) on all members; a function counts as another one when its code, or a plain value "
-    "that it has captured, differs",
+    "reducer": "give the same reducer (op of Harp) on all members; a function counts as another one when its code, or "
+    "a plain value that it has captured, differs",
     "root": "give the same root, a rank in the group, on all members",
     "dtype": "give arrays of one dtype on all members: convert by array.astype",
     "shape": "give arrays of one shape on all members: cut or pad them, or reshape what only lies in another order",

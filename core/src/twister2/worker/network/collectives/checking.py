@@ -127,7 +127,7 @@ class FunctionPlan(Plan):
     __slots__ = ()
 
     def fits(self, send: Any, receive: Any) -> bool:
-        return super().fits(send, receive) and f"op={text_of(self.call.op)}() " in self.shape
+        return super().fits(send, receive) and f"reducer={text_of(self.call.op)}() " in self.shape
 
 
 def make_plan(call: Call, send: Any, receive: Any, rank: int, size: int) -> Plan:
@@ -372,7 +372,7 @@ def _shape(plan: Plan, agreed: str) -> str:
     if dtype is not None:
         form = dtype.name if dtype.names is None else dtype.str + _digest(_layout(dtype))
     root = call.root if call.operation in _ROOTED else None
-    return f"{words(op=op, root=root, dtype=form)} {agreed} {words(algorithm=call.algorithm)}".strip()
+    return f"{words(reducer=op, root=root, dtype=form)} {agreed} {words(algorithm=call.algorithm)}".strip()
 
 
 def _layout(dtype: Any) -> object:

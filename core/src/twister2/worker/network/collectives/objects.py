@@ -95,7 +95,7 @@ def shape_of(call: Call, value: Any) -> str:
         return f"{OBJECTS} {words(root=root, algorithm=algorithm)}".rstrip()
     form = value.dtype.str if is_array(value) else "none"
     op = name_of(call.op) or text_of(call.op)
-    return f"{OBJECTS} {words(op=op, root=root, dtype=form, algorithm=algorithm)}"
+    return f"{OBJECTS} {words(reducer=op, root=root, dtype=form, algorithm=algorithm)}"
 
 
 def fresh(call: Call, rank: int, result: Any, value: Any) -> Any:

@@ -9,8 +9,9 @@ import numpy
 import pytest
 
 import twister2_net as net
-from twister2.spec.errors import KeyHashError, OperatorError, StepMismatchError, UserCodeError
+from twister2.spec.errors import KeyHashError, OperatorError, StepMismatchError, UsageError, UserCodeError
 from twister2.spec.patterns import ALLREDUCE
+from twister2_net.spilling.queues import Records
 from twister2_testkit.fakes import LocalCluster
 
 
@@ -383,3 +384,34 @@ def test_a_side_of_a_join_that_no_member_gives_has_columns():
 
     rows = chain.from_iterable(everywhere(main))
     assert sorted((row["id"], row["v"], row["w"]) for row in rows) == [(n, "left", None) for n in range(3)]
+
+
+def test_records_that_were_closed_are_not_read_as_none():
+    def main(env):
+        found = net.sort(env, [1, 2, 3])
+        assert [*found] == [1, 2, 3]
+        walk = found.batches()
+        found.close()
+        found.close()
+        for read in (lambda: next(iter(found)), lambda: next(walk)):
+            with pytest.raises(UsageError, match="the result of sort is closed: its 3 records are given back"):
+                read()
+        none = net.sort(env, [])
+        none.close()
+        return [*none]
+
+    assert everywhere(main, 1) == [[]]
+
+
+def test_records_that_are_closed_while_they_are_read_do_not_end_early():
+    def main(env):
+        found = Records(env.memory, "result of a test")
+        for batch in ([1, 2], [3], [4]):
+            found.add(batch)
+        walk = found.batches()
+        assert [next(walk), next(walk)] == [[1, 2], [3]]
+        found.close()
+        with pytest.raises(UsageError, match="closed"):
+            next(walk)
+
+    everywhere(main, 1)

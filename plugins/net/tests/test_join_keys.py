@@ -102,3 +102,59 @@ def test_keys_that_fit_into_no_column_are_named():
 
     with pytest.raises(OperatorError, match="neither int64 nor double"):
         LocalCluster(1).run(main)
+
+
+@pytest.mark.parametrize("keys", [("function", None), (None, "function"), ("function", "k"), ("function", "function")])
+@pytest.mark.parametrize("how", ["inner", "full"])
+def test_a_function_as_the_key_of_one_side_alone(keys, how):
+    """The other side has rows, too, by its first column where no key is given."""
+    left = [{"k": k, "l": f"l{k}"} for k in (1, 2, 2, 3)]
+    right = [{"k": k, "r": k / 2, "more": None} for k in (2, 3, 3, 4)]
+
+    def main(env):
+        mine = slice(env.worker_id, None, env.n_workers)
+        sides = [pa.RecordBatch.from_pylist(rows[mine]) for rows in (left, right)]
+        functions = [(lambda row: row["k"]) if key == "function" else key for key in keys]
+        return list(net.join(env, *sides, how, left_key=functions[0], right_key=functions[1]))
+
+    got = [row for part in LocalCluster(2, "loopback", deadline_s=20).run(main) for row in part]
+    expected = [(one["k"], (one, other)) for one in left for other in right if one["k"] == other["k"]]
+    if how == "full":
+        expected += [(1, (left[0], None)), (4, (None, right[3]))]
+    assert sorted(map(repr, got)) == sorted(map(repr, expected))
+
+
+KINDS_OF_TIMES = {
+    "timestamp[s]": pa.timestamp("s"),
+    "timestamp[us]": pa.timestamp("us"),
+    "timestamp[ns]": pa.timestamp("ns"),
+    "duration[ns]": pa.duration("ns"),
+    "time64[ns]": pa.time64("ns"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_TIMES)
+@pytest.mark.parametrize("as_key", [True, False], ids=["keys", "values"])
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "fractions"])
+def test_times_of_columns_are_grouped_by_value_or_refused_by_type(kind, as_key, whole):
+    """Python has no objects for nanoseconds: where some are not whole microseconds, the error says what to do."""
+    ticks = [5000, 7000, 5000] if whole else [5001, 7000, 5001]
+    times = pa.array(ticks, pa.int64()).cast(KINDS_OF_TIMES[kind])
+    columns = {"k": times, "v": [1, 2, 3]} if as_key else {"k": [1, 2, 1], "v": times}
+
+    def main(env):
+        batch = pa.record_batch(columns)
+        mine = batch.slice(0, 2) if env.worker_id == 0 else batch.slice(2)
+        return [(key, sorted(left), sorted(right)) for key, (left, right) in net.co_group(env, mine, mine)]
+
+    cluster = LocalCluster(2, "loopback", deadline_s=20)
+    if not whole and kind.endswith("[ns]"):
+        with pytest.raises(OperatorError) as caught:
+            cluster.run(main)
+        assert kind in str(caught.value)
+        assert "cast such columns first: to timestamp('us')" in caught.value.remedy
+        return
+    first, other = times[0].as_py(), times[1].as_py()
+    expected = [(first, [1, 3]), (other, [2])] if as_key else [(1, [first, first]), (2, [other])]
+    got = [row for part in cluster.run(main) for row in part]
+    assert sorted(got) == sorted((key, values, values) for key, values in expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import numpy
@@ -212,3 +213,53 @@ def test_key_by_the_name_of_a_column():
     assert sum(everywhere(main)) == 200
     with pytest.raises(OperatorError, match="no_such"):
         everywhere(lambda env: net.partition(env, numpy.zeros(3, [("a", "i8")]), key="no_such"))
+
+
+PAIRS = [(1, "a"), (2, "b")]
+
+
+class Alternates:
+    """A partitioner that is an object."""
+
+    def prepare(self, n_targets):
+        self.n = n_targets
+
+    def next(self, record):
+        return 0
+
+    def commit(self, record, target):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda env: net.partition(env, [1], "round_robin", key=abs), "option 'key' .* 'round_robin' does not"),
+        (lambda env: net.partition(env, [1], lambda r, n: 0, key=abs), "option 'key' .* of the program does not"),
+        (lambda env: net.partition(env, [1], Alternates(), key=abs), "option 'key' .* of the program does not"),
+        (
+            lambda env: net.partition(env, [1], bounds=[1]),
+            "option 'bounds' .* 'hash' does not .* give partitioner range",
+        ),
+        (lambda env: net.partition(env, [1], "skew", bounds=[1]), "option 'bounds' .* 'skew' does not"),
+        (lambda env: net.partition(env, [1], descending=True), "option 'descending' .* 'hash' does not"),
+        (lambda env: net.partition(env, [1], bounds=[1], algorithm="chain"), "option 'bounds' .* 'hash' does not"),
+        (lambda env: net.keyed_partition(env, PAIRS, lambda r, n: 0, key=abs), "option 'key' .* does not"),
+        (lambda env: net.keyed_partition(env, PAIRS, bounds=[1]), "option 'bounds' .* 'hash' does not"),
+        (lambda env: net.keyed_gather(env, PAIRS, bounds=[1]), "option 'bounds' .* 'hash' does not"),
+        (lambda env: net.join(env, PAIRS, PAIRS, bounds=[1]), "option 'bounds' .* 'hash' does not"),
+    ],
+)
+def test_an_option_that_nobody_reads_is_refused(call, text):
+    with pytest.raises(OperatorError) as caught:
+        everywhere(call)
+    assert re.search(text, " ".join(str(caught.value).split())), caught.value
+
+
+def test_the_key_of_what_is_gathered_is_read_whatever_the_partitioner():
+    def call(env):
+        return sorted(
+            (key, sorted(values)) for key, values in net.keyed_gather(env, [1, -1], partitioner=lambda p, n: 0, key=abs)
+        )
+
+    assert everywhere(call) == [[(1, [-1, -1, 1, 1])], []]

@@ -108,8 +108,9 @@ class PlainSet:
 
     def distinct(self, key=None, **_):
         found = {}
+        functions = [column(one) for one in (key if isinstance(key, list) else [] if key is None else [key])]
         for x in self.records:
-            found.setdefault(x if key is None else column(key)(x), x)
+            found.setdefault(tuple(function(x) for function in functions) or x, x)
         return PlainSet(found.values())
 
     def sort(self, *keys, descending=False, comparator=None, **_):

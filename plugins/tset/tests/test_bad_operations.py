@@ -39,6 +39,10 @@ def executor(request):
         (lambda s: s.key_by(abs).keyed_gather(partitioner=lambda p, n: 99).count(), OperatorError, "returned 99"),
         (lambda s: s.key_by(abs).join(s.key_by(abs), partitioner=lambda p, n: n).count(), OperatorError, "returned 2"),
         (lambda s: s.key_by(abs).join(s.key_by(abs), partitioner="near").count(), UsageError, "partitioner"),
+        (lambda s: s.partition("round_robin", key=abs), UsageError, "a key is given, and round_robin looks at none"),
+        (lambda s: s.partition(lambda x, n: 0, key="n"), UsageError, "a key is given, and .*lambda.* looks at none"),
+        (lambda s: s.partition(key=[]), UsageError, "partition: nothing is named"),
+        (lambda s: s.distinct(["n", 3]), UsageError, "distinct: 3 is no name"),
         # keys
         (lambda s: s.key_by(lambda x: [x]).keyed_gather().count(), KeyHashError, "cannot be a key"),
         (lambda s: s.key_by(lambda x: {}).keyed_partition().count(), KeyHashError, "cannot be a key"),

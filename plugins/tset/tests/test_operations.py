@@ -117,6 +117,7 @@ ROW_STEPS = {
     "by function": lambda s, o: s.group_by(lambda row: row["town"]).max("year"),
     "distinct": lambda s, o: s.map(lambda row: (row["town"], row["year"])).distinct(),
     "distinct by column": lambda s, o: s.distinct("town"),
+    "distinct by columns": lambda s, o: s.distinct(["town", "year"]),
 }
 
 
@@ -331,3 +332,21 @@ def test_joins_come_in_the_order_of_a_comparator(everywhere, data, size, how):
     compared, plain = everywhere(size[0], job)
     assert [key for key, _ in compared] == sorted((key for key, _ in plain), reverse=True)
     assert sorted(compared, key=repr) == sorted(plain, key=repr)
+
+
+@pytest.mark.parametrize("columns", [False, True], ids=["rows", "batches"])
+def test_partitions_by_columns_have_all_rows_of_their_keys(everywhere, columns):
+    pytest.importorskip("pyarrow")
+    rows = [{"town": "abc"[n % 3], "year": n % 4} for n in range(60)]
+
+    def job(context):
+        records = context.parallelize(rows, 3)
+        if columns:
+            records = records.with_schema({"town": str, "year": int})
+        by_town = records.partition(key="town", partitions=4), records.partition(key=["town"], partitions=4)
+        by_both = records.partition(key=["town", "year"], partitions=4)
+        towns = [part.map_partitions(lambda part: [{row["town"] for row in part}]).collect() for part in by_town]
+        return *towns, by_both.map_partitions(lambda part: [{(row["town"], row["year"]) for row in part}]).collect()
+
+    for parts, n in zip(everywhere(2, job), (3, 3, 12), strict=True):
+        assert sum(map(len, parts)) == len(set().union(*parts)) == n, "a key lies in two partitions"

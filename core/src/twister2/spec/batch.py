@@ -58,9 +58,25 @@ def n_records(batch: Batch) -> int:
 
 def records(batch: Batch) -> Iterable[Any]:
     """The records of a batch as Python objects: rows of an array, ``dict`` rows of an Arrow batch, items of a list."""
-    if is_arrow(batch):
-        return batch.to_pylist()  # type: ignore[no-any-return]
-    return batch  # type: ignore[no-any-return]
+    return python_values(batch) if is_arrow(batch) else batch
+
+
+def python_values(columns: Any) -> list[Any]:
+    """The values of an Arrow column, or the rows of a batch, as Python objects.
+
+    :raises OperatorError: Python has no objects for some of them.
+    """
+    try:
+        return columns.to_pylist()  # type: ignore[no-any-return]
+    except (ValueError, OverflowError) as error:
+        from twister2.spec.errors import OperatorError
+
+        kinds = ", ".join(f"{one.name}: {one.type}" for one in columns.schema) if is_arrow(columns) else columns.type
+        raise OperatorError(
+            f"values of Arrow cannot be Python objects ({kinds})",
+            why=f"times of Python count microseconds, in the years 1 to 9999: {error}",
+            remedy="cast such columns first: to timestamp('us'), or nanoseconds to int64",
+        ) from error
 
 
 def n_bytes(batch: Batch) -> int:

@@ -11,10 +11,13 @@ from typing import Any
 import attrs
 
 from twister2.spec.errors import OperatorError, UsageError
-from twister2_tset.problems import check_function, short
+from twister2_tset.problems import check_function, check_names, short
 
 Key = Callable[[Any], Any] | str
 """A function of a record, or the name of a column: of an item of dicts, a field of an array or a named tuple."""
+
+Keys = Key | Sequence[str]
+"""The same, or names of several columns: the key is a tuple of their values."""
 
 
 @attrs.frozen
@@ -57,6 +60,8 @@ def shown(function: Any) -> str:
     """How a function is called in plans."""
     if isinstance(function, str):
         return function
+    if isinstance(function, Sequence):
+        return ", ".join(function)
     name = getattr(function, "shown", None) or getattr(function, "__qualname__", None) or type(function).__qualname__
     return str(name).replace(".<locals>", "")
 
@@ -70,6 +75,18 @@ def key_function(key: Any, step: str, parameter: str = "key") -> Callable[[Any],
         return Column(key)
     check_function(key, step, parameter)
     return key  # type: ignore[no-any-return]
+
+
+def key_option(keys: Any, step: str) -> Callable[[Any], Any] | list[str]:
+    """The option ``key`` of an operator: a function, or names of columns, of which batches with columns stay such.
+
+    :raises UsageError: it is neither a function nor a name, or names nothing.
+    """
+    if not isinstance(keys, Sequence):
+        return key_function(keys, step)
+    names = [keys] if isinstance(keys, str) else [*keys]
+    check_names(names, step)
+    return names
 
 
 def joint_key(keys: Sequence[Any], step: str) -> Callable[[Any], Any]:

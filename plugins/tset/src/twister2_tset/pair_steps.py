@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from twister2.spec.batch import Batch, is_array, is_arrow, n_records, records
+from twister2.spec.batch import Batch, is_array, is_arrow, n_records, python_values, records
 from twister2.spec.declarations import Declarations
 from twister2.spec.errors import OperatorError
 from twister2.spec.tasks import Compute, Emit, TaskContext
@@ -23,7 +23,7 @@ def pairs_of(batch: Batch, step: str) -> list[tuple[Any, Any]]:
     :raises OperatorError: they are none.
     """
     if is_arrow(batch) and batch.num_columns == 2:
-        return list(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
+        return list(zip(python_values(batch.column(0)), python_values(batch.column(1)), strict=True))
     rows: list[Any] = batch.tolist() if is_array(batch) else list(records(batch))
     if list(map(type, rows)).count(tuple) != len(rows) or list(map(len, rows)).count(2) != len(rows):
         for row in rows:
@@ -177,7 +177,7 @@ class RowsToPairs(Compute):
 def column_of(batch: Batch, name: str) -> list[Any]:
     """A column of rows, as Python objects."""
     if is_arrow(batch):
-        return batch.column(name).to_pylist()  # type: ignore[no-any-return]
+        return python_values(batch.column(name))
     if is_array(batch):
         return batch[name].tolist()  # type: ignore[no-any-return]
     return [row[name] for row in batch]

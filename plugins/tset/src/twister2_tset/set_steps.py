@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from twister2.spec.errors import OperatorError, UsageError
 from twister2_tset.base import NOTHING, BaseSet, reducer_options
 from twister2_tset.grouping import Grouped
-from twister2_tset.keys import Key, check_directions, key_function, shown, sign
+from twister2_tset.keys import Key, Keys, check_directions, key_function, key_option, shown, sign
 from twister2_tset.meeting import CountPlaced, Gathered, Routing, Zipping
 from twister2_tset.nodes import Way
 from twister2_tset.pair_steps import Swap
@@ -34,20 +34,29 @@ class SetSteps(BaseSet[T]):
         self,
         partitioner: Callable[[T, int], int] | str = "hash",
         *,
-        key: Key | None = None,
+        key: Keys | None = None,
         partitions: int | None = None,
     ) -> TSet[T]:
         """The same records in other partitions.
 
         :param partitioner: ``hash`` or ``range`` (of the record or its ``key``), ``round_robin``, or
             ``partitioner(record, n_partitions)``, which returns the number of the partition.
+        :param key: a function of a record, the name of a column, or a list of names.
         :param partitions: of the result; as many as now when None.
+        :raises UsageError: a key beside a partitioner that looks at none.
         """
         if not isinstance(partitioner, str):
             check_function(partitioner, "partition", "partitioner")
         options: dict[str, Any] = {"partitioner": partitioner}
+        if key is not None and (partitioner == "round_robin" or not isinstance(partitioner, str)):
+            raise UsageError(
+                f"partition: a key is given, and {shown(partitioner)} looks at none",
+                why="it chooses the partition of a record without it",
+                remedy="leave the key out, or partition by hash or range",
+                where="partition",
+            )
         if key is not None:
-            options["key"] = key_function(key, "partition")
+            options["key"] = key_option(key, "partition")
         return self._exchange("partition", f"by {shown(partitioner)}", "net.partition", options, partitions)
 
     def replicate(self) -> TSet[T]:
@@ -121,13 +130,15 @@ class SetSteps(BaseSet[T]):
         """Pairs ``(record, how often it is there)``; records must be hashable."""
         return self._exchange("count_by_value", "how often each record is there", "net.count_by_value", {}, partitions)
 
-    def distinct(self, key: Key | Callable[[T], Any] | None = None, *, partitions: int | None = None) -> TSet[T]:
+    def distinct(self, key: Keys | Callable[[T], Any] | None = None, *, partitions: int | None = None) -> TSet[T]:
         """Each record once, or one record for each ``key``: the first in the order of this set.
 
         Records (or keys) must be hashable; rows (dicts) are compared by what is in them. None and NaN are equal to
         themselves.
+
+        :param key: a function of a record, the name of a column, or a list of names.
         """
-        options = {} if key is None else {"key": key if isinstance(key, str) else key_function(key, "distinct")}
+        options = {} if key is None else {"key": key_option(key, "distinct")}
         shows = "of equal records the first" if key is None else f"the first of each {shown(key)}"
         return self._exchange("distinct", shows, "net.distinct", options, partitions)
 

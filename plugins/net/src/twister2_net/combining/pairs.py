@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.batch import is_array, is_arrow, n_bytes
+from twister2.spec.batch import is_array, is_arrow, n_bytes, python_values
 from twister2.spec.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def records_of(batch: Batch, label: str) -> list[Any]:
                 remedy="select two columns first",
                 where=label,
             )
-        return list(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
+        return list(zip(python_values(batch.column(0)), python_values(batch.column(1)), strict=True))
     if is_array(batch):
         return batch.tolist()  # type: ignore[no-any-return]
     return batch  # type: ignore[no-any-return]

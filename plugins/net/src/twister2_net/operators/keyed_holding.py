@@ -113,6 +113,7 @@ class HoldingOperator(KeyedPartition, AggregatingOperator):
     """Whether its records are pairs of a key and many values."""
     keeps_columns = True
     """Whether Arrow batches stay columns."""
+    selecting = ("bounds",)
 
     def prepare(self) -> None:
         self.options.setdefault("descending", False)
@@ -160,6 +161,8 @@ class HoldingOperator(KeyedPartition, AggregatingOperator):
 
     def take(self, source: int, batch: Batch) -> None:
         key = self.record_keys[self.context.input_of(source)]
+        if key.function is None and not self.keeps_columns and is_arrow(batch) and batch.num_columns:
+            key = record_key(batch.schema.names[0], self.label)  # the other side has rows with keys, so this one has
         if key.function is not None and not (self.keeps_columns and key.columns and is_arrow(batch)):
             batch = self._keyed(source, batch, key)
         super().take(source, batch)

@@ -12,7 +12,7 @@ import operator
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.batch import Batch, is_array, is_arrow
+from twister2.spec.batch import Batch, is_array, is_arrow, python_values
 from twister2.spec.errors import KeyHashError, MemoryBudgetError
 from twister2.spec.hashing import tasks_of_keys
 from twister2.spec.tracebacks import short
@@ -284,11 +284,11 @@ class CountByValue(KeyedCombine):
             import pyarrow.compute
 
             found = pyarrow.compute.value_counts(batch.column(0))
-            pairs = zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True)
+            pairs = zip(python_values(found.field(0)), found.field(1).to_pylist(), strict=True)
             merge_pairs(table, pairs, operator.add)
             return
         if is_arrow(batch):
-            columns = [batch.column(index).to_pylist() for index in range(batch.num_columns)]
+            columns = [python_values(batch.column(index)) for index in range(batch.num_columns)]
             records = columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
         elif is_array(batch):
             records = batch.tolist() if batch.ndim == 1 else [tuple(row) for row in batch.tolist()]

@@ -15,7 +15,7 @@ from twister2_net.exchange.ways import HERE, Way, line
 from twister2_net.operators.relaying import Parcel, Relay
 from twister2_net.problems import no_pair, wrong_option
 from twister2_net.selectors.key_columns import PAIR_KEY
-from twister2_net.selectors.names import KEYED_NAMES, NAMES, Given, check_partitioner, selector
+from twister2_net.selectors.names import KEYED_NAMES, NAMES, Given, check_partitioner, check_read, selector
 from twister2_net.selectors.ranges import Range
 from twister2_net.selectors.record_keys import record_key
 from twister2_net.selectors.sampling import Sampler
@@ -39,6 +39,8 @@ class Partitioning(LaneOperator):
     """Choosing targets and collecting what goes to each; how it goes there is said by the class it is mixed with."""
 
     selectors_known: Sequence[str] = NAMES
+    selecting: Sequence[str] = ("key", "bounds", "descending")
+    """Options at which the selector alone looks."""
 
     @abstractmethod
     def deliver(self, source: int, target: int, batch: Batch) -> None:
@@ -51,6 +53,7 @@ class Partitioning(LaneOperator):
         self.columns: Sequence[str] = key.columns
         self.key: Key | None = key.function
         check_partitioner(self.partitioner, self.label, self.selectors_known)
+        check_read(self.partitioner, {name: self.options.get(name) for name in self.selecting}, self.label)
         self.bounds = self.options.get("bounds")
         if self.bounds is not None and len(self.bounds) != len(self.context.targets) - 1:
             raise wrong_option(

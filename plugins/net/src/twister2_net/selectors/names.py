@@ -13,7 +13,7 @@ from twister2_net.selectors.round_robin import RoundRobin
 from twister2_net.selectors.skew import Skewed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from twister2_net.selectors.base import Key, Selector
 
@@ -21,6 +21,10 @@ NAMES = ("hash", "round_robin", "range", "skew")
 
 KEYED_NAMES = ("hash", "range")
 """Selectors that bring all records of a key to one target."""
+
+
+_READ = {"hash": {"key"}, "range": {"key", "bounds", "descending"}, "skew": {"key"}}
+"""What selectors look at of these options of an operator. Those of a program look at the record alone."""
 
 
 class Given(NamedTuple):
@@ -69,3 +73,16 @@ def check_partitioner(partitioner: Any, label: str, names: Sequence[str] = NAMES
             f"give one of {', '.join(names)}, a function partitioner(record, n_targets), or an object with prepare, "
             "next and commit",
         )
+
+
+def check_read(partitioner: Any, options: Mapping[str, Any], label: str) -> None:
+    """Whether the selector that a partitioner means looks at these options, as far as they are given.
+
+    :raises OperatorError: it does not, and nobody else would.
+    """
+    read = _READ.get(partitioner, set()) if isinstance(partitioner, str) else set()
+    for name, given in options.items():
+        if given is not None and given is not False and name not in read:
+            by = repr(partitioner) if isinstance(partitioner, str) else "a partitioner of the program"
+            readers = " or ".join(other for other in _READ if name in _READ[other])
+            raise wrong_option(label, name, f"{by} does not look at it", f"leave it out, or give partitioner {readers}")

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from twister2.spec.batch import is_arrow, n_bytes, n_records, records
-from twister2.spec.errors import MemoryBudgetError
+from twister2.spec.errors import MemoryBudgetError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -140,7 +140,9 @@ class Records:
 
     def __init__(self, memory: MemoryService, name: str) -> None:
         self._held: HeldBatches[Batch] = HeldBatches(memory, name)
+        self._name = name
         self._count = 0
+        self._closed = False
 
     def add(self, batch: Batch) -> None:
         """Hold one more batch."""
@@ -148,8 +150,17 @@ class Records:
         self._held.put(batch, n_bytes(batch))
 
     def batches(self) -> Iterator[Batch]:
-        """The batches in the order they came."""
-        yield from self._held.peek()  # as a generator, which is a reference as long as it is read
+        """The batches in the order they came.
+
+        :raises UsageError: there are some, and they were given back.
+        """
+        self._check_open()
+        left = len(self._held)
+        for batch in self._held.peek():  # in a generator, which is a reference as long as it is read
+            yield batch
+            left -= 1
+            if left:
+                self._check_open()
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self.batches():
@@ -160,7 +171,16 @@ class Records:
 
     def close(self) -> None:
         """Forget everything. Idempotent."""
+        self._closed = True
         self._held.close()
+
+    def _check_open(self) -> None:
+        if self._closed and self._count:
+            raise UsageError(
+                f"the {self._name} is closed: its {self._count:,} records are given back",
+                why="close() was called before they were read to the end",
+                remedy="read them first; without close() they go with the last reference",
+            )
 
     def __del__(self) -> None:
         self._held.close()

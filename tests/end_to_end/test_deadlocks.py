@@ -59,7 +59,7 @@ def test_a_deadlock_ends_the_job(jobs: Jobs, name: str, how: tuple[str, ...]) ->
     assert "allreduce" in done.err, done
     assert "of the group of workers" in done.err, done
     assert "prog.py:" in done.err, done
-    assert done.seconds < 20
+    assert done.seconds < 50
 
 
 def test_two_groups_of_the_same_members_in_another_order(jobs: Jobs) -> None:

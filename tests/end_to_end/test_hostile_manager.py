@@ -13,9 +13,7 @@ import pytest
 from twister2_testkit.jobs import Jobs
 from twister2_testkit.processes import carrying, wait_until
 
-pytestmark = pytest.mark.timeout(90)
-
-QUICK = ("-q", "-o", "job.heartbeat_s=0.25", "-o", "job.lost_after_s=2", "-o", "job.master_lost_s=4")
+QUICK = ("-q", "-o", "job.heartbeat_s=0.25", "-o", "job.lost_after_s=5", "-o", "job.master_lost_s=6")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -104,6 +102,11 @@ def test_results_come_back(jobs: Jobs) -> None:
     assert done.out.splitlines()[-1] == "[0, 10]"
 
 
+def nothing_carries(job: str) -> None:
+    """What was killed may be seen a moment longer."""
+    wait_until(lambda: not carrying(job), 30, lambda: f"processes of {job} are left: {carrying(job)}")
+
+
 FOR_EVER = """
     import time
     def main(env):
@@ -116,11 +119,11 @@ FOR_EVER = """
 
 def test_ctrl_c(jobs: Jobs) -> None:
     client = jobs.start("submit", "hostile", *QUICK, jobs.program(FOR_EVER))
-    wait_until(lambda: bool(list(jobs.state.glob("jobs/*/logs/worker-1.log"))), 30, lambda: "no worker began")
+    wait_until(lambda: bool(list(jobs.state.glob("jobs/*/logs/worker-1.log"))), 60, lambda: "no worker began")
     client.signal(signal.SIGINT)
-    done = client.finish(30)
+    done = client.finish()
     assert done.code == 130, done
-    assert not carrying(jobs.job().name)
+    nothing_carries(jobs.job().name)
 
 
 def test_detached_then_killed_from_another_shell(jobs: Jobs) -> None:
@@ -132,26 +135,29 @@ def test_detached_then_killed_from_another_shell(jobs: Jobs) -> None:
             '"state": "running"' in jobs.cli("status", job, "--json").out
             and jobs.cli("status", job, "--json").out.count('"joined"') == 2
         ),
-        30,
+        60,
         lambda: f"it never runs: {jobs.cli('status', job, '--json')} {jobs.cli('logs', '--manager', job)}",
     )
     killed = jobs.cli("kill", job)
     assert killed.code == 0, killed
     assert '"state": "killed"' in jobs.cli("status", job, "--json").out
-    assert not carrying(job)
+    nothing_carries(job)
 
 
 def test_a_killed_master_ends_the_job(jobs: Jobs) -> None:
     client = jobs.start("submit", "hostile", *QUICK, jobs.program(FOR_EVER))
-    wait_until(lambda: bool(list(jobs.state.glob("jobs/*/logs/worker-1.log"))), 30, lambda: "no worker began")
+    wait_until(lambda: bool(list(jobs.state.glob("jobs/*/logs/worker-1.log"))), 60, lambda: "no worker began")
     (folder,) = jobs.folders()
-    masters = [pid for pid in carrying(folder.name) if b"twister2.master" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    masters = []
+    for pid in carrying(folder.name):
+        with contextlib.suppress(OSError):  # it has gone meanwhile
+            masters += [pid] * (b"twister2.master" in Path(f"/proc/{pid}/cmdline").read_bytes())
     assert len(masters) == 1
     os.kill(masters[0], signal.SIGKILL)
-    done = client.finish(40)
+    done = client.finish()
     assert done.code == 1, done
     assert "master" in done.err
-    assert not carrying(folder.name)
+    nothing_carries(folder.name)
 
 
 @pytest.mark.parametrize(("body", "state"), [("pass", "completed"), ("raise ValueError('x')", "failed")])
@@ -186,15 +192,15 @@ def test_logs_and_error_of_a_detached_job_outlive_its_pods(jobs: Jobs) -> None:
     job = done.out.strip()
     wait_until(
         lambda: "worker-1 | begun 1" in jobs.cli("logs", job).out,
-        30,
+        60,
         lambda: f"{jobs.cli('logs', job)} {jobs.cli('logs', '--manager', job)}",
     )
-    followed = jobs.start("logs", "-f", "-w", "0", job).finish(30)
+    followed = jobs.start("logs", "-f", "-w", "0", job).finish()
     assert followed.out.splitlines()[0] == "begun 0", followed
     waited = jobs.cli("wait", job, "--timeout", "40")
     assert waited.code == 1, waited
     assert "ValueError: on purpose" in waited.out + waited.err
-    assert not carrying(job)
+    nothing_carries(job)
     assert (jobs.job() / "logs" / "worker-1.log").read_text().splitlines() == ["begun 1", "no end"]
     assert "worker-0 | no end" in jobs.cli("logs", job).out
     assert jobs.events("job_ended")[0]["state"] == "failed"
@@ -255,7 +261,7 @@ def test_nobody_has_to_dial_the_client(jobs: Jobs) -> None:
         """
     )
     client = jobs.start("submit", "hostile", "-n", "2", *QUICK, program, jobs.folder)
-    jobs.until_file("running", 40)
+    jobs.until_file("running")
     found = listens_at(client.process.pid)
     (jobs.folder / "looked").touch()
     done = client.finish(60)

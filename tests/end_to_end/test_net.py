@@ -6,8 +6,6 @@ import pytest
 
 from twister2_testkit.jobs import Jobs
 
-pytestmark = pytest.mark.timeout(90)
-
 HEAD = """
 import random
 from collections import Counter
@@ -125,7 +123,7 @@ def run(env, name, mode):
     given = [workers[:1], workers[1:]] if name == "union" else sources
     with net.operator(env, name, sources=given, targets=targets, mode=mode, **options) as op:
         mine = {source: feeds_of(name, source, n, marks) for source in op.local_sources}
-        found = op.run(mine, 30.0)
+        found = op.run(mine, 60.0)
     feeds = [feeds_of(name, source, n, marks) for source in range(len(sources))]
     got = [[], []]  # in front of the mark and behind it, by target
     for target, items in found.items():

@@ -8,8 +8,6 @@ import pytest
 
 from twister2_testkit.jobs import Jobs
 
-pytestmark = pytest.mark.timeout(90)
-
 THREADS = ("-o", "rm.standalone.workers_as=threads", "-o", "job.comm=inproc")
 
 HOLDS = """
@@ -64,5 +62,5 @@ def test_a_file_that_takes_nothing_holds_nobody_up(jobs: Jobs) -> None:
         """
     done = jobs.submit(jobs.program(source), "-o", "job.threads_deadline_s=0.5", workers=1)
     assert done.code == 0, done
-    assert done.seconds < 30
+    assert done.seconds < 50
     assert "files of the program could not be written out after 0.5 s" in done.err

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from twister2_testkit.jobs import Jobs
 from twister2_testkit.processes import wait_until
-
-pytestmark = pytest.mark.timeout(60)
 
 
 def test_workers_outside_of_collective_calls(jobs: Jobs) -> None:
@@ -25,7 +21,7 @@ def test_workers_outside_of_collective_calls(jobs: Jobs) -> None:
                     env.progress(number, 3000, "rounds")
                 if pathlib.Path("stop").exists():
                     return
-                time.sleep(0.02)
+                time.sleep(0.1)
         """
     )
     for words, text in (((), "no collective call yet"), (("steps",), "after step 1: barrier meeting at ")):
@@ -42,7 +38,7 @@ def test_workers_outside_of_collective_calls(jobs: Jobs) -> None:
             lambda wanted=bool(words): (rows := workers()) != [] and bool(rows[1]["progress"]) and all(
                 bool(row["latest"]) == wanted for row in rows
             ),
-            20,
+            60,
             lambda: f"{workers()}",
         )  # fmt: skip
         shown = jobs.cli("status", job).out.splitlines()[-2:]

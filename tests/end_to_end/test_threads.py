@@ -6,8 +6,6 @@ import pytest
 
 from twister2_testkit.jobs import Done, Jobs
 
-pytestmark = pytest.mark.timeout(60)
-
 THREADS = ("-o", "rm.standalone.workers_as=threads", "-o", "job.comm=inproc")
 
 PROGRAMS = """
@@ -46,7 +44,7 @@ PROGRAMS = """
             env.barrier("meeting", deadline_s=0.5)
         else:
             import time
-            time.sleep(2)
+            time.sleep(6)
 
     def exits(env):
         sys.exit(3) if env.worker_id else env.barrier()

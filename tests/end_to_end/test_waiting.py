@@ -9,8 +9,6 @@ import pytest
 from twister2_testkit.jobs import Jobs
 from twister2_testkit.processes import wait_until
 
-pytestmark = pytest.mark.timeout(90)
-
 PROGRAM = """
     import os, time
     import numpy as np
@@ -74,7 +72,7 @@ def test_the_status_names_who_waits_and_for_whom(jobs: Jobs, comm: str, what: st
             )
         )
 
-    wait_until(come, 30, lambda: f"status: {waits()}, {rows()}")
+    wait_until(come, 60, lambda: f"status: {waits()}, {rows()}")
     go.touch()
     done = client.finish()
     assert (done.code, done.out.split()) == (0, ["4"] * 4), done

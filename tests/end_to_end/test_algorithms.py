@@ -34,7 +34,6 @@ def test_the_table_says_what_is_chosen() -> None:
             assert name in ALGORITHMS[operation]
 
 
-@pytest.mark.timeout(90)
 @pytest.mark.parametrize(
     ("comm", "large"), [("tcp", "by messages"), ("shm,tcp", "native"), ("mpi", "native")], ids=["tcp", "shm", "mpi"]
 )

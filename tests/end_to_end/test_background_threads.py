@@ -6,8 +6,6 @@ import pytest
 
 from twister2_testkit.jobs import Jobs
 
-pytestmark = pytest.mark.timeout(60)
-
 THREADS = ("-o", "rm.standalone.workers_as=threads", "-o", "job.comm=inproc")
 
 PROGRAMS = """

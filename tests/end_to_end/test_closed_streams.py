@@ -9,8 +9,6 @@ import pytest
 
 from twister2_testkit.jobs import Jobs
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @pytest.mark.parametrize("detached", [False, True])
 @pytest.mark.parametrize("closed", [(0,), (0, 1), (2,), (0, 1, 2)], ids=lambda closed: "".join(map(str, closed)))

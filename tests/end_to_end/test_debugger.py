@@ -6,8 +6,6 @@ import pytest
 
 from twister2_testkit.jobs import Jobs
 
-pytestmark = pytest.mark.timeout(90)
-
 SOURCE = """
     import sys
     import twister2

@@ -11,8 +11,6 @@ from twister2.client import doctor
 from twister2.spec.errors import ResourceError
 from twister2_testkit.jobs import Jobs
 
-pytestmark = pytest.mark.timeout(90)
-
 
 def results(text: str) -> dict[str, str]:
     return {check["name"]: check["result"] for check in json.loads(text)}

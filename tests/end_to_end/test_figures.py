@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from twister2_observe_progress.summary import table
 from twister2_testkit.jobs import Jobs
-
-pytestmark = pytest.mark.timeout(90)
 
 PROGRAM = """
     import json

@@ -10,8 +10,6 @@ import pytest
 
 from twister2_testkit.jobs import Done, Jobs
 
-pytestmark = pytest.mark.timeout(90)
-
 PROGRAM = """
     def main(env):
         print("it ran")

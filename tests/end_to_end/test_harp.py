@@ -6,8 +6,6 @@ import pytest
 
 from twister2_testkit.jobs import Jobs
 
-pytestmark = pytest.mark.timeout(90)
-
 SHARED = """
 import numpy
 from twister2_harp import Harp, Table

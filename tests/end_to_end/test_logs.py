@@ -7,11 +7,7 @@ import re
 import subprocess
 import sys
 
-import pytest
-
 from twister2_testkit.jobs import Jobs
-
-pytestmark = pytest.mark.timeout(60)
 
 BYTES = """
     import os, sys

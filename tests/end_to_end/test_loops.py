@@ -8,8 +8,6 @@ import pytest
 
 from twister2_testkit.jobs import Jobs
 
-pytestmark = pytest.mark.timeout(90)
-
 PROGRAM = """
     import json, os
     from twister2.worker import execute

@@ -10,8 +10,6 @@ import pytest
 
 from twister2_testkit.jobs import Jobs
 
-pytestmark = pytest.mark.timeout(60)
-
 PROGRAM = """
     def main(env):
         print("here", env.worker_id)

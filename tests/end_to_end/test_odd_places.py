@@ -10,8 +10,6 @@ import pytest
 
 from twister2_testkit.jobs import Jobs
 
-pytestmark = pytest.mark.timeout(60)
-
 COMMAND = (sys.executable, "-m", "twister2.cli.main")
 
 

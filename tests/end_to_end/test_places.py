@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
 from twister2_testkit.jobs import Jobs
-
-pytestmark = pytest.mark.timeout(60)
 
 PROGRAM = """
     from twister2_net import allreduce

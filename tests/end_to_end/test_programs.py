@@ -8,8 +8,6 @@ import pytest
 
 from twister2_testkit.jobs import Jobs
 
-pytestmark = pytest.mark.timeout(60)
-
 HELLO = """
     import sys
 

@@ -9,11 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from twister2_testkit.jobs import Jobs
-
-pytestmark = pytest.mark.timeout(90)
 
 SOURCE = """
     import sys

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import os
 
-import pytest
-
 from twister2_testkit.jobs import Jobs
-
-pytestmark = pytest.mark.timeout(60)
 
 SAYS = "def main(env):\n    print('worker', env.worker_id)\n"
 

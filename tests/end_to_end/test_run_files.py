@@ -6,8 +6,6 @@ import pytest
 
 from twister2_testkit.jobs import Jobs
 
-pytestmark = pytest.mark.timeout(60)
-
 CALLER = """
     import pathlib
     import twister2

@@ -9,11 +9,7 @@ import sysconfig
 import time
 from pathlib import Path
 
-import pytest
-
 from twister2_testkit.jobs import Jobs
-
-pytestmark = pytest.mark.timeout(60)
 
 
 def test_the_origin_of_a_bad_number_of_workers(jobs: Jobs) -> None:

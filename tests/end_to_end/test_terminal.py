@@ -9,12 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from twister2_testkit.jobs import Jobs
 from twister2_testkit.screen import Screen
-
-pytestmark = pytest.mark.timeout(60)
 
 
 def on_terminal(jobs: Jobs, *words: str | Path) -> tuple[int, str]:

@@ -9,8 +9,6 @@ import pytest
 from twister2_testkit.jobs import Jobs
 from twister2_testkit.processes import wait_until
 
-pytestmark = pytest.mark.timeout(90)
-
 THREADS = ("-o", "rm.standalone.workers_as=threads", "-o", "job.comm=inproc")
 MODES = ["processes", "threads"]
 

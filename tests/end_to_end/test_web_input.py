@@ -12,8 +12,6 @@ import pytest
 
 from twister2_testkit.jobs import Jobs
 
-pytestmark = pytest.mark.timeout(90)
-
 SECRET = "".join(["hu", "sh"])
 SOURCE = """
     from twister2_tset import TSetContext

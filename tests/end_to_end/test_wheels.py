@@ -9,8 +9,6 @@ import pytest
 
 from twister2_testkit.jobs import Jobs
 
-pytestmark = pytest.mark.timeout(90)
-
 PROGRAM = """
     import kit_shipped, kit_apart
 

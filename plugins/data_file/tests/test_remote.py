@@ -17,8 +17,6 @@ from twister2.spec.data import WriteRequest
 from twister2.spec.errors import DataAccessError, DataFormatError, DataNotFoundError, Twister2Error
 from twister2_data_file import remote
 
-pytestmark = pytest.mark.timeout(60)
-
 LINES = [f"line {number}" for number in range(90_000)]
 SECRET = "".join(["hu", "sh"])  # not to be found in the lines of this file that a traceback shows
 TEXT = "".join(f"{line}\n" for line in LINES).encode()

@@ -106,7 +106,6 @@ def main(env):
 """
 
 
-@pytest.mark.timeout(90)
 def test_a_job_prints_it(tmp_path: pathlib.Path):
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)

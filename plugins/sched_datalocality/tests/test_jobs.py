@@ -14,8 +14,6 @@ from twister2_sched_datalocality.config import DataLocalityConfig
 from twister2_sched_datalocality.scheduler import DataLocality
 from twister2_testkit.graphs import run_workers
 
-pytestmark = pytest.mark.timeout(90)
-
 
 class Planned:
     """Where the data of each task lies, as a planner would say it."""

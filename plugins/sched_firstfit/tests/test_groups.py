@@ -16,8 +16,6 @@ from twister2_sched_firstfit.plugin import FirstFitPlugin
 from twister2_testkit.sched import request
 from twister2_testkit.sched_resources import asking
 
-pytestmark = pytest.mark.timeout(90)
-
 
 def scheduler(**options):
     return FirstFitPlugin().sched_create(config=FirstFitConfig(**options))

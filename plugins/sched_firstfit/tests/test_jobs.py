@@ -9,8 +9,6 @@ from twister2.graph import Graph
 from twister2.spec.errors import Twister2Error
 from twister2.spec.tasks import END, Compute, Sink, Source
 
-pytestmark = pytest.mark.timeout(90)
-
 SETTINGS = ["job.sched=firstfit", "job.memory_mb=400", "job.cpus=2", "job.oversubscribe=true", "job.attempts=1"]
 
 

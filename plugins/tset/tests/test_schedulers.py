@@ -13,8 +13,6 @@ from twister2_testkit.graphs import EXECUTORS, run_workers
 from twister2_tset import TSetContext
 from twister2_tset.sources import PlannedRead
 
-pytestmark = pytest.mark.timeout(60)
-
 
 class Last(TaskScheduler):
     """Everything that is free on the last worker."""

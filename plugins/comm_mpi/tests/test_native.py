@@ -386,7 +386,7 @@ def test_an_abort_ends_the_wait_for_a_group(size):
             over.append(began + 0.2)
             with pytest.raises(NetworkError, match="aborted"):
                 rank.transport.native(list(reversed(range(size))))
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 20
         rank.sync("end of test", progress=False)
 
     World(size, never_or_late, processes=True, services=PmiWorld, close=False).run(body)
@@ -410,7 +410,7 @@ def test_an_abort_ends_the_wait_for_the_communicator_of_all():
         over.append(time.monotonic() + 1.0)
         with pytest.raises(NetworkError, match="aborted"):
             rank.transport.native([0, 1, 2])
-        assert time.monotonic() - over[0] < 5
+        assert time.monotonic() - over[0] < 20
         rank.transport.close(aborted=True)
 
     World(3, late, processes=True, services=PmiWorld, close=False).run(body)

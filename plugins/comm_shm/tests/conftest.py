@@ -43,7 +43,7 @@ def _mapped():
 def make_world():
     """A function that makes worlds of processes that talk through shared memory."""
 
-    def make_world(size, *, close=True, timeout_s=20.0, **options):
+    def make_world(size, *, close=True, timeout_s=30.0, **options):
         def make(context):
             return ShmPlugin().comm_create(config=ShmConfig(**options), context=context)
 

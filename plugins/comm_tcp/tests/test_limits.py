@@ -86,12 +86,12 @@ print("codes", sorted({os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid 
 """
 
 
-def run(tmp_path, size: int, free: int, same_host: str, *, claimed: int = 0, patience: int = 20) -> str:
+def run(tmp_path, size: int, free: int, same_host: str, *, claimed: int = 0, patience: int = 60) -> str:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *map(str, (size, claimed or size, free, patience, same_host, tmp_path))],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         check=False,
         env={**os.environ, "PYTHONFAULTHANDLER": "1"},
     )
@@ -99,7 +99,6 @@ def run(tmp_path, size: int, free: int, same_host: str, *, claimed: int = 0, pat
     return done.stdout
 
 
-@pytest.mark.timeout(90)
 @pytest.mark.parametrize("same_host", ["ipc", "tcp"])
 def test_what_fits_runs(tmp_path, same_host):
     """Nine that all talk to each other: some ten descriptors, and three for each of eight peers."""
@@ -108,7 +107,6 @@ def test_what_fits_runs(tmp_path, same_host):
     assert said.count("talked") == 9
 
 
-@pytest.mark.timeout(90)
 @pytest.mark.parametrize("same_host", ["ipc", "tcp"])
 def test_transports_that_talk_to_few_need_few(tmp_path, same_host):
     """The number of workers alone is no reason to refuse."""
@@ -116,17 +114,15 @@ def test_transports_that_talk_to_few_need_few(tmp_path, same_host):
     assert "codes [0]" in said, said
 
 
-@pytest.mark.timeout(90)
 @pytest.mark.parametrize("free", [17, 21, 25, 30, 36])
 def test_a_peer_that_is_one_too_many_is_an_error(tmp_path, free):
-    said = run(tmp_path, 9, free, "tcp", patience=3)
+    said = run(tmp_path, 9, free, "tcp", patience=8)
     codes = set(eval(said.rpartition("codes ")[2]))
     assert 3 in codes, said
     assert min(codes) >= 0, "libzmq has ended a process"
     assert "too few descriptors are left to talk to worker" in said
 
 
-@pytest.mark.timeout(90)
 def test_a_transport_that_cannot_open_says_so(tmp_path):
     said = run(tmp_path, 1, 15, "ipc")
     assert "codes [3]" in said, said

@@ -49,7 +49,7 @@ def start(config, *all_contexts):
     return transports, addresses
 
 
-def until(ask, *transports, timeout_s=10.0):
+def until(ask, *transports, timeout_s=30.0):
     deadline = time.monotonic() + timeout_s
     while (answer := ask()) is None or answer is False:
         assert time.monotonic() < deadline
@@ -151,7 +151,7 @@ def test_close_waits_for_no_socket_that_an_error_holds(tmp_path):
         until(lambda: writer.reaches(0), writer)
     closing = threading.Thread(target=writer.close, kwargs={"aborted": True}, daemon=True)
     closing.start()
-    closing.join(10)
+    closing.join(30)
     assert not closing.is_alive(), "libzmq waits for a socket that nobody closes"
     assert caught.value.__traceback__ is not None, "which holds all that was under way"
     reader.close()

@@ -10,7 +10,7 @@ import pytest
 from twister2_exec_threads.pool import ThreadPool
 
 
-def until(condition, deadline_s=5.0):
+def until(condition, deadline_s=30.0):
     end = time.monotonic() + deadline_s
     while not condition():
         assert time.monotonic() < end, "it did not happen"
@@ -38,7 +38,7 @@ def test_there_are_no_more_threads_than_asked_for(pool):
 
     def work():
         names.add(threading.current_thread().name)
-        gate.wait(5.0)
+        gate.wait(60.0)
 
     calls = [pool.submit(work) for _ in range(6)]
     until(lambda: len(names) == 2)
@@ -48,36 +48,39 @@ def test_there_are_no_more_threads_than_asked_for(pool):
 
 
 def test_no_thread_before_it_is_needed():
-    before = threading.active_count()
+    def threads():  # others of this process may end meanwhile
+        return set(threading.enumerate()) - before
+
+    before = set(threading.enumerate())
     pool = ThreadPool(4)
-    assert threading.active_count() == before
+    assert not threads()
     call = pool.submit(int)
     until(lambda: call.done)
-    assert threading.active_count() == before + 1
+    assert len(threads()) == 1
     pool.close()
-    assert threading.active_count() == before
+    assert not threads()
 
 
 def test_wait_returns_when_a_call_ends(pool):
     gate = threading.Event()
-    call = pool.submit(gate.wait, 5.0)
+    call = pool.submit(gate.wait, 60.0)
     begin = time.monotonic()
     pool.wait(0.05)
     assert time.monotonic() - begin >= 0.04
     threading.Timer(0.02, gate.set).start()
     begin = time.monotonic()
-    pool.wait(5.0)
-    assert time.monotonic() - begin < 2.0
+    pool.wait(60.0)
+    assert time.monotonic() - begin < 30.0
     until(lambda: call.done)
 
 
 def test_closing_leaves_a_stuck_call_behind(pool):
     gate = threading.Event()
-    pool.submit(gate.wait, 10.0)
+    pool.submit(gate.wait, 60.0)
     begin = time.monotonic()
     pool.close(deadline_s=0.1)
     pool.close()
-    assert time.monotonic() - begin < 2.0
+    assert time.monotonic() - begin < 30.0
     gate.set()
     with pytest.raises(RuntimeError, match="closed"):
         pool.submit(int)

@@ -39,6 +39,26 @@ def test_collect_gives_one_table(everywhere):
     assert nothing.num_rows == 0
 
 
+def test_the_table_of_no_records_has_the_columns_that_are_known(everywhere, tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.table({"k": [1, 2, 3], "s": ["a", "b", "c"]})
+    pyarrow.parquet.write_table(table, tmp_path / "table.parquet")
+
+    def job(context):
+        none = context.parallelize(table).where("k", ">", 3)
+        read = context.read_parquet(tmp_path / "table.parquet").where("k", ">", 3)
+        known = [none, none.sort("k"), none.distinct("k"), none.partition(key="k"), none.select("k", "s"), read.cache()]
+        found = [records.collect(form="arrow") for records in known]
+        return found, read.cache().join(none.select("k"), on="k").cache().collect(form="arrow")
+
+    found, joined = everywhere(2, job)
+    for each in (*found, joined):
+        assert each.schema == table.schema
+        assert each.num_rows == 0
+
+
 def test_columns_stay_columns(everywhere):
     import numpy
     import pyarrow

@@ -142,7 +142,8 @@ class Actions(BaseSet[T]):
         """All records in order of partitions, on every worker.
 
         :param form: a list, or ``"arrow"``: one ``pyarrow.Table``, without going through Python objects. That of no
-            records has the columns that are known without them: of a table, or of ``with_schema(...)``; else none.
+            records has the columns that are known without them: of a table, of ``with_schema(...)``, of columns that
+            were kept by ``cache()``; else none.
         :raises ResultError: there are more than ``limit``, or they take more than ``limit_mb`` MiB.
         """
         if form == "arrow":

@@ -396,6 +396,8 @@ _SAME_COLUMNS = {"filter", "where", "sample", "direct", "pipe", "partition", "ca
 def schema_behind(node: Node) -> Any:
     """The schema that records of a node have although there are none; None when it is not known."""
     while getattr(node, "schema", None) is None:
+        if isinstance(node, StoredNode) and node.stored.schema is not None:
+            return node.stored.schema
         before = (node.of,) if isinstance(node, StoredNode) else node.inputs
         if node.step not in _SAME_COLUMNS or not before:
             return None

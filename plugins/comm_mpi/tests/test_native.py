@@ -18,6 +18,7 @@ from twister2_comm_mpi.plugin import FACTS, MpiPlugin
 from twister2_testkit.comm_pmi import PmiWorld
 from twister2_testkit.comm_world import World
 from twister2_testkit.processes import wait_until
+from twister2_testkit.seeds import drawn_seed
 from twister2_testkit.segments import left_behind
 
 pytestmark = pytest.mark.needs_mpi
@@ -248,9 +249,7 @@ def test_groups_larger_than_the_fingerprints_go_from_each_to_each():
 
 
 def test_a_member_in_another_call_is_found_and_nobody_gets_its_result():
-    seed = int(os.environ.get("TWISTER2_SEED", random.randrange(1 << 32)))
-    print("seed", seed)
-    choice = random.Random(seed)
+    choice = random.Random(drawn_seed())
     size, odd, warm_up = choice.randint(2, 4), 0, choice.randint(0, 3)
     odd = choice.randrange(size)
     names = [name for name in OPERATIONS if name != "reduce_scatter"]

@@ -12,7 +12,7 @@ from twister2.spec.rm import JobState, RmContext
 from twister2_rm_mesos.config import MesosConfig
 from twister2_rm_mesos.plugin import MesosPlugin
 
-pytestmark = [pytest.mark.needs_mesos, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.needs_mesos, pytest.mark.timeout(240)]
 SCHEDULER = b"twister2_rm_mesos.scheduler"
 
 
@@ -20,7 +20,7 @@ def test_hello(twister2, mesos):
     code, out, err = twister2.run("submit", "mesos", "-n", 3, "program.py")
     assert code == 0, err
     assert sorted(out.splitlines()) == [f"hello from {worker} of 3" for worker in range(3)]
-    assert mesos.left_of(twister2.job()) == []
+    mesos.nothing_left_of(twister2.job())
     assert not (twister2.state / "rm-mesos").exists()
 
 
@@ -28,7 +28,7 @@ def test_a_workers_error_is_the_jobs(twister2, mesos):
     code, _, err = twister2.run("submit", "mesos", "-n", 2, "program.py:fails")
     assert code != 0
     assert "bad luck" in err
-    assert mesos.left_of(twister2.job()) == []
+    mesos.nothing_left_of(twister2.job())
 
 
 def test_a_lost_worker_is_replaced(twister2, mesos):
@@ -37,7 +37,7 @@ def test_a_lost_worker_is_replaced(twister2, mesos):
     code, out, err = twister2.finish(running)
     assert code == 0, err
     assert out.count("attempt 2 done") == 2
-    assert mesos.left_of(job_id) == []
+    mesos.nothing_left_of(job_id)
 
 
 def test_killed_from_another_shell_when_the_client_is_gone(twister2, mesos):
@@ -48,7 +48,7 @@ def test_killed_from_another_shell_when_the_client_is_gone(twister2, mesos):
     code, _, err = twister2.run("kill", job_id)
     assert code == 0, err
     assert "killed" in twister2.run("status", job_id)[1].lower()
-    assert mesos.left_of(job_id) == []
+    mesos.nothing_left_of(job_id)
     assert twister2.run("kill", job_id)[0] == 0, "killing an ended job is a success"
     code, _, err = twister2.run("kill", "nobody-knows-it")
     assert code != 0
@@ -68,7 +68,7 @@ def test_a_scheduler_that_dies_is_followed_by_another_which_takes_the_framework_
     code, out, err = twister2.finish(running)
     assert code == 0, err
     assert out.count("went on") == 2
-    assert mesos.left_of(job_id) == []
+    mesos.nothing_left_of(job_id)
 
 
 def test_a_master_that_dies_is_the_end_of_the_job(twister2, mesos):
@@ -102,7 +102,7 @@ def test_the_walltime(twister2, mesos):
     code, _, err = twister2.run("submit", "mesos", "-n", 1, "-o", "job.walltime_s=2", "program.py:sleeps")
     assert code == 5, err
     assert "reached its time limit of 2 s" in err
-    assert mesos.left_of(twister2.job()) == []
+    mesos.nothing_left_of(twister2.job())
 
 
 def test_agents_without_the_containerizer_are_named(twister2, mesos):
@@ -110,13 +110,14 @@ def test_agents_without_the_containerizer_are_named(twister2, mesos):
     code, _, err = twister2.run("submit", "mesos", "-n", 1, *options, "program.py")
     assert code != 0
     assert "container" in err, err
-    assert mesos.left_of(twister2.job()) == []
+    mesos.nothing_left_of(twister2.job())
 
 
 def test_scaled_up_and_down_from_another_shell(twister2, mesos, tmp_path):
     enough = tmp_path / "enough"
     state = f"state.file.path={tmp_path / 'shared'}"
-    running = twister2("submit", "mesos", "-n", 2, "-o", state, "program.py:counts", enough)
+    patient = ("-o", "job.lost_after_s=60")  # nobody is taken for lost because the machine is busy
+    running = twister2("submit", "mesos", "-n", 2, "-o", state, *patient, "program.py:counts", enough)
     assert "attempt 1 of 2" in running.stdout.readline()
     job_id = twister2.job()
     for size in (3, 1):
@@ -124,6 +125,7 @@ def test_scaled_up_and_down_from_another_shell(twister2, mesos, tmp_path):
         assert code == 0, (out, err)
         assert f"has {size} workers" in out
     twister2.until(lambda: len(mesos.processes(job_id, b"twister2_rm_mesos.copy")) == 1)
+    twister2.until(lambda: "attempt 3 of 1" in twister2.run("logs", job_id)[1])
     code, _, err = twister2.run("scale", job_id, 49)
     assert code != 0
     assert "49 copies ask for 49 CPUs" in err
@@ -136,7 +138,30 @@ def test_scaled_up_and_down_from_another_shell(twister2, mesos, tmp_path):
     assert "attempt 2 of 3 True" in out
     assert "attempt 3 of 1 True" in out
     assert "attempt 4 of 1 True" in out
-    assert mesos.left_of(job_id) == []
+    mesos.nothing_left_of(job_id)
+
+
+def test_workers_that_differ(twister2, mesos):
+    groups = ("-o", "job.groups.big={count=1,memory_mb=300}", "-o", "job.groups.thin={count=2,memory_mb=200}")
+    running = twister2("submit", "mesos", *groups, "program.py:groups")
+    told = sorted(running.stdout.readline() for _ in range(3))
+    words = ("worker 0 is big with 300\n", "worker 1 is thin with 200\n", "worker 2 is thin with 200\n")
+    assert told == [*words], running.stderr.read()
+    job_id = twister2.job()
+    tasks = mesos.operate("GET_TASKS")["get_tasks"]["tasks"]
+    sizes = {
+        label["value"]: each["scalar"]["value"]
+        for task in tasks
+        if task["task_id"]["value"].startswith(job_id)
+        for label in task["labels"]["labels"]
+        for each in task["resources"]
+        if each["name"] == "mem"
+    }
+    assert sizes == {"0": 300, "1": 200, "2": 200}
+    code, _, err = twister2.run("kill", job_id)
+    assert code == 0, err
+    assert twister2.finish(running)[0] != 0
+    mesos.nothing_left_of(job_id)
 
 
 def test_two_jobs_at_once(twister2, mesos):

@@ -53,6 +53,11 @@ def sleeps(env):
     print("asleep", flush=True)
     time.sleep(float(env.args[0]) if env.args else 600)
 
+def groups(env):
+    me = env.controller.workers()[env.worker_id]
+    print("worker", env.worker_id, "is", me.group, "with", me.memory_mb, flush=True)
+    time.sleep(600)
+
 def counts(env):
     steps = env.state("steps", 0)
     goes_on = steps.value > 0
@@ -66,8 +71,8 @@ def counts(env):
         time.sleep(0.3)
 """
 """``main`` greets, ``fails`` raises on worker 1, ``waits_once`` ends in its second attempt and ``waits`` when there is
-a file ``go`` in the folder that it is given (where each worker leaves its process id), ``sleeps``, and ``counts``
-commits until the file that it is given exists.
+a file ``go`` in the folder that it is given (where each worker leaves its process id), ``sleeps``,
+``groups`` says of what group a worker is and sleeps, and ``counts`` commits until the file that it is given exists.
 """
 
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from twister2_rm_nomad.config import NomadConfig
 
 NAME = "nomad"
+TICKET_LIMIT = 45_000
+"""Nomad takes 64 KiB in a variable, in which it lies in base64 beside a token."""
 SHRINK_S = 5.0
 """How long copies of slots that are given up may take to end."""
 
@@ -48,6 +50,7 @@ class NomadManager(ResourceManager):
         restarts_master=True,
         resizes=True,
         outlives_client=True,
+        ticket_limit=TICKET_LIMIT,
         why={
             "restarts_master": "rm.nomad.master_restarts is 0",
             "worlds": "Nomad provides no process world",
@@ -292,12 +295,16 @@ class NomadManager(ResourceManager):
                     where=f"Nomad job {handle.native_id}",
                 )
             for copy in left:
-                alloc = copy.alloc["ID"]
+                alloc, asked = copy.alloc["ID"], time.monotonic()
                 if spent >= grace_s and alloc not in killed:
-                    if self._signal(alloc, copies.KILL):
-                        killed.add(alloc)
-                elif tell and alloc not in told and self._signal(alloc, copies.TELL):
-                    told.add(alloc)
+                    name, heard = copies.KILL, killed
+                elif tell and alloc not in told | killed:
+                    name, heard = copies.TELL, told
+                else:
+                    continue
+                if self._signal(alloc, name):
+                    heard.add(alloc)
+                    begun += time.monotonic() - asked  # copies have all the time, however many are told before them
             time.sleep(min(self._config.poll_s, 0.1))
 
     def _signal(self, alloc: str, name: str) -> bool:

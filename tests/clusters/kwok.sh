@@ -35,8 +35,11 @@ build() {
     printf 'module twister2/kwok\n\ngo 1.26.0\n\nrequire sigs.k8s.io/kwok v%s\n' "$version" >go.mod
     printf '//go:build tools\n\npackage tools\n\nimport _ "sigs.k8s.io/kwok/cmd/kwok"\n' >tools.go
     go mod tidy -e >tidy.log 2>&1
-    CGO_ENABLED=0 go build -trimpath -p "${TWISTER2_BUILD_JOBS:-$(nproc)}" -ldflags '-s -w' -o "$cache/kwok.new" \
-      sigs.k8s.io/kwok/cmd/kwok
+    if [ ! -x "$cache/kwok" ]; then
+      CGO_ENABLED=0 go build -trimpath -p "${TWISTER2_BUILD_JOBS:-$(nproc)}" -ldflags '-s -w' -o "$cache/kwok.new" \
+        sigs.k8s.io/kwok/cmd/kwok
+      mv "$cache/kwok.new" "$cache/kwok"
+    fi
     folder=$(go list -m -f '{{.Dir}}' sigs.k8s.io/kwok)
     {
       printf '# %s\n' "${stages[*]}"
@@ -46,7 +49,6 @@ build() {
       done
     } >"$cache/stages.yaml"
   ) >&2
-  mv "$cache/kwok.new" "$cache/kwok"
 }
 
 nodes() { # N

@@ -38,6 +38,10 @@ class Mesos:
         known = self.operate("GET_FRAMEWORKS")["get_frameworks"].get("frameworks", ())
         return [each for each in known if job_id in json.dumps(each["framework_info"])] + self.processes(job_id)
 
+    def nothing_left_of(self, job_id):
+        """Within a while: what was killed may be seen a moment longer."""
+        ManagedJobs.until(lambda: not self.left_of(job_id), 30)
+
     def processes(self, job_id, word=b""):
         """Processes with a job's id in their command line or environment."""
         found = []
@@ -75,7 +79,7 @@ def own_mesos(monkeypatch):
             env={**os.environ, **changes},
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=150,
             check=False,
         )
         assert done.returncode == 0, done.stderr

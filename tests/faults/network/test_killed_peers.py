@@ -53,8 +53,8 @@ COLLECTIVES = """
         assert set(counts.values()) <= {60 * n}, counts
     if doomed and phase == "asleep":
         threading.Timer(0.3, die).start()
-    if doomed:
-        time.sleep(0.6)
+    if doomed and phase != "leaving":
+        time.sleep(60)
     assert allreduce(env, len(counts)) == 1000
     if doomed and phase == "leaving":
         die()
@@ -77,7 +77,7 @@ SPILLING = """
     assert env.memory.use().spilled, "nothing was spilled: this test has shown nothing"
     assert allreduce(env, found) == 5000
     if doomed:
-        time.sleep(2)
+        time.sleep(60)
 """
 
 STREAM = """
@@ -131,7 +131,7 @@ HARP = """
         part.Allreduce(own, total)
         assert (total == sum(range(me % 2, n, 2))).all()
         if doomed and turn == last:
-            time.sleep(0.02)
+            time.sleep(60)
     world.Barrier()
 """
 
@@ -159,8 +159,8 @@ def test_a_worker_is_killed(jobs: Jobs, tmp_path: Path, phase: str, kind: str, s
     if phase == "spilling":
         options += ["-o", "job.memory_mb=48", "-o", "job.oversubscribe=true", "-o", f"job.spill_dirs={disk}"]
     program = jobs.program(HEAD + PHASES[phase] + TAIL)
-    done = jobs.submit(program, *options, workers=3, args=[phase, str(seed), transport])
+    done = jobs.submit(program, *options, workers=3, args=[phase, str(seed), transport], timeout_s=100)
     assert done.code == 0, done
     assert done.out.splitlines()[-1] == "right in attempt 2", done
-    assert done.seconds < 40, done
+    assert done.seconds < 60, done
     assert list(disk.iterdir()) == [], "spilled data is left"

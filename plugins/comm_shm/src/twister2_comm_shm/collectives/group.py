@@ -148,7 +148,7 @@ class ShmCollectives(NativeCollectives):
         if nbytes <= SLOT:
             form = (call, *flat.make_form(self.area, call, send, receive))
         else:
-            form = (call, None, staged.make_steps(self, call))
+            form = (call, None, staged.make_steps(self, call, send, receive))
         self._forms[key] = form
         return form
 

@@ -41,47 +41,52 @@ _ROUND_BITS: Final = 28
 _SMALLEST: Final = 64 << 10
 _LOOKS: Final = 32
 """Looks in vain at a post, some 20 µs, before the processor is offered to others at each further one."""
-_COPIED: Final = 1 << 20
-"""Bytes copied at a time while others are waited for."""
+_COPIED: Final = 512 << 10
+"""Bytes that are copied at once, at most: where the C library moves less than the second-level cache by one
+instruction, which does not read what it overwrites (a MiB takes 18 µs so and 21 in one; out of the cache 44 and 53)."""
 _PIECES: Final = 4
 """Pieces that an array is cut into at least, if they do not become too small: one member gives while another takes.
-Where all give first and then take, whole arrays cost fewer rounds."""
-_READ_FROM: Final = 4 << 20
-"""Bytes of a part from which it is read where it lies, in calls where all members copy at the same time. The system
-looks up each page that it reads (90 µs for a MiB; two copies through a stage take 80), and from here on numpy's pages
-are large ones (50 µs)."""
+Where all give first and then take, fewer pieces cost fewer rounds."""
+_READ_FROM: Final = 16 << 20
+"""Bytes of a member's array from which it is read where it lies, in calls where all members copy at the same time. The
+system looks up each page that it reads, which takes longer than two copies through the stages, until arrays are so
+large that they drive the stages out of the cache, and that many pieces, for which all keep in step, cost more."""
 
 
-def make_steps(group: ShmCollectives, call: Call) -> Steps:
-    """How this member does a call on large arrays.
+def make_steps(group: ShmCollectives, call: Call, send: Any, receive: Any) -> Steps:
+    """How this member does a call on large arrays of this form.
 
     :raises NetworkError: too little memory for its stage.
     """
     group.area.back_stage()
-    steps: Steps = _MAKERS[call.operation](group, call)
+    steps: Steps = _MAKERS[call.operation](group, call, send, receive)
     return steps
 
 
 def _pieces(n_items: int, room: int, itemsize: int, pieces: int) -> int:
-    """Items of one piece.
+    """Items of one piece; all are of about the same length, whole cache lines.
 
     :param room: items that fit into one piece. :param pieces: how many there are to be at least.
     """
-    wanted = max(-(-n_items // pieces), _SMALLEST // itemsize, 1)
-    return max(1, min(room, wanted))
+    wanted = max(-(-n_items // max(pieces, -(-n_items // room))), _SMALLEST // itemsize, 1)
+    line = max(1, 64 // itemsize)
+    return max(1, min(room, -(-wanted // line) * line))
 
 
 class _Cut:
     """How an array, or each of the parts of one, is cut into the pieces of a call.
 
     :param total: items of it. :param itemsize: bytes of one. :param parts: pieces that lie in a stage side by side.
-    :param pieces: how many there are to be at least.
+    :param pieces: how many there are to be at least. :param most: bytes of one at most, if not all there is room for.
     :ivar length: items of a piece, the last may be shorter. :ivar rounds: how many pieces there are.
     """
 
-    def __init__(self, group: ShmCollectives, total: int, itemsize: int, parts: int = 1, pieces: int = _PIECES) -> None:
+    def __init__(
+        self, group: ShmCollectives, total: int, itemsize: int, parts: int = 1, pieces: int = _PIECES, most: int = 0
+    ) -> None:
         self._total, self._room = total, int(group.area.layout.stage_bytes // DEPTH // itemsize)
-        self.length = _pieces(total, self._room // parts, itemsize, pieces)
+        room = max(1, self._room // parts)
+        self.length = _pieces(total, min(room, most // itemsize) if most else room, itemsize, pieces)
         self.rounds = -(-total // self.length)
 
     def at(self, piece: int) -> tuple[int, int, int]:
@@ -145,7 +150,8 @@ def pipeline(
 
     :param phases: give, combine and take, each with the number of a piece; None where this member does nothing.
     :param givers: members whose pieces this one needs. :param takers: members that need this one's.
-    :param spare: work that concerns this member alone: done while it has to wait for others, the rest at the end.
+    :param spare: work that concerns this member alone: done while the others give and where it has to wait for them,
+        the rest at the end.
     :param direct: what is done instead where all givers' arrays can be read where they lie.
     """
     idle = iter(()) if spare is None else spare
@@ -172,6 +178,7 @@ def pipeline(
                     yield from _until(words, readers, free, idle)
                 give(turn)
             group.post(base + 4 * turn + _GIVEN)
+            next(idle, None)
         if combine is not None and 0 < turn <= rounds:
             there = base + 4 * (turn - 1) + _GIVEN
             while any(words[source] < there for source in sources):
@@ -213,15 +220,15 @@ def _at_once(
 class _Reduction:
     """reduce and allreduce: each member combines its share of every piece."""
 
-    def __init__(self, group: ShmCollectives, call: Call, source: Any, target: Any) -> None:
+    def __init__(
+        self, group: ShmCollectives, call: Call, stages: list[Any], cut: _Cut, source: Any, target: Any
+    ) -> None:
         """:param target: None on members that do not get the result."""
         assert isinstance(call.op, str)
         self._ufunc = getattr(np, UFUNCS[call.op])
         self._group, self._source, self._target = group, source, target
-        self._stages = _stages(group, source.dtype)
-        self._mine = self._stages[group.rank]
-        self._cut = _Cut(group, source.size, source.dtype.itemsize)
-        self.rounds = self._cut.rounds
+        self._stages, self._cut = stages, cut
+        self._mine = stages[group.rank]
 
     def _bounds(self, piece: int) -> tuple[int, int, list[int]]:
         """Where the piece starts in the array and in a stage, and where the shares start in it."""
@@ -267,31 +274,32 @@ class _Reduction:
             self._target[first + low : first + high] = result
 
 
-def _reduce(group: ShmCollectives, call: Call) -> Steps:
+def _reduce(group: ShmCollectives, call: Call, send: Any, receive: Any) -> Steps:
     gets = call.operation == "allreduce" or group.rank == call.root
     everybody = range(group.size)
+    like = receive if send is None else send
+    stages, cut = _stages(group, like.dtype), _Cut(group, like.size, like.dtype.itemsize)
 
     def start(number: int, send: Any, receive: Any) -> Iterator[None]:
         source = (receive if send is None else send).reshape(-1)
-        reduction = _Reduction(group, call, source, receive.reshape(-1) if gets else None)
+        reduction = _Reduction(group, call, stages, cut, source, receive.reshape(-1) if gets else None)
         group.offer(number, _bytes(source))
         phases = (reduction.give, reduction.combine, reduction.take if gets else None)
         # a stage is free again when its shares were combined by their owners and taken by whoever gets the result
-        return pipeline(group, number, reduction.rounds, phases, everybody, everybody, None, reduction.direct)
+        return pipeline(group, number, cut.rounds, phases, everybody, everybody, None, reduction.direct)
 
     return start
 
 
-def _reduce_scatter(group: ShmCollectives, call: Call) -> Steps:
+def _reduce_scatter(group: ShmCollectives, call: Call, send: Any, receive: Any) -> Steps:
     rank, size, everybody = group.rank, group.size, range(group.size)
     assert isinstance(call.op, str)
     ufunc = getattr(np, UFUNCS[call.op])
+    stages, total = _stages(group, send.dtype), receive.size
+    cut = _Cut(group, total, send.dtype.itemsize, size - 1)
 
     def start(number: int, send: Any, receive: Any) -> Iterator[None]:
         source, target = send.reshape(-1), receive.reshape(-1)
-        stages = _stages(group, source.dtype)
-        total = target.size
-        cut = _Cut(group, total, source.dtype.itemsize, size - 1)
 
         def take(piece: int) -> None:
             first, place, extent = cut.at(piece)
@@ -319,16 +327,16 @@ def _reduce_scatter(group: ShmCollectives, call: Call) -> Steps:
     return start
 
 
-def _scan(group: ShmCollectives, call: Call) -> Steps:
+def _scan(group: ShmCollectives, call: Call, send: Any, receive: Any) -> Steps:
     rank, size = group.rank, group.size
     assert isinstance(call.op, str)
     ufunc = getattr(np, UFUNCS[call.op])
     count = rank if call.operation == "exscan" else rank + 1
+    like = receive if send is None else send
+    stages, cut = _stages(group, like.dtype), _Cut(group, like.size, like.dtype.itemsize)
 
     def start(number: int, send: Any, receive: Any) -> Iterator[None]:
         source, target = (receive if send is None else send).reshape(-1), receive.reshape(-1)
-        stages = _stages(group, source.dtype)
-        cut = _Cut(group, source.size, source.dtype.itemsize)
 
         def take(piece: int) -> None:
             first, at, extent = cut.at(piece)
@@ -365,16 +373,16 @@ def _part(sender: int, receiver: int) -> int:
     return receiver - (receiver > sender)
 
 
-def _gather(group: ShmCollectives, call: Call) -> Steps:
+def _gather(group: ShmCollectives, call: Call, send: Any, receive: Any) -> Steps:
     """Gather and allgather."""
     rank, everybody = group.rank, range(group.size)
     all_get = call.operation == "allgather"
     gets, gives = all_get or rank == call.root, all_get or rank != call.root
+    stages, total = _stages(group, BYTES), send.nbytes
+    cut = _Cut(group, total, 1, pieces=1 if all_get else _PIECES, most=_COPIED)
 
     def start(number: int, send: Any, receive: Any) -> Iterator[None]:
         source, target = _bytes(send), _bytes(receive) if gets else None
-        stages, total = _stages(group, BYTES), source.size
-        cut = _Cut(group, total, 1, pieces=1 if all_get else _PIECES)
 
         def take(piece: int) -> None:
             first, at, extent = cut.at(piece)
@@ -397,12 +405,12 @@ def _gather(group: ShmCollectives, call: Call) -> Steps:
     return start
 
 
-def _broadcast(group: ShmCollectives, call: Call) -> Steps:
+def _broadcast(group: ShmCollectives, call: Call, send: Any, receive: Any) -> Steps:
     rank, root = group.rank, call.root
+    stage, cut = _stages(group, BYTES)[root], _Cut(group, receive.nbytes, 1, most=_COPIED)
 
     def start(number: int, _: Any, receive: Any) -> Iterator[None]:
         whole = _bytes(receive)
-        stage, cut = _stages(group, BYTES)[root], _Cut(group, whole.size, 1)
 
         def take(piece: int) -> None:
             first, at, extent = cut.at(piece)
@@ -420,17 +428,18 @@ def _broadcast(group: ShmCollectives, call: Call) -> Steps:
     return start
 
 
-def _alltoall(group: ShmCollectives, call: Call) -> Steps:
+def _alltoall(group: ShmCollectives, call: Call, send: Any, receive: Any) -> Steps:
     """Scatter and alltoall."""
     rank, size = group.rank, group.size
     scatters = call.operation == "scatter"
     gives = not scatters or rank == call.root
     givers: Sequence[int] = (call.root,) if scatters else range(size)
+    total = receive.nbytes if scatters else receive.nbytes // size
+    stages = _stages(group, BYTES)
+    cut = _Cut(group, total, 1, size - 1, _PIECES if scatters else 1, _COPIED)
 
     def start(number: int, send: Any, receive: Any) -> Iterator[None]:
         source, target = _bytes(send) if gives else None, _bytes(receive)
-        total = target.size if scatters else target.size // size
-        stages, cut = _stages(group, BYTES), _Cut(group, total, 1, size - 1, _PIECES if scatters else 1)
 
         def take(piece: int) -> None:
             first, place, extent = cut.at(piece)
@@ -447,7 +456,7 @@ def _alltoall(group: ShmCollectives, call: Call) -> Steps:
                     place = segment, start + rank * total
                     yield from group.fetch(member, place, target[first : first + total])
 
-        group.offer(number, source, readable=scatters or total >= _READ_FROM)
+        group.offer(number, source, readable=scatters or target.size >= _READ_FROM)
         own = None
         if source is not None:
             low = rank * total

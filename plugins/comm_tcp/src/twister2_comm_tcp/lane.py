@@ -15,12 +15,11 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-import numpy as np
-
 from twister2.spec.comm import Send
 from twister2.spec.transports import same_user
 
 from .limits import EXHAUSTED, exhausted
+from .memory import Memory
 from .ways import SENT, BrokenWayError
 from .wire import LARGEST, MalformedError
 
@@ -172,9 +171,10 @@ class Inlet:
     :ivar peer: the worker that writes to it, -1 while that is not known. :ivar ended: nothing more can come.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, memory: Memory | None = None) -> None:
+        """:param memory: where large parts stay, shared with others; its own when there is none."""
         connection.setblocking(False)
-        self._socket = connection
+        self._socket, self._memory = connection, memory or Memory()
         self.fd = connection.fileno()
         self.peer = -1
         self.ended = False
@@ -237,7 +237,7 @@ class Inlet:
         if not more and first <= there:
             self._at += first
             return self._data[self._at - first : self._at], []
-        self._parts = [np.empty(size, np.uint8).data for size in (first, *sizes)]
+        self._parts = list(map(self._memory.take, (first, *sizes)))
         self._chunk = _CHUNK if more == 0 and first <= _CHUNK else _LITTLE
         self._filling = self._filled = 0
         return self._fill()
@@ -298,6 +298,7 @@ class Listener:
             self._socket.close()
             raise
         self.fd = self._socket.fileno()
+        self._memory = Memory()
 
     def newcomers(self) -> list[Inlet]:
         """Who has dialled since, processes of this user only.
@@ -313,7 +314,7 @@ class Listener:
                     raise exhausted(error, "let in a worker of this host that dials this one") from error
                 return found
             if same_user(connection):
-                found.append(Inlet(connection))
+                found.append(Inlet(connection, self._memory))
             else:
                 connection.close()
 

@@ -23,6 +23,8 @@ _NOBLOCK = int(zmq.NOBLOCK)  # arithmetic on zmq's flags is slow
 _LOOK_AGAIN: Final = 16
 """Every so many rounds, the descriptors of all are asked, though some are known to have something."""
 _EVENTS_AT_ONCE: Final = 64
+_COUNTS_ONE: Final = 14
+"""So many bytes of a message, as a power of two, count as another one: what is read soon is still in the cache."""
 _ASK_S: Final = 0.25
 """How often zmq's sockets are asked whatever their descriptors say: a message was seen to lie there untold."""
 
@@ -162,17 +164,23 @@ class Sources:
         return False
 
     def take_in(self, limit: int, look: bool = False) -> bool:
-        """Handle up to so many messages from each; whether there were any. :param look: ask the descriptors of all."""
+        """Handle up to so many messages from each, large ones count more; whether there were any.
+
+        :param look: ask the descriptors of all.
+        """
         busy = self._busy
         self._rounds += 1
         if look or not busy or not self._rounds % _LOOK_AGAIN:
             self._look()
         moved = False
         for source in tuple(busy):
-            for _ in range(limit):
-                if not self._take(source):
+            left = limit
+            while left > 0:
+                counts = self._take(source)
+                if not counts:
                     busy.remove(source)
                     break
+                left -= counts
                 moved = True
         return moved
 
@@ -187,7 +195,8 @@ class Sources:
         self._epoll.close()
         self._pulls, self._inlets, self._busy = {}, {}, []
 
-    def _take(self, source: Source) -> bool:
+    def _take(self, source: Source) -> int:
+        """Handle one message; how many it counts as, 0 when there was none."""
         try:
             message = source.take()
         except MalformedError:
@@ -195,17 +204,18 @@ class Sources:
             source.ended = True
             message = None
         if message is not None:
-            peer = self._handle(*message)
+            first, parts = message
+            peer = self._handle(first, parts)
             if source.peer < 0 <= peer and type(source) is Inlet:
                 source.peer = peer
-            return True
+            return 1 + (sum(map(len, parts)) >> _COUNTS_ONE) if parts else 1
         if source.ended and type(source) is Inlet:
             self._epoll.unregister(source.fd)
             del self._inlets[source.fd]
             source.close()
             if source.peer >= 0:
                 self._ended(source.peer)
-        return False
+        return 0
 
     def _look(self) -> None:
         """Ask the descriptors."""

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     Socket = zmq.Socket[bytes]
 
 _DRAIN = 128
-"""Messages taken in by one call of progress, so that it stays short."""
+"""Messages taken in by one call of progress, fewer where they are large, so that it stays short."""
 _ASK_AGAIN = 16
 """Every so many messages that are read, all are asked for new ones, so that one peer's backlog keeps nobody waiting."""
 _TICK_S = 0.25

@@ -10,7 +10,7 @@ import pytest
 from twister2_testkit.jobs import Jobs
 from twister2_testkit.processes import wait_until
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.faults]
+pytestmark = pytest.mark.faults
 
 DEAF = """
     import pathlib, time
@@ -61,6 +61,6 @@ def test_while_it_starts(jobs: Jobs, delay_s: float) -> None:
         time.sleep(0.02)
     done = client.finish(30)
     # one that it has started and not yet noted ends by itself, as soon as the client's end of its pipe is closed
-    wait_until(lambda: not jobs.processes(), 5, jobs.picture)
+    wait_until(lambda: not jobs.processes(), 30, jobs.picture)
     assert not list(jobs.temporary.glob("twister2-*/*"))
     assert done.code in (130, -signal.SIGINT), done

@@ -10,7 +10,7 @@ import pytest
 from twister2.worker.descriptors import BASE, PER_PEER
 from twister2_testkit.jobs import Done, Jobs
 
-pytestmark = [pytest.mark.timeout(90), pytest.mark.faults]
+pytestmark = pytest.mark.faults
 
 TALKS = """
     from twister2_net import allreduce
@@ -36,7 +36,7 @@ ENOUGH = {"shm,tcp": BASE + 3 * PER_PEER, "tcp": 200}
 def limited(jobs: Jobs, limit: str, *words: object) -> Done:
     command = ["sh", "-c", f'ulimit {limit}; exec "$@"', "sh", sys.executable, "-m", "twister2.cli.main"]
     done = subprocess.run(
-        [*command, *map(str, words)], env=jobs.environment, cwd=jobs.folder, capture_output=True, text=True, timeout=60,
+        [*command, *map(str, words)], env=jobs.environment, cwd=jobs.folder, capture_output=True, text=True, timeout=90,
         check=False,
     )  # fmt: skip
     return Done(done.returncode, done.stdout, done.stderr, 0.0)

@@ -6,7 +6,7 @@ import pytest
 
 from twister2_testkit.jobs import Jobs
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.faults]
+pytestmark = pytest.mark.faults
 
 CHANGED = """
     import sys

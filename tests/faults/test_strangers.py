@@ -15,8 +15,9 @@ import zmq
 from twister2.control import messages
 from twister2.control.channel import Dialer
 from twister2_testkit.jobs import Jobs
+from twister2_testkit.processes import wait_until
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.faults]
+pytestmark = pytest.mark.faults
 
 UNTIL_GO = """
     import pathlib, time
@@ -40,12 +41,12 @@ def test_strangers_do_not_disturb_a_job(jobs: Jobs) -> None:
     plain = context.socket(zmq.DEALER)
     plain.connect(address)
     plain.send_multipart(messages.encode("kill", {"reason": "a stranger wants it"}))
-    dialer = Dialer([address], record["master_public"], deadline_s=5.0)
+    dialer = Dialer([address], record["master_public"], deadline_s=30.0)
     dialer.send("kill", {"reason": "somebody without the key wants it"})
-    assert dialer.request("attach", {"client_key": "wrong"}, ("attached", "refused"), 5.0).kind == "refused"
+    assert dialer.request("attach", {"client_key": "wrong"}, ("attached", "refused"), 30.0).kind == "refused"
     dialer.send("kill", {"reason": "somebody without the key wants it"})
     hello = {"slot": 0, "attempt": 1, "join_key": "x", "key": "", "pid": 1, "node": {"host": "x"}}
-    assert dialer.request("hello", hello, ("welcome", "refused"), 5.0).kind == "refused"
+    assert dialer.request("hello", hello, ("welcome", "refused"), 30.0).kind == "refused"
     time.sleep(0.2)
     (jobs.folder / "go").touch()
     done = client.finish()
@@ -61,7 +62,7 @@ def test_a_second_copy_of_a_slot_goes_away_and_the_first_goes_on(jobs: Jobs) -> 
     jobs.until_event("attempt_started")
     (ticket,) = jobs.state.rglob("ticket")
     copy = jobs.start_python("-m", "twister2.worker", env={"TWISTER2_TICKET": str(ticket), "TWISTER2_SLOT": "1"})
-    refused = copy.finish(20)
+    refused = copy.finish()
     assert refused.code == 0, refused
     assert "slot 1 is already filled" in refused.err
     (jobs.folder / "go").touch()
@@ -79,7 +80,7 @@ def test_kill_works_when_the_master_does_not_answer(jobs: Jobs) -> None:
     os.kill(master, signal.SIGSTOP)
     killed = jobs.cli("kill", done.out.strip())
     assert killed.code == 0, killed
-    assert not jobs.processes(), jobs.processes()
+    wait_until(lambda: not jobs.processes(), 30, lambda: f"left: {jobs.processes()}")
     assert '"killed"' in jobs.cli("status", "last", "--json").out
 
 
@@ -89,11 +90,8 @@ def test_a_stopped_master_ends_the_workers_in_time(jobs: Jobs) -> None:
     jobs.until_event("attempt_started")
     (master,) = jobs.pids("master")
     os.kill(master, signal.SIGSTOP)
-    deadline = time.monotonic() + 12
-    while set(jobs.processes()) - {master}:
-        assert time.monotonic() < deadline, jobs.processes()
-        time.sleep(0.1)
+    wait_until(lambda: not set(jobs.processes()) - {master}, 60, lambda: f"left: {jobs.processes()}")
     said = "".join(path.read_text() for path in Path(jobs.job() / "slots").glob("slot-*.log"))
     assert "[T2-J404] the job master has been silent for 2 s" in said
     os.kill(master, signal.SIGCONT)
-    assert jobs.cli("wait", done.out.strip(), "--timeout", "20").code == 1
+    assert jobs.cli("wait", done.out.strip(), "--timeout", "50").code == 1

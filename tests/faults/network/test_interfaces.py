@@ -49,7 +49,7 @@ def interface() -> Iterator[str]:
 def test_an_address_that_goes_is_not_missed(jobs: Jobs, interface: str) -> None:
     options = ("-q", "-o", "job.comm=tcp", "-o", "comm.tcp.same_host=tcp", "-o", "job.attempts=1")
     client = jobs.start("submit", "standalone", "-n", "2", *options, jobs.program(PROGRAM), ADDRESS)
-    jobs.until_file("running", 40)
+    jobs.until_file("running")
     subprocess.run(["ip", "link", "del", interface], check=True)
     (jobs.folder / "gone").touch()
     done = client.finish(60)

@@ -59,14 +59,15 @@ class Running:
         )
         words = (*QUICK, *networks, *options, program, str(jobs.folder), str(turns), str(pause_s))
         self.client = jobs.start("submit", "hostile", "-n", "2", *words)
-        assert jobs.until_file("running-1", 40) == "2", "the workers must be on different hosts"
+        assert jobs.until_file("running-1") == "2", "the workers must be on different hosts"
 
     def finish(self) -> Done:
         return self.client.finish(90)
 
 
 def test_a_short_cut_is_not_noticed(jobs: Jobs, hosts: Hosts) -> None:
-    job = Running(jobs, hosts)
+    patient = ("-o", "job.lost_after_s=30", "-o", "job.master_lost_s=60")  # what is sent again may be a while in coming
+    job = Running(jobs, hosts, *patient)
     hosts.cut(1)
     time.sleep(2.0)
     hosts.heal(1)
@@ -103,7 +104,7 @@ def test_workers_that_do_not_reach_each_other_while_both_reach_the_master(jobs: 
     try:
         begun = time.monotonic()
         done = job.finish()
-        assert time.monotonic() - begun < 30
+        assert time.monotonic() - begun < 60
         assert done.code != 0
         assert done.err.count("[T2-") == 1, done
         assert "cannot be reached" in done.err, done

@@ -128,7 +128,7 @@ def test_killed_from_a_shell_outside_the_allocation(rm, number, tmp_path, monkey
     other = SlurmPlugin().rm_create(config=SlurmConfig(), context=RmContext(str(tmp_path)))
     again = JobHandle(**json.loads(json.dumps(attrs.asdict(handle))))
     other.kill(again, 1.0)
-    assert not processes()
+    until(lambda: not processes())
     assert other.state(again).state is JobState.KILLED
     other.kill(again, 1.0)
     assert other.clean(again) == []

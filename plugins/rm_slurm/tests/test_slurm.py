@@ -20,7 +20,7 @@ from twister2_rm_slurm.config import SlurmConfig
 from twister2_rm_slurm.plugin import SlurmPlugin
 
 pytestmark = [pytest.mark.needs_slurm, pytest.mark.timeout(240)]
-SLEEP = "exec sleep 60"
+SLEEP = "exec sleep 300"
 
 
 def in_queue(handle):
@@ -52,7 +52,7 @@ def test_the_masters_exit_code_is_the_jobs(jobs):
         JobState.FAILED,
         "its script ended with exit code 9 (NonZeroExitCode)",
     )
-    assert not in_queue(handle)
+    jobs.until(lambda: not in_queue(handle))
 
 
 def test_secrets_show_nowhere(jobs):
@@ -74,7 +74,7 @@ def test_secrets_show_nowhere(jobs):
 
 
 def test_slots_are_started_again_and_stopped(jobs):
-    worker = 'echo started; [ -e "$TWISTER2_TICKET.again" ] || exit 5; exec sleep 60'
+    worker = 'echo started; [ -e "$TWISTER2_TICKET.again" ] || exit 5; exec sleep 300'
     backend, handle = jobs.submit(worker, SLEEP)
     jobs.until(lambda: len(backend.state(handle).slots) == 3)
     assert set(backend.state(handle).slots.values()) == {"exited 5"}
@@ -99,7 +99,7 @@ def test_slots_are_started_again_and_stopped(jobs):
 
 
 def test_a_process_world_has_rank_equal_slot_and_is_started_whole(jobs):
-    worker = 'echo "$PMI_RANK of $PMI_SIZE is $TWISTER2_SLOT"; sleep 60'
+    worker = 'echo "$PMI_RANK of $PMI_SIZE is $TWISTER2_SLOT"; sleep 300'
     backend, handle = jobs.submit(worker, SLEEP, world="pmi2", n=4)
     wanted = [f"{slot} of 4 is {slot}\n" for slot in range(4)]
     jobs.until(lambda: [jobs.output(backend, handle, slot) for slot in range(4)] == wanted)
@@ -113,7 +113,7 @@ def test_a_process_world_has_rank_equal_slot_and_is_started_whole(jobs):
 
 
 def test_with_the_master_in_the_client_the_allocation_waits_for_the_next_attempt(jobs):
-    worker = 'echo started; [ -e "$TWISTER2_TICKET.again" ] || exit 5; exec sleep 60'
+    worker = 'echo started; [ -e "$TWISTER2_TICKET.again" ] || exit 5; exec sleep 300'
     backend, handle = jobs.submit(worker, backend=jobs.backend(hold_s=20))
     jobs.until(lambda: len(backend.state(handle).slots) == 3)
     time.sleep(2)
@@ -140,7 +140,7 @@ def test_kill_reaches_processes_that_left_their_session(jobs):
     backend, handle = jobs.submit(escape, SLEEP, n=1, environment={"OUT": str(out)})
     pid = jobs.until(lambda: out.exists() and out.read_text().strip())
     jobs.backend().kill(handle, 0.5)
-    assert not jobs.lives(pid)
+    jobs.until(lambda: not jobs.lives(pid))
     assert not in_queue(handle)
     assert jobs.backend().state(handle).state is JobState.KILLED
     backend.kill(handle, 0.5)

@@ -47,7 +47,7 @@ class Namespace:
         kinds = ("jobs", "pods", "secrets", "services", "configmaps")
         return [f"{kind}/{name}" for kind in kinds for name in self.names(kind, **ours)]
 
-    def until(self, what, seconds=60.0):
+    def until(self, what, seconds=90.0):
         end = time.monotonic() + seconds
         while not (value := what()):
             assert time.monotonic() < end, f"not true within {seconds:g} s; there are {self.left()}"

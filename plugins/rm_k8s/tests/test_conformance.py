@@ -28,7 +28,7 @@ class PodsOwn(set):
 
 
 @pytest.mark.needs_k8s
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 class TestKubernetes(ResourceManagerSuite):
     python = "/usr/local/bin/python3"
     ticket_blinks = True  # the kubelet replaces the folder that it lies in

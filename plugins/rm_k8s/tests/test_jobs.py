@@ -16,7 +16,7 @@ import pytest
 from twister2_rm_k8s import states
 from twister2_testkit.managed import MPI_PROGRAM
 
-pytestmark = [pytest.mark.needs_k8s, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.needs_k8s, pytest.mark.timeout(300)]
 
 PROGRAM = """
 import os, signal, sys, time
@@ -120,7 +120,7 @@ def twister2(tmp_path, kubernetes):
             stream.close()
 
 
-def finish(process, seconds=90):
+def finish(process, seconds=120):
     out, err = process.communicate(timeout=seconds)
     return process.returncode, out, err
 

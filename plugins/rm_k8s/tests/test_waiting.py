@@ -16,7 +16,7 @@ from twister2_rm_k8s.doctor import checks
 from twister2_rm_k8s.manager import KubernetesManager
 from twister2_rm_k8s.rbac import RIGHTS
 
-pytestmark = [pytest.mark.needs_k8s, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.needs_k8s, pytest.mark.timeout(240)]
 
 
 def allocation(tmp_path, **changes):

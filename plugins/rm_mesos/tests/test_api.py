@@ -21,7 +21,6 @@ from twister2_rm_mesos.api import Api, RefusedError
 from twister2_rm_mesos.config import MesosConfig
 from twister2_rm_mesos.logs import LogReader
 
-pytestmark = pytest.mark.timeout(30)
 WRITTEN = "grüße 数据 ".encode() * 5 + b"\xff\xfe" + b"ende"
 
 
@@ -91,7 +90,7 @@ def pairs(tmp_path_factory):
 
 
 def text_of(config):
-    return "".join(chunk.text for chunk in LogReader(Api(config, 5.0), None).read([("t1", 0, "a1")]))
+    return "".join(chunk.text for chunk in LogReader(Api(config, 20.0), None).read([("t1", 0, "a1")]))
 
 
 def test_logs_are_read_to_the_end_whatever_bytes_they_hold():
@@ -107,7 +106,7 @@ def test_agents_are_asked_by_https_and_as_the_principal(pairs, tmp_path):
         known = MesosConfig(masters=masters, ca_cert=str(pairs[0] / "crt"), **who)
         assert text_of(known) == WRITTEN.decode("utf-8", "replace")
         with pytest.raises(RefusedError, match="401"):
-            Api(MesosConfig(masters=masters, ca_cert=str(pairs[0] / "crt")), 5.0).get("/slaves")
+            Api(MesosConfig(masters=masters, ca_cert=str(pairs[0] / "crt")), 20.0).get("/slaves")
 
 
 def test_a_wrong_authority_and_no_tls_at_all_are_told(pairs):
@@ -115,12 +114,12 @@ def test_a_wrong_authority_and_no_tls_at_all_are_told(pairs):
         masters = (f"https://localhost:{port}",)
         for config in (MesosConfig(masters=masters, ca_cert=str(pairs[1] / "crt")), MesosConfig(masters=masters)):
             with pytest.raises(ResourceError, match="Mesos' certificate is not accepted") as caught:
-                Api(config, 5.0).get("/slaves")
+                Api(config, 20.0).get("/slaves")
             assert "rm.mesos.ca_cert" in caught.value.remedy
         with pytest.raises(ResourceError, match="certificate for Mesos cannot be used"):
-            Api(MesosConfig(masters=masters, ca_cert="/nowhere/ca.pem"), 5.0).get("/slaves")
+            Api(MesosConfig(masters=masters, ca_cert="/nowhere/ca.pem"), 20.0).get("/slaves")
     with serving() as port, pytest.raises(ResourceError, match="no secure connection"):
-        Api(MesosConfig(masters=(f"https://localhost:{port}",)), 5.0).get("/slaves")
+        Api(MesosConfig(masters=(f"https://localhost:{port}",)), 20.0).get("/slaves")
 
 
 def test_a_subscription_that_is_not_answered_does_not_take_as_long_as_a_silent_stream_may():

@@ -18,7 +18,7 @@ class MesosOwn(set):
 
 
 @pytest.mark.needs_mesos
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 class TestMesos(ResourceManagerSuite):
     def config(self):
         return MesosConfig(masters=(os.environ["TWISTER2_MESOS_MASTER"],), poll_s=0.05)

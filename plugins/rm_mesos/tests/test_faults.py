@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-pytestmark = [pytest.mark.needs_mesos, pytest.mark.faults, pytest.mark.timeout(170)]
+pytestmark = [pytest.mark.needs_mesos, pytest.mark.faults, pytest.mark.timeout(300)]
 
 
 def test_a_job_goes_on_and_can_be_ended_while_the_server_is_away(own_mesos, twister2, mesos):

@@ -19,8 +19,6 @@ from twister2_rm_mesos.config import MesosConfig
 from twister2_rm_mesos.folder import Folder
 from twister2_rm_mesos.tasks import Plan
 
-pytestmark = pytest.mark.timeout(60)
-
 
 class Mesos:
     """One subscription of a scheduler: takes its calls, says events."""
@@ -128,11 +126,11 @@ def started(folder, monkeypatch):
     with contextlib.suppress(ResourceError):  # it was removed
         folder.order(end=0.0)
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
 
 
-def until(what, seconds=20.0):
+def until(what, seconds=60.0):
     end = time.monotonic() + seconds
     while not (value := what()):
         assert time.monotonic() < end, f"not true within {seconds:g} s"
@@ -187,7 +185,7 @@ def test_a_successor_knows_the_size_that_the_job_has_now(started, folder):
     (third,) = running(mesos, folder, 1)
     mesos.crash_at = "KILL"
     mesos.update("of-nobody", "TASK_RUNNING")
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
     assert not mesos.torn_down
     mesos, _ = started()
@@ -257,7 +255,7 @@ def test_the_end_does_not_wait_for_tasks_of_an_agent_that_is_gone(started, folde
     mesos, thread = started()
     running(mesos, folder)
     folder.order(end=0.1)
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
     assert mesos.torn_down == ["f-1"]
     assert folder.read(folder.status)["over"]
@@ -275,7 +273,7 @@ def test_a_framework_is_taken_back_however_long_mesos_is_away_at_the_end(started
     time.sleep(0.3)
     assert not folder.read(folder.status)["over"], "whoever waits would be told that all is well"
     mesos.away = None
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
     assert mesos.torn_down == ["f-1"]
     assert folder.read(folder.status)["over"]
@@ -287,7 +285,7 @@ def test_a_framework_that_may_not_be_torn_down_is_left_to_mesos(started, folder,
     mesos.away = SubmissionRefusedError("Mesos does not permit this", why="HTTP 403", remedy="none")
     running(mesos, folder)
     folder.order(end=0.1)
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
     assert mesos.torn_down == []
     assert "does not permit" in folder.read(folder.status)["problem"]
@@ -304,6 +302,6 @@ def test_a_job_whose_folder_is_removed_under_it_leaves_nothing_in_mesos(started,
 
     monkeypatch.setattr(Folder, "put", removed_meanwhile)
     mesos.update(first, "TASK_FAILED", message="Command exited with status 1")
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
     assert mesos.torn_down == ["f-1"]

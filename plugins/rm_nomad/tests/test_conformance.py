@@ -16,7 +16,7 @@ class NomadsOwn(set):
 
 
 @pytest.mark.needs_nomad
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(180)
 class TestNomad(ResourceManagerSuite):
     def make_backend(self, state_dir):
         return NomadPlugin().rm_create(config=NomadConfig(poll_s=0.05), context=RmContext(str(state_dir)))

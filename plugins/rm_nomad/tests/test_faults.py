@@ -17,7 +17,7 @@ import pytest
 from twister2_testkit.managed import ManagedJobs
 
 until = ManagedJobs.until
-pytestmark = [pytest.mark.needs_nomad, pytest.mark.faults, pytest.mark.timeout(170)]
+pytestmark = [pytest.mark.needs_nomad, pytest.mark.faults, pytest.mark.timeout(400)]
 SCRIPT = Path(__file__).parents[3] / "tests" / "clusters" / "nomad.sh"
 PROGRAM = """
 import os, pathlib, time
@@ -72,7 +72,7 @@ def submitted(environment, tmp_path, *options):
             assert job.poll() is None, job.communicate()
             yield job, reports
             (reports / "go").touch()
-            out, err = job.communicate(timeout=60)
+            out, err = job.communicate(timeout=120)
         finally:
             job.kill()
     assert job.returncode == 0, err
@@ -109,4 +109,4 @@ def test_a_job_goes_on_without_the_server_and_after_the_death_of_a_host(own, tmp
         run("kill-node", dies)
         until(lambda: list(reports.glob("[2-9]-0")) or job.poll() is not None, 90)
         assert job.poll() is None, job.communicate()
-        until(lambda: len(list(reports.glob("[2-9]-*"))) >= 2, 60)
+        until(lambda: len(list(reports.glob("[2-9]-*"))) >= 2, 90)

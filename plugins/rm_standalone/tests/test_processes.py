@@ -72,10 +72,12 @@ def test_a_stopped_launcher_and_stopped_copies_can_be_killed(run):
 
 
 def test_daemons_without_the_marker_end_with_the_last_copy(run, tmp_path):
-    script = f"(setsid env -i /bin/sh -c 'echo $$ >{tmp_path}/$$.pid; exec sleep 600' &) ; sleep 0.4"
+    pid = f"{tmp_path}/'$TWISTER2_SLOT'.pid"
+    script = f"(setsid env -i /bin/sh -c 'echo $$ >{pid}.new; mv {pid}.new {pid}; exec sleep 600' &); "
+    script += f"until [ -e '{pid}' ]; do sleep 0.05; done"
     rm, handle = run("sh", "-c", script)
     until(lambda: rm.state(handle).state.final)
-    pids = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    pids = [int(path.read_text()) for path in tmp_path.glob("*.pid")]
     assert len(pids) == 2
     until(lambda: all(ended(pid) for pid in pids), "daemons outlive the job")
 
@@ -109,8 +111,8 @@ def test_kill_ends_a_master_of_its_own_but_not_the_caller(run):
     master = subprocess.Popen(["sleep", "600"], env={**os.environ, "TWISTER2_MASTER_OF": handle.job_id})
     other = subprocess.Popen(["sleep", "600"], env={**os.environ, "TWISTER2_MASTER_OF": handle.job_id + "0"})
     try:
-        rm.kill(handle, 1.0)
-        assert master.wait(5) == -signal.SIGTERM
+        rm.kill(handle, 30.0)
+        assert master.wait(30) == -signal.SIGTERM
         assert other.poll() is None
     finally:
         for process in (master, other):
@@ -121,7 +123,6 @@ def test_kill_ends_a_master_of_its_own_but_not_the_caller(run):
 def test_what_is_left_after_the_walltime_is_ended(run, monkeypatch):
     monkeypatch.setattr(processes, "SPARE_S", 0.2)
     rm, handle = run("sleep", "600", walltime_s=1)
-    running(rm, handle)
     until(lambda: rm.state(handle).state.final, lambda: str(rm.state(handle)))
     assert rm.state(handle).state is JobState.KILLED
     assert "job.walltime_s" in rm.state(handle).reason
@@ -259,14 +260,14 @@ def test_a_full_disk_does_not_end_the_launcher_and_nothing_is_left_out_later(tmp
 
 
 def test_logs_of_slots_are_kept_below_their_limit(make_rm, allocation):
+    def is_cut(text):  # more than once where it is written slowly
+        return text.startswith(launcher.CUT_MARK) and text.endswith(b"20000\nlast\n") and len(text) <= 16 << 10
+
     rm = make_rm(log_limit_kb=16)
     handle = rm.submit(allocation("sh", "-c", "seq 20000; echo last; exec sleep 600", n=1))
     try:
         log = pathlib.Path(handle.facts["logs"], "slot-0.log")
-        until(lambda: log.exists() and log.read_bytes().startswith(launcher.CUT_MARK), "it is not cut")
-        text = log.read_bytes()
-        assert len(text) <= 16 << 10
-        assert text.endswith(b"20000\nlast\n")
+        until(lambda: log.exists() and is_cut(log.read_bytes()), lambda: f"not cut: {log.read_bytes()[-50:]!r}")
     finally:
         rm.kill(handle, 0.5)
         rm.clean(handle)
@@ -360,7 +361,7 @@ def test_a_warm_launcher_ends_when_the_submission_is_refused(make_rm, allocation
 
 def test_a_warm_launcher_ends_with_its_client():
     code = "import os; from twister2_rm_standalone.spawn import warm_up; warm_up('own-gone'); os.kill(os.getpid(), 9)"
-    subprocess.run([sys.executable, "-c", code], check=False, timeout=20)
+    subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
     until(lambda: not carrying("own-gone"), "the launcher outlives its client")
 
 
@@ -418,7 +419,7 @@ def test_a_python_that_knows_no_descriptors_of_processes(monkeypatch):
         await_ends([sleeper.pid], 0.05)
         assert process.signal(signal.SIGKILL)
         await_ends([sleeper.pid], 60.0)
-        assert sleeper.wait(1.0) == -signal.SIGKILL
+        assert sleeper.wait(30.0) == -signal.SIGKILL
         assert not process.signal(signal.SIGKILL)
 
 

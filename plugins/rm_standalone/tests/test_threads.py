@@ -19,7 +19,7 @@ class Work:
 
     def __call__(self, slot):
         self.seen.append((slot, threading.current_thread().name, threading.current_thread().daemon))
-        assert self.go.wait(20)
+        assert self.go.wait(100)
         if self.error is not None and slot == 1:
             raise self.error
 
@@ -35,7 +35,7 @@ def job(make_rm, allocation):
 
 
 def ended(rm, handle):
-    wait_until(lambda: rm.state(handle).state.final, 10.0, lambda: str(rm.state(handle)))
+    wait_until(lambda: rm.state(handle).state.final, 30.0, lambda: str(rm.state(handle)))
     return rm.state(handle)
 
 
@@ -47,7 +47,7 @@ def test_threads_that_are_to_be_confined_are_refused(make_rm, allocation, option
 
 def test_every_slot_is_a_thread_of_this_process(job, make_rm):
     _rm, handle, work = job
-    wait_until(lambda: len(work.seen) == 3, 10.0, lambda: str(work.seen))
+    wait_until(lambda: len(work.seen) == 3, 30.0, lambda: str(work.seen))
     assert sorted(work.seen) == [(slot, f"slot-{slot}", True) for slot in range(3)]
     other = make_rm(workers_as="threads")  # the master makes a backend of its own
     assert other.state(handle).state is JobState.RUNNING
@@ -89,7 +89,7 @@ def test_another_process_cannot_kill_them_and_says_so(job, state_dir):
         f"rm = ThreadManager(StandaloneConfig(), RmContext({str(state_dir)!r}))\n"
         f"rm.kill(JobHandle({handle.rm!r}, {handle.job_id!r}, '', {dict(handle.facts)!r}), 0.1)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode != 0
     assert f"process {handle.facts['pid']}" in done.stderr
     assert rm.state(handle).state is JobState.RUNNING

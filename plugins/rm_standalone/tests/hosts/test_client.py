@@ -140,12 +140,12 @@ def test_a_host_that_says_nothing_is_given_up(tmp_path, monkeypatch):
         ssh.write_text(f'#!/bin/sh\necho "$@" >{log}\nexec sleep 600\n')
         ssh.chmod(0o755)
         rm = HostsManager(
-            StandaloneConfig(hosts=("h1",), ssh=(str(ssh),), connect_s=1), RmContext(str(tmp_path), 1000.0)
+            StandaloneConfig(hosts=("h1",), ssh=(str(ssh),), connect_s=3), RmContext(str(tmp_path), 1000.0)
         )
-        with pytest.raises(ResourceError, match=r"host h1 gave no answer within 1\.3 s"):
+        with pytest.raises(ResourceError, match=r"host h1 gave no answer within 3\.3 s"):
             rm.submit(allocation(tmp_path))
         rm.close()
-        assert "ConnectTimeout=1 " in log.read_text()
+        assert "ConnectTimeout=3 " in log.read_text()
 
 
 def test_hosts_cannot_choose_which_files_are_written_here(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from twister2.spec.rm import Allocation, JobHandle, JobState, ResourceGroup, RmC
 from twister2_rm_mesos.config import MesosConfig
 from twister2_rm_mesos.plugin import MesosPlugin
 
-pytestmark = [pytest.mark.needs_mesos, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.needs_mesos, pytest.mark.timeout(240)]
 
 
 @pytest.fixture

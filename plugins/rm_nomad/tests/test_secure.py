@@ -20,7 +20,7 @@ from twister2_rm_nomad.config import NomadConfig
 from twister2_rm_nomad.plugin import NomadPlugin
 from twister2_testkit.managed import MPI_PROGRAM
 
-pytestmark = [pytest.mark.needs_nomad, pytest.mark.timeout(170)]
+pytestmark = [pytest.mark.needs_nomad, pytest.mark.timeout(300)]
 SCRIPT = Path(__file__).parents[3] / "tests" / "clusters" / "nomad.sh"
 PROGRAM = """
 import os

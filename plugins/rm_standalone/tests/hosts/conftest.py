@@ -65,7 +65,7 @@ class Rig:
         return {host: lines for host, lines in found.items() if lines}
 
     def until_nothing_is_left(self, *hosts: str) -> None:
-        wait_until(lambda: not self.left(*hosts), 20, lambda: f"left behind: {self.left(*hosts)}")
+        wait_until(lambda: not self.left(*hosts), 60, lambda: f"left behind: {self.left(*hosts)}")
 
 
 @contextlib.contextmanager

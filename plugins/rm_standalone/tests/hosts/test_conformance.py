@@ -6,7 +6,7 @@ from twister2.spec.rm import RmContext
 from twister2_rm_standalone.plugin import StandalonePlugin
 from twister2_testkit.rm import ResourceManagerSuite
 
-pytestmark = [pytest.mark.needs_hosts, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.needs_hosts, pytest.mark.timeout(240)]
 
 
 class HostsOwn(set):

@@ -15,7 +15,7 @@ import pytest
 
 from twister2_testkit.processes import wait_until
 
-pytestmark = [pytest.mark.needs_hosts, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.needs_hosts, pytest.mark.timeout(240)]
 
 SOON = ("-o", "job.lost_after_s=10")
 """For tests of hosts that are lost."""
@@ -85,7 +85,7 @@ def state(hidden):
     return ["--state-dir", f"{hidden}/state"]
 
 
-def until(process, pattern, count=1, seconds=60):
+def until(process, pattern, count=1, seconds=100):
     def found():
         return re.findall(pattern, process.log.read_text())
 
@@ -94,7 +94,7 @@ def until(process, pattern, count=1, seconds=60):
     return found()
 
 
-def ended(process, seconds=60):
+def ended(process, seconds=120):
     assert process.wait(seconds) is not None
     return process.log.read_text()
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.request
 import uuid
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,10 @@ from twister2_net import allreduce
 def main(env):
     most = allreduce(env, env.worker_id, "max")
     print("worker", most, "as", os.getuid(), "in", sorted(os.listdir("/"))[:3], flush=True)
+
+def shipped(env):
+    import kit_shipped
+    print(kit_shipped.VALUE, kit_shipped.__file__, flush=True)
 
 def eats(env):
     kept = []
@@ -133,6 +138,19 @@ def test_isolated_copies_in_another_namespace_and_a_kill_that_does_not_name_it(s
     code, _, err = secure.twister2("kill", job_id)
     assert code == 0, err
     assert secure.twister2("clean", job_id)[0] == 0
+    assert secure.listed() == []
+
+
+def test_wheels_that_are_shipped_reach_isolated_copies(secure, tmp_path):
+    """They are unpacked in each copy's own file system."""
+    with zipfile.ZipFile(wheel := tmp_path / "kit_shipped-1.0-py3-none-any.whl", "w") as archive:
+        archive.writestr("kit_shipped.py", "VALUE = 42\n")
+    options = [word for option in (*EXEC, f"job.wheels={wheel}") for word in ("-o", option)]
+    code, out, err = secure.twister2("submit", "nomad", "-n", 2, *options, "program.py:shipped")
+    assert code == 0, err
+    said = [line.split() for line in out.splitlines()]
+    assert [value for value, _ in said] == ["42", "42"]
+    assert not any(Path(place).exists() for _, place in said), out
     assert secure.listed() == []
 
 

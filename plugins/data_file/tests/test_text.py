@@ -34,6 +34,13 @@ def test_many_small_files_share_a_batch(files, tmp_path):
     assert list(batch) == [str(number) for number in range(50)]
 
 
+def test_a_batch_of_a_large_file_is_one_block(files, tmp_path):
+    (tmp_path / "x").write_text("".join(f"{number:099}\n" for number in range(200)))
+    sizes = [batch.nbytes for batch in files.batches(tmp_path / "x", n_tasks=1, block_kb=1)]
+    assert sum(sizes) == 20_000
+    assert max(sizes) <= 1024 + 100  # with the line that began in the one before
+
+
 def test_giant_line_without_newline(files, tmp_path):
     with open(tmp_path / "x", "wb") as file:
         for _ in range(100):

@@ -40,7 +40,7 @@ class TextReader(SplitReader):
         """The next block of lines."""
         texts: list[str] = []
         size = count = 0
-        while size < self._block:
+        while 2 * size < self._block:  # a block ends with its last line: most are a little smaller than they may be
             piece = self.advance()
             if not isinstance(piece, Piece):
                 if not texts:

@@ -370,6 +370,47 @@ def test_the_collector_is_as_it_was_after_a_large_value():
             gc.enable()
 
 
+@pytest.mark.parametrize(
+    ("value", "due"),
+    [([(str(number), number) for number in range(9000)], True), ([str(number) for number in range(9000)], False)],
+    ids=["many containers", "one"],
+)
+def test_the_collector_looks_at_a_large_value_at_once_where_it_is_due(value, due):
+    encoded = codec.encode(value)
+    buffers = [memoryview(bytes(part)) for part in encoded[2]]
+    seen = []
+
+    def look(phase, info):
+        seen.append((phase, info["generation"]))
+
+    gc.collect()
+    gc.callbacks.append(look)
+    try:
+        assert codec.decode(encoded[0], encoded[1], buffers) == value
+    finally:
+        gc.callbacks.remove(look)
+    assert seen == ([("start", 1), ("stop", 1)] if due else [])
+
+
+def test_a_program_without_a_collector_gets_none():
+    encoded = codec.encode([(str(number), number) for number in range(9000)])
+    buffers = [memoryview(bytes(part)) for part in encoded[2]]
+    before = gc.get_threshold()
+    seen = []
+
+    def look(phase, info):
+        seen.append(phase)
+
+    gc.set_threshold(0)
+    gc.callbacks.append(look)
+    try:
+        assert len(codec.decode(encoded[0], encoded[1], buffers)) == 9000
+    finally:
+        gc.callbacks.remove(look)
+        gc.set_threshold(*before)
+    assert not seen
+
+
 def test_values_travel_while_another_thread_is_importing_numpy(monkeypatch):
     for name in ("numpy", "pyarrow"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))

@@ -11,6 +11,7 @@ from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import OperatorError, UserCodeError
 from twister2_net.combining.reducers import combiner_for, reducer_for, ufunc_for
 from twister2_net.exchange.alignment import Aligner
+from twister2_net.exchange.parts import split
 from twister2_net.selectors.hashing import Hash
 from twister2_net.selectors.sampling import choose_bounds, thin
 
@@ -68,6 +69,30 @@ def test_reducers_by_name_function_and_ufunc():
     for bad in ("summ", 3, None):
         with pytest.raises(OperatorError, match="reducer"):
             reducer_for(bad, "x")
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 40])
+@pytest.mark.parametrize("count", [1, 31, 32, 500])
+@pytest.mark.parametrize("form", [list, numpy.array])
+def test_lists_are_cut_into_the_records_themselves_in_their_order(n, count, form):
+    kinds = [
+        lambda number: (number, "a"),
+        lambda number: [number, [number]],
+        lambda number: numpy.arange(number % 3),
+        lambda number: numpy.array(number),
+        lambda number: numpy.float32(number),
+        lambda number: {"number": number},
+        lambda number: None,
+        lambda number: "text",
+    ]
+    records = [kinds[number % len(kinds)](number) for number in range(count)]
+    targets = [number * 7 % n for number in range(count)]
+    found = list(split(records, form(targets), n))
+    assert [target for target, _ in found] == sorted(set(targets))
+    for target, part in found:
+        assert type(part) is list
+        wanted = [record for record, to in zip(records, targets, strict=True) if to == target]
+        assert list(map(id, part)) == list(map(id, wanted))
 
 
 @given(st.lists(st.lists(st.integers(0, 1000), max_size=50), max_size=4), st.integers(1, 6))

@@ -15,7 +15,7 @@ _BY_MASK = 4
 """Targets up to which batches are cut by masks."""
 
 _WORTH = 32
-"""Records from which on they are."""
+"""Records from which on lists are cut without a loop."""
 
 
 def split(batch: Batch, targets: Sequence[int], n: int) -> Iterator[tuple[int, Batch]]:
@@ -23,8 +23,15 @@ def split(batch: Batch, targets: Sequence[int], n: int) -> Iterator[tuple[int, B
     if is_array(batch) or is_arrow(batch):
         yield from _split_rows(batch, targets, n)
         return
-    if n <= _BY_MASK and len(targets) >= _WORTH and (n == 2 or not isinstance(targets, list)):
-        yield from _split_by_masks(batch, targets, n)
+    many = len(targets) >= _WORTH
+    if many and not isinstance(targets, list):
+        import numpy
+
+        for target, part in _split_rows(numpy.fromiter(batch, object, len(batch)), targets, n):
+            yield target, part.tolist()
+        return
+    if many and n == 2:
+        yield from _split_by_masks(batch, targets)
         return
     if not isinstance(targets, list):
         targets = targets.tolist()  # type: ignore[attr-defined]
@@ -37,14 +44,10 @@ def split(batch: Batch, targets: Sequence[int], n: int) -> Iterator[tuple[int, B
             yield target, part
 
 
-def _split_by_masks(batch: Batch, targets: Sequence[int], n: int) -> Iterator[tuple[int, Batch]]:
-    """For few targets: one pass in C for each of them."""
-    for target in range(n):
-        if isinstance(targets, list):
-            mask: Any = targets if target else map(not_, targets)
-        else:
-            mask = (targets == target).tobytes()  # type: ignore[comparison-overlap, attr-defined]
-        part = list(compress(batch, mask))
+def _split_by_masks(batch: Batch, targets: Sequence[int]) -> Iterator[tuple[int, Batch]]:
+    """For two targets: one pass in C for each of them."""
+    for target in range(2):
+        part = list(compress(batch, targets if target else map(not_, targets)))
         if part:
             yield target, part
 

@@ -17,6 +17,7 @@ from twister2.graph.schemas import schemas, with_schemas
 from twister2.spec.errors import PluginIncompleteError
 from twister2.spec.plan import EdgePlan, Placement, Plan, VertexPlan
 from twister2.spec.sched import ScheduleRequest, TaskScheduler
+from twister2.spec.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -29,8 +30,8 @@ BROADCAST_MB = 8.0
 """As ``job.graph.broadcast_mb`` is when nothing is configured."""
 
 
-@attrs.frozen
-class Compiled:
+@attrs.frozen(eq=False, repr=False)
+class Compiled(Value):
     """A plan and how it came about.
 
     :ivar applied: what rewriting rules changed. :ivar scheduler: why the tasks lie where they do.

@@ -13,6 +13,7 @@ from twister2.graph.records import note_vertex
 from twister2.spec.batch import Batch, n_records, own
 from twister2.spec.errors import GraphError
 from twister2.spec.tasks import Compute, Emit, Task, TaskContext, has_own
+from twister2.spec.values import Value
 
 _T = TypeVar("_T")
 
@@ -21,8 +22,8 @@ _DEEPEST = 64
 longer chains what the last of them emits waits until they have returned."""
 
 
-@attrs.frozen
-class FusedFactory:
+@attrs.frozen(eq=False, repr=False)
+class FusedFactory(Value):
     """``make(index)`` of a fused vertex.
 
     :ivar names: the computes, first to last. :ivar edges: names of the edges between them, one less.

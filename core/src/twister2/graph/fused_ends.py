@@ -14,6 +14,7 @@ from twister2.graph.records import note_vertex
 from twister2.spec.batch import Batch, n_records, own
 from twister2.spec.errors import GraphError
 from twister2.spec.tasks import END, Compute, Emit, EndOfData, Sink, Source, Task, TaskContext, has_own
+from twister2.spec.values import Value
 
 
 class Batches(tuple[tuple[Batch, str | None], ...]):
@@ -22,8 +23,8 @@ class Batches(tuple[tuple[Batch, str | None], ...]):
     __slots__ = ()
 
 
-@attrs.frozen
-class FusedSourceFactory:
+@attrs.frozen(eq=False, repr=False)
+class FusedSourceFactory(Value):
     """``make(index)`` of a fused source.
 
     :ivar edge: from the source to the first compute. :ivar chain: the computes.
@@ -158,8 +159,8 @@ class FusedSource(Source):
                 self.source.close()
 
 
-@attrs.frozen
-class FusedSinkFactory:
+@attrs.frozen(eq=False, repr=False)
+class FusedSinkFactory(Value):
     """``make(index)`` of a fused sink: computes, and the sink behind them.
 
     :ivar names: of the computes and the sink. :ivar edges: between them, one less. :ivar makes: as many as names.

@@ -13,6 +13,7 @@ from twister2.graph.vertices import Kind, Mode
 from twister2.spec.declarations import NOTHING, Declarations
 from twister2.spec.errors import GraphError
 from twister2.spec.tasks import Task
+from twister2.spec.values import Value
 
 if TYPE_CHECKING:
     from twister2.graph.catalog import Catalog
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from twister2.graph.vertices import Edge, Vertex
 
 
-@attrs.frozen
-class LogicalVertex:
+@attrs.frozen(eq=False, repr=False)
+class LogicalVertex(Value):
     """A vertex with its parallelism decided and its planner's result bound.
 
     :ivar parts: names of the graph's vertices it stands for; more than one once it is fused. :ivar inputs: by name.
@@ -74,8 +75,8 @@ class LogicalVertex:
         return attrs.evolve(self, make=bound)
 
 
-@attrs.frozen
-class LogicalEdge:
+@attrs.frozen(eq=False, repr=False)
+class LogicalEdge(Value):
     """An edge between logical vertices. :ivar arrives_as: see :class:`~twister2.spec.plan.EdgePlan`."""
 
     name: str
@@ -86,8 +87,8 @@ class LogicalEdge:
     arrives_as: str = ""
 
 
-@attrs.frozen
-class LogicalPlan:
+@attrs.frozen(eq=False, repr=False)
+class LogicalPlan(Value):
     """A graph on its way to a plan. Rules take one and give one; nothing in it is ever changed in place.
 
     :ivar broadcast_bytes: up to which size one side of a join may go to all targets.
@@ -219,8 +220,8 @@ def _logical(vertex: Vertex, parallelism: int, planned: Mapping[str, Any] | None
     )
 
 
-@attrs.frozen
-class _Planned:
+@attrs.frozen(eq=False, repr=False)
+class _Planned(Value):
     """``make(index)`` of a source whose planner has given its result."""
 
     make: Callable[[int, Any], Task]

@@ -16,6 +16,7 @@ from twister2.spec.batch import n_bytes, n_records, records
 from twister2.spec.errors import GraphError, MemoryBudgetError, UsageError
 from twister2.spec.stored import Partition
 from twister2.spec.tasks import END, EndOfData, Sink, Source, TaskContext
+from twister2.spec.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -305,8 +306,8 @@ class StoredSource(Source):
         return next(self._batches, END)
 
 
-@attrs.frozen
-class Given:
+@attrs.frozen(eq=False, repr=False)
+class Given(Value):
     """A named input: a partition of a stored set for each task of a vertex.
 
     :ivar whole: each task gets the one partition on its worker; else task ``i`` gets partition ``i``.

@@ -11,6 +11,8 @@ from typing import Any
 
 import attrs
 
+from twister2.spec.values import Value
+
 
 class HeaderKind(enum.IntEnum):
     """What a message means. DATA carries a batch; the others are marks that travel in band, behind what was sent."""
@@ -35,8 +37,8 @@ class HeaderKind(enum.IntEnum):
     """Between network modules only: the receiver grants room; ``value`` is ``(messages, bytes)``."""
 
 
-@attrs.frozen
-class Item:
+@attrs.frozen(eq=False, repr=False)
+class Item(Value):
     """What a receiver gets: a batch or a mark, with where it came from.
 
     :ivar kind: DATA or a mark (never ABORT or CREDIT).

@@ -59,6 +59,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 import attrs
 
+from twister2.spec.values import Value
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -89,8 +91,8 @@ def _whole(root: Any) -> Any:
     return operator.index(root) if hasattr(root, "__index__") else root
 
 
-@attrs.frozen
-class Call:
+@attrs.frozen(eq=False, repr=False)
+class Call(Value):
     """What is done with the arrays; equal on all members, but for the counts. Make one and use it often: its
     description is cached.
 

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from twister2.spec.errors import SpillError
+from twister2.spec.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-@attrs.frozen
-class MemoryUse:
+@attrs.frozen(eq=False, repr=False)
+class MemoryUse(Value):
     """A snapshot. All sizes in bytes.
 
     :ivar limit: the worker's limit.

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from twister2.spec.values import Value
+
 if TYPE_CHECKING:
     from twister2.spec.environment import WorkerInfo
     from twister2.spec.stored import Partition
     from twister2.spec.tasks import Task
 
 
-@attrs.frozen
-class VertexPlan:
+@attrs.frozen(eq=False, repr=False)
+class VertexPlan(Value):
     """One vertex with all its tasks.
 
     :ivar make: ``make(index) -> Task``, called on the worker that holds the task.
@@ -54,8 +56,8 @@ class VertexPlan:
         return tuple(dict.fromkeys((self.name, *self.parts)))
 
 
-@attrs.frozen
-class EdgePlan:
+@attrs.frozen(eq=False, repr=False)
+class EdgePlan(Value):
     """One edge.
 
     :ivar number: index of the edge in the plan, equal on all workers.
@@ -78,15 +80,15 @@ class EdgePlan:
     arrives_as: str = ""
 
 
-@attrs.frozen
-class Placement:
+@attrs.frozen(eq=False, repr=False)
+class Placement(Value):
     """Where each task runs: ``workers[vertex][task index]`` is a worker id."""
 
     workers: Mapping[str, tuple[int, ...]]
 
 
-@attrs.frozen
-class Plan:
+@attrs.frozen(eq=False, repr=False)
+class Plan(Value):
     """Everything an executor needs. The same on every worker.
 
     :ivar vertices: in topological order. :ivar edges: by number.

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from twister2.spec.values import Value
+
 if TYPE_CHECKING:
     import logging
 
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
     from twister2.spec.stored import Partition
 
 
-@attrs.frozen
-class TaskContext:
+@attrs.frozen(eq=False, repr=False)
+class TaskContext(Value):
     """Where a task finds itself.
 
     :ivar vertex: name of the vertex; :ivar index: index of this task in it; :ivar parallelism: number of its tasks.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import attrs
 
 from twister2.spec.options import option
+from twister2.spec.values import Value
 
 
-@attrs.frozen(kw_only=True)
-class ThreadsConfig:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ThreadsConfig(Value):
     """Options of ``[exec.threads]``."""
 
     quantum: int = option(

@@ -6,10 +6,11 @@ import attrs
 from attrs.validators import ge
 
 from twister2.spec.options import option
+from twister2.spec.values import Value
 
 
-@attrs.frozen(kw_only=True)
-class NetConfig:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class NetConfig(Value):
     """Options of ``[ops.net]``."""
 
     batch_records: int = option(

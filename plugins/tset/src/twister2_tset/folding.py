@@ -13,6 +13,7 @@ from twister2.spec.batch import Batch, is_array, is_arrow, records
 from twister2.spec.declarations import Declarations
 from twister2.spec.errors import OperatorError
 from twister2.spec.tasks import Compute, Emit, TaskContext
+from twister2.spec.values import Value
 from twister2_tset.columns import check_columns
 from twister2_tset.keys import Column
 from twister2_tset.problems import kind_of, short
@@ -25,8 +26,8 @@ _UNCHANGING = (int, float, complex, bool, str, bytes, type(None), frozenset)
 _LARGEST = 2**63 - 1
 
 
-@attrs.frozen
-class Zero:
+@attrs.frozen(eq=False, repr=False)
+class Zero(Value):
     """Makes the value that a fold begins with: a fresh one each time.
 
     :param given: the value, or a function without arguments that makes one.
@@ -84,8 +85,8 @@ def forgotten(add: Callable[[Any, Any], Any], step: str, before: Any, record: An
     )
 
 
-@attrs.frozen
-class Moments:
+@attrs.frozen(eq=False, repr=False)
+class Moments(Value):
     """Number, mean and sum of squared differences from the mean; ``total`` is exact for whole numbers."""
 
     n: int = 0

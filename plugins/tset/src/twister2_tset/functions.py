@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import attrs
 
 from twister2.spec.stored import Partition
+from twister2.spec.values import Value
 
 if TYPE_CHECKING:
     from twister2.spec.tasks import TaskContext
@@ -19,8 +20,8 @@ T_contra = TypeVar("T_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
 
 
-@attrs.frozen
-class SetContext:
+@attrs.frozen(eq=False, repr=False)
+class SetContext(Value):
     """What a function of a set is told when it has a parameter ``context``.
 
     :ivar index: number of the partition; :ivar partitions: how many there are.

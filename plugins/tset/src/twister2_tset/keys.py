@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from twister2.spec.errors import OperatorError, UsageError
+from twister2.spec.values import Value
 from twister2_tset.problems import check_function, check_names, short
 
 Key = Callable[[Any], Any] | str
@@ -20,8 +21,8 @@ Keys = Key | Sequence[str]
 """The same, or names of several columns: the key is a tuple of their values."""
 
 
-@attrs.frozen
-class Column:
+@attrs.frozen(eq=False, repr=False)
+class Column(Value):
     """The value of a column of a record."""
 
     name: str

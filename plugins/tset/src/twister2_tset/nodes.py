@@ -11,13 +11,14 @@ import attrs
 from twister2.graph import Graph, Stored
 from twister2.spec.declarations import NOTHING, Declarations
 from twister2.spec.tasks import Compute, Sink, Source
+from twister2.spec.values import Value
 from twister2_tset.functions import wants_context
 
 if TYPE_CHECKING:
     from twister2.spec.sched import TaskScheduler
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Node:
     """One step of a set.
 
@@ -53,7 +54,7 @@ class Node:
         raise TypeError(f"{type(self).__name__} is no step")
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class SourceNode(Node):
     """Where records come from; ``make`` as in ``Graph.add_source``, ``schema`` as in :class:`StepNode`."""
 
@@ -77,7 +78,7 @@ class SourceNode(Node):
         )
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class StoredNode(Node):
     """The records of a stored set, where they lie.
 
@@ -97,7 +98,7 @@ class StoredNode(Node):
         graph.add_stored(self.stored, name)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class StepNode(Node):
     """A step within a partition.
 
@@ -134,7 +135,7 @@ def _is_replicated(node: Node) -> bool:
     return node.replicated
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class ExchangeNode(Node):
     """A step that moves records between partitions.
 
@@ -177,8 +178,8 @@ class ExchangeNode(Node):
             graph.place(name, range(n_workers))
 
 
-@attrs.frozen
-class Way:
+@attrs.frozen(eq=False, repr=False)
+class Way(Value):
     """One of several edges into a step.
 
     :ivar label: by which the step tells it from the others. :ivar node: where it begins.
@@ -196,7 +197,7 @@ class Met(Compute):
     labels: Mapping[str, str]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class MeetingNode(Node):
     """A step with several edges into it, each with its own operator.
 
@@ -230,8 +231,8 @@ def _declared(make: Callable[[], Compute]) -> Declarations:
     return attrs.evolve(declares, indifferent=False) if function and wants_context(function) else declares
 
 
-@attrs.frozen
-class _PerMeeting:
+@attrs.frozen(eq=False, repr=False)
+class _PerMeeting(Value):
     """``make(index)`` of a task that is told how its edges are called."""
 
     make: Callable[[], Met]
@@ -243,8 +244,8 @@ class _PerMeeting:
         return task
 
 
-@attrs.frozen
-class _PerTask:
+@attrs.frozen(eq=False, repr=False)
+class _PerTask(Value):
     """``make(index)`` from a function without arguments."""
 
     make: Callable[[], Compute]
@@ -253,8 +254,8 @@ class _PerTask:
         return self.make()
 
 
-@attrs.frozen
-class _PerSink:
+@attrs.frozen(eq=False, repr=False)
+class _PerSink(Value):
     """``make(index)`` of a sink: from a function without arguments, or one that takes the index."""
 
     make: Callable[..., Sink]
@@ -264,8 +265,8 @@ class _PerSink:
         return self.make(index) if self.indexed else self.make()
 
 
-@attrs.frozen
-class End:
+@attrs.frozen(eq=False, repr=False)
+class End(Value):
     """The end of a graph: what an action adds behind the last step.
 
     :ivar operator, options: of the edge into it. :ivar everywhere: one task on each worker; else one per partition.
@@ -285,8 +286,8 @@ class End:
     declares: Declarations = NOTHING
 
 
-@attrs.frozen
-class Leaf:
+@attrs.frozen(eq=False, repr=False)
+class Leaf(Value):
     """A node and the end behind it. :ivar title: the name of the sink."""
 
     node: Node

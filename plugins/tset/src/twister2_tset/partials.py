@@ -13,6 +13,7 @@ from twister2.spec.batch import Batch, n_bytes, n_records
 from twister2.spec.declarations import Declarations
 from twister2.spec.errors import OperatorError
 from twister2.spec.tasks import Compute, Emit, TaskContext
+from twister2.spec.values import Value
 from twister2_tset.narrow import as_form
 from twister2_tset.problems import short
 
@@ -43,8 +44,8 @@ class CountRecords(Compute):
         emit([self._count])
 
 
-@attrs.frozen
-class Ranked:
+@attrs.frozen(eq=False, repr=False)
+class Ranked(Value):
     """A record with its key and its place: partition and number in it. Ties go to the earlier place."""
 
     key: Any
@@ -52,8 +53,8 @@ class Ranked:
     place: tuple[int, int]
 
 
-@attrs.frozen
-class Best:
+@attrs.frozen(eq=False, repr=False)
+class Best(Value):
     """The reducer that keeps the ``n`` best of two lists of :class:`Ranked`."""
 
     n: int

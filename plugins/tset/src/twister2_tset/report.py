@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import attrs
 
+from twister2.spec.values import Value
 
-@attrs.frozen
-class ReadReport:
+
+@attrs.frozen(eq=False, repr=False)
+class ReadReport(Value):
     """What was read, over all workers.
 
     :ivar records, n_bytes: records and bytes of decoded input; a set that was read twice counts twice.

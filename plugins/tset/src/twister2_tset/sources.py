@@ -12,6 +12,7 @@ from twister2.spec.batch import is_array, is_arrow, n_bytes, n_records
 from twister2.spec.data import Reader, ReadRequest, Split
 from twister2.spec.declarations import Declarations
 from twister2.spec.tasks import END, EndOfData, Source, TaskContext
+from twister2.spec.values import Value
 from twister2_tset.report import ReadReport
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ class PartSource(Source):
         return part.combine_chunks().to_batches()[0] if hasattr(part, "to_batches") else part
 
 
-@attrs.frozen
-class Parts:
+@attrs.frozen(eq=False, repr=False)
+class Parts(Value):
     """``make(index)``: equal contiguous parts of what is in memory."""
 
     data: Any = attrs.field(repr=False)
@@ -86,8 +87,8 @@ class FunctionSource(Source):
             close()
 
 
-@attrs.frozen
-class PlannedRead:
+@attrs.frozen(eq=False, repr=False)
+class PlannedRead(Value):
     """The splits of each task, as one worker planned them.
 
     :ivar skipped: inputs left out while planning. :ivar hosts: preferred hosts by task index. :ivar schema: pyarrow's,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from twister2.spec.tasks import END, EndOfData, Source, TaskContext
+from twister2.spec.values import Value
 from twister2_tset.nodes import Node, SourceNode, StepNode
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ class StoppableSource(Source):
         self._source.close()
 
 
-@attrs.frozen
-class _Stoppable:
+@attrs.frozen(eq=False, repr=False)
+class _Stoppable(Value):
     make: Callable[..., Source]
     stops: Stops = attrs.field(repr=False)
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
+from twister2.spec.values import Value
+
 if TYPE_CHECKING:
     from twister2.graph.catalog import Catalog
     from twister2.graph.logical import LogicalPlan
@@ -26,8 +28,8 @@ class Rule(ABC):
         """The changed plan, and one line for each change. Pure: the same on every worker."""
 
 
-@attrs.frozen
-class Applied:
+@attrs.frozen(eq=False, repr=False)
+class Applied(Value):
     """One change that a rule made."""
 
     rule: str

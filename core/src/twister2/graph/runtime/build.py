@@ -17,6 +17,7 @@ from twister2.spec.errors import GraphError
 from twister2.spec.ops import Operator, OperatorContext
 from twister2.spec.plan import EdgePlan, VertexPlan
 from twister2.spec.tasks import Compute, Sink, Source, Task, TaskContext
+from twister2.spec.values import Value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -57,8 +58,8 @@ def make_operators(plan: Plan, context: ExecutorContext, step: Step) -> dict[int
     return operators
 
 
-@attrs.frozen
-class Place:
+@attrs.frozen(eq=False, repr=False)
+class Place(Value):
     """A task of this worker in all runs of a plan.
 
     :ivar outputs: for each way out the edge, and the number of the task among its sources. :ivar inputs: the edges in.

@@ -19,6 +19,7 @@ from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes, n_records, o
 from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import GraphError, OperatorError, Twister2Error
 from twister2.spec.ops import Operator
+from twister2.spec.values import Value
 
 if TYPE_CHECKING:
     from twister2.graph.runtime.pool import Call, Pool
@@ -28,8 +29,8 @@ _SAMPLE_EVERY = 64
 """Of so many batches of objects one is measured; exact sizes cost nothing and are always taken."""
 
 
-@attrs.frozen
-class Output:
+@attrs.frozen(eq=False, repr=False)
+class Output(Value):
     """One outgoing edge of a task. :ivar source: index of the task in the operator."""
 
     name: str

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from twister2.spec.values import Value
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -29,8 +31,8 @@ LOCAL: Final = -1
 """The input that is the worker's own sources."""
 
 
-@attrs.frozen
-class Way:
+@attrs.frozen(eq=False, repr=False)
+class Way(Value):
     """Inputs (ranks, or :data:`LOCAL`), in the order in which they are combined, and outputs (ranks, or :data:`HERE`).
 
     :ivar role: ``"pass"``: what comes goes on; ``"up"``: it is combined, and goes on at every closing mark;

@@ -13,6 +13,8 @@ from twister2_testkit.comm_mpiexec import OpenMpiWorld
 from twister2_testkit.comm_pmi import PmiWorld
 from twister2_testkit.natives import NativeSuite
 
+from .test_native import no_shared_memory
+
 
 @pytest.mark.needs_mpi
 class TestMpi(CommSuite):
@@ -52,6 +54,17 @@ class TestMpiNative(NativeSuite):
 
     def make_services(self, size):
         return PmiWorld(size)
+
+
+@pytest.mark.needs_mpi
+class TestMpiNativeByTheLibrary(TestMpiNative):
+    """What members of several hosts get, who share no memory."""
+
+    sizes = (3,)
+
+    def make_transport(self, context):
+        no_shared_memory()
+        return super().make_transport(context)
 
 
 @pytest.mark.needs_openmpi

@@ -41,10 +41,15 @@ def world(size, *, close=True):
 
 
 class Native:
-    """The collectives of a group on one rank, with step numbers."""
+    """The collectives of a group on one rank, with step numbers.
 
-    def __init__(self, rank, members=None):
+    :param shared: whether its members can share memory.
+    """
+
+    def __init__(self, rank, members=None, *, shared=True):
         self.rank = rank
+        if not shared:
+            no_shared_memory()
         members = list(range(rank.size)) if members is None else members
         self.me = members.index(rank.id)
         self.size = len(members)
@@ -67,6 +72,16 @@ class Native:
             time.sleep(0)
 
 
+def no_shared_memory():
+    """This process, of the test only, can neither make memory for others nor use theirs."""
+    from twister2_comm_mpi.native import rooms
+
+    def refuse(*_):
+        raise PermissionError
+
+    rooms._attach = os.memfd_create = refuse
+
+
 def expected(op, arrays, dtype):
     result = arrays[0]
     for array in arrays[1:]:
@@ -81,11 +96,12 @@ def operands(dtype, size, n, seed):
     return [generator.integers(0, 2 if dtype == "?" else 100, n).astype(dtype) for _ in range(size)]
 
 
-@pytest.mark.parametrize("n", [3, 100])  # 3 travel with the fingerprints
+# 3 travel with the fingerprints, 100 by memory where there is some, else by the library
+@pytest.mark.parametrize(("n", "shared"), [(3, True), (100, True), (100, False)])
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
-def test_every_reduction_of_every_dtype_gives_what_numpy_gives(size, n):
+def test_every_reduction_of_every_dtype_gives_what_numpy_gives(size, n, shared):
     def body(rank):
-        native, done = Native(rank), 0
+        native, done = Native(rank, shared=shared), 0
         for dtype in [*INTEGERS, "f4", "f8", "g", "c8", "c16", "f2", "M8[s]", ">f8"]:
             arrays = operands(dtype, size, n, 3)
             for op in UFUNCS:
@@ -101,11 +117,12 @@ def test_every_reduction_of_every_dtype_gives_what_numpy_gives(size, n):
     assert world(size).run(body) == [9 * 10 + 2 * 4 + 2 + 2] * size
 
 
+@pytest.mark.parametrize(("n", "shared"), [(5, True), (40, True), (40, False)])
 @pytest.mark.parametrize("size", [2, 3])
-def test_every_operation_moves_what_it_should(size):
+def test_every_operation_moves_what_it_should(size, n, shared):
     def body(rank):
-        native = Native(rank)
-        me, n = native.me, 5
+        native = Native(rank, shared=shared)
+        me = native.me
         for dtype in ["f8", "?", "c16", "M8[s]", "S3", ">i4", [("a", "i4"), ("b", "f8")]]:
             values = (np.arange(n * size * size) % 251).astype("u1").repeat(np.dtype(dtype).itemsize)
             if dtype == "?":
@@ -198,12 +215,12 @@ def test_nan_and_signed_zero_come_out_alike_on_all_ranks():
     assert answers[0][1:] == ([1.0, 3.0], [[True, True, False, False]] * 2)
 
 
-@pytest.mark.parametrize("n", [0, 1, 300_000])
-def test_sizes_and_calls_under_way_together(n):
+@pytest.mark.parametrize(("n", "shared"), [(0, True), (1, True), (300_000, True), (300_000, False)])
+def test_sizes_and_calls_under_way_together(n, shared):
     size = 3
 
     def body(rank):
-        native = Native(rank)
+        native = Native(rank, shared=shared)
         receives = [np.zeros(n) for _ in range(6)]
         requests = [
             native.start(Call("allreduce"), np.full(n, float(k + native.me)), into) for k, into in enumerate(receives)
@@ -254,10 +271,10 @@ def test_a_member_in_another_call_is_found_and_nobody_gets_its_result():
     odd = choice.randrange(size)
     names = [name for name in OPERATIONS if name != "reduce_scatter"]
     first, second = choice.sample(names, 2)
-    n = choice.choice([1, 1000, 100_000])
+    n, shared = choice.choice([1, 1000, 100_000]), choice.random() < 0.7
 
     def body(rank):
-        native = Native(rank)
+        native = Native(rank, shared=shared)
 
         def arrays(operation):
             send, receive = np.full(n * size, 1.0), np.full(n * size, -1.0)
@@ -341,18 +358,26 @@ def test_counts_that_do_not_fit_are_an_error(operation, size):
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("operation", ["allreduce", "broadcast", "barrier"])
-def test_nothing_blocks_when_a_member_is_killed(operation):
+@pytest.mark.parametrize(
+    ("operation", "n", "shared"),
+    [
+        ("allreduce", 2000, True),
+        ("allreduce", 200_000, True),
+        ("allreduce", 200_000, False),
+        ("broadcast", 200_000, False),
+        ("barrier", 0, True),
+    ],
+)
+def test_nothing_blocks_when_a_member_is_killed(operation, n, shared):
     size, before = 3, left_behind(FACTS.segments)
 
     def body(rank):
-        native = Native(rank)
+        native = Native(rank, shared=shared)
         native.run(Call("barrier"))
         rank.sync("up")
         if rank.id == 1:
             os.kill(os.getpid(), signal.SIGKILL)
-        arrays = (None, None) if operation == "barrier" else (None, np.zeros(200_000))
-        requests = []
+        arrays = (None, None) if operation == "barrier" else (None, np.zeros(n))
         end, longest = time.monotonic() + 0.5, 0.0
         requests = [native.start(Call(operation), *arrays) for _ in range(3)]
         while time.monotonic() < end:
@@ -455,59 +480,3 @@ def test_groups_beyond_the_librarys_communicators_are_refused_on_all_members_ali
     answers = world(2).run(body)
     assert answers[0] == answers[1]
     assert answers[0] is None or answers[0] > 100
-
-
-@pytest.mark.parametrize("size", [2, 3])
-def test_parts_up_to_and_above_what_travels_with_the_fingerprints(size):
-    """Eight float64 still do; nine do not."""
-
-    def main(rank):
-        native = Native(rank)
-        for n in (0, 1, 8, 9):
-            parts = [np.arange(1.0, n + 1) * (each + 1) for each in range(size)]
-            mine, root = parts[native.me], size - 1
-            expected = np.add.accumulate(parts, axis=0) if n else np.zeros((size, 0))
-            for shape in ((n,), (n, 1), (1, n)):
-                into = np.full(shape, -1.0)
-                assert (native.run(Call("allreduce"), mine.reshape(shape), into).reshape(-1) == expected[-1]).all()
-                assert (
-                    native.run(Call("scan"), None, mine.reshape(shape).copy()).reshape(-1) == expected[native.me]
-                ).all()
-            at_root = mine.copy() if native.me == root else None
-            native.run(Call("reduce", root=root), None if native.me == root else mine, at_root)
-            if at_root is not None:
-                assert (at_root == expected[-1]).all()
-            before = native.run(Call("exscan"), mine, np.full(n, -1.0))
-            assert (before == (expected[native.me - 1] if native.me else -1.0)).all()
-            everything = native.run(Call("allgather"), mine, np.empty(n * size))
-            assert (everything == np.concatenate(parts)).all()
-            for root in range(size):
-                told = parts[root].copy() if native.me == root else np.full(n, -1.0)
-                assert (native.run(Call("broadcast", root=root), None, told) == parts[root]).all()
-                told[...] = -2.0  # the root may change its part at once
-            gathered = np.empty(n * size) if native.me == root else None
-            native.run(Call("gather", root=root), mine, gathered)
-            if gathered is not None:
-                assert (gathered == np.concatenate(parts)).all()
-            for shape in ((size * n,), (size, n)):
-                # what a member gives to another says who gives it to whom
-                given = [np.add.outer(10.0 * source + np.arange(size), np.arange(n) / 100) for source in range(size)]
-                mine = given[native.me].reshape(shape)
-                got = native.run(Call("alltoall"), mine, np.full(shape, -1.0))
-                assert (got.reshape(size, n) == [each[native.me] for each in given]).all()
-                got = native.run(Call("reduce_scatter"), mine, np.full(n, -1.0))
-                assert np.allclose(got, sum(each[native.me] for each in given))
-                for root in range(size):
-                    out = mine.copy() if native.me == root else None
-                    got = native.run(Call("scatter", root=root), out, np.full(n, -1.0))
-                    assert (got == given[root][native.me]).all()
-                    if out is not None:
-                        out[...] = -2.0  # the root may change its parts at once
-        first = [np.full(1, float(turn)) for turn in range(5)]
-        into = [np.empty(1) for _ in first]
-        under_way = [native.start(Call("allreduce"), *pair) for pair in zip(first, into, strict=True)]
-        for request in reversed(under_way):
-            native.finish(request)
-        assert [one[0] for one in into] == [size * one[0] for one in first]
-
-    world(size).run(main)

@@ -17,6 +17,7 @@ from twister2.spec.transports import flat
 from .meeting import Meetings
 from .native.checks import EACH_TO_EACH
 from .native.group import MpiCollectives
+from .native.rooms import rooms
 from .plugin import FACTS
 from .wire import ACK, ACK_FORMAT, BODY, HEAD, Head, chunks, pack, unpack
 from .world import MPI, World
@@ -213,11 +214,13 @@ class MpiTransport(Transport):
             meetings.wait(ready, members)
 
         try:
-            comm, beside = self._world.group(members, wait), None
+            comm, beside, shared = self._world.group(members, wait), None, None
             if len(members) > EACH_TO_EACH:
                 beside, request = comm.Idup()
                 wait(request.Test)
-            group = MpiCollectives(comm, members, beside)
+            elif len(members) > 1:
+                shared = rooms(comm, self._context.node.boot_id, wait)
+            group = MpiCollectives(comm, members, beside, shared)
         except MPI.Exception:
             return None  # the library has no communicators left, which all members are told
         self._groups.append(group)

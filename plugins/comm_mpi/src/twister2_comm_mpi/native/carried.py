@@ -1,15 +1,19 @@
-"""Calls whose parts are so small that they travel in the messages that carry the fingerprints.
+"""Calls that need none of the library: small parts travel in the messages that carry the fingerprints, larger ones lie
+in memory that the members share (:mod:`rooms`), where they are on one host.
 
-That saves the call of the library; each member then combines what it has of all, in the order of ranks.
+Each member combines what it has of all, in the order of ranks.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from twister2.spec.reducers import UFUNCS
+
+from .calls import REDUCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,52 +21,104 @@ if TYPE_CHECKING:
     from twister2.spec.collectives import Call
 
 ROOM = 64
-"""Bytes of one member's part up to which it is carried."""
+"""Bytes of one member's part up to which it travels in the messages."""
+
+MOVED = 1 << 20
+"""Bytes that a member gives up to which a call that only moves them is carried in pieces: the library copies more of
+them once, from the one's array to the other's. Where it reduces, it is slower at any size.
+"""
 
 Take: TypeAlias = "Callable[[Any, int, Any, list[Any], Any], None]"
 """Called when all members are known to be in the same call, with: ufunc (of a broadcast the root), rank, own part,
 those of the others by rank, and where the result goes, which may be the own part.
 """
 
-Carried: TypeAlias = "tuple[Any, Take | None, Any, Any, Any]"
+Carried: TypeAlias = "tuple[Any, Take | None, Any, Any, Any, bool, bool]"
 """A call that is carried: this member's part (flat), what is done with all parts (None: nothing, this member gets none
-of them), the ufunc, where the result goes (flat), and what goes to each member by rank (None: the same to all).
+of them), the ufunc, where the result goes (flat), what goes to each member by rank (None: the same to all), whether
+this member gives anything, and whether members give each other different parts.
 """
 
 _UFUNCS: dict[Any, Any] = {op: getattr(np, name) for op, name in UFUNCS.items()}
 
 
-def carried(call: Call, send: Any, receive: Any, rank: int, size: int) -> Carried | None:
-    """How a call is carried; None when it is not, by facts that are equal on all members in the same call."""
+def carried(call: Call, send: Any, receive: Any, rank: int, size: int, room: int) -> Carried | None:
+    """How a call is carried; None when it is not, by facts that are equal on all members in the same call.
+
+    :param room: bytes that a member can give the others in all, in memory or in a message.
+    """
     take = _TAKES.get(call.operation)
     if take is None:
-        return _dealt(call, send, receive, rank, size) if call.operation in _DEALS else None
+        return _dealt(call, send, receive, rank, size, room) if call.operation in _DEALS else None
     own = receive if send is None else send
-    if own.nbytes > ROOM or call.receive_counts is not None:
+    if own.nbytes > room or call.receive_counts is not None:
         return None
     if own.ndim != 1:
         own = own.reshape(-1)
     if receive is None:
-        return own, None, None, None, None
-    how = call.root if take is _spread else _UFUNCS.get(call.op)
-    return own, take, how, receive if receive.ndim == 1 else receive.reshape(-1), None
+        return own, None, None, None, None, True, False
+    into = receive if receive.ndim == 1 else receive.reshape(-1)
+    if take is _spread:
+        return own, take, call.root, into, None, rank == call.root, False
+    return own, take, _UFUNCS.get(call.op), into, None, True, False
 
 
-def _dealt(call: Call, send: Any, receive: Any, rank: int, size: int) -> Carried | None:
+class Pieces:
+    """A call whose parts have no room as a whole: it is carried in pieces, one after the other.
+
+    :ivar left: whether there is another one.
+    """
+
+    __slots__ = ("_at", "_n", "_step", "_whole", "left")
+
+    def __init__(self, whole: Carried, size: int, room: int) -> None:
+        own, take, how, into, parts, gives, dealt = whole
+        if take is _gathered:
+            into = into.reshape(size, -1)
+        self._whole = own, take, how, into, parts, gives, dealt
+        self._at, self._n, self._step = 0, own.size, room // (own.itemsize * (size - 1 if dealt else 1))
+        self.left = True
+
+    def next(self) -> Carried:
+        """The next piece, by the same facts on all members."""
+        own, take, how, into, parts, gives, dealt = self._whole
+        cut = slice(self._at, self._at + self._step)
+        self._at, self.left = cut.stop, cut.stop < self._n
+        if into is not None:
+            into = into[..., cut]
+        if parts is not None:
+            parts = [part[cut] for part in parts]
+        return own[cut], take, how, into, parts, gives, dealt
+
+
+def in_pieces(call: Call, send: Any, receive: Any, rank: int, size: int, room: int) -> Pieces | None:
+    """How a call that :func:`carried` has no room for is carried in pieces; None when it is not."""
+    if call.operation not in REDUCTIONS:
+        given = receive.nbytes * (size if call.operation == "scatter" else 1) if send is None else send.nbytes
+        if given > MOVED:
+            return None
+    whole = carried(call, send, receive, rank, size, sys.maxsize)
+    return None if whole is None or whole[0].itemsize * size > room else Pieces(whole, size, room)
+
+
+def _dealt(call: Call, send: Any, receive: Any, rank: int, size: int, room: int) -> Carried | None:
     """A call in which members give each other different parts."""
     operation = call.operation
     n = receive.size // size if operation == "alltoall" else receive.size
-    if n * receive.itemsize > ROOM or call.send_counts is not None or call.receive_counts is not None:
+    nbytes = n * receive.itemsize
+    if nbytes > ROOM and nbytes * max(size - 1, 1) > room:
+        return None
+    if call.send_counts is not None or call.receive_counts is not None:
         return None
     into = receive if receive.ndim == 1 else receive.reshape(-1)
     if send is None:  # all but the root of a scatter
-        return into, _spread, call.root, into, None
+        return into, _spread, call.root, into, None, False, True
     # of two parts, slices are made faster than rows
     parts = (send[:n], send[n:]) if size == 2 and send.ndim == 1 else send.reshape(size, n)
     if operation == "scatter":
         into[...] = parts[rank]  # the root waits for nobody
-        return into, None, None, into, parts
-    return parts[rank], _DEALS[operation], _UFUNCS.get(call.op), into, parts
+        return into, None, None, into, parts, True, True
+    return parts[rank], _DEALS[operation], _UFUNCS.get(call.op), into, parts, True, True
 
 
 def _folded(ufunc: Any, rank: int, own: Any, others: list[Any], into: Any) -> None:
@@ -85,6 +141,10 @@ def _before(ufunc: Any, rank: int, own: Any, others: list[Any], into: Any) -> No
 
 
 def _gathered(ufunc: Any, rank: int, own: Any, others: list[Any], into: Any) -> None:
+    if into.ndim == 2:  # a piece
+        for row, part in zip(into, _by_rank(rank, own, others), strict=True):
+            row[...] = part
+        return
     n = own.size
     if len(others) == 1:
         into[:n], into[n:] = (others[0], own) if rank else (own, others[0])
@@ -108,8 +168,8 @@ def _fold(ufunc: Any, parts: list[Any], into: Any) -> None:
         into[...] = parts[0]
         return
     so_far = parts[0]
-    for part in parts[1:-1]:
-        so_far = ufunc(so_far, part)
+    for at, part in enumerate(parts[1:-1]):
+        so_far = ufunc(so_far, part, so_far) if at else ufunc(so_far, part)
     ufunc(so_far, parts[-1], into)
 
 

@@ -3,7 +3,8 @@
 They travel on a communicator of the group, by messages (which MPI keeps apart from its collectives): in small groups
 from each to each, which is what a barrier costs; in larger ones by a reduction. Values are 64 bits over step and
 fingerprint. Where parts differ their sizes travel along, since not every library notices parts that do not fit. In
-small groups there is room for a part of a few bytes (:mod:`carried`).
+small groups there is room for a part of a few bytes (:mod:`carried`), and they tell that larger ones are there
+(:mod:`rooms`).
 Exchanges of a group are started in the same order by all; MPI keeps that order.
 """
 
@@ -16,12 +17,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from ..world import MPI
-from .carried import ROOM
+from .carried import ROOM, Pieces
+from .rooms import ROOM as SHARED_ROOM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .carried import Carried
+    from .rooms import Rooms
 
 EACH_TO_EACH = 8
 """Members up to which fingerprints are sent from each to each."""
@@ -43,7 +46,14 @@ class Odd(NamedTuple):
 
 
 class Exchange(ABC):
-    """One exchange of fingerprints."""
+    """One exchange of fingerprints, or one for each piece of a call.
+
+    :ivar held: it has not told everything; the call's arrays are still needed.
+    """
+
+    __slots__ = ("held",)
+
+    held: bool
 
     @abstractmethod
     def test(self) -> bool:
@@ -54,20 +64,22 @@ class Exchange(ABC):
         """After completion: a member that differs; None when all agree."""
 
     @abstractmethod
-    def take(self) -> None:
-        """All agree: give the call what was carried for it, if anything."""
+    def take(self) -> bool:
+        """All agree: give the call what was carried for it, if anything. Whether that was the last of it; else this is
+        another exchange from now on.
+        """
 
 
 class Checks(ABC):
     """Starts exchanges.
 
-    :ivar carry: whether small parts may travel with them.
+    :ivar room: bytes that a member can give with them; 0: nothing is carried.
     """
 
-    carry: bool
+    room: int
 
     @abstractmethod
-    def start(self, value: int, counts: Counts | None, carried: Carried | None) -> Exchange:
+    def start(self, value: int, counts: Counts | None, carried: Carried | Pieces | None) -> Exchange:
         """Tell the others ``value``, learn theirs; also ``counts``, if the call has them, and what is carried."""
 
     @abstractmethod
@@ -75,17 +87,21 @@ class Checks(ABC):
         """It is complete and may be used again."""
 
     @abstractmethod
+    def close(self) -> None:
+        """The group is not used any more; exchanges may be under way."""
+
+    @abstractmethod
     def release(self) -> None:
         """Give back what the MPI library holds; nothing is under way."""
 
 
-def checks(comm: MPI.Intracomm, beside: MPI.Intracomm | None) -> Checks:
+def checks(comm: MPI.Intracomm, beside: MPI.Intracomm | None, rooms: Rooms | None) -> Checks:
     """The checks of a group.
 
     :param comm: the group's communicator. :param beside: another one of the same members, in groups of more than
-        :data:`EACH_TO_EACH`; None in smaller ones.
+        :data:`EACH_TO_EACH`; None in smaller ones. :param rooms: memory that its members share.
     """
-    return EachToEach(comm) if beside is None else Reduced(beside)
+    return EachToEach(comm, rooms) if beside is None else Reduced(beside)
 
 
 class _Messages(Exchange):
@@ -95,24 +111,34 @@ class _Messages(Exchange):
     """
 
     __slots__ = (
+        "_came",
         "_carried",
         "_dtype",
         "_left",
+        "_of",
         "_parts",
+        "_pieces",
         "_places",
         "_rank",
         "_ranks",
         "_requests",
         "_rooms",
         "_size",
+        "_told",
+        "_took",
         "expected",
         "mine",
         "theirs",
         "value",
     )
 
-    def __init__(self, comm: MPI.Intracomm) -> None:
+    def __init__(self, comm: MPI.Intracomm, of: EachToEach) -> None:
         self._rank = comm.rank
+        self._of = of
+        self._took: Callable[[], None] | None = None
+        self._pieces: Pieces | None = None
+        self._told = False
+        self.held = False
         self._ranks = [rank for rank in range(comm.size) if rank != comm.rank]
         self._places = [_WORDS * index for index in range(len(self._ranks))]
         self.mine = array("Q", [0] * _WORDS * len(self._ranks))
@@ -122,6 +148,7 @@ class _Messages(Exchange):
         self._carried: Carried | None = None
         self._dtype, self._size = None, -1
         self._rooms: list[Any] = []
+        self._came: list[Any] = []
         self._parts: list[Any] = []
         word, tag = MPI.UINT64_T, _TAG
         ours, views = memoryview(self.mine), memoryview(self.theirs)
@@ -130,7 +157,7 @@ class _Messages(Exchange):
         sends = [comm.Send_init((ours[at : at + _WORDS], _WORDS, word), rank, tag) for at, rank in places]
         self._requests = [*receives, *sends]
 
-    def start(self, value: int, counts: Counts | None, carried: Carried | None) -> None:
+    def prepare(self, value: int, counts: Counts | None, carried: Carried | Pieces | None) -> None:
         self.value = value
         mine = self.mine
         for at in self._places:
@@ -140,23 +167,35 @@ class _Messages(Exchange):
             told, self.expected = counts
             for at, rank in zip(self._places, self._ranks, strict=True):
                 mine[at + _COUNT] = told[rank]
+        if isinstance(carried, Pieces):
+            self._pieces, carried = carried, carried.next()
         self._carried = carried
+        self._told, self.held = False, True
+
+    def begin(self) -> bool:
+        """Tell the others; False, and nothing was done, when there is no place yet for what is carried."""
+        carried = self._carried
         if carried is not None:
-            own = carried[0]
-            if own.dtype is not self._dtype or own.size != self._size:
-                self._look_at(own)
-            parts = carried[4]
-            if parts is None:
-                for room in self._rooms:
-                    room[...] = own
+            own, _, _, _, parts, gives, dealt = carried
+            if own.nbytes > ROOM:
+                rooms = self._of.rooms
+                assert rooms is not None
+                if not rooms.free():
+                    return False
+                self._parts = rooms.give(own, parts, gives, dealt)
+                self._took = rooms.took
             else:
-                for room, rank in zip(self._rooms, self._ranks, strict=True):
-                    room[...] = parts[rank]
+                self._pack(own, parts, gives)
         for request in self._requests:
             request.Start()
         self._left = len(self._requests)
+        self._told = True
+        self.held = self._pieces is not None and self._pieces.left
+        return True
 
     def test(self) -> bool:
+        if not self._told and not self.begin():
+            return False
         left = self._left
         while left:
             if not self._requests[left - 1].Test():
@@ -177,17 +216,41 @@ class _Messages(Exchange):
                     return Odd(rank, (theirs[at + _COUNT], expected[rank]))
         return None
 
-    def take(self) -> None:
+    def take(self) -> bool:
         carried = self._carried
         if carried is not None:
             self._carried = None
-            own, take, ufunc, into, _ = carried
+            own, take, ufunc, into, _, _, _ = carried
             if take is not None:
                 take(ufunc, self._rank, own, self._parts, into)
+            if self._took is not None:
+                self._took()
+                self._took, self._parts = None, []
+        if not self.held:
+            self._pieces = None
+            return True
+        assert self._pieces is not None
+        self._carried = self._pieces.next()
+        self._told = False
+        return False
+
+    def _pack(self, own: Any, parts: Any, gives: bool) -> None:
+        """Lay what this member gives into the messages."""
+        if own.dtype is not self._dtype or own.size != self._size:
+            self._look_at(own)
+        self._parts = self._came
+        if not gives:
+            return
+        if parts is None:
+            for room in self._rooms:
+                room[...] = own
+        else:
+            for room, rank in zip(self._rooms, self._ranks, strict=True):
+                room[...] = parts[rank]
 
     def _look_at(self, like: Any) -> None:
         """Where parts lie that go to, and come from, the other members."""
-        self._rooms, self._parts = (
+        self._rooms, self._came = (
             [
                 row[8 * _PART : 8 * _PART + like.nbytes].view(like.dtype)
                 for row in np.frombuffer(words, np.uint8).reshape(len(self._ranks), 8 * _WORDS)
@@ -203,22 +266,33 @@ class _Messages(Exchange):
 
 
 class EachToEach(Checks):
-    """Fingerprints by messages from each to each. Exchanges that are complete are used again."""
+    """Fingerprints by messages from each to each. Exchanges that are complete are used again.
 
-    carry = True
+    One that finds no place for its parts is held, and those after it: its test begins it once all before are complete.
+    """
 
-    def __init__(self, comm: MPI.Intracomm) -> None:
+    def __init__(self, comm: MPI.Intracomm, rooms: Rooms | None) -> None:
         self._comm = comm
+        self.rooms = rooms
+        """None also when the group is not used any more."""
+        self.room = ROOM if rooms is None else SHARED_ROOM
         self._free: list[_Messages] = []
+        self._last: _Messages | None = None
 
-    def start(self, value: int, counts: Counts | None, carried: Carried | None) -> Exchange:
-        exchange = self._free.pop() if self._free else _Messages(self._comm)
-        exchange.start(value, counts, carried)
+    def start(self, value: int, counts: Counts | None, carried: Carried | Pieces | None) -> Exchange:
+        held = self._last is not None and self._last.held
+        self._last = exchange = self._free.pop() if self._free else _Messages(self._comm, self)
+        exchange.prepare(value, counts, carried)
+        if not held:
+            exchange.begin()
         return exchange
 
     def done(self, exchange: Exchange) -> None:
         assert isinstance(exchange, _Messages)
         self._free.append(exchange)
+
+    def close(self) -> None:
+        self.rooms = None
 
     def release(self) -> None:
         while self._free:
@@ -231,7 +305,7 @@ class _Reduction(Exchange):
     __slots__ = ("_comm", "_counts", "_extremes", "_gathered", "_mine", "_request", "_told")
 
     def __init__(self, comm: MPI.Intracomm, value: int, counts: Counts | None) -> None:
-        self._comm, self._counts = comm, counts
+        self._comm, self._counts, self.held = comm, counts, False
         self._mine = array("Q", [value, _MASK - value])
         self._extremes = array("Q", [0, 0])
         self._told = array("Q", () if counts is None else counts[0])
@@ -266,22 +340,25 @@ class _Reduction(Exchange):
                 return Odd(rank, (count, expected))
         return None
 
-    def take(self) -> None:
-        pass
+    def take(self) -> bool:
+        return True
 
 
 class Reduced(Checks):
     """Fingerprints by a reduction, on a communicator where nothing else is called."""
 
-    carry = False
+    room = 0
 
     def __init__(self, comm: MPI.Intracomm) -> None:
         self._comm = comm
 
-    def start(self, value: int, counts: Counts | None, carried: Carried | None) -> Exchange:
+    def start(self, value: int, counts: Counts | None, carried: Carried | Pieces | None) -> Exchange:
         return _Reduction(self._comm, value, counts)
 
     def done(self, exchange: Exchange) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
     def release(self) -> None:

@@ -15,7 +15,7 @@ from twister2.spec.errors import NetworkError, StepMismatchError
 
 from ..world import MPI
 from .calls import FROM_ROOT, REDUCTIONS, STARTERS, TO_ROOT, WITH_COUNTS, counts, variant
-from .carried import carried
+from .carried import carried, in_pieces
 from .checks import checks
 from .types import reduction
 
@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
     from twister2.spec.collectives import Call
 
+    from .carried import Carried, Pieces
     from .checks import Exchange, Odd
+    from .rooms import Rooms
+
+_FEW = 4
+"""Members of a host up to which large calls go through their memory, in pieces: each reads what all others give, while
+the library's reductions share the work.
+"""
 
 _SPIN = 32
 """Polls of the MPI library in one test, some microseconds."""
@@ -91,11 +98,16 @@ class MpiCollectives(NativeCollectives):
     operations: ClassVar[frozenset[str]] = frozenset(OPERATIONS)
     limits: ClassVar[str] = "dtypes and ops by name that MPI computes as numpy does"
 
-    def __init__(self, comm: MPI.Intracomm, members: Sequence[int], beside: MPI.Intracomm | None = None) -> None:
-        """:param comm: its ranks are the places in ``members`` (worker ids). :param beside: see :func:`checks`."""
+    def __init__(
+        self, comm: MPI.Intracomm, members: Sequence[int], beside: MPI.Intracomm | None, rooms: Rooms | None
+    ) -> None:
+        """:param comm: its ranks are the places in ``members`` (worker ids).
+        :param beside, rooms: see :func:`checks`.
+        """
         self._comm, self._members = comm, tuple(members)
         self._rank = comm.rank
-        self._checks = checks(comm, beside)
+        self._checks = checks(comm, beside, rooms)
+        self._in_pieces = rooms is not None and len(members) <= _FEW
         self._open: collections.deque[tuple[Exchange, int]] = collections.deque()
         self._started = 0
         self.failure: MPI.Exception | None = None
@@ -115,9 +127,14 @@ class MpiCollectives(NativeCollectives):
     def start(self, call: Call, send: Any, receive: Any, step: int, fingerprint: int) -> NativeRequest:
         operation = call.operation
         value = (fingerprint ^ step * _SPREAD) & _MASK
-        parts = along = None
-        if self._checks.carry and operation != "barrier":
-            along = carried(call, send, receive, self._rank, len(self._members))
+        parts = None
+        along: Carried | Pieces | None = None
+        room = self._checks.room
+        if room and operation != "barrier":
+            size = len(self._members)
+            along = carried(call, send, receive, self._rank, size, room)
+            if along is None and self._in_pieces:
+                along = in_pieces(call, send, receive, self._rank, size, room)
         if along is None and operation in WITH_COUNTS:
             value ^= variant(call)
             parts = counts(call, self._rank, len(self._members), send, receive)
@@ -132,9 +149,10 @@ class MpiCollectives(NativeCollectives):
         except (MPI.Exception, OverflowError, ValueError) as error:
             raise self._error(f"{operation} could not be started", error) from error
         finally:
-            self._open.append((self._checks.start(value, parts, along), step))
+            exchange = self._checks.start(value, parts, along)
+            self._open.append((exchange, step))
         at_root = self._rank == call.root
-        if (operation in FROM_ROOT and at_root) or (operation in TO_ROOT and not at_root):
+        if ((operation in FROM_ROOT and at_root) or (operation in TO_ROOT and not at_root)) and not exchange.held:
             number -= 1
         return MpiRequest(self, request, number)
 
@@ -151,10 +169,10 @@ class MpiCollectives(NativeCollectives):
             if odd is not None:
                 self.broken = True
                 raise self._mismatch(odd, step)
-            self._open.popleft()
-            self.verified += 1
-            exchange.take()
-            self._checks.done(exchange)
+            if exchange.take():
+                self._open.popleft()
+                self.verified += 1
+                self._checks.done(exchange)
         if self.failure is not None and not self._open:
             raise self._error("a collective failed", self.failure) from self.failure
         return self.verified >= number
@@ -200,6 +218,7 @@ class MpiCollectives(NativeCollectives):
     def close(self) -> None:
         # A communicator is freed by all its members together, which would be waiting for them; it ends with MPI.
         self.failure = None
+        self._checks.close()
 
     def release(self) -> None:
         """All members are about to finalize MPI: give back what it would complain of."""

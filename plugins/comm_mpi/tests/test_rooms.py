@@ -1,0 +1,207 @@
+"""Memory that members share: no place is used again too early, all of them have it or none, nothing stays behind.
+
+And parts of all sizes, whichever way they go.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from twister2.spec.collectives import Call
+
+from .test_native import Native, no_shared_memory, world
+
+MOST = 64
+
+pytestmark = pytest.mark.needs_mpi
+
+
+def has_rooms(native):
+    return native.it._checks.rooms is not None
+
+
+def test_a_member_that_gives_waits_until_its_places_are_free():
+    """The root runs ahead of the others as far as there are places, and changes what it gave as soon as it may."""
+    size, turns, n = 3, 7, 5000
+
+    def body(rank):
+        native = Native(rank)
+        assert has_rooms(native)
+        mine = native.it._checks
+        if native.me == 0:
+            arrays = [np.full(n, float(turn)) for turn in range(turns)]
+            requests = [native.start(Call("broadcast"), None, array) for array in arrays]
+            assert mine._last.held
+            rank.sync("started")
+            for request, array in zip(requests, arrays, strict=True):
+                native.finish(request)
+                array[...] = -1.0
+        else:
+            rank.sync("started")
+            for turn in range(turns):
+                assert (native.run(Call("broadcast"), None, np.empty(n)) == turn).all()
+        native.run(Call("barrier"))
+
+    world(size).run(body)
+
+
+def test_calls_under_way_together_that_are_asked_after_in_any_order():
+    """As a whole, in pieces, by a root, and by the library (with counts)."""
+    size, turns, n = 3, 12, 3000
+
+    def body(rank):
+        native = Native(rank)
+        under_way = []
+        for turn in range(turns):
+            kind, root = turn % 4, turn % size
+            of_all = [np.full(n, float(10 * turn + member)) for member in range(size)]
+            given = of_all[native.me]
+            if kind == 0:
+                into, wanted = np.empty(n), sum(of_all)
+                request = native.start(Call("allreduce"), given, into)
+            elif kind == 1:
+                into, wanted = given, of_all[root]
+                request = native.start(Call("broadcast", root=root), None, into)
+            elif kind == 2:
+                into, wanted = np.empty(150_000), sum(of_all).repeat(50)
+                request = native.start(Call("allreduce"), given.repeat(50), into)
+            else:
+                into, wanted = np.empty(size * n), np.concatenate(of_all)
+                request = native.start(Call("allgather", receive_counts=(n,) * size), given, into)
+            under_way.append((request, into, wanted))
+        for at in np.random.default_rng(rank.id).permutation(turns):
+            request, into, wanted = under_way[at]
+            native.finish(request)
+            assert (into == wanted).all(), at
+        native.run(Call("barrier"))
+
+    world(size).run(body)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_pieces_of_what_members_give_each_other(size):
+    n = 30_000
+
+    def body(rank):
+        native = Native(rank)
+        given = [np.arange(float(size * n)) + 1e7 * member for member in range(size)]
+        mine, me = given[native.me], native.me
+        part = slice(me * n, (me + 1) * n)
+        got = native.run(Call("alltoall"), mine, np.empty(size * n))
+        assert (got == np.concatenate([each[part] for each in given])).all()
+        assert (native.run(Call("reduce_scatter"), mine, np.empty(n)) == sum(given)[part]).all()
+        got = native.run(Call("allgather"), mine.reshape(100, -1), np.empty((size, 100, size * n // 100)))
+        assert (got.reshape(-1) == np.concatenate(given)).all()
+        for root in (0, size - 1):
+            at_root = np.empty(size * size * n) if me == root else None
+            native.run(Call("gather", root=root), mine, at_root)
+            assert at_root is None or (at_root == np.concatenate(given)).all()
+            got = native.run(Call("scatter", root=root), mine if me == root else None, np.empty(n))
+            assert (got == given[root][part]).all()
+            into = mine.copy()
+            native.run(Call("reduce", root=root), None if me == root else into, into if me == root else None)
+            assert me != root or (into == sum(given)).all()
+            assert (native.run(Call("broadcast", root=root), None, mine.copy()) == given[root]).all()
+        assert (native.run(Call("scan"), None, mine.copy()) == sum(given[: me + 1])).all()
+
+    world(size).run(body)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_parts_up_to_and_above_what_travels_with_the_fingerprints_and_what_has_room_in_memory(size):
+    """Eight float64 still travel; nine do not. What a member gives has room up to 32,768; more goes in pieces."""
+
+    def main(rank):
+        native = Native(rank)
+        room = (1 << 15, (1 << 15) + 1, (1 << 15) // (size - 1), (1 << 15) // (size - 1) + 1)
+        for n in (0, 1, 8, 9, *room):
+            parts = [np.arange(1.0, n + 1) * (each + 1) for each in range(size)]
+            mine, root = parts[native.me], size - 1
+            expected = np.add.accumulate(parts, axis=0) if n else np.zeros((size, 0))
+            for shape in ((n,), (n, 1), (1, n)):
+                into = np.full(shape, -1.0)
+                assert (native.run(Call("allreduce"), mine.reshape(shape), into).reshape(-1) == expected[-1]).all()
+                assert (
+                    native.run(Call("scan"), None, mine.reshape(shape).copy()).reshape(-1) == expected[native.me]
+                ).all()
+            at_root = mine.copy() if native.me == root else None
+            native.run(Call("reduce", root=root), None if native.me == root else mine, at_root)
+            if at_root is not None:
+                assert (at_root == expected[-1]).all()
+            before = native.run(Call("exscan"), mine, np.full(n, -1.0))
+            assert (before == (expected[native.me - 1] if native.me else -1.0)).all()
+            everything = native.run(Call("allgather"), mine, np.empty(n * size))
+            assert (everything == np.concatenate(parts)).all()
+            for root in range(size):
+                told = parts[root].copy() if native.me == root else np.full(n, -1.0)
+                assert (native.run(Call("broadcast", root=root), None, told) == parts[root]).all()
+                told[...] = -2.0  # the root may change its part at once
+            gathered = np.empty(n * size) if native.me == root else None
+            native.run(Call("gather", root=root), mine, gathered)
+            if gathered is not None:
+                assert (gathered == np.concatenate(parts)).all()
+            for shape in ((size * n,), (size, n)):
+                # what a member gives to another says who gives it to whom
+                given = [np.add.outer(10.0 * source + np.arange(size), np.arange(n) / 1e6) for source in range(size)]
+                mine = given[native.me].reshape(shape)
+                got = native.run(Call("alltoall"), mine, np.full(shape, -1.0))
+                assert (got.reshape(size, n) == [each[native.me] for each in given]).all()
+                got = native.run(Call("reduce_scatter"), mine, np.full(n, -1.0))
+                assert np.allclose(got, sum(each[native.me] for each in given))
+                for root in range(size):
+                    out = mine.copy() if native.me == root else None
+                    got = native.run(Call("scatter", root=root), out, np.full(n, -1.0))
+                    assert (got == given[root][native.me]).all()
+                    if out is not None:
+                        out[...] = -2.0  # the root may change its parts at once
+        first = [np.full(1, float(turn)) for turn in range(5)]
+        into = [np.empty(1) for _ in first]
+        under_way = [native.start(Call("allreduce"), *pair) for pair in zip(first, into, strict=True)]
+        for request in reversed(under_way):
+            native.finish(request)
+        assert [one[0] for one in into] == [size * one[0] for one in first]
+
+    world(size).run(main)
+
+
+@pytest.mark.parametrize("alone", [0, 2])
+def test_when_one_cannot_share_memory_all_go_by_the_library(alone):
+    size = 3
+
+    def body(rank):
+        if rank.id == alone:
+            no_shared_memory()
+        native = Native(rank)
+        assert not has_rooms(native)
+        assert (native.run(Call("allreduce"), np.full(1000, 2.0), np.empty(1000)) == 2.0 * size).all()
+        pair = Native(rank, [0, 1] if rank.id < 2 else [2])
+        assert has_rooms(pair) == (rank.id < 2 and alone == 2)
+
+    world(size).run(body)
+
+
+def test_a_group_that_is_closed_gives_its_memory_back():
+    def body(rank):
+        descriptors = []
+        for _ in range(MOST + 3):
+            native = Native(rank)
+            assert has_rooms(native)
+            assert (native.run(Call("allgather"), np.full(1000, 1.0), np.empty(2000)) == 1.0).all()
+            native.it.close()
+            descriptors.append(len(os.listdir("/proc/self/fd")))
+        return descriptors[-1] - descriptors[0]
+
+    assert world(2).run(body) == [0, 0]
+
+
+def test_so_many_groups_have_memory_and_more_go_by_the_library():
+    def body(rank):
+        groups = [Native(rank) for _ in range(MOST + 2)]
+        assert [has_rooms(native) for native in groups] == [True] * MOST + [False] * 2
+        for native in groups:
+            assert (native.run(Call("allreduce"), np.full(1000, 1.0), np.empty(1000)) == 2.0).all()
+
+    world(2).run(body)

@@ -392,6 +392,28 @@ def test_the_collector_looks_at_a_large_value_at_once_where_it_is_due(value, due
     assert seen == ([("start", 1), ("stop", 1)] if due else [])
 
 
+class Circle:
+    """A record that refers to itself."""
+
+    def __init__(self):
+        self.me = self
+
+
+def test_cycles_of_large_values_that_were_dropped_are_found():
+    encoded = codec.encode([Circle() for _ in range(4000)])
+    buffers = [memoryview(bytes(part)) for part in encoded[2]]
+    gc.collect()
+    gc.freeze()
+    gc.collect()  # so that how much else there is does not count
+    try:
+        for _ in range(100):
+            codec.decode(encoded[0], encoded[1], buffers)
+        left = sum(type(one) is Circle for one in gc.get_objects())
+    finally:
+        gc.unfreeze()
+    assert left <= 25 * 4000
+
+
 def test_a_program_without_a_collector_gets_none():
     encoded = codec.encode([(str(number), number) for number in range(9000)])
     buffers = [memoryview(bytes(part)) for part in encoded[2]]

@@ -394,7 +394,8 @@ def decode(kind: int, head: bytes, buffers: Sequence[memoryview]) -> Any:
 def _load(buffers: Sequence[memoryview]) -> Any:
     """A pickled value; the collector of cycles rests while a large one is built: all of it is in use, and looking at it
     again and again would take a fifth of the time. If it is due then it looks once, at what is still in the cache, and
-    leaves it to the oldest generation: the next looks would come when it has left the cache.
+    leaves it to the oldest generation: the next looks would come when it has left the cache. Now and then it is left to
+    itself: that alone is when it comes to the oldest generation, too, where cycles of batches that were dropped are.
     """
     pause = buffers[0].nbytes >= _LARGE and gc.isenabled()
     if not pause:
@@ -402,7 +403,9 @@ def _load(buffers: Sequence[memoryview]) -> Any:
     gc.disable()
     try:
         value = pickle.loads(buffers[0], buffers=buffers[1:])
-        if 0 < gc.get_threshold()[0] < gc.get_count()[0]:
+        young, middle, old = gc.get_count()
+        due, _, late = gc.get_threshold()
+        if 0 < due < young and (middle or not old or old % (late + 1)):
             gc.collect(1)
     finally:
         gc.enable()

@@ -160,6 +160,27 @@ def test_a_killed_master_ends_the_job(jobs: Jobs) -> None:
     nothing_carries(folder.name)
 
 
+@pytest.mark.parametrize("how", [(), ("--detach",)])
+def test_the_whole_text_of_a_long_error_is_in_the_log_though_the_masters_files_are_its_own(
+    jobs: Jobs, how: tuple[str, ...]
+) -> None:
+    program = jobs.program(
+        """
+        def main(env):
+            if env.worker_id == 1:
+                raise ValueError("begin" + "y" * 200_000 + "end")
+            env.barrier()
+        """
+    )
+    done = jobs.cli("submit", "hostile", "-n", "2", *QUICK, *how, program)
+    if how:
+        done = jobs.cli("wait", done.out.strip())
+    assert done.code == 1, done
+    assert "ValueError: beginy" in done.out + done.err, done
+    assert len(done.out + done.err) < 60_000, "it is for the log alone"
+    assert "begin" + "y" * 200_000 + "end" in jobs.cli("logs", "last", "-w", "1").out.replace("\n", "")
+
+
 @pytest.mark.parametrize(("body", "state"), [("pass", "completed"), ("raise ValueError('x')", "failed")])
 def test_a_detached_job_whose_end_nobody_saw(jobs: Jobs, body: str, state: str) -> None:
     program = jobs.program(f"def main(env):\n    env.barrier()\n    {body}\n")

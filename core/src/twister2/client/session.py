@@ -285,9 +285,7 @@ class Session:
         self._took(weight_of(message.kind, body))
         match message.kind:
             case "output":
-                self._output(body["worker"], body["stream"], body["text"])
-                if self._keeps_journal:
-                    self._own_journal().output(body["worker"], body["text"])
+                self._take_output(body["worker"], body["stream"], body["text"])
             case "state" if self._keeps_journal:
                 self._own_journal().state(**body)
             case "attached":
@@ -317,6 +315,13 @@ class Session:
                     dict(zip(body["workers"], message.blobs, strict=True)),
                     body["incomplete"] or (self._journal.incomplete if self._journal is not None else ""),
                 )
+
+    def _take_output(self, worker: int, stream: str, text: str) -> None:
+        """What a worker wrote; without a stream it is for its log alone."""
+        if stream:
+            self._output(worker, stream, text)
+        if self._keeps_journal:
+            self._own_journal().output(worker, text)
 
     def _took(self, size: int) -> None:
         """Tell the master, now and then, how much output was taken in: it sends no more than a window ahead."""

@@ -24,7 +24,7 @@ def observe(
     """
     call = observers.call
     match kind:
-        case "output":
+        case "output" if body["stream"]:  # else for the log alone
             text = {"worker_id": body["worker"], "stream": body["stream"], "text": body["text"]}
             call("output", output_wait_s, job_id=job_id, **text)
         case "state":

@@ -68,6 +68,11 @@ class Journal:
         self._ended = False
         """Whether this journal has written down how the job ended."""
 
+    @property
+    def mirrored(self) -> bool:
+        """Whether others keep what is written here, as these files go with the master."""
+        return self._mirror is not None
+
     def event(self, kind: str, **facts: Any) -> None:
         """Append an event; ``time`` is seconds since the epoch."""
         self.append({"time": round(time.time(), 3), "event": kind, **facts})

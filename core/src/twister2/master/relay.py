@@ -31,7 +31,7 @@ class Relay:
         """A piece of a worker's stdout or stderr; of neither (``""``): for its log alone."""
         self._taken(slot, message)
         self._journal.output(slot.number, message.body["text"])
-        if message.body["stream"]:
+        if message.body["stream"] or self._journal.mirrored:
             self._clients.tell("output", {"worker": slot.number, **message.body})
 
     def log(self, slot: Slot, message: Message) -> None:

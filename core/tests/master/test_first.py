@@ -37,6 +37,18 @@ time.sleep(0.2)
 sys.exit(5)
 """
 
+TOGETHER = """
+import os, signal, sys
+from twister2.master import first
+
+signal.pthread_sigmask(signal.SIG_BLOCK, (*first.PASSED_ON, signal.SIGCHLD))
+children = [os.fork() or os._exit(code) for code in (3, 5)]
+for pid in children:
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+os.kill(os.getpid(), signal.SIGTERM)
+sys.exit(first._end_of(children[1]))
+"""
+
 
 @pytest.fixture
 def namespace():
@@ -76,6 +88,10 @@ def test_it_can_be_killed_when_it_hangs(namespace):
 def test_its_exit_code_is_the_containers_whoever_ends_before(namespace, what):
     process = namespace(what)
     assert process.wait(60) == 5, process.stderr.read()
+
+
+def test_what_has_ended_together_is_taken_in_together_and_a_signal_may_come_too_late():
+    assert subprocess.run([sys.executable, "-c", TOGETHER], timeout=60, check=False).returncode == 5
 
 
 def test_what_tells_the_container_to_end_tells_the_master(namespace):

@@ -16,12 +16,9 @@ def step_down() -> None:
     """Return in a child if this is the first process, which then waits for it, and ends as it does."""
     if os.getpid() != 1:
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
-    child = os.fork()
-    if child:
-        for number in PASSED_ON:
-            signal.signal(number, lambda number, _: os.kill(child, number))
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    # In the first process they stay blocked, and are taken one by one: none is lost, or comes when the child has gone.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*PASSED_ON, signal.SIGCHLD))
+    if child := os.fork():
         os._exit(_end_of(child))
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -29,7 +26,11 @@ def step_down() -> None:
 def _end_of(child: int) -> int:
     """Its exit code, 128 and the signal's number when it was killed; orphans are taken in meanwhile."""
     while True:
-        pid, status = os.waitpid(-1, 0)
-        if pid == child:
-            code = os.waitstatus_to_exitcode(status)
-            return code if code >= 0 else 128 - code
+        number = signal.sigwait((*PASSED_ON, signal.SIGCHLD))
+        if number in PASSED_ON:
+            os.kill(child, number)
+            continue
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            if ended[0] == child:
+                code = os.waitstatus_to_exitcode(ended[1])
+                return code if code >= 0 else 128 - code

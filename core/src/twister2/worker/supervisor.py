@@ -448,10 +448,13 @@ class Supervisor:
 
     def give_up(self, error: Twister2Error) -> None:
         """It cannot go on: the job hears why where it had been let in, and nothing is left behind."""
-        if self._dialer is not None and self._welcome and not isinstance(error, MasterLostError):
-            with contextlib.suppress(MasterLostError):
+        if self._dialer is None or not self._welcome:
+            return
+        lost = isinstance(error, MasterLostError)
+        with contextlib.suppress(MasterLostError):
+            if not lost:
                 self._send("failed", {"error": error.to_dict()})
-            self._finish(error.what)
+        self._finish(error.what, linger_s=0.0 if lost else LINGER_S)
 
     def stop(self) -> None:
         """Asked from a signal handler: end the user process and go; at once when it still waits to be let in."""

@@ -72,10 +72,12 @@ def python_values(columns: Any) -> list[Any]:
         from twister2.spec.errors import OperatorError
 
         kinds = ", ".join(f"{one.name}: {one.type}" for one in columns.schema) if is_arrow(columns) else columns.type
+        why = "times of Python count microseconds, in the years 1 to 9999"
+        remedy = "cast such columns first: to timestamp('us'), or nanoseconds to int64"
+        if isinstance(error, UnicodeError):
+            why, remedy = "text of Python is Unicode", "cast such columns first: to binary"
         raise OperatorError(
-            f"values of Arrow cannot be Python objects ({kinds})",
-            why=f"times of Python count microseconds, in the years 1 to 9999: {error}",
-            remedy="cast such columns first: to timestamp('us'), or nanoseconds to int64",
+            f"values of Arrow cannot be Python objects ({kinds})", why=f"{why}: {error}", remedy=remedy
         ) from error
 
 

@@ -6,6 +6,7 @@ And parts of all sizes, whichever way they go.
 from __future__ import annotations
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -179,6 +180,47 @@ def test_when_one_cannot_share_memory_all_go_by_the_library(alone):
         assert (native.run(Call("allreduce"), np.full(1000, 2.0), np.empty(1000)) == 2.0 * size).all()
         pair = Native(rank, [0, 1] if rank.id < 2 else [2])
         assert has_rooms(pair) == (rank.id < 2 and alone == 2)
+
+    world(size).run(body)
+
+
+def test_what_is_not_the_memory_of_the_group_is_not_taken_for_it():
+    """Where process ids are those of another container, what lies under the id and the number is something else."""
+    from twister2_comm_mpi.native import rooms
+
+    size, nonce = 1 << 16, 12345
+    descriptor, (pipe, end) = os.memfd_create("test"), os.pipe()
+    try:
+        os.ftruncate(descriptor, size)
+        os.pwrite(descriptor, nonce.to_bytes(8, sys.byteorder), 8 * rooms._NONCE)
+        made, me = os.fstat(descriptor), os.getpid()
+        told = size, me, descriptor, made.st_dev, made.st_ino, nonce
+        others = {0: 2 * size, 2: pipe, 3: made.st_dev + 1, 4: made.st_ino + 1, 5: nonce + 1}
+        before = len(os.listdir("/proc/self/fd"))
+        found = rooms._attach(*told)
+        assert found is not None
+        found[0] = 7
+        assert os.pread(descriptor, 1, 0) == b"\7"
+        found.close()
+        for at, other in others.items():
+            assert rooms._attach(*told[:at], other, *told[at + 1 :]) is None
+        with pytest.raises(OSError, match="/proc"):
+            rooms._attach(size, 1 << 30, *told[2:])
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        for one in (descriptor, pipe, end):
+            os.close(one)
+
+
+def test_members_that_cannot_see_each_others_processes_go_by_the_library():
+    size = 3
+
+    def body(rank):
+        if rank.id == 0:
+            os.getpid = os.getppid  # of this process, of the test only
+        native = Native(rank)
+        assert not has_rooms(native)
+        assert (native.run(Call("allreduce"), np.full(1000, 2.0), np.empty(1000)) == 2.0 * size).all()
 
     world(size).run(body)
 

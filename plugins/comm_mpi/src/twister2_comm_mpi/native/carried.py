@@ -124,9 +124,9 @@ def _dealt(call: Call, send: Any, receive: Any, rank: int, size: int, room: int)
 def _folded(ufunc: Any, rank: int, own: Any, others: list[Any], into: Any) -> None:
     if len(others) == 1:
         if rank:
-            ufunc(others[0], own, into)
+            ufunc(others[0], own, out=into)
         else:
-            ufunc(own, others[0], into)
+            ufunc(own, others[0], out=into)
     else:
         _fold(ufunc, _by_rank(rank, own, others), into)
 
@@ -169,8 +169,8 @@ def _fold(ufunc: Any, parts: list[Any], into: Any) -> None:
         return
     so_far = parts[0]
     for at, part in enumerate(parts[1:-1]):
-        so_far = ufunc(so_far, part, so_far) if at else ufunc(so_far, part)
-    ufunc(so_far, parts[-1], into)
+        so_far = ufunc(so_far, part, out=so_far) if at else ufunc(so_far, part)
+    ufunc(so_far, parts[-1], out=into)
 
 
 _TAKES: dict[str, Take] = {

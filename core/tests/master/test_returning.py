@@ -242,6 +242,20 @@ def test_without_a_package_the_job_fails_with_that_reason(lives):
     assert "no package" in str(second.job.error)
 
 
+def test_without_a_package_it_fails_so_where_all_workers_have_ended_too(lives):
+    """Copies that are started again cannot bring it, and a detached job's client does not."""
+    second = lives(note_of(lives()), master_return_s=60.0)
+    job = second.job
+    job.package, job.facts = b"", attrs.evolve(job.facts, expects_client=False)
+    job.rm_status(JobStatus(JobState.RUNNING, "", {0: "exited 1", 1: "exited 1"}))
+    job.tick()
+    assert second.started == [(2, [0, 1])]
+    second.hello("w0", 0, job.join_key, 2)
+    job.returning.tick(time.monotonic() + 61.0)
+    assert job.state is JobState.FAILED
+    assert "no package" in str(job.error)
+
+
 def test_commits_that_went_with_the_master_are_missed_in_words(lives):
     first = lives()
     first.join_all()

@@ -187,8 +187,8 @@ class Returning:
         elif not absent:
             self._until = 0.0
         elif again := absent if now > self._until else [place for place in absent if place in self._gone]:
-            if len(again) == len(absent):
-                self._until = 0.0
+            if len(again) == len(absent) and (job.package or job.facts.expects_client):
+                self._until = 0.0  # else there may be nobody who has the package: that is told then
             self._gone.clear()
             self._start(again)
 

@@ -36,6 +36,7 @@ def test_over(seen, over):
     [
         (status("completed", over=False), JobFailedError, "ended meanwhile"),
         (status("completed"), JobFailedError, "ended meanwhile"),
+        (status("failed", number=4), JobFailedError, "ended meanwhile"),
         (status("killed", reason="by somebody", over=True), JobFailedError, "killed: by somebody"),
         (
             status("running", error=ResourceError("no room", why="full", remedy="wait").to_dict()),

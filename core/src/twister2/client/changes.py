@@ -97,11 +97,10 @@ def _over(job: JobSummary, status: Mapping[str, Any], number: int) -> bool:
     """
     change, state = status.get("change"), JobState(status["state"])
     if change is not None:
-        if change["number"] != number:
-            return True  # somebody else's came after it
-        if change["error"] is not None:
+        ours = change["number"] == number  # else somebody else's came after it
+        if ours and change["error"] is not None:
             raise from_dict(change["error"])
-        if change["over"] and state in (JobState.RUNNING, JobState.COMPLETED):
+        if (change["over"] or not ours) and state in (JobState.RUNNING, JobState.COMPLETED):
             return True
     if state.final:
         why = f"it is {state.value}{': ' + status['reason'] if status.get('reason') else ''}"

@@ -38,9 +38,8 @@ def job_state(job: Job) -> dict[str, Any]:
         "reason": job.reason,
         "attempt": job.attempt,
         "n_workers": len(job.slots),
-        "change": job.scaling.change.to_dict()
-        if job.scaling.change
-        else None,  # who follows it may come too late to ask
+        # whoever follows it may come too late to ask
+        "change": job.scaling.change.to_dict() if job.scaling.change else None,
         "updated": time.time(),
     }
     if job.state.final:

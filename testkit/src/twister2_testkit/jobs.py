@@ -164,8 +164,9 @@ class Jobs:
         path = self.folder / name
 
         def there_or_hopeless() -> bool:
-            over = all(process.poll() is not None for process in self._started) and not self.processes()
-            return over or path.exists()
+            # what a test starts by itself is not seen in the moment in which it becomes another program
+            over = self._started and all(process.poll() is not None for process in self._started)
+            return path.exists() or (bool(over) and not self.processes())
 
         wait_until(there_or_hopeless, timeout_s, lambda: f"no file {name}; the processes are {self.processes()}")
         if not path.exists():

@@ -231,10 +231,8 @@ class Keyed(Partitioning):
     """Records are (key, value) pairs, Arrow batches with key columns, or anything with the option ``key``."""
 
     selectors_known = KEYED_NAMES
-    selecting: Sequence[str] = (
-        "bounds",
-        "descending",
-    )  # that records have a key, of whatever form, is this operator's own demand
+    selecting: Sequence[str] = ("bounds", "descending")
+    """That records have a key, of whatever form, is this operator's own demand."""
 
     def prepare(self) -> None:
         super().prepare()

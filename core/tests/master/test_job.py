@@ -99,9 +99,18 @@ class World:
             self.hello(f"w{slot}", slot)
         assert self.job.state is JobState.RUNNING
 
-    def ended(self, peer: str, *, code: int = 0, returned: bool = True, failed: bool = False, attempt: int = 1) -> None:
+    def ended(
+        self,
+        peer: str,
+        *,
+        code: int = 0,
+        returned: bool = True,
+        failed: bool = False,
+        killed: bool = False,
+        attempt: int = 1,
+    ) -> None:
         body = {"code": code, "returned": returned, "failed": failed, "tail": [], "steps": [], "last": []}
-        body["attempt"] = attempt
+        body |= {"attempt": attempt, "killed": killed}
         self.say(peer, "ended", (b"result",) if returned else (), **body)
 
     def heard(self, kind: str) -> list[str]:
@@ -388,6 +397,67 @@ def test_the_first_cause_wins(world: World) -> None:
     assert world.job.error is not None
     assert world.job.error.what == "error of w0"
     assert world.job.attempt == 1
+
+
+@pytest.mark.parametrize("first", ["raised", "crashed"])
+@pytest.mark.parametrize(
+    ("end", "again"),
+    [
+        ({"code": -9}, True),
+        ({"code": -15}, True),
+        ({"code": -9, "killed": True}, False),  # by its supervisor, after the abort
+        ({"code": -11}, False),
+        ({"code": 1, "failed": True}, False),
+    ],
+)
+def test_a_worker_that_was_killed_explains_what_another_met_before_it_was_known(
+    world: World, first: str, end: dict[str, Any], again: bool
+) -> None:
+    world.join_all()
+    if first == "raised":
+        error = UserCodeError("a sum is wrong", why="y", remedy="z").to_dict()
+        world.say("w0", "failed", error=error, attempt=1)
+        world.ended("w0", returned=False, failed=True, code=1)
+    else:
+        world.ended("w0", returned=False, code=-11)
+    world.ended("w1", **{"returned": False, **end})
+    assert (world.job.attempt == 2, world.job.state is JobState.RUNNING) == (again, again)
+    assert world.started == []
+
+
+def test_the_last_attempts_error_tells_of_both(tmp_path: Path) -> None:
+    world = World(tmp_path, attempts=1)
+    world.join_all()
+    world.say("w0", "failed", error=UserCodeError("a sum is wrong", why="y", remedy="z").to_dict(), attempt=1)
+    world.ended("w0", returned=False, failed=True, code=1)
+    world.ended("w1", returned=False, code=-9)
+    error = world.job.error
+    assert error is not None
+    assert error.what.startswith("worker 1 ended by itself with signal SIGKILL")
+    assert "taken for its consequence: a sum is wrong (y)" in error.why
+    world.calls.close()
+    world.journal.close()
+
+
+@pytest.mark.parametrize("beats", [True, False])
+def test_a_supervisor_that_was_silent_before_explains_it_too(tmp_path: Path, beats: bool) -> None:
+    """One that beats after the abort and goes then was ended with it."""
+    world = World(tmp_path, heartbeat_s=0.05, lost_after_s=5.0)
+    world.join_all()
+    world.say("w0", "failed", error=UserCodeError("a sum is wrong", why="y", remedy="z").to_dict(), attempt=1)
+    world.ended("w0", returned=False, failed=True, code=1)
+    if beats:
+        world.say("w1", "beat", steps=[], waits_for="", memory=0, attempt=1)
+        world.job.rm_status(JobStatus(JobState.RUNNING, "", {1: "exited 1"}))
+        assert world.job.slots[1].phase == "joined"
+        time.sleep(0.1)
+    else:
+        world.job.slots[1].heard -= 3
+    world.job.rm_status(JobStatus(JobState.RUNNING, "", {1: "exited 137"}))
+    assert [event["worker"] for event in world.events("worker_lost")] == [1]
+    assert (world.job.attempt, world.job.state is JobState.FAILED) == ((1, True) if beats else (2, False))
+    world.calls.close()
+    world.journal.close()
 
 
 def test_copies_that_end_before_they_join(world: World) -> None:

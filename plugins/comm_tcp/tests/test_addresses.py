@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import time
 
 import attrs
 import pytest
@@ -13,7 +15,8 @@ from twister2.spec.comm import TransportContext
 from twister2.spec.environment import NodeFacts
 from twister2.spec.errors import NetworkError
 from twister2.spec.transports import socket_path
-from twister2_comm_tcp.address import listen_addresses, targets
+from twister2_comm_tcp import dial
+from twister2_comm_tcp.address import LOOPBACK, listen_addresses, targets
 from twister2_comm_tcp.config import TcpConfig
 from twister2_comm_tcp.transport import TcpTransport
 
@@ -132,3 +135,42 @@ def test_a_taken_port_is_named_and_nothing_stays_open(context):
         with pytest.raises(NetworkError, match=str(port)):
             transport.open()
         transport.close()
+
+
+def test_an_address_that_does_not_answer_is_asked_again_with_two_descriptors_at_most(monkeypatch):
+    """Its queue is full: the system drops what comes, like a network that loses packets."""
+    monkeypatch.setattr(dial, "AGAIN_S", 0.01)
+    with socket.create_server((LOOPBACK, 0), backlog=0) as server, contextlib.ExitStack() as stack:
+        target = server.getsockname()
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(target)
+        asked = dial.Dial([target], lambda target: zmq.Context.instance().socket(zmq.PUSH), lambda *_: None)
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(20):
+            assert asked.poll() is None
+            assert asked.target is None
+            assert len(os.listdir("/proc/self/fd")) <= before + 1
+            time.sleep(0.012)
+        stack.close()
+        server.setblocking(False)
+        deadline = time.monotonic() + 30.0
+        while asked.target is None:
+            assert time.monotonic() < deadline
+            with contextlib.suppress(BlockingIOError):
+                server.accept()[0].close()
+            asked.poll()
+        assert asked.target == target
+        asked.close()
+
+
+def test_nobody_listens_at_any_of_several_addresses():
+    with socket.create_server((LOOPBACK, 0)) as one, socket.create_server((LOOPBACK, 0)) as other:
+        targets = [one.getsockname(), other.getsockname()]
+    asked = dial.Dial(targets, pytest.fail, lambda *_: None)
+    deadline = time.monotonic() + 30.0
+    while not asked.failed:
+        assert time.monotonic() < deadline
+        assert asked.poll() is None
+    assert "nobody listens" in asked.problem

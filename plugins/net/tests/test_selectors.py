@@ -244,7 +244,6 @@ class Alternates:
         (lambda env: net.partition(env, [1], "skew", bounds=[1]), "option 'bounds' .* 'skew' does not"),
         (lambda env: net.partition(env, [1], descending=True), "option 'descending' .* 'hash' does not"),
         (lambda env: net.partition(env, [1], bounds=[1], algorithm="chain"), "option 'bounds' .* 'hash' does not"),
-        (lambda env: net.keyed_partition(env, PAIRS, lambda r, n: 0, key=abs), "option 'key' .* does not"),
         (lambda env: net.keyed_partition(env, PAIRS, bounds=[1]), "option 'bounds' .* 'hash' does not"),
         (lambda env: net.keyed_gather(env, PAIRS, bounds=[1]), "option 'bounds' .* 'hash' does not"),
         (lambda env: net.join(env, PAIRS, PAIRS, bounds=[1]), "option 'bounds' .* 'hash' does not"),
@@ -254,6 +253,15 @@ def test_an_option_that_nobody_reads_is_refused(call, text):
     with pytest.raises(OperatorError) as caught:
         everywhere(call)
     assert re.search(text, " ".join(str(caught.value).split())), caught.value
+
+
+def test_the_key_of_what_is_partitioned_by_key_is_read_whatever_the_partitioner():
+    """It makes pairs of records; the partitioner gets these."""
+
+    def call(env):
+        return sorted(net.keyed_partition(env, [-2, 3], lambda pair, n: pair[0] % n, key=abs))
+
+    assert everywhere(call) == [[(2, -2), (2, -2)], [(3, 3), (3, 3)]]
 
 
 def test_the_key_of_what_is_gathered_is_read_whatever_the_partitioner():

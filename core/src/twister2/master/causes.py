@@ -102,6 +102,17 @@ def retryable(cause: Twister2Error) -> bool:
     return isinstance(cause, WorkerExitedError) and code in (-signal.SIGKILL, -signal.SIGTERM)
 
 
+def explained(first: Twister2Error, later: Twister2Error) -> Twister2Error:
+    """Why an attempt ended, of what was heard first and of what was heard when it was being ended: a worker that was
+    lost, or killed from outside, explains what another one's program met before that was known. A library that does
+    not survive the death of a peer (MPI) may crash then, or go on with wrong data.
+    """
+    if "worker" not in first.details or retryable(first) or not retryable(later):
+        return first
+    later.why = f"{later.why}; heard of before it, and taken for its consequence: {first.what} ({first.why})"
+    return later
+
+
 def with_attempts(cause: Twister2Error, made: int, most: int) -> Twister2Error:
     """The cause of the last attempt's end; of one that is retried it says how many attempts there were."""
     if retryable(cause):

@@ -11,6 +11,7 @@ from twister2.master.causes import (
     copy_ended,
     ended_before_joining,
     exited,
+    explained,
     lost,
     never_joined,
     not_joined,
@@ -30,13 +31,7 @@ from twister2.master.slots import Slot, may_be_lost, slots_of
 from twister2.master.status import job_end, job_state
 from twister2.master.steps import Groups, find_left_out, find_mismatch, unreachable
 from twister2.master.whereabouts import Whereabouts
-from twister2.spec.errors import (
-    JobKilledError,
-    NetworkError,
-    StepAbortedError,
-    Twister2Error,
-    from_dict,
-)
+from twister2.spec.errors import JobKilledError, NetworkError, StepAbortedError, Twister2Error, from_dict
 from twister2.spec.rm import JobState, JobStatus
 
 if TYPE_CHECKING:
@@ -242,8 +237,9 @@ class Job:
         self.journal.event("worker_ended", worker=slot.number, attempt=self.attempt, code=body["code"])
         if body["returned"] and self._cause is None:
             self.results[slot.number] = message.blobs[0] if message.blobs else b""
-        elif not body["failed"] and self._cause is None:
-            self.tell_of(slot, "lost", f"its user process ended with code {body['code']}")
+        elif not body["failed"] and not (self._cause is not None and body.get("killed")):
+            if self._cause is None:
+                self.tell_of(slot, "lost", f"its user process ended with code {body['code']}")
             self._abort(exited(slot, body["code"], body.get("memory_limit_mb")), by=slot.number)
         self._check_steps()
         self._finish_attempt_if_over()
@@ -251,8 +247,10 @@ class Job:
     # -- trouble -------------------------------------------------------------------------------------------------------
 
     def _abort(self, cause: Twister2Error, by: int | None = None) -> None:
-        """The attempt is over: the first cause wins, everybody raises."""
+        """The attempt is over: the first cause wins, but for one that another explains; everybody raises."""
         if self._cause is not None or self.state.final:
+            if self._cause is not None and not self.state.final:
+                self._cause = explained(self._cause, cause)
             return
         self._cause = cause
         self._aborted_at = time.monotonic()
@@ -281,7 +279,8 @@ class Job:
         for other in self.slots:
             if other.phase == "joined":
                 self.post(other.peer, "event", event)
-        self._abort(lost(slot, why), by=slot.number)
+        if self._cause is None or slot.heard <= self._aborted_at:  # else it has gone since
+            self._abort(lost(slot, why), by=slot.number)
         self._finish_attempt_if_over()
 
     def rm_status(self, status: JobStatus) -> None:

@@ -146,7 +146,7 @@ class Transport(ABC):
     @abstractmethod
     def reaches(self, peer: int) -> bool | None:
         """Whether a peer can be reached: a *probe* (for shared memory: a nonce read from it), not a guess. None: not
-        known yet, call :meth:`progress` and ask again. Always settles within 5 s.
+        known yet, call :meth:`progress` and ask again. Always settles: within 5 s where nothing answers, else 10 s.
 
         The answer must not need the peer's :meth:`progress`: a worker that has all its answers waits for the others
         without calling its transport.

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     Socket = zmq.Socket[bytes]
 
 SETTLE_S = 4.5
+AGAIN_S = 0.5
+"""How long a knock may stay without an answer before there is another one beside it: the system sends again what was
+lost after 1 s, then after 2 s, and few of those fit into :data:`SETTLE_S`."""
 _EVENT = struct.Struct("=HI")  # number and value; zmq.utils.monitor would read it too, but imports asyncio
 _GOOD = zmq.EVENT_HANDSHAKE_SUCCEEDED
 _BAD = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -28,7 +31,7 @@ class Dial:
     """Knocks at all targets at once, takes the first that answers, and waits for the handshake with it.
 
     A target whose handshake fails (somebody else's port, an unknown key) is left out and the others are tried. Settles
-    within :data:`SETTLE_S` seconds.
+    within :data:`SETTLE_S` seconds where nobody answers; who has answered has as long once more for the handshake.
     """
 
     def __init__(
@@ -45,6 +48,8 @@ class Dial:
         self._socket: Socket | None = None
         self._monitor: zmq.Socket[bytes] | None = None
         self._deadline = time.monotonic() + SETTLE_S
+        self._latest = self._deadline + SETTLE_S
+        self._again = 0.0
         self.target: Target | None = None
         self.problem = "" if targets else "it has published no address that this host could dial"
         self._knock()
@@ -57,6 +62,8 @@ class Dial:
     def poll(self) -> Way | None:
         """The way to the peer once there is one; ask again until then or until :attr:`failed`."""
         if self._socket is None:
+            if time.monotonic() > self._again:
+                self._knock_again()
             self._race()
             if self._lane is not None:
                 lane, self._lane = self._lane, None
@@ -73,7 +80,7 @@ class Dial:
                     self._knock()
                     return None
         if time.monotonic() > self._deadline and not self.failed:
-            self.problem = f"no answer within {SETTLE_S} s from {', '.join(map(endpoint, self._left))}"
+            self.problem = f"no answer in time from {', '.join(map(endpoint, self._left))}"
             self.close()
         return None
 
@@ -87,6 +94,17 @@ class Dial:
 
     def _knock(self) -> None:
         self._knocks = [Knock(target) for target in self._left]
+        self._again = time.monotonic() + AGAIN_S
+
+    def _knock_again(self) -> None:
+        """Beside the first knock at each address, which may only be slow, there is one that is made anew."""
+        first: dict[Target, Knock] = {}
+        for knock in self._knocks:
+            if first.setdefault(knock.target, knock) is not knock:
+                knock.close()
+        again = [Knock(target) for target in first if not isinstance(target, str)]
+        self._knocks = [*first.values(), *again]
+        self._again = time.monotonic() + AGAIN_S
 
     def _race(self) -> None:
         for knock in list(self._knocks):
@@ -96,10 +114,9 @@ class Dial:
             elif answer is False:
                 self.problem = f"nobody listens at {endpoint(knock.target)}"
             if answer is False:
-                knock.close()
-                self._knocks.remove(knock)
-                self._left.remove(knock.target)
-            elif answer and (isinstance(knock.target, str) or self._only_tcp()):
+                self._give_up(knock.target)
+                return
+            if answer and (isinstance(knock.target, str) or self._only_tcp()):
                 self.target = knock.target
                 if isinstance(knock.target, str):  # who listens there belongs to this attempt: the name says so
                     self._knocks.remove(knock)
@@ -108,6 +125,12 @@ class Dial:
                 else:
                     self._connect(knock.target)
                 return
+
+    def _give_up(self, target: Target) -> None:
+        for knock in [knock for knock in self._knocks if knock.target == target]:
+            knock.close()
+            self._knocks.remove(knock)
+        self._left.remove(target)
 
     def _stop_monitor(self) -> None:
         if self._socket is not None and self._monitor is not None:
@@ -126,6 +149,7 @@ class Dial:
 
     def _connect(self, target: tuple[str, int]) -> None:
         self._hang_up()
+        self._deadline = self._latest
         self._socket = self._make_socket(target)
         self._monitor = self._socket.get_monitor_socket(_GOOD | _BAD)
         self._socket.connect(endpoint(target))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -47,15 +47,7 @@ class ReturningMasterCases(ResourceManagerHarness):
                 rm.remembered(nothing)
             assert not rm.master_returns(nothing)
             return
-        handle = self.submit(
-            rm,
-            jobs,
-            state_dir,
-            self.program(STAND, reports),
-            master=ResourceGroup("master", 1, cpus=0.1),
-            master_command=self.program(MASTER, reports),
-            master_ticket=b"the master's",
-        )
+        handle = self._submit_with_master(rm, jobs, state_dir, reports, master_ticket=b"the master's")
         workers = [*self.environments(reports, self.n_workers)]
         ((first, *said),) = self.read(reports, "master", 1)
         assert rm.remembered(handle) is None, "there is a note that nobody has made"
@@ -87,15 +79,7 @@ class ReturningMasterCases(ResourceManagerHarness):
         ticket = os.urandom(rm.offers.ticket_limit // 2).hex()
         if not ticket:
             pytest.skip(f"{SKIP_PREFIX}ticket_limit is 0: packages go another way")
-        self.submit(
-            rm,
-            jobs,
-            state_dir,
-            self.program(STAND, reports),
-            master=ResourceGroup("master", 1, cpus=0.1),
-            master_command=self.program(MASTER, reports),
-            master_ticket=ticket.encode(),
-        )
+        self._submit_with_master(rm, jobs, state_dir, reports, master_ticket=ticket.encode())
         ((_, told, _),) = self.read(reports, "master", 1)
         assert told == ticket
 
@@ -105,14 +89,7 @@ class ReturningMasterCases(ResourceManagerHarness):
         if not rm.offers.restarts_master:
             why = rm.offers.why.get("restarts_master", "no master is in the allocation")
             pytest.skip(f"{SKIP_PREFIX}restarts_master is closed: {why}")
-        handle = self.submit(
-            rm,
-            jobs,
-            state_dir,
-            self.program(STAND, reports),
-            master=ResourceGroup("master", 1, cpus=0.1),
-            master_command=self.program(MASTER, reports),
-        )
+        handle = self._submit_with_master(rm, jobs, state_dir, reports)
         self.environments(reports, self.n_workers)
         self.read(reports, "master", 1)
         self.make_backend(state_dir).kill(handle, 0.5)
@@ -120,3 +97,17 @@ class ReturningMasterCases(ResourceManagerHarness):
         time.sleep(1.0)
         assert len(self.read(reports, "master", 1)) == 1, "a job that was killed has another master"
         assert rm.state(handle).state in (JobState.KILLED, JobState.UNKNOWN)
+
+    def _submit_with_master(
+        self, rm: ResourceManager, jobs: list[JobHandle], state_dir: Path, reports: Path, **changes: Any
+    ) -> JobHandle:
+        """Submit copies that stand, and a master that stays until there is a file ``over``."""
+        return self.submit(
+            rm,
+            jobs,
+            state_dir,
+            self.program(STAND, reports),
+            master=ResourceGroup("master", 1, cpus=0.1),
+            master_command=self.program(MASTER, reports),
+            **changes,
+        )

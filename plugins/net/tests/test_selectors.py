@@ -200,6 +200,32 @@ def test_two_phase_selectors_see_a_refused_batch_again():
         everywhere(lambda env: net.partition(env, [1], 7))
 
 
+class Grows(Turn):
+    """It changes the batch that it was given."""
+
+    def __init__(self, batch):
+        super().__init__()
+        self.batch = batch
+
+    def prepare(self, n_targets, source):
+        self.n = n_targets
+
+    def commit(self):
+        self.batch.append(0)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_no_record_is_lost_where_there_are_more_than_targets(n):
+    batch = [*range(100)]
+
+    def main(env):
+        with net.operator(env, "partition", sources=[0], targets=[0] * n, partitioner=Grows(batch)) as op:
+            op.run({source: [batch] for source in op.local_sources}, 15.0)
+
+    with pytest.raises(OperatorError, match="partitioner of the program of partition gave 100 targets for 101 records"):
+        everywhere(main, 1)
+
+
 def test_key_by_the_name_of_a_column():
     def main(env):
         table = numpy.zeros(100, [("value", "f8"), ("key", "i8")])

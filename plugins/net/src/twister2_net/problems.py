@@ -72,6 +72,18 @@ def no_pair(label: str, task: int, record: Any) -> OperatorError:
     )
 
 
+def not_one_each(label: str, task: int, partitioner: Any, targets: int, records: int) -> OperatorError:
+    """There are more or fewer targets than records."""
+    name = repr(partitioner) if isinstance(partitioner, str) else "of the program"
+    return OperatorError(
+        f"the partitioner {name} of {label} gave {targets:,} targets for {records:,} records",
+        why="each record has one target: what chose them changed the batch, or is wrong",
+        remedy="leave the batch as it is in the functions that partitioner and key name",
+        where=f"{label}, task {task}",
+        details={"operator": label, "partition": task},
+    )
+
+
 def no_hash(label: str, task: int, key: Any, error: Exception) -> KeyHashError:
     """A key that cannot be hashed."""
     raised = KeyHashError(

@@ -13,7 +13,7 @@ from twister2_net.exchange.placing import inputs_in_place
 from twister2_net.exchange.tasks import TaskOperator
 from twister2_net.exchange.ways import HERE, Way, line
 from twister2_net.operators.relaying import Parcel, Relay
-from twister2_net.problems import no_pair, wrong_option
+from twister2_net.problems import no_pair, not_one_each, wrong_option
 from twister2_net.selectors.key_columns import PAIR_KEY
 from twister2_net.selectors.names import KEYED_NAMES, NAMES, Given, check_partitioner, check_read, selector
 from twister2_net.selectors.ranges import Range
@@ -129,6 +129,8 @@ class Partitioning(LaneOperator):
             self.collect(source, 0, batch, form_of(batch))
             return
         targets = self.selectors[source].assign(batch)
+        if len(targets) != n_records(batch):
+            raise not_one_each(self.label, source, self.partitioner, len(targets), n_records(batch))
         form = form_of(batch)
         for target, part in split(batch, targets, n):
             self.collect(source, target, part, form)

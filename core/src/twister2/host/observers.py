@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from twister2.spec.environment import WorkerEvent
     from twister2.spec.observe import JobFacts, Progress
 
-SLOW_S = 1.0
-"""An observer whose call lasts longer is disabled."""
+SLOW_S = 5.0
+"""An observer whose call lasts longer is disabled; a machine that stands still for a moment makes none so slow."""
+END_S = 1.0
+"""How long observers may take in, at the end, what they were told."""
 IN_VAIN_S = 1.0
 """How long an observer is waited for in vain, in all."""
 BACKLOG = 10_000
@@ -198,7 +200,7 @@ class ObserverSet:
             observer.put(hook, arguments, wait_s)
         self._disable_troubled()
 
-    def close(self, deadline_s: float = SLOW_S) -> None:
+    def close(self, deadline_s: float = END_S) -> None:
         """Let the observers take in what they were told, for at most ``deadline_s``; then nothing is called any more.
 
         Idempotent.

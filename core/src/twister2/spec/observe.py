@@ -2,7 +2,7 @@
 
 An observer is called where it says (:attr:`ObserveSpec.where`): in the client (a progress display) or in the job master
 (a metrics endpoint). Calls come from one thread of the observer's own, in order; they should return within 50 ms and
-must not raise: an observer that raises, or whose call lasts longer than a second, is disabled and reported, the job
+must not raise: an observer that raises, or whose call lasts longer than 5 s, is disabled and reported, the job
 goes on. Return values are ignored.
 """
 

@@ -90,6 +90,15 @@ def test_a_folder_that_cannot_be_written_is_no_damaged_package(tmp_path: Path) -
     with pytest.raises(ResourceError, match="Not a directory") as told:
         unpack(pack(manifest(), {"prog.py": b""}), tmp_path / "file" / "target")
     assert not isinstance(told.value, ResourcesExceededError)
+    assert str(tmp_path / "file" / "target") in told.value.why
+
+
+def test_what_failed_is_said_where_the_folder_can_be_written(tmp_path: Path) -> None:
+    name = "n" * 300
+    with pytest.raises(ResourceError, match="File name too long") as told:
+        unpack(pack(manifest(), {name: b""}), tmp_path / "target")
+    assert name in told.value.why
+    assert "cannot be written" not in str(told.value)
 
 
 def test_a_manifest_of_another_shape_is_refused(tmp_path: Path) -> None:

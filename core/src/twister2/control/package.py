@@ -97,18 +97,17 @@ def unpack(package: bytes, folder: pathlib.Path) -> Manifest:
 
 def _unwritten(error: OSError, size: int, folder: pathlib.Path) -> ResourceError:
     where, why = f"{os.uname().nodename}, {folder}", error.strerror or str(error)
-    elsewhere = "set TMPDIR of the workers to a folder"
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return ResourceError(
             f"the job package cannot be unpacked: {why}",
-            why="this host's folder for jobs, below TMPDIR, cannot be written",
-            remedy=f"{elsewhere} that can be written",
+            why=f"{error}; it is unpacked into this host's folder for jobs, below TMPDIR",
+            remedy="mend that on this host, or set TMPDIR of the workers to another folder",
             where=where,
         )
     return ResourcesExceededError(
         f"the job package ({size:,} bytes) does not fit on the disk of {os.uname().nodename}",
         why=f"{why}, below TMPDIR",
-        remedy=f"free space there, {elsewhere} on a larger disk, or ship less (job.files)",
+        remedy="free space there, set TMPDIR of the workers to a folder on a larger disk, or ship less (job.files)",
         where=where,
     )
 

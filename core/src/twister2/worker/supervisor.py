@@ -208,13 +208,14 @@ class Supervisor:
         return 0
 
     def _joined_again(self) -> bool:
-        """Join the attempt of a master that was started again; nothing is left behind when that fails. False: this copy
-        is not needed there.
-        """
+        """Join the attempt of a master that was started again, or leave nothing behind. False: it is not needed."""
         try:
             return self._join_again()
-        except BaseException:
-            self._finish("it could not join the job master that was started again", linger_s=0.0)
+        except BaseException as error:
+            if self._welcome and isinstance(error, Twister2Error):
+                self.give_up(error)
+            else:
+                self._finish("it could not join the job master that was started again", linger_s=0.0)
             raise
 
     def _serve(self) -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from twister2.spec.collectives import Call
+from twister2.spec.errors import NetworkError
 
 from .test_native import Native, no_shared_memory, world
 
@@ -186,30 +188,34 @@ def test_when_one_cannot_share_memory_all_go_by_the_library(alone):
 
 def test_what_is_not_the_memory_of_the_group_is_not_taken_for_it():
     """Where process ids are those of another container, what lies under the id and the number is something else."""
-    from twister2_comm_mpi.native import rooms
 
-    size, nonce = 1 << 16, 12345
-    descriptor, (pipe, end) = os.memfd_create("test"), os.pipe()
-    try:
-        os.ftruncate(descriptor, size)
-        os.pwrite(descriptor, nonce.to_bytes(8, sys.byteorder), 8 * rooms._NONCE)
-        made, me = os.fstat(descriptor), os.getpid()
-        told = size, me, descriptor, made.st_dev, made.st_ino, nonce
-        others = {0: 2 * size, 2: pipe, 3: made.st_dev + 1, 4: made.st_ino + 1, 5: nonce + 1}
-        before = len(os.listdir("/proc/self/fd"))
-        found = rooms._attach(*told)
-        assert found is not None
-        found[0] = 7
-        assert os.pread(descriptor, 1, 0) == b"\7"
-        found.close()
-        for at, other in others.items():
-            assert rooms._attach(*told[:at], other, *told[at + 1 :]) is None
-        with pytest.raises(OSError, match="/proc"):
-            rooms._attach(size, 1 << 30, *told[2:])
-        assert len(os.listdir("/proc/self/fd")) == before
-    finally:
-        for one in (descriptor, pipe, end):
-            os.close(one)
+    def body(_):
+        from twister2_comm_mpi.native import rooms
+
+        size, nonce = 1 << 16, 12345
+        descriptor, (pipe, end) = os.memfd_create("test"), os.pipe()
+        try:
+            os.ftruncate(descriptor, size)
+            os.pwrite(descriptor, nonce.to_bytes(8, sys.byteorder), 8 * rooms._NONCE)
+            made, me = os.fstat(descriptor), os.getpid()
+            told = size, me, descriptor, made.st_dev, made.st_ino, nonce
+            others = {0: 2 * size, 2: pipe, 3: made.st_dev + 1, 4: made.st_ino + 1, 5: nonce + 1}
+            before = len(os.listdir("/proc/self/fd"))
+            found = rooms._attach(*told)
+            assert found is not None
+            found[0] = 7
+            assert os.pread(descriptor, 1, 0) == b"\7"
+            found.close()
+            for at, other in others.items():
+                assert rooms._attach(*told[:at], other, *told[at + 1 :]) is None
+            with pytest.raises(OSError, match="/proc"):
+                rooms._attach(size, 1 << 30, *told[2:])
+            assert len(os.listdir("/proc/self/fd")) == before
+        finally:
+            for one in (descriptor, pipe, end):
+                os.close(one)
+
+    world(1).run(body)
 
 
 def test_members_that_cannot_see_each_others_processes_go_by_the_library():
@@ -237,6 +243,33 @@ def test_a_group_that_is_closed_gives_its_memory_back():
         return descriptors[-1] - descriptors[0]
 
     assert world(2).run(body) == [0, 0]
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_what_a_call_that_is_aborted_fills_stays(nth):
+    """The library may still write there."""
+
+    def body(_):
+        from twister2_comm_mpi import world as module
+        from twister2_comm_mpi.native import rooms
+
+        filled, waits = [], []
+
+        def started(*buffers):
+            filled.append(SimpleNamespace(Test=lambda: True, buffers=buffers))
+            return filled[-1]
+
+        def wait(ready):
+            waits.append(ready)
+            if len(waits) == nth:
+                raise NetworkError("the group was not made", why="the attempt was aborted meanwhile", remedy="none")
+
+        comm = SimpleNamespace(rank=1, size=2, Ibcast=started, Iallreduce=started)
+        with pytest.raises(NetworkError):
+            rooms.rooms(comm, "kernel", wait)
+        assert module._dropped == [filled[nth - 1]]
+
+    world(1).run(body)
 
 
 def test_so_many_groups_have_memory_and_more_go_by_the_library():

@@ -20,7 +20,7 @@ from .native.group import MpiCollectives
 from .native.rooms import rooms
 from .plugin import FACTS
 from .wire import ACK, ACK_FORMAT, BODY, HEAD, Head, chunks, pack, unpack
-from .world import MPI, World
+from .world import MPI, World, finish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -217,7 +217,7 @@ class MpiTransport(Transport):
             comm, beside, shared = self._world.group(members, wait), None, None
             if len(members) > EACH_TO_EACH:
                 beside, request = comm.Idup()
-                wait(request.Test)
+                finish(wait, request, beside)
             elif len(members) > 1:
                 shared = rooms(comm, self._context.node.boot_id, wait)
             group = MpiCollectives(comm, members, beside, shared)

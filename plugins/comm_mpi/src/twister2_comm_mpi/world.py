@@ -32,10 +32,14 @@ except (ImportError, RuntimeError) as error:
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any, TypeAlias
 
     from twister2.spec.comm import TransportContext
 
     from .native.group import MpiCollectives
+
+    Wait: TypeAlias = Callable[[Callable[[], bool]], None]
+    """Polls until something is ready."""
 
 __all__ = ["MPI", "World"]
 
@@ -43,6 +47,25 @@ _LEVELS = {"funneled": MPI.THREAD_FUNNELED, "serialized": MPI.THREAD_SERIALIZED,
 
 _TAG_MASK = 32767
 """Largest tag that every library has."""
+
+_dropped: list[Any] = []
+
+
+def drop(*what: Any) -> None:
+    """Keep a request that is given up under way, and what it fills: MPI may still write there."""
+    _dropped.extend(what)
+
+
+def finish(wait: Wait, request: MPI.Request, *filled: Any) -> None:
+    """Wait for a request.
+
+    :param filled: what it fills beside the buffers that it holds itself.
+    """
+    try:
+        wait(request.Test)
+    except BaseException:  # an abort
+        drop(request, *filled)
+        raise
 
 
 class World:
@@ -95,18 +118,16 @@ class World:
                 remedy="start every attempt with processes of its own",
             )
 
-    def group(self, members: Sequence[int], wait: Callable[[Callable[[], bool]], None]) -> MPI.Intracomm:
+    def group(self, members: Sequence[int], wait: Wait) -> MPI.Intracomm:
         """A communicator of these workers, in this order; collective over them.
 
         That of all is made without blocking. MPI has no such call for some: that waits in the library, for members of
         whom it is known that they are about to make the same call. Should one be killed at that very moment, the others
         are ended by their supervisors after ``job.kill_grace_s``.
-
-        :param wait: polls until something is ready.
         """
         if list(members) == list(range(self.data.Get_size())):
             comm, request = self.data.Idup()
-            wait(request.Test)
+            finish(wait, request, comm)
             return comm
         everybody = self.data.Get_group()
         chosen = everybody.Incl(list(members))

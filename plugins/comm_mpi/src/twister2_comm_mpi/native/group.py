@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from twister2.spec.collectives import OPERATIONS, NativeCollectives, NativeRequest
 from twister2.spec.errors import NetworkError, StepMismatchError
 
-from ..world import MPI
+from ..world import MPI, drop
 from .calls import FROM_ROOT, REDUCTIONS, STARTERS, TO_ROOT, WITH_COUNTS, counts, variant
 from .carried import carried, in_pieces
 from .checks import checks
@@ -40,9 +40,6 @@ _MASK = (1 << 64) - 1
 _SPREAD = 0x9E3779B97F4A7C15
 _LARGE = MPI.VERSION >= 4
 """Whether the library takes counts of 2**31 and more."""
-
-_dropped: list[Any] = []
-"""Requests that were dropped under way: MPI may still write where they point to."""
 
 
 class MpiRequest(NativeRequest):
@@ -83,7 +80,7 @@ class MpiRequest(NativeRequest):
 
     def __del__(self) -> None:
         if self._request is not None:
-            _dropped.append(self._request)
+            drop(self._request)
 
 
 class MpiCollectives(NativeCollectives):

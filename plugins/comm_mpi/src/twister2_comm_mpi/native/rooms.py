@@ -15,16 +15,14 @@ import threading
 import weakref
 import zlib
 from array import array
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..world import MPI
+from ..world import MPI, finish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Wait: TypeAlias = Callable[[Callable[[], bool]], None]
+    from ..world import Wait
 
 ROOM = 1 << 18
 """Bytes that a member can give the others in one call."""
@@ -130,13 +128,13 @@ def rooms(comm: MPI.Intracomm, kernel: str, wait: Wait) -> Rooms | None:
                 memory, made, nonce = mmap.mmap(descriptor, size), os.fstat(descriptor), secrets.randbits(63)
                 memoryview(memory)[:_HEAD].cast("Q")[_NONCE] = nonce
                 told = array("Q", [here, os.getpid(), descriptor, made.st_dev, made.st_ino, nonce])
-        wait(comm.Ibcast((told, _TOLD, MPI.UINT64_T), 0).Test)
+        finish(wait, comm.Ibcast((told, _TOLD, MPI.UINT64_T), 0))
         if comm.rank and told[0] == here and kernel:
             with contextlib.suppress(OSError):
                 memory = _attach(size, *told[1:])
         mine = array("B", [memory is not None and len(_living) < MOST])
         least = array("B", [0])
-        wait(comm.Iallreduce((mine, 1, MPI.UINT8_T), (least, 1, MPI.UINT8_T), MPI.MIN).Test)
+        finish(wait, comm.Iallreduce((mine, 1, MPI.UINT8_T), (least, 1, MPI.UINT8_T), MPI.MIN))
     finally:
         if descriptor >= 0:
             os.close(descriptor)

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from twister2_comm_mpi.config import MpiConfig
+from twister2_testkit.comm_world import Rank
+
+from .test_native import world
 
 pytestmark = pytest.mark.needs_mpi
 
@@ -21,19 +24,22 @@ pytestmark = pytest.mark.needs_mpi
     ],
 )
 def test_a_peer_that_acknowledges_nothing_is_sent_no_more_than_its_window(options: Any, size: int, fit: int) -> None:
-    from twister2_comm_mpi.transport import MpiTransport, _Peer
+    def body(_: Rank) -> None:
+        from twister2_comm_mpi.transport import MpiTransport, _Peer
 
-    context: Any = SimpleNamespace(rank=0, size=2)
-    transport = MpiTransport(MpiConfig(**options), context)
-    comm = SimpleNamespace(Isend=lambda buffer, peer, tag: SimpleNamespace(Test=lambda: True))
-    transport._data = lambda: comm  # type: ignore[assignment, method-assign, return-value]
-    transport.progress = lambda: False  # type: ignore[method-assign]
-    transport._peers = {1: _Peer()}
-    sent = 0
-    while transport.isend(1, [bytes(size)]) is not None:
-        sent += 1
-        assert sent <= fit
-    assert sent == fit
-    transport._peers[1].acked = (1, size)  # it has read one: there is room for another
-    assert transport.isend(1, [bytes(size)]) is not None
-    assert transport.isend(1, [bytes(size)]) is None
+        context: Any = SimpleNamespace(rank=0, size=2)
+        transport = MpiTransport(MpiConfig(**options), context)
+        comm = SimpleNamespace(Isend=lambda buffer, peer, tag: SimpleNamespace(Test=lambda: True))
+        transport._data = lambda: comm  # type: ignore[assignment, method-assign, return-value]
+        transport.progress = lambda: False  # type: ignore[method-assign]
+        transport._peers = {1: _Peer()}
+        sent = 0
+        while transport.isend(1, [bytes(size)]) is not None:
+            sent += 1
+            assert sent <= fit
+        assert sent == fit
+        transport._peers[1].acked = (1, size)  # it has read one: there is room for another
+        assert transport.isend(1, [bytes(size)]) is not None
+        assert transport.isend(1, [bytes(size)]) is None
+
+    world(1).run(body)

@@ -468,6 +468,13 @@ def test_copies_that_end_before_they_join(world: World) -> None:
     assert "ended before it could join" in world.job.error.what
 
 
+def test_a_job_ends_once_though_all_its_copies_have_ended_before_they_joined(world: World) -> None:
+    world.job.rm_status(JobStatus(JobState.FAILED, "slot 0 exited 1", dict.fromkeys((0, 1), "exited 1")))
+    assert world.job.error is not None
+    assert world.job.error.what == "worker 0 ended before it could join"
+    assert [event["state"] for event in world.events("job_ended")] == ["failed"]
+
+
 def test_a_copy_that_still_beats_has_not_ended_whatever_the_manager_says(world: World) -> None:
     world.join_all()
     world.job.rm_status(JobStatus(JobState.RUNNING, "", {1: "exited 0"}))

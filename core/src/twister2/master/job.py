@@ -292,8 +292,8 @@ class Job:
             if how := copy_ended(status.slots.get(slot.place, ""), leaves=bool(slot.leaves)):
                 self._copy_exited(slot, how)
         self.scaling.status(status)
-        if status.state.final and not self._started and self.attempt == attempt:  # else it is older than the next one
-            self._fail_now(ended_before_joining(status))
+        if status.state.final and self.attempt == attempt and not (self._started or self.state.final):
+            self._fail_now(ended_before_joining(status))  # else it is older than the attempt, or a copy's end was
         elif self.state is JobState.QUEUED and status.reason != self.reason:
             self.set_state(JobState.QUEUED, status.reason)
 

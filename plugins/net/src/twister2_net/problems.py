@@ -65,7 +65,7 @@ def no_pair(label: str, task: int, record: Any) -> OperatorError:
     """A keyed operator was given something that is no pair."""
     return OperatorError(
         f"{label} takes (key, value) pairs, and was given {short(record)}",
-        why=f"a {type(record).__name__} is no pair",
+        why=f"a record of type {type(record).__name__} is no pair",
         remedy="map the records to tuples (key, value) first",
         where=f"{label}, task {task}",
         details={"operator": label, "partition": task, "record": short(record)},

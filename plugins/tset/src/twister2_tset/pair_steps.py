@@ -36,7 +36,7 @@ def no_pair(step: str, record: Any) -> OperatorError:
     """The error for a record that is no pair."""
     return OperatorError(
         f"{step} takes (key, value) pairs, and was given {short(record)}",
-        why=f"a {type(record).__name__} is no pair",
+        why=f"a record of type {type(record).__name__} is no pair",
         remedy="make pairs first: map_to_tuple(function) or key_by(function)",
         details={"record": short(record)},
     )

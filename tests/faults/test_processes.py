@@ -6,8 +6,11 @@ import contextlib
 import json
 import os
 import pathlib
+import re
+import select
 import shutil
 import signal
+import socket
 import time
 
 import pytest
@@ -219,6 +222,62 @@ def test_a_worker_that_cannot_reach_the_master_says_so(jobs: Jobs) -> None:
     assert done.code == 1, done
     assert "[T2-J404]" in done.err
     assert "tcp://127.0.0.1:1" in done.err
+
+
+def test_a_worker_that_is_ended_while_it_waits_for_the_master_says_so(jobs: Jobs) -> None:
+    """As those of a job that does not wait for them any longer: their log is all that tells why they did not come."""
+    from twister2.control.ticket import Ticket, curve_pair
+
+    with socket.create_server(("127.0.0.1", 0)) as master:
+        address = f"tcp://127.0.0.1:{master.getsockname()[1]}"
+        ticket = jobs.folder / "ticket"
+        ticket.write_bytes(Ticket("job-1", 1, (address,), curve_pair()[0], "key").encode())
+        environment = {"TWISTER2_TICKET": str(ticket), "TWISTER2_SLOT": "7"}
+        worker = jobs.start_python("-m", "twister2.worker", env=environment)
+        wait_until(
+            lambda: worker.process.poll() is not None or bool(select.select([master], [], [], 0)[0]),
+            60,
+            lambda: "it does not dial",
+        )
+        assert worker.process.poll() is None, worker.finish()
+        worker.signal(signal.SIGTERM)
+        done = worker.finish()
+    assert done.code == 128 + signal.SIGTERM, done
+    assert done.err == f"twister2 worker, slot 7: ended while it waited for an answer of the job master at {address}\n"
+
+
+ELSEWHERE = """
+    import sys
+    import twister2.client.prepare as prepare
+    from twister2.cli.main import main
+
+    # what the copies run in place of the supervisor: the same, which finds nobody where the ticket sends it
+    code = '''if True:
+        import os, attrs
+        from twister2.control.ticket import Ticket
+        from twister2.worker.supervisor import main
+        decode = Ticket.decode
+        Ticket.decode = lambda data: attrs.evolve(decode(data), addresses=("tcp://127.0.0.1:1",))
+        os.environ["TWISTER2_START_DEADLINE_S"] = "1"
+        main()
+    '''
+    prepare.WORKER_COMMAND = (sys.executable, "-c", code)
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_job_whose_workers_cannot_reach_the_master(jobs: Jobs) -> None:
+    program, client = jobs.program(WAITS), jobs.program(ELSEWHERE, "client.py")
+    done = jobs.python(client, "submit", "standalone", "-q", "-n", "2", "-o", "job.attempts=2", program, "0")
+    assert done.code == 1, done
+    assert done.err.count("[T2-") == 1, done
+    assert re.search(r"\[T2-J400\] worker [01] ended before it could join", done.err), done
+    assert "twister2 logs JOB --manager" in done.err, done
+    told = jobs.cli("logs", "last", "--manager")
+    assert "[T2-J404] the job master did not answer" in told.out, told
+    assert "nothing came from tcp://127.0.0.1:1" in told.out, told
+    assert [event["state"] for event in jobs.events("job_ended")] == ["failed"]
+    assert not jobs.events("attempt_started")
 
 
 def test_a_worker_without_a_ticket_says_so(jobs: Jobs) -> None:

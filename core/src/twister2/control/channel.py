@@ -36,6 +36,8 @@ SHARED = 1 << 12
 LOCAL_RETRY_MS, RETRY_MS = 10, 1000
 """How often a master is dialled that does not answer: one on this host, which costs next to nothing, or elsewhere."""
 
+LOOK_S = 1.0
+"""How long a wait lasts before signals are looked for: one that comes in the moment before it does not end it."""
 LOOPBACK_MS = 1000
 """How long loopback may take to answer when another address of this host has."""
 
@@ -167,7 +169,9 @@ class Dialer:
         for sock in sockets:
             sock.send_multipart(messages.encode("knock", {}))
             poller.register(sock, zmq.POLLIN)
-        ready = dict(poller.poll(int(deadline_s * 1000)))
+        end, ready = time.monotonic() + deadline_s, dict[Any, int]()
+        while not ready and (left := end - time.monotonic()) > 0:
+            ready = dict(poller.poll(int(min(left, LOOK_S) * 1000)))
         ways = list(zip(addresses, sockets, strict=True))
         own = tuple(f"tcp://{_bracket(host)}:" for host in local_addresses())
         ways.sort(key=lambda way: not way[0].startswith("tcp://127."))

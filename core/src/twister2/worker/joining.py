@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 DIAL_S = 5.0
 LOOK_S = 1.0
-"""How long a copy dials, and waits for an answer, before it looks for a ticket of a later life of the master."""
+"""How long a copy dials, and waits for an answer, before it looks for a ticket of a later life of the master. A signal
+that comes in the moment before a wait is heard after it.
+"""
 
 
 def has_returned(ticket_path: str, master: int) -> bool:
@@ -45,6 +48,17 @@ def say_hello(
     :param package: where the package lies whose name is in the body: a master that was started again may ask for it.
     :raises MasterLostError: it does not answer.
     """
+    try:
+        return _answered(ticket_path, ticket, body, package, deadline_s)
+    except SystemExit:  # the job gives up a moment before its copies do: nobody else knows what they waited for
+        text = f"ended while it waited for an answer of the job master at {', '.join(ticket.addresses)}"
+        print(f"twister2 worker, slot {body['slot']}: {text}", file=sys.stderr, flush=True)
+        raise
+
+
+def _answered(
+    ticket_path: str, ticket: Ticket, body: dict[str, Any], package: pathlib.Path | None, deadline_s: float
+) -> tuple[Dialer, Message] | None:
     end = time.monotonic() + deadline_s
     dialer = _dialled(ticket_path, ticket, end)
     if dialer is None:
@@ -52,7 +66,7 @@ def say_hello(
     try:
         dialer.send("hello", body)
         while (left := end - time.monotonic()) > 0:
-            answer = dialer.receive(min(left, LOOK_S) if ticket.master else left)
+            answer = dialer.receive(min(left, LOOK_S))
             if answer is None and has_returned(ticket_path, ticket.master):
                 break
             if answer is not None and answer.kind == "give":

@@ -66,6 +66,7 @@ def end_leftovers(root: int, *, keep: set[int], below_kept: bool = False, grace_
         alive = [pid for pid in descendants(root) if pid not in keep and not _is_zombie(pid)]
         alive = [pid for pid in alive if below_kept or not _is_below(pid, keep)]
         if not alive:
+            reap()  # what ended between the two looks
             return
         number = signal.SIGTERM if time.monotonic() < deadline else signal.SIGKILL
         for pid in alive:

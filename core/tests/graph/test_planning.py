@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import types
@@ -14,7 +15,7 @@ from twister2.graph.compile import compile_graph
 from twister2.graph.explain import explain_plan, workers_text
 from twister2.graph.fused import FusedFactory
 from twister2.graph.rewrite import RULES, Rule, rewrite
-from twister2.spec.errors import GraphError, PluginIncompleteError
+from twister2.spec.errors import GraphError, PluginError, PluginIncompleteError
 from twister2.spec.plan import Placement
 from twister2.spec.tasks import Compute, Sink, TaskContext
 from twister2_testkit.executor_bench import InTurn
@@ -252,6 +253,24 @@ def test_what_a_backend_returns_is_checked_where_it_is_used():
 
     with pytest.raises(PluginIncompleteError, match=r"NoOperators returned None from catalog\(\)"):
         Catalog(lambda name: NoOperators()).of("world")
+
+
+def test_what_a_backend_raises_is_its_own_fault_and_its_line_is_named():
+    class Divides(InTurn):
+        def schedule(self, request):
+            return super().schedule(request) if len(request.workers) // 0 else None
+
+    with pytest.raises(PluginError, match=r"Divides raised ZeroDivisionError in schedule\(\)") as caught:
+        compile_graph(chain(), workers=World(2).infos, scheduler=Divides(), catalog=CATALOG)
+    assert re.search(r"test_planning.py:\d+ in schedule$", caught.value.where)
+    assert "ZeroDivisionError" in caught.value.details["traceback"]
+
+    class Speechless(InTurn):
+        def explain(self, request):
+            return request.nothing
+
+    with pytest.raises(PluginError, match=r"Speechless raised AttributeError in explain\(\)"):
+        compile_graph(chain(), workers=World(2).infos, scheduler=Speechless(), catalog=CATALOG)
 
 
 def test_planned_sources_know_hosts_and_get_what_was_planned():

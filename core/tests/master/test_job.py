@@ -456,9 +456,10 @@ def test_a_supervisor_that_was_silent_before_explains_it_too(tmp_path: Path, bea
     world.journal.close()
 
 
-def test_copies_that_end_before_they_join(world: World) -> None:
+@pytest.mark.parametrize("how", ["exited 137 (SIGKILL)", "lost (its launcher was killed)"])
+def test_copies_that_end_before_they_join(world: World, how: str) -> None:
     world.hello("w0", 0)
-    world.job.rm_status(JobStatus(JobState.RUNNING, "", {1: "exited 137 (SIGKILL)"}))
+    world.job.rm_status(JobStatus(JobState.RUNNING, "", {1: how}))
     world.ended("w0", returned=False, failed=False, code=1)
     assert world.started == [(2, [1])]
     world.job.rm_status(JobStatus(JobState.RUNNING, "", {1: "exited 1"}))

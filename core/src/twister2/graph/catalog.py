@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from twister2.graph.returned import returned
+from twister2.graph.returned import asked
 from twister2.spec.errors import Twister2Error
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Catalog:
         """
         if plugin not in self._known:
             operators = self._operators(plugin)
-            self._known[plugin] = returned(operators, "ops", "catalog", Mapping, operators.catalog())
+            self._known[plugin] = asked(operators, "ops", "catalog", Mapping, operators.catalog)
         return self._known[plugin]
 
     def info(self, operator: str) -> OperatorInfo | None:

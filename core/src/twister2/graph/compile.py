@@ -9,7 +9,7 @@ import attrs
 
 from twister2.graph.fingerprint import plan_fingerprint
 from twister2.graph.logical import LogicalEdge, LogicalPlan, LogicalVertex, logical_plan
-from twister2.graph.returned import backend_name, returned
+from twister2.graph.returned import asked, backend_name
 from twister2.graph.rewrite import Applied, rewrite
 from twister2.graph.rules.ways import by_hash
 from twister2.graph.schedulers import data_hosts
@@ -101,13 +101,14 @@ def compile_graph(
         {vertex.name: vertex.sizes for vertex in logical.vertices if vertex.sizes},
         measure(hosts) if measure is not None and hosts and "distances" in scheduler.needs else {},
     )
-    placement = returned(scheduler, "sched", "schedule", Placement, scheduler.schedule(request))
+    placement = asked(scheduler, "sched", "schedule", Placement, lambda: scheduler.schedule(request))
     _check_placement(scheduler, placement, logical, len(workers))
     fingerprint = plan_fingerprint(graph, vertices, edges, placement)
     plan = Plan(graph.name, graph.mode, vertices, edges, placement, tuple(workers), fingerprint)
     kept = frozenset(name for name, columns in by_hash(logical, catalog).items() if name in graph.kept and not columns)
     columns_kept = {name: known[name] for name in graph.kept if name in known}
-    return Compiled(plan, tuple(applied), scheduler.explain(request), request, kept, columns_kept)
+    told = asked(scheduler, "sched", "explain", str, lambda: scheduler.explain(request))
+    return Compiled(plan, tuple(applied), told, request, kept, columns_kept)
 
 
 def rule_options(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from twister2.spec.errors import PluginIncompleteError
+from twister2.spec.errors import PluginError, PluginIncompleteError, Twister2Error
+from twister2.spec.tracebacks import frames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 T = TypeVar("T")
 
@@ -28,3 +32,26 @@ def returned(backend: object, kind: str, method: str, expected: type, value: T) 
         why=f"{method}() must return a {expected.__name__}",
         remedy=f"choose another {kind} plugin (job.{kind}), and report it to this one's authors",
     )
+
+
+def asked(backend: object, kind: str, method: str, expected: type, ask: Callable[[], T]) -> T:
+    """What ``ask``, a call of ``backend.method``, gives, once it was seen to be of the ``expected`` type.
+
+    :raises PluginError: it raised: names the backend and its line. :raises PluginIncompleteError: it is something else.
+    """
+    try:
+        value = ask()
+    except Twister2Error:
+        raise
+    except Exception as error:
+        import traceback
+
+        at = [*frames(error)][-1]
+        raise PluginError(
+            f"the {kind} plugin's backend {backend_name(backend)} raised {type(error).__name__} in {method}()",
+            where=f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno} in {at.tb_frame.f_code.co_name}",
+            why=str(error) or "it says no more",
+            remedy=f"choose another {kind} plugin (job.{kind}), and report it to this one's authors",
+            details={"traceback": traceback.format_exc().rstrip()},
+        ) from error
+    return returned(backend, kind, method, expected, value)

@@ -37,7 +37,7 @@ def words(copy: Copy, running: bool) -> str:
     if running:
         return "running"
     if copy.code is None:
-        return "ended unseen (its launcher was killed)"
+        return "lost (its launcher was killed)"
     if copy.code > 128:
         try:
             return f"exited {copy.code} ({signal.Signals(copy.code - 128).name})"

@@ -41,6 +41,10 @@ WRONG = {
         "numbers.map_batches(lambda b: [1 // (x - 6) for x in b], releases_gil=True).count()",
         ["map_batches .*ZeroDivisionError", "worker 1"],
     ),
+    "no partitions": (
+        "context.parallelize([1], 0).count()",
+        ["partitions is 0", f"where: +parallelize, .*prog.py:{LINE} in main, worker [01]"],
+    ),
     "dropped": ("kept = numbers.cache(); kept.drop(); kept.count()", ["the set was dropped", "cache\\(\\)"]),
     "memory": (
         "context.source(lambda p: [(p, 'x' * (150 << 20))]).sort().count()",

@@ -265,6 +265,11 @@ def test_what_a_backend_raises_is_its_own_fault_and_its_line_is_named():
     assert re.search(r"test_planning.py:\d+ in schedule$", caught.value.where)
     assert "ZeroDivisionError" in caught.value.details["traceback"]
 
+    graph = chain()
+    graph.scheduler = Divides()
+    with pytest.raises(ZeroDivisionError):  # the program's own
+        compile_graph(graph, workers=World(2).infos, scheduler=InTurn(), catalog=CATALOG)
+
     class Speechless(InTurn):
         def explain(self, request):
             return request.nothing

@@ -106,11 +106,11 @@ class World:
         code: int = 0,
         returned: bool = True,
         failed: bool = False,
-        killed: bool = False,
+        aborted: bool = False,
         attempt: int = 1,
     ) -> None:
         body = {"code": code, "returned": returned, "failed": failed, "tail": [], "steps": [], "last": []}
-        body |= {"attempt": attempt, "killed": killed}
+        body |= {"attempt": attempt, "aborted": aborted}
         self.say(peer, "ended", (b"result",) if returned else (), **body)
 
     def heard(self, kind: str) -> list[str]:
@@ -401,7 +401,8 @@ def test_the_first_cause_wins(world: World) -> None:
     [
         ({"code": -9}, True),
         ({"code": -15}, True),
-        ({"code": -9, "killed": True}, False),  # by its supervisor, after the abort
+        ({"code": -9, "aborted": True}, False),  # it still ran when the abort came
+        ({"code": -9, "returned": True}, False),
         ({"code": -11}, False),
         ({"code": 1, "failed": True}, False),
     ],
@@ -435,23 +436,34 @@ def test_the_last_attempts_error_tells_of_both(tmp_path: Path) -> None:
     world.journal.close()
 
 
-@pytest.mark.parametrize("beats", [True, False])
-def test_a_supervisor_that_was_silent_before_explains_it_too(tmp_path: Path, beats: bool) -> None:
+@pytest.mark.parametrize(("who", "beats"), [("w1", True), ("w1", False), ("w0", False)])
+def test_another_supervisor_that_was_silent_before_explains_it_too(world: World, who: str, beats: bool) -> None:
     """One that beats after the abort and goes then was ended with it."""
-    world = World(tmp_path, heartbeat_s=0.05, lost_after_s=5.0)
     world.join_all()
     world.say("w0", "failed", error=UserCodeError("a sum is wrong", why="y", remedy="z").to_dict(), attempt=1)
-    world.ended("w0", returned=False, failed=True, code=1)
-    if beats:
-        world.say("w1", "beat", steps=[], waits_for="", memory=0, attempt=1)
-        world.job.rm_status(JobStatus(JobState.RUNNING, "", {1: "exited 1"}))
-        assert world.job.slots[1].phase == "joined"
-        time.sleep(0.1)
+    if who == "w1":
+        world.ended("w0", returned=False, failed=True, code=1)
     else:
-        world.job.slots[1].heard -= 3
-    world.job.rm_status(JobStatus(JobState.RUNNING, "", {1: "exited 137"}))
-    assert [event["worker"] for event in world.events("worker_lost")] == [1]
-    assert (world.job.attempt, world.job.state is JobState.FAILED) == ((1, True) if beats else (2, False))
+        world.ended("w1", returned=False, failed=True, code=1)
+    if beats:
+        world.say(who, "beat", steps=[], waits_for="", memory=0, attempt=1)
+    slot = world.job.slots[int(who[1])]
+    slot.heard -= 30
+    world.job._aborted_at -= 29 if not beats else 31
+    world.job.rm_status(JobStatus(JobState.RUNNING, "", {slot.number: "exited 137"}))
+    assert [event["worker"] for event in world.events("worker_lost")] == [slot.number]
+    again = who == "w1" and not beats
+    assert (world.job.attempt, world.job.state is JobState.FAILED) == ((2, False) if again else (1, True))
+
+
+def test_what_is_said_of_one_attempt_ends_no_other(tmp_path: Path) -> None:
+    world = World(tmp_path, n=4, attempts=3)
+    world.hello("w0", 0)
+    world.job.slots[0].heard -= 30
+    gone = dict.fromkeys(range(4), "lost (its launcher was killed)")
+    world.job.rm_status(JobStatus(JobState.FAILED, "its launcher was killed", gone))
+    assert (world.job.attempt, world.job.state) == (2, JobState.RESTARTING)
+    assert len(world.started) == 1
     world.calls.close()
     world.journal.close()
 

@@ -140,6 +140,7 @@ def test_a_taken_port_is_named_and_nothing_stays_open(context):
 def test_an_address_that_does_not_answer_is_asked_again_with_two_descriptors_at_most(monkeypatch):
     """Its queue is full: the system drops what comes, like a network that loses packets."""
     monkeypatch.setattr(dial, "AGAIN_S", 0.01)
+    monkeypatch.setattr(dial, "SETTLE_S", 60.0)
     with socket.create_server((LOOPBACK, 0), backlog=0) as server, contextlib.ExitStack() as stack:
         target = server.getsockname()
         for _ in range(3):
@@ -165,7 +166,8 @@ def test_an_address_that_does_not_answer_is_asked_again_with_two_descriptors_at_
         asked.close()
 
 
-def test_nobody_listens_at_any_of_several_addresses():
+def test_nobody_listens_at_any_of_several_addresses(monkeypatch):
+    monkeypatch.setattr(dial, "SETTLE_S", 60.0)
     with socket.create_server((LOOPBACK, 0)) as one, socket.create_server((LOOPBACK, 0)) as other:
         targets = [one.getsockname(), other.getsockname()]
     asked = dial.Dial(targets, pytest.fail, lambda *_: None)

@@ -48,6 +48,7 @@ def test_copies_end_when_the_launcher_is_killed(run):
     status = rm.state(handle)
     assert status.state is JobState.FAILED
     assert "launcher was killed" in status.reason
+    assert status.slots
     assert all(text.startswith("lost") for text in status.slots.values()), "a job would not be tried again"
 
 

@@ -38,6 +38,7 @@ LOCAL_RETRY_MS, RETRY_MS = 10, 1000
 
 LOOK_S = 1.0
 """How long a wait lasts before signals are looked for: one that comes in the moment before it does not end it."""
+
 LOOPBACK_MS = 1000
 """How long loopback may take to answer when another address of this host has."""
 

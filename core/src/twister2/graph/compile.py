@@ -67,7 +67,7 @@ def compile_graph(
         workers. :param without_rules: rules left out beside those that the graph leaves out.
     :param broadcast_mb: the size in MiB up to which a side of a join may go to all its tasks.
     :raises GraphError: the graph is not valid, or cannot be placed.
-    :raises PluginIncompleteError: the scheduler gave no whole placement.
+    :raises PluginIncompleteError: the scheduler gave no whole placement. :raises PluginError: it raised something.
     """
     graph.validate(catalog)
     plain = attrs.evolve(
@@ -101,13 +101,14 @@ def compile_graph(
         {vertex.name: vertex.sizes for vertex in logical.vertices if vertex.sizes},
         measure(hosts) if measure is not None and hosts and "distances" in scheduler.needs else {},
     )
-    placement = asked(scheduler, "sched", "schedule", Placement, lambda: scheduler.schedule(request))
+    own = graph.scheduler is not None
+    placement = asked(scheduler, "sched", "schedule", Placement, lambda: scheduler.schedule(request), of_program=own)
     _check_placement(scheduler, placement, logical, len(workers))
     fingerprint = plan_fingerprint(graph, vertices, edges, placement)
     plan = Plan(graph.name, graph.mode, vertices, edges, placement, tuple(workers), fingerprint)
     kept = frozenset(name for name, columns in by_hash(logical, catalog).items() if name in graph.kept and not columns)
     columns_kept = {name: known[name] for name in graph.kept if name in known}
-    told = asked(scheduler, "sched", "explain", str, lambda: scheduler.explain(request))
+    told = asked(scheduler, "sched", "explain", str, lambda: scheduler.explain(request), of_program=own)
     return Compiled(plan, tuple(applied), told, request, kept, columns_kept)
 
 

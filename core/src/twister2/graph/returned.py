@@ -34,9 +34,12 @@ def returned(backend: object, kind: str, method: str, expected: type, value: T) 
     )
 
 
-def asked(backend: object, kind: str, method: str, expected: type, ask: Callable[[], T]) -> T:
+def asked(
+    backend: object, kind: str, method: str, expected: type, ask: Callable[[], T], *, of_program: bool = False
+) -> T:
     """What ``ask``, a call of ``backend.method``, gives, once it was seen to be of the ``expected`` type.
 
+    :param of_program: the backend is the program's own: what it raises is left as it is.
     :raises PluginError: it raised: names the backend and its line. :raises PluginIncompleteError: it is something else.
     """
     try:
@@ -44,6 +47,8 @@ def asked(backend: object, kind: str, method: str, expected: type, ask: Callable
     except Twister2Error:
         raise
     except Exception as error:
+        if of_program:
+            raise
         import traceback
 
         at = [*frames(error)][-1]

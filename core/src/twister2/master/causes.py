@@ -107,9 +107,12 @@ def explained(first: Twister2Error, later: Twister2Error) -> Twister2Error:
     lost, or killed from outside, explains what another one's program met before that was known. A library that does
     not survive the death of a peer (MPI) may crash then, or go on with wrong data.
     """
-    if "worker" not in first.details or retryable(first) or not retryable(later):
+    about = first.details.get("worker")
+    if about in (None, later.details["worker"]) or retryable(first) or not retryable(later):
         return first
-    later.why = f"{later.why}; heard of before it, and taken for its consequence: {first.what} ({first.why})"
+    where = f" at {first.where}" if first.where else ""
+    later.why = f"{later.why}; heard of before it, and taken for its consequence: {first.what}{where} ({first.why})"
+    later.details.setdefault("traceback", first.details.get("traceback", ""))
     return later
 
 

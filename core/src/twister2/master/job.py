@@ -237,9 +237,8 @@ class Job:
         self.journal.event("worker_ended", worker=slot.number, attempt=self.attempt, code=body["code"])
         if body["returned"] and self._cause is None:
             self.results[slot.number] = message.blobs[0] if message.blobs else b""
-        elif not body["failed"] and not (self._cause is not None and body.get("killed")):
-            if self._cause is None:
-                self.tell_of(slot, "lost", f"its user process ended with code {body['code']}")
+        elif not body["failed"] and (self._cause is None or not (body["returned"] or body.get("aborted"))):
+            self.tell_of(slot, "lost", f"its user process ended with code {body['code']}")
             self._abort(exited(slot, body["code"], body.get("memory_limit_mb")), by=slot.number)
         self._check_steps()
         self._finish_attempt_if_over()
@@ -289,7 +288,8 @@ class Job:
             return
         attempt = self.attempt
         for slot in self.slots:
-            if how := copy_ended(status.slots.get(slot.place, ""), leaves=bool(slot.leaves)):
+            how = copy_ended(status.slots.get(slot.place, ""), leaves=bool(slot.leaves))
+            if how and self.attempt == attempt:  # what is said is not of the next one
                 self._copy_exited(slot, how)
         self.scaling.status(status)
         if status.state.final and self.attempt == attempt and not (self._started or self.state.final):

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from twister2.control.channel import Dialer
+from twister2.control.channel import LOOK_S, Dialer
 from twister2.control.package import digest, repack
 from twister2.control.ticket import Ticket
 from twister2.spec.errors import MasterLostError, PackageError
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     from twister2.control.messages import Message
 
 DIAL_S = 5.0
-LOOK_S = 1.0
-"""How long a copy dials, and waits for an answer, before it looks for a ticket of a later life of the master. A signal
-that comes in the moment before a wait is heard after it.
-"""
+"""How long a copy dials before it looks for a ticket of a later life of the master."""
 
 
 def has_returned(ticket_path: str, master: int) -> bool:

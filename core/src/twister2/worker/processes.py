@@ -106,6 +106,11 @@ def _stat(pid: int) -> list[bytes]:
         os.close(file)
 
 
+def runs(pid: int) -> bool:
+    """Whether a process is there and has not ended; 0 is none."""
+    return pid != 0 and not _is_zombie(pid)
+
+
 def _is_zombie(pid: int) -> bool:
     return _stat(pid)[0] == b"Z"
 

@@ -12,7 +12,14 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.errors import PackageError, PluginMismatchError, Twister2Error, UserCodeError, WorkerExitedError
+from twister2.spec.errors import (
+    PackageError,
+    PluginMismatchError,
+    Twister2Error,
+    UsageError,
+    UserCodeError,
+    WorkerExitedError,
+)
 from twister2.spec.tracebacks import user_line, user_traceback
 from twister2.worker.descriptors import hint, none_left, out_of_descriptors
 
@@ -226,9 +233,10 @@ def exit_code_of(error: SystemExit) -> int:
 def user_error(error: BaseException, doing: str, **details: Any) -> Twister2Error:
     """The error for people: a UserCodeError with the user's traceback, or the error itself when it is one of ours."""
     if isinstance(error, Twister2Error):
-        if not error.where:  # it was raised before anything that knows the line
+        if not error.where or (isinstance(error, UsageError) and ".py:" not in error.where):
+            # it was raised before anything that knows the line
             worker = f"worker {details['worker']}" if "worker" in details else ""
-            error.where = ", ".join(filter(None, (user_line(error), worker)))
+            error.where = ", ".join(filter(None, (error.where, user_line(error), worker)))
         return error
     if isinstance(error, SystemExit) and "worker" in details:
         return WorkerExitedError(

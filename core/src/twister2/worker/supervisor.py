@@ -357,7 +357,7 @@ class Supervisor:
             "memory_limit_mb": self._memory.limit_mb() if out_of_memory else None,
             "returned": user.result is not None and not user.failed,
             "failed": user.failed,
-            "killed": user.killed,
+            "aborted": user.aborted,
             "tail": list(user.tail),
             "steps": user.steps(),
             "last": user.last,

@@ -12,7 +12,7 @@ from twister2.control.messages import OUTPUT_WINDOW, weight_of
 from twister2.control.text import output_decoder, readable
 from twister2.worker.board import StepBoard
 from twister2.worker.pipe import Pipe, drain
-from twister2.worker.processes import end_leftovers, end_process
+from twister2.worker.processes import end_leftovers, end_process, runs
 
 if TYPE_CHECKING:
     import codecs
@@ -36,8 +36,8 @@ class UserProcess:
     :ivar pid: 0 until the fork server has said that it is forked. :ivar result: what the function returned, pickled.
     :ivar last: its latest steps by group. :ivar failed: it has reported an error.
     :ivar kill_at: monotonic time at which it is killed if it still runs. :ivar killed: it was killed, or is as soon as
-        it is forked. :ivar started: it was told to call the function. :ivar more: whole frames may be left from the
-        last turn.
+        it is forked. :ivar aborted: it still ran when it was told of an abort, or was killed from here.
+    :ivar started: it was told to call the function. :ivar more: whole frames may be left from the last turn.
     """
 
     def __init__(self, fork_server: ForkServer, job: dict[str, Any], pmi_descriptor: int | None) -> None:
@@ -67,7 +67,7 @@ class UserProcess:
         self.pid = 0
         self.result: bytes | None = None
         self.last: list[list[int]] = []
-        self.failed = self.killed = self.more = self.started = self._interrupt = False
+        self.failed = self.killed = self.aborted = self.more = self.started = self._interrupt = False
         self.kill_at: float | None = None
         self.on_the_way = 0
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -137,6 +137,7 @@ class UserProcess:
 
         :param interrupt: it is told by a signal, too, wherever it is (:mod:`twister2.worker.interrupt`).
         """
+        self.aborted = self.aborted or runs(self.pid)
         self.board.abort()
         self.tell("abort", {"error": error})
         self._interrupt = interrupt
@@ -166,6 +167,7 @@ class UserProcess:
     def end(self, grace_s: float = 0.0) -> None:
         """End it with all that it started; when it is not forked yet, as soon as it is."""
         self.killed, self._killed_at = True, time.monotonic()
+        self.aborted = self.aborted or runs(self.pid)
         end_leftovers(os.getpid(), keep={self._fork_server.pid}, below_kept=True, grace_s=grace_s)
 
     def end_leftovers(self) -> None:

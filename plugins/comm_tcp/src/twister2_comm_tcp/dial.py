@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import time
 from typing import TYPE_CHECKING
@@ -102,9 +103,12 @@ class Dial:
         for knock in self._knocks:
             if first.setdefault(knock.target, knock) is not knock:
                 knock.close()
-        again = [Knock(target) for target in first if not isinstance(target, str)]
-        self._knocks = [*first.values(), *again]
+        self._knocks = [*first.values()]
         self._again = time.monotonic() + AGAIN_S
+        for target in first:
+            if not isinstance(target, str):
+                with contextlib.suppress(OSError):  # no descriptor is left: the first may still be answered
+                    self._knocks.append(Knock(target))
 
     def _race(self) -> None:
         for knock in list(self._knocks):
@@ -114,7 +118,7 @@ class Dial:
             elif answer is False:
                 self.problem = f"nobody listens at {endpoint(knock.target)}"
             if answer is False:
-                self._give_up(knock.target)
+                self._give_up(knock)
                 return
             if answer and (isinstance(knock.target, str) or self._only_tcp()):
                 self.target = knock.target
@@ -126,11 +130,17 @@ class Dial:
                     self._connect(knock.target)
                 return
 
-    def _give_up(self, target: Target) -> None:
-        for knock in [knock for knock in self._knocks if knock.target == target]:
+    def _give_up(self, failed: Knock) -> None:
+        """A knock has failed, and so has its address when nobody listens there or no other knock is left."""
+        failed.close()
+        self._knocks.remove(failed)
+        others = [knock for knock in self._knocks if knock.target == failed.target]
+        if others and not failed.refused:
+            return
+        for knock in others:
             knock.close()
             self._knocks.remove(knock)
-        self._left.remove(target)
+        self._left.remove(failed.target)
 
     def _stop_monitor(self) -> None:
         if self._socket is not None and self._monitor is not None:

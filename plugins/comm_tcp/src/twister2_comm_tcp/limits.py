@@ -13,7 +13,8 @@ EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 BASE = 16
 """Descriptors that are free when a transport opens: it takes up to 12."""
 DIALLED = 12
-"""Descriptors that are free when a peer is dialled: it takes up to 5, of which 2 are left when the handshake is over.
+"""Descriptors that are free when a peer is dialled: it takes up to 5, of which 2 are left when the handshake is over,
+and while an address is slow one more for each of them, if there is one.
 The others are for peers that dial this worker meanwhile, one each."""
 
 

@@ -37,6 +37,14 @@ def test_words_of_the_block_are_the_words_of_the_lines(text):
     assert text_block(lines).split() == [word for line in lines for word in line.split()]
 
 
+@given(texts, st.integers(0, 9))
+def test_pieces_have_the_same_lines(text, size):
+    pieces = list(TextLines(text, 0).pieces(size))
+    assert [line for piece in pieces for line in piece] == text.split("\n")
+    assert all(len(piece.text_block) >= size for piece in pieces[:-1])
+    assert all(piece.text_block.find("\n", size) < 0 for piece in pieces), "a line too much"
+
+
 def test_only_lazy_lines_have_a_block():
     class Other(str):
         text_block = "x"

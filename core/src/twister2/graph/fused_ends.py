@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import time_ns
 from typing import Any
 
@@ -15,6 +15,9 @@ from twister2.spec.batch import Batch, n_records, own
 from twister2.spec.errors import GraphError
 from twister2.spec.tasks import END, Compute, Emit, EndOfData, Sink, Source, Task, TaskContext, has_own
 from twister2.spec.values import Value
+
+PIECE = 8 << 10
+"""Bytes of a piece: what is made of them stays in the first of the processor's caches until it is combined."""
 
 
 class Batches(tuple[tuple[Batch, str | None], ...]):
@@ -29,6 +32,8 @@ class FusedSourceFactory(Value):
 
     :ivar edge: from the source to the first compute. :ivar chain: the computes.
     :ivar options: of the computes; those of the vertex are the source's.
+    :ivar in_pieces: all computes handle records by themselves, and what comes out is combined at once: batches that can
+        be cut run through in pieces.
     """
 
     name: str
@@ -36,6 +41,7 @@ class FusedSourceFactory(Value):
     edge: str
     chain: FusedFactory
     options: Mapping[str, Any]
+    in_pieces: bool = False
 
     def __call__(self, index: int) -> FusedSource:
         source = self.make(index)
@@ -45,16 +51,24 @@ class FusedSourceFactory(Value):
                 why="a source vertex is made of twister2.spec.tasks.Source objects",
                 remedy="let make(index) return a Source",
             )
-        return FusedSource(self.name, source, self.edge, self.chain(index), self.options)
+        return FusedSource(self.name, source, self.edge, self.chain(index), self.options, in_pieces=self.in_pieces)
 
 
 class FusedSource(Source):
     """Runs what a source gives through computes before anybody else sees it."""
 
     def __init__(
-        self, name: str, source: Source, edge: str, chain: FusedCompute, options: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        source: Source,
+        edge: str,
+        chain: FusedCompute,
+        options: Mapping[str, Any] | None = None,
+        *,
+        in_pieces: bool = False,
     ) -> None:
         self.source, self.chain = source, chain
+        self._in_pieces = in_pieces
         self.reads_elsewhere = any(getattr(source, name, False) for name in ("blocking", "releases_gil"))
         """Whether the source itself belongs into the pool, and not just the computes."""
         self.blocking = chain.blocking or self.reads_elsewhere
@@ -93,6 +107,11 @@ class FusedSource(Source):
         if batch is not None and batch is not END:
             self._given += n_records(batch)
         return batch
+
+    def pieces(self, batch: Batch | EndOfData | None) -> Iterable[Batch | EndOfData | None]:
+        """What :meth:`read` gave as :meth:`run` is to get it, one call after the other."""
+        cut = getattr(batch, "pieces", None) if self._in_pieces else None
+        return (batch,) if cut is None else cut(PIECE)
 
     def run(self, batch: Batch | EndOfData | None) -> Batch | EndOfData | None:
         """The second half: what comes out of the computes. It may be called by another thread than the first."""

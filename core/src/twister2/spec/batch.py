@@ -6,7 +6,7 @@ the first form. Nothing here imports numpy or pyarrow: the forms are recognised 
 
 **Lazy sequences.** The class sets ``__t2_records__`` to the type of its records and is an immutable, picklable
 ``Sequence``; an attribute ``nbytes`` gives its size. One whose records are lines may also have ``text_block``: see
-:func:`text_block`.
+:func:`text_block`, and ``pieces(size)``, which gives the same records in batches of its class, of about so many bytes.
 
 **Ownership.** A batch given to an edge belongs to the system: arrays are read-only from then on, lists must not be
 changed. A received batch may be a *lease* on a transport's buffer: read-only, given back when its last view dies.
@@ -92,7 +92,12 @@ def n_bytes(batch: Batch) -> int:
         return sys.getsizeof(batch)
     step = max(1, len(batch) // 32)
     sample = batch[::step]
-    return sys.getsizeof(batch) + len(batch) * sum(_object_bytes(item) for item in sample) // len(sample)
+    sizes = map(sys.getsizeof if _SIMPLE.issuperset(map(type, sample)) else _object_bytes, sample)
+    return sys.getsizeof(batch) + len(batch) * sum(sizes) // len(sample)
+
+
+_SIMPLE: frozenset[type] = frozenset({str, bytes, int, float, bool, complex, type(None)})
+"""Types whose objects refer to no others."""
 
 
 def _object_bytes(item: Any, depth: int = 2) -> int:

@@ -48,6 +48,7 @@ class Declarations:
         gets rows: it gives rows of those it got, with their key columns as they were.
     :ivar passes_on: of a compute: it hands on what comes, as it is, and does nothing else; it neither blocks nor calls
         functions of users.
+    :ivar by_record: of a compute: it handles one record after the other, so that small batches suit it as well.
     :ivar indifferent: of a compute or sink: all its tasks together do the same, however the records are spread over
         them. None: a narrow one is so.
     """
@@ -66,6 +67,7 @@ class Declarations:
     keeps_keys: bool = False
     passes_on: bool = False
     indifferent: bool | None = None
+    by_record: bool = False
 
 
 NOTHING = Declarations()

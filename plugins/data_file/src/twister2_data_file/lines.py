@@ -32,6 +32,14 @@ class TextLines(Sequence[str]):
             self._lines = self.text_block.split("\n")
         return self._lines
 
+    def pieces(self, size: int) -> Iterator[TextLines]:
+        """The same lines in several batches: whole lines of at least ``size`` characters, what is left in the last."""
+        text, begin = self.text_block, 0
+        while (end := text.find("\n", begin + size)) >= 0:
+            yield TextLines(text[begin:end], end - begin)
+            begin = end + 1
+        yield TextLines(text[begin:], len(text) - begin)
+
     def __len__(self) -> int:
         if self._count < 0:
             self._count = self.text_block.count("\n") + 1

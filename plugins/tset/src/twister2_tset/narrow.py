@@ -30,6 +30,7 @@ class RecordStep(Compute):
     """Base of the steps that apply a function of the user's to every record."""
 
     narrow: ClassVar[bool] = True
+    declares: ClassVar[Declarations] = Declarations(by_record=True)
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self.function = function
@@ -52,7 +53,7 @@ class RecordStep(Compute):
 class Map(RecordStep):
     """One result per record."""
 
-    declares: ClassVar[Declarations] = Declarations(never_more=True)
+    declares: ClassVar[Declarations] = Declarations(never_more=True, by_record=True)
 
     def apply(self, walk: Iterator[Any]) -> list[Any]:
         """All results."""
@@ -62,7 +63,7 @@ class Map(RecordStep):
 class MapToTuple(RecordStep):
     """One (key, value) pair per record."""
 
-    declares: ClassVar[Declarations] = Declarations(never_more=True)
+    declares: ClassVar[Declarations] = Declarations(never_more=True, by_record=True)
 
     def apply(self, walk: Iterator[Any]) -> list[Any]:
         """All pairs; the first of a batch is looked at here, the others by the keyed operator behind."""
@@ -79,7 +80,7 @@ class MapToTuple(RecordStep):
 class Filter(RecordStep):
     """The records for which the function is true."""
 
-    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True, schema=same)
+    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True, schema=same, by_record=True)
 
     def apply(self, walk: Iterator[Any]) -> list[Any]:
         """Those of one batch."""

@@ -56,7 +56,7 @@ class MapValues(PairStep):
     """Pairs of the key and the function of the value."""
 
     step = "map_values"
-    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True)
+    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True, by_record=True)
 
     def apply(self, walk: Iterator[Any]) -> list[Any]:
         """Those of one batch."""
@@ -68,7 +68,7 @@ class FlatMapValues(PairStep):
     """A pair of the key and each item of what the function of the value returns."""
 
     step = "flat_map_values"
-    declares: ClassVar[Declarations] = Declarations(keeps_keys=True)
+    declares: ClassVar[Declarations] = Declarations(keeps_keys=True, by_record=True)
 
     def apply(self, walk: Iterator[Any]) -> list[Any]:
         """Those of one batch."""
@@ -85,7 +85,7 @@ class FlatMapValues(PairStep):
 class KeyBy(RecordStep):
     """Pairs of the function of the record, and the record."""
 
-    declares: ClassVar[Declarations] = Declarations(never_more=True)
+    declares: ClassVar[Declarations] = Declarations(never_more=True, by_record=True)
 
     def apply(self, walk: Iterator[Any]) -> list[Any]:
         """Those of one batch."""

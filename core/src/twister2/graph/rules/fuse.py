@@ -44,7 +44,7 @@ class Fuse(Rule):
                 chain.pop()
             if chain:
                 chains.append(chain)
-        return (_fuse(plan, chains), [_line(chain) for chain in chains]) if chains else (plan, [])
+        return (_fuse(plan, chains, catalog), [_line(chain) for chain in chains]) if chains else (plan, [])
 
     @staticmethod
     def _joins(plan: LogicalPlan, edge: LogicalEdge, catalog: Catalog) -> bool:
@@ -100,14 +100,14 @@ def _line(chain: list[LogicalEdge]) -> str:
     return f"{' > '.join(_names(chain))} run as one task"
 
 
-def _fuse(plan: LogicalPlan, chains: list[list[LogicalEdge]]) -> LogicalPlan:
+def _fuse(plan: LogicalPlan, chains: list[list[LogicalEdge]], catalog: Catalog) -> LogicalPlan:
     """The plan with one vertex for each chain, made in one go."""
     renamed: dict[str, str] = {}
     at_end: dict[str, LogicalVertex] = {}
     inside: set[tuple[str, str]] = set()
     arrives: dict[str, str] = {}
     for chain in chains:
-        fused, first = _vertex(plan, chain)
+        fused, first = _vertex(plan, chain, catalog)
         names = _names(chain)
         renamed.update(dict.fromkeys(names, fused.name))
         # The chain has one way in and one way out, so that its place in the order is that of any member: take the last.
@@ -133,7 +133,7 @@ def _fuse(plan: LogicalPlan, chains: list[list[LogicalEdge]]) -> LogicalPlan:
     return attrs.evolve(plan, vertices=vertices, edges=edges, fixed=fixed)
 
 
-def _vertex(plan: LogicalPlan, chain: list[LogicalEdge]) -> tuple[LogicalVertex, str]:
+def _vertex(plan: LogicalPlan, chain: list[LogicalEdge], catalog: Catalog) -> tuple[LogicalVertex, str]:
     """The vertex that stands for a chain, and how the first task of it that does anything calls what comes: empty when
     that is the first of the chain.
     """
@@ -149,7 +149,7 @@ def _vertex(plan: LogicalPlan, chain: list[LogicalEdge]) -> tuple[LogicalVertex,
         name=last.name if last.kind == "sink" else "+".join(names),
         kind=last.kind if last.kind == "sink" else first.kind,
         two_phase=last.two_phase,
-        make=_factory(working, tuple(edge.name for edge in chain[left_out:])),
+        make=_factory(working, tuple(edge.name for edge in chain[left_out:]), _is_combined(plan, last, catalog)),
         cpus=max(member.cpus for member in asking),  # the parts run one after another
         memory_mb=sum(member.memory_mb for member in members),
         gpus=max(member.gpus for member in members),
@@ -168,7 +168,13 @@ def _declared(members: list[LogicalVertex]) -> Declarations:
     return Declarations(keeps_keys=keeps, partitioned=members[0].declares.partitioned if keeps else "")
 
 
-def _factory(members: list[LogicalVertex], edges: tuple[str, ...]) -> Callable[[int], Task]:
+def _is_combined(plan: LogicalPlan, last: LogicalVertex, catalog: Catalog) -> bool:
+    """Whether everything that leaves a vertex is combined where it is."""
+    operators = [catalog.info(edge.operator) for edge in plan.outputs(last.name)]
+    return bool(operators) and all(info is not None and info.combines for info in operators)
+
+
+def _factory(members: list[LogicalVertex], edges: tuple[str, ...], combined: bool) -> Callable[[int], Task]:
     names, makes = tuple(member.name for member in members), tuple(member.make for member in members)
     if members[-1].kind == "sink" and len(members) == 1:
         return makes[0]
@@ -176,7 +182,8 @@ def _factory(members: list[LogicalVertex], edges: tuple[str, ...]) -> Callable[[
         return FusedSinkFactory(names, edges, makes)
     if members[0].kind == "source":
         chain = FusedFactory(names[1:], edges[1:], makes[1:])
-        return FusedSourceFactory(names[0], makes[0], edges[0], chain, members[1].options)
+        in_pieces = combined and all(member.declares.by_record for member in members[1:])
+        return FusedSourceFactory(names[0], makes[0], edges[0], chain, members[1].options, in_pieces)
     return FusedFactory(names, edges, makes)
 
 

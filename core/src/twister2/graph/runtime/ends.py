@@ -25,14 +25,20 @@ class FusedSourceRunner(SourceRunner):
             return super()._advance()
         if self._draining:
             self.task.stop()
-        if self.pool is None or self.task.reads_elsewhere:
+        if self.pool is not None and self.task.reads_elsewhere:
             self._invoke(self._polled, "poll", self.task.poll)
-        else:
-            begin = perf_counter()
-            batch = self.guarded("poll", self.task.read)
-            self.counters.busy_s += perf_counter() - begin
+            return True
+        begin = perf_counter()
+        batch = self.guarded("poll", self.task.read)
+        self.counters.busy_s += perf_counter() - begin
+        if self.pool is not None:
             self._invoke(self._polled, "process", self.task.run, batch)
-        return self.calling or not self.quiet
+            return True
+        for number, piece in enumerate(self.task.pieces(batch)):
+            if number:
+                self._flush()  # what is not taken waits, as that of a whole batch would
+            self._invoke(self._polled, "process", self.task.run, piece)
+        return not self.quiet
 
     def _polled(self, result: Any) -> None:
         if not isinstance(result, Batches):

@@ -513,12 +513,28 @@ def test_a_barrier_that_is_overdue_names_who_is_missing(world: World) -> None:
     world.join_all()
     world.say("w0", "exchange", attempt=1, kind="barrier", name="b#1", value=None, deadline_s=0.01)
     time.sleep(0.05)
-    world.job.tick()
+    for _ in range(3):
+        world.job.tick()
     assert world.job.state is JobState.RUNNING
+    assert len(world.events("abort")) == 1
     for peer in ("w0", "w1"):
         world.ended(peer, returned=False, failed=True)
     assert world.job.error is not None
     assert world.job.error.details["missing"] == [1]
+
+
+@pytest.mark.parametrize("later", ["of nobody", "of a pair"])
+def test_what_comes_after_the_cause_of_an_abort_changes_nothing(world: World, later: str) -> None:
+    world.join_all()
+    world.say("w0", "failed", error=UserCodeError("a sum is wrong", why="y", remedy="z").to_dict(), attempt=1)
+    if later == "of nobody":
+        world.job.end_attempt_for(NetworkError("the store has gone", why="y", remedy="z"))
+    else:
+        world.job.end_attempt_for(StepMismatchError("w", why="y", remedy="z", details={"workers": [0, 1]}))
+    for peer in ("w0", "w1"):
+        world.ended(peer, returned=False, failed=True)
+    assert world.job.error is not None
+    assert world.job.error.what == "a sum is wrong"
 
 
 def test_workers_reach_only_the_checkpoints_of_their_job(world: World) -> None:

@@ -17,7 +17,7 @@ from twister2.spec.tasks import END, Compute, Emit, EndOfData, Sink, Source, Tas
 from twister2.spec.values import Value
 
 PIECE = 8 << 10
-"""Bytes of a piece: what is made of them stays in the first of the processor's caches until it is combined."""
+"""Characters of a piece: what is made of them stays in the first of the processor's caches until it is combined."""
 
 
 class Batches(tuple[tuple[Batch, str | None], ...]):
@@ -110,7 +110,8 @@ class FusedSource(Source):
 
     def pieces(self, batch: Batch | EndOfData | None) -> Iterable[Batch | EndOfData | None]:
         """What :meth:`read` gave as :meth:`run` is to get it, one call after the other."""
-        cut = getattr(batch, "pieces", None) if self._in_pieces else None
+        lazy = self._in_pieces and hasattr(type(batch), "__t2_records__")
+        cut = getattr(batch, "pieces", None) if lazy else None
         return (batch,) if cut is None else cut(PIECE)
 
     def run(self, batch: Batch | EndOfData | None) -> Batch | EndOfData | None:

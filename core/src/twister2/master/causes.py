@@ -108,7 +108,7 @@ def explained(first: Twister2Error, later: Twister2Error) -> Twister2Error:
     not survive the death of a peer (MPI) may crash then, or go on with wrong data.
     """
     about = first.details.get("worker")
-    if about in (None, later.details["worker"]) or retryable(first) or not retryable(later):
+    if about in (None, later.details.get("worker")) or retryable(first) or not retryable(later):
         return first
     where = f" at {first.where}" if first.where else ""
     later.why = f"{later.why}; heard of before it, and taken for its consequence: {first.what}{where} ({first.why})"

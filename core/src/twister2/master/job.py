@@ -322,7 +322,7 @@ class Job:
                 self._abort(deadlock)
         self.scaling.tick(now)
         self.returning.tick(now)
-        overdue = self._exchanges.overdue()
+        overdue = self._exchanges.overdue() if self._cause is None else None
         if overdue is not None:
             self._abort(overdue)
         if not self._started and self._cause is None:

@@ -6,7 +6,7 @@ the first form. Nothing here imports numpy or pyarrow: the forms are recognised 
 
 **Lazy sequences.** The class sets ``__t2_records__`` to the type of its records and is an immutable, picklable
 ``Sequence``; an attribute ``nbytes`` gives its size. One whose records are lines may also have ``text_block``: see
-:func:`text_block`, and ``pieces(size)``, which gives the same records in batches of its class, of about so many bytes.
+:func:`text_block`, and ``pieces(size)``: the same records in batches of its class of about so many characters.
 
 **Ownership.** A batch given to an edge belongs to the system: arrays are read-only from then on, lists must not be
 changed. A received batch may be a *lease* on a transport's buffer: read-only, given back when its last view dies.

@@ -236,7 +236,8 @@ def user_error(error: BaseException, doing: str, **details: Any) -> Twister2Erro
         if not error.where or (isinstance(error, UsageError) and ".py:" not in error.where):
             # it was raised before anything that knows the line
             worker = f"worker {details['worker']}" if "worker" in details else ""
-            error.where = ", ".join(filter(None, (error.where, user_line(error), worker)))
+            parts = (error.where, user_line(error), "" if worker in error.where else worker)
+            error.where = ", ".join(filter(None, parts))
         return error
     if isinstance(error, SystemExit) and "worker" in details:
         return WorkerExitedError(

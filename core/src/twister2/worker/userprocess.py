@@ -137,7 +137,7 @@ class UserProcess:
 
         :param interrupt: it is told by a signal, too, wherever it is (:mod:`twister2.worker.interrupt`).
         """
-        self.aborted = self.aborted or runs(self.pid)
+        self.aborted = self.aborted or not self.pid or runs(self.pid)
         self.board.abort()
         self.tell("abort", {"error": error})
         self._interrupt = interrupt

@@ -21,7 +21,7 @@ from twister2.master.facts import JobFacts
 from twister2.master.job import Job
 from twister2.master.journal import Journal
 from twister2.master.status import job_status
-from twister2.spec.errors import NetworkError, StateError, StepMismatchError, UserCodeError
+from twister2.spec.errors import MasterLostError, NetworkError, StateError, StepMismatchError, UserCodeError
 from twister2.spec.rm import JobState, JobStatus, ResourceGroup
 from twister2.spec.state import StateStore
 
@@ -420,6 +420,18 @@ def test_a_worker_that_was_killed_explains_what_another_met_before_it_was_known(
     world.ended("w1", **{"returned": False, **end})
     assert (world.job.attempt == 2, world.job.state is JobState.RUNNING) == (again, again)
     assert world.started == []
+
+
+def test_workers_that_gave_up_a_master_that_stood_still_are_not_explained_by_each_other(world: World) -> None:
+    world.join_all()
+    error = MasterLostError("the job master has been silent", why="y", remedy="z").to_dict()
+    world.job.slots[1].heard -= 30
+    world.say("w0", "failed", error=error, attempt=1)
+    world.ended("w0", returned=False, failed=True, code=1)
+    world.job.rm_status(JobStatus(JobState.RUNNING, "", {1: "exited 1"}))
+    assert (world.job.attempt, world.job.state) == (1, JobState.FAILED)
+    assert world.job.error is not None
+    assert world.job.error.what == "the job master has been silent"
 
 
 def test_the_last_attempts_error_tells_of_both(tmp_path: Path) -> None:

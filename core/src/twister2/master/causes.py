@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from twister2.spec.errors import (
     DeadlineError,
     JobFailedError,
+    MasterLostError,
     StepAbortedError,
     StepMismatchError,
     Twister2Error,
@@ -107,6 +108,8 @@ def explained(first: Twister2Error, later: Twister2Error) -> Twister2Error:
     lost, or killed from outside, explains what another one's program met before that was known. A library that does
     not survive the death of a peer (MPI) may crash then, or go on with wrong data.
     """
+    if isinstance(first, MasterLostError):
+        return first  # the workers ended by themselves: that the others have gone too is its consequence
     about = first.details.get("worker")
     if about in (None, later.details.get("worker")) or retryable(first) or not retryable(later):
         return first

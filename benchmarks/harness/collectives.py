@@ -94,6 +94,11 @@ def cases(makers: Mapping[str, Maker], bench_size: str) -> list[tuple[str, str, 
     return found
 
 
+def named(operation: str, label: str) -> str:
+    """The name of a case."""
+    return operation if operation == "barrier" else f"{operation} {label}"
+
+
 def measure(makers: Mapping[str, Maker], ranks: Ranks, bench_size: str) -> dict[str, Any]:
     """The answer: median seconds of a call by case (of the slowest rank), and whether all results were right."""
     figures, good = {}, True
@@ -105,7 +110,7 @@ def measure(makers: Mapping[str, Maker], ranks: Ranks, bench_size: str) -> dict[
         median, got = timed(call, calls)
         good = right(operation, ranks.rank, got, wanted) and good
         ranks.barrier()
-        figures[f"{operation} {label}"] = ranks.largest(median)
+        figures[named(operation, label)] = ranks.largest(median)
     return {"right": not ranks.largest(float(not good)), "figures": figures}
 
 
@@ -126,6 +131,5 @@ def measure_two(
                 good = right(operation, ranks.rank, got, wanted) and good
                 if turn:  # the first one warms up
                     kept.append(median)
-        case_name = operation if operation == "barrier" else f"{operation} {label}"
-        pairs[case_name] = [ranks.largest(statistics.median(kept)) for kept in medians]
+        pairs[named(operation, label)] = [ranks.largest(statistics.median(kept)) for kept in medians]
     return {"right": not ranks.largest(float(not good)), "pairs": pairs}

@@ -69,16 +69,12 @@ def makers(harp: Harp, empty: Any = np.empty) -> dict[str, Maker]:
     return {"allreduce": of.pop("allreduce"), "broadcast": broadcast, **of, "barrier": barrier}
 
 
-CONTESTED = ("allreduce", "broadcast", "allgather", "alltoall")
-
-
 def run(env: WorkerEnvironment, *, shared: bool = False) -> None:
     """The workload."""
     contest, harp = Contest(env.args, reporter=env.worker_id == 0), Harp(env)
     harp.Barrier()
     of = makers(harp, env.empty_shared if shared else np.empty)
-    chosen = {name: of[name] for name in CONTESTED}
-    contest.report(contest.run(lambda: measure(chosen, HarpRanks(harp), contest.size)))
+    contest.report(contest.run(lambda: measure(of, HarpRanks(harp), contest.size)))
 
 
 def main(env: WorkerEnvironment) -> None:

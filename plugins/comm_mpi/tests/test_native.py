@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 import time
 import warnings
 
@@ -250,6 +251,36 @@ def test_sub_groups_have_calls_of_their_own():
     assert world(size).run(body) == [size] * size
 
 
+@pytest.mark.parametrize(("size", "shared"), [(2, True), (3, False), (9, True)])
+def test_what_the_library_did_counts_once_it_has_done_it_everywhere(size, shared):
+    """A member that dies before may have left something wrong with the others."""
+
+    def body(rank):
+        native = Native(rank, shared=shared)
+        call = Call("allgather", receive_counts=(1,) * size)  # with counts: by the library; small: it does not wait
+        into, last = np.zeros(size), size - 1
+        request = native.start(call, np.full(1, 1.0 + native.me), into)
+        rank.sync("started")
+        if native.me != last:
+            until = time.monotonic() + DEADLINE_S
+            while not into.all() and time.monotonic() < until:
+                assert not request.test()
+            for _ in range(1000):
+                assert not request.test()
+        rank.sync("moved")
+        native.finish(request)
+        # who only gives goes on without the others
+        request = native.start(Call("gather", root=last, receive_counts=(1,) * size), into[:1], into)
+        if native.me != last:
+            native.finish(request)
+        rank.sync("given")
+        native.finish(request)
+        native.run(Call("barrier"))
+        return into.sum()
+
+    assert set(world(size).run(body)) == {sum(range(1, size + 1)), float(size)}
+
+
 def test_groups_larger_than_the_fingerprints_go_from_each_to_each():
     size = 10
 
@@ -392,6 +423,53 @@ def test_nothing_blocks_when_a_member_is_killed(operation, n, shared):
 
     answers = world(size, close=False).run(body)
     assert all(longest < 20 for longest in answers if isinstance(longest, float))
+    wait_until(lambda: left_behind(FACTS.segments) <= before, 60, lambda: f"left: {left_behind(FACTS.segments)}")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("size", "shared"), [(3, True), (3, False), (9, True)])
+def test_what_is_complete_is_right_also_when_a_member_is_killed_meanwhile(size, shared):
+    """The library may say that a call is complete, or fail, or crash, when a member dies in the midst of it."""
+    before, seed = left_behind(FACTS.segments), drawn_seed()
+
+    def body(rank):
+        native, number, chosen = Native(rank, shared=shared), 0, random.Random(seed)
+        part, killed, after = 200_000 // (1 + size), chosen.randrange(size), chosen.uniform(0.0, 0.4)
+        counts = tuple(part + member for member in range(size))  # with counts: by the library
+        edges = np.cumsum((0, *counts))
+        rank.sync("up")
+        if rank.id == killed:
+            threading.Timer(after, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            number += 1
+            given = [np.arange(edges[-1]) % 97.0 + number + member for member in range(size)]
+            total = sum(given)
+            for call, into, wanted in (
+                (Call("allgather", receive_counts=counts), np.empty(edges[-1]), None),
+                (Call("reduce_scatter", receive_counts=counts), np.empty(counts[native.me]), total),
+            ):
+                mine = slice(edges[native.me], edges[native.me + 1])
+                send = given[native.me] if wanted is not None else given[native.me][mine].copy()
+                if wanted is None:
+                    wanted = np.concatenate(
+                        [given[member][edges[member] : edges[member + 1]] for member in range(size)]
+                    )
+                else:
+                    wanted = wanted[mine]
+                try:
+                    request = native.start(call, send, into)
+                    while not request.test():
+                        if time.monotonic() > end:
+                            rank.transport.close(aborted=True)
+                            return number
+                except NetworkError:  # what the library says of it; a mismatch is one, too
+                    return number
+                assert (into == wanted).all(), f"seed {seed}, {call.operation} {number}"
+        return number
+
+    answers = world(size, close=False).run(body)
+    print(f"seed {seed}: {answers}")
     wait_until(lambda: left_behind(FACTS.segments) <= before, 60, lambda: f"left: {left_behind(FACTS.segments)}")
 
 

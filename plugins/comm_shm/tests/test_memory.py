@@ -11,8 +11,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twister2.spec.fence import full, publish
 from twister2_comm_shm.arena import SMALLEST, Arena
-from twister2_comm_shm.fence import full, publish
 from twister2_comm_shm.home import as_words
 from twister2_comm_shm.ring import RingReader, RingWriter, words
 from twister2_comm_shm.segment import Segment

@@ -15,8 +15,8 @@ from twister2.spec.errors import NetworkError
 from twister2.spec.transports import flat
 
 from .meeting import Meetings
-from .native.checks import EACH_TO_EACH
-from .native.group import MpiCollectives
+from .native.group import EACH_TO_EACH, MpiCollectives
+from .native.reduced import Beside
 from .native.rooms import rooms
 from .plugin import FACTS
 from .wire import ACK, ACK_FORMAT, BODY, HEAD, Head, chunks, pack, unpack
@@ -216,8 +216,12 @@ class MpiTransport(Transport):
         try:
             comm, beside, shared = self._world.group(members, wait), None, None
             if len(members) > EACH_TO_EACH:
-                beside, request = comm.Idup()
-                finish(wait, request, beside)
+                made = []
+                for _ in Beside._fields:
+                    other, request = comm.Idup()
+                    finish(wait, request, other)
+                    made.append(other)
+                beside = Beside(*made)
             elif len(members) > 1:
                 shared = rooms(comm, self._context.node.boot_id, wait)
             group = MpiCollectives(comm, members, beside, shared)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import collections
 from typing import TYPE_CHECKING, Final
 
+from twister2.spec.fence import publish
 from twister2.spec.transports import PADDING, flat
 
-from .fence import publish
 from .meeting import RING, SEGMENT
 from .ring import BODY, DROP, FAR, RingWriter, words
 from .segment import Segment

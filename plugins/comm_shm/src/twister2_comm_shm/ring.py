@@ -17,7 +17,8 @@ import functools
 import struct
 from typing import TYPE_CHECKING, Final
 
-from .fence import publish
+from twister2.spec.fence import publish
+
 from .home import WORD
 
 if TYPE_CHECKING:

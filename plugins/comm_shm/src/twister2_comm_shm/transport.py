@@ -13,10 +13,11 @@ import secrets
 import select
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from twister2.spec import fence
 from twister2.spec.comm import Received, Send, Transport, TransportFacts
 from twister2.spec.errors import NetworkError
 
-from . import fence, meeting
+from . import meeting
 from .entrance import Entrance
 from .home import ASLEEP, CLOSED, NONCE, REFUSED, WORD, Layout, as_words
 from .limits import descriptors_for

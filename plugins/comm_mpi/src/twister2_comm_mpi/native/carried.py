@@ -13,7 +13,7 @@ import numpy as np
 
 from twister2.spec.reducers import UFUNCS
 
-from .calls import REDUCTIONS
+from .calls import BETWEEN_ALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 ROOM = 64
 """Bytes of one member's part up to which it travels in the messages."""
 
-MOVED = 1 << 20
-"""Bytes that a member gives up to which a call that only moves them is carried in pieces: the library copies more of
-them once, from the one's array to the other's. Where it reduces, it is slower at any size.
+MOVED = 4 << 20
+"""Bytes that a member gives up to which a call that only moves them between all members is carried in pieces: the
+library copies more of them once, from the one's array to the other's. Where it reduces, or one member gives or gets
+all, it is slower at any size, with four ranks up to five times.
 """
 
 Take: TypeAlias = "Callable[[Any, int, Any, list[Any], Any], None]"
@@ -93,10 +94,8 @@ class Pieces:
 
 def in_pieces(call: Call, send: Any, receive: Any, rank: int, size: int, room: int) -> Pieces | None:
     """How a call that :func:`carried` has no room for is carried in pieces; None when it is not."""
-    if call.operation not in REDUCTIONS:
-        given = receive.nbytes * (size if call.operation == "scatter" else 1) if send is None else send.nbytes
-        if given > MOVED:
-            return None
+    if call.operation in BETWEEN_ALL and send.nbytes > MOVED:
+        return None
     whole = carried(call, send, receive, rank, size, sys.maxsize)
     return None if whole is None or whole[0].itemsize * size > room else Pieces(whole, size, room)
 

@@ -7,6 +7,7 @@ root of a broadcast, the others of a reduction) goes on, and finds a mismatch be
 from __future__ import annotations
 
 import collections
+import os
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,8 +17,10 @@ from twister2.spec.errors import NetworkError, StepMismatchError
 from ..world import MPI, drop
 from .calls import FROM_ROOT, REDUCTIONS, STARTERS, TO_ROOT, WITH_COUNTS, counts, variant
 from .carried import carried, in_pieces
-from .checks import checks
+from .messages import Messages
+from .reduced import Reduced
 from .types import reduction
+from .words import Words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,13 +28,17 @@ if TYPE_CHECKING:
     from twister2.spec.collectives import Call
 
     from .carried import Carried, Pieces
-    from .checks import Exchange, Odd
+    from .checks import Checks, Exchange, Odd
+    from .reduced import Beside
     from .rooms import Rooms
 
 _FEW = 4
 """Members of a host up to which large calls go through their memory, in pieces: each reads what all others give, while
 the library's reductions share the work.
 """
+
+EACH_TO_EACH = 8
+"""Members up to which each tells each its fingerprints."""
 
 _SPIN = 32
 """Polls of the MPI library in one test, some microseconds."""
@@ -46,37 +53,44 @@ class MpiRequest(NativeRequest):
     """A call under way.
 
     :ivar number: count of the group's calls up to and with which all members must be known to agree.
+    :ivar ended: the library has nothing to do for it any more, and the others were told so.
     """
 
-    __slots__ = ("_complete", "_group", "_number", "_request")
+    __slots__ = ("_complete", "_group", "_request", "by_library", "ended", "exchange", "number", "step")
 
-    def __init__(self, group: MpiCollectives, request: MPI.Request | None, number: int) -> None:
-        self._group, self._request, self._number = group, request, number
+    def __init__(
+        self, group: MpiCollectives, request: MPI.Request | None, exchange: Exchange, step: int, number: int
+    ) -> None:
+        self._group, self._request = group, request
+        self.exchange, self.step, self.number = exchange, step, number
+        self.by_library = request is not None
+        self.ended = request is None
         self._complete = False
-        group.waited_for += 1
 
     def test(self) -> bool:
-        request = self._request
-        if request is not None:
-            test = request.Test
-            try:
-                for _ in repeat(None, _SPIN):
-                    if test():
-                        self._request = None
-                        break
-                else:
-                    self._group.verify_all()
-                    return False
-            except MPI.Exception as error:
-                self._group.failed(error)
-                return False
         group = self._group
-        if (group.verified >= self._number and group.failure is None) or group.verify(self._number):
+        if not self.ended and group.failure is None and not group.end(self):
+            group.verify_all()
+            return False
+        if (group.verified >= self.number and group.failure is None) or group.verify(self.number):
             if not self._complete:
                 self._complete = True
                 group.waited_for -= 1
             return True
         return False
+
+    def moved(self, polls: int) -> bool:
+        """Whether the library is done with it.
+
+        :raises MPI.Exception: it failed.
+        """
+        if self._request is not None:
+            test = self._request.Test
+            for _ in repeat(None, polls):
+                if test():
+                    self._request = None
+                    break
+        return self._request is None
 
     def __del__(self) -> None:
         if self._request is not None:
@@ -96,16 +110,23 @@ class MpiCollectives(NativeCollectives):
     limits: ClassVar[str] = "dtypes and ops by name that MPI computes as numpy does"
 
     def __init__(
-        self, comm: MPI.Intracomm, members: Sequence[int], beside: MPI.Intracomm | None, rooms: Rooms | None
+        self,
+        comm: MPI.Intracomm,
+        members: Sequence[int],
+        beside: Beside | None,
+        rooms: Rooms | None,
     ) -> None:
         """:param comm: its ranks are the places in ``members`` (worker ids).
-        :param beside, rooms: see :func:`checks`.
+        :param beside: of the same members, in groups of more than :data:`EACH_TO_EACH`.
+        :param rooms: memory that the members share.
         """
         self._comm, self._members = comm, tuple(members)
         self._rank = comm.rank
-        self._checks = checks(comm, beside, rooms)
+        self._checks = _checks(comm, beside, rooms)
         self._in_pieces = rooms is not None and len(members) <= _FEW
-        self._open: collections.deque[tuple[Exchange, int]] = collections.deque()
+        self._open: collections.deque[MpiRequest] = collections.deque()
+        self._moving: collections.deque[MpiRequest] = collections.deque()
+        self._polls = _SPIN if len(members) <= len(os.sched_getaffinity(0)) else 1
         self._started = 0
         self.failure: MPI.Exception | None = None
         self.verified = 0
@@ -136,36 +157,56 @@ class MpiCollectives(NativeCollectives):
             value ^= variant(call)
             parts = counts(call, self._rank, len(self._members), send, receive)
         self._started = number = self._started + 1
-        if operation == "barrier":  # to know that all are in this call is what a barrier is
-            self._open.append((self._checks.start(value, parts, along), step))
-            return MpiRequest(self, None, number)
-        request = None
+        library = None
         try:
-            if along is None:  # first, so that data moves while the fingerprints are told
-                request = STARTERS[operation](self._comm, call, send, receive)
+            if along is None and operation != "barrier":  # first, so that data moves while the fingerprints are told
+                library = STARTERS[operation](self._comm, call, send, receive)
         except (MPI.Exception, OverflowError, ValueError) as error:
             raise self._error(f"{operation} could not be started", error) from error
         finally:
             exchange = self._checks.start(value, parts, along)
-            self._open.append((exchange, step))
+            request = MpiRequest(self, library, exchange, step, number)
+            self._open.append(request)
+        if library is not None:
+            self._moving.append(request)
         at_root = self._rank == call.root
         if ((operation in FROM_ROOT and at_root) or (operation in TO_ROOT and not at_root)) and not exchange.held:
-            number -= 1
-        return MpiRequest(self, request, number)
+            request.number -= 1
+        self.waited_for += 1
+        return request
+
+    def end(self, request: MpiRequest) -> bool:
+        """Tell, in the order of calls, what the library has done; whether this call is among it."""
+        moving = self._moving
+        try:
+            while moving and moving[0].moved(self._polls) and not moving[0].exchange.held:
+                moving[0].exchange.finish()
+                moving.popleft().ended = True
+        except MPI.Exception as error:
+            self.failed(error)
+        return request.ended
 
     def verify(self, number: int) -> bool:
-        """Whether it is known that all members made the same calls, up to the one with this number.
+        """Whether it is known that all members made the same calls, up to the one with this number, and that the
+        library has done them everywhere: should a member die before, what it did elsewhere may be wrong.
 
         :raises StepMismatchError: a member made another call.
         """
         while self._open and self.verified < number:
-            exchange, step = self._open[0]
+            first = self._open[0]
+            exchange = first.exchange
             if not exchange.test():
                 return False
-            odd = exchange.odd_one()
-            if odd is not None:
+            if (
+                first.by_library
+                and exchange.odd is None
+                and self.failure is None
+                and not ((first.ended or self.end(first)) and exchange.finished())
+            ):
+                return False
+            if exchange.odd is not None:
                 self.broken = True
-                raise self._mismatch(odd, step)
+                raise self._mismatch(exchange.odd, first.step)
             if exchange.take():
                 self._open.popleft()
                 self.verified += 1
@@ -227,3 +268,9 @@ class MpiCollectives(NativeCollectives):
             why=str(error),
             remedy="see whether all members gave counts that fit together",
         )
+
+
+def _checks(comm: MPI.Intracomm, beside: Beside | None, rooms: Rooms | None) -> Checks:
+    if beside is not None:
+        return Reduced(beside)
+    return Messages(comm) if rooms is None else Words(rooms)

@@ -22,7 +22,8 @@ import mmap
 import os
 from typing import Final
 
-from ..fence import publish
+from twister2.spec.fence import publish
+
 from ..segment import out_of_memory
 
 SLOT: Final = 64 << 10

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
+from twister2.spec import fence
 from twister2.spec.collectives import OPERATIONS, NativeCollectives, NativeRequest
 from twister2.spec.errors import NetworkError, StepMismatchError
 
-from .. import fence
 from ..home import ASLEEP
 from ..limits import descriptors_for
 from ..peer import GRACE_S

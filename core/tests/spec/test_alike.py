@@ -55,6 +55,8 @@ def test_objects_count_by_their_fields_or_by_their_type():
         (lambda a: a + 1, lambda a: a + 2),
         (lambda a: a in {"x", "y"}, lambda a: a in {"x", "z"}),
         (functools.partial(max), functools.partial(min)),
+        (functools.lru_cache(lambda a, b: a), functools.lru_cache(lambda a, b: b)),
+        (numpy.vectorize(lambda a, b: a), numpy.vectorize(lambda a, b: b)),
         (numpy.add, numpy.multiply),
         (numpy.arange(3), numpy.arange(3.0)),
         (numpy.arange(4), numpy.arange(4).reshape(2, 2)),

@@ -97,6 +97,9 @@ class Texts:
             return f"partial({self.of(value.func, depth)}{held})"
         name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None) or type(value).__qualname__
         code = getattr(value, "__code__", None)
+        inside = wrapped(value)
+        if inside is not None and depth:
+            return f"{name}({self._function(inside, depth - 1)})"
         if not isinstance(code, CodeType):
             code = getattr(getattr(type(value), _CALL, None), "__code__", None)
         if not isinstance(code, CodeType):
@@ -149,6 +152,16 @@ class Texts:
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _CONTAINERS = frozenset({list, tuple, dict, set, frozenset})
+
+
+def wrapped(value: Any) -> Any:
+    """The Python function in a callable that has no code of its own (of ``functools.lru_cache``, ``numpy.vectorize``),
+    or None.
+    """
+    if hasattr(value, "__code__"):
+        return None
+    inside = getattr(value, "__wrapped__", None) or getattr(value, "pyfunc", None)
+    return inside if isinstance(getattr(inside, "__code__", None), CodeType) else None
 
 
 def captures(function: Any) -> list[tuple[str, Any, bool]]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
+
+from twister2.spec.errors import OperatorError
 
 Reducer: TypeAlias = Callable[[Any, Any], Any]
 
@@ -67,15 +70,59 @@ _NAME_OF: Final[Mapping[Any, str]] = {
     operator.xor: "bxor",
 }
 
+_OF_MPI: Final[Mapping[str, str]] = {
+    "SUM": "sum",
+    "PROD": "prod",
+    "MIN": "min",
+    "MAX": "max",
+    "LAND": "and",
+    "LOR": "or",
+    "LXOR": "xor",
+    "BAND": "band",
+    "BOR": "bor",
+    "BXOR": "bxor",
+}
+
 
 def name_of(op: Any) -> str:
-    """The name of a reduction that has one (``operator.add`` is ``sum``), else the empty string."""
+    """The name of a reduction that has one (``operator.add`` and ``MPI.SUM`` of mpi4py are ``sum``), else the empty
+    string.
+
+    :raises OperatorError: an op of mpi4py that has none here.
+    """
     if isinstance(op, str):
         return op
     try:
-        return _NAME_OF.get(op, "")
-    except TypeError:  # not hashable
+        return _NAME_OF.get(op) or _name_in_mpi(op)
+    except TypeError:  # not hashable, as the ops of mpi4py
+        return _name_in_mpi(op)
+
+
+def _name_in_mpi(op: Any) -> str:
+    mpi = sys.modules.get("mpi4py.MPI")  # who has such an op has imported it
+    if not isinstance(op, getattr(mpi, "Op", ())):
         return ""
+    for theirs, ours in _OF_MPI.items():
+        if op == getattr(mpi, theirs):
+            return ours
+    raise OperatorError(
+        f"a reduction was given an op of mpi4py that is none of {', '.join(_OF_MPI)}",
+        why="others (MAXLOC, MINLOC, those of Op.Create) combine memory that belongs to MPI",
+        remedy="give a function of two values that does the same; in place of MAXLOC and MINLOC reduce tuples "
+        "(value, rank), as objects, with 'max' and 'min'",
+    )
+
+
+def name_on_arrays(op: Any) -> str:
+    """As :func:`name_of`; ``numpy.add`` and the other ufuncs of :data:`UFUNCS` have names, too. On arrays these do the
+    same; other values they would make arrays of (``numpy.add`` of two lists adds their items).
+    """
+    name = name_of(op)
+    if name or type(op).__name__ != "ufunc":
+        return name
+    import numpy
+
+    return next((name for name, ufunc in UFUNCS.items() if getattr(numpy, ufunc) is op), "")
 
 
 def combiner(op: str | Reducer) -> Reducer | None:

@@ -9,7 +9,7 @@ from operator import is_
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from twister2.spec.alike import Texts, captures, digest
+from twister2.spec.alike import Texts, captures, digest, wrapped
 from twister2.spec.errors import UsageError
 from twister2.spec.user_code import name_of_function
 
@@ -26,7 +26,7 @@ def text_of(op: Any) -> str:
     """A function for a fingerprint: its name, and a digest of what it does and of the plain values that it captured."""
     function = getattr(op, "__func__", op)  # methods are made anew whenever they are asked for
     name = name_of_function(function)
-    holds = [value for _, value, _ in captures(function)]
+    holds = [value for _, value, _ in captures(wrapped(function) or function)]
     try:
         known = _known.get(function)
         if known is not None and known[0] == name and _same(known[1], holds):

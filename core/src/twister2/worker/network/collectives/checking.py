@@ -84,6 +84,7 @@ class Plan:
 
     def __init__(self) -> None:
         self.native = None
+        self.combine = None
         self._lines: dict[str, tuple[Fingerprint, int, bytes]] = {}
 
     @property
@@ -167,13 +168,10 @@ def make_plan(call: Call, send: Any, receive: Any, rank: int, size: int) -> Plan
     plan.dims = given.shape if operation in _SHAPED else None
     _check_sizes(plan, rank, size, at_root)
     plan.whole = operation in REDUCTIONS and not isinstance(call.op, str)
-    plan.combine = combiner(call.op, plan.dtype, plan.dims or _shape_of(receive)) if operation in REDUCTIONS else None
+    if operation in REDUCTIONS:
+        plan.combine = combiner(call.op, plan.dtype, receive.shape if plan.dims is None else plan.dims)
     _choose(plan, size)
     return plan
-
-
-def _shape_of(array: Any) -> tuple[int, ...] | None:
-    return None if array is None else array.shape
 
 
 def _choose(plan: Plan, size: int) -> None:

@@ -108,11 +108,20 @@ def fresh(call: Call, rank: int, result: Any, value: Any) -> Any:
         return result
     if operation == "scatter" and rank == call.root:
         return _copied(result)
-    if operation not in _REDUCTIONS or not is_array(result):
+    if operation not in _REDUCTIONS:
         return result
+    if not is_array(result):
+        return _boxed(result) if is_array(value) and not value.ndim else result
     if result is value or not result.flags.writeable or result.base is not None:
         return result.copy()
     return result
+
+
+def _boxed(result: Any) -> Any:
+    """Of 0-dimensional arrays numpy makes numbers: an array again, as one member alone has it."""
+    import numpy
+
+    return numpy.asarray(result) if isinstance(result, numpy.generic) else result
 
 
 def _copied(part: Any) -> Any:

@@ -35,11 +35,11 @@ def combiner(op: Any, dtype: Any, dims: tuple[int, ...] | None = None) -> Combin
             remedy="use one of these names, or pass a function f(left, right)",
         )
     ufunc = getattr(np, name)
-    if dtype.kind in "USV" and name not in ("minimum", "maximum"):
+    if dtype.kind in "USV":
         raise OperatorError(
             f"'{op}' is not defined for {dtype}",
-            why="its items have a fixed length, to which results would be cut",
-            remedy="use min or max, or a function f(left, right); or reduce objects",
+            why="numpy has no function for text, bytes and structures that keeps the length of their items",
+            remedy="give a function f(left, right) of two arrays, or reduce them as objects",
         )
     probe = np.zeros(1, dtype)
     try:

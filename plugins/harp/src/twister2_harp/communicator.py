@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from twister2.spec.collectives import Call, Op, Request
 from twister2.spec.errors import OperatorError
+from twister2.spec.reducers import name_of, name_on_arrays
 from twister2_harp.buffers import Buffer, split
 from twister2_harp.events import Events
 from twister2_harp.rounds import ResultRequest
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _PLAIN = frozenset({"gather", "scatter"})
+_ROOTED = frozenset({"gather", "reduce", "scatter"})
 
 
 class Harp(Tables):
@@ -80,7 +82,7 @@ class Harp(Tables):
 
     def Broadcast(self, buffer: Buffer, root: int = 0, *, algorithm: str = "") -> None:
         """The array of ``root`` into everybody's array of the same dtype and size."""
-        self.collectives.run(self._call("broadcast", root=root, algorithm=algorithm), None, split(buffer)[0])
+        self._run("broadcast", None, buffer, None, root, algorithm)
 
     def Reduce(
         self, send: Buffer, receive: Buffer = None, op: Op = "sum", root: int = 0, *, algorithm: str = ""
@@ -91,7 +93,8 @@ class Harp(Tables):
     def Allreduce(self, send: Buffer, receive: Buffer, op: Op = "sum", *, algorithm: str = "") -> None:
         """Combine everybody's array into everybody's ``receive``.
 
-        :param op: ``sum prod min max and or xor band bor bxor`` or a function of two arrays.
+        :param op: ``sum prod min max and or xor band bor bxor``, what has such a name (``MPI.SUM``, ``numpy.add``,
+            ``operator.add``), or a function of two arrays.
         """
         self._run("allreduce", send, receive, op, 0, algorithm)
 
@@ -112,19 +115,19 @@ class Harp(Tables):
 
     def Gather(self, send: Buffer, receive: Buffer = None, root: int = 0, *, algorithm: str = "") -> None:
         """Everybody's array, one behind the other by rank, into ``receive`` of ``root``."""
-        self._run("gather", send, receive, "", root, algorithm)
+        self._run("gather", send, receive, None, root, algorithm)
 
     def Allgather(self, send: Buffer, receive: Buffer, *, algorithm: str = "") -> None:
         """Everybody's array, one behind the other by rank, into everybody's ``receive``."""
-        self._run("allgather", send, receive, "", 0, algorithm)
+        self._run("allgather", send, receive, None, 0, algorithm)
 
     def Scatter(self, send: Buffer, receive: Buffer, root: int = 0, *, algorithm: str = "") -> None:
         """Part i of ``send`` of ``root`` into ``receive`` of rank i."""
-        self._run("scatter", send, receive, "", root, algorithm)
+        self._run("scatter", send, receive, None, root, algorithm)
 
     def Alltoall(self, send: Buffer, receive: Buffer, *, algorithm: str = "") -> None:
         """Part i of ``send`` to rank i; with ``[array, counts]`` on both sides the parts may differ in size."""
-        self._run("alltoall", send, receive, "", 0, algorithm)
+        self._run("alltoall", send, receive, None, 0, algorithm)
 
     def Gatherv(self, send: Buffer, receive: Buffer = None, root: int = 0, *, algorithm: str = "") -> None:
         """:meth:`Gather` of parts that differ in size: ``receive`` is ``[array, counts]`` at ``root``."""
@@ -142,8 +145,7 @@ class Harp(Tables):
 
     def Ibroadcast(self, buffer: Buffer, root: int = 0, *, algorithm: str = "") -> Request:
         """:meth:`Broadcast` without waiting."""
-        call = self._call("broadcast", root=root, algorithm=algorithm)
-        return self.collectives.start(call, None, split(buffer)[0])
+        return self._start("broadcast", None, buffer, None, root, algorithm)
 
     def Ireduce(
         self, send: Buffer, receive: Buffer = None, op: Op = "sum", root: int = 0, *, algorithm: str = ""
@@ -169,19 +171,19 @@ class Harp(Tables):
 
     def Igather(self, send: Buffer, receive: Buffer = None, root: int = 0, *, algorithm: str = "") -> Request:
         """:meth:`Gather` without waiting."""
-        return self._start("gather", send, receive, "", root, algorithm)
+        return self._start("gather", send, receive, None, root, algorithm)
 
     def Iallgather(self, send: Buffer, receive: Buffer, *, algorithm: str = "") -> Request:
         """:meth:`Allgather` without waiting."""
-        return self._start("allgather", send, receive, "", 0, algorithm)
+        return self._start("allgather", send, receive, None, 0, algorithm)
 
     def Iscatter(self, send: Buffer, receive: Buffer, root: int = 0, *, algorithm: str = "") -> Request:
         """:meth:`Scatter` without waiting."""
-        return self._start("scatter", send, receive, "", root, algorithm)
+        return self._start("scatter", send, receive, None, root, algorithm)
 
     def Ialltoall(self, send: Buffer, receive: Buffer, *, algorithm: str = "") -> Request:
         """:meth:`Alltoall` without waiting."""
-        return self._start("alltoall", send, receive, "", 0, algorithm)
+        return self._start("alltoall", send, receive, None, 0, algorithm)
 
     def Igatherv(self, send: Buffer, receive: Buffer = None, root: int = 0, *, algorithm: str = "") -> Request:
         """:meth:`Gatherv` without waiting."""
@@ -315,8 +317,13 @@ class Harp(Tables):
         counts: tuple[Any, Any] = (None, None),
         algorithm: str = "",
     ) -> Call:
+        if type(op) is not str:
+            op = name_of(op) or op
         key = (operation, op, root, counts, algorithm)
-        known = self._calls.get(key)
+        try:
+            known = self._calls.get(key)
+        except TypeError:  # a function that cannot be hashed
+            return Call(operation, op, root, *counts, algorithm)
         if known is None:
             if len(self._calls) > 1000:
                 self._calls.clear()
@@ -324,8 +331,10 @@ class Harp(Tables):
         return known
 
     def _parts(
-        self, operation: str, send: Buffer, receive: Buffer, op: Op, root: int, algorithm: str
+        self, operation: str, send: Buffer, receive: Buffer, op: Op | None, root: int, algorithm: str
     ) -> tuple[Call, Any, Any]:
+        if operation in _ROOTED and root != self.rank:
+            send, receive = _used(operation, send, receive)
         outgoing, send_counts = split(send)
         incoming, receive_counts = split(receive)
         if operation in _PLAIN and (send_counts or receive_counts):
@@ -335,16 +344,16 @@ class Harp(Tables):
                 why="the other ranks would not know that the parts differ in size",
                 remedy=f"call {name}v on all ranks; counts are given at the root",
             )
-        return (
-            self._call(operation, op or "sum", root, (send_counts, receive_counts), algorithm),
-            outgoing,
-            incoming,
-        )
+        if type(op) is not str:
+            op = "sum" if op is None else name_on_arrays(op) or op
+        return self._call(operation, op, root, (send_counts, receive_counts), algorithm), outgoing, incoming
 
     def _rooted(
         self, operation: str, send: Buffer, receive: Buffer, root: int, algorithm: str
     ) -> tuple[Call, Any, Any]:
         """A call whose counts only the root knows: the others say that there are some."""
+        if root != self.rank:
+            send, receive = _used(operation, send, receive)
         outgoing, send_counts = split(send)
         incoming, receive_counts = split(receive)
         if operation == "gather":
@@ -354,12 +363,12 @@ class Harp(Tables):
         return self._call(operation, "sum", root, counts, algorithm), outgoing, incoming
 
     def _run(
-        self, operation: str, send: Buffer, receive: Buffer, op: Op, root: int = 0, algorithm: str = ""
+        self, operation: str, send: Buffer, receive: Buffer, op: Op | None, root: int = 0, algorithm: str = ""
     ) -> None:  # fmt: skip
         self.collectives.run(*self._parts(operation, send, receive, op, root, algorithm))
 
     def _start(
-        self, operation: str, send: Buffer, receive: Buffer, op: Op, root: int = 0, algorithm: str = ""
+        self, operation: str, send: Buffer, receive: Buffer, op: Op | None, root: int = 0, algorithm: str = ""
     ) -> Request:  # fmt: skip
         return self.collectives.start(*self._parts(operation, send, receive, op, root, algorithm))
 
@@ -387,3 +396,10 @@ class Harp(Tables):
         if call.operation == "broadcast" and self.rank == call.root:
             return result
         return self._own(result, value)
+
+
+def _used(operation: str, send: Buffer, receive: Buffer) -> tuple[Buffer, Buffer]:
+    """What a rank that is not the root gives: programs for MPI have the root's array on all ranks, where it is not
+    looked at.
+    """
+    return (None, receive) if operation == "scatter" else (send, None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import is_array, is_arrow
 from twister2.spec.errors import OperatorError, Twister2Error
-from twister2.spec.reducers import FUNCTIONS, combiner
+from twister2.spec.reducers import FUNCTIONS, combiner, name_of
 from twister2.spec.user_code import not_combined
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Table(MutableMapping[int, Any]):
     __slots__ = ("_combine", "_partitions", "combiner")
 
     def __init__(self, partitions: Mapping[int, Any] | None = None, combiner: Op = "sum") -> None:
-        self.combiner = combiner
+        self.combiner = name_of(combiner) or combiner
         self._combine = _function(combiner)
         self._partitions: dict[int, Any] = dict(partitions or {})
         for partition in self._partitions:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from twister2.spec.batch import is_array
 from twister2.spec.collectives import Call
 from twister2.spec.errors import OperatorError
-from twister2.spec.reducers import combiner, name_of
+from twister2.spec.reducers import combiner, name_of, name_on_arrays
 from twister2.spec.tracebacks import short
 from twister2_net.combining.reducers import NAMES
 
@@ -37,11 +37,12 @@ def allreduce(
 ) -> T:
     """Combine everybody's value; the same result on all members.
 
-    :param value: a number, a numpy array (combined element by element, equally many everywhere) or any object.
+    :param value: a number, a numpy array (combined element by element, equally many everywhere; as ``left + right``
+        does, so that a sum of truth values is an or, and int8 wraps) or any object.
     :param reducer: ``sum``, ``prod``, ``min``, ``max``, ``and``, ``or``, ``xor`` (logical), ``band``, ``bor``,
-        ``bxor`` (bit by bit), a numpy ufunc, or an associative function of two values that does not change them (arrays
-        come in the shape that was given, read-only, and the result has it too). The order of combination depends on the
-        number of members only.
+        ``bxor`` (bit by bit), ``MPI.SUM`` and the like of mpi4py, a numpy ufunc, or an associative function of two
+        values that does not change them (arrays come in the shape that was given, read-only, and the result has it
+        too). The order of combination depends on the number of members only.
     :param group: all workers when None. :param algorithm: see ``env.network.collectives(group).algorithms``.
     :raises OperatorError: unknown ``reducer`` or ``algorithm``, values that do not fit each other.
     :raises UserCodeError: ``reducer`` raised. :raises StepMismatchError: another member gave another form of value.
@@ -86,11 +87,11 @@ def reduce_scatter(
         rank i gets its i-th part, combined element by element, in this machine's byte order.
     """
     members = _members(env, group, "reduce_scatter")
-    call = _make("reduce_scatter", reducer, 0, algorithm)
-    if not _has_memory(values):
-        return members.run_objects(call, values)
+    if not _has_memory(values, "reduce_scatter"):
+        return members.run_objects(_make("reduce_scatter", reducer, 0, algorithm), values)
     import numpy
 
+    call = _make("reduce_scatter", name_on_arrays(reducer) or reducer, 0, algorithm)
     send = _native(values)
     receive = numpy.empty(_part(members, "reduce_scatter", send), send.dtype)
     members.run(call, send, receive)
@@ -105,7 +106,7 @@ def alltoall(env: WorkerEnvironment, parts: Any, *, group: Group | None = None, 
     """
     members = _members(env, group, "alltoall")
     call = _make("alltoall", "sum", 0, algorithm)
-    if not _has_memory(parts):
+    if not _has_memory(parts, "alltoall"):
         return members.run_objects(call, parts)
     import numpy
 
@@ -205,11 +206,11 @@ def _make(operation: str, reducer: Reducer, root: int, algorithm: str) -> Call:
 
 
 def _reduction(members: Collectives, operation: str, value: Any, reducer: Reducer, root: int, algorithm: str) -> Any:
-    call = _make(operation, reducer, root, algorithm)
     if not _is_buffer(value):
-        return members.run_objects(call, value)
+        return members.run_objects(_make(operation, reducer, root, algorithm), value)
     import numpy
 
+    call = _make(operation, name_on_arrays(reducer) or reducer, root, algorithm)
     send = numpy.ascontiguousarray(value)
     receive = numpy.empty(send.shape, send.dtype) if operation != "reduce" or members.rank == root else None
     members.run(call, send, receive)
@@ -218,12 +219,32 @@ def _reduction(members: Collectives, operation: str, value: Any, reducer: Reduce
 
 def _is_buffer(value: Any) -> bool:
     """Whether a value is an array of plain numbers, whose memory can be combined and cut as it is."""
-    return is_array(value) and value.ndim > 0 and value.dtype.kind in "biufc" and value.dtype.isnative
+    if not is_array(value) or value.ndim == 0 or value.dtype.kind not in "biufc" or not value.dtype.isnative:
+        return False
+    return not is_masked(value)
 
 
-def _has_memory(value: Any) -> bool:
-    """Whether a value is an array without objects, which is cut along its first axis."""
-    return is_array(value) and value.ndim > 0 and not value.dtype.hasobject and value.dtype.itemsize > 0
+def _has_memory(value: Any, kind: str) -> bool:
+    """Whether a value is an array without objects, which is cut along its first axis.
+
+    :raises OperatorError: it is masked.
+    """
+    if not is_array(value) or value.ndim == 0 or value.dtype.hasobject or value.dtype.itemsize == 0:
+        return False
+    if is_masked(value):
+        raise OperatorError(
+            f"{kind} was given a masked array",
+            why="an array is cut as memory: the mask would be lost, and what it hides would count",
+            remedy="give a list of one array for each member (masked ones may be in it), or array.filled(value)",
+        )
+    return True
+
+
+def is_masked(array: Any) -> bool:
+    """Whether an array is more than its memory."""
+    import numpy
+
+    return isinstance(array, numpy.ma.MaskedArray)
 
 
 def _native(array: Any) -> Any:

@@ -16,6 +16,7 @@ from twister2.spec.errors import OperatorError
 from twister2.spec.ops import OperatorContext
 from twister2.spec.tracebacks import short
 from twister2_net.calls.alike import described
+from twister2_net.calls.collectives import is_masked
 from twister2_net.calls.driving import operator
 from twister2_net.exchange.parts import Collected, form_of
 from twister2_net.spilling.queues import Records
@@ -275,6 +276,7 @@ def _exchange(
             why=f"the group's members are {list(where.members)}",
             remedy="call it on members only",
         )
+    _check_no_mask(batch, name)
     items: list[tuple[int, Batch]] = []
     with network.step(name, described(options), group=where) as step:
         context = OperatorContext(
@@ -328,8 +330,9 @@ def called(
 def walkable(given: Any, name: str) -> Any:
     """What a member gives as records.
 
-    :raises OperatorError: it is neither a batch nor an iterable.
+    :raises OperatorError: it is neither a batch nor an iterable; a masked array.
     """
+    _check_no_mask(given, name)
     if is_arrow(given) or (is_array(given) and given.ndim > 0) or hasattr(type(given), "__iter__"):
         return given
     if isinstance(given, Sequence):
@@ -340,6 +343,18 @@ def walkable(given: Any, name: str) -> Any:
         why=f"{kind} cannot be iterated over",
         remedy="give a list, an array whose first axis counts records, an Arrow batch, or an iterable of records",
     )
+
+
+def _check_no_mask(given: Any, name: str) -> None:
+    """
+    :raises OperatorError: it is an array that is more than its memory, which is what is sent.
+    """
+    if is_array(given) and is_masked(given):
+        raise OperatorError(
+            f"{name} was given a masked array as records",
+            why="an array is sent as memory: the mask would be lost, and what it hides would count",
+            remedy="give array.compressed(), which leaves out what is masked, array.filled(value), or a list",
+        )
 
 
 def _batches(values: Any) -> Iterator[Batch]:

@@ -2,8 +2,8 @@
 
 A page is read from top to bottom. A ``python`` block begins with its file's name in a comment and is written to it. A
 ``bash`` block is run; the ``text`` block behind it holds lines that must be in what it prints (``...`` stands for any
-text), in any order, because workers print side by side. A ``toml`` block must be a valid configuration. ``console``
-blocks show what needs more than this machine, and are not run.
+text), in any order, because workers print side by side. A ``toml`` block must be a valid configuration, and so must a
+file that a ``console`` block shows; these show what needs more than this machine, and are not run.
 
 Wherever options are named (``job.comm``, ``rm.slurm.partition``, ``TWISTER2__JOB__CPUS``) they must exist, and whatever
 ``twister2 submit`` shows must mean what it seems to: what follows the program is the program's.
@@ -83,8 +83,8 @@ def test_a_page_does_what_it_says(name, jobs, tmp_path):
             missing = [line for line in text.splitlines() if line.strip() and not says(output, line)]
             assert not missing, f"not printed by the block above: {missing}\n{output}"
             output = None
-        elif language == "toml":
-            check_toml(text, tmp_path)
+        for configuration in configurations(language, text):
+            check_toml(configuration, tmp_path)
     assert not written, f"no bash block runs {written}"
 
 
@@ -92,6 +92,19 @@ def says(output: str, wanted: str) -> bool:
     """Whether a line of the output is this one, but for the width of its blanks and what ``...`` stands for."""
     pattern = ".*".join(re.escape(" ".join(part.split())) for part in wanted.split("..."))
     return any(re.fullmatch(pattern.replace(".*", " ?.* ?"), " ".join(line.split())) for line in output.splitlines())
+
+
+SHOWN = r"^\$ cat \S+\.toml\n(.*?)(?=^\$ |\Z)"
+TABLE = rf"^\[(?:profile|job|{'|'.join(KINDS)})[.\]]"
+
+
+def configurations(language: str, text: str) -> list[str]:
+    """The configuration files of a block; what has their tables must be where it is checked."""
+    if language == "toml":
+        return [text]
+    shown = re.findall(SHOWN, text, re.DOTALL | re.MULTILINE) if language == "console" else []
+    assert language == "bash" or shown or not re.search(TABLE, text, re.MULTILINE), f"a toml block, please:\n{text}"
+    return shown
 
 
 def check_toml(text: str, folder: Path) -> None:

@@ -137,8 +137,8 @@ class NativeRoad:
         return False
 
     def _nap(self, test: Callable[[], bool]) -> bool:
-        """Sleep, where the transport never wakes this worker, for a part of the time that it has waited: what comes late
-        is found hardly later.
+        """Sleep, where the transport never wakes this worker, for a part of the time that it has waited: what comes
+        late is found hardly later.
         """
         network = self._network
         link, began = network.link, time.perf_counter()

@@ -38,7 +38,9 @@ class TestNetSmallBatches(OperatorSuite):
     transport = "loopback"
 
     def make_operators(self):
-        return NetPlugin().ops_create(config=NetConfig(batch_records=3, combine_keys=2, sample_per_target=50))
+        return NetPlugin().ops_create(
+            config=NetConfig(batch_records=3, combine_keys=2, sample_per_target=50, ring_bytes=1)
+        )
 
 
 class TestNetOverTcp(OperatorSuite):

@@ -54,7 +54,10 @@ _SELECTING = {
     "algorithm": _CHAINS,
 }
 _COMBINING = {"reducer": _REDUCER, "initial": _INITIAL, "algorithm": _TREES}
-_RINGS = OptionInfo(f"as that of reduce, or ring: for large arrays, in batch mode; {_INITIAL_ALGORITHM}")
+_RINGS = OptionInfo(
+    "as that of reduce, or ring: for large arrays, in batch mode; chosen by the number of workers and by the size of "
+    "arrays when not given"
+)
 _RING = OptionInfo("direct, or ring: for large arrays, in batch mode", default="direct")
 
 _ORDER = OptionInfo("True: by key, ascending; or a function of a key: by its result. NaN comes last", default=None)
@@ -336,7 +339,7 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             delivers="value",
             options={**_COMBINING, "algorithm": _RINGS},
         ),
-        "reducing.Allreduce",
+        "allreducing.Allreduce",
     ),
     (
         OperatorInfo(

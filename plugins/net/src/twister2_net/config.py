@@ -34,3 +34,9 @@ class NetConfig(Value):
         unit="1",
         validator=ge(1),
     )
+    ring_bytes: int = option(
+        2 << 20,
+        "Arrays of at least so many bytes that allreduce combines in batch mode go round a ring of the workers.",
+        unit="bytes",
+        validator=ge(1),
+    )

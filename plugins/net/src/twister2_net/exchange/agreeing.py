@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twister2.spec.patterns import Run, exchange
 from twister2_net.exchange.lanes import LaneOperator, workers_of
@@ -10,8 +10,8 @@ from twister2_net.exchange.lanes import LaneOperator, workers_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SECOND_PORT = 1 << 30
-"""Added to the number of the edge for the port that carries the parts."""
+SECOND_PORT: Final = 1 << 30
+"""Added to the number of the edge for a port beside that of the records."""
 
 
 class Agreement:
@@ -23,7 +23,7 @@ class Agreement:
         me = context.network.worker_id
         self._rank = workers.index(me) if me in workers else -1
         self._size = len(workers)
-        self._port = context.network.open_port(owner.port_step, context.edge + _SECOND_PORT, workers, workers)
+        self._port = context.network.open_port(owner.port_step, context.edge + SECOND_PORT, workers, workers)
         self._run: Run | None = None
         self.done = self._rank < 0
         """Whether everybody's part is known; at once on workers that have no part in it."""

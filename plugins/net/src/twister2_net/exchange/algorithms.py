@@ -1,6 +1,7 @@
 """The option ``algorithm``: one name on all operators, checked once; chosen by the number of workers when not given.
 
-The choice depends on the plan only: all workers must choose alike, and sizes may differ between them.
+The choice depends on the plan only: all workers must choose alike, and sizes may differ between them. Where all hear of
+all before they go on, sizes are looked at as well: see :mod:`~twister2_net.operators.allreducing`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 * ``moving``: direct, pipe, union, broadcast, gather, allgather, alltoall, barrier; ``relaying``: broadcast, gather and
   allgather along trees and chains.
 * ``partitioning``: partition and keyed_partition.
-* ``reducing``: reduce, allreduce and reduce_scatter; ``ringing``: allreduce and reduce_scatter round a ring.
+* ``reducing``: reduce and reduce_scatter; ``ringing``: allreduce and reduce_scatter round a ring; ``allreducing``:
+  allreduce, which goes along ways or round a ring.
 * ``keyed_reducing``: keyed_reduce and count_by_value.
 * ``sorting``: sort; ``distinct``: distinct; ``numbering``: number; ``zipping``: zip; ``crossing``: cross;
   ``co_grouping``: co_group.

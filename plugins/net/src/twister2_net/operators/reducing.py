@@ -1,4 +1,4 @@
-"""reduce, allreduce and reduce_scatter: each worker combines what its sources send, then workers combine along ways.
+"""Reductions: each worker combines what its sources send, then workers combine along ways.
 
 The order of combination depends on the plan only: the batches of a source in their order, the sources of a worker by
 index, the workers by id. The reducer must be associative. On streams a result is made at each FLUSH mark, of what came
@@ -66,7 +66,7 @@ class Part:
     @staticmethod
     def unpacked(packed: Any) -> Part:
         """The part again. A small array may be changed by a reducer, as one that was pickled."""
-        if type(packed) is Part:
+        if isinstance(packed, Part):
             return packed
         if type(packed) is not tuple:
             return Part(True, packed[0])
@@ -189,11 +189,16 @@ class Reduction(Combining, HopOperator):
             return
         self.out_mark(flow, kind, value)
 
-    def _emit(self, flow: Flow, kind: HeaderKind) -> bool:
-        """Let go of what is held, at a closing mark or END; whether the mark went with it."""
+    def whole(self, flow: Flow, kind: HeaderKind) -> Part | None:
+        """What is held of a flow at a mark, combined in the order of its inputs."""
         whole: Part | None = None
         for origin in flow.inputs:
             whole = self.join(whole, flow.held.get(origin))
+        return whole
+
+    def _emit(self, flow: Flow, kind: HeaderKind) -> bool:
+        """Let go of what is held, at a closing mark or END; whether the mark went with it."""
+        whole = self.whole(flow, kind)
         flow.held.clear()
         final = flow.role == "final"
         if final:
@@ -219,10 +224,7 @@ class Reduction(Combining, HopOperator):
     def _state(self, flow: Flow) -> bytes | None:
         if not flow.held and not flow.late:
             return None
-        whole: Part | None = None
-        for origin in flow.inputs:
-            whole = self.join(whole, flow.held.get(origin))
-        return pickle.dumps((whole, flow.late), 5)
+        return pickle.dumps((self.whole(flow, HeaderKind.BARRIER), flow.late), 5)
 
     def snapshot(self) -> bytes | None:
         final = next((flow for flow in self.flows if flow.role == "final"), None)
@@ -245,12 +247,6 @@ class Reduction(Combining, HopOperator):
         if not self.closed:
             self._frozen.clear()
         super().close()
-
-
-class Allreduce(Reduction):
-    """One value, at every target."""
-
-    algorithms = (*Reduction.algorithms, "ring")  # see ringing.py
 
 
 class Reduce(Reduction):

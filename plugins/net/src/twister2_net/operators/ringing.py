@@ -119,16 +119,11 @@ class _Piece:
         return _Piece, (self.form, self.part)
 
 
-class RingAllreduce(Ring):
-    """Arrays of one form on all workers, cut into pieces; other values go round whole."""
-
-    def prepare(self) -> None:
-        super().prepare()
-        if self.ufunc is None:
-            why = "ring cuts arrays into pieces, which a function of two values may not allow"
-            raise wrong_option(self.label, "algorithm", why, f"name the reducer, give a numpy ufunc, or {_OTHERS}")
+class Cutting(Combining):
+    """An allreduce of arrays of one form on all workers, cut into pieces; other values go round whole."""
 
     def steps(self, rank: int, size: int, whole: Part | None) -> Steps:
+        """What this worker does with the part of its sources; gives the result."""
         mine = yield from ring_reduce_scatter(rank, size, self._cut(whole, size), self._joined)
         pieces = yield from ring_allgather(rank, size, mine)
         return self._assembled([piece for piece in pieces if piece is not None])
@@ -170,6 +165,16 @@ class RingAllreduce(Ring):
 
         whole = numpy.concatenate([piece.part.value for piece in pieces])
         return Part(any(piece.part.rows for piece in pieces), whole.reshape(first.form[0]))
+
+
+class RingAllreduce(Cutting, Ring):
+    """The option ``ring``: whatever the sizes are."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        if self.ufunc is None:
+            why = "ring cuts arrays into pieces, which a function of two values may not allow"
+            raise wrong_option(self.label, "algorithm", why, f"name the reducer, give a numpy ufunc, or {_OTHERS}")
 
 
 class RingReduceScatter(Scattering, Ring):

@@ -58,6 +58,27 @@ def test_jobs_of_another_state_folder(jobs: Jobs, tmp_path: Path) -> None:
     assert not list((elsewhere / "jobs").iterdir())
 
 
+def test_jobs_of_a_profile_with_a_state_folder_of_its_own(jobs: Jobs, tmp_path: Path) -> None:
+    state = jobs.environment.pop("TWISTER2__JOB__STATE_DIR")
+    jobs.environment["XDG_STATE_HOME"] = str(tmp_path / "usual")
+    (tmp_path / "twister2.toml").write_text(f"[profile.lab.job]\nrm = 'standalone'\nstate_dir = '{state}'\n")
+    done = jobs.submit(jobs.program(HELLO), "-q", "--name", "far", workers=1, profile="lab")
+    assert done.code == 0, done
+    assert jobs.job().name.startswith("far")
+    assert "far" in jobs.cli("list").out
+    assert "completed" in jobs.cli("status", "last").out
+    assert jobs.cli("logs", "far", "-w", "0").out == "worker 0 of 1\n"
+    assert "completed" in jobs.cli("wait", "far").out
+    assert "completed" in jobs.cli("kill", "far").out
+    assert jobs.cli("status", "far", "--state-dir", tmp_path / "usual").code == 3, (
+        "a folder that is given is the only one"
+    )
+    assert jobs.cli("clean", "--all").out == "1 job cleaned\n"
+    unknown = jobs.cli("status", "far")
+    assert unknown.code == 3, unknown
+    assert all(text in unknown.err for text in (state, str(tmp_path / "usual"), "--state-dir")), unknown
+
+
 def test_a_package_that_is_too_large(jobs: Jobs, tmp_path: Path) -> None:
     (tmp_path / "large.bin").write_bytes(bytes(2 << 20))
     program = jobs.program(HELLO)

@@ -17,12 +17,12 @@ def ids(request, monkeypatch):
     """Some jobs, oldest first; the name of each is the first word of its id."""
     ids = IDS[: request.param]
     jobs = [SimpleNamespace(record=SimpleNamespace(job_id=job, name=job.split("-")[0])) for job in ids]
-    monkeypatch.setattr(records, "all_jobs", lambda state: jobs)
+    monkeypatch.setattr(records, "all_jobs", lambda states: jobs)
     return ids
 
 
 def found(tmp_path, text):
-    return records.find_job(tmp_path, text).record.job_id
+    return records.find_job([tmp_path], text).record.job_id
 
 
 def test_last_name_and_the_beginning_of_an_id(tmp_path, ids):
@@ -46,3 +46,23 @@ def test_several_are_named(tmp_path, ids):
         found(tmp_path, "w")
     assert "words-1-aa, words-2-bb" in caught.value.why
     assert "pages" not in caught.value.why
+
+
+def test_jobs_of_several_state_folders_are_one_list(tmp_path):
+    states = [tmp_path / name for name in ("usual", "of a profile", "not made yet")]
+    for number, (state, job) in enumerate(zip([states[1], states[0], states[1]], IDS, strict=True)):
+        folder = state / "jobs" / job
+        folder.mkdir(parents=True)
+        record = records.JobRecord(
+            job, job.split("-")[0], "p.py", 1, "lab", {"rm": "standalone", "job_id": job, "native_id": ""},
+            (), True, "", "", {}, {}, started=float(number),
+        )  # fmt: skip
+        record.write(folder)
+    assert [job.record.job_id for job in records.all_jobs(states)] == list(IDS), "oldest first"
+    for text, job in (("last", IDS[2]), ("words", IDS[1]), (IDS[0], IDS[0]), ("pag", IDS[2])):
+        assert records.find_job(states, text).record.job_id == job, text
+    with pytest.raises(JobNotFoundError, match="no job 'nonesuch'") as caught:
+        records.find_job(states, "nonesuch")
+    assert caught.value.why.startswith("3 jobs are recorded in ")
+    assert all(str(state / "jobs") in caught.value.why for state in states)
+    assert "--state-dir" in caught.value.remedy

@@ -8,6 +8,7 @@ import pytest
 
 from twister2.config import Resolved
 from twister2.config.job import JobConfig
+from twister2.config.resolve import resolve_state_dirs
 from twister2.spec.errors import ConfigError, PluginNotFoundError
 
 LAYERS = ("site", "user", "project", "profile", "environment", "-o", "keyword")
@@ -268,3 +269,32 @@ def test_a_name_that_was_misspelt_is_not_listed_as_installed(layers, host):
         layers(host, settings=["job.rm=slrm", "rm.slrn.x=1"])
     (told,) = [text for text in caught.value.details["problems"] if text.startswith("rm.slrn")]
     assert "(installed: slurm, standalone)" in told
+
+
+STATE_DIRS = """
+[job]
+wrkers = 3
+state_dir = "/a"
+[profile.lab.job]
+state_dir = "/b"
+cpus = "a mistake of a profile that is not used"
+[profile.same.job]
+state_dir = "/a"
+[profile.other.rm.slurm]
+partition = "p"
+"""
+
+
+@pytest.mark.parametrize(("environ", "expected"), [({}, ["/a", "/b"]), ({"TWISTER2__JOB__STATE_DIR": "/c"}, ["/c"])])
+def test_state_folders_of_all_profiles(host, tmp_path, monkeypatch, environ, expected):
+    """An environment's holds for every profile."""
+    monkeypatch.chdir(tmp_path)
+    site = tmp_path / "site.toml"
+    environ = {"TWISTER2_SITE_CONFIG": str(site), "XDG_CONFIG_HOME": str(tmp_path), **environ}
+    site.write_text(STATE_DIRS)
+    with pytest.raises(ConfigError, match="did you mean 'workers'"):
+        resolve_state_dirs(host=host, environ=environ)
+    site.write_text(STATE_DIRS.replace("wrkers", "workers"))
+    assert resolve_state_dirs(host=host, environ=environ) == expected
+    site.write_text("")
+    assert resolve_state_dirs(host=host, environ=environ) == ([""] if len(expected) > 1 else expected)

@@ -6,12 +6,13 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from twister2.cli.jobs import add_state_argument, everything, find_each, folder, raise_all
+from twister2.cli.jobs import add_state_argument, everything, find_each, folders, raise_all
 from twister2.cli.output import add_json_argument, print_json
 
 if TYPE_CHECKING:
     import argparse
     import pathlib
+    from collections.abc import Sequence
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -58,9 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
             what = f"the folder of job {job.record.job_id} cannot be removed"
             errors.append(ResourceError(what, why=str(error), remedy=f"remove {job.folder} by hand"))
     if arguments.all or arguments.older_than is not None:
-        for path in unreadable(folder(arguments)):
+        for path in unreadable(folders(arguments)):
             print(f"left alone: {path}, whose record cannot be read", file=sys.stderr)
-    begun, tracebacks = _clean_rest(folder(arguments)) if arguments.all else (0, 0)
+    begun, tracebacks = _clean_rest(folders(arguments)) if arguments.all else (0, 0)
     if arguments.json:
         print_json({"cleaned": cleaned, "broken_off": begun, "tracebacks": tracebacks})
     else:
@@ -77,12 +78,12 @@ def _say(number: int, what: str, done: str) -> None:
     print(f"{number} {what}{'s' if number != 1 else ''} {done}")
 
 
-def _clean_rest(state: pathlib.Path) -> tuple[int, int]:
+def _clean_rest(states: Sequence[pathlib.Path]) -> tuple[int, int]:
     """Remove what is no job: submissions that were broken off, and saved tracebacks; how many there were of each."""
     from twister2.client.records import broken_off
     from twister2.master.abandoned import remove_begun
 
-    begun = broken_off(state)
+    begun = broken_off(states)
     for path in begun:
         remove_begun(path)
     return len(begun), _remove_tracebacks()

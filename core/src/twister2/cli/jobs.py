@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def add_state_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--state-dir``."""
-    parser.add_argument("--state-dir", default="", help="the state folder (job.state_dir) when it is not the usual one")
+    parser.add_argument("--state-dir", default="", help="the state folder (job.state_dir) when no profile names it")
 
 
 def add_job_argument(parser: argparse.ArgumentParser, **options: Any) -> None:
@@ -30,20 +30,20 @@ def add_job_argument(parser: argparse.ArgumentParser, **options: Any) -> None:
     add_state_argument(parser)
 
 
-def folder(arguments: argparse.Namespace) -> pathlib.Path:
-    """The state folder: given, configured, or the usual one."""
+def folders(arguments: argparse.Namespace) -> list[pathlib.Path]:
+    """State folders: the given one, or the configured or usual one and those of all profiles."""
     if arguments.state_dir:
-        return state_folder(arguments.state_dir)
-    from twister2.config.resolve import resolve_job
+        return [state_folder(arguments.state_dir)]
+    from twister2.config.resolve import resolve_state_dirs
     from twister2.host import PluginHost
 
-    return state_folder(resolve_job(host=PluginHost()).state_dir)
+    return list(dict.fromkeys(map(state_folder, resolve_state_dirs(host=PluginHost()))))
 
 
 def find(arguments: argparse.Namespace, text: str) -> JobSummary:
     """The job the user means."""
     sweep()
-    return find_job(folder(arguments), text)
+    return find_job(folders(arguments), text)
 
 
 def find_each(arguments: argparse.Namespace, texts: Sequence[str], errors: list[Twister2Error]) -> Iterator[JobSummary]:
@@ -66,7 +66,7 @@ def raise_all(errors: Sequence[Twister2Error]) -> None:
 def everything(arguments: argparse.Namespace) -> list[JobSummary]:
     """All jobs, oldest first."""
     sweep()
-    return all_jobs(folder(arguments))
+    return all_jobs(folders(arguments))
 
 
 def warn_of_logs(facts: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from twister2.cli.jobs import add_state_argument, ago, everything, folder
+from twister2.cli.jobs import add_state_argument, ago, everything, folders
 from twister2.cli.output import add_json_argument, cut, one_line, print_json, print_table
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         keys = ("job", "name", "state", "reason", "n_workers", "profile", "program", "started", "ended")
         print_json([{key: row.get(key) for key in keys} for row in rows])
         return 0
-    for path in broken_off(folder(arguments)):
+    for path in broken_off(folders(arguments)):
         print(f"no job: {path}, whose submission was broken off; 'twister2 clean --all' removes it", file=sys.stderr)
     print_table(
         ("JOB", "STATE", "WORKERS", "PROFILE", "STARTED", "REASON"),

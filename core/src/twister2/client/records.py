@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from attrs.validators import instance_of
@@ -18,6 +18,9 @@ from twister2.spec.errors import JobNotFoundError
 from twister2.spec.rm import JobHandle, JobState
 from twister2.spec.values import Value
 from twister2.worker.processes import start_ticks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 RECORD = "record.json"
 SUBMITTING = "submitting"
@@ -109,11 +112,19 @@ def summary(folder: pathlib.Path) -> JobSummary | None:
     return JobSummary(record, folder, JobState(facts.get("state", "queued")), facts)
 
 
-def unreadable(state: pathlib.Path) -> list[pathlib.Path]:
-    """Folders of a state folder that have a record which no job can be made of."""
-    jobs = state / "jobs"
-    folders = sorted(jobs.iterdir()) if jobs.is_dir() else []
-    return [folder for folder in folders if (folder / RECORD).exists() and summary(folder) is None]
+def _folders(states: Sequence[pathlib.Path]) -> Iterator[pathlib.Path]:
+    """The folders of jobs, as far as this user may look into them."""
+    for state in states:
+        try:
+            folders = sorted((state / "jobs").iterdir())
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        yield from (folder for folder in folders if os.access(folder, os.R_OK | os.X_OK))
+
+
+def unreadable(states: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+    """Folders in state folders that have a record which no job can be made of."""
+    return [folder for folder in _folders(states) if (folder / RECORD).exists() and summary(folder) is None]
 
 
 def begin(folder: pathlib.Path) -> None:
@@ -124,11 +135,9 @@ def begin(folder: pathlib.Path) -> None:
     write_private(folder / SUBMITTING, f"{os.uname().nodename} {os.getpid()} {start_ticks(os.getpid())}".encode())
 
 
-def broken_off(state: pathlib.Path) -> list[pathlib.Path]:
-    """Folders of a state folder without a record, whose client was killed while it submitted."""
-    jobs = state / "jobs"
-    folders = sorted(jobs.iterdir()) if jobs.is_dir() else []
-    return [folder for folder in folders if not (folder / RECORD).exists() and _is_left(folder)]
+def broken_off(states: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+    """Folders in state folders without a record, whose client was killed while it submitted."""
+    return [folder for folder in _folders(states) if not (folder / RECORD).exists() and _is_left(folder)]
 
 
 def _is_left(folder: pathlib.Path) -> bool:
@@ -148,22 +157,22 @@ def _is_left(folder: pathlib.Path) -> bool:
         return age_s > ELSEWHERE_S
 
 
-def all_jobs(state: pathlib.Path) -> list[JobSummary]:
-    """All jobs of a state folder, oldest first."""
-    jobs = state / "jobs"
-    found = [summary(folder) for folder in jobs.iterdir()] if jobs.is_dir() else []
+def all_jobs(states: Sequence[pathlib.Path]) -> list[JobSummary]:
+    """All jobs of state folders, oldest first."""
+    found = map(summary, _folders(states))
     return sorted((job for job in found if job is not None), key=lambda job: job.record.started)
 
 
-def find_job(state: pathlib.Path, text: str) -> JobSummary:
+def find_job(states: Sequence[pathlib.Path], text: str) -> JobSummary:
     """The job with this id, the beginning of an id, or a name (the latest of that name); ``last`` is the latest job.
 
     :raises JobNotFoundError: none, or several ids begin so.
     """
-    exact = summary(job_folder(state, text)) if text and "/" not in text else None
-    if exact is not None:
-        return exact
-    jobs = all_jobs(state)
+    for state in states if text and "/" not in text else ():
+        exact = summary(job_folder(state, text))
+        if exact is not None:
+            return exact
+    jobs = all_jobs(states)
     if text == "last" and jobs:
         return jobs[-1]
     named = [job for job in jobs if job.record.name == text]
@@ -173,13 +182,17 @@ def find_job(state: pathlib.Path, text: str) -> JobSummary:
     matching = [job for job in jobs if text and job.record.job_id.startswith(text)]
     if len(matching) == 1:
         return matching[0]
+    where = ", ".join(str(state / "jobs") for state in states)
     what, why = (
         f"there is no job {text!r}",
-        f"{len(jobs)} {'job is' if len(jobs) == 1 else 'jobs are'} recorded in {state / 'jobs'}",
+        f"{len(jobs)} {'job is' if len(jobs) == 1 else 'jobs are'} recorded in {where}",
     )
+    remedy = "see 'twister2 list' for ids and names"
     if matching:
         some = ", ".join(job.record.job_id for job in matching[:5]) + (", ..." if len(matching) > 5 else "")
         what, why = f"{text!r} is not one job", f"{len(matching)} ids begin so: {some}"
     elif not text:
         what, why = "no job was named", "the name is empty; is a variable of the shell not set?"
-    raise JobNotFoundError(what, why=why, remedy="see 'twister2 list' for ids and names")
+    else:
+        remedy += "; one with another job.state_dir is found with --state-dir"
+    raise JobNotFoundError(what, why=why, remedy=remedy)

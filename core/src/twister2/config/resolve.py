@@ -19,7 +19,7 @@ from twister2.config.layers import (
 )
 from twister2.config.problems import config_error, error_of, sentence
 from twister2.config.structure import Report, structure, unstructure
-from twister2.config.tree import Leaf, Node, Tree, from_data, merge, origin_of
+from twister2.config.tree import Leaf, Node, Tree, from_data, leaves, merge, origin_of
 from twister2.spec.errors import PluginError, PluginNotFoundError
 from twister2.spec.names import did_you_mean
 from twister2.spec.options import SECRET
@@ -171,17 +171,34 @@ def resolve_plugin(
     return options
 
 
-def resolve_job(*, host: PluginSource, environ: Mapping[str, str] | None = None) -> JobConfig:
-    """The options of ``[job]`` from all layers, without plugins, for commands about jobs of the past.
+def resolve_state_dirs(*, host: PluginSource, environ: Mapping[str, str] | None = None) -> list[str]:
+    """``job.state_dir`` without a profile, then those that profiles have, for commands about jobs of the past.
 
-    :raises ConfigError: its table, or a file, has problems.
+    :raises ConfigError: ``[job]``, or a file, has problems; those of a profile are told when it is used.
     """
     report = Report()
-    tree = _read_layers(host, None, None, os.environ if environ is None else environ, (), report)
+    environ = os.environ if environ is None else environ
+    files, variables = _read_files(environ, None, report), read_environment(environ)
+    tree = _laid_over(_with_profile(files, None, host, report), variables, report)
     job: JobConfig = structure(JobConfig, tree.get("job", {}), "job", report)
     if report.problems:
         raise config_error(report.problems)
-    return job
+    found = [job.state_dir]
+    if "job.state_dir" not in dict(leaves(variables)):  # which holds for every profile
+        for path, leaf in leaves(files.get("profile", {})):
+            if path.endswith(".job.state_dir"):
+                own: JobConfig = structure(JobConfig, {"state_dir": leaf}, "job", Report())
+                found.append(own.state_dir)
+    return list(dict.fromkeys(found))
+
+
+def _read_files(environ: Mapping[str, str], files: Sequence[str | os.PathLike[str]] | None, report: Report) -> Tree:
+    tree: Tree = {}
+    for path in config_files(environ, files):
+        layer, problems = read_file(path)
+        report.problems += problems
+        tree = _laid_over(tree, layer, report)
+    return tree
 
 
 def _read_layers(
@@ -192,11 +209,7 @@ def _read_layers(
     settings: Sequence[str],
     report: Report,
 ) -> Tree:
-    tree: Tree = {}
-    for path in config_files(environ, files):
-        layer, problems = read_file(path)
-        report.problems += problems
-        tree = _laid_over(tree, layer, report)
+    tree = _read_files(environ, files, report)
     if report.problems and profile is not None and not _knows(tree, profile, host):
         profile = None  # it may be in a file that could not be read; its absence is no problem of its own
     tree = _with_profile(tree, profile, host, report)

@@ -27,8 +27,8 @@ CHUNK_BORDERS = (65_535, 65_536, 65_537, 300_001)
 def cases(draw):
     operation = draw(st.sampled_from(OPERATIONS))
     size = draw(st.integers(1, 5))
-    dtype = draw(st.sampled_from(("int64", "float64", "float32", "uint8", "complex64", "bool", "int16")))
-    ops = ("and", "or", "xor") if dtype == "bool" else OPS if dtype in ("int64", "uint8", "int16") else ("sum", "prod")
+    dtype = draw(st.sampled_from(("int64", "float64", "float32", "float16", "uint8", "complex64", "bool", "int16")))
+    ops = OPS if dtype in ("int64", "uint8", "int16", "bool") else ("sum", "prod")
     algorithm = draw(st.sampled_from(("", *ALGORITHMS[operation])))
     counts = None
     if operation in COUNTED and ALGORITHMS[operation].get(algorithm) not in EQUAL_ONLY and draw(st.booleans()):

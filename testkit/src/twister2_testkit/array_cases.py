@@ -1,6 +1,6 @@
 """Collective calls on arrays with their right answers by numpy, for any number of members.
 
-Values are small whole numbers, so that sums and products are exact in every dtype and in every order.
+Values are small whole numbers, so that sums and products are exact in every dtype and in every order, or letters.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ class Case:
             n = sum(self.length(rank, target) for target in range(size))
         else:
             n = self.length(rank, 0)
-        random = np.random.default_rng([self.seed, rank, n])
-        high = 3 if self.op == "prod" else 2 if self.dtype == "bool" else 7
-        return random.integers(1 if self.op == "prod" else 0, high, n).astype(self.dtype)
+        dtype = np.dtype(self.dtype)
+        low, high = (0, 2) if dtype.kind == "b" else (1, 3) if self.op == "prod" else (0, 7)
+        return _values(np.random.default_rng([self.seed, rank, n]), n, dtype, low, high)
 
     def call(self, rank: int) -> Call:
         """The call as this member makes it."""
@@ -140,7 +140,9 @@ class Case:
             return
         want = self.wanted(rank)
         if want is not None:
-            np.testing.assert_array_equal(receive, want, err_msg=f"{self} on rank {rank}")
+            # truth values by their bytes: numpy takes any but 0 for true
+            got, want = (receive.view("u1"), want.view("u1")) if receive.dtype.kind == "b" else (receive, want)
+            np.testing.assert_array_equal(got, want, err_msg=f"{self} on rank {rank}")
         if send is not None:
             np.testing.assert_array_equal(send, self.given(rank), err_msg=f"send of rank {rank} was changed by {self}")
 
@@ -150,7 +152,22 @@ class Case:
         return [array[end - length : end] for end, length in zip(ends, lengths, strict=True)]
 
 
+def _values(random: np.random.Generator, n: int, dtype: Any, low: int, high: int) -> Any:
+    if dtype.names is not None:
+        array = np.zeros(n, dtype)
+        for name in dtype.names:
+            array[name] = _values(random, n, dtype[name], low, high)
+        return array
+    if dtype.kind == "S":
+        return random.integers(ord("a"), ord("z") + 1, (n, dtype.itemsize), np.uint8).view(dtype).reshape(n)
+    numbers = random.integers(low, high, n)
+    if dtype.kind == "c":
+        return (numbers + 1j * random.integers(low, high, n)).astype(dtype)
+    return numbers.astype(dtype)
+
+
 def _fresh(n: int, dtype: str) -> Any:
     array = np.empty(n, dtype)
-    array.view(np.uint8)[:] = _UNTOUCHED if dtype != "bool" else 0
+    # of these there are bytes that are no value, or none that is equal to itself
+    array.view(np.uint8)[:] = 0 if array.dtype.char in "?gG" else _UNTOUCHED
     return array

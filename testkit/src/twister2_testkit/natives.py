@@ -31,8 +31,19 @@ if TYPE_CHECKING:
     from twister2.spec.comm import Transport, TransportContext
 
 ALIKE = 0x0123456789ABCDEF
-DTYPES = ("int64", "float64", "float32", "uint8", "complex128", "bool", "int16")
+MOST = 40_009
+"""Elements of a part, at most, where there are many members."""
+DTYPES = {
+    **dict.fromkeys(("int64", "int16", "uint8", "float16", "float32", "float64", "longdouble"), "sum"),
+    **dict.fromkeys(("complex64", "complex128", "bool", "m8[ms]"), "sum"),
+    "M8[s]": "max",
+    **dict.fromkeys(("S3", "u1,f8,S3"), ""),
+}
+"""dtypes, and by what they are reduced; empty: they can only be moved."""
+ALL_OPS = {**dict.fromkeys(("int64", "uint8", "bool"), OPS), "float64": OPS[: OPS.index("band")]}
+"""dtypes with the ops that numpy has for them."""
 ROOTED = ("broadcast", "reduce", "gather", "scatter")
+_declared: dict[type[NativeSuite], frozenset[str]] = {}
 
 
 def alike(case: Case) -> int:
@@ -58,17 +69,18 @@ class Group:
         """Wait until a call is complete."""
         self.rank.until(lambda: True if request.test() else None, "a native collective")
 
+    def takes(self, case: Case) -> bool:
+        """Whether the transport has the operation and accepts the call."""
+        dtype = None if case.operation == "barrier" else np.dtype(case.dtype)
+        part = -1 if case.counts is not None else 0 if dtype is None else case.n * dtype.itemsize
+        return case.operation in self.natives.operations and self.natives.accepts(case.call(self.me), dtype, part)
+
     def do(self, case: Case) -> bool:
-        """Make a call and check its answer; False when the transport does not accept it."""
-        send, receive = case.buffers(self.me)
-        given = receive if send is None else send
-        part = -1 if case.counts is not None else 0 if given is None else case.n * given.dtype.itemsize
-        call = case.call(self.me)
-        if case.operation not in self.natives.operations or not self.natives.accepts(
-            call, None if given is None else given.dtype, part
-        ):
+        """Make a call and check its answer; False when the transport does not take it."""
+        if not self.takes(case):
             return False
-        self.finish(self.start(call, send, receive, alike(case)))
+        send, receive = case.buffers(self.me)
+        self.finish(self.start(case.call(self.me), send, receive, alike(case)))
         case.check(self.me, send, receive)
         return True
 
@@ -79,7 +91,9 @@ class NativeSuite(ConformanceSuite):
     processes: ClassVar[bool] = False
     """Every rank in a process of its own, else in a thread."""
     sizes: ClassVar[tuple[int, ...]] = (2, 3, 4)
-    """Numbers of ranks that the suite works with."""
+    """Numbers of ranks that the suite works with, each operation in a world of its own."""
+    larger: ClassVar[tuple[int, ...]] = (5, 7)
+    """More numbers of ranks, with one world for all operations."""
     lengths: ClassVar[tuple[int, ...]] = (0, 1, 2, 7, 1000, 8192, 100_003)
     """Elements of a member's part; choose them around the borders of the transport's algorithms as well."""
     segments: ClassVar[Sequence[str]] = ()
@@ -134,30 +148,44 @@ class NativeSuite(ConformanceSuite):
                 for seed, (n, root) in enumerate((n, root) for n in self.lengths for root in roots)
             )
 
+        self.require(operation)
         for size in self.sizes:
             done = self.run(size, body)
             assert len(set(done)) == 1, "some ranks accepted what others did not"
+            assert done[0], f"{operation} is declared, and no call of it is accepted"
+
+    def test_answers_of_more_members_are_right(self) -> None:
+        def body(rank: Rank, group: Group) -> None:
+            for operation in OPERATIONS:
+                for n in lengths:
+                    group.do(Case(operation, group.size, n, root=n % group.size, seed=n))
+                if operation in COUNTED:
+                    group.do(Case(operation, group.size, counts=tuple(n * 3 % 5 for n in range(group.size)), root=1))
+
+        lengths = sorted({min(n, MOST) for n in self.lengths})
+        for size in self.larger:
+            self.run(size, body)
 
     @pytest.mark.parametrize("operation", OPERATIONS[1:])
     def test_dtypes_are_right(self, operation: str) -> None:
         def body(rank: Rank, group: Group) -> None:
-            for dtype in DTYPES:
-                op = "or" if dtype == "bool" else "sum"
-                for n in (1, 5, 3001):
-                    group.do(Case(operation, group.size, n, dtype, op))
+            for dtype, op in DTYPES.items():
+                if op or operation not in REDUCTIONS:
+                    for n in (1, 5, 3001):
+                        group.do(Case(operation, group.size, n, dtype, op or "sum"))
 
+        self.require(operation)
         self.run(2, body)
 
     @pytest.mark.parametrize("operation", REDUCTIONS)
     def test_ops_are_right(self, operation: str) -> None:
         def body(rank: Rank, group: Group) -> None:
-            for op in OPS:
-                for dtype in ("int64", "uint8", "bool"):
-                    if dtype == "bool" and op in ("sum", "prod", "min", "max"):
-                        continue
+            for dtype, ops in ALL_OPS.items():
+                for op in ops:
                     for n in (3, 5000):
                         group.do(Case(operation, group.size, n, dtype, op, seed=n))
 
+        self.require(operation)
         self.run(3, body)
 
     @pytest.mark.parametrize("operation", COUNTED)
@@ -167,6 +195,7 @@ class NativeSuite(ConformanceSuite):
                 for root in (0, 2):
                     group.do(Case(operation, 3, counts=counts, root=root))
 
+        self.require(operation)
         self.run(3, body)
 
     @pytest.mark.parametrize("operation", ["reduce", "allreduce", "scan", "exscan"])
@@ -175,6 +204,7 @@ class NativeSuite(ConformanceSuite):
             for n in (1, 1000, 100_003):
                 group.do(Case(operation, group.size, n, in_place=operation != "reduce" or group.me == 0))
 
+        self.require(operation)
         self.run(3, body)
 
     def test_all_members_get_the_same_bits(self) -> None:
@@ -182,7 +212,9 @@ class NativeSuite(ConformanceSuite):
 
         def body(rank: Rank, group: Group) -> list[bytes]:
             results = []
-            for n in (1, 9, 1000, 100_003):
+            for n in (1, 9, 1000, 8000, 100_003):
+                if not group.takes(Case("allreduce", group.size, n, "float64")):
+                    continue
                 values = np.random.default_rng([rank.id, n])
                 send = values.standard_normal(n) * 10.0 ** values.integers(-12, 12, n)
                 for _ in range(2):
@@ -192,16 +224,14 @@ class NativeSuite(ConformanceSuite):
             assert results[::2] == results[1::2], "the same call gave other bits the second time"
             return results
 
+        self.require("allreduce")
         for size in self.sizes:
-            if "allreduce" in self.operations():
-                results = self.run(size, body)
-                assert all(result == results[0] for result in results), "members got different bits"
+            results = self.run(size, body)
+            assert all(result == results[0] for result in results), "members got different bits"
 
     def test_a_loop_of_calls_mixes_nothing(self) -> None:
         """Fast members may be ahead, slow ones behind; no call may see data of another."""
-        names = [
-            name for name in ("allreduce", "broadcast", "reduce", "allgather", "gather") if name in self.operations()
-        ]
+        names = self.some_of("allreduce", "broadcast", "reduce", "allgather", "gather")
 
         def body(rank: Rank, group: Group) -> None:
             chance = random.Random(rank.id)
@@ -226,21 +256,20 @@ class NativeSuite(ConformanceSuite):
 
         def body(rank: Rank, group: Group) -> None:
             for operation, late in slow.items():
-                if operation not in group.natives.operations:
-                    continue
                 for n in self.lengths:
                     case = Case(operation, 2, n, seed=n)
+                    if not group.takes(case):
+                        continue
                     send, receive = case.buffers(group.me)
                     if rank.id == late:
                         time.sleep(0.005)
-                    if not group.natives.accepts(case.call(group.me), np.dtype("int64"), n * 8):
-                        continue
                     group.finish(group.start(case.call(group.me), send, receive))
                     case.check(group.me, send, receive)
                     for array in (send, receive):
                         if array is not None:
                             array[:] = -1
 
+        self.some_of(*slow)
         self.run(2, body)
 
     # -- several groups, several calls -----------------------------------------------------------------------------
@@ -265,8 +294,7 @@ class NativeSuite(ConformanceSuite):
 
     def test_calls_may_be_open_at_once(self) -> None:
         """Started in the same order, completed in any."""
-        had = self.operations()
-        names = [name for name in ("allreduce", "broadcast", "allgather", "gather") if name in had]
+        names = self.some_of("allreduce", "broadcast", "allgather", "gather")
 
         def body(rank: Rank, group: Group) -> None:
             chance = random.Random(rank.id + 17)
@@ -280,6 +308,8 @@ class NativeSuite(ConformanceSuite):
                         root=number % group.size,
                         seed=turn,
                     )
+                    if not group.takes(case):
+                        continue
                     send, receive = case.buffers(group.me)
                     opened.append((group.start(case.call(group.me), send, receive), case, send, receive))
                 chance.shuffle(opened)
@@ -310,14 +340,35 @@ class NativeSuite(ConformanceSuite):
             group.finish(request)
             assert (receive == 2).all()
 
-        if "allreduce" in self.operations():
-            self.run(2, body)
+        self.require("allreduce")
+        self.run(2, body)
+
+    def test_messages_go_on_beside_calls(self) -> None:
+        """What was sent before a call comes after it, in order, and nothing of the calls comes as a message."""
+
+        def body(rank: Rank, group: Group) -> None:
+            right, left = (rank.id + 1) % 3, (rank.id - 1) % 3
+            for number in range(30):
+                said = str(number).encode()
+                send = rank.send(right, [said])
+                group.do(Case("allreduce", 3, 30 * number, seed=number))
+                received = rank.receive()
+                assert (received.peer, [*map(bytes, received.frames)]) == (left, [said])
+                rank.finish(send)
+            rank.quiet()
+
+        self.require("allreduce")
+        self.run(3, body)
 
     # -- other calls, gone members ---------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("wrong", ["fingerprint", "step", "operation"])
     def test_another_call_is_found(self, wrong: str) -> None:
         """A member in another call: everybody who needs it raises, and nobody gets a result of two different calls."""
+        self.require("allreduce")
+        second = "allgather" if "allgather" in self.operations() else "barrier"
+        if wrong == "operation":
+            self.require(second)
 
         def body(rank: Rank, group: Group) -> str:
             group.do(Case("allreduce", group.size, 10))
@@ -329,10 +380,11 @@ class NativeSuite(ConformanceSuite):
             elif odd and wrong == "step":
                 group.steps += 1
             elif odd:
-                call, fingerprint = Call("allgather"), ALIKE + 2
+                call, fingerprint = Call(second), ALIKE + 2
                 receive = np.zeros(1000 * group.size)
+            given, into = (None, None) if call.operation == "barrier" else (send, receive)
             try:
-                group.finish(group.start(call, send, receive, fingerprint))
+                group.finish(group.start(call, given, into, fingerprint))
             except StepMismatchError as error:
                 found = "found" if error.details.get("peer") == 1 - rank.id else "found, without the peer in details"
             except AssertionError:
@@ -342,10 +394,8 @@ class NativeSuite(ConformanceSuite):
             rank.sync("all have looked", progress=False)
             return found
 
-        if {"allreduce", "allgather"} <= self.operations():
-            suite = type(self)
-            found = suite().with_timeout(10.0).run(2, body, close=False)
-            assert found == ["found", "found"], found
+        found = type(self)().with_timeout(10.0).run(2, body, close=False)
+        assert found == ["found", "found"], found
 
     def test_another_call_of_who_only_gives_is_found_later(self) -> None:
         """Who only gives may be through before anybody sees that it was in another call; then a later call says it."""
@@ -366,10 +416,10 @@ class NativeSuite(ConformanceSuite):
             rank.sync("all have looked", progress=False)
             return found
 
-        if {"allreduce", "broadcast"} <= self.operations():
-            found = type(self)().with_timeout(10.0).run(2, body, close=False)
-            assert "complete" not in found, found
-            assert "found" in found, found
+        self.require("allreduce", "broadcast")
+        found = type(self)().with_timeout(10.0).run(2, body, close=False)
+        assert "complete" not in found, found
+        assert "found" in found, found
 
     def test_a_call_can_be_given_up(self) -> None:
         """After an abort the transport closes while a call is open; it waits for nobody."""
@@ -377,7 +427,8 @@ class NativeSuite(ConformanceSuite):
         def body(rank: Rank, group: Group) -> float:
             group.do(Case("allreduce", group.size, 10))
             if rank.id == 0:
-                request = group.start(Call("allreduce"), np.ones(100_000), np.empty(100_000))
+                n = next(n for n in (100_000, 8000, 1000, 10) if group.takes(Case("allreduce", 2, n, "float64")))
+                request = group.start(Call("allreduce"), np.ones(n), np.empty(n))
                 for _ in range(100):
                     assert not request.test()
             rank.sync("given up", progress=False)
@@ -386,9 +437,9 @@ class NativeSuite(ConformanceSuite):
             rank.transport.close(aborted=True)
             return time.monotonic() - began
 
-        if "allreduce" in self.operations():
-            took = self.run(2, body, close=False)
-            assert max(took) < 6.0, f"closing took {took} s"
+        self.require("allreduce")
+        took = self.run(2, body, close=False)
+        assert max(took) < 6.0, f"closing took {took} s"
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -398,9 +449,24 @@ class NativeSuite(ConformanceSuite):
         return self
 
     def operations(self) -> frozenset[str]:
-        """The operations that the transport declares."""
-        found: frozenset[str] = self.world(2).run(lambda rank: rank.transport.facts.native)[0]
+        """The operations that the transport declares: those of its first world, unless a subclass says them."""
+        suite = type(self)
+        if suite not in _declared:
+            _declared[suite] = self.world(2).run(lambda rank: rank.transport.facts.native)[0]
+        return _declared[suite]
+
+    def some_of(self, *names: str) -> list[str]:
+        """Those of these operations that the transport declares; skips the test when there is none."""
+        declared = self.operations()
+        found = [name for name in names if name in declared]
+        if not found:
+            pytest.skip(f"the transport has no {' or '.join(names)} of its own")
         return found
+
+    def require(self, *names: str) -> None:
+        """Skip the test unless the transport declares all these operations."""
+        for name in names:
+            self.some_of(name)
 
 
 __all__ = ["Group", "NativeSuite"]

@@ -92,6 +92,37 @@ class _NoSize(RoomRequest):
         super().reduce(call, given, rank, out)
 
 
+class _FoldsFour(RoomRequest):
+    """Members beyond the fourth are forgotten."""
+
+    def reduce(self, call: Call, given: list[Any], rank: int, out: Any) -> None:
+        super().reduce(call, given[:4] if call.operation == "allreduce" else given, rank, out)
+
+
+class _AddsTruthsAsBytes(RoomRequest):
+    def reduce(self, call: Call, given: list[Any], rank: int, out: Any) -> None:
+        if out.dtype == bool and call.op == "sum":
+            given, out = [None if part is None else part.view("u1") for part in given], out.view("u1")
+        super().reduce(call, given, rank, out)
+
+
+class _TakesHalvesForWholes(RoomRequest):
+    """Numbers of two bytes are added as integers, whatever they are."""
+
+    def reduce(self, call: Call, given: list[Any], rank: int, out: Any) -> None:
+        if out.dtype.itemsize == 2:
+            given, out = [None if part is None else part.view("i2") for part in given], out.view("i2")
+        super().reduce(call, given, rank, out)
+
+
+class _MovesTheFirstField(RoomRequest):
+    def finish(self, calls: dict[int, Made]) -> None:
+        super().finish(calls)
+        if self.receive is not None and self.receive.dtype.names is not None:
+            for name in self.receive.dtype.names[1:]:
+                self.receive[name] = 0
+
+
 def _with(request: type[RoomRequest], name: str) -> type[NativeLoopback]:
     class Collectives(RoomCollectives):
         def request(self, number: int, made: Made, receive: Any) -> NativeRequest:
@@ -155,6 +186,24 @@ class OneRoom(NativeLoopback):
     rooms: ClassVar[dict[str, Room]] = {}
 
 
+class SwallowsMessages(NativeLoopback):
+    """Takes what has come as a part of its calls."""
+
+    def native(self, members: Sequence[int]) -> NativeCollectives | None:
+        mine = super().native(members)
+        assert isinstance(mine, RoomCollectives)
+        transport = self
+
+        class Request(RoomRequest):
+            def test(self) -> bool:
+                done = super().test()
+                transport.receive()
+                return done
+
+        mine.request = lambda number, made, receive: Request(mine, number, made, receive)  # type: ignore[method-assign]
+        return mine
+
+
 class _WaitsForAll(NativeLoopback):
     def close(self, *, aborted: bool = False, deadline_s: float = 2.0) -> None:
         if aborted:
@@ -173,9 +222,14 @@ MUTANTS: dict[type[NativeLoopback], str] = {
     _with(_Completes, "Completes"): "test_a_loop_of_calls_mixes_nothing",
     _with(_ForgetsThatItIsComplete, "ForgetsThatItIsComplete"): "test_calls_may_be_open_at_once",
     _with(_NoSize, "ForgetsAnOp"): "test_ops_are_right",
+    _with(_FoldsFour, "FoldsFour"): "test_answers_of_more_members_are_right",
+    _with(_AddsTruthsAsBytes, "AddsTruthsAsBytes"): "test_ops_are_right",
+    _with(_TakesHalvesForWholes, "TakesHalvesForWholes"): "test_dtypes_are_right",
+    _with(_MovesTheFirstField, "MovesTheFirstField"): "test_dtypes_are_right",
     _using(_KeepsNoCopy, "KeepsNoCopy"): "test_buffers_are_free_when_a_call_is_complete",
     _using(_Blocks, "Blocks"): "test_starting_and_testing_do_not_wait",
     OneRoom: "test_sub_groups",
+    SwallowsMessages: "test_messages_go_on_beside_calls",
     _using(_Changes, "ChangesSend"): "test_answers_are_right",
     _using(_AcceptsAlone, "AcceptsAlone"): "test_answers_are_right",
     _WaitsForAll: "test_a_call_can_be_given_up",

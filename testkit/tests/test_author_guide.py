@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from twister2.spec.plugin import KINDS
+from twister2_testkit.natives import NativeSuite
 from twister2_testkit.template import write_plugin
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "plugins"
@@ -34,8 +35,11 @@ def run(folder, *command):
     )
 
 
-def run_the_tests_of(page, kind, name, files, tmp_path):
-    """Write the blocks of a page into the folder of a new plugin, install it, run its tests; what they print."""
+def run_the_tests_of(page, kind, name, files, tmp_path, chosen=""):
+    """Write the blocks of a page into the folder of a new plugin, install it, run its tests; what they print.
+
+    :param chosen: the tests of this file only.
+    """
     folder = write_plugin(kind, name, str(tmp_path))
     (package,) = (folder / "src").iterdir()
     (folder / "tests" / "test_conformance.py").unlink()
@@ -45,7 +49,7 @@ def run_the_tests_of(page, kind, name, files, tmp_path):
     done = run(tmp_path, "pip", "install", *quiet, str(folder))
     assert done.returncode == 0, done.stderr
     options = ("-q", "-m", "not slow", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(folder))
-    done = run(tmp_path, "pytest", *options, str(folder / "tests"))
+    done = run(tmp_path, "pytest", *options, str(folder / "tests" / chosen))
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -64,11 +68,31 @@ def test_the_guides_operator_passes_its_tests(tmp_path):
     assert "7 passed" in printed
 
 
+TRANSPORT = ("config.py", "plugin.py", "backend.py", "test_pairs.py", "collectives.py", "test_native.py")
+
+
 def test_the_guides_transport_passes_its_suite(tmp_path):
-    files = ("config.py", "plugin.py", "backend.py", "test_pairs.py")
-    printed = run_the_tests_of("transports.md", "comm", "pairs", files, tmp_path)
+    printed = run_the_tests_of("transports.md", "comm", "pairs", TRANSPORT, tmp_path, "test_pairs.py")
     assert "4 skipped: capability allocates is closed: the kernel copies" in printed
     assert re.search(r"TestPairs \(CommSuite\): \d+ passed, 4 skipped$", printed, re.MULTILINE), printed
+
+
+def test_the_guides_collectives_pass_both_suites(tmp_path):
+    printed = run_the_tests_of("transports.md", "comm", "pairs", TRANSPORT, tmp_path, "test_native.py")
+    assert re.search(r"TestMessages \(CommSuite\): \d+ passed, 4 skipped$", printed, re.MULTILINE), printed
+    assert re.search(r"TestNative \(NativeSuite\): \d+ passed, \d+ skipped$", printed, re.MULTILINE), printed
+
+
+def test_the_guide_has_all_that_a_suite_of_native_collectives_may_be_told():
+    page = (GUIDE / "transports.md").read_text(encoding="utf-8")
+    names = [
+        *NativeSuite.__annotations__,
+        "timeout_s",
+        "make_transport(context)",
+        "make_services(size)",
+        "operations()",
+    ]
+    assert [name for name in names if f"| `{name}` |" not in page] == []
 
 
 def test_the_guides_store_passes_its_suite(tmp_path):

@@ -42,7 +42,7 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("transport", ["shm", "tcp"])
+@pytest.mark.parametrize("transport", ["shm", "tcp", pytest.param("mpi", marks=pytest.mark.needs_mpi)])
 @pytest.mark.parametrize("name", ODD)
 def test_each_worker_fails_within_the_heartbeat_time(jobs: Jobs, name: str, transport: str) -> None:
     program = jobs.program(PROGRAM.format(odd=ODD[name]))

@@ -59,14 +59,18 @@ def stopped_and_resumed(jobs: Jobs, kind: str, seconds: float, *options: str) ->
     assert len(jobs.events("attempt_started")) == 1
 
 
-@pytest.mark.parametrize("kind", ["shm", "tcp", pytest.param("mpi", marks=pytest.mark.needs_mpi)])
+ALL_KINDS = ["shm", "tcp", pytest.param("mpi", marks=pytest.mark.needs_mpi)]
+
+
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_a_stopped_user_process_is_slow(jobs: Jobs, kind: str) -> None:
     stopped_and_resumed(jobs, kind, 6.0, "-o", "job.heartbeat_s=0.25", "-o", "job.lost_after_s=4")
 
 
 @pytest.mark.slow
-def test_half_a_minute_with_the_usual_deadlines(jobs: Jobs) -> None:
-    stopped_and_resumed(jobs, "shm", 30.0)
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_half_a_minute_with_the_usual_deadlines(jobs: Jobs, kind: str) -> None:
+    stopped_and_resumed(jobs, kind, 30.0)
 
 
 WAITS = """

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 
 from twister2_rm_k8s import states
 from twister2_testkit.managed import MPI_PROGRAM
@@ -407,6 +408,17 @@ def test_the_ticket_is_in_no_object_but_its_secret(twister2, kubernetes):
     for kind in ("jobs", "pods", "services", "configmaps", "events"):
         assert key not in json.dumps(kubernetes.items(kind)), kind
     assert finish(twister2("kill", job_id))[0] == 0
+
+
+def test_the_cluster_accepts_what_a_dry_run_prints(twister2, kubernetes):
+    code, out, err = finish(twister2("submit", "k8s", "--dry-run", "-o", "job.walltime_s=60", "program.py"))
+    assert code == 0, err
+    shown = list(yaml.safe_load_all(out))
+    assert len(shown) == 6
+    for body in shown:
+        path = kubernetes.path(f"{body['kind'].lower()}s")
+        kubernetes.api.call("POST", path, body, query={"dryRun": "All"})
+    assert nothing_left(kubernetes, shown[0]["metadata"]["labels"]["twister2.org/job"])
 
 
 # -- what cannot start -------------------------------------------------------------------------------------------------

@@ -148,8 +148,14 @@ def test_dry_run_shows_all_and_no_secret(tmp_path):
     assert "secret" not in "".join(
         line for line in text.splitlines() if "ecretName" not in line and "secret:" not in line
     )
-    assert {body["kind"] for body in yaml.safe_load_all(text)} == {"ConfigMap", "Secret", "Service", "Job"}
+    shown = list(yaml.safe_load_all(text))
+    assert {body["kind"] for body in shown} == {"ConfigMap", "Secret", "Service", "Job"}
     assert "twister2.worker" in text
+    for body in shown:
+        submitted = objects(config())[body["kind"], body["metadata"]["name"]]
+        assert {**submitted, "data": None, "stringData": None} == {**body, "data": None, "stringData": None}
+        assert ("stringData" in body) is (body["kind"] == "Secret"), "data of a Secret would have to be base64"
+    assert all(word in text for word in ("# ", "ownerReferences", names.SUBMISSION))
 
 
 def test_no_image_is_refused():

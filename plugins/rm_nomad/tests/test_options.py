@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+
+import attrs
+import pytest
+
+from twister2.spec.errors import ResourceError
 from twister2.spec.rm import Allocation, ResourceGroup, RmContext
 from twister2_rm_nomad.config import NomadConfig
 from twister2_rm_nomad.jobspec import SECOND, job_spec
 from twister2_rm_nomad.plugin import NomadPlugin
 
+ALLOCATION = Allocation(
+    "job-1", "job", (ResourceGroup("worker", 2, cpus=1.5),), ("worker",), ("master",), {}, b"t", b"m", "/nowhere"
+)
+
 
 def job(**options):
-    allocation = Allocation(
-        "job-1", "job", (ResourceGroup("worker", 2, cpus=1.5),), ("worker",), ("master",), {}, b"t", b"m", "/nowhere"
-    )
-    return job_spec(allocation, NomadConfig(**options), mhz=2000.0)
+    return job_spec(ALLOCATION, NomadConfig(**options), mhz=2000.0)
 
 
 def resources(made):
@@ -46,3 +53,21 @@ def test_the_speed_of_a_cpu_may_be_given(tmp_path):
     """Whatever the nodes have: ``job.cpus`` means the same wherever the job goes."""
     manager = NomadPlugin().rm_create(NomadConfig(cpu_mhz=1234.0), RmContext(str(tmp_path)))
     assert manager._mhz([]) == 1234.0
+
+
+def test_a_dry_run_asks_nobody_where_the_speed_of_a_cpu_does_not_matter(tmp_path):
+    def shown(**options):
+        config = NomadConfig(address=f"unix://{tmp_path}/nobody", **options)
+        return json.loads(NomadPlugin().rm_create(config, RmContext(str(tmp_path), 2.0)).render(ALLOCATION))["Job"]
+
+    for options in ({"cpu_mhz": 2000.0}, {"cores": True}):
+        assert shown(**options) == job(**options), options
+    with pytest.raises(ResourceError, match="does not answer"):
+        shown()
+
+
+def test_the_job_master_asks_for_little():
+    allocation = attrs.evolve(ALLOCATION, master=ResourceGroup("master", 1))
+    made = job_spec(allocation, NomadConfig(master_cpus=0.5), mhz=2000.0)
+    wants = {group["Name"]: resources({"TaskGroups": [group]}) for group in made["TaskGroups"]}
+    assert wants == {"worker": {"CPU": 3000, "MemoryMB": 300}, "master": {"CPU": 1000, "MemoryMB": 300}}

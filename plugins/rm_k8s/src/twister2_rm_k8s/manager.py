@@ -45,6 +45,11 @@ NAME = "k8s"
 Object = dict[str, Any]
 SECRET_LIMIT = 1_000_000
 """Kubernetes takes 1 MiB in a Secret."""
+LEFT_OUT = f"""\
+# Not shown: the tickets in the Secrets, and the Jobs in the ConfigMap, which are those below. Added when it is
+# submitted: the owner of all other objects, which is the ConfigMap (ownerReferences), and an annotation that tells
+# which call made an object ({names.SUBMISSION}).
+"""
 TELL_AGAIN_S = (0.7, 3.0)
 """When pods are told of a new ticket once more: a kubelet may hear of that before it hears of the secret itself."""
 
@@ -89,7 +94,7 @@ class KubernetesManager(ResourceManager):
         objects = made.all(hide=True)
         objects[0]["data"] = {"plan.json": "(the Jobs below, for later attempts)"}
         text: str = yaml.safe_dump_all(objects, sort_keys=False, allow_unicode=True, width=120)
-        return text
+        return LEFT_OUT + text
 
     def _namespace_to_show(self) -> str:
         with suppress(ResourceError):

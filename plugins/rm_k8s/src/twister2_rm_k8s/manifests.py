@@ -79,13 +79,14 @@ class Manifests:
         }
 
     def secret(self, *, master: bool = False, hide: bool = False) -> Object:
-        data = self.allocation.master_ticket if master else self.allocation.ticket
+        ticket = self.allocation.master_ticket if master else self.allocation.ticket
+        data = {"data": {names.TICKET: base64.b64encode(ticket).decode()}}
         return {
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": self._metadata(self.name + ("-master" if master else "")),
             "type": "Opaque",
-            "data": {names.TICKET: "(not shown)" if hide else base64.b64encode(data).decode()},
+            **({"stringData": {names.TICKET: "(not shown)"}} if hide else data),
         }
 
     def service(self) -> Object:

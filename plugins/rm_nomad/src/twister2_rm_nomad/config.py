@@ -80,7 +80,9 @@ class NomadConfig:
         0.0, "MHz of one CPU of 'job.cpus'; that of the slowest ready node when 0.", unit="MHz", validator=ge(0)
     )
     cores: bool = option(False, "Reserve whole cores instead of shares in MHz.")
-    memory_mb: int = option(300, "Memory of a copy for which none is asked for.", unit="MiB", validator=gt(0))
+    master_cpus: float = option(0.25, "CPUs asked for a job master in the allocation.", unit="1", validator=gt(0))
+    master_memory_mb: int = option(300, "Memory of a job master in the allocation.", unit="MiB", validator=gt(0))
+    memory_mb: int = option(300, "Memory of a worker for which none is asked for.", unit="MiB", validator=gt(0))
     master_restarts: int = option(
         3,
         "How often Nomad starts a job master again that has died; 0: its end is that of the job.",

@@ -6,6 +6,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from twister2.spec.errors import SubmissionRefusedError
 from twister2_rm_nomad.api import TOKEN
 from twister2_rm_nomad.config import constraint
@@ -74,7 +76,8 @@ def job_spec(allocation: Allocation, config: NomadConfig, mhz: float) -> dict[st
             groups.append(_group(allocation, config, group, mhz, base))
         base += group.count
     if allocation.master is not None:
-        groups.append(_group(allocation, config, allocation.master, mhz, None))
+        own = attrs.evolve(allocation.master, cpus=config.master_cpus, memory_mb=config.master_memory_mb)
+        groups.append(_group(allocation, config, own, mhz, None))
     names = [group["Name"] for group in groups]
     if len(set(names)) < len(names):
         raise SubmissionRefusedError(

@@ -71,7 +71,9 @@ class NomadManager(ResourceManager):
     # -- submit --------------------------------------------------------------------------------------------------------
 
     def render(self, allocation: Allocation) -> str:
-        return json.dumps({"Job": self._spec(allocation, self._nodes())}, indent=2, ensure_ascii=False) + "\n"
+        mhz_given = self._config.cpu_mhz or self._config.cores
+        spec = self._spec(allocation, None if mhz_given else self._nodes())
+        return json.dumps({"Job": spec}, indent=2, ensure_ascii=False) + "\n"
 
     def submit(self, allocation: Allocation) -> JobHandle:
         if allocation.world:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import sys
 import tempfile
 from pathlib import Path
 
+import attrs
 import pytest
 
 import twister2
@@ -157,6 +159,24 @@ def test_hosts_cannot_choose_which_files_are_written_here(tmp_path, monkeypatch)
     rm._keep(handle, "h1", dict.fromkeys(names, "text\n"))
     found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert found == {"jobs/job-1/slots/slot-0.log", "jobs/job-1/slots/launcher.log"}
+
+
+def test_a_dry_run_shows_the_command_for_each_host_and_leaves_nothing(tmp_path):
+    options = {"ssh": ("true", "-F", "my lab.conf"), "python": "/opt/bin/python", "prologue": ("module load 'x'",)}
+    config = StandaloneConfig(hosts=("h1:1", "me@h2"), **options)
+    wanted = attrs.evolve(allocation(tmp_path), groups=(ResourceGroup("worker", 3),), environment={"COLOUR": "a b"})
+    text = HostsManager(config, RmContext(str(tmp_path))).render(wanted)
+    assert "# h1: slots 0 to 0\n" in text
+    assert "# me@h2: slots 1 to 2\n" in text
+    ssh = Ssh(config, wanted.job_id)
+    assert not os.path.exists(ssh.folder)
+    words = shlex.split(text, comments=True)
+    for host in ("h1", "me@h2"):
+        command = ssh.command(host, ssh.python())
+        at = words.index(host) + 2 - len(command)
+        assert words[at : at + len(command)] == command
+    assert words[-5:] == ["export", "COLOUR=a b", "export", "TWISTER2_JOB=job-1", "true"]
+    ssh.hang_up([])
 
 
 def test_folders_of_connections_whose_processes_were_killed_are_tidied_away(monkeypatch):

@@ -34,6 +34,7 @@ from twister2.spec.rm import (
 from twister2_rm_standalone.hosts.fleet import Fleet
 from twister2_rm_standalone.hosts.merge import merged
 from twister2_rm_standalone.hosts.places import Place, places_of, spread
+from twister2_rm_standalone.hosts.ssh import Ssh
 from twister2_rm_standalone.logs import is_log, read_logs
 
 if TYPE_CHECKING:
@@ -90,13 +91,15 @@ class HostsManager(ResourceManager):
         lines = [
             f"# job {allocation.job_id} ({allocation.name}): {allocation.n_workers} workers on {len(shares)} hosts"
         ]
+        ssh = Ssh(self._config, allocation.job_id)
         for host, slots in shares.items():
-            lines.append(f"# {host}: TWISTER2_SLOT={slots[0]}..{slots[-1]}, by: {shlex.join(self._config.ssh)} {host}")
+            lines += [f"# {host}: slots {slots[0]} to {slots[-1]}", shlex.join(ssh.command(host, ssh.python()))]
+        ssh.hang_up([])
         lines += [
-            *self._config.prologue,
+            "# what then comes by standard input, the ticket too, starts every worker there as",
             *(f"export {key}={shlex.quote(value)}" for key, value in sorted(allocation.environment.items())),
             f"export TWISTER2_JOB={allocation.job_id}",
-            "# TWISTER2_TICKET: a file (0600) of the host, written over ssh's standard input",
+            "# and TWISTER2_SLOT, and TWISTER2_TICKET, which names a file (0600)",
             shlex.join(words),
         ]
         return "\n".join(lines) + "\n"

@@ -68,6 +68,6 @@ def test_a_dry_run_asks_nobody_where_the_speed_of_a_cpu_does_not_matter(tmp_path
 
 def test_the_job_master_asks_for_little():
     allocation = attrs.evolve(ALLOCATION, master=ResourceGroup("master", 1))
-    made = job_spec(allocation, NomadConfig(master_cpus=0.5), mhz=2000.0)
+    made = job_spec(allocation, NomadConfig(master_cpus=0.5, master_memory_mb=400), mhz=2000.0)
     wants = {group["Name"]: resources({"TaskGroups": [group]}) for group in made["TaskGroups"]}
-    assert wants == {"worker": {"CPU": 3000, "MemoryMB": 300}, "master": {"CPU": 1000, "MemoryMB": 300}}
+    assert wants == {"worker": {"CPU": 3000, "MemoryMB": 300}, "master": {"CPU": 1000, "MemoryMB": 400}}

@@ -38,7 +38,7 @@ def run(folder, *command):
 def run_the_tests_of(page, kind, name, files, tmp_path, chosen=""):
     """Write the blocks of a page into the folder of a new plugin, install it, run its tests; what they print.
 
-    :param chosen: the tests of this file only.
+    :param chosen: the tests of this file, or of this class of a file, only.
     """
     folder = write_plugin(kind, name, str(tmp_path))
     (package,) = (folder / "src").iterdir()
@@ -77,10 +77,10 @@ def test_the_guides_transport_passes_its_suite(tmp_path):
     assert re.search(r"TestPairs \(CommSuite\): \d+ passed, 4 skipped$", printed, re.MULTILINE), printed
 
 
-def test_the_guides_collectives_pass_both_suites(tmp_path):
-    printed = run_the_tests_of("transports.md", "comm", "pairs", TRANSPORT, tmp_path, "test_native.py")
-    assert re.search(r"TestMessages \(CommSuite\): \d+ passed, 4 skipped$", printed, re.MULTILINE), printed
-    assert re.search(r"TestNative \(NativeSuite\): \d+ passed, \d+ skipped$", printed, re.MULTILINE), printed
+@pytest.mark.parametrize(("test", "suite"), [("TestNative", "NativeSuite"), ("TestMessages", "CommSuite")])
+def test_the_guides_collectives_pass_both_suites(test, suite, tmp_path):
+    printed = run_the_tests_of("transports.md", "comm", "pairs", TRANSPORT, tmp_path, f"test_native.py::{test}")
+    assert re.search(rf"{test} \({suite}\): \d+ passed, \d+ skipped$", printed, re.MULTILINE), printed
 
 
 def test_the_guide_has_all_that_a_suite_of_native_collectives_may_be_told():

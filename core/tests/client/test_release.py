@@ -199,3 +199,23 @@ def test_a_master_that_the_system_does_not_let_go_is_an_error_in_time(
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_wait_outlasts_the_master_that_tells_the_end(
+    monkeypatch: pytest.MonkeyPatch, job: JobSummary, leaves: bool
+) -> None:
+    """What the manager keeps is removed, and how the job ended written down, by who asks when the master has gone."""
+    asked: list[str] = []
+
+    def status_of(job: JobSummary) -> dict[str, Any]:
+        asked.append("status")
+        if len(asked) == 2 and leaves:
+            (job.folder / "state.json").write_text(json.dumps({"state": "completed"}))
+        return {"state": "completed"}
+
+    monkeypatch.setattr(jobs, "status_of", status_of)
+    if not leaves:
+        monkeypatch.setattr(jobs, "LEAVES_S", 0.0)
+    assert jobs.wait_for(job, 0.0 if leaves else None) == {"state": "completed"}
+    assert len(asked) == (3 if leaves else 2)

@@ -40,6 +40,8 @@ ANSWER_S = 3.0
 KILL_S = 15.0
 """How long a master that answers may take to end its job."""
 MASTER_ENDS_S = 3.0
+LEAVES_S = 15.0
+"""How long a master that has told the end of its job may take to leave. What the manager has is removed after that."""
 
 
 def backend_of(job: JobSummary) -> ResourceManager:
@@ -261,17 +263,19 @@ def wait_for(job: JobSummary, deadline_s: float | None) -> dict[str, Any]:
     :raises DeadlineError: it had not ended in time.
     """
     end = None if deadline_s is None else time.monotonic() + deadline_s
-    asked = 0.0
+    asked, told = 0.0, None
     while True:
         facts = read_state(job.folder)
         if JobState(facts.get("state", "queued")).final:
             return status_of(job)
-        if time.monotonic() - asked > 5.0:
-            asked = time.monotonic()
+        if time.monotonic() - asked > (5.0 if told is None else 0.5):
             facts = status_of(job)
+            asked = time.monotonic()
             if JobState(facts.get("state", "queued")).final:
-                return facts
-        if end is not None and time.monotonic() > end:
+                told = asked if told is None else told
+                if asked - told > LEAVES_S:
+                    return facts
+        if told is None and end is not None and time.monotonic() > end:
             raise DeadlineError(
                 f"job {job.record.job_id} had not ended after {deadline_s:g} s",
                 why=f"it is {facts.get('state', 'queued')} {facts.get('reason', '')}".strip(),

@@ -333,10 +333,14 @@ def test_scaled_up_and_down_from_another_shell(twister2, tmp_path, kubernetes):
         code, out, err = finish(twister2("scale", job_id, size))
         assert code == 0, (out, err)
         kubernetes.until(lambda size=size: running(kubernetes, job_id, size))
+    code, out, err = finish(twister2("restart", job_id))
+    assert code == 0, (out, err)
+    assert "begins again from commit" in out
     (kubernetes.shared / "enough").touch()
     code, out, err = finish(client)
     assert code == 0, err
     assert "of 3" in out
+    assert "attempt 4 of 1 from" in out
     assert "of 1 ends" in out
     assert nothing_left(kubernetes, job_id), kubernetes.left()
 

@@ -43,10 +43,14 @@ def test_scaling_as_far_as_the_hosts_have_room(rig, twister2, tmp_path):
     printed("attempt 3 of 1 True")
     # the master's agents stay there; workers are forks of the launcher
     twister2.until(lambda: not [line for host in ("h2", "h3") for line in rig.processes(host) if "launcher" in line])
+    code, out, err = twister2.run("restart", job)
+    assert code == 0, (out, err)
+    assert "begins again from commit" in out
     enough.touch()
     code, out, err = twister2.finish(running)
     assert code == 0, err
     assert "attempt 3 of 1 True" in out
+    assert "attempt 4 of 1 True" in out
     rig.until_nothing_is_left()
 
 

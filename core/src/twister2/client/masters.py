@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from twister2.client.child import MasterChild, start_child
+from twister2.client.records import read_state
 from twister2.client.silent import ended_silently, last_words
 from twister2.control.channel import Dialer
 from twister2.control.package import MANIFEST, Manifest, unpack
 from twister2.control.releasing import release
+from twister2.master.journal import end_of
 from twister2.spec.errors import DeadlineError, MasterLostError, ResourceError, Twister2Error
-from twister2.spec.rm import Allocation, JobHandle, JobState
+from twister2.spec.rm import Allocation, JobHandle, JobState, JobStatus
 from twister2.worker.processes import start_ticks
 
 if TYPE_CHECKING:
@@ -32,6 +34,14 @@ if TYPE_CHECKING:
 
 CONNECT_S = 30.0
 STOP_S = 10.0
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
+"""Bounds of the time between two looks at a job whose master is not there yet."""
+PAUSE = 0.02
+"""Between these, the part of it of the time that was waited: many may wait at one manager, for days."""
+GONE_S = 3.0
+"""How long nobody but a file may know of a job, or say that it ended, until that is its end: its master may just come
+to tell more.
+"""
 
 
 class Connection(Protocol):
@@ -197,27 +207,40 @@ class AllocationMaster(Master):
         prepared, handle = self._prepared, self._handle
         assert handle is not None
         job, backend = prepared.job, prepared.backend
-        begun, told, self._tell = time.monotonic(), "", queued
+        self._tell = queued
+        begun, known, shown = time.monotonic(), JobStatus(JobState.QUEUED), ""
+        gone = 0.0
         while True:
             with contextlib.suppress(ResourceError, MasterLostError):
                 return self._connected()
-            status = backend.state(handle)
-            if status.state.final:
-                raise ended_silently(status, last_words(backend, handle))
+            status, now = self._look(known), time.monotonic()
+            written = end_of(read_state(prepared.folder))
+            gone = (gone or now) if written or status.state is JobState.UNKNOWN else 0.0
+            if status.state.final or (gone and now - gone > GONE_S):
+                raise (written and written[1]) or ended_silently(status, last_words(backend, handle))
             waits = status.state is JobState.QUEUED
+            if waits != (known.state is JobState.QUEUED):
+                begun = now
             limit = job.queue_deadline_s if waits else job.start_deadline_s
-            if limit and time.monotonic() - begun > limit:
+            if limit and now - begun > limit:
                 raise DeadlineError(
                     f"the job master could not be reached within {limit:g} s",
                     why=f"the job is {status.state.value}{': ' + status.reason if status.reason else ''}",
                     remedy="raise job.queue_deadline_s or job.start_deadline_s for a busy cluster",
                 )
-            if not waits and told == "queued":
-                begun = time.monotonic()
-            if f"{status.state.value} {status.reason}" != told:
-                told = f"{status.state.value} {status.reason}"
+            if f"{status.state.value} {status.reason}" != shown:
+                shown = f"{status.state.value} {status.reason}"
                 queued(status.state, status.reason)
-            time.sleep(0.1)
+            known = status
+            time.sleep(SHORTEST_PAUSE_S if gone else min(LONGEST_PAUSE_S, max(SHORTEST_PAUSE_S, PAUSE * (now - begun))))
+
+    def _look(self, known: JobStatus) -> JobStatus:
+        """What the manager says now. One that does not answer for a while has not ended the job."""
+        assert self._handle is not None
+        try:
+            return self._prepared.backend.state(self._handle)
+        except ResourceError as error:
+            return JobStatus(known.state, f"the resource manager cannot be asked: {error.what} ({error.why})")
 
     def _addresses(self) -> Sequence[str]:
         assert self._handle is not None

@@ -80,6 +80,25 @@ def test_a_crash_is_a_new_attempt_from_the_last_commit(jobs: Jobs) -> None:
         assert sorted(done.out.splitlines()) == [f"2 {worker} 4 {4 * worker}" for worker in range(3)], (args, done)
 
 
+def test_a_full_cluster_is_waited_for_longer_than_a_start_may_take(jobs: Jobs) -> None:
+    """In the beginning by the client, and for another attempt by the master."""
+    program = jobs.program(
+        """
+        import os, signal
+        def main(env):
+            if env.attempt == 1 and env.worker_id == 1:
+                os.kill(os.getppid(), signal.SIGKILL)
+            env.barrier()
+        """
+    )
+    options = ("-o", "rm.hostile.earliest_s=17", "-o", "rm.hostile.twice=0", "-o", "job.start_deadline_s=15")
+    done = jobs.submit(program, *QUICK, *options, profile="hostile")
+    assert done.code == 0, done
+    reasons = [(event["state"], event["reason"]) for event in jobs.events("state")]
+    waits = "1 of 2 workers wait for a node (Unschedulable)"
+    assert ("restarting", f"attempt 2 of 3: worker 1 was lost; {waits}") in reasons, reasons
+
+
 def test_an_error_of_the_program(jobs: Jobs) -> None:
     program = jobs.program("def main(env):\n    env.barrier()\n    raise ValueError('on purpose')\n")
     done = jobs.submit(program, *QUICK, profile="hostile")

@@ -15,6 +15,7 @@ from twister2_rm_k8s import manifests, rbac
 from twister2_rm_k8s.doctor import checks
 from twister2_rm_k8s.manager import KubernetesManager
 from twister2_rm_k8s.rbac import RIGHTS
+from twister2_testkit.managed import ManagedJobs
 
 pytestmark = [pytest.mark.needs_k8s, pytest.mark.timeout(240)]
 
@@ -166,3 +167,32 @@ def test_the_doctor_names_every_right_that_is_missing(kubernetes):
     for verb, _, resource in RIGHTS:
         assert any(words.endswith(f" {resource}") and verb in words for words in found["rights"].finding.split(", "))
     assert {check.name: check.result for check in checks(kubernetes.config(), 30.0)}["rights"] == "ok"
+
+
+def test_a_whole_job_waits_for_its_workers_nodes_longer_than_a_start_may_take(kubernetes, seats, tmp_path):
+    """Its master has a node meanwhile."""
+    name, give = seats
+    options = [
+        f"rm.k8s.namespace={kubernetes.name}",
+        f"rm.k8s.gpu_resource={name}",
+        "rm.k8s.image=twister2/worker:1",
+        "rm.k8s.image_pull_policy=Never",
+        "job.gpus=1",
+        "job.cpus=0.05",
+        "job.start_deadline_s=15",
+    ]
+    with ManagedJobs(tmp_path, "k8s") as twister2:
+        words = [word for option in options for word in ("-o", option)]
+        client = twister2("submit", "k8s", "-n", 2, *words, "program.py")
+
+        def told():
+            found = [" ".join(twister2.run("status", job)[1].split()) for job in twister2.jobs()]
+            return any("2 of 2 workers wait: no node has room" in text for text in found) or client.poll() is not None
+
+        kubernetes.until(told)
+        time.sleep(17)
+        assert client.poll() is None, twister2.finish(client)
+        give("2")
+        code, out, err = twister2.finish(client)
+    assert code == 0, err
+    assert out.count("hello from") == 2

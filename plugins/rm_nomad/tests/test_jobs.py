@@ -9,6 +9,7 @@ import os
 import pathlib
 import re
 import signal
+import time
 import urllib.error
 import urllib.request
 
@@ -117,6 +118,33 @@ def test_a_lost_worker_is_replaced(twister2, tmp_path, nomad):
     assert nomad.left_of(job_id) == []
 
 
+def test_a_worker_that_nobody_has_room_for_is_waited_for_longer_than_a_start_may_take(twister2, tmp_path, nomad):
+    """The master and the other worker have a node meanwhile."""
+    big = ("-o", "job.memory_mb=20000")
+    (reports := tmp_path / "reports").mkdir()
+    first = twister2("submit", "nomad", "-n", 1, *big, "program.py:waits", reports)
+    until(lambda: list(reports.glob("1-*")) or first.poll() is not None)
+    assert first.poll() is None, finish(first)
+    before = {*twister2.jobs()}
+    second = twister2("submit", "nomad", "-n", 2, *big, "-o", "job.start_deadline_s=15", "program.py")
+    waits = "1 of 2 workers wait: 1 of 3 copies have no node"
+
+    def told():
+        found = [finish(twister2("status", job))[1] for job in {*twister2.jobs()} - before]
+        return any(waits in " ".join(text.split()) for text in found) or second.poll() is not None
+
+    until(told)
+    time.sleep(17)
+    assert second.poll() is None, finish(second)
+    (reports / "go").touch()
+    code, out, err = finish(second)
+    assert code == 0, err
+    assert out.count("hello from") == 2
+    assert finish(first)[0] == 0
+    for job_id in twister2.jobs():
+        assert nomad.left_of(job_id) == []
+
+
 def test_killed_from_another_shell_when_the_client_is_gone(twister2, tmp_path, nomad):
     code, out, err = finish(twister2("submit", "nomad", "--detach", "-n", 2, "program.py:sleeps"))
     assert code == 0, err
@@ -142,10 +170,16 @@ def test_the_walltime(twister2, tmp_path, nomad):
     assert nomad.left_of(twister2.job()) == []
 
 
-def test_a_detached_job_ends_by_itself_and_can_be_cleaned(twister2, tmp_path, nomad):
+def test_a_detached_job_ends_by_itself_and_the_next_command_removes_it(twister2, tmp_path, nomad):
     code, out, err = finish(twister2("submit", "nomad", "--detach", "-n", 2, "program.py"))
     assert code == 0, err
     job_id = out.strip()
+    until(lambda: nomad.call("GET", f"/job/twister2-{job_id}")["Status"] == "dead")
+    assert len(nomad.left_of(job_id)) == 4, "the job, its note, and two tickets"
+    code, out, err = finish(twister2("list"))
+    assert code == 0, err
+    assert "completed" in out
+    assert nomad.left_of(job_id) == []
     code, _, err = finish(twister2("wait", job_id))
     assert code == 0, err
     assert "hello from 1 of 2" in finish(twister2("logs", job_id))[1]

@@ -14,7 +14,6 @@ from twister2.master.causes import (
     explained,
     lost,
     never_joined,
-    not_joined,
     retryable,
     with_attempts,
 )
@@ -30,6 +29,7 @@ from twister2.master.scaling import Scaling
 from twister2.master.slots import Slot, may_be_lost, slots_of
 from twister2.master.status import job_end, job_state
 from twister2.master.steps import Groups, find_left_out, find_mismatch, unreachable
+from twister2.master.waiting import Waiting
 from twister2.master.whereabouts import Whereabouts
 from twister2.spec.errors import JobKilledError, NetworkError, StepAbortedError, Twister2Error, from_dict
 from twister2.spec.rm import JobState, JobStatus
@@ -84,9 +84,9 @@ class Job:
         self.groups = Groups()
         self._deadlocks = Deadlocks(facts.config.heartbeat_s, facts.config.lost_after_s)
         self._cause: Twister2Error | None = None
-        self._started = self._someone_runs = False
+        self._started = False
         self.begun = time.monotonic()
-        self._waiting_since = time.monotonic()
+        self.waiting = Waiting(facts.config)
         self._aborted_at = 0.0
         self.before_package: list[tuple[bytes, Message]] = []
         self._suspicion: tuple[Twister2Error, int, float] | None = None
@@ -294,8 +294,10 @@ class Job:
         self.scaling.status(status)
         if status.state.final and self.attempt == attempt and not (self._started or self.state.final):
             self._fail_now(ended_before_joining(status))  # else it is older than the attempt, or a copy's end was
-        elif self.state is JobState.QUEUED and status.reason != self.reason:
-            self.set_state(JobState.QUEUED, status.reason)
+        elif self.attempt == attempt and not (self._started or self.state.final):
+            self.waiting.heard(status, self.slots)
+            if self.waiting.reason != self.reason:
+                self.set_state(self.state, self.waiting.reason)
 
     def _copy_exited(self, slot: Slot, text: str) -> None:
         if slot.phase in ("joined", "ended"):
@@ -325,8 +327,8 @@ class Job:
         overdue = self._exchanges.overdue() if self._cause is None else None
         if overdue is not None:
             self._abort(overdue)
-        if not self._started and self._cause is None:
-            self._check_join_deadline(now)
+        if not self._started and self._cause is None and (error := self.waiting.overdue(self.slots, now)):
+            self._fail_now(error)
         if self._cause is not None and now - self._aborted_at > config.kill_grace_s + config.lost_after_s + 5.0:
             for slot in self.slots:
                 if slot.phase == "joined":
@@ -339,18 +341,6 @@ class Job:
                 self._lose(slot, f"its supervisor was silent for {lost_after_s:g} s")
             elif slot.leaves and now > slot.leaves:
                 self._lose(slot, "its supervisor said goodbye")
-
-    def _check_join_deadline(self, now: float) -> None:
-        config = self.facts.config
-        queued = self.state is JobState.QUEUED and not self._someone_runs
-        limit = config.queue_deadline_s if queued else config.start_deadline_s
-        if limit and now - self._waiting_since > limit:
-            self._fail_now(not_joined(self.slots, limit, self.reason))
-
-    def runs(self) -> None:
-        """The resource manager has started the copies: the start deadline counts from now."""
-        if not self._someone_runs:
-            self._someone_runs, self._waiting_since = True, time.monotonic()
 
     # -- the end of an attempt -----------------------------------------------------------------------------------------
 
@@ -384,12 +374,10 @@ class Job:
         self.lives += not change
         self.join_key = new_key()
         self._cause, self._suspicion, self._started, self.results = None, None, False, {}
-        self._exchanges.reset()
         self.groups = Groups()
         self._deadlocks.reset()
-        self._waiting_since = time.monotonic()
         why = f"{self.lives} of {self.facts.config.attempts}: {cause.what if cause else ''}"
-        self.set_state(JobState.RESTARTING, f"attempt {f'{self.attempt}: {change}' if change else why}")
+        self.wait_for_workers(f"attempt {f'{self.attempt}: {change}' if change else why}")
         self.manager.publish(self.ticket())
         for slot in self.slots:
             slot.reset()
@@ -464,8 +452,8 @@ class Job:
 
     def wait_for_workers(self, why: str) -> None:
         """The workers of the attempt are to join, from now on."""
-        self._waiting_since = time.monotonic()
         self._exchanges.reset()
+        self.waiting.anew(why)
         self.set_state(JobState.RESTARTING, why)
 
     @property

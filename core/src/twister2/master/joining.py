@@ -51,7 +51,7 @@ def hello(job: Job, peer: bytes, message: Message) -> None:
         return
     job.journal.event("worker_joined", worker=slot.number, attempt=job.attempt, host=body["node"]["host"])
     if job.state is JobState.QUEUED:
-        job.set_state(JobState.STARTING, "workers are joining")
+        job.set_state(JobState.STARTING, job.waiting.joining())
     job.tell_of(slot, "joined")
     welcome(job, slot, "welcome")
     job.start_if_complete()

@@ -393,8 +393,8 @@ class MasterProcess:
         def done(status: JobStatus | None, error: Twister2Error | None) -> None:
             if status is not None and self._lives:
                 self._walltime.ends_at(status.ends_at)
-                if status.state.value == "running":
-                    self.job.runs()
+                if status.state is JobState.RUNNING:
+                    self.job.waiting.runs()
                 if self._restarting or asked < self._slots_from:
                     if status.state.final:  # so it was without the copies that are being started
                         return

@@ -57,7 +57,8 @@ class JobStatus(Value):
 
     :ivar reason: in plain words, with the manager's own reason in parentheses: ``"waits for free nodes (Resources)"``.
     :ivar slots: state per slot where the manager knows it, e.g. ``{3: "exited 137 (out of memory)"}``; of a copy that
-        has ended, or will never run, it begins with ``exited``, ``failed``, ``ended`` or ``lost`` (with its host).
+        has ended, or will never run, it begins with ``exited``, ``failed``, ``ended`` or ``lost`` (with its host); of
+        one for which there is no room yet with ``waits``, and the reason: that is time in the queue.
     :ivar pending: while slots that ``resize`` has asked for are not there yet: why, in plain words. The job's state is
         that of what runs meanwhile.
     :ivar ends_at: when the manager ends the job at the latest, in seconds since 1970; 0 while that is not known.

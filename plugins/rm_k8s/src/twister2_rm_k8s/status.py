@@ -44,7 +44,7 @@ class Looker:
         have = plan_slots(root)
         pending = self._why(handle, jobs, coming) or "the pods of its new workers start" if coming else ""
         workers = {slot: found for slot, found in workers.items() if slot in have and found not in coming}
-        slots = {slot: found.text for slot, found in sorted(workers.items())}
+        slots = {slot: _text(found) for slot, found in sorted(workers.items())}
         return attrs.evolve(self._state(handle, root, jobs, pods, workers, slots), pending=pending)
 
     def _coming(self, jobs: list[Object], workers: dict[int, states.Pod]) -> list[states.Pod]:
@@ -199,6 +199,12 @@ def _role(body: Object) -> str:
 
 def _who(found: states.Pod) -> str:
     return "the job master's pod" if found.slot < 0 else f"worker {found.slot}"
+
+
+def _text(found: states.Pod) -> str:
+    """Of a slot: that it waits for room comes first."""
+    told = found.state is not JobState.QUEUED or found.text.startswith("waits")
+    return found.text if told else f"waits: {found.text}"
 
 
 def _began(found: states.Pod) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -145,6 +146,10 @@ def _alive(
     began = int(job["Version"]) > 0 and any(copy.ran for copy in found.values())  # it has grown, or restarts slots
     if len(found) < wanted:
         reason = waiting(evals, len(found), wanted)
+        if held(evals):
+            places = (range(base, base + count) for _, base, count in worker_groups(job))
+            absent = [slot for slot in itertools.chain(*places) if slot not in found]
+            slots = {**slots, **dict.fromkeys(absent, f"waits: {reason}")}
         if began:
             return JobStatus(JobState.RUNNING, "", slots, pending=reason)
         return JobStatus(JobState.STARTING if found else JobState.QUEUED, reason, slots)
@@ -198,16 +203,21 @@ def _starting(pending: Sequence[Copy]) -> str:
 
 def waiting(evals: Sequence[Mapping[str, Any]], placed: int, wanted: int) -> str:
     """Why copies are not placed, in plain words."""
+    last = held(evals)
+    if last is None:
+        return f"{wanted - placed} of {wanted} copies are not placed yet"
+    failed = last.get("FailedTGAllocs") or {}
+    if not failed:
+        return "waits for Nomad's scheduler"
+    return f"{wanted - placed} of {wanted} copies have no node: " + "; ".join(
+        f"group '{name}': {unplaced(metric)}" for name, metric in sorted(failed.items())
+    )
+
+
+def held(evals: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The latest of Nomad's evaluations that says why copies are not placed; None when none does."""
     last = sorted(evals, key=lambda each: int(each["ModifyIndex"]))
-    for found in reversed(last):
-        failed = found.get("FailedTGAllocs") or {}
-        if failed:
-            return f"{wanted - placed} of {wanted} copies have no node: " + "; ".join(
-                f"group '{name}': {unplaced(metric)}" for name, metric in sorted(failed.items())
-            )
-        if found.get("Status") == "pending":
-            return "waits for Nomad's scheduler"
-    return f"{wanted - placed} of {wanted} copies are not placed yet"
+    return next((it for it in reversed(last) if it.get("FailedTGAllocs") or it.get("Status") == "pending"), None)
 
 
 def unplaced(metric: Mapping[str, Any]) -> str:

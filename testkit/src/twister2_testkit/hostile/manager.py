@@ -101,6 +101,7 @@ class HostileManager(ResourceManager):
             "n_workers": allocation.n_workers,
             "hidden": str(Path(allocation.folder).absolute().parent),
             "seed": f"{self._config.seed} {allocation.name}",
+            "earliest_s": self._config.earliest_s,
             "late_s": self._config.late_s,
             "twice": self._config.twice,
             "secret_late_s": self._config.secret_late_s,
@@ -160,15 +161,16 @@ class HostileManager(ResourceManager):
         texts = {int(slot): text for slot, text in status["slots"].items()}
         master = texts.pop(-1, None)
         pending = not texts or "pending" in (master, *texts.values())
+        waits = {slot: "waits for a node (Unschedulable)" for slot, text in texts.items() if text == "pending"}
         alive = self._node_runs(objects)
         if alive and ("running" in texts.values() or master == "running"):
             coming = [slot for slot, text in texts.items() if text == "pending" and slot in status.get("grown", ())]
             why = "its new pods have not started" if coming else ""
-            return JobStatus(JobState.RUNNING, "some pods are pending" if pending else "", texts, why)
+            return JobStatus(JobState.RUNNING, "some pods are pending" if pending else "", {**texts, **waits}, why)
         if status.get("killed"):
             return JobStatus(JobState.KILLED if not alive else JobState.RUNNING, "it was killed", texts)
         if alive and pending:
-            return JobStatus(JobState.QUEUED, "pods wait for a node (Unschedulable)", texts)
+            return JobStatus(JobState.QUEUED, "pods wait for a node (Unschedulable)", {**texts, **waits})
         bad = [f"pod {slot} {text}" for slot, text in texts.items() if text != "exited 0"]
         if master == "exited 0" and (ended := objects.read("ended")):
             return JobStatus(JobState(ended), "", texts)

@@ -71,7 +71,7 @@ class Node:
                 self.add(slot, now + self.late(), extra=True)
 
     def late(self) -> float:
-        return self.random.uniform(0.0, self.spec["late_s"])
+        return float(self.spec["earliest_s"] + self.random.uniform(0.0, self.spec["late_s"]))
 
     def add(self, slot: int, starts: float, extra: bool = False) -> None:
         self.number += 1

@@ -18,7 +18,10 @@ class HostileConfig:
     """Options of ``[rm.hostile]``."""
 
     seed: int = option(0, "Which copies come late or twice.", unit="1")
-    late_s: float = option(0.3, "Latest start of a copy after the submission.", unit="s", validator=ge(0))
+    earliest_s: float = option(
+        0.0, "How long a copy waits for a node at the least, whenever it is started.", unit="s", validator=ge(0)
+    )
+    late_s: float = option(0.3, "Latest start of a copy after that.", unit="s", validator=ge(0))
     twice: int = option(1, "How many copies are started twice.", unit="1", validator=ge(0))
     networks: str = option(
         "",

@@ -24,6 +24,7 @@ def test_an_additional_job_waits_beside_the_job_and_says_why(jobs):
     status = jobs.until(lambda: status if "may never start" in (status := backend.state(handle)).pending else None)
     assert status.state is JobState.RUNNING
     assert "Slurm job" in status.pending
+    assert status.slots[4999].startswith("waits"), status.slots[4999]
     ((number, cpus),) = jobs.until(lambda: here(jobs, backend, handle, 2))
     assert number != handle.native_id
     assert cpus == "2"

@@ -142,7 +142,7 @@ class More:
         return {row.native_id: row for row in rows if row.more() == handle.job_id and row.alive}
 
     def look(self, handle: JobHandle, plan: Plan, ended: dict[int, str]) -> str:
-        """Add to what is known of slots those whose additional job has ended; forget those that were given up.
+        """Add to what is known of slots those whose additional job has ended or waits; forget those that were given up.
 
         :returns: why slots are not there yet; empty when all are.
         """
@@ -157,7 +157,9 @@ class More:
                 continue
             if row is not None and row.alive:
                 if row.state in NOT_YET:
-                    waits.append(f"{states.describe(row)}, Slurm job {each.native_id}")
+                    text = f"{states.describe(row)}, Slurm job {each.native_id}"
+                    waits.append(text)
+                    ended.update(dict.fromkeys(slots, text if text.startswith("waits") else f"waits: {text}"))
                 continue
             why = states.describe(row) if row is not None else "Slurm knows it no more"
             for slot in slots:

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import warnings
+from types import SimpleNamespace
 
 import attrs
 import numpy as np
@@ -424,6 +425,22 @@ def test_nothing_blocks_when_a_member_is_killed(operation, n, shared):
     answers = world(size, close=False).run(body)
     assert all(longest < 20 for longest in answers if isinstance(longest, float))
     wait_until(lambda: left_behind(FACTS.segments) <= before, 60, lambda: f"left: {left_behind(FACTS.segments)}")
+
+
+def test_what_the_library_says_of_the_fingerprints_is_told_with_a_remedy():
+    def body(rank):
+        from mpi4py import MPI
+
+        def fails():
+            raise MPI.Exception(MPI.ERR_OTHER)
+
+        native = Native(rank)
+        request = native.start(Call("barrier"))
+        request.exchange = SimpleNamespace(test=fails)  # as a request of the library does
+        with pytest.raises(NetworkError, match="tell each other"):
+            request.test()
+
+    world(1, close=False).run(body)
 
 
 @pytest.mark.faults

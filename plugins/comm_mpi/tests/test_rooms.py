@@ -187,6 +187,25 @@ def test_when_one_cannot_share_memory_all_go_by_the_library(alone):
     world(size).run(body)
 
 
+def test_messages_of_the_library_move_while_a_call_waits():
+    """A call in shared memory asks for nothing of the library, which moves what it has by calls only."""
+
+    def body(rank):
+        native, comm = Native(rank), rank.transport.mpi_communicator()
+        assert has_rooms(native)
+        large = np.full(1 << 22, float(native.me))
+        if native.me == 0:
+            request = comm.Irecv(large, 1)
+            native.run(Call("barrier"))
+            request.Wait()
+        else:
+            comm.Send(large, 0)  # returns when it was received
+            native.run(Call("barrier"))
+        return large.sum()
+
+    assert world(2).run(body) == [float(1 << 22)] * 2
+
+
 def test_what_is_not_the_memory_of_the_group_is_not_taken_for_it():
     """Where process ids are those of another container, what lies under the id and the number is something else."""
 
@@ -268,7 +287,10 @@ def test_what_a_call_that_is_aborted_fills_stays(nth):
         comm = SimpleNamespace(rank=1, size=2, Ibcast=started, Iallreduce=started)
         with pytest.raises(NetworkError):
             rooms.rooms(comm, "kernel", wait)
-        assert module._dropped == [filled[nth - 1]]
+        request = filled[nth - 1]
+        arrays = [argument[0] for argument in request.buffers if isinstance(argument, tuple)]
+        assert module._dropped[0] is request
+        assert [id(one) for one in module._dropped[1:]] == [id(one) for one in arrays]
 
     world(1).run(body)
 

@@ -245,7 +245,8 @@ class MpiTransport(Transport):
             if not aborted and not self._sending and not self._context.aborted():
                 self._world.leave(deadline, self.progress, self._groups)
         finally:
-            # what MPI may still read or write stays referenced by its requests; without MPI_Finalize nothing waits
+            # what MPI may still read or write stays referenced, beside its requests or by the calls of the groups;
+            # without MPI_Finalize nothing waits
             self._world = self._meetings = None
             self._peers, self._sending = {}, []
             self._turns.clear()

@@ -59,7 +59,7 @@ def drop(*what: Any) -> None:
 def finish(wait: Wait, request: MPI.Request, *filled: Any) -> None:
     """Wait for a request.
 
-    :param filled: what it fills beside the buffers that it holds itself.
+    :param filled: what it fills or reads: most requests hold no buffers themselves.
     """
     try:
         wait(request.Test)

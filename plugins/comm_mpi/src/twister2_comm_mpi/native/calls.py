@@ -140,4 +140,4 @@ WITH_COUNTS = frozenset({"allgather", "alltoall", "gather", "reduce_scatter", "s
 REDUCTIONS = frozenset({"reduce", "allreduce", "scan", "exscan", "reduce_scatter"})
 FROM_ROOT = frozenset({"broadcast", "scatter"})
 TO_ROOT = frozenset({"reduce", "gather"})
-BETWEEN_ALL = frozenset({"allgather", "alltoall"})
+ROOTED = frozenset({"broadcast", "scatter", "gather"})

@@ -13,7 +13,7 @@ import numpy as np
 
 from twister2.spec.reducers import UFUNCS
 
-from .calls import BETWEEN_ALL
+from .calls import REDUCTIONS, ROOTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +24,9 @@ ROOM = 64
 """Bytes of one member's part up to which it travels in the messages."""
 
 MOVED = 4 << 20
-"""Bytes that a member gives up to which a call that only moves them between all members is carried in pieces: the
-library copies more of them once, from the one's array to the other's. Where it reduces, or one member gives or gets
-all, it is slower at any size, with four ranks up to five times.
+"""Bytes that a member gives up to which a call that only moves them is carried in pieces: the library copies more of
+them once, from the one's array to the other's. Where it reduces it is slower at any size; and where one member gives or
+gets all, too, if each has a core to itself: else members wait for each other at each piece.
 """
 
 Take: TypeAlias = "Callable[[Any, int, Any, list[Any], Any], None]"
@@ -92,10 +92,16 @@ class Pieces:
         return own[cut], take, how, into, parts, gives, dealt
 
 
-def in_pieces(call: Call, send: Any, receive: Any, rank: int, size: int, room: int) -> Pieces | None:
-    """How a call that :func:`carried` has no room for is carried in pieces; None when it is not."""
-    if call.operation in BETWEEN_ALL and send.nbytes > MOVED:
-        return None
+def in_pieces(call: Call, send: Any, receive: Any, rank: int, size: int, room: int, *, rooted: bool) -> Pieces | None:
+    """How a call that :func:`carried` has no room for is carried in pieces; None when it is not.
+
+    :param rooted: whether calls that only move what one member gives or gets are carried at any size.
+    """
+    operation = call.operation
+    if operation not in REDUCTIONS and not (rooted and operation in ROOTED):
+        given = receive.nbytes * (size if operation == "scatter" else 1) if send is None else send.nbytes
+        if given > MOVED:
+            return None
     whole = carried(call, send, receive, rank, size, sys.maxsize)
     return None if whole is None or whole[0].itemsize * size > room else Pieces(whole, size, room)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import os
+import time
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -43,6 +44,15 @@ EACH_TO_EACH = 8
 _SPIN = 32
 """Polls of the MPI library in one test, some microseconds."""
 
+_PROBE = 16
+"""Looks in vain at words until the library gets a turn."""
+
+_NO_TAG = 3
+"""Of messages that nobody sends."""
+
+_FLOW_S = 0.0005
+"""How long the next piece of a call is polled for when one has come: who sleeps instead is found asleep by each."""
+
 _MASK = (1 << 64) - 1
 _SPREAD = 0x9E3779B97F4A7C15
 _LARGE = MPI.VERSION >= 4
@@ -56,12 +66,18 @@ class MpiRequest(NativeRequest):
     :ivar ended: the library has nothing to do for it any more, and the others were told so.
     """
 
-    __slots__ = ("_complete", "_group", "_request", "by_library", "ended", "exchange", "number", "step")
+    __slots__ = ("_arrays", "_complete", "_group", "_request", "by_library", "ended", "exchange", "number", "step")
 
     def __init__(
-        self, group: MpiCollectives, request: MPI.Request | None, exchange: Exchange, step: int, number: int
+        self,
+        group: MpiCollectives,
+        request: MPI.Request | None,
+        arrays: tuple[Any, Any],
+        exchange: Exchange,
+        step: int,
+        number: int,
     ) -> None:
-        self._group, self._request = group, request
+        self._group, self._request, self._arrays = group, request, arrays
         self.exchange, self.step, self.number = exchange, step, number
         self.by_library = request is not None
         self.ended = request is None
@@ -94,7 +110,7 @@ class MpiRequest(NativeRequest):
 
     def __del__(self) -> None:
         if self._request is not None:
-            drop(self._request)
+            drop(self._request, *self._arrays)
 
 
 class MpiCollectives(NativeCollectives):
@@ -126,7 +142,11 @@ class MpiCollectives(NativeCollectives):
         self._in_pieces = rooms is not None and len(members) <= _FEW
         self._open: collections.deque[MpiRequest] = collections.deque()
         self._moving: collections.deque[MpiRequest] = collections.deque()
-        self._polls = _SPIN if len(members) <= len(os.sched_getaffinity(0)) else 1
+        self._alone = len(members) <= len(os.sched_getaffinity(0))
+        """Whether each member can have a core, if they are all here."""
+        self._polls = _SPIN if self._alone else 1
+        self._in_vain = 0
+        self._moved = False
         self._started = 0
         self.failure: MPI.Exception | None = None
         self.verified = 0
@@ -152,7 +172,7 @@ class MpiCollectives(NativeCollectives):
             size = len(self._members)
             along = carried(call, send, receive, self._rank, size, room)
             if along is None and self._in_pieces:
-                along = in_pieces(call, send, receive, self._rank, size, room)
+                along = in_pieces(call, send, receive, self._rank, size, room, rooted=self._alone)
         if along is None and operation in WITH_COUNTS:
             value ^= variant(call)
             parts = counts(call, self._rank, len(self._members), send, receive)
@@ -165,7 +185,7 @@ class MpiCollectives(NativeCollectives):
             raise self._error(f"{operation} could not be started", error) from error
         finally:
             exchange = self._checks.start(value, parts, along)
-            request = MpiRequest(self, library, exchange, step, number)
+            request = MpiRequest(self, library, (send, receive), exchange, step, number)
             self._open.append(request)
         if library is not None:
             self._moving.append(request)
@@ -192,28 +212,46 @@ class MpiCollectives(NativeCollectives):
 
         :raises StepMismatchError: a member made another call.
         """
-        while self._open and self.verified < number:
-            first = self._open[0]
-            exchange = first.exchange
-            if not exchange.test():
-                return False
-            if (
-                first.by_library
-                and exchange.odd is None
-                and self.failure is None
-                and not ((first.ended or self.end(first)) and exchange.finished())
-            ):
-                return False
-            if exchange.odd is not None:
-                self.broken = True
-                raise self._mismatch(exchange.odd, first.step)
-            if exchange.take():
-                self._open.popleft()
-                self.verified += 1
-                self._checks.done(exchange)
+        try:
+            while self._open and self.verified < number:
+                if not self._verified_one(self._open[0]):
+                    return False
+        except MPI.Exception as error:
+            self.broken = True
+            raise self._error("what members tell each other of a collective failed", error) from error
         if self.failure is not None and not self._open:
             raise self._error("a collective failed", self.failure) from self.failure
         return self.verified >= number
+
+    def _verified_one(self, first: MpiRequest) -> bool:
+        """Go on with the first open call; False when something has not come yet."""
+        exchange = first.exchange
+        if not exchange.test():
+            self._in_vain += 1
+            if not self._in_vain % _PROBE:
+                self._comm.Iprobe(MPI.ANY_SOURCE, _NO_TAG)  # messages move by calls of the library, words do not
+            return False
+        if (
+            first.by_library
+            and exchange.odd is None
+            and self.failure is None
+            and not ((first.ended or self.end(first)) and exchange.finished())
+        ):
+            return False
+        if exchange.odd is not None:
+            self.broken = True
+            raise self._mismatch(exchange.odd, first.step)
+        if exchange.take():
+            self._open.popleft()
+            self.verified += 1
+            self._checks.done(exchange)
+            return True
+        self._moved = True
+        until = time.perf_counter() + (_FLOW_S if self._alone else 0.0)
+        while not exchange.test():
+            if time.perf_counter() >= until:
+                return False
+        return True
 
     def _mismatch(self, odd: Odd, step: int) -> StepMismatchError:
         me, peer = self._members[self._rank], self._members[odd.rank]
@@ -233,11 +271,12 @@ class MpiCollectives(NativeCollectives):
         )
 
     def verify_returned(self) -> bool:
-        """Look for mismatches of calls that have returned already; whether anything moved.
+        """Look for mismatches of calls that have returned already; whether anything moved, also of those that have not.
 
         What concerns a call that is waited for is raised from there, where its line is known.
         """
-        return not self.waited_for and bool(self._open) and self.verify_all()
+        moved, self._moved = self._moved, False
+        return (not self.waited_for and bool(self._open) and self.verify_all()) or moved
 
     def verify_all(self) -> bool:
         """Look for mismatches of all calls; whether anything moved."""

@@ -28,18 +28,22 @@ class Beside(NamedTuple):
 class _Reduction(Exchange):
     """The least and the greatest value; when they differ all members ask for all values, else for counts if any."""
 
-    __slots__ = ("_comms", "_counts", "_ended", "_extremes", "_gathered", "_mine", "_request")
+    __slots__ = ("_comms", "_counts", "_ended", "_extremes", "_gathered", "_mine", "_request", "_sent")
 
     def __init__(self, comms: Beside, value: int, counts: Counts | None) -> None:
         self._comms, self._counts, self.held, self.odd = comms, counts, False, None
-        self._mine = array("Q", [value, _MASK - value])
+        self._mine = array("Q", [value])
+        self._sent: list[array[int]] = []
+        """What a request reads, which does not hold it itself."""
         self._extremes = array("Q", [0, 0])
         self._gathered: array[int] | None = None
-        self._request = self._reduced(comms.told, self._extremes)
+        self._request = self._reduced(comms.told, value, self._extremes)
         self._ended: tuple[MPI.Request, array[int]] | None = None
 
-    def _reduced(self, comm: MPI.Intracomm, into: array[int]) -> MPI.Request:
-        return comm.Iallreduce((self._mine, 2, MPI.UINT64_T), (into, 2, MPI.UINT64_T), MPI.MIN)
+    def _reduced(self, comm: MPI.Intracomm, value: int, into: array[int]) -> MPI.Request:
+        sent = array("Q", [value, _MASK - value])
+        self._sent.append(sent)
+        return comm.Iallreduce((sent, 2, MPI.UINT64_T), (into, 2, MPI.UINT64_T), MPI.MIN)
 
     @staticmethod
     def _agreed(extremes: array[int]) -> bool:
@@ -56,7 +60,8 @@ class _Reduction(Exchange):
             into = (self._gathered, 1, MPI.UINT64_T)
             if agreed:
                 assert self._counts is not None
-                self._request = self._comms.asked.Ialltoall((array("Q", self._counts[0]), 1, MPI.UINT64_T), into)
+                self._sent.append(array("Q", self._counts[0]))
+                self._request = self._comms.asked.Ialltoall((self._sent[-1], 1, MPI.UINT64_T), into)
             else:
                 self._request = self._comms.asked.Iallgather((self._mine, 1, MPI.UINT64_T), into)
             if not self._request.Test():
@@ -75,7 +80,8 @@ class _Reduction(Exchange):
 
     def finish(self) -> None:
         into = array("Q", [0, 0])
-        self._ended = self._reduced(self._comms.ended, into), into
+        # another value: one that is left from before does not count
+        self._ended = self._reduced(self._comms.ended, ~self._mine[0] & _MASK, into), into
 
     def finished(self) -> bool:
         assert self._ended is not None

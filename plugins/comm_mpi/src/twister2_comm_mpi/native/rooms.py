@@ -176,13 +176,13 @@ def rooms(comm: MPI.Intracomm, kernel: str, wait: Wait) -> Rooms | None:
                 memory, made, nonce = mmap.mmap(descriptor, size), os.fstat(descriptor), secrets.randbits(63)
                 memoryview(memory)[: mmap.PAGESIZE].cast("Q")[_NONCE] = nonce
                 told = array("Q", [here, os.getpid(), descriptor, made.st_dev, made.st_ino, nonce])
-        finish(wait, comm.Ibcast((told, _TOLD, MPI.UINT64_T), 0))
+        finish(wait, comm.Ibcast((told, _TOLD, MPI.UINT64_T), 0), told)
         if comm.rank and told[0] == here and kernel:
             with contextlib.suppress(OSError):
                 memory = _attach(size, *told[1:])
         mine = array("B", [memory is not None and len(_living) < MOST])
         least = array("B", [0])
-        finish(wait, comm.Iallreduce((mine, 1, MPI.UINT8_T), (least, 1, MPI.UINT8_T), MPI.MIN))
+        finish(wait, comm.Iallreduce((mine, 1, MPI.UINT8_T), (least, 1, MPI.UINT8_T), MPI.MIN), mine, least)
     finally:
         if descriptor >= 0:
             os.close(descriptor)

@@ -51,12 +51,14 @@ class Word(Told):
     def came(self) -> bool:
         rooms, number, value, same = self._rooms, self.number, self.value, True
         words = rooms.words
-        for at in rooms.theirs[number % SLOTS]:
+        theirs = rooms.theirs[number % SLOTS]
+        for at in theirs:
             if words[at] != number:
                 return False
+        publish()
+        for at in theirs:
             if words[at + VALUE] != value:
                 same = False
-        publish()
         if not same:
             self.odd = Odd(rooms.odd(number, value), None)
         elif self.counts is not None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,31 @@ def test_a_full_queue(cluster, jobs):
     backend.kill(first, 0.0)
     jobs.until(lambda: backend.state(second).state is JobState.RUNNING)
     backend.kill(second, 0.0)
+
+
+def test_a_queued_job_outlives_its_controller_and_hears_of_its_end(cluster, tmp_path, jobs):
+    """It waits for longer than a start may take, and then begins as any other."""
+    (reports := tmp_path / "reports").mkdir()
+    (reports / "go").touch()
+    options = ("-o", 'rm.slurm.sbatch=["--hold"]', "-o", "job.start_deadline_s=15")
+    with ManagedJobs(tmp_path, "slurm", PROGRAM) as twister2:
+        clients = [twister2("submit", "slurm", "-n", 1, *options, "program.py", reports) for _ in range(2)]
+        twister2.until(lambda: len(held(jobs)) == 2 or None not in [client.poll() for client in clients])
+        assert [client.poll() for client in clients] == [None, None], [twister2.finish(client) for client in clients]
+        cluster("stop-controller")
+        time.sleep(17)
+        cluster("start", "3")
+        assert [client.poll() for client in clients] == [None, None], [twister2.finish(client) for client in clients]
+        runs, killed = held(jobs)
+        (job,) = [job for job in twister2.jobs() if job in killed[1]]
+        code, _, err = twister2.run("kill", job)
+        assert code == 0, err
+        twister2.until(lambda: [client.poll() for client in clients] != [None, None])
+        subprocess.run(["scontrol", "release", runs[0]], check=True, timeout=60)
+        ended = [twister2.finish(client) for client in clients]
+    assert sorted(code for code, _, _ in ended) == [0, 5], ended
+
+
+def held(jobs):
+    """Number and comment of all jobs that wait."""
+    return [(number, comment) for number, comment, state in jobs.shown("%i", "%k", "%T") if state == "PENDING"]

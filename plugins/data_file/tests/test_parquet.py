@@ -194,3 +194,25 @@ def test_times_in_nanoseconds_are_compared(files, tmp_path):
     parquet.write_table(pa.table({"t": times, "n": [1, 2]}), path)
     wanted = (("t", "==", datetime.datetime(1970, 1, 1, 0, 0, 1)),)
     assert files.read(path, format="parquet", columns=("n",), predicate=wanted) == [{"n": 2}]
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted", "left"),
+    [
+        ([1, 2, 3], [1.5, 2], [2]),
+        ([1, 2, 3], [1.9, 2**70, True], [1]),
+        ([True, False], [1], [True]),
+        ([0.5, 1.0], [1, 0.7], [1.0]),
+        ([datetime.date(2020, 1, 1)], [datetime.datetime(2020, 1, 1, 12)], []),
+        (
+            [datetime.date(2020, 1, 1)],
+            [datetime.datetime(2020, 1, 1), datetime.date(2020, 1, 1)],
+            [datetime.date(2020, 1, 1)],
+        ),
+    ],
+    ids=str,
+)
+def test_values_of_other_types_are_not_made_to_fit(files, tmp_path, values, wanted, left):
+    path = tmp_path / "x.parquet"
+    parquet.write_table(pa.table({"a": values}), path, row_group_size=1)
+    assert [row["a"] for row in files.read(path, format="parquet", predicate=(("a", "in", wanted),))] == left

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 import operator
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.feather
@@ -43,7 +46,7 @@ RELATIONS = {
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
-    "in": lambda value, wanted: value in wanted,
+    "in": lambda value, wanted: value == value and value in wanted,
 }
 
 
@@ -115,6 +118,88 @@ def test_answers_are_the_same_with_every_subset(rows, form, wheres, select, n_wo
             for found, count in results:
                 assert in_any_order(found) == in_any_order(expected), left_out
                 assert count == len(expected)
+
+
+MIXED = {
+    "small": (pa.int8(), [0, 1, 2, None]),
+    "large": (pa.int64(), [2**53, 2**53 + 1, -1, None]),
+    "unsigned": (pa.uint64(), [0, 2**63, 2**64 - 1, None]),
+    "single": (pa.float32(), [0.5, 1.0, 0.1, None]),
+    "double": (pa.float64(), [0.1, 1.0, 2.0**53, math.nan, None]),
+    "flag": (pa.bool_(), [True, False, None]),
+    "amount": (pa.decimal128(6, 2), [Decimal("0.10"), Decimal("1.00"), None]),
+}
+NUMBERS = [0, 1, 300, 2**53, 2**53 + 1, 2**63, 2**70, True, 0.1, 0.5, 1.0, 1.9, 2.0**53, 2.0**63, math.inf]
+NUMBERS += [Decimal("0.1"), Decimal(1), Decimal("0.105")]
+TIMES = [date(2020, 1, 1), datetime(2020, 1, 1), datetime(2020, 1, 1, 12)]
+MIXED_CASES = st.one_of(
+    st.tuples(
+        st.sampled_from(sorted(MIXED)), st.sampled_from(sorted(set(RELATIONS) - {"in"})), st.sampled_from(NUMBERS)
+    ),
+    st.tuples(st.sampled_from(sorted(MIXED)), st.just("in"), st.lists(st.sampled_from([*NUMBERS, None]), max_size=3)),
+    st.tuples(st.sampled_from(["day", "time"]), st.sampled_from(["==", "!="]), st.sampled_from(TIMES)),
+    st.tuples(st.sampled_from(["day", "time"]), st.just("in"), st.lists(st.sampled_from(TIMES), max_size=3)),
+)
+MIXED_TIMES = {
+    "day": (pa.date32(), [date(2020, 1, 1), date(2020, 1, 2), None]),
+    "time": (pa.timestamp("us"), [datetime(2020, 1, 1), datetime(2020, 1, 1, 12), None]),
+}
+
+
+@settings(max_examples=6, deadline=None, database=None)
+@given(cases=st.lists(MIXED_CASES, min_size=1, max_size=5), seed=st.randoms())
+def test_values_of_other_types_in_every_form(cases, seed):
+    columns = {**MIXED, **MIXED_TIMES}
+    rows = [{name: seed.choice(values) for name, (_, values) in columns.items()} for _ in range(30)]
+    table = pa.Table.from_pylist(rows, pa.schema([(name, kind) for name, (kind, _) in columns.items()]))
+    rows = [dict(row, number=at) for at, row in enumerate(table.to_pylist())]
+    table = table.append_column("number", pa.array(range(30)))
+
+    def main(env, path, name, relation, value):
+        forms = [TSetContext(env).parallelize(table), TSetContext(env).read_parquet(path)]
+        forms += [TSetContext(env, without_rules=["predicates"]).read_parquet(path)]
+        asked = TSetContext(env).read_parquet(path, predicate=[(name, relation, value)])
+        found = [asked, *(one.where(name, relation, value) for one in [TSetContext(env).parallelize(rows), *forms])]
+        return [sorted(one.map(lambda row: row["number"]).collect()) for one in found]
+
+    with TemporaryDirectory() as folder:
+        pa.parquet.write_table(table, f"{folder}/a.parquet", row_group_size=5)
+        for name, relation, value in cases:
+            try:
+                expected = [row["number"] for row in rows if fits(row, name, relation, value)]
+            except ArithmeticError:  # NaN and a Decimal
+                continue
+            (found,) = run_workers(1, lambda env, case=(name, relation, value): main(env, folder, *case))
+            assert found == [expected] * 5, (name, relation, value)
+
+
+@settings(max_examples=25, deadline=None, database=None)
+@given(
+    name=st.sampled_from(["small", "large", "unsigned", "half", "single", "double"]),
+    relation=st.sampled_from(sorted(set(RELATIONS) - {"in"})),
+    value=st.sampled_from([one for one in NUMBERS if not isinstance(one, Decimal)]),
+)
+def test_values_of_other_types_on_arrays(name, relation, value):
+    columns = {
+        "small": numpy.array([0, 1, 127, -1], "int8"),
+        "large": numpy.array([2**53, 2**53 + 1, 2**63 - 1, 1]),
+        "unsigned": numpy.array([0, 2**63, 2**64 - 1, 2**53 + 1], "uint64"),
+        "half": numpy.array([0.1, 0.5, 1, math.inf], "float16"),
+        "single": numpy.array([0.1, 0.5, 2**53, math.nan], "float32"),
+        "double": numpy.array([0.1, 2**53, 2**63, math.nan]),
+    }
+    array = numpy.zeros(4, [(key, column.dtype) for key, column in columns.items()])
+    for key, column in columns.items():
+        array[key] = column
+    expected = [RELATIONS[relation](here, value) for here in columns[name].tolist()].count(True)
+    count = run_workers(1, lambda env: TSetContext(env).parallelize(array).where(name, relation, value).count())
+    assert count == [expected]
+
+
+def test_a_date_and_a_time_have_no_order():
+    days = pa.table({"day": [date(2020, 1, 1)]})
+    with pytest.raises(Twister2Error, match="compare it with a value of its type"):
+        run_workers(1, lambda env: TSetContext(env).parallelize(days).where("day", "<", datetime(2020, 1, 2)).collect())
 
 
 TABLE = pa.table({"k": list(range(100)), "v": [k % 5 for k in range(100)], "text": [f"row {k}" for k in range(100)]})

@@ -6,6 +6,7 @@ import operator
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import UsageError
+from twister2.spec.relations import satisfying
 from twister2_data_file.problems import check_columns, not_the_format
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ _MAY_HOLD: Mapping[str, Callable[[Any, Any, Any], bool]] = {
     "in": lambda low, high, values: any(low <= value <= high for value in values),
 }
 """Whether rows with values in ``[low, high]`` may hold one for which the comparison is true."""
-
-_KERNELS = {"==": "equal", "!=": "not_equal", "<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal"}
 
 
 def check_predicate(predicate: Sequence[Any]) -> None:
@@ -67,19 +66,12 @@ def matching(batch: Any, predicate: Sequence[tuple[str, str, Any]], columns: Seq
 
     :raises DataFormatError: a column is not there, or cannot be compared with the value given.
     """
-    import pyarrow
-    from pyarrow import compute
-
     for column, comparison, value in predicate:
         check_columns(path, [column], batch.schema.names)
         values = batch.column(column)
         try:
-            if comparison == "in":
-                wanted = pyarrow.array([each for each in value if each is not None], type=values.type)
-                keep = compute.is_in(values, value_set=wanted)
-            else:
-                keep = getattr(compute, _KERNELS[comparison])(values, pyarrow.scalar(value))
-        except (pyarrow.ArrowException, TypeError) as error:
+            keep = satisfying(values, comparison, value)
+        except TypeError as error:
             raise not_the_format(
                 path,
                 f"column {column!r} of type {values.type} cannot be compared with {value!r}",

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twister2.graph import walking
 from twister2.spec.batch import Batch, is_array, is_arrow, records
 from twister2.spec.errors import OperatorError, UsageError
+from twister2.spec.relations import RELATIONS, satisfying
 from twister2.spec.tasks import Compute, Emit, TaskContext
 from twister2_tset.keys import Column
 from twister2_tset.problems import kind_of, short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "in": lambda value, wanted: value in wanted,
-}
-"""Of :meth:`TSet.where`. Nothing satisfies any of them where the value is missing."""
-
-_ARROW = {"==": "equal", "!=": "not_equal", "<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal"}
 
 
 class Select(Compute):
@@ -73,25 +60,19 @@ class Where(Compute):
             return
         if is_array(batch) and batch.dtype.names and self._relation != "in":
             check_columns([self._column], batch.dtype.names, "where")
-            chosen = OPERATORS[self._relation](batch[self._column], self._value)
-            if is_array(chosen):  # else numpy cannot compare them
+            chosen = _chosen(batch[self._column], self._relation, self._value)
+            if chosen is not None:
                 emit(batch[chosen])
                 return
-        of, test, value = Column(self._column), OPERATORS[self._relation], self._value
+        of, test, value = Column(self._column), RELATIONS[self._relation], self._value
         with walking(batch) as walk:
             found = [record for record in walk if (here := of(record)) is not None and test(here, value)]
         emit(found)
 
     def _mask(self, column: Any) -> Any:
-        import pyarrow
-        import pyarrow.compute as compute
-
         try:
-            if self._relation == "in":
-                wanted = [value for value in self._value if value is not None]
-                return compute.is_in(column, pyarrow.array(wanted, column.type))
-            return getattr(compute, _ARROW[self._relation])(column, self._value)
-        except (pyarrow.ArrowException, TypeError) as error:
+            return satisfying(column, self._relation, self._value)
+        except TypeError as error:
             raise OperatorError(
                 f"where: column {self._column!r} of type {column.type} cannot be compared with {short(self._value)}",
                 why=str(error),
@@ -99,15 +80,29 @@ class Where(Compute):
             ) from error
 
 
+def _chosen(column: Any, relation: str, value: Any) -> Any:
+    """The mask of a column of an array; None where numpy cannot compare it with a value, or would round one of them."""
+    import numpy
+
+    kind = column.dtype.kind
+    whole = isinstance(value, int)
+    if kind in "iuf" and isinstance(value, (int, float)) and not (whole and kind != "f"):
+        if (whole or kind != "f") and not abs(value) < 1 << 53:
+            return None
+        value = numpy.float64(value)  # of one of Python numpy takes the precision of the column
+    found = RELATIONS[relation](column, value)
+    return found if is_array(found) else None
+
+
 def check_where(relation: Any, value: Any) -> None:
     """See that a comparison is one.
 
     :raises UsageError: it is not.
     """
-    if relation not in OPERATORS:
+    if relation not in RELATIONS:
         raise UsageError(
             f"where: there is no relation {short(relation)}",
-            why=f"the relations are: {', '.join(OPERATORS)}",
+            why=f"the relations are: {', '.join(RELATIONS)}",
             remedy="use one of these, or filter(function)",
             where="where",
         )

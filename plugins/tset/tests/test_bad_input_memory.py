@@ -40,7 +40,7 @@ HOLDS = {
     "reduce": (lambda s: s.reduce(max)[0], 5),
     "top": (lambda s: s.top(1)[0][0], 5),
     "collect": (lambda s: len(s.collect()), 6),
-    "replicate": (lambda s: s.replicate().keys().count() % 5, None),
+    "replicate": (lambda s: s.replicate().keys().mean(), None),
 }
 ALWAYS = ("keyed_gather", "join", "sort", "co_group", "collect")
 """What has to hold a record on any worker."""

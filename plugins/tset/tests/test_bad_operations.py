@@ -199,7 +199,7 @@ def test_what_is_held_goes_to_disk_when_memory_is_short(run_workers, tmp_path, s
         elif step == "distinct":
             found = records.distinct().map(lambda pair: pair[0]).sum()
         elif step == "all_gather":
-            found = records.all_gather().map(lambda placed: placed[1][0]).sum()
+            found = sum(records.all_gather().map(lambda placed: placed[1][0]).collect())
         else:
             found = records.zip_with_index().map(lambda pair: pair[0][0] == pair[1] and pair[1]).sum()
         return found, env.memory.use().spilled
@@ -210,3 +210,75 @@ def test_what_is_held_goes_to_disk_when_memory_is_short(run_workers, tmp_path, s
         assert found == expected
         assert spilled > 0
     assert not list(tmp_path.iterdir())
+
+
+ONCE = {
+    "join": lambda whole, s: s.join(whole),
+    "join of it": lambda whole, s: whole.join(s),
+    "join on": lambda whole, s: s.join(whole, on="k"),
+    "join broadcast": lambda whole, s: s.join(whole, broadcast="right"),
+    "co_group": lambda whole, s: s.co_group(s, whole),
+    "cross": lambda whole, s: s.cross(whole),
+    "union": lambda whole, s: s.union(s, whole),
+    "zip": lambda whole, s: s.zip(whole),
+    "zip of it": lambda whole, s: whole.zip(s),
+    "zip_with_index": lambda whole, s: whole.zip_with_index(),
+    "sort": lambda whole, s: whole.sort(),
+    "distinct": lambda whole, s: whole.distinct(),
+    "partition": lambda whole, s: whole.partition(),
+    "replicate": lambda whole, s: whole.replicate(),
+    "all_reduce": lambda whole, s: whole.all_reduce("sum"),
+    "all_gather": lambda whole, s: whole.all_gather(),
+    "count_by_value": lambda whole, s: whole.count_by_value(),
+    "keyed_reduce": lambda whole, s: whole.keyed_reduce("sum"),
+    "keyed_gather": lambda whole, s: whole.keyed_gather(),
+    "agg": lambda whole, s: whole.group_by("k").agg(rows="count"),
+    "count of groups": lambda whole, s: whole.group_by(len).count(),
+    "count": lambda whole, s: whole.count(),
+    "sum": lambda whole, s: whole.sum(),
+    "variance": lambda whole, s: whole.variance(ddof=1),
+    "reduce": lambda whole, s: whole.reduce("sum"),
+    "aggregate": lambda whole, s: whole.aggregate(0, lambda a, x: a + 1, lambda a, b: a + b),
+    "top": lambda whole, s: whole.top(2),
+    "write_text": lambda whole, s: whole.write_text("never"),
+    "save": lambda whole, s: whole.save("never.csv"),
+}
+WHOLE = {
+    "replicate": lambda s: s.replicate(),
+    "all_gather": lambda s: s.all_gather(),
+    "all_reduce": lambda s: s.all_reduce(lambda a, b: min(a, b)),
+    "behind steps": lambda s: s.replicate().map(lambda pair: pair).filter(bool).map_partitions(list),
+    "behind direct": lambda s: s.replicate().direct().pipe(),
+    "kept": lambda s: s.replicate().lazy_cache().map_values(abs),
+}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_whole_on_every_worker_never_counts_once_per_worker(run_workers, workers):
+    """Also on one worker, where the answer would be right: it must not depend on how many there are."""
+
+    def job(env):
+        some = TSetContext(env).parallelize([(1, 2), (3, 4)], 2)
+        for form, make in WHOLE.items():
+            whole = make(some)
+            for name, use in ONCE.items():
+                with pytest.raises(UsageError, match=rf"{name.split()[0]}: .* is whole on every worker") as caught:
+                    use(whole, some)
+                assert "before replicate()" in caught.value.remedy, (form, name)
+
+    run_workers(workers, job)
+
+
+def test_what_is_whole_on_every_worker_is_there_for_functions_and_loops(run_workers, executor):
+    def job(env):
+        context = TSetContext(env)
+        numbers = context.parallelize([1, 2, 3], 3)
+        whole = numbers.replicate().direct().map(abs).cache()
+        seen = []
+        whole.for_each(seen.append)
+        with context.evaluating(whole.map(lambda x: x + 1), into=whole) as step:
+            step()
+        added = numbers.map(lambda x, context: x + sum(context.input("all"))).add_input("all", whole)
+        return sorted(seen), sorted(whole.local()), added.collect(), whole.mean(), whole.min(), whole.max()
+
+    assert run_workers(2, job, executor=executor) == [([1, 2, 3], [2, 3, 4], [10, 11, 12], 3.0, 2, 4)] * 2

@@ -46,6 +46,7 @@ class Actions(BaseSet[T]):
 
     def count(self) -> int:
         """Number of records."""
+        self._check_once("count")
         partial = ("records of each partition", CountRecords)
         value: int = self._value("count", (), partial, {"reducer": "sum"}, 0)
         return value
@@ -56,6 +57,7 @@ class Actions(BaseSet[T]):
         Whole numbers do not overflow. Missing values (None) of a column are left out, here and in :meth:`mean` and
         :meth:`variance`.
         """
+        self._check_once("sum")
         return self._moments("sum", value, squares=False).total
 
     def mean(self, value: Key | Callable[[T], Any] | None = None) -> Any:
@@ -72,6 +74,8 @@ class Actions(BaseSet[T]):
         :raises GraphError: there are no records.
         """
         check_count(ddof, "variance", "ddof", 0)
+        if ddof:
+            self._check_once("variance")
         return self._some("variance", value, squares=True).variance(ddof)
 
     # -- one value -----------------------------------------------------------------------------------------------------
@@ -83,6 +87,7 @@ class Actions(BaseSet[T]):
             ``and``, ``or``. :param initial: combined in once; the value of an empty set.
         :raises GraphError: the set is empty and there is no ``initial``.
         """
+        self._check_once("reduce")
         _, options = reducer_options("reduce", reducer, initial)
         value: T = self._value("reduce", (reducer, Identity(initial)), None, options, NOTHING)
         if value is NOTHING:
@@ -98,6 +103,7 @@ class Actions(BaseSet[T]):
             when it is merged in. A list, set or dict is copied; a function without arguments is called.
         :param merge: associative and commutative; ``add`` when None.
         """
+        self._check_once("aggregate")
         check_function(add, "aggregate", "add")
         combine: Any = add if merge is None else merge
         check_function(combine, "aggregate", "merge")
@@ -112,6 +118,7 @@ class Actions(BaseSet[T]):
 
         Keys that are not equal to themselves (NaN) have no order, as with :meth:`sort`.
         """
+        self._check_once("top")
         check_count(n, "top", "n", 0)
         return self._top("top", n, key, largest=largest)
 

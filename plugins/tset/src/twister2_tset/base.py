@@ -27,6 +27,9 @@ T = TypeVar("T")
 NOTHING: Any = object()
 """Not given: told from None."""
 
+_IN_PLACE = ("net.direct", "net.pipe")
+"""Operators that leave each record in the partition it is in."""
+
 
 class BaseSet(Generic[T]):
     """A node in a context, and the making of further ones."""
@@ -55,8 +58,13 @@ class BaseSet(Generic[T]):
     ) -> TSet[Any]:
         if partitions is not None:
             check_count(partitions, step, "partitions")
+        if operator in _IN_PLACE:
+            everywhere = self._node.replicated
+        else:
+            self._check_once(step)
         for other in others:
             self._check_other(other, step)
+            other._check_once(step)
         nodes = (self._node, *(other._node for other in others))
         narrow = bool(getattr(make, "narrow", False))
         return self._new(
@@ -89,6 +97,21 @@ class BaseSet(Generic[T]):
                 f"{step}: {other!r} belongs to another environment",
                 why="sets of one environment lie on the workers of one attempt",
                 remedy="make both sets with the environment that is running",
+            )
+
+    def _check_once(self, step: str) -> None:
+        """See that every record is there once: of a set that is whole on every worker each copy would count.
+
+        :raises UsageError: the set is whole on every worker.
+        """
+        if self._node.replicated:
+            raise UsageError(
+                f"{step}: {self._node.title} is whole on every worker",
+                why="each worker has a copy of its records, so they would count once per worker",
+                remedy="take the set from before replicate(), all_reduce() or all_gather(): a small side of a join goes"
+                " to all workers by itself, or with broadcast='right'. Functions get a set that is whole everywhere by"
+                " add_input(...); local() of a kept one gives its records once",
+                where=step,
             )
 
     @staticmethod

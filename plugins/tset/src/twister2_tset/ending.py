@@ -123,6 +123,7 @@ class Endings(BaseSet[T]):
         return self._end(step, End(lambda: ForEach(function), f"calls {shown(function)}", declares=declares))
 
     def _write(self, step: str, form: str, uri: str | os.PathLike[str], plugin: str, options: dict[str, Any]) -> None:
+        self._check_once(step)
         target = os.fspath(uri)
         shows = f"{form} to {without_secrets(target)}"
         end = End(lambda: WriteFiles(plugin, target, form, options), shows, two_phase=True, narrow=True)

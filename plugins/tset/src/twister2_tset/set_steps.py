@@ -60,7 +60,13 @@ class SetSteps(BaseSet[T]):
         return self._exchange("partition", f"by {shown(partitioner)}", "net.partition", options, partitions)
 
     def replicate(self) -> TSet[T]:
-        """All records on every worker: one partition on each."""
+        """All records on every worker: one partition on each.
+
+        For functions on the workers: :meth:`add_input` gives it to them, ``map`` and the like and ``for_each`` run on
+        every copy, and so do :meth:`collect`, :meth:`gather` and :meth:`take`. Where each copy would count (``join``,
+        ``union``, ``sort``, ``count``, ``sum``, ``write_text``...) it is an error; a small side of a :meth:`join` goes
+        to all workers by itself.
+        """
         return self._exchange("replicate", "all records to every worker", "net.broadcast", {}, None, everywhere=True)
 
     def all_reduce(self, reducer: Callable[[T, T], T] | str, *, initial: T = NOTHING) -> TSet[T]:
@@ -186,7 +192,9 @@ class SetSteps(BaseSet[T]):
 
         :param strict: sets of different length are an error when it runs.
         """
+        self._check_once("zip")
         self._check_other(other, "zip")
+        other._check_once("zip")
         title = self._title("zip")
 
         def check(left: int, right: int) -> None:

@@ -219,6 +219,18 @@ def test_the_masters_end_is_the_jobs():
     assert (failed.state, failed.reason) == (JobState.FAILED, "the job master exited 1")
 
 
+def test_a_master_that_was_started_again_too_often_says_what_ended_it():
+    changed = with_master("Running")
+    job, pod = changed.objects["jobs"][-1], changed.objects["pods"][-1]
+    job["status"] = {"conditions": [{"type": "FailureTarget", "status": "True", "reason": "BackoffLimitExceeded"}]}
+    assert changed.look().reason == "the job master ended: (BackoffLimitExceeded)"
+    before = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
+    pod["status"]["containerStatuses"][0]["lastState"] = before
+    failed = changed.look()
+    assert failed.state is JobState.FAILED
+    assert failed.reason == "the job master ended (out of memory): (BackoffLimitExceeded)"
+
+
 def test_workers_of_a_growing_job_are_pending_not_the_job():
     growing = Recorded("running")
     new = copy.deepcopy(growing.objects["jobs"][0])

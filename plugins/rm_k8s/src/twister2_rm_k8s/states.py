@@ -138,6 +138,16 @@ def disruption(status: Object) -> tuple[str, str]:
     return DISRUPTIONS.get(reason, reason), str(found.get("message") or "")
 
 
+def ended_by(status: Object) -> str:
+    """What ended a pod, or a container of it that was started again since, where that is more than an exit code."""
+    what, _ = disruption(status)
+    for container in status.get("containerStatuses") or []:
+        for when in ("state", "lastState"):
+            ended = (container.get(when) or {}).get("terminated") or {}
+            what = what or ENDED_WORDS.get(str(ended.get("reason")), "")
+    return what
+
+
 def _disrupted(status: Object) -> Object | None:
     conditions: list[Object] = status.get("conditions") or []
     return next((it for it in conditions if it.get("type") == "DisruptionTarget" and it.get("status") == "True"), None)

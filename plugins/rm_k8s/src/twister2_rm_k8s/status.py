@@ -112,7 +112,7 @@ class Looker:
         )
         again = bool(own) and states.starts_again(own[0])
         if own and (failed := states.job_failed(own[0], ("Failed", "FailureTarget"))) and not self._well(bodies):
-            what, _ = states.disruption((bodies[-1].get("status") or {}) if bodies else {})
+            what = states.ended_by((bodies[-1].get("status") or {}) if bodies else {})
             text = f"ended{f' ({what})' if what else ''}: {failed}"
             return states.Pod("", -1, 0, JobState.FAILED, text, states.EXIT_UNKNOWN)
         if bodies:

@@ -32,6 +32,7 @@ PARAMETERS = {
     "how": twister2_tset.TSet.join,
     "on": twister2_tset.TSet.join,
     "algorithm": twister2_tset.TSet.join,
+    "broadcast": twister2_tset.TSet.join,
     "grouped": twister2_tset.TSet.keyed_gather,
     "largest": twister2_tset.TSet.top,
     "cpus": Graph.add_compute,

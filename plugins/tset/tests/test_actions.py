@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import gc
 import itertools
+import math
 import weakref
 from unittest import mock
 
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from twister2.spec.errors import GraphError, OperatorError, ResultError, UsageError
 from twister2.spec.tasks import Sink
+from twister2_testkit.graphs import run_workers
 from twister2_tset import TSetContext
+from twister2_tset.partials import missing
 
 
 def test_collect_has_guards_by_records_and_by_bytes(everywhere):
@@ -107,6 +113,33 @@ def test_nothing_has_no_first_no_least_and_no_mean(everywhere):
         return empty.first(default=7), empty.take(3), empty.is_empty(), empty.sum(), empty.aggregate(0, max)
 
     assert everywhere(2, job) == (7, [], True, 0, 0)
+
+
+@settings(max_examples=20, deadline=None, database=None)
+@given(
+    keys=st.lists(st.sampled_from([3, 1, 2.5, math.inf, math.nan, None]), min_size=1, max_size=9),
+    n=st.integers(0, 10),
+    n_workers=st.integers(1, 3),
+    largest=st.booleans(),
+)
+def test_the_missing_are_the_last_of_the_largest_and_of_the_smallest(keys, n, n_workers, largest):
+    rows = [{"k": key, "at": at} for at, key in enumerate(keys)]
+    there = sorted((row for row in rows if not missing(row["k"])), key=lambda row: row["k"], reverse=largest)
+    lost = sorted((row for row in rows if missing(row["k"])), key=lambda row: missing(row["k"]))
+    expected = [row["at"] for row in [*there, *lost]]
+    column = pa.array([None if key is None else float(key) for key in keys], "double")
+    table = pa.table({"k": column, "at": range(len(keys))})
+
+    def job(env):
+        context = TSetContext(env)
+        for rowed in (context.parallelize(rows, 4), context.parallelize(table, 4)):
+            yield [row["at"] for row in rowed.top(n, "k", largest=largest)]
+            yield rowed.max("k")["at"] if largest else rowed.min("k")["at"]
+        yield context.parallelize(rows, 4).map(lambda row: row["k"]).top(n, largest=largest)
+
+    for found in run_workers(n_workers, lambda env: list(job(env))):
+        assert found[:4] == [expected[:n], expected[0]] * 2
+        assert repr(found[4]) == repr([keys[at] for at in expected[:n]])
 
 
 def test_an_action_in_a_loop_is_prepared_once(run_workers):

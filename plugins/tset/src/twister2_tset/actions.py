@@ -116,7 +116,7 @@ class Actions(BaseSet[T]):
     def top(self, n: int, key: Key | Callable[[T], Any] | None = None, *, largest: bool = True) -> list[T]:
         """The ``n`` records with the largest (smallest) keys, in order; among equal keys the earliest records.
 
-        Keys that are not equal to themselves (NaN) have no order, as with :meth:`sort`.
+        What is missing comes last, as with :meth:`sort`: NaN, and behind it None.
         """
         self._check_once("top")
         check_count(n, "top", "n", 0)

@@ -55,7 +55,9 @@ class Ranked(Value):
 
 @attrs.frozen(eq=False, repr=False)
 class Best(Value):
-    """The reducer that keeps the ``n`` best of two lists of :class:`Ranked`."""
+    """The reducer that keeps the ``n`` best of two lists of :class:`Ranked`. What is missing is the last, as in a sort:
+    NaN, and behind it None.
+    """
 
     n: int
     largest: bool
@@ -64,10 +66,20 @@ class Best(Value):
     def __call__(self, one: list[Ranked], other: list[Ranked]) -> list[Ranked]:
         """Merge two lists."""
         by_place = sorted([*one, *other], key=lambda ranked: ranked.place)
+        there = [ranked for ranked in by_place if not missing(ranked.key)]
+        lost = [ranked for ranked in by_place if missing(ranked.key)]
         try:
-            return sorted(by_place, key=lambda ranked: ranked.key, reverse=self.largest)[: self.n]
+            there.sort(key=lambda ranked: ranked.key, reverse=self.largest)
         except TypeError as error:
             raise incomparable(self.step, error) from error
+        return [*there, *sorted(lost, key=lambda ranked: missing(ranked.key))][: self.n]
+
+
+def missing(key: Any) -> int:
+    """0 of a key that has an order, else its place behind all that have: 1 of NaN, 2 of None."""
+    if key is None:
+        return 2
+    return 0 if key == key else 1
 
 
 class TopRecords(Compute):
@@ -90,10 +102,15 @@ class TopRecords(Compute):
         with walking(batch) as walk:
             keyed = [(key(record), record) for record in walk] if key is not None else [(item, item) for item in walk]
         pick = heapq.nlargest if largest else heapq.nsmallest
+        numbered = list(zip(keyed, count(self._number), strict=False))
+        there = [item for item in numbered if not missing(item[0][0])]
         try:
-            chosen = pick(n, zip(keyed, count(self._number), strict=False), key=lambda item: item[0][0])
+            chosen = pick(n, there, key=lambda item: item[0][0])
         except TypeError as error:
             raise incomparable(self._best.step, error) from error
+        if len(chosen) < min(n, len(numbered)):
+            lost = [item for item in numbered if missing(item[0][0])]
+            chosen += sorted(lost, key=lambda item: missing(item[0][0]))[: n - len(chosen)]
         new = [Ranked(pair[0], pair[1], (self._index, number)) for pair, number in chosen]
         self._found = self._best(self._found, new)
         self._number += len(keyed)

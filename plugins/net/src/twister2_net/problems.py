@@ -72,6 +72,22 @@ def no_pair(label: str, task: int, record: Any) -> OperatorError:
     )
 
 
+def mixed_forms(label: str, task: int, given: str, held: str) -> OperatorError:
+    """Columns and records came to one target of an operator that keeps them as they are.
+
+    :param given: the form of what came now. :param held: that of what is there.
+    """
+    return OperatorError(
+        f"{label} was given {given} where it has {held}",
+        why="its sources sent different forms of batches",
+        remedy="send lists, numpy arrays or Arrow batches from all sources, not some of each; of sets (a union, "
+        "the sides of a join) make records of all before this step: .map(dict) of rows, .map(float) of numbers, "
+        '.map(lambda row: (row["key"], row["value"])) of pairs',
+        where=f"{label}, task {task}",
+        details={"operator": label, "partition": task},
+    )
+
+
 def not_one_each(label: str, task: int, partitioner: Any, targets: int, records: int) -> OperatorError:
     """There are more or fewer targets than records."""
     name = repr(partitioner) if isinstance(partitioner, str) else "of the program"

@@ -21,7 +21,7 @@ from twister2_net.operators.aggregating_columns import ColumnPlan
 from twister2_net.operators.aggregating_options import Wanted
 from twister2_net.operators.keyed_gathering import batches_of
 from twister2_net.operators.keyed_reducing import KeyedCombine
-from twister2_net.problems import no_hash, no_pair, user_error
+from twister2_net.problems import mixed_forms, no_hash, no_pair, user_error
 from twister2_net.selectors.hashing import Hash
 from twister2_net.selectors.row_hash import RowHash
 from twister2_net.spilling.record_order import RecordOrder
@@ -226,12 +226,8 @@ class Aggregate(KeyedCombine):
     def gathered(self, lane: int, source: int, value: Any) -> None:
         mixed = self.tables[lane] if is_arrow(value) else lane in self._columns
         if mixed:
-            raise OperatorError(
-                f"{self.label} was given columns and lists",
-                why="one source sent Arrow batches or structured arrays, another one lists",
-                remedy="send one form of batch from all sources",
-                where=f"{self.label}, task {lane}",
-            )
+            given, there = ("columns", "lists") if is_arrow(value) else ("lists", "columns")
+            raise mixed_forms(self.label, lane, given, there)
         if not is_arrow(value):
             super().gathered(lane, source, value)
             return

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, is_array, is_arrow, n_records, records
-from twister2.spec.errors import MemoryBudgetError, OperatorError, Twister2Error
+from twister2.spec.errors import MemoryBudgetError, Twister2Error
 from twister2_net.exchange.aggregating import AggregatingOperator
 from twister2_net.operators.keyed_gathering import batches_of
 from twister2_net.operators.keyed_holding import form_name
 from twister2_net.operators.partitioning import Partition
-from twister2_net.problems import no_hash, user_error
+from twister2_net.problems import mixed_forms, no_hash, user_error
 from twister2_net.selectors.row_hash import RowHash
 from twister2_net.spilling.key_order import Ranking, canonical
 from twister2_net.spilling.queues import pieces
@@ -128,12 +128,8 @@ class Distinct(Partition, AggregatingOperator):
         columns = is_arrow(value) or is_array(value)
         other = lane in self._tables if columns else lane in self._columns
         if other:
-            raise OperatorError(
-                f"{self.label} was given {form_name(value) if columns else 'lists'} where it has others",
-                why=f"source {source} sent another form of batch than sources before it",
-                remedy="send lists, numpy arrays or Arrow batches from all sources, not some of each",
-                where=f"{self.label}, task {lane}",
-            )
+            given, there = (form_name(value), "lists") if columns else ("lists", "columns")
+            raise mixed_forms(self.label, lane, given, there)
         if columns:
             held = self._columns.get(lane)
             if held is None:

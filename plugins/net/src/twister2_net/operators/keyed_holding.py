@@ -6,12 +6,11 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes, records
-from twister2.spec.errors import OperatorError
 from twister2.spec.tracebacks import short
 from twister2_net.combining.pairs import is_pair, records_of
 from twister2_net.exchange.aggregating import AggregatingOperator
 from twister2_net.operators.partitioning import KeyedPartition
-from twister2_net.problems import no_pair, user_error, wrong_option
+from twister2_net.problems import mixed_forms, no_pair, user_error, wrong_option
 from twister2_net.selectors.custom import OfRecords
 from twister2_net.selectors.key_columns import PAIR_KEY, keys_of_columns
 from twister2_net.selectors.record_keys import record_key
@@ -201,12 +200,7 @@ class HoldingOperator(KeyedPartition, AggregatingOperator):
             held = self._held[lane] = self.make(lane, value)
             held.form = form
         if held.form != form:
-            raise OperatorError(
-                f"{self.label} was given {form} where it has {held.form}",
-                why=f"source {source} sent another form of batch than sources before it",
-                remedy="send lists, numpy arrays or Arrow batches from all sources, not some of each",
-                where=f"{self.label}, task {lane}",
-            )
+            raise mixed_forms(self.label, lane, form, held.form)
         side = self.context.input_of(source)
         for piece in pieces(self.context.memory, value) if n_bytes(value) > _SMALL else (value,):
             held.add(side, piece)

@@ -11,11 +11,12 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes, n_records, records
-from twister2.spec.errors import OperatorError, Twister2Error
+from twister2.spec.errors import Twister2Error
 from twister2_net.exchange.aggregating import AggregatingOperator
 from twister2_net.operators.keyed_gathering import batches_of
 from twister2_net.operators.keyed_holding import form_name
 from twister2_net.operators.partitioning import Partition
+from twister2_net.problems import mixed_forms
 from twister2_net.selectors.base import Selector
 from twister2_net.selectors.sampling import Sample, Sampler, choose_bounds, thin
 from twister2_net.spilling.queues import pieces
@@ -95,12 +96,7 @@ class Sort(Partition, AggregatingOperator):
             self._forms[lane] = name, form
             held = self._held[lane] = SortedColumns(self.context.memory, f"{self.label}: held for task {lane}", [form])
         if self._forms[lane][0] != name:
-            raise OperatorError(
-                f"{self.label} was given {name} where it has {self._forms[lane][0]}",
-                why=f"source {source} sent another form of batch than sources before it",
-                remedy="send lists, numpy arrays or Arrow batches from all sources, not some of each",
-                where=f"{self.label}, task {lane}",
-            )
+            raise mixed_forms(self.label, lane, name, self._forms[lane][0])
         for piece in pieces(self.context.memory, value) if n_bytes(value) > _SMALL else (value,):
             held.add(0, Tagged(piece, source))
 

@@ -33,6 +33,7 @@ PARAMETERS = {
     "on": twister2_tset.TSet.join,
     "algorithm": twister2_tset.TSet.join,
     "broadcast": twister2_tset.TSet.join,
+    "form": twister2_tset.TSet.collect,
     "grouped": twister2_tset.TSet.keyed_gather,
     "largest": twister2_tset.TSet.top,
     "cpus": Graph.add_compute,

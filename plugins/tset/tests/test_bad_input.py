@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 
+import pyarrow
 import pytest
 
 from twister2.spec.errors import (
@@ -124,6 +125,15 @@ def test_functions_are_not_pickled(run_workers):
         (lambda s: list(s), UsageError, "cannot be walked over"),
         (lambda s: s.context.parallelize("text"), UsageError, "the data is 'text'"),
         (lambda s: s.context.parallelize(5), UsageError, "the data is 5"),
+        (lambda s: s.context.parallelize(OldFrame({"a": [1]})), UsageError, "an OldFrame, cannot be taken as columns"),
+        (lambda s: s.context.parallelize(Frame({"a": [1, "b"]})), UsageError, "a Frame, cannot be taken as columns"),
+        (lambda s: s.group_by([]), UsageError, "group_by: nothing is named"),
+        (lambda s: s.group_by(["n", 3]), UsageError, "group_by: 3 is no name"),
+        (lambda s: s.key_by([]), UsageError, "key_by: nothing is named"),
+        (lambda s: s.sort(["n", None]), UsageError, "sort: None is no name"),
+        (lambda s: s.select([]), UsageError, "select: nothing is named"),
+        (lambda s: s.group_by("n").agg({"n": "sum"}), UsageError, "agg: {'n': 'sum'} has no name"),
+        (lambda s: s.group_by("n").agg("count"), UsageError, "agg: 'count' has no name"),
         (lambda s: s.context.read_text([]), UsageError, "no input"),
         (lambda s: s.context.read_text([3]), UsageError, "3 is no path"),
         (lambda s: s.context.source(lambda index: 5).count(), UserCodeError, "not iterable"),
@@ -168,6 +178,62 @@ def test_a_kept_set_of_a_closed_environment_is_refused(run_workers, keep, use):
         use(kept, step)
     assert "drop" not in str(caught.value)
     kept.drop()
+
+
+class OldFrame:
+    """A data frame: to walk over it gives the names of its columns."""
+
+    def __init__(self, columns):
+        self.columns = columns
+
+    def __iter__(self):
+        return iter(self.columns)
+
+    def to_dict(self):
+        return self.columns
+
+
+class Frame(OldFrame):
+    """One that hands over its columns."""
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return pyarrow.table(self.columns).__arrow_c_stream__(requested_schema)
+
+
+def test_a_data_frame_is_a_table(run_workers):
+    def job(env):
+        rows = TSetContext(env).parallelize(Frame({"a": [1, 2, 3], "b": ["x", "y", "x"]}), 2)
+        return rows.collect()[0], rows.group_by("b").sum("a").sort().collect()
+
+    assert run_workers(2, job) == [({"a": 1, "b": "x"}, [("x", 4), ("y", 2)])] * 2
+
+
+@pytest.mark.parametrize("columns", [False, True])
+def test_lists_of_names_stand_for_their_names(run_workers, columns):
+    table = pyarrow.table({"a": [2, 1, 2, 1], "b": ["y", "x", "x", "x"], "n": [1, 2, 3, 4]})
+
+    def job(env):
+        rows = TSetContext(env).parallelize(table if columns else table.to_pylist(), 2)
+        totals = rows.group_by(["a", "b"]).sum("n").sort()
+        assert totals.collect() == rows.group_by("a", "b").sum("n").sort().collect()
+        assert rows.group_by(["a"], "b").agg(n=("n", "sum")).count() == 3
+        ordered = rows.sort(["b", "a"], key=["n"], descending=[False, True, True]).select(["n"]).collect()
+        assert ordered == rows.sort("b", "a", "n", descending=[False, True, True]).select("n").collect()
+        return totals.collect(), [row["n"] for row in ordered], rows.key_by(["a", "b"]).keys().first()
+
+    expected = [((1, "x"), 6), ((2, "x"), 3), ((2, "y"), 1)], [3, 4, 2, 1], (2, "y")
+    assert run_workers(2, job) == [expected] * 2
+
+
+def test_an_input_that_was_not_given_is_named(run_workers):
+    def job(env):
+        numbers = TSetContext(env).parallelize([1, 2])
+        asked = numbers.map(lambda x, context: context.input("c")).add_input("b", numbers.cache())
+        asked.count()
+
+    with pytest.raises(UsageError, match=r"map .test_bad_input.py:\d+. has no input 'c'") as caught:
+        run_workers(2, job)
+    assert caught.value.why == "it was given 'b'"
 
 
 def test_a_dict_gives_its_pairs(run_workers):

@@ -19,7 +19,7 @@ from twister2_tset.problems import check_count, check_function, kind_of, short
 from twister2_tset.reading import Readers
 from twister2_tset.report import ReadReport
 from twister2_tset.sets import TSet
-from twister2_tset.sources import FunctionSource, Parts
+from twister2_tset.sources import FunctionSource, Parts, of_frame
 from twister2_tset.stored_sets import StoredSet, check_kept, fill
 from twister2_tset.where import caller_line
 
@@ -80,8 +80,12 @@ class TSetContext(Readers):
         pairs.
 
         Every worker gives the same data; each takes its parts of its own copy. A numpy array and an Arrow table stay
-        columns: ``map_batches`` gets them as they are, functions of records get items, rows of an array, or dicts.
+        columns: ``map_batches`` gets them as they are, functions of records get items, rows of an array, or dicts. A
+        data frame (pandas from 2.2, polars) becomes such a table.
+
+        :raises UsageError: the data is no collection, or a data frame that cannot be taken as a table.
         """
+        data = of_frame(data)
         if is_array(data) or is_arrow(data):
             return self._columns(data, self._partitions(partitions, "parallelize"))
         if isinstance(data, (str, bytes)) or not isinstance(data, Iterable):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 
+from twister2.spec.errors import UsageError
 from twister2.spec.stored import Partition
 from twister2.spec.values import Value
 
@@ -43,9 +44,20 @@ class SetContext(Value):
     _lists: dict[str, list[Any]] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
     def input(self, name: str) -> list[Any]:
-        """The records of an input: one list, the same at every call of a run; leave it as it is."""
+        """The records of an input: one list, the same at every call of a run; leave it as it is.
+
+        :raises UsageError: the step was given none of that name.
+        """
         found = self._lists.get(name)
         if found is None:
+            if name not in self.inputs:
+                known = ", ".join(map(repr, self.inputs))
+                raise UsageError(
+                    f"{self.step} has no input {name!r}",
+                    why=f"it was given {known}" if known else "it was given none",
+                    remedy=f"name one of these, or give it: add_input({name!r}, stored), directly behind the step",
+                    where=self.step,
+                )
             found = self._lists[name] = list(self.inputs[name].records())
         return found
 

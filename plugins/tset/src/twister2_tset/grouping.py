@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from twister2.spec.errors import UsageError
 from twister2_tset.keys import Key, joint_key, key_function, shown
 from twister2_tset.pair_steps import AsPairs, KeyBy, MapValues, RowsToPairs
-from twister2_tset.problems import check_count, check_function, check_names
+from twister2_tset.problems import check_count, check_function, check_names, short
 from twister2_tset.whole import EachGroup
 
 if TYPE_CHECKING:
@@ -71,15 +72,22 @@ class Grouped(Generic[K, V]):
         check_count(ddof, "variance", "ddof", 0)
         return self._aggregated("variance", value, ddof=ddof)
 
-    def agg(self, **results: str | tuple[Key, str]) -> TSet[Any]:
+    def agg(self, *unnamed: object, **results: str | tuple[Key, str]) -> TSet[Any]:
         """Several results at once: ``agg(total=("price", "sum"), rows="count")``.
 
         Rows with the key columns and the results where keys are names of columns; else pairs ``(key, results)``.
 
         :param results: a column or a function of a record, and what becomes of it: ``sum``, ``min``, ``max``,
             ``count``, ``mean``, ``variance``, ``std``; or ``"count"`` alone, of records.
-        :raises UsageError: none is named.
+        :raises UsageError: none is named, or one has no name.
         """
+        if unnamed:
+            raise UsageError(
+                f"agg: {short(unnamed[0])} has no name",
+                why="each result becomes a column, which has the name it is given by",
+                remedy='give agg(total=("column", "sum"), rows="count")',
+                where="agg",
+            )
         check_names(results, "agg")
         shows = ", ".join(results)
         return self._records._exchange("agg", shows, "net.aggregate", self._options(dict(results)), self._partitions)

@@ -90,6 +90,22 @@ def key_option(keys: Any, step: str) -> Callable[[Any], Any] | list[str]:
     return names
 
 
+def names_or_keys(keys: Sequence[Any], step: str) -> list[Any]:
+    """Functions and names one after the other; a list of names stands for its names.
+
+    :raises UsageError: one is neither, or names nothing.
+    """
+    found: list[Any] = []
+    for key in keys:
+        if isinstance(key, (list, tuple)):
+            check_names(key, step)
+            found.extend(key)
+        else:
+            key_function(key, step)
+            found.append(key)
+    return found
+
+
 def joint_key(keys: Sequence[Any], step: str) -> Callable[[Any], Any]:
     """One function for several keys: a tuple of theirs; one key stays itself."""
     functions = [key_function(key, step) for key in keys]

@@ -11,7 +11,7 @@ from twister2.spec.declarations import Declarations
 from twister2.spec.errors import UsageError
 from twister2_tset.base import BaseSet
 from twister2_tset.columns import Select, Where, WithSchema, check_where, same, schema_of, selected
-from twister2_tset.keys import Key, key_function, shown
+from twister2_tset.keys import Keys, joint_key, names_or_keys, shown
 from twister2_tset.narrow import Apart, BatchForm, Filter, FlatMap, Map, MapBatches, MapToTuple
 from twister2_tset.nodes import StepNode, schema_behind
 from twister2_tset.pair_steps import KeyBy, Sample
@@ -20,7 +20,7 @@ from twister2_tset.where import caller_line
 from twister2_tset.whole import WholePartition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from twister2_tset.functions import CollectsWithContext, WithContext
     from twister2_tset.sets import TSet
@@ -76,12 +76,12 @@ class NarrowSteps(BaseSet[T]):
         return self._step("map_to_tuple", shown(function), lambda: MapToTuple(function))
 
     @overload
-    def key_by(self, key: str) -> TSet[tuple[Any, T]]: ...
+    def key_by(self, key: str | Sequence[str]) -> TSet[tuple[Any, T]]: ...
     @overload
     def key_by(self, key: Callable[[T], K]) -> TSet[tuple[K, T]]: ...
-    def key_by(self, key: Key) -> TSet[tuple[Any, T]]:
-        """Pairs ``(key(record), record)``; ``key`` may be the name of a column."""
-        function = key_function(key, "key_by")
+    def key_by(self, key: Keys) -> TSet[tuple[Any, T]]:
+        """Pairs ``(key(record), record)``; ``key`` may be the name of a column, or a list of names."""
+        function = joint_key(names_or_keys([key], "key_by"), "key_by")
         return self._step("key_by", shown(key), lambda: KeyBy(function))
 
     def sample(self, fraction: float, seed: int = 0) -> TSet[T]:
@@ -125,12 +125,15 @@ class NarrowSteps(BaseSet[T]):
             "map_batches", f"{shown(function)} on {form} batches", lambda: MapBatches(function, form, releases_gil)
         )
 
-    def select(self, *columns: str) -> TSet[dict[str, Any]]:
+    def select(self, *names: str | Sequence[str]) -> TSet[dict[str, Any]]:
         """Only these columns, in this order: of rows (dicts), of Arrow batches and structured arrays, of named tuples.
 
+        :param names: of columns, or a list of them.
         :raises UsageError: none is named.
         """
+        columns: Any = names[0] if len(names) == 1 and isinstance(names[0], (list, tuple)) else names
         check_names(columns, "select")
+        columns = tuple(columns)
         declares = Declarations(
             reads=columns, selects=True, never_more=True, schema=functools.partial(selected, columns=columns)
         )

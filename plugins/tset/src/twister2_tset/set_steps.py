@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from twister2.spec.errors import OperatorError, UsageError
 from twister2_tset.base import NOTHING, BaseSet, reducer_options
 from twister2_tset.grouping import Grouped
-from twister2_tset.keys import Key, Keys, check_directions, key_function, key_option, shown, sign
+from twister2_tset.keys import Keys, check_directions, key_option, names_or_keys, shown, sign
 from twister2_tset.meeting import CountPlaced, Gathered, Routing, Zipping
 from twister2_tset.nodes import Way
 from twister2_tset.pair_steps import Swap
@@ -39,7 +39,8 @@ class SetSteps(BaseSet[T]):
     ) -> TSet[T]:
         """The same records in other partitions.
 
-        :param partitioner: ``hash`` or ``range`` (of the record or its ``key``), ``round_robin``, or
+        :param partitioner: ``hash`` or ``range`` (of the ``key``, else of the record, of columns the first),
+            ``round_robin``, for partitions of one size and for records that are no keys (dicts), or
             ``partitioner(record, n_partitions)``, which returns the number of the partition.
         :param key: a function of a record, the name of a column, or a list of names.
         :param partitions: of the result; as many as now when None.
@@ -87,8 +88,8 @@ class SetSteps(BaseSet[T]):
 
     def sort(
         self,
-        *keys: Key | Callable[[T], Any] | None,
-        key: Key | Callable[[T], Any] | None = None,
+        *keys: Keys | Callable[[T], Any] | None,
+        key: Keys | Callable[[T], Any] | None = None,
         descending: bool | Sequence[bool] = False,
         comparator: Callable[[Any, Any], int] | None = None,
         partitions: int | None = None,
@@ -100,16 +101,13 @@ class SetSteps(BaseSet[T]):
         behind it. Arrow batches and structured arrays that are sorted by columns stay columns; what is held is on disk
         when memory gets short.
 
-        :param keys: functions of a record, or names of columns; later ones count between records whose earlier keys are
-            equal. ``key=...`` says one of them by name. :param descending: for all keys, or one for each.
+        :param keys: functions of a record, names of columns, or lists of names; later ones count between records whose
+            earlier keys are equal. ``key=...`` says one of them by name. :param descending: for all keys, or one for
+            each.
         :param comparator: instead of the keys' own order: a function of two records (two keys, when one is given);
             negative, 0 or positive, as ``functools.cmp_to_key`` takes it.
         """
-        given: list[Any] = [
-            one if isinstance(one, str) else key_function(one, "sort") for one in keys if one is not None
-        ]
-        if key is not None:
-            given.append(key if isinstance(key, str) else key_function(key, "sort"))
+        given = names_or_keys([one for one in (*keys, key) if one is not None], "sort")
         down = check_directions(descending, max(1, len(given)), "sort")
         options: dict[str, Any] = {"descending": list(down) if given else down[0]}
         if given:
@@ -151,11 +149,11 @@ class SetSteps(BaseSet[T]):
     @overload
     def group_by(self, key: Callable[[T], K], /, *, partitions: int | None = None) -> Grouped[K, T]: ...
     @overload
-    def group_by(self, *keys: Key, partitions: int | None = None) -> Grouped[Any, T]: ...
-    def group_by(self, *keys: Key, partitions: int | None = None) -> Grouped[Any, T]:
+    def group_by(self, *keys: Keys, partitions: int | None = None) -> Grouped[Any, T]: ...
+    def group_by(self, *keys: Keys, partitions: int | None = None) -> Grouped[Any, T]:
         """The records by key, for what is made of each group: ``count()``, ``sum("column")``, ``aggregate(...)``...
 
-        :param keys: a function of a record, or the name of a column; the key of several is a tuple.
+        :param keys: a function of a record, the name of a column, or a list of names; the key of several is a tuple.
         :raises UsageError: none is given.
         """
         if not keys:
@@ -165,9 +163,7 @@ class SetSteps(BaseSet[T]):
                 remedy="name one; for pairs use group_by_key(), for equal records count_by_value()",
                 where="group_by",
             )
-        for key in keys:
-            key_function(key, "group_by")
-        return Grouped(self._new(self._node), keys, partitions)
+        return Grouped(self._new(self._node), names_or_keys(keys, "group_by"), partitions)
 
     # -- several sets --------------------------------------------------------------------------------------------------
 

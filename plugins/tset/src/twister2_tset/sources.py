@@ -11,8 +11,10 @@ import attrs
 from twister2.spec.batch import is_array, is_arrow, n_bytes, n_records
 from twister2.spec.data import Reader, ReadRequest, Split
 from twister2.spec.declarations import Declarations
+from twister2.spec.errors import UsageError
 from twister2.spec.tasks import END, EndOfData, Source, TaskContext
 from twister2.spec.values import Value
+from twister2_tset.problems import kind_of
 from twister2_tset.report import ReadReport
 
 if TYPE_CHECKING:
@@ -23,6 +25,33 @@ COLUMN_RECORDS = 65536
 
 BATCH_RECORDS = 4096
 """Records of one batch made from single records: small enough to stay in the processor's cache."""
+
+
+def of_frame(data: Any) -> Any:
+    """A data frame (of pandas, polars and others) as an Arrow table, anything else as it is.
+
+    :raises UsageError: it gives no Arrow columns.
+    """
+    if is_arrow(data) or not hasattr(data, "columns"):
+        return data
+    arrow, error = hasattr(data, "__arrow_c_stream__"), None
+    if arrow:
+        import pyarrow
+
+        try:
+            return pyarrow.table(data).replace_schema_metadata()
+        except (pyarrow.ArrowException, TypeError, ValueError) as raised:
+            error = raised
+    elif not hasattr(data, "to_dict"):
+        return data
+    raise UsageError(
+        f"parallelize: the data frame, {kind_of(data)}, cannot be taken as columns",
+        why=str(error)
+        if error
+        else "it does not hand over its columns (pandas does from 2.2), and to walk over it gives their names",
+        remedy="give columns of one type each, as a pyarrow.Table or a data frame of today",
+        where="parallelize",
+    ) from error
 
 
 class PartSource(Source):

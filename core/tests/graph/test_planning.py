@@ -311,6 +311,14 @@ def test_a_graph_prints_without_an_environment():
     assert text.index("source") < text.index("m0") < text.index("sink")
 
 
+def test_names_in_options_are_shown():
+    graph = Graph("names")
+    graph.add_source("a", PROGRAM.strip, 1)
+    graph.add_sink("b", PROGRAM.strip)
+    graph.connect("a", "b", "net.aggregate", key=["k", "x"], aggregates={"t": ("v", "sum")}, bounds=list(range(9)))
+    assert "key=('k', 'x'), aggregates={t: ('v', 'sum')}, bounds=list" in graph.explain()
+
+
 def test_explain_in_an_environment_shows_the_plan():
     def backend(kind, name=None):
         return InTurn() if kind == "sched" else WorldOperators()

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from twister2.spec.environment import WorkerEnvironment
     from twister2.spec.plan import EdgePlan, VertexPlan
 
+_SHOWN = 8
+"""Entries of an option that are shown; of one with more only its type is."""
+
 
 def explain(graph: Graph, env: WorkerEnvironment | None = None) -> str:
     """See :meth:`twister2.graph.Graph.explain`."""
@@ -154,6 +157,12 @@ def _value(value: Any) -> str:
         return repr(value)
     if isinstance(value, tuple) and all(type(one) is int for one in value):
         return " and ".join(map(str, value))  # numbers of inputs
+    if isinstance(value, (tuple, list)) and len(value) <= _SHOWN:
+        return f"({', '.join(map(_value, value))})"  # names of columns
+    if isinstance(value, dict) and len(value) <= _SHOWN:
+        return (
+            f"{{{', '.join(f'{name}: {_value(one)}' for name, one in value.items())}}}"  # what aggregates are made of
+        )
     if callable(value):
         return str(getattr(value, "__qualname__", type(value).__qualname__))
     return describe(value)

@@ -77,3 +77,19 @@ def test_few_workers_are_compared_each_time():
     assert find_mismatch(slots, groups) is None
     slots[3] = slot(3, inside={0: 1}, shape="other")
     assert find_mismatch(slots, groups).details["workers"] == [0, 3]
+
+
+def test_where_a_worker_was_that_is_gone_and_what_the_others_are_in():
+    groups = Groups()
+    slots = [slot(number, inside={0: 4}) for number in range(4)]
+    slots[1].note_steps([[0, 3, False, "allgather", "n=8", "prog.py:6"]])
+    slots[3].note_steps([[0, 2, True, "broadcast", "", "prog.py:5"]])
+    assert steps.standing(slots, groups, 1) == (
+        "the last that worker 1 had done was step 3, allgather n=8 at prog.py:6; "
+        "workers 0, 2 are in step 4, barrier at prog.py:1; worker 3 is in step 2, broadcast at prog.py:5"
+    )
+    assert steps.standing(slots, groups, 3).startswith("worker 3 was in step 2, broadcast at prog.py:5; ")
+    assert steps.standing([slot(0), slot(1)], groups, 1) == ""
+    groups.add(7, [1, 0], slots)
+    slots = [slot(0, inside={7: 2}), slot(1), slot(2, returned={0: 9})]
+    assert steps.standing(slots, groups, 1) == f"worker 0 is in step 2{groups.text(7)}, barrier at prog.py:1"

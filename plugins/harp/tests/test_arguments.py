@@ -217,7 +217,7 @@ OTHERS: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("ops", OTHERS, ids=lambda ops: str(getattr(ops[0], "__name__", ops[0])))
+@pytest.mark.parametrize("ops", OTHERS, ids=range(len(OTHERS)))
 @pytest.mark.parametrize("objects", [False, True], ids=["arrays", "objects"])
 def test_ranks_with_different_ops_are_told(run: Run, ops: tuple[Any, Any], objects: bool) -> None:
     def program(harp: Harp) -> None:

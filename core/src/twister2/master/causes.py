@@ -79,6 +79,13 @@ def copy_ended(text: str, *, leaves: bool = False) -> str:
     return text if text.startswith(("exited", "failed", "ended")) else ""
 
 
+def told_where(cause: Twister2Error, standing: str) -> None:
+    """Add to the end of a worker where it was, and what others are in."""
+    if standing and isinstance(cause, (WorkerExitedError, WorkerLostError)):
+        cause.why += ("\n" if "\n" in cause.why else "; ") + standing  # behind its last lines
+        cause.details["standing"] = standing
+
+
 def never_joined(slot: Slot, text: str) -> Twister2Error:
     """The error for a copy that ended before it joined; one that was killed from outside counts as lost.
 
@@ -132,9 +139,10 @@ def abort_for_others(cause: Twister2Error, by: int | None) -> Twister2Error:
     """What the other workers raise: the cause itself when it concerns all of them, else StepAbortedError."""
     if by is None or isinstance(cause, StepMismatchError):
         return cause
+    standing = cause.details.get("standing")
     return StepAbortedError(
         f"the attempt was aborted because of worker {by}",
-        why=cause.what,
+        why=f"{cause.what}; {standing}" if standing else cause.what,
         remedy="see the job's error; nothing is wrong with this worker",
         details={"worker": by, "cause": cause.code},
     )

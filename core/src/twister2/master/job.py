@@ -15,6 +15,7 @@ from twister2.master.causes import (
     lost,
     never_joined,
     retryable,
+    told_where,
     with_attempts,
 )
 from twister2.master.checkpoints import Checkpoints
@@ -28,7 +29,7 @@ from twister2.master.returning import Returning
 from twister2.master.scaling import Scaling
 from twister2.master.slots import Slot, may_be_lost, slots_of
 from twister2.master.status import job_end, job_state
-from twister2.master.steps import Groups, find_left_out, find_mismatch, unreachable
+from twister2.master.steps import Groups, find_left_out, find_mismatch, standing, unreachable
 from twister2.master.waiting import Waiting
 from twister2.master.whereabouts import Whereabouts
 from twister2.spec.errors import JobKilledError, NetworkError, StepAbortedError, Twister2Error, from_dict
@@ -251,6 +252,8 @@ class Job:
             if self._cause is not None and not self.state.final:
                 self._cause = explained(self._cause, cause)
             return
+        if by is not None:
+            told_where(cause, standing(self.slots, self.groups, by))
         self._cause = cause
         self._aborted_at = time.monotonic()
         self.journal.event("abort", attempt=self.attempt, error=cause.to_dict())

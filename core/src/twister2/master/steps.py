@@ -23,6 +23,9 @@ GROUPS = 10_000
 MANY, PAUSE_S = 64, 0.001
 """Of more workers than so many, what they noted is compared only when so many seconds for each have passed."""
 
+_TOLD = 3
+"""Different steps of others that are told of when a worker is gone."""
+
 _PEER = re.compile(r"worker (\d+) cannot be reached")
 _UNKNOWN: tuple[tuple[int, ...], frozenset[int]] = ((), frozenset())
 
@@ -214,6 +217,33 @@ def _returned(gone: Slot, other: Slot, note: Note, groups: Groups) -> StepMismat
         remedy="let all workers make the same collective calls before they return",
         details={"workers": [gone.number, other.number], "step": step, "group": group},
     )
+
+
+def standing(slots: Sequence[Slot], groups: Groups, gone: int) -> str:
+    """Where a worker was that is gone, and what others are in, as far as it is known: of others since their last beat.
+    Empty when nobody has noted a step.
+    """
+    slot = slots[gone]
+    inside, latest = slot.current(), slot.latest()
+    found = []
+    if inside is not None:
+        found.append(f"worker {gone} was in {_step_text(inside, groups)}")
+    elif latest is not None:
+        done = latest.group, latest.last, latest.said(latest.last)
+        found.append(f"the last that worker {gone} had done was {_step_text(done, groups)}")
+    others: dict[str, list[int]] = {}
+    for other in slots:
+        current = None if other.number == gone or other.returned else other.current()
+        if current is not None:
+            others.setdefault(_step_text(current, groups), []).append(other.number)
+    for text, numbers in sorted(others.items(), key=lambda one: -len(one[1]))[:_TOLD]:
+        found.append(f"{named(numbers)} {'are' if len(numbers) > 1 else 'is'} in {text}")
+    return "; ".join(found)
+
+
+def _step_text(step: tuple[int, int, Said], groups: Groups) -> str:
+    group, number, said = step
+    return f"step {number}{groups.text(group)}, {said_text(said)}"
 
 
 def said_text(entry: Said) -> str:

@@ -142,5 +142,5 @@ def test_who_has_waited_long_asks_seldom(dial: Dial, tmp_path: Path) -> None:
     with contextlib.suppress(DeadlineError):
         dial(cluster)
     assert len([at for at in cluster.looks if at < 5]) >= 40
-    assert len(cluster.looks) < 700
-    assert max(later - at for at, later in zip(cluster.looks, cluster.looks[1:], strict=False)) < 10.1
+    assert len(cluster.looks) < 2200
+    assert max(later - at for at, later in zip(cluster.looks, cluster.looks[1:], strict=False)) < 2.1

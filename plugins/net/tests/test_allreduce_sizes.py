@@ -65,6 +65,27 @@ def test_an_option_or_a_function_keeps_arrays_whole(options):
         assert arrays == pytest.approx(round(arrays), abs=0.01)
 
 
+@pytest.mark.parametrize("dtype", ["U4", object])
+def test_what_is_not_the_same_in_any_order_is_combined_in_that_of_the_sources(dtype):
+    workers = 4
+    exchange = Exchange(
+        name="allreduce",
+        sources=tuple(range(workers)),
+        targets=tuple(range(workers)),
+        feeds=[[[np.full(8 * LARGE, "abcd"[worker], dtype)]] for worker in range(workers)],
+        options={"reducer": "sum"},
+    )
+
+    def main(env):
+        with env.network.step("exchange", "allreduce") as step:
+            operator = operators().create(context_of(exchange, env, step))
+            ((batch,),) = [batches(items) for items in drive(operator, env, exchange).values()]
+            operator.close()
+        return set(batch[0].tolist())
+
+    assert LocalCluster(workers, "loopback").run(main) == [{"abcd"}] * workers
+
+
 @few
 @given(
     st.integers(3, 7),

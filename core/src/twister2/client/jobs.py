@@ -263,7 +263,7 @@ def wait_for(job: JobSummary, deadline_s: float | None) -> dict[str, Any]:
     :raises DeadlineError: it had not ended in time.
     """
     end = None if deadline_s is None else time.monotonic() + deadline_s
-    asked, told = 0.0, None
+    asked, told, ended = 0.0, None, dict[str, Any]()
     while True:
         facts = read_state(job.folder)
         if JobState(facts.get("state", "queued")).final:
@@ -272,9 +272,9 @@ def wait_for(job: JobSummary, deadline_s: float | None) -> dict[str, Any]:
             facts = status_of(job)
             asked = time.monotonic()
             if JobState(facts.get("state", "queued")).final:
-                told = asked if told is None else told
-                if asked - told > LEAVES_S:
-                    return facts
+                told, ended = asked if told is None else told, facts
+            if told is not None and asked - told > LEAVES_S:
+                return ended
         if told is None and end is not None and time.monotonic() > end:
             raise DeadlineError(
                 f"job {job.record.job_id} had not ended after {deadline_s:g} s",

@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 
 CONNECT_S = 30.0
 STOP_S = 10.0
-SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
-"""Bounds of the time between two looks at a job whose master is not there yet."""
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
+"""Bounds of the time between two looks at a job whose master is not there yet. One that has come and done its work
+without the client waits some seconds for it.
+"""
 PAUSE = 0.02
 """Between these, the part of it of the time that was waited: many may wait at one manager, for days."""
 GONE_S = 3.0
@@ -190,7 +192,7 @@ class AllocationMaster(Master):
         super().__init__(prepared)
         self._handle: JobHandle | None = None
         self._channel = contextlib.ExitStack()
-        self._asked = self._queued = 0.0
+        self._asked = self._queued = self._gone = 0.0
         """When the manager was asked, and when it said that the whole job waits again, to be begun anew."""
         self._tell: Callable[[JobState, str], None] = lambda state, reason: None
         self._connection: ReturningConnection | None = None
@@ -218,8 +220,9 @@ class AllocationMaster(Master):
             gone = (gone or now) if written or status.state is JobState.UNKNOWN else 0.0
             if status.state.final or (gone and now - gone > GONE_S):
                 raise (written and written[1]) or ended_silently(status, last_words(backend, handle))
-            waits = status.state is JobState.QUEUED
-            if waits != (known.state is JobState.QUEUED):
+            before, known = known, known if status.state is JobState.UNKNOWN else status
+            waits = known.state is JobState.QUEUED
+            if waits != (before.state is JobState.QUEUED):
                 begun = now
             limit = job.queue_deadline_s if waits else job.start_deadline_s
             if limit and now - begun > limit:
@@ -231,7 +234,6 @@ class AllocationMaster(Master):
             if f"{status.state.value} {status.reason}" != shown:
                 shown = f"{status.state.value} {status.reason}"
                 queued(status.state, status.reason)
-            known = status
             time.sleep(SHORTEST_PAUSE_S if gone else min(LONGEST_PAUSE_S, max(SHORTEST_PAUSE_S, PAUSE * (now - begun))))
 
     def _look(self, known: JobStatus) -> JobStatus:
@@ -266,7 +268,8 @@ class AllocationMaster(Master):
             if status.state is JobState.QUEUED:
                 self._queued = now
                 self._tell(status.state, status.reason)
-            elif status.state.final or status.state is JobState.UNKNOWN:
+            self._gone = (self._gone or now) if status.state is JobState.UNKNOWN else 0.0
+            if status.state.final or (self._gone and now - self._gone > GONE_S):
                 return ended_silently(status, last_words(backend, self._handle))
         limit_s = self._prepared.job.start_deadline_s + self._prepared.job.master_return_s
         absent_s = 0.0 if self._connection is None else min(self._connection.absent_s, now - self._queued)

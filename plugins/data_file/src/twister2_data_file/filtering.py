@@ -55,7 +55,7 @@ def may_hold(comparison: str, low: Any, high: Any, value: Any) -> bool:
     """Whether rows between these bounds may satisfy a comparison; values of another kind say nothing."""
     try:
         return _MAY_HOLD[comparison](low, high, value)
-    except TypeError:
+    except (TypeError, ArithmeticError):  # NaN and decimals
         return True
 
 

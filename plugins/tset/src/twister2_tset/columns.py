@@ -85,6 +85,16 @@ def _chosen(column: Any, relation: str, value: Any) -> Any:
     import numpy
 
     kind = column.dtype.kind
+    if kind == "O" or column.ndim > 1:
+        return None  # some may be None
+    if kind in "mM":
+        there = ~numpy.isnat(column)
+        chosen = numpy.zeros(len(column), bool)
+        try:
+            chosen[there] = RELATIONS[relation](column[there], value)
+        except TypeError:
+            return None
+        return chosen
     whole = isinstance(value, int)
     if kind in "iuf" and isinstance(value, (int, float)) and not (whole and kind != "f"):
         if (whole or kind != "f") and not abs(value) < 1 << 53:

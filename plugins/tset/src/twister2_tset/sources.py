@@ -39,7 +39,8 @@ def of_frame(data: Any) -> Any:
         import pyarrow
 
         try:
-            return pyarrow.table(data).replace_schema_metadata()
+            table = data.to_arrow() if hasattr(data, "to_arrow") else data  # of polars: text as it can be computed on
+            return pyarrow.table(table).replace_schema_metadata()
         except (pyarrow.ArrowException, TypeError, ValueError) as raised:
             error = raised
     elif not hasattr(data, "to_dict"):

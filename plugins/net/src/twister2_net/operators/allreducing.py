@@ -15,6 +15,7 @@ import attrs
 
 from twister2.spec.network import EdgeCounters
 from twister2.spec.patterns import Run, reduce_and_broadcast
+from twister2.spec.reducers import name_on_arrays
 from twister2_net.exchange.agreeing import SECOND_PORT
 from twister2_net.exchange.lanes import END, workers_of
 from twister2_net.operators.reducing import Part, Reduction
@@ -57,8 +58,7 @@ class Allreduce(Cutting, Reduction):
         self._by_size = (
             not self.stream
             and not self.context.options.get("algorithm")
-            and self.ufunc is not None
-            and self.ufunc.signature is None  # element by element, so that arrays may be cut
+            and name_on_arrays(self.options["reducer"]) != ""  # element by element, and in any order
             and len(workers) > _FEW
             and workers == workers_of(self.context.sources)
         )
@@ -87,6 +87,8 @@ class Allreduce(Cutting, Reduction):
 
         value = None if mine is None else mine.value
         if type(value) is not numpy.ndarray or not value.ndim or value.nbytes < self.config.ring_bytes:
+            return mine
+        if value.dtype.kind not in "biufcmM":  # sums of text and of objects are not the same in any order
             return mine
         self._mine = mine
         return Notice((value.shape, value.dtype.str), None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 from types import SimpleNamespace
 
 import pytest
 
+from twister2.cli.jobs import folders
 from twister2.client import records
 from twister2.spec.errors import JobNotFoundError
 
@@ -66,3 +68,10 @@ def test_jobs_of_several_state_folders_are_one_list(tmp_path):
     assert caught.value.why.startswith("3 jobs are recorded in ")
     assert all(str(state / "jobs") in caught.value.why for state in states)
     assert "--state-dir" in caught.value.remedy
+
+
+def test_a_profile_whose_folder_cannot_be_hides_no_jobs(tmp_path, monkeypatch):
+    (tmp_path / "twister2.toml").write_text('[profile.theirs.job]\nstate_dir = "~nobody-of-this-name/jobs"\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    assert folders(argparse.Namespace(state_dir="")) == [tmp_path / "state" / "twister2"]

@@ -61,3 +61,8 @@ def test_a_user_without_a_home_is_told_what_to_set(nobody, monkeypatch, tmp_path
     assert state_folder(str(tmp_path)) == tmp_path
     monkeypatch.chdir(tmp_path)
     assert config_files({}, None) == [Path("/etc/twister2/config.toml")] * Path("/etc/twister2/config.toml").is_file()
+
+
+def test_a_folder_of_a_user_whom_nobody_knows_is_an_error():
+    with pytest.raises(UsageError, match="no user of this system is called 'nobody-of-this-name'"):
+        state_folder("~nobody-of-this-name/jobs")

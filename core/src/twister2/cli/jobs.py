@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from twister2.client.records import JobSummary, all_jobs, find_job
 from twister2.client.runtime import sweep
 from twister2.control.folders import state_folder
-from twister2.spec.errors import JobNotFoundError
+from twister2.spec.errors import JobNotFoundError, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -37,7 +37,15 @@ def folders(arguments: argparse.Namespace) -> list[pathlib.Path]:
     from twister2.config.resolve import resolve_state_dirs
     from twister2.host import PluginHost
 
-    return list(dict.fromkeys(map(state_folder, resolve_state_dirs(host=PluginHost()))))
+    found, errors = [], []
+    for configured in resolve_state_dirs(host=PluginHost()):
+        try:
+            found.append(state_folder(configured))
+        except UsageError as error:  # of a profile of somebody else's: its own jobs cannot be there
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    return list(dict.fromkeys(found))
 
 
 def find(arguments: argparse.Namespace, text: str) -> JobSummary:

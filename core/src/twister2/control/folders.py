@@ -18,7 +18,7 @@ def state_folder(configured: str = "") -> pathlib.Path:
     """The user's state folder: ``job.state_dir``, else ``$XDG_STATE_HOME/twister2`` (where that is absolute), else
     ``.local/state/twister2`` in :func:`~twister2.config.home.home_folder`.
 
-    :raises UsageError: none of them is known.
+    :raises UsageError: none of them is known, or it is that of a user whom nobody knows.
     """
     base = os.environ.get("XDG_STATE_HOME", "")
     if configured and not configured.startswith("~"):
@@ -36,7 +36,16 @@ def state_folder(configured: str = "") -> pathlib.Path:
         )
     if configured == "~" or configured.startswith("~/"):
         return home / configured[2:]
-    return pathlib.Path(configured).expanduser().absolute() if configured else home / ".local" / "state" / "twister2"
+    if not configured:
+        return home / ".local" / "state" / "twister2"
+    try:
+        return pathlib.Path(configured).expanduser().absolute()
+    except RuntimeError as error:
+        raise UsageError(
+            f"there is no folder {configured!r} for job records and logs",
+            why=f"no user of this system is called {configured[1:].partition('/')[0]!r}",
+            remedy="set job.state_dir to an absolute path, or to one that begins with ~/",
+        ) from error
 
 
 def job_folder(state: pathlib.Path, job_id: str) -> pathlib.Path:

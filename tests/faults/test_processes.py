@@ -70,7 +70,9 @@ def test_a_killed_user_process_is_a_new_attempt(jobs: Jobs) -> None:
     assert sorted(done.out.splitlines()) == [f"attempt 2 worker {worker}" for worker in range(3)]
     assert [event["attempt"] for event in jobs.events("attempt_started")] == [1, 2]
     (abort,) = jobs.events("abort")
-    assert abort["error"]["details"] == {"worker": 1, "code": -9, "tail": []}
+    details = abort["error"]["details"]
+    assert "step 1, barrier at " in details.pop("standing")
+    assert details == {"worker": 1, "code": -9, "tail": []}
 
 
 def test_attempts_are_exhausted(jobs: Jobs) -> None:

@@ -196,7 +196,7 @@ WORKLOADS: Final = {
         unit="s",
     ),
     "collectives": Workload(
-        about="the collectives of float64 arrays (four of them by Gloo and by hand); sizes are what a rank gives in all",
+        about="the collectives of float64 arrays (four of them by Gloo and by hand); sizes are what a rank gives",
         inputs=(),
         metric="job_s",
         reference="mpi4py_mpich",

@@ -31,9 +31,11 @@ def expected(how):
     rows = []
     for n in range(N):
         key = n % 700
-        if key >= 650 or how in ("left", "full"):
-            name = f"name{key}" if key >= 650 else None
-            rows.append((key, *((f"a{n}", None) if n % 2 == 0 else (None, n / 4)), name))
+        mine = (key, *((f"a{n}", None) if n % 2 == 0 else (None, n / 4)))
+        if how in ("semi", "anti"):
+            rows += [mine] * ((key >= 650) == (how == "semi"))
+        elif key >= 650 or how in ("left", "full"):
+            rows.append((*mine, f"name{key}" if key >= 650 else None))
     if how in ("right", "full"):
         rows += [(key, None, None, f"name{key}") for key in range(700, 750)]
     return Counter(rows)
@@ -41,7 +43,7 @@ def expected(how):
 
 @pytest.mark.parametrize("memory", [0, 400_000])
 @pytest.mark.parametrize("algorithm", ["hash", "sort"])
-@pytest.mark.parametrize("how", ["inner", "left", "right", "full"])
+@pytest.mark.parametrize("how", ["inner", "left", "right", "full", "semi", "anti"])
 def test_what_some_batches_lack_is_null_in_their_rows(how, algorithm, memory):
     def main(env):
         mine = RIGHT.slice(50 * env.worker_id, 50)
@@ -51,7 +53,8 @@ def test_what_some_batches_lack_is_null_in_their_rows(how, algorithm, memory):
 
     found = LocalCluster(2, "loopback", memory_bytes=memory, deadline_s=60).run(main)
     rows = [row for part, _ in found for row in part]
-    assert Counter(tuple(row[name] for name in NAMES) for row in rows) == expected(how)
+    names = NAMES[:-1] if how in ("semi", "anti") else NAMES
+    assert Counter(tuple(row[name] for name in names) for row in rows) == expected(how)
     assert len({tuple(row) for row in rows}) == 1, "one order of columns everywhere"
     assert all(bool(spilled) == bool(memory) for _, spilled in found)
 
@@ -78,3 +81,16 @@ def test_columns_of_one_name_are_not_mixed_up():
     twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["k", "k"])
     with pytest.raises(OperatorError, match="different columns"):
         NamedForm((), "join").joined([twice, pa.table({"k": [1]})])
+
+
+@pytest.mark.parametrize(("how", "n"), [("semi", 600), ("anti", 2)])
+def test_rows_of_one_key_that_is_on_disk_come_once(how, n):
+    def main(env):
+        keys, others = [1] * 300 + [2], [1] * 400
+        one, other = (pa.record_batch({"k": some, "v": ["." * 900] * len(some)}) for some in (keys, others))
+        got = net.join(env, one, other, how)
+        return [row["k"] for row in got], env.memory.use().spilled
+
+    found = LocalCluster(2, "loopback", memory_bytes=300_000, deadline_s=60).run(main)
+    assert [key for keys, _ in found for key in keys] == [1 if how == "semi" else 2] * n
+    assert sum(spilled for _, spilled in found)

@@ -20,7 +20,7 @@ from twister2_testkit.ops_drive import Exchange, Mark, batches, flat
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-HOW = ("inner", "left", "right", "full")
+HOW = ("inner", "left", "right", "full", "semi", "anti")
 _NAN = float("nan")
 _pairs = st.tuples(st.one_of(keys, st.none(), st.just(_NAN), st.floats(-2, 2, width=16)), st.integers(0, 9))
 
@@ -43,7 +43,9 @@ def joined(left: Iterable[tuple[Any, Any]], right: Iterable[tuple[Any, Any]], ho
     lefts, rights = grouped(left), grouped(right)
     found: list[Any] = []
     for key in {**lefts, **rights}:
-        if key in lefts and key in rights:
+        if how in ("semi", "anti"):
+            found += [(key, one) for one in lefts.get(key, ()) if (key in rights) == (how == "semi")]
+        elif key in lefts and key in rights:
             found += [(key, (one, other)) for one in lefts[key] for other in rights[key]]
         elif key in lefts and how in ("left", "full"):
             found += [(key, (one, None)) for one in lefts[key]]
@@ -304,7 +306,10 @@ class KeyedChecks(OperatorChecks):
                 )  # fmt: skip
                 got = self.run(exchange)[0]
                 rows = [row for items in got.values() for row in flat(items)]
-                assert bag([(row["id"], (row["v"], row["v_right"])) for row in rows]) == bag(joined(lefts, rights, how))
+                alone = how in ("semi", "anti")
+                found = [(row["id"], row["v"] if alone else (row["v"], row["v_right"])) for row in rows]
+                assert bag(found) == bag(joined(lefts, rights, how))
+                assert not alone or all(set(row) == {"id", "v"} for row in rows)
                 if algorithm == "sort":
                     for items in got.values():
                         seen = [(row["id"] is None, row["id"] or 0) for row in flat(items)]

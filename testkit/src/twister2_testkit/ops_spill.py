@@ -78,7 +78,14 @@ def cases() -> list[Case]:
         Case("pairs", exchange("keyed_gather", many, grouped=False, order=lambda key: -key), pairs),
         *(
             Case(f"{how} join by {algorithm}", exchange("join", sides, (1, 1), how=how, algorithm=algorithm), pairs)
-            for how, algorithm in (("inner", "hash"), ("left", "sort"), ("right", "hash"), ("full", "sort"))
+            for how, algorithm in (
+                ("inner", "hash"),
+                ("left", "sort"),
+                ("right", "hash"),
+                ("full", "sort"),
+                ("semi", "hash"),
+                ("anti", "sort"),
+            )
         ),
         Case("join of one key", exchange("join", skewed, (1, 1)), pairs),
         Case("keyed_reduce", exchange("keyed_reduce", many, reducer=max), pairs),

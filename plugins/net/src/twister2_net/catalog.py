@@ -83,10 +83,10 @@ _JOINING = {
     "in_place": _IN_PLACE,
     "broadcast": OptionInfo(
         "left or right: that side goes to all targets, the other stays (task i goes to target i modulo their number); "
-        "right for inner and left, left for inner and right",
+        "right for inner, left, semi and anti, left for inner and right",
         default=None,
     ),
-    "how": OptionInfo("inner, left, right or full: sides whose records are kept without a partner", default="inner"),
+    "how": OptionInfo("inner; what is kept without a partner: left, right, full; or semi, anti", default="inner"),
     "algorithm": OptionInfo("hash, or sort: the result is in the order of keys", default="hash"),
     "order": _ORDER,
     "left_key": OptionInfo(f"of the left: {_PAIR_KEY.help}"),
@@ -97,7 +97,8 @@ _JOINING = {
     "bounds": OptionInfo("for range: n_targets - 1 ascending keys"),
 }
 
-_BROADCASTS = {"inner": ("right", "left"), "left": ("right",), "right": ("left",), "full": ()}
+_LEFT, _RIGHT = ("left",), ("right",)
+_BROADCASTS = {"inner": (*_RIGHT, *_LEFT), "left": _RIGHT, "right": _LEFT, "full": (), "semi": _RIGHT, "anti": _RIGHT}
 """Sides that may go to all targets, by the kind of join. Not one whose records are kept without a partner: every target
 would find some without one."""
 _RECORD_KEY = OptionInfo(f"{_KEYS}these; the record itself when not given")

@@ -22,7 +22,11 @@ def of_join(options: Mapping[str, Any], schemas: Sequence[Any]) -> Any:
     import pyarrow
 
     left, right = schemas if len(schemas) == 2 else (None, None)
-    if left is None or right is None or any(callable(options.get(f"{side}_key")) for side in ("left", "right")):
+    if left is None or any(callable(options.get(f"{side}_key")) for side in ("left", "right")):
+        return None
+    if options.get("how") in ("semi", "anti"):
+        return left
+    if right is None:
         return None
     key = options.get("right_key") or right.names[:1]
     named = names_of_right(left.names, right.names, [key] if isinstance(key, str) else key)

@@ -142,7 +142,7 @@ def join(  # noqa: PLR0913 - each is an option of the operator
     env: WorkerEnvironment,
     left: Batch | Iterable[Any],
     right: Batch | Iterable[Any],
-    how: Literal["inner", "left", "right", "full"] = "inner",
+    how: Literal["inner", "left", "right", "full", "semi", "anti"] = "inner",
     *,
     algorithm: Literal["hash", "sort"] = "hash",
     order: Order = None,
@@ -161,10 +161,11 @@ def join(  # noqa: PLR0913 - each is an option of the operator
         batches with key columns. Iterables are read as they are sent.
     :param left_key, right_key: as ``key`` of :func:`keyed_gather`.
     :param how: sides whose records are kept without a partner; what is missing is None, null in Arrow batches.
+        ``semi`` and ``anti``: the records of the left that have a partner, or have none, each once and as they are.
     :param algorithm: ``sort``: the result is in the order of keys (or of the function ``order``).
     :param left_schema, right_schema: the pyarrow schema of a side of which no member may give a batch.
     :param broadcast: a small side that goes to all members, while the records of the other stay where they are:
-        ``right`` of the kinds inner and left, ``left`` of inner and right.
+        ``right`` of the kinds inner, left, semi and anti, ``left`` of inner and right.
     :returns: pairs ``(key, (left, right))``, or Arrow batches with the columns of both sides: the key columns once, and
         a column of the right whose name the left has too with the suffix ``_right``.
     :raises: as :func:`keyed_gather`.

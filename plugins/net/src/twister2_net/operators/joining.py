@@ -8,13 +8,14 @@ when memory gets short. NaN equals NaN and None equals None here, as in all keye
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, is_arrow, n_records
 from twister2.spec.errors import OperatorError
 from twister2.spec.tracebacks import short
 from twister2_net.exchange.lanes import DATA
-from twister2_net.operators.joining_columns import joined
+from twister2_net.operators.joining_columns import LEFT_ALONE, joined
 from twister2_net.operators.keyed_gathering import batches_of
 from twister2_net.operators.keyed_holding import Held, HeldPairs, HoldingOperator, pairs_of
 from twister2_net.problems import wrong_option
@@ -29,13 +30,15 @@ if TYPE_CHECKING:
     from twister2_net.selectors.record_keys import RecordKey
     from twister2_net.spilling.tables import Group
 
-HOW = ("inner", "left", "right", "full")
+HOW = ("inner", "left", "right", "full", "semi", "anti")
 ALGORITHMS = ("hash", "sort")
 _SIDES = ("left", "right")
 
 
 class Join(HoldingOperator):
-    """Pairs ``(key, (left, right))``, with None for a side that has no such key; rows of both sides for Arrow."""
+    """Pairs ``(key, (left, right))``, with None for a side that has no such key; rows of both sides for Arrow. Of the
+    kinds semi and anti, what the left gave.
+    """
 
     def prepare(self) -> None:
         for name, known in (("how", HOW), ("algorithm", ALGORITHMS)):
@@ -148,6 +151,12 @@ class Join(HoldingOperator):
         return pairs_of(batch, self.label)
 
     def delivered(self, groups: Iterator[Group]) -> Iterator[Any]:
+        if self.how in LEFT_ALONE:
+            for key, (lefts, rights) in groups:
+                if bool(rights) == (self.how == "semi"):
+                    for left in lefts:
+                        yield key, left
+            return
         keep_left, keep_right = self.how in ("left", "full"), self.how in ("right", "full")
         for key, (lefts, rights) in groups:
             if lefts and rights:
@@ -212,7 +221,11 @@ class _HeldTables(Held):
         for side, part in parts:
             found[side].add([part])
         lefts, rights = (one.done() for one in found)
-        if lefts and rights:
+        if self._owner.how in LEFT_ALONE:
+            partner = list(islice(rights, 1))  # one tells as much as all
+            for left in lefts:
+                yield from self._joined([[left], partner])
+        elif lefts and rights:
             for left, right in _product(lefts, rights):
                 yield from self._joined([[left], [right]])
         else:

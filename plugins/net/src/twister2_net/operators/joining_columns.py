@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from twister2_net.spilling.sorted_columns import ArrowForm
 
 _JOIN_TYPES = {"inner": "inner", "left": "left outer", "right": "right outer", "full": "full outer"}
+LEFT_ALONE = ("semi", "anti")
+"""Kinds whose result has nothing of the right: records of the left that have a partner, or have none."""
 _WORTH = 1 << 14
 """Rows of both sides from which on pyarrow joins them."""
 _TAKEN = 1 << 17
@@ -39,22 +41,26 @@ def joined(
     :raises OperatorError: the key columns of both sides cannot be compared.
     """
     import numpy
+    import pyarrow
 
     left, right = tables
     if left is None or right is None:
-        if (left is not None and how in ("left", "full")) or (right is not None and how in ("right", "full")):
+        if (left is not None and how in ("left", "full", "anti")) or (right is not None and how in ("right", "full")):
             yield left if right is None else right
         return
     if in_order:
         left, right = forms[0].sorted([left]), forms[1].sorted([right])
     else:
         left, right = left.combine_chunks(), right.combine_chunks()  # rows of columns in pieces are taken slowly
-        if left.num_rows + right.num_rows >= _WORTH:
+        if how not in LEFT_ALONE and left.num_rows + right.num_rows >= _WORTH:
             found = _by_pyarrow(left, right, forms, how, label, rows)
             if found is not None:
                 yield from found
                 return
     mine, theirs = _codes(left, right, forms, label)
+    if how in LEFT_ALONE:
+        yield left.filter(pyarrow.array(numpy.isin(mine, theirs, invert=how == "anti")))
+        return
     order = numpy.argsort(theirs, kind="stable")
     sorted_keys = theirs[order]
     low, high = (numpy.searchsorted(sorted_keys, mine, side) for side in ("left", "right"))

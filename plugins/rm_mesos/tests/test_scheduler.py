@@ -68,9 +68,9 @@ class Mesos:
     def say(self, kind, **parts):
         self._events.put({"type": kind, **parts})
 
-    def offer(self):
+    def offer(self, mem=16000):
         self._n_offers += 1
-        amounts = {"cpus": 16, "mem": 16000}
+        amounts = {"cpus": 16, "mem": mem}
         resources = [{"name": name, "type": "SCALAR", "scalar": {"value": value}} for name, value in amounts.items()]
         offer = {"id": {"value": f"o{self._n_offers}"}, "agent_id": {"value": "a1"}, "resources": resources}
         self.say("OFFERS", offers={"offers": [offer]})
@@ -175,6 +175,19 @@ def test_a_slot_is_started_again_though_its_task_cannot_be_ended(started, folder
     assert status["slots"] == {}
     assert new[0] not in mesos.killed()
     until(lambda: folder.read(folder.status)["leaving"] == 0)  # a job that changes its size would wait for it
+
+
+def test_slots_that_find_no_agent_say_so(started, folder):
+    mesos, _ = started()
+    running(mesos, folder)
+    folder.order(start=[1])
+    until(lambda: taken(folder))
+    assert list(folder.read(folder.status)["absent"]) == ["1"]
+    mesos.offer(mem=50)
+    why = "waits for an agent: a copy asks for 100 MiB of memory (job.memory_mb), the largest offer has 50"
+    until(lambda: folder.read(folder.status)["absent"] == {"1": why})
+    mesos.offer()
+    until(lambda: folder.read(folder.status)["absent"] == {})
 
 
 def test_a_successor_knows_the_size_that_the_job_has_now(started, folder):

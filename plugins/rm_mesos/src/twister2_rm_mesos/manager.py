@@ -237,8 +237,10 @@ class MesosManager(ResourceManager):
             self._start(folder)  # it died: another takes the framework over
         if status["wanted"] or status["starting"]:
             why = status["waiting"] or f"{status['starting']} of {status['n']} copies are being started"
+            bad = states.culprits(slots)
+            slots |= {int(number): text for number, text in status["absent"].items()}
             if status["began"] and status["running"]:
-                return JobStatus(JobState.RUNNING, states.culprits(slots), slots, pending=why)
+                return JobStatus(JobState.RUNNING, bad, slots, pending=why)
             started = status["running"] or status["starting"]
             return JobStatus(JobState.STARTING if started else JobState.QUEUED, why, slots)
         return JobStatus(JobState.RUNNING, states.culprits(slots) or status["problem"], slots)

@@ -56,6 +56,7 @@ def told(slots: Sequence[Slot], why: str) -> dict[str, Any]:
         "starting": sum(slot.state not in states.RUNS for slot in live),
         "wanted": wanted,
         "waiting": f"{wanted} of {len(slots)} copies have no agent: {why}" if wanted else "",
+        "absent": {number: f"waits for an agent: {why}" for number, slot in enumerate(slots) if slot.wanted},
         "empty": [number for number, slot in enumerate(slots) if not slot.task and not slot.wanted],
         "stuck": [number for number, slot in enumerate(slots) if slot.stuck],
     }

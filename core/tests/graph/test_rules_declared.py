@@ -249,6 +249,31 @@ class TestColumns:
 
         assert all(columns is None for _, columns in run(build)[1])
 
+    @pytest.mark.parametrize(
+        ("declares", "operator", "options", "columns"),
+        [
+            (Declarations(looks_at=("c",)), "net.direct", {}, ("c", "a", "b")),
+            (Declarations(passes_on=True), "net.partition", {"key": "c"}, ("c", "a", "b")),
+            (Declarations(passes_on=True), "net.sort", {"key": "a"}, ("a", "b")),
+            (Declarations(looks_at=()), "net.direct", {}, ("a", "b")),
+            (Declarations(never_more=True), "net.sort", {"key": "a"}, None),
+        ],
+    )
+    def test_rows_on_their_way_to_who_looks_at_them(self, declares, operator, options, columns):
+        def build(without=()):
+            graph = Graph("way", without_rules=without)
+            table(graph, "rows", ROWS)
+            graph.add_compute("same", Same, declares=declares)
+            graph.connect("rows", "same", operator, **options)
+            pick(graph, "same", "pick", "a", "b")
+            graph.add_sink("kept", KeepRecords)
+            graph.connect("pick", "kept")
+            return graph
+
+        sinks, read, _ = run(build)
+        assert {looked for _, looked in read} == {columns}
+        assert sinks == run(lambda: build(["columns"]))[0]
+
     def test_a_source_that_cannot_do_it_says_so_with_none(self):
         def build():
             graph = Graph("cannot")

@@ -29,6 +29,8 @@ class Declarations:
         None: it may look at all.
     :ivar selects: of a compute that declares ``reads``: it hands on these columns of every row, as they are, and does
         nothing else.
+    :ivar looks_at: of a compute: it hands on rows of those that come, with all their columns as they were, and looks
+        at these columns only. None: not known.
     :ivar with_predicate: of a source of columns: ``with_predicate(predicate)`` gives a ``make`` in place of the
         vertex's, of tasks that give exactly the rows for which all comparisons ``(column, relation, value)`` hold, as
         those of :class:`~twister2.spec.data.ReadRequest` (rule ``predicates``); None where it cannot be done. What the
@@ -57,6 +59,7 @@ class Declarations:
     with_columns: Callable[[tuple[str, ...]], Callable[..., Task] | None] | None = None
     reads: tuple[str, ...] | None = None
     selects: bool = False
+    looks_at: tuple[str, ...] | None = None
     folds: Any = None
     with_predicate: Callable[[Predicate], Callable[..., Task] | None] | None = None
     predicate: Predicate = ()

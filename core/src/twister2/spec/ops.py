@@ -62,9 +62,10 @@ class OperatorInfo(Value):
     :ivar broadcasts: of an operator of two inputs that has an option ``broadcast``: the inputs (``"left"``,
         ``"right"``) that may go to all targets while the other stays where it is, and all targets together deliver
         the same records; by the value of its option ``how``.
-    :ivar reads: of an operator that makes something new of records: ``reads(options)`` gives the columns of rows that
-        it looks at when it has these options, so that nobody behind it sees the others; None: maybe all. Options need
-        not be right yet. None: it may look at all.
+    :ivar reads: ``reads(options, wanted, schemas)`` gives for each input the columns of its rows that the operator
+        looks at when it has these options, with those that reach somebody behind it who looks at them; None: maybe all.
+        ``wanted``: the columns that those behind it look at of what it delivers, None for all; ``schemas``: pyarrow's
+        of the inputs, None where they are not known. Options need not be right yet. None: it may look at all.
     :ivar schema: ``schema(options, schemas)`` gives the pyarrow schema of the rows that it delivers, from those of its
         inputs; None for what is not known. None: nothing is.
     :ivar schema_options: of an operator that needs the columns of an input also when that gives no row: for each input
@@ -85,7 +86,9 @@ class OperatorInfo(Value):
     folded: str = ""
     partitions: str = ""
     broadcasts: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
-    reads: Callable[[Mapping[str, Any]], tuple[str, ...] | None] | None = None
+    reads: (
+        Callable[[Mapping[str, Any], tuple[str, ...] | None, Sequence[Any]], Sequence[tuple[str, ...] | None]] | None
+    ) = None
     schema: Callable[[Mapping[str, Any], Sequence[Any]], Any] | None = None
     schema_options: tuple[str, ...] = ()
 

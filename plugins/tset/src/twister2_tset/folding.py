@@ -149,9 +149,8 @@ class Totals(Compute):
     :param value: function of a record, name of a column, or None: the records are numbers.
     """
 
-    declares: ClassVar[Declarations] = Declarations(indifferent=True)
-
     def __init__(self, value: Callable[[Any], Any] | None, step: str, *, squares: bool) -> None:
+        self.declares = Declarations(indifferent=True, reads=(value.name,) if isinstance(value, Column) else None)
         self._value = value
         self._step = step
         self._squares = squares

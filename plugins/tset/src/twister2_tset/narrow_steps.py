@@ -182,7 +182,7 @@ class NarrowSteps(BaseSet[T]):
                 self._node,
                 lambda: WithSchema(columns),
                 schema=columns,
-                declares=Declarations(schema=lambda _: columns),
+                declares=Declarations(schema=lambda _: columns, reads=tuple(columns.names)),
             )
         )
 

@@ -126,7 +126,9 @@ class Sample(Compute):
     """Each record with a probability. The same records for the same seed and partition, however they are batched."""
 
     narrow: ClassVar[bool] = True
-    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True, indifferent=False, schema=same)
+    declares: ClassVar[Declarations] = Declarations(
+        never_more=True, keeps_keys=True, indifferent=False, schema=same, looks_at=()
+    )
 
     def __init__(self, fraction: float, seed: int) -> None:
         self._fraction = fraction

@@ -30,7 +30,7 @@ EMIT_RECORDS = 8192
 class CountRecords(Compute):
     """Emits the number of records of its partition."""
 
-    declares: ClassVar[Declarations] = Declarations(indifferent=True)
+    declares: ClassVar[Declarations] = Declarations(indifferent=True, reads=())
 
     def __init__(self) -> None:
         self._count = 0

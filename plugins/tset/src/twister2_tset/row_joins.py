@@ -44,9 +44,9 @@ class AsColumns(Compute):
     """
 
     narrow: ClassVar[bool] = True
-    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True, schema=same)
 
     def __init__(self, keys: tuple[str, ...]) -> None:
+        self.declares = Declarations(never_more=True, keeps_keys=True, schema=same, looks_at=keys)
         self._keys = list(keys)
 
     def process(self, batch: Batch, emit: Emit, edge: str) -> None:

@@ -89,7 +89,18 @@ class Parts(Value):
     @property
     def declares(self) -> Declarations:
         """How much there is, of which columns."""
-        return Declarations(n_bytes=n_bytes(self.data), schema=self.data.schema if is_arrow(self.data) else None)
+        columns = is_arrow(self.data)
+        return Declarations(
+            n_bytes=n_bytes(self.data),
+            schema=self.data.schema if columns else None,
+            with_columns=self.with_columns if columns else None,
+        )
+
+    def with_columns(self, names: tuple[str, ...]) -> Parts | None:
+        """The same with these columns only."""
+        if not set(names) <= set(self.data.schema.names):
+            return None  # the step that names another one says so
+        return attrs.evolve(self, data=self.data.select(list(names)))
 
     def __call__(self, index: int) -> PartSource:
         size, parts = n_records(self.data), self.partitions

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import attrs
 
 from twister2.graph.rules.rule import Rule
 from twister2.graph.rules.ways import hands_on
+from twister2.graph.schemas import schemas
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from twister2.graph.catalog import Catalog
     from twister2.graph.logical import LogicalEdge, LogicalPlan, LogicalVertex
+
+Wanted: TypeAlias = "tuple[str, ...] | None"
+"""Columns that somebody looks at; None for all."""
 
 
 class Columns(Rule):
@@ -22,9 +28,13 @@ class Columns(Rule):
 
     def apply(self, plan: LogicalPlan, catalog: Catalog) -> tuple[LogicalPlan, list[str]]:
         """Ask every source that can for fewer columns."""
+        if all(vertex.declares.with_columns is None for vertex in plan.vertices):
+            return plan, []
+        known = schemas(plan, catalog)
+        wanted = _wanted(plan, catalog, known)
         vertices, lines = [], []
         for vertex in plan.vertices:
-            columns = self._read(plan, vertex, catalog)
+            columns = _fewer(wanted[vertex.name], known.get(vertex.name))
             make = None
             if columns is not None and vertex.declares.with_columns is not None:
                 make = vertex.declares.with_columns(columns)
@@ -36,23 +46,60 @@ class Columns(Rule):
             lines.append(f"{vertex.name} reads {listed} only")
         return (attrs.evolve(plan, vertices=tuple(vertices)), lines) if lines else (plan, [])
 
-    @staticmethod
-    def _read(plan: LogicalPlan, vertex: LogicalVertex, catalog: Catalog) -> tuple[str, ...] | None:
-        """The columns that those who follow look at; None when one of them does not say."""
-        if vertex.declares.with_columns is None:
-            return None
-        found: dict[str, None] = {}
-        for edge in plan.outputs(vertex.name):
-            reads = _read_by(plan, edge, catalog)
-            if reads is None:
-                return None
-            found.update(dict.fromkeys(reads))
-        return tuple(found) or None
+
+def _wanted(plan: LogicalPlan, catalog: Catalog, known: Mapping[str, Any]) -> Mapping[str, Wanted]:
+    """Of what each vertex gives, the columns that those behind it look at."""
+    found: dict[str, Wanted] = {}
+    asked: dict[str, list[Wanted]] = {}
+    for vertex in reversed(plan.vertices):
+        wanted = found[vertex.name] = _all_of(asked.get(vertex.name, [None])[::-1])
+        for edge in plan.inputs(vertex.name):
+            needed = _read_by(edge, catalog, _looked_at(vertex, wanted), [known.get(one) for one in edge.sources])
+            for source, columns in zip(edge.sources, needed, strict=True):
+                asked.setdefault(source, []).append(columns)
+    return found
 
 
-def _read_by(plan: LogicalPlan, edge: LogicalEdge, catalog: Catalog) -> tuple[str, ...] | None:
-    """The columns that the operator of an edge looks at, or the step behind one that only hands on."""
+def _looked_at(vertex: LogicalVertex, wanted: Wanted) -> Wanted:
+    """The columns of what comes to a vertex that it, or who follows, looks at; ``wanted``: those of what it gives."""
+    said = vertex.declares
+    if said.reads is not None:
+        return said.reads
+    own = said.looks_at
+    if said.passes_on or said.predicate:
+        own = tuple(column for column, _, _ in said.predicate)
+    return None if own is None else _all_of([own, wanted])
+
+
+def _read_by(edge: LogicalEdge, catalog: Catalog, wanted: Wanted, known: Sequence[Any]) -> Sequence[Wanted]:
+    """The same of each input of an edge; ``wanted``: of what it delivers."""
     info = catalog.info(edge.operator)
     if info is not None and info.reads is not None:
-        return info.reads(edge.options)
-    return plan.vertex(edge.target).declares.reads if hands_on(edge, catalog) else None
+        return info.reads(edge.options, wanted, known)
+    return [wanted if hands_on(edge, catalog) else None] * len(edge.sources)
+
+
+def _all_of(several: Sequence[Wanted]) -> Wanted:
+    found: dict[str, None] = {}
+    for columns in several:
+        if columns is None:
+            return None
+        found.update(dict.fromkeys(columns))
+    return tuple(found)
+
+
+def _fewer(wanted: Wanted, schema: Any) -> Wanted:
+    """The columns to read; None where all are wanted. To count rows takes a column, too: one that is quickly read."""
+    if wanted is None or (schema is not None and set(schema.names) <= set(wanted)):
+        return None
+    if wanted:
+        return wanted
+    return None if schema is None else (min(schema, key=_width).name,)
+
+
+def _width(field: Any) -> float:
+    """Bits of a value; of text, lists and the like it is not known."""
+    try:
+        return float(field.type.bit_width)
+    except ValueError:
+        return float("inf")

@@ -1,4 +1,4 @@
-"""Calls that may take long, in a thread of their own; and how often a resource manager is asked."""
+"""Calls that may take long, in a thread of their own."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ import os
 import resource
 import threading
 import time
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from twister2.master.calls import CallThread
-from twister2.master.process import STATE_EVERY_S, MasterProcess
 from twister2.spec.errors import DeadlineError
-from twister2.spec.rm import JobState
 
 
 def test_a_call_is_finished_with_its_error_or_without() -> None:
@@ -61,30 +57,3 @@ def test_a_call_is_finished_where_many_files_are_open() -> None:
         for descriptor in held:
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-@pytest.mark.parametrize(
-    ("state", "same_host", "heard", "gone", "grows", "every_s"),
-    [
-        (JobState.RUNNING, False, 100.0, False, False, 15.0),
-        (JobState.RUNNING, True, 100.0, False, False, STATE_EVERY_S),
-        (JobState.QUEUED, False, 100.0, False, False, STATE_EVERY_S),
-        (JobState.RESTARTING, False, 100.0, False, False, STATE_EVERY_S),
-        (JobState.RUNNING, False, 98.0, False, False, STATE_EVERY_S),
-        (JobState.RUNNING, False, 10.0, True, False, 15.0),
-        (JobState.RUNNING, False, 100.0, False, True, STATE_EVERY_S),
-    ],
-)
-def test_a_manager_elsewhere_is_asked_seldom_while_all_workers_beat(
-    state: JobState, same_host: bool, heard: float, gone: bool, grows: bool, every_s: float
-) -> None:
-    master: Any = SimpleNamespace(
-        _backend=SimpleNamespace(offers=SimpleNamespace(same_host=same_host)),
-        _config=SimpleNamespace(heartbeat_s=1.0, manager_poll_s=15.0),
-        job=SimpleNamespace(
-            state=state,
-            slots=[SimpleNamespace(heard=heard, gone=gone)],
-            scaling=SimpleNamespace(pending={2: None} if grows else {}),
-        ),
-    )
-    assert MasterProcess._state_every_s(master, 100.0) == every_s

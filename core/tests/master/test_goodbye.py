@@ -14,6 +14,7 @@ from twister2.master import process
 from twister2.master.calls import CallThread
 from twister2.master.process import MasterProcess
 from twister2.spec.errors import ResourceError
+from twister2.spec.rm import JobState
 
 TICKET = Ticket("job-1", 3, ("tcp://127.0.0.1:2",), "public", "key", 3)
 
@@ -23,6 +24,7 @@ class Manager:
 
     def __init__(self, *, down: bool = False) -> None:
         self.ticket, self.down = b"before", down
+        self.offers = SimpleNamespace(same_host=False)
 
     def remembered(self, handle: str) -> None:
         """No life that is later than this one has left a note."""
@@ -44,10 +46,11 @@ class Life(MasterProcess):
         self._backend: Any = manager
         self._handle: Any = "handle"
         self._calls: Any = CallThread("the test")
-        self._config: Any = SimpleNamespace(kill_grace_s=0.0, master_return_s=0.2 if manager.down else 50.0)
+        return_s = 0.2 if manager.down else 50.0
+        self._config: Any = SimpleNamespace(kill_grace_s=0.0, master_return_s=return_s, start_deadline_s=120.0)
         self._journal: Any = SimpleNamespace(event=lambda kind, **_: self.events.append(kind))
         self._ticket: Any = SimpleNamespace(detached=False, in_client=False)
-        self._leaves, self._returns, self._lives = False, True, True
+        self._leaves, self._returns, self._lives, self._signalled = False, True, True, False
         self._nothing = os.pipe()
         self._listener: Any = SimpleNamespace(fileno=lambda: self._nothing[0])
         self.turns = 0
@@ -59,6 +62,8 @@ class Life(MasterProcess):
             all_gone=True,
             clients=clients,
             fail=lambda error: None,
+            attempt=3,
+            state=JobState.COMPLETED,
         )
 
     def _drain(self) -> bool:

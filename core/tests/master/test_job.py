@@ -512,7 +512,6 @@ def test_a_copy_that_still_beats_has_not_ended_whatever_the_manager_says(world: 
 def test_workers_that_never_come_have_a_deadline(tmp_path: Path) -> None:
     world = World(tmp_path, start_deadline_s=0.05)
     world.hello("w0", 0)
-    world.job.waiting.runs()
     time.sleep(0.1)
     world.job.tick()
     assert world.job.state is JobState.FAILED

@@ -75,7 +75,6 @@ def test_the_first_worker_of_a_job_that_was_queued_for_long_begins_its_start(wor
 
 
 def test_a_master_that_has_a_place_waits_for_its_workers_in_the_queue(world: Any, clock: Clock) -> None:
-    world.job.waiting.runs()
     later(world, clock, 1, NO_ROOM)
     for _ in range(3):
         later(world, clock, DAY_S, NO_ROOM)
@@ -133,3 +132,88 @@ def test_the_queue_has_a_deadline_of_its_own(tmp_path: Path, clock: Clock, joine
     assert f"the resource manager says: {ONE_WAITS}" in world.job.error.why
     world.calls.close()
     world.journal.close()
+
+
+STARTS = JobStatus(JobState.STARTING, "nodes are being prepared (CONFIGURING)")
+GONE = JobStatus(JobState.UNKNOWN, "Nomad knows no such job (any more)")
+
+
+def test_a_start_without_a_worker_has_the_deadline_of_starts(world: Any, clock: Clock) -> None:
+    later(world, clock, 0, QUEUED)
+    later(world, clock, DAY_S, STARTS)
+    later(world, clock, 119, STARTS)
+    assert world.job.error is None
+    later(world, clock, 2, STARTS)
+    assert world.job.error is not None
+    assert "not all workers joined within 120 s" in world.job.error.what
+    assert "the resource manager says: nodes are being prepared (CONFIGURING)" in world.job.error.why
+
+
+def test_a_job_that_is_put_back_into_the_queue_waits_there(world: Any, clock: Clock) -> None:
+    later(world, clock, 0, RUNS)
+    later(world, clock, 100, QUEUED)
+    later(world, clock, DAY_S, QUEUED)
+    assert world.job.error is None
+    later(world, clock, 1, RUNS)
+    later(world, clock, 121)
+    assert world.job.error is not None
+
+
+def test_who_has_come_is_not_in_the_queue_any_more(world: Any, clock: Clock) -> None:
+    """The manager may have been asked before that."""
+    world.hello("w0", 0)
+    later(world, clock, 1, QUEUED)
+    later(world, clock, 120)
+    assert world.job.error is not None
+
+
+@pytest.mark.parametrize("before", [QUEUED, STARTS])
+def test_a_job_that_was_removed_at_its_manager_has_ended(world: Any, clock: Clock, before: JobStatus) -> None:
+    later(world, clock, 0, before)
+    later(world, clock, 1, GONE)
+    later(world, clock, 2, GONE)
+    assert (world.job.error, world.job.reason) == (None, "Nomad knows no such job (any more)")
+    later(world, clock, 2, GONE)
+    assert world.job.state is JobState.FAILED
+    assert world.job.error.why == "the resource manager says: Nomad knows no such job (any more)"
+
+
+def test_one_that_is_not_known_for_a_moment_has_not(world: Any, clock: Clock) -> None:
+    for status in (QUEUED, GONE, QUEUED, GONE, QUEUED):
+        later(world, clock, 2, status)
+    later(world, clock, DAY_S, QUEUED)
+    assert (world.job.state, world.job.error) == (JobState.QUEUED, None)
+
+
+def test_a_next_attempt_of_a_job_that_was_unknown_before_it_ran(world: Any, clock: Clock) -> None:
+    later(world, clock, 1, GONE)
+    world.join_all()
+    world.job.slots[1].heard -= 30
+    world.job.tick()
+    world.ended("w0", returned=False, failed=True)
+    later(world, clock, 50, GONE)
+    assert world.job.state is JobState.RESTARTING
+
+
+AWAY = "the resource manager cannot be asked: Nomad does not answer (refused)"
+
+
+def test_a_manager_that_cannot_be_asked_is_told_of(world: Any, clock: Clock) -> None:
+    later(world, clock, 0, QUEUED)
+    world.job.rm_troubled(AWAY)
+    assert (world.job.state, world.job.reason) == (JobState.QUEUED, AWAY)
+    later(world, clock, DAY_S)
+    assert world.job.error is None
+    later(world, clock, 1, QUEUED)
+    assert world.job.reason == "waits for free nodes (Resources)"
+    world.hello("w0", 0)
+    world.job.rm_troubled(AWAY)
+    assert world.job.reason == f"workers are joining; {AWAY}"
+    later(world, clock, 121)
+    assert world.job.error.why == f"missing are: 1; {AWAY}"
+
+
+def test_one_that_cannot_be_asked_while_the_workers_run_matters_to_nobody(world: Any) -> None:
+    world.join_all()
+    world.job.rm_troubled(AWAY)
+    assert (world.job.state, world.job.reason) == (JobState.RUNNING, "")

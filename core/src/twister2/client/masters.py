@@ -18,6 +18,7 @@ from twister2.client.child import MasterChild, start_child
 from twister2.client.records import read_state
 from twister2.client.silent import ended_silently, last_words
 from twister2.control.channel import Dialer
+from twister2.control.looking import GONE_S, pause_s
 from twister2.control.package import MANIFEST, Manifest, unpack
 from twister2.control.releasing import release
 from twister2.master.journal import end_of
@@ -34,16 +35,8 @@ if TYPE_CHECKING:
 
 CONNECT_S = 30.0
 STOP_S = 10.0
-SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
-"""Bounds of the time between two looks at a job whose master is not there yet. One that has come and done its work
-without the client waits some seconds for it.
-"""
-PAUSE = 0.02
-"""Between these, the part of it of the time that was waited: many may wait at one manager, for days."""
-GONE_S = 3.0
-"""How long nobody but a file may know of a job, or say that it ended, until that is its end: its master may just come
-to tell more.
-"""
+SHORTEST_PAUSE_S = 0.1
+"""Between two looks at a job whose master is not there yet."""
 
 
 class Connection(Protocol):
@@ -234,7 +227,7 @@ class AllocationMaster(Master):
             if f"{status.state.value} {status.reason}" != shown:
                 shown = f"{status.state.value} {status.reason}"
                 queued(status.state, status.reason)
-            time.sleep(SHORTEST_PAUSE_S if gone else min(LONGEST_PAUSE_S, max(SHORTEST_PAUSE_S, PAUSE * (now - begun))))
+            time.sleep(pause_s(0.0 if gone else now - begun, SHORTEST_PAUSE_S))
 
     def _look(self, known: JobStatus) -> JobStatus:
         """What the manager says now. One that does not answer for a while has not ended the job."""

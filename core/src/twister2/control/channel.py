@@ -188,7 +188,7 @@ class Dialer:
                         other.close(linger=0)
                 return address, sock
         raise MasterLostError(
-            f"none of the job master's addresses answered within {deadline_s:.0f} s",
+            f"none of the job master's addresses answered within {round(deadline_s, 2):g} s",
             why="tried " + ", ".join(addresses),
             remedy="check that this host can reach the master's (firewall, network interface: job.interface)",
             where=socket.gethostname(),
@@ -245,7 +245,7 @@ class Dialer:
     def silent(self, kind: str, deadline_s: float) -> MasterLostError:
         """The error of a message without an answer."""
         return MasterLostError(
-            f"the job master did not answer '{kind}' within {deadline_s:.0f} s",
+            f"the job master did not answer '{kind}' within {deadline_s:g} s",
             why=f"nothing came from {self.address}",
             remedy="see 'twister2 status' and the job's log; 'twister2 kill' works without the master",
         )

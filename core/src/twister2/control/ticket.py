@@ -88,7 +88,7 @@ def wait_for_ticket(path: str, *, older_than: int, deadline_s: float) -> Ticket:
             why = f"the ticket cannot be read: {error}"
         if time.monotonic() > end:
             raise DeadlineError(
-                f"worker waited {deadline_s:.0f} s for the job master",
+                f"worker waited {deadline_s:g} s for the job master",
                 why=why,
                 remedy="see the job master's log; raise job.start_deadline_s when the cluster is slow to start it",
                 where=path,

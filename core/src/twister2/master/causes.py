@@ -169,13 +169,13 @@ def given_up(why: str) -> JobFailedError:
 def not_joined(slots: Sequence[Slot], limit_s: float, reason: str) -> DeadlineError:
     """The error for workers that did not join in time.
 
-    :param reason: what the resource manager says, if anything.
+    :param reason: what is known of them, if anything.
     """
     missing = [str(slot.number) for slot in slots if slot.phase == "absent"]
     return DeadlineError(
         f"not all workers joined within {limit_s:g} s",
         why=f"missing are: {', '.join(missing[:20])}{'...' if len(missing) > 20 else ''}"
-        + (f"; the resource manager says: {reason}" if reason else ""),
+        + (f"; {reason}" if reason else ""),
         remedy="see 'twister2 logs JOB --manager'; "
         "raise job.start_deadline_s or job.queue_deadline_s for a slow cluster",
     )

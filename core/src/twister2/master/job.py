@@ -295,12 +295,21 @@ class Job:
             if how and self.attempt == attempt:  # what is said is not of the next one
                 self._copy_exited(slot, how)
         self.scaling.status(status)
-        if status.state.final and self.attempt == attempt and not (self._started or self.state.final):
-            self._fail_now(ended_before_joining(status))  # else it is older than the attempt, or a copy's end was
-        elif self.attempt == attempt and not (self._started or self.state.final):
-            self.waiting.heard(status, self.slots)
-            if self.waiting.reason != self.reason:
-                self.set_state(self.state, self.waiting.reason)
+        if self.attempt != attempt or self._started or self.state.final:
+            return  # it is older than the attempt, or a copy's end was
+        if self.waiting.ended(status):
+            self._fail_now(ended_before_joining(status))
+        else:
+            self._tell_waiting(self.waiting.heard(status, self.slots))
+
+    def rm_troubled(self, text: str) -> None:
+        """The resource manager cannot be asked, or not now: who waits for workers is told so."""
+        if not (self._started or self.state.final):
+            self._tell_waiting(self.waiting.troubled(text))
+
+    def _tell_waiting(self, reason: str) -> None:
+        if reason != self.reason:
+            self.set_state(self.state, reason)
 
     def _copy_exited(self, slot: Slot, text: str) -> None:
         if slot.phase in ("joined", "ended"):

@@ -19,12 +19,14 @@ from twister2.control.echo import Echo
 from twister2.control.folders import job_folder, runtime_folder
 from twister2.control.releasing import release
 from twister2.host import Pins, PluginHost
+from twister2.master.again import try_again
 from twister2.master.calls import CallThread
 from twister2.master.causes import TOLD_TO_END, given_up
 from twister2.master.facts import JobFacts
 from twister2.master.job import Job
 from twister2.master.journal import Journal
 from twister2.master.observing import MasterObservers
+from twister2.master.polling import state_every_s
 from twister2.master.returning import Note
 from twister2.master.store import JobStore
 from twister2.master.walltime import Walltime
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     from twister2.spec.rm import ResourceGroup
 
 POLL_S = 0.1
-STATE_EVERY_S = 1.0
 GOODBYE_S = 2.0
 """How long workers that say nothing more are waited for when their grace is over,"""
 LATE_S = 10.0
@@ -113,6 +114,7 @@ class MasterProcess:
         self.job.addresses = self._listener.addresses
         self._walltime = Walltime(self.job, self._renew if self._returns and backend.offers.renews else None)
         self._asked_state = self._slots_from = 0.0
+        self._asking = False
         self._turned = time.monotonic()
         self._segments = Segments(ticket.segments)
         self._restarting = False
@@ -156,12 +158,17 @@ class MasterProcess:
         def start(rm: ResourceManager, handle: JobHandle) -> None:
             if world is not None:  # supervisors that live are members of the old world
                 rm.stop_attempt(handle, slots, grace_s)
-            else:
-                # A lost copy may be stopped or cut off, not ended, and holds its slot. Where it cannot be reached it
-                # is refused, should it ever come back.
-                with contextlib.suppress(Twister2Error):
-                    rm.stop_attempt(handle, slots, 0.0)
-            rm.start_attempt(handle, attempt, slots, world)
+                rm.start_attempt(handle, attempt, slots, world)
+                return
+            absent = {slot.place for slot in self.job.slots if slot.phase == "absent"}
+            missing = [place for place in slots if place in absent]  # a try that failed may have started others
+            if not missing:
+                return
+            # A lost copy may be stopped or cut off, not ended, and holds its slot. Where it cannot be reached it
+            # is refused, should it ever come back.
+            with contextlib.suppress(Twister2Error):
+                rm.stop_attempt(handle, missing, 0.0)
+            rm.start_attempt(handle, attempt, missing)
 
         self._restarting = True
         self._call("start workers", start, self._restarted)
@@ -209,20 +216,40 @@ class MasterProcess:
         self, what: str, function: Any, then: Callable[[], None] = lambda: None, failed: Refused | None = None
     ) -> None:
         """
-        :param failed: hears of an error; without it, that is the end of the job.
+        :param failed: hears of an error; without it the call is tried again while the manager is away, and an error is
+            the end of the job.
         """
-        handle, backend = self._handle, self._backend
+        handle, backend, attempt = self._handle, self._backend, self.job.attempt
         if handle is None:
             return
+
+        def wanted() -> bool:
+            return not (self._leaves or self._signalled or self.job.state.final or self.job.attempt != attempt)
+
+        def troubled(error: Twister2Error) -> None:
+            self._journal.event("rm_error", what=what, error=error.to_dict())
+            self.job.rm_troubled(f"{what}: {error.what} ({error.why}); it is tried again")
 
         def done(_: Any, error: Twister2Error | None) -> None:
             if error is not None:
                 self._journal.event("rm_error", what=what, error=error.to_dict())
-                (failed or self.job.fail)(error)
+                if failed is not None:
+                    failed(error)
+                elif wanted():
+                    self.job.fail(error)
             if error is None or failed is not None:
                 then()
 
-        self._calls.call(lambda: None if self._leaves else function(backend, handle), done)
+        def once() -> None:
+            if not self._leaves:
+                function(backend, handle)
+
+        def until_it_is_done() -> None:
+            tell = lambda error: self._calls.tell(lambda: troubled(error))  # noqa: E731 - one line of a call
+            try_again(once, lambda: backend.state(handle), wanted, tell, self._config.start_deadline_s)
+
+        # a manager on this host is never away
+        self._calls.call(once if failed is not None or backend.offers.same_host else until_it_is_done, done)
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -335,6 +362,7 @@ class MasterProcess:
             self._know(JobHandle(**data))
 
     def _found(self, handle: JobHandle | None, error: Twister2Error | None) -> None:
+        self._asking = False
         if handle is not None and self._handle is None:
             self._know(handle)
         elif error is not None:
@@ -383,18 +411,21 @@ class MasterProcess:
     def _ask_state(self) -> None:
         now = time.monotonic()
         handle, backend = self._handle, self._backend
-        if now - self._asked_state < self._state_every_s(now):
-            return
+        every_s = state_every_s(self.job, self._config, now, same_host=backend.offers.same_host)
+        if self._asking or now - self._asked_state < every_s:
+            return  # one look at a time: with a manager that takes long they would hold up all other calls
         self._asked_state = asked = now
+        self._asking = True
         if handle is None:
             self._calls.call(lambda: backend.find(self._ticket.job_id), self._found)
             return
 
         def done(status: JobStatus | None, error: Twister2Error | None) -> None:
+            self._asking = False
+            if error is not None:
+                self.job.rm_troubled(f"the resource manager cannot be asked: {error.what} ({error.why})")
             if status is not None and self._lives:
                 self._walltime.ends_at(status.ends_at)
-                if status.state is JobState.RUNNING:
-                    self.job.waiting.runs()
                 if self._restarting or asked < self._slots_from:
                     if status.state.final:  # so it was without the copies that are being started
                         return
@@ -402,17 +433,6 @@ class MasterProcess:
                 self.job.rm_status(status)
 
         self._calls.call(lambda: backend.state(handle), done)
-
-    def _state_every_s(self, now: float) -> float:
-        """How often to ask: it may be a call to a busy server, and of workers that run their beats say enough."""
-        if self._backend.offers.same_host or self.job.state is not JobState.RUNNING:
-            return STATE_EVERY_S
-        if self.job.scaling.pending:
-            return STATE_EVERY_S
-        silent = now - 1.5 * self._config.heartbeat_s
-        if any(slot.heard < silent and not slot.gone for slot in self.job.slots):
-            return STATE_EVERY_S
-        return max(STATE_EVERY_S, self._config.manager_poll_s)
 
     def _on_signal(self, *_: Any) -> None:
         self._signalled = True

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from twister2.control.looking import GONE_S
 from twister2.master.causes import not_joined
+from twister2.spec.rm import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,44 +28,72 @@ class Waiting:
         self._config = config
         self._since = time.monotonic()
         self._queued = True
-        self._why = self._said = self._room = ""
-        """What the attempt does, what the manager says, and why it has no place for some copies."""
+        self._why = self._said = self._room = self._trouble = ""
+        """What the attempt does, what the manager says, why it has no place for some copies, and why it cannot be asked
+        now.
+        """
+        self._unknown = 0.0
+        """Since when the manager knows nothing of the job."""
 
-    @property
-    def reason(self) -> str:
+    def _reason(self) -> str:
         """Why not all workers have joined yet, for who looks at the job."""
-        return "; ".join(filter(None, (self._why, self._room))) if self._why else self._room or self._said
+        if not self._why:
+            return self._trouble or self._room or self._said
+        return "; ".join(filter(None, (self._why, self._room, self._trouble)))
 
-    def runs(self) -> None:
-        """The job has left the queue: the start deadline counts from now."""
-        if self._queued:
-            self._queued, self._since = False, time.monotonic()
+    def queued_s(self, now: float) -> float:
+        """How long the job has waited for room; 0: it has it."""
+        return now - self._since if self._queued or self._room else 0.0
+
+    def _queues(self, queued: bool) -> None:
+        """The job is in the queue, or has left it: the deadline of that counts from now."""
+        if queued is not self._queued:
+            self._queued, self._since = queued, time.monotonic()
 
     def joining(self) -> str:
         """The first worker has come; returns the reason."""
-        self.runs()
+        self._queues(False)
         self._why = "workers are joining"
-        return self.reason
+        return self._reason()
 
     def anew(self, why: str) -> None:
         """Another attempt begins; as far as is known there is room for it."""
-        self._queued, self._why, self._said, self._room = False, why, "", ""
-        self._since = time.monotonic()
+        self._why, self._said, self._room, self._trouble = why, "", "", ""
+        self._queued, self._since, self._unknown = False, time.monotonic(), 0.0
 
-    def heard(self, status: JobStatus, slots: Sequence[Slot]) -> None:
-        """What the manager says of copies that have not joined."""
+    def ended(self, status: JobStatus) -> bool:
+        """Whether the manager has ended the job, or has known nothing of it for a while: somebody removed it there."""
+        now = time.monotonic()
+        self._unknown = (self._unknown or now) if status.state is JobState.UNKNOWN else 0.0
+        return status.state.final or bool(self._unknown and now - self._unknown > GONE_S)
+
+    def troubled(self, text: str) -> str:
+        """The manager cannot be asked, or could not do what it was asked for; that holds until it is heard again.
+        Returns the reason.
+        """
+        self._trouble = text
+        return self._reason()
+
+    def heard(self, status: JobStatus, slots: Sequence[Slot]) -> str:
+        """What the manager says of the job, and of copies that have not joined; returns the reason."""
+        if status.state is not JobState.QUEUED:
+            self._queues(self._queued and status.state is JobState.UNKNOWN)
+        elif all(slot.phase == "absent" for slot in slots):  # else it has begun since the manager was asked
+            self._queues(True)
         said = (status.slots.get(slot.place, "") for slot in slots if slot.phase == "absent")
         waits = [text for text in said if text.startswith(WAITS)]
-        before, self._said, self._room = self._room, status.reason, ""
+        before, self._said, self._room, self._trouble = self._room, status.reason, "", ""
         if waits:
             self._room = f"{len(waits)} of {len(slots)} workers wait{waits[0].removeprefix(WAITS)}"
         if bool(before) != bool(self._room):
             self._since = time.monotonic()
+        return self._reason()
 
     def overdue(self, slots: Sequence[Slot], now: float) -> DeadlineError | None:
         """The error for workers that have not come in time."""
         waits = self._queued or bool(self._room)
         limit = self._config.queue_deadline_s if waits else self._config.start_deadline_s
         if limit and now - self._since > limit:
-            return not_joined(slots, limit, self._room or self._said)
+            said = self._room or self._said
+            return not_joined(slots, limit, self._trouble or (f"the resource manager says: {said}" if said else ""))
         return None

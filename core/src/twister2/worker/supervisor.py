@@ -232,7 +232,7 @@ class Supervisor:
                 next_beat = now + heartbeat_s
             if now - self._heard > master_lost_s:
                 raise MasterLostError(
-                    f"the job master has been silent for {master_lost_s:.0f} s",
+                    f"the job master has been silent for {master_lost_s:g} s",
                     why="it died, its host did, or the network between is cut",
                     remedy="see the job's log; submit the job again",
                     where=os.uname().nodename,

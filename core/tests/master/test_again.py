@@ -1,0 +1,223 @@
+"""What an attempt cannot do without is asked for again while the resource manager is away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from twister2.master import again
+from twister2.master.calls import CallThread
+from twister2.master.process import MasterProcess
+from twister2.spec.errors import ResourceError, SubmissionRefusedError
+from twister2.spec.rm import JobState
+
+AWAY = ResourceError("Nomad does not answer", why="refused", remedy="none")
+REFUSED = SubmissionRefusedError("Nomad refused", why="quota", remedy="none")
+ODD = ResourceError("the allocation has ended", why="a test", remedy="none")
+
+
+class Manager:
+    """Its server does what a function of the time says: nothing, or what is raised; ``started`` is when it worked."""
+
+    def __init__(self, fails: Callable[[float], ResourceError | None]) -> None:
+        self.now, self.started, self.heard = 1000.0, list[float](), list[str]()
+        self.begun, self._fails = self.now, fails
+        self.wanted = True
+
+    def call(self) -> None:
+        error = self._fails(self.now - self.begun)
+        if error is not None:
+            raise error
+        self.started.append(self.now - self.begun)
+
+    def state(self) -> None:
+        if self._fails(self.now - self.begun) is AWAY:
+            raise AWAY
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        assert self.now < self.begun + 1000, "it goes on for ever"
+
+    def start(self, monkeypatch: pytest.MonkeyPatch, deadline_s: float = 120.0) -> None:
+        clock = SimpleNamespace(monotonic=lambda: self.now, sleep=self.sleep)
+        monkeypatch.setattr(again, "time", clock)
+        told = lambda error: self.heard.append(error.what)  # noqa: E731 - one line
+        again.try_again(self.call, self.state, lambda: self.wanted, told, deadline_s)
+
+
+def test_it_is_done_once_the_manager_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = Manager(lambda at: AWAY if at < 60 else None)
+    manager.start(monkeypatch)
+    assert len(manager.started) == 1
+    assert 60 <= manager.started[0] < 63
+    assert manager.heard == [AWAY.what] * len(manager.heard)
+    assert 25 <= len(manager.heard) <= 31
+
+
+def test_nothing_is_heard_of_what_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = Manager(lambda at: None)
+    manager.start(monkeypatch)
+    assert (manager.started, manager.heard) == ([0.0], [])
+
+
+def test_a_manager_that_stays_away_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = Manager(lambda at: AWAY)
+    with pytest.raises(ResourceError) as caught:
+        manager.start(monkeypatch, 20.0)
+    assert caught.value is AWAY
+    assert 17 < manager.now - manager.begun <= 20
+
+
+def test_a_refusal_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = Manager(lambda at: REFUSED)
+    with pytest.raises(SubmissionRefusedError):
+        manager.start(monkeypatch)
+    assert (manager.now, manager.heard) == (manager.begun, [])
+
+
+def test_a_refusal_of_a_manager_that_answers_nothing_else_either_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have no leader for a while."""
+    manager = Manager(lambda at: REFUSED if at < 10 else None)
+
+    def state() -> None:
+        if manager.now - manager.begun < 10:
+            raise REFUSED
+
+    monkeypatch.setattr(manager, "state", state)
+    manager.start(monkeypatch)
+    assert 10 <= manager.started[0] < 13
+
+
+def test_a_manager_that_is_there_and_does_it_not_is_asked_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = Manager(lambda at: ODD)
+    with pytest.raises(ResourceError, match="the allocation has ended"):
+        manager.start(monkeypatch)
+    assert len(manager.heard) == again.TRIES - 1
+    manager = Manager(lambda at: ODD if at < 3 else None)
+    manager.start(monkeypatch)
+    assert len(manager.started) == 1
+
+
+def test_tries_before_it_was_away_count_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = Manager(lambda at: ODD if at < 3 or 20 < at < 23 else AWAY if at < 20 else None)
+    manager.start(monkeypatch)
+    assert len(manager.started) == 1
+
+
+def test_what_nobody_wants_any_more_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = Manager(lambda at: AWAY)
+    manager.wanted = False
+    with pytest.raises(ResourceError):
+        manager.start(monkeypatch)
+    assert manager.now == manager.begun
+
+
+class Asking(MasterProcess):
+    """As much of a master as starts workers."""
+
+    def __init__(self, backend: Any) -> None:
+        self.events: list[str] = []
+        self.failed: list[str] = []
+        self.told: list[str] = []
+        self._backend, self._handle = backend, "handle"  # type: ignore[assignment]
+        self._calls: Any = CallThread("the test")
+        self._config: Any = SimpleNamespace(kill_grace_s=0.0, start_deadline_s=120.0)
+        self._journal: Any = SimpleNamespace(event=lambda kind, **_: self.events.append(kind))
+        self._ticket: Any = SimpleNamespace(world=None)
+        self._leaves = self._signalled = self._restarting = False
+        self.job: Any = SimpleNamespace(
+            attempt=2,
+            state=JobState.RESTARTING,
+            slots=[SimpleNamespace(place=place, phase="absent") for place in range(3)],
+            fail=lambda error: self.failed.append(error.what),
+            rm_troubled=self.told.append,
+        )
+
+    def finish(self) -> None:
+        """Until all calls before have been made."""
+        assert self._calls.finish(lambda: None, 60.0) is None
+
+
+class Backend:
+    """A manager that is away at the first calls; of what is asked for then one copy comes all the same."""
+
+    def __init__(self, away: int, *, same_host: bool = False) -> None:
+        self.offers = SimpleNamespace(same_host=same_host)
+        self.away, self.asked, self.stopped = away, list[list[int]](), list[list[int]]()
+        self.between: Callable[[], None] = lambda: None
+
+    def state(self, handle: str) -> None:
+        raise AWAY
+
+    def stop_attempt(self, handle: str, slots: list[int], grace_s: float) -> None:
+        self.stopped.append(slots)
+
+    def start_attempt(self, handle: str, attempt: int, slots: list[int]) -> None:
+        self.asked.append(slots)
+        if len(self.asked) <= self.away:
+            self.between()
+            raise AWAY
+
+
+@pytest.fixture
+def masters(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Backend], Asking]]:
+    monkeypatch.setattr(again, "AGAIN_S", 0.02)
+    monkeypatch.setattr(again, "LOOK_S", 0.01)
+    made: list[Asking] = []
+
+    def master(backend: Backend) -> Asking:
+        made.append(Asking(backend))
+        return made[-1]
+
+    yield master
+    for each in made:
+        each._calls.close()
+
+
+def test_workers_are_started_when_the_server_is_back(masters: Any) -> None:
+    backend = Backend(2)
+    master = masters(backend)
+    master.start_attempt(2, [0, 1, 2])
+    master.finish()
+    assert backend.asked == [[0, 1, 2]] * 3
+    assert (master.failed, master.events, master._restarting) == ([], ["rm_error"] * 2, False)
+    assert master.told == ["start workers: Nomad does not answer (refused); it is tried again"] * 2
+
+
+def test_a_worker_that_a_failed_call_has_started_is_left_alone(masters: Any) -> None:
+    backend = Backend(1)
+    master = masters(backend)
+    backend.between = lambda: setattr(master.job.slots[1], "phase", "joined")
+    master.start_attempt(2, [0, 1, 2])
+    master.finish()
+    assert backend.asked == backend.stopped == [[0, 1, 2], [0, 2]]
+    master.job.slots[0].phase = master.job.slots[2].phase = "joined"
+    master.start_attempt(2, [0, 1, 2])
+    master.finish()
+    assert len(backend.asked) == 2
+
+
+@pytest.mark.parametrize("how", ["killed", "next attempt", "told to end"])
+def test_the_end_of_an_attempt_ends_its_tries(masters: Any, how: str) -> None:
+    backend = Backend(1_000_000)
+    master = masters(backend)
+    ends = {
+        "killed": lambda: setattr(master.job, "state", JobState.KILLED),
+        "next attempt": lambda: setattr(master.job, "attempt", 3),
+        "told to end": lambda: setattr(master, "_signalled", True),
+    }
+    backend.between = lambda: len(backend.asked) == 2 and ends[how]()
+    master.start_attempt(2, [0])
+    master.finish()
+    assert (len(backend.asked), master.failed) == (2, [])
+
+
+def test_on_this_host_no_manager_is_away(masters: Any) -> None:
+    backend = Backend(1, same_host=True)
+    master = masters(backend)
+    master.start_attempt(2, [0])
+    master.finish()
+    assert (len(backend.asked), master.failed) == (1, [AWAY.what])

@@ -110,7 +110,8 @@ class PlainSet:
         found = {}
         functions = [column(one) for one in (key if isinstance(key, list) else [] if key is None else [key])]
         for x in self.records:
-            found.setdefault(tuple(function(x) for function in functions) or x, x)
+            whole = tuple(sorted(x.items())) if isinstance(x, dict) else x
+            found.setdefault(tuple(function(x) for function in functions) or whole, x)
         return PlainSet(found.values())
 
     def sort(self, *keys, descending=False, comparator=None, **_):
@@ -125,6 +126,8 @@ class PlainSet:
 
     def join(self, other, how="inner", **_):
         left, right = self.groups(), other.groups()
+        if how in ("semi", "anti"):
+            return PlainSet((k, v) for k in left if (k in right) == (how == "semi") for v in left[k])
         found = [(k, pair) for k in left if k in right for pair in itertools.product(left[k], right[k])]
         if how in ("left", "full"):
             found += [(k, (v, None)) for k in left if k not in right for v in left[k]]
@@ -168,6 +171,9 @@ class PlainSet:
         if len(values) <= ddof:
             return math.nan
         return statistics.variance(values) if ddof else statistics.pvariance(values)
+
+    def std(self, value=None, ddof=0):
+        return math.sqrt(self.variance(value, ddof))
 
     def _values(self, value):
         return self.records if value is None else [y for x in self.records if (y := column(value)(x)) is not None]
@@ -224,6 +230,9 @@ class PlainGroups:
 
     def variance(self, value=None, ddof=0):
         return self._each(lambda vs: PlainSet(vs).variance(ddof=ddof) if len(vs) > ddof else None, value)
+
+    def std(self, value=None, ddof=0):
+        return self._each(lambda vs: PlainSet(vs).std(ddof=ddof) if len(vs) > ddof else None, value)
 
     def reduce(self, reducer):
         return self._each(lambda vs: functools.reduce(REDUCERS.get(reducer, reducer), vs))

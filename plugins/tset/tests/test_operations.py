@@ -6,6 +6,7 @@ import importlib.util
 import math
 import operator
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,8 @@ PAIR_STEPS = {
     "left": lambda s, o: s.join(o, "left", algorithm="sort"),
     "right": lambda s, o: s.join(o, "right"),
     "full": lambda s, o: s.join(o, "full"),
+    "semi": lambda s, o: s.join(o.filter(lambda pair: pair[1] > 0), "semi"),
+    "anti": lambda s, o: s.join(o.filter(lambda pair: pair[1] > 0), "anti", algorithm="sort"),
     "co_group": lambda s, o: s.co_group(o, s).map_values(lambda sides: tuple(map(sorted, sides))),
     "co_group alone": lambda s, o: s.co_group().map_values(lambda sides: sorted(sides[0])),
     "group_by_key": lambda s, o: s.group_by_key().count(),
@@ -211,6 +214,40 @@ def test_several_results_of_each_group(everywhere, form):
     assert pairs == [(1, {"sum": 5, "n": 2}), (2, {"sum": 5, "n": 1})]
 
 
+@pytest.mark.parametrize("form", ["list", "arrow"])
+@LOOSE
+@given(
+    data=st.lists(st.tuples(st.integers(0, 2), st.none() | st.sampled_from([0.5, math.nan, 1, 2])), max_size=20),
+    size=sizes,
+)
+def test_values_of_each_group(everywhere, form, data, size):
+    import pyarrow
+
+    table = pyarrow.table({"k": [k for k, _ in data], "v": pyarrow.array([v for _, v in data], "double")})
+    rows = table if form == "arrow" else table.to_pylist()
+
+    def job(context):
+        groups = context.parallelize(rows, size[1]).group_by("k", partitions=size[2])
+        found = groups.agg({"v": "list"}, different=("v", "count_distinct")).collect()
+        return {row["k"]: (sorted(map(repr, row["v"])), row["different"]) for row in found}
+
+    there = {k: [repr(float(v)) for key, v in data if key == k and v is not None] for k, _ in data}
+    assert everywhere(size[0], job) == {k: (sorted(values), len(set(values))) for k, values in there.items()}
+
+
+def test_truth_values_and_decimals_of_each_group(everywhere):
+    data = [("a", True), ("b", True), ("b", True), ("c", Decimal("0.5")), ("c", Decimal("1.5"))]
+
+    def job(context):
+        groups = context.parallelize(data, 2).group_by_key()
+        return [sorted(made.collect()) for made in (groups.sum(), groups.std(), groups.variance(ddof=1))]
+
+    sums, spread, estimated = everywhere(2, job)
+    assert repr(sums) == repr([("a", 1), ("b", 2), ("c", Decimal("2.0"))])
+    assert spread == [("a", 0.0), ("b", 0.0), ("c", 0.5)]
+    assert estimated == [("a", None), ("b", 0.0), ("c", 0.5)]
+
+
 @LOOSE
 @given(data=numbers, size=sizes, n=st.integers(0, 12))
 def test_actions(everywhere, data, size, n):
@@ -244,9 +281,10 @@ def test_moments(everywhere, data, size):
     def ask(s):
         by_key = s.key_by(lambda x: x > 0).group_by_key()
         return (
-            [s.mean(), s.variance(), s.variance(ddof=1)],
+            [s.mean(), s.variance(), s.variance(ddof=1), s.std(), s.std(ddof=1)],
             sorted(by_key.mean().collect()),
             sorted(by_key.variance().collect()),
+            sorted(by_key.std().collect()),
             sorted(by_key.variance(ddof=1).filter(lambda pair: pair[1] is not None).collect()),
         )
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(300)
 KEY = st.one_of(st.none(), st.just(math.nan), st.integers(-2, 3), st.sampled_from([0.0, 1.5, True, "a"]))
 PAIR = st.tuples(KEY, st.integers(0, 9))
 SUBSETS = st.sets(st.sampled_from(sorted(RULES)))
-HOW = st.sampled_from(["inner", "left", "right", "full"])
+HOW = st.sampled_from(["inner", "left", "right", "full", "semi", "anti"])
 
 
 def normal(value):
@@ -38,6 +38,9 @@ def plain_join(left, right, how):
     found = []
     for key, value in left:
         partners = [other for its, other in right if normal(its) == normal(key)]
+        if how in ("semi", "anti"):
+            found += [(key, value)] * (bool(partners) == (how == "semi"))
+            continue
         found += [(key, (value, other)) for other in partners or ([None] if how in ("left", "full") else [])]
     if how in ("right", "full"):
         keys = {normal(key) for key, _ in left}
@@ -190,7 +193,8 @@ def plan(build, n_workers=2, **options):
 @pytest.mark.parametrize(
     ("how", "turned", "side"),
     [("inner", False, "right"), ("inner", True, "left"), ("left", False, "right"), ("right", True, "left"),
-     ("left", True, None), ("right", False, None), ("full", False, None), ("full", True, None)],
+     ("left", True, None), ("right", False, None), ("full", False, None), ("full", True, None),
+     ("semi", False, "right"), ("anti", False, "right"), ("semi", True, None), ("anti", True, None)],
 )  # fmt: skip
 def test_a_small_list_goes_to_all_partitions(how, turned, side):
     data = (SMALL, LARGE) if turned else (LARGE, SMALL)

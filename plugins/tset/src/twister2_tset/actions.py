@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -77,6 +78,16 @@ class Actions(BaseSet[T]):
         if ddof:
             self._check_once("variance")
         return self._some("variance", value, squares=True).variance(ddof)
+
+    def std(self, value: Key | Callable[[T], Any] | None = None, *, ddof: int = 0) -> float:
+        """The standard deviation: the root of :meth:`variance`.
+
+        :raises GraphError: there are no records.
+        """
+        check_count(ddof, "std", "ddof", 0)
+        if ddof:
+            self._check_once("std")
+        return math.sqrt(self._some("std", value, squares=True).variance(ddof))
 
     # -- one value -----------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from twister2.spec.errors import UsageError
@@ -72,24 +73,33 @@ class Grouped(Generic[K, V]):
         check_count(ddof, "variance", "ddof", 0)
         return self._aggregated("variance", value, ddof=ddof)
 
-    def agg(self, *unnamed: object, **results: str | tuple[Key, str]) -> TSet[Any]:
+    def std(self, value: Key | None = None, *, ddof: int = 0) -> TSet[tuple[K, Any]]:
+        """The standard deviation of each group: the root of :meth:`variance`."""
+        check_count(ddof, "std", "ddof", 0)
+        return self._aggregated("std", value, ddof=ddof)
+
+    def agg(self, *columns: Mapping[str, str], **results: str | tuple[Key, str]) -> TSet[Any]:
         """Several results at once: ``agg(total=("price", "sum"), rows="count")``.
 
         Rows with the key columns and the results where keys are names of columns; else pairs ``(key, results)``.
 
+        :param columns: results that are called as their columns: ``{"price": "sum"}``.
         :param results: a column or a function of a record, and what becomes of it: ``sum``, ``min``, ``max``,
-            ``count``, ``mean``, ``variance``, ``std``; or ``"count"`` alone, of records.
+            ``count``, ``mean``, ``variance``, ``std`` (of all values: ``ddof`` is 0), ``count_distinct``, ``list`` (the
+            values, in no order); or ``"count"`` alone, of records.
         :raises UsageError: none is named, or one has no name.
         """
-        if unnamed:
-            raise UsageError(
-                f"agg: {short(unnamed[0])} has no name",
-                why="each result becomes a column, which has the name it is given by",
-                remedy='give agg(total=("column", "sum"), rows="count")',
-                where="agg",
-            )
+        for given in columns:
+            if not isinstance(given, Mapping):
+                raise UsageError(
+                    f"agg: {short(given)} has no name",
+                    why="each result becomes a column, which has the name it is given by",
+                    remedy='give agg(total=("column", "sum"), rows="count"), or agg({"column": "sum"})',
+                    where="agg",
+                )
+            results = {**{name: (name, function) for name, function in given.items()}, **results}
         check_names(results, "agg")
-        shows = ", ".join(results)
+        shows = ", ".join(f"{name}={_made_of(what)}" for name, what in results.items())
         return self._records._exchange("agg", shows, "net.aggregate", self._options(dict(results)), self._partitions)
 
     def reduce(self, reducer: Callable[[V, V], V] | str) -> TSet[tuple[K, V]]:
@@ -144,6 +154,13 @@ class Grouped(Generic[K, V]):
         return pairs._exchange(step, shows, "net.aggregate", options, partitions)._step(
             step, "pairs", lambda: AsPairs(step)
         )
+
+
+def _made_of(what: Any) -> str:
+    """What a result is made of, for plans."""
+    if isinstance(what, (tuple, list)) and len(what) == 2:
+        return f"{what[1]}({shown(what[0])})"
+    return str(what)
 
 
 def _one(record: Any) -> int:

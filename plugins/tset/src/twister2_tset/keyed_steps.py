@@ -25,7 +25,7 @@ V = TypeVar("V")
 R = TypeVar("R")
 A = TypeVar("A")
 
-JoinKind = Literal["inner", "left", "right", "full"]
+JoinKind = Literal["inner", "left", "right", "full", "semi", "anti"]
 Algorithm = Literal["hash", "sort"]
 Broadcast = Literal["auto", "left", "right", "no"]
 KeyedPartitioner = Callable[[tuple[K, V], int], int] | str
@@ -214,7 +214,7 @@ class KeyedSteps(BaseSet[T]):
     def join(
         self: KeyedSteps[tuple[K, V]],
         other: TSet[tuple[K, R]],
-        how: JoinKind,
+        how: Literal["full"],
         *,
         algorithm: Algorithm = "hash",
         broadcast: Broadcast = "auto",
@@ -222,6 +222,30 @@ class KeyedSteps(BaseSet[T]):
         comparator: Callable[[K, K], int] | None = None,
         partitions: int | None = None,
     ) -> TSet[tuple[K, tuple[V | None, R | None]]]: ...
+    @overload
+    def join(
+        self: KeyedSteps[tuple[K, V]],
+        other: TSet[tuple[K, Any]],
+        how: Literal["semi", "anti"],
+        *,
+        algorithm: Algorithm = "hash",
+        broadcast: Broadcast = "auto",
+        partitioner: JoinPartitioner[K] = "hash",
+        comparator: Callable[[K, K], int] | None = None,
+        partitions: int | None = None,
+    ) -> TSet[tuple[K, V]]: ...
+    @overload
+    def join(
+        self: KeyedSteps[tuple[K, Any]],
+        other: TSet[tuple[K, Any]],
+        how: JoinKind,
+        *,
+        algorithm: Algorithm = "hash",
+        broadcast: Broadcast = "auto",
+        partitioner: JoinPartitioner[K] = "hash",
+        comparator: Callable[[K, K], int] | None = None,
+        partitions: int | None = None,
+    ) -> TSet[tuple[K, Any]]: ...
     @overload
     def join(
         self,
@@ -252,11 +276,12 @@ class KeyedSteps(BaseSet[T]):
             the right whose name the left has too gets the suffix ``_right``. What is missing is None, also of columns
             that only some rows have; keys all rows must have. Rows are joined as columns of Arrow, without a loop per
             row where they are such already.
-        :param how: ``inner``; ``left``, ``right``, ``full`` also give what has no partner, with None in its place.
+        :param how: ``inner``; ``left``, ``right``, ``full`` also give what has no partner, with None in its place;
+            ``semi`` and ``anti`` give the records of this set alone, as they are: those that have a partner, or none.
         :param algorithm: ``hash``, or ``sort``: sorted runs, for keys that have an order.
         :param broadcast: the side that goes to all partitions, so that the other one, which should be much larger, is
-            not sent at all: ``right`` for ``inner`` and ``left``, ``left`` for ``inner`` and ``right``. ``auto``: a
-            side that is known to be small, where it does not show how the pairs lie; ``no``: neither.
+            not sent at all: ``left`` for ``inner`` and ``right``, ``right`` for all but ``right`` and ``full``.
+            ``auto``: a side that is known to be small, where it does not show how the pairs lie; ``no``: neither.
         :param partitioner: where pairs of both sets go: by the hash of their keys, or
             ``partitioner(pair, n_partitions)``, which returns the number of the partition by the key alone.
         :param comparator: with ``sort``, of pairs: the order of the keys within a partition, as :meth:`keyed_gather`

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from copy import deepcopy
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from twister2.spec.errors import OperatorError
@@ -71,7 +72,7 @@ class Sum(Fold):
         return self.add(left, right)
 
     def result(self, state: Any) -> Any:
-        return 0 if state is None else state
+        return 0 if state is None else int(state) if isinstance(state, bool) else state
 
 
 class Extreme(Fold):
@@ -133,6 +134,8 @@ class Variance(Fold):
         if value is None:
             return state
         count, mean, squares = state
+        if isinstance(value, Decimal):
+            value = float(value)
         count += 1
         away = value - mean
         mean += away / count
@@ -151,6 +154,41 @@ class Variance(Fold):
             return None
         variance = state[2] / (state[0] - self._ddof)
         return math.sqrt(variance) if self._root else variance
+
+
+class CountDistinct(Fold):
+    """How many different values there are; state: the set of them."""
+
+    def zero(self) -> Any:
+        return set()
+
+    def add(self, state: Any, value: Any) -> Any:
+        if value is not None:
+            state.add(math.nan if _is_nan(value) else value)
+        return state
+
+    def merge(self, left: Any, right: Any) -> Any:
+        left |= right
+        return left
+
+    def result(self, state: Any) -> Any:
+        return len(state) - max(0, sum(map(_is_nan, state)) - 1)  # those of other workers are other objects
+
+
+class Listed(Fold):
+    """The values, as they come."""
+
+    def zero(self) -> Any:
+        return []
+
+    def add(self, state: Any, value: Any) -> Any:
+        if value is not None:
+            state.append(value)
+        return state
+
+    def merge(self, left: Any, right: Any) -> Any:
+        left.extend(right)
+        return left
 
 
 class ByFunctions(Fold):
@@ -236,8 +274,10 @@ def plain(value: Any) -> Any:
     return value.item() if hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0 else value
 
 
-NAMES: Final[Sequence[str]] = ("sum", "min", "max", "count", "mean", "variance", "std")
+NAMES: Final[Sequence[str]] = ("sum", "min", "max", "count", "mean", "variance", "std", "count_distinct", "list")
 """Folds by name."""
+OF_RECORDS: Final[Sequence[str]] = ("count_distinct", "list")
+"""Those whose states hold values, which are Python's also where columns are folded."""
 
 
 def fold_of(name: str, ddof: int = 0, *, all_records: bool = False) -> Fold:
@@ -253,5 +293,7 @@ def fold_of(name: str, ddof: int = 0, *, all_records: bool = False) -> Fold:
         "mean": Mean,
         "variance": lambda: Variance(ddof, root=False),
         "std": lambda: Variance(ddof, root=True),
+        "count_distinct": CountDistinct,
+        "list": Listed,
     }
     return made[name]()

@@ -9,7 +9,7 @@ from typing import Any
 from twister2.spec.batch import Batch, is_array, is_arrow, n_records
 from twister2.spec.tracebacks import short
 from twister2_net.combining.column_states import numbers_of, state_of
-from twister2_net.combining.folds import NAMES, ByFunctions, Fold, Several, fold_of
+from twister2_net.combining.folds import NAMES, OF_RECORDS, ByFunctions, Fold, Several, fold_of
 from twister2_net.operators.aggregating_columns import ColumnPlan, Out
 from twister2_net.problems import wrong_option
 from twister2_net.spilling.record_order import RecordOrder, row_key
@@ -38,6 +38,8 @@ class Wanted:
         """Of several aggregates: what each is made of, and its name."""
         self._alone = ""
         self.fold = self._fold()
+        functions = [self._alone] if self.named is None else [function for _, function in self.named.values()]
+        self._by_record = any(function in OF_RECORDS for function in functions)
 
     def _fold(self) -> Fold:
         given = self.options.get("aggregates")
@@ -109,6 +111,8 @@ class Wanted:
 
     def plan_of(self, table: Any) -> ColumnPlan | None:
         """What can be made of columns without a look at records; None where records are needed."""
+        if self._by_record:
+            return None
         ddof, kinds = self.options["ddof"], self._kinds
         if self.pairs:
             if not self._alone or table.num_columns != 2:
@@ -144,6 +148,8 @@ class Wanted:
 
     def state_of(self, batch: Batch) -> Any:
         """The state of a whole batch of which there is one result, made of its columns; None where that cannot be."""
+        if self._by_record:
+            return None
         if self._alone:
             numbers = numbers_of(batch) if is_array(batch) and batch.dtype.names is None else None
             return None if numbers is None else (state_of(self._alone, numbers),)

@@ -37,9 +37,8 @@ class Wanted:
         self.named: Mapping[str, tuple[Any, str]] | None = None
         """Of several aggregates: what each is made of, and its name."""
         self._alone = ""
+        self._by_record = False
         self.fold = self._fold()
-        functions = [self._alone] if self.named is None else [function for _, function in self.named.values()]
-        self._by_record = any(function in OF_RECORDS for function in functions)
 
     def _fold(self) -> Fold:
         given = self.options.get("aggregates")
@@ -106,6 +105,7 @@ class Wanted:
             raise wrong_option(
                 self.label, "aggregates", f"it knows no {short(function)}", f"give one of {', '.join(NAMES)}"
             )
+        self._by_record = self._by_record or function in OF_RECORDS
 
     # -- columns ---------------------------------------------------------------------------------------------------
 

@@ -83,6 +83,26 @@ def test_nothing_there_and_killed():
     assert killed.look().state is JobState.KILLED
 
 
+@pytest.mark.parametrize(("master", "what"), [(False, "its Jobs were"), (True, "the Job of its job master was")])
+def test_jobs_that_somebody_has_deleted(master, what):
+    deleted = with_master("Running") if master else Recorded("running")
+    root, jobs = deleted.objects["configmaps"][0], deleted.objects["jobs"]
+    root["data"]["plan.json"] = json.dumps(json.loads(root["data"]["plan.json"]) | {"master": master})
+    assert deleted.look().state is JobState.RUNNING
+    del jobs[-1 if master else 0]
+    assert (deleted.look().state, deleted.look().reason) == (JobState.FAILED, f"{what} deleted in the cluster")
+    root["metadata"]["annotations"][names.ENDED] = "completed"
+    assert deleted.look().state is JobState.COMPLETED
+
+
+def test_slots_whose_job_somebody_has_deleted_are_named():
+    deleted = with_master("Running")
+    del deleted.objects["jobs"][0]
+    status = deleted.look()
+    assert status.state is JobState.RUNNING
+    assert status.reason == "no Job has slots 0-1 (deleted, or not made yet)"
+
+
 def test_a_quota_that_is_used_up_is_waited_for():
     why = 'pods "t2-x-0-0-abcde" is forbidden: exceeded quota: small, requested: pods=1, used: pods=5, limited: pods=5'
     event = {"type": "Warning", "reason": "FailedCreate", "message": why, "involvedObject": {"kind": "Job"}}

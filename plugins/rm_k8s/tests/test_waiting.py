@@ -12,7 +12,9 @@ import pytest
 from twister2.spec.errors import ResourceError, SubmissionRefusedError
 from twister2.spec.rm import Allocation, JobState, ResourceGroup, RmContext
 from twister2_rm_k8s import manifests, rbac
+from twister2_rm_k8s.api import Api
 from twister2_rm_k8s.doctor import checks
+from twister2_rm_k8s.kubeconfig import find_access
 from twister2_rm_k8s.manager import KubernetesManager
 from twister2_rm_k8s.rbac import RIGHTS
 from twister2_testkit.managed import ManagedJobs
@@ -115,6 +117,7 @@ def test_a_job_that_finds_the_cluster_full_waits_for_the_others(backend, kuberne
 
 
 MASTER = ResourceGroup("master", 1)
+NOBODY = os.path.join(os.environ.get("TWISTER2_K8S_HOME", ""), "cp", "nobody.kubeconfig")
 
 
 def test_a_service_account_that_is_not_there_is_refused(backend, kubernetes, tmp_path):
@@ -123,6 +126,32 @@ def test_a_service_account_that_is_not_there_is_refused(backend, kubernetes, tmp
         backend(service_account="absent").submit(wanted)
     assert f"twister2_rm_k8s.rbac {kubernetes.name} --account absent --apply" in caught.value.remedy
     assert backend().find(wanted.job_id) is None
+
+
+def test_a_service_account_without_its_role_is_refused_until_it_has_it(backend, kubernetes, tmp_path):
+    account = {"service_account": "bare"}
+    kubernetes.api.create(kubernetes.path("serviceaccounts"), {"metadata": {"name": "bare"}})
+
+    def looked():
+        return next(it for it in checks(kubernetes.config(**account), 30.0) if it.name == "service account")
+
+    wanted = allocation(tmp_path, master=MASTER)
+    with pytest.raises(SubmissionRefusedError, match="'bare' of the job master has too few rights") as caught:
+        backend(**account).submit(wanted)
+    assert "to list configmaps, patch secrets is forbidden to it" in caught.value.why
+    assert backend().find(wanted.job_id) is None
+    assert looked().result == "failed"
+    for error in (caught.value, looked()):
+        assert f"twister2_rm_k8s.rbac {kubernetes.name} --account bare --apply" in error.remedy
+    rbac.apply(kubernetes.api, rbac.manifest(kubernetes.name, "bare"))
+    backend(**account).submit(wanted)
+    kubernetes.until(lambda: looked().result == "ok")
+
+
+def test_who_may_not_ask_for_the_rights_of_an_account_is_not_refused_for_that(kubernetes):
+    api = Api(find_access(kubernetes.config(kubeconfig=NOBODY)), 30.0)
+    assert rbac.lacking(api, kubernetes.name, "twister2", RIGHTS) is None
+    api.close()
 
 
 def test_pods_that_are_never_made_end_the_job_with_the_reason(backend, kubernetes, tmp_path, monkeypatch):
@@ -134,9 +163,6 @@ def test_pods_that_are_never_made_end_the_job_with_the_reason(backend, kubernete
     assert ended.state is JobState.FAILED
     assert 'serviceaccount "absent" not found' in ended.reason
     assert "(FailedCreate)" in ended.reason
-
-
-NOBODY = os.path.join(os.environ.get("TWISTER2_K8S_HOME", ""), "cp", "nobody.kubeconfig")
 
 
 def test_somebody_elses_job_stays(backend, kubernetes, tmp_path):
@@ -196,3 +222,33 @@ def test_a_whole_job_waits_for_its_workers_nodes_longer_than_a_start_may_take(ku
         code, out, err = twister2.finish(client)
     assert code == 0, err
     assert out.count("hello from") == 2
+
+
+@pytest.mark.parametrize("master", ["allocation", "client"])
+def test_a_queued_job_whose_jobs_somebody_deletes_ends_and_says_so(kubernetes, tmp_path, master):
+    options = [
+        f"rm.k8s.namespace={kubernetes.name}",
+        "rm.k8s.gpu_resource=twister2.org/that-no-node-has",
+        "rm.k8s.image=twister2/worker:1",
+        "rm.k8s.image_pull_policy=Never",
+        "job.gpus=1",
+        "job.cpus=0.05",
+        f"job.master={master}",
+    ]
+    with ManagedJobs(tmp_path, "k8s") as twister2:
+        words = [word for option in options for word in ("-o", option)]
+        client = twister2("submit", "k8s", "-n", 2, *words, "program.py")
+
+        def waits():
+            found = [twister2.run("status", job)[1] for job in twister2.jobs()]
+            return any("no node has room" in " ".join(text.split()) for text in found) or client.poll() is not None
+
+        kubernetes.until(waits)
+        kubernetes.api.delete(kubernetes.path("jobs"), labelSelector=f"twister2.org/job={twister2.job()}")
+        code, _, err = twister2.finish(client)
+        assert code == 1, err
+        assert "deleted in the cluster" in err, err
+        status = " ".join(twister2.run("status", twister2.job())[1].split())
+        assert "failed" in status.lower(), status
+        assert "deleted in the cluster" in status, status
+    assert not kubernetes.left()

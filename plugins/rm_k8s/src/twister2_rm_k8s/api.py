@@ -38,13 +38,16 @@ class RefusedError(Exception):
 class Api:
     """One connection to the API server, kept open between requests. Not for several threads at once."""
 
-    def __init__(self, access: Access, timeout_s: float) -> None:
-        self.access, self._timeout_s = access, timeout_s
+    def __init__(self, access: Access, timeout_s: float, user: str = "") -> None:
+        """
+        :param user: who it acts as, which the server lets some do; empty: as whom the access names.
+        """
+        self.access, self._timeout_s, self._user = access, timeout_s, user
         self._connection: http.client.HTTPConnection | None = None
 
-    def another(self) -> Api:
-        """A client of the same server for another thread."""
-        return Api(self.access, self._timeout_s)
+    def another(self, user: str = "") -> Api:
+        """A client of the same server: for another thread, or as another user."""
+        return Api(self.access, self._timeout_s, user)
 
     def close(self) -> None:
         if self._connection is not None:
@@ -147,6 +150,7 @@ class Api:
                 connection = self._connection or self._connect()
                 self._connection = connection
                 headers = {"Accept": "application/json", "Content-Type": kind, **self.access.headers()}
+                headers |= {"Impersonate-User": self._user} if self._user else {}
                 connection.request(method, target, data, headers)
                 answer = connection.getresponse()
             except (http.client.HTTPException, OSError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from twister2.spec.errors import ResourceError
 from twister2.spec.rm import Check
@@ -13,12 +13,13 @@ from twister2_rm_k8s.cluster import error_of
 from twister2_rm_k8s.kubeconfig import find_access
 from twister2_rm_k8s.names import path
 from twister2_rm_k8s.quota import quantity
-from twister2_rm_k8s.rbac import HELPFUL, RIGHTS, in_words, missing
+from twister2_rm_k8s.rbac import HELPFUL, RIGHTS, in_words, lacking, missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twister2_rm_k8s.config import KubernetesConfig
+    from twister2_rm_k8s.rbac import Right
 
 Object = dict[str, Any]
 OLDEST = (1, 29)
@@ -59,13 +60,16 @@ def _server(api: Api, _: KubernetesConfig) -> Check:
 
 
 def _rights(api: Api, _: KubernetesConfig) -> Check:
-    lacking = missing(api, api.access.namespace, RIGHTS)
-    if lacking:
-        finding = f"in namespace {api.access.namespace} you may not {in_words(lacking)}"
-        only_helpful = all(HELPFUL & {verb, resource} for verb, _, resource in lacking)
+    lack = missing(api, api.access.namespace, RIGHTS)
+    if lack:
+        finding = f"in namespace {api.access.namespace} you may not {in_words(lack)}"
         remedy = "ask for what 'python -m twister2_rm_k8s.rbac' prints"
-        return Check("rights", "warning" if only_helpful else "failed", finding, remedy)
+        return Check("rights", _how_bad(lack), finding, remedy)
     return Check("rights", "ok", f"jobs can be made, seen and ended in namespace {api.access.namespace}")
+
+
+def _how_bad(lack: list[Right]) -> Literal["warning", "failed"]:
+    return "warning" if all(HELPFUL & {verb, resource} for verb, _, resource in lack) else "failed"
 
 
 def _namespace(api: Api, _: KubernetesConfig) -> Check:
@@ -83,7 +87,14 @@ def _account(api: Api, config: KubernetesConfig) -> Check:
     if api.get(path(namespace, "serviceaccounts", name)) is None:
         remedy = f"make it: python -m twister2_rm_k8s.rbac {namespace} --apply"
         return Check("service account", "failed", f"namespace {namespace} has no service account '{name}'", remedy)
-    return Check("service account", "ok", f"'{name}' is there, for the job master")
+    lack = lacking(api, namespace, name, RIGHTS)
+    if lack is None:
+        return Check("service account", "ok", f"'{name}' is there; what it may do you may not ask")
+    if lack:
+        finding = f"'{name}' is there, and may not {in_words(lack)} in namespace {namespace}"
+        remedy = f"bind it to its role: python -m twister2_rm_k8s.rbac {namespace} --account {name} --apply"
+        return Check("service account", _how_bad(lack), finding, remedy)
+    return Check("service account", "ok", f"'{name}' is there, with the rights of a job master")
 
 
 def _quota(api: Api, _: KubernetesConfig) -> Check:

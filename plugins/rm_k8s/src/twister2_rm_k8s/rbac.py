@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.errors import ResourceError, SubmissionRefusedError
+from twister2.spec.errors import SubmissionRefusedError
+from twister2_rm_k8s import names
 from twister2_rm_k8s.api import RefusedError
 from twister2_rm_k8s.names import path
 
@@ -46,6 +48,10 @@ NEEDED: tuple[Right, ...] = (
     ("delete", "", "pods"),
 )
 """What is asked for by the probe: without these no job can be submitted."""
+BEGINS_WITH: tuple[Right, ...] = (("list", "", "configmaps"), ("patch", "", "secrets"))
+"""What a job master does first: one that may not is never heard of."""
+SEEN_S = 2.0
+"""How long the cluster may take to know of a role that was bound just now."""
 HELPFUL = frozenset({"deletecollection", "events", "resourcequotas", "serviceaccounts"})
 """Verbs and resources without which jobs run, and less is known of them."""
 
@@ -110,6 +116,17 @@ def missing(api: Api, namespace: str, rights: Iterable[Right] = NEEDED) -> list[
     return lacking
 
 
+def lacking(api: Api, namespace: str, account: str, rights: Iterable[Right]) -> list[Right] | None:
+    """Which of these rights a service account has not; None where the caller may not ask for it."""
+    other = api.another(f"system:serviceaccount:{namespace}:{account}")
+    try:
+        return missing(other, namespace, rights)
+    except RefusedError:
+        return None
+    finally:
+        other.close()
+
+
 def in_words(rights: Iterable[Right]) -> str:
     """``get/list pods, get pods/log``."""
     verbs: dict[str, list[str]] = {}
@@ -119,24 +136,44 @@ def in_words(rights: Iterable[Right]) -> str:
 
 
 def check_accounts(api: Api, namespace: str, jobs: Iterable[Object]) -> None:
-    """Whether the service accounts of Jobs are there: without them no pod is ever made. What we may not see is not
-    checked.
+    """Whether the service accounts of Jobs are there, without which no pod is ever made, and the master's has the
+    rights without which it is never heard of. What we may not see is not checked.
 
-    :raises SubmissionRefusedError: one is missing.
+    :raises SubmissionRefusedError: one is missing, or may too little.
     """
-    absent = []
-    for account in sorted({job["spec"]["template"]["spec"].get("serviceAccountName", "") for job in jobs} - {""}):
-        with contextlib.suppress(RefusedError, ResourceError):
+    accounts = {names.MASTER: "", names.WORKER: ""}
+    for job in jobs:
+        accounts[job["metadata"]["labels"][names.ROLE]] = job["spec"]["template"]["spec"].get("serviceAccountName", "")
+    for account in sorted({*accounts.values()} - {""}):
+        with contextlib.suppress(RefusedError):
             if api.get(path(namespace, "serviceaccounts", account)) is None:
-                absent.append(account)
-    if absent:
-        raise SubmissionRefusedError(
-            f"there is no service account '{absent[0]}' for the job's pods",
-            why="master pods need rm.k8s.service_account, worker pods rm.k8s.worker_service_account where it is set",
-            remedy=f"make it ('python -m twister2_rm_k8s.rbac {namespace} --account {absent[0]} --apply' makes the "
-            "master's), or keep the job master here: job.master=client",
-            where=f"namespace {namespace}",
-        )
+                raise _no_account(namespace, account)
+    if accounts[names.MASTER]:
+        _check_master(api, namespace, accounts[names.MASTER])
+
+
+def _no_account(namespace: str, account: str) -> SubmissionRefusedError:
+    return SubmissionRefusedError(
+        f"there is no service account '{account}' for the job's pods",
+        why="master pods need rm.k8s.service_account, worker pods rm.k8s.worker_service_account where it is set",
+        remedy=f"make it ('python -m twister2_rm_k8s.rbac {namespace} --account {account} --apply' makes the "
+        "master's), or keep the job master here: job.master=client",
+        where=f"namespace {namespace}",
+    )
+
+
+def _check_master(api: Api, namespace: str, account: str) -> None:
+    end = time.monotonic() + SEEN_S
+    while lack := lacking(api, namespace, account, BEGINS_WITH):
+        if time.monotonic() > end:
+            raise SubmissionRefusedError(
+                f"the service account '{account}' of the job master has too few rights",
+                why=f"to {in_words(lack)} is forbidden to it: its role is not there, or not bound to it",
+                remedy=f"bind it ('python -m twister2_rm_k8s.rbac {namespace} --account {account} --apply' does), "
+                "or keep the job master here: job.master=client",
+                where=f"namespace {namespace}",
+            )
+        time.sleep(0.1)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -42,10 +42,16 @@ class Looker:
         workers = states.workers(of_workers, [body for body in pods if _role(body) == WORKER], self._config)
         coming = self._coming(of_workers, workers)
         have = plan_slots(root)
+        without = sorted(have - workers.keys())
         pending = self._why(handle, jobs, coming) or "the pods of its new workers start" if coming else ""
         workers = {slot: found for slot, found in workers.items() if slot in have and found not in coming}
         slots = {slot: _text(found) for slot, found in sorted(workers.items())}
-        return attrs.evolve(self._state(handle, root, jobs, pods, workers, slots), pending=pending)
+        status = self._state(handle, root, jobs, pods, workers, slots)
+        if without and not (status.state.final or status.reason):
+            status = attrs.evolve(
+                status, reason=f"no Job has slots {names.compress(without)} (deleted, or not made yet)"
+            )
+        return attrs.evolve(status, pending=pending)
 
     def _coming(self, jobs: list[Object], workers: dict[int, states.Pod]) -> list[states.Pod]:
         """Copies that a growing job waits for."""
@@ -62,8 +68,8 @@ class Looker:
         workers: dict[int, states.Pod],
         slots: dict[int, str],
     ) -> JobStatus:
-        if (root["metadata"].get("annotations") or {}).get(names.KILLED):
-            return JobStatus(JobState.KILLED, "was killed", slots)
+        if ended := _from_outside(root, jobs, slots):
+            return ended
         master = self._master(jobs, pods)
         if master is not None and master.state in (JobState.COMPLETED, JobState.FAILED):
             well = master.state is JobState.COMPLETED
@@ -191,6 +197,20 @@ def plan_slots(root: Object) -> set[int]:
     """The slots that a job has now."""
     plan = json.loads(root["data"]["plan.json"])
     return {slot for job in plan["workers"] for slot in names.expand(job["metadata"]["annotations"][names.SLOTS])}
+
+
+def _from_outside(root: Object, jobs: list[Object], slots: dict[int, str]) -> JobStatus | None:
+    """The state of a job that was killed, or of which somebody has deleted what it does not go on without."""
+    noted = root["metadata"].get("annotations") or {}
+    if noted.get(names.KILLED):
+        return JobStatus(JobState.KILLED, "was killed", slots)
+    has_master = json.loads(root["data"]["plan.json"]).get("master")
+    if jobs and not (has_master and all(_role(job) != MASTER for job in jobs)):
+        return None
+    if names.ENDED in noted:
+        return JobStatus(JobState(noted[names.ENDED]), "", slots)
+    what = "the Job of its job master was" if jobs else "its Jobs were"
+    return JobStatus(JobState.FAILED, f"{what} deleted in the cluster", slots)
 
 
 def _role(body: Object) -> str:

@@ -110,6 +110,33 @@ def test_masked_arrays_are_not_cut(call):
     assert "filled" in caught.value.remedy
 
 
+@pytest.mark.parametrize("way", ["send", "put", "drive"])
+def test_masked_arrays_are_no_batches_of_operators(way):
+    def main(env):
+        with net.operator(env, "direct", sources=[0], targets=[1]) as op:
+            if way == "drive":
+                op.drive({source: [MASKED] for source in op.local_sources})
+            for source in op.local_sources:
+                getattr(op, way)(source, MASKED)
+                op.finish(source)
+            list(op.items())
+
+    with pytest.raises(OperatorError, match="a batch is a masked array") as caught:
+        everywhere(main, 2)
+    assert "filled" in caught.value.remedy
+    assert caught.value.where.startswith("net.direct, worker 0, ")
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_the_rows_of_a_matrix_are_records_as_those_of_an_array():
+    def main(env):
+        with net.operator(env, "gather", sources=[0, 1], targets=[0]) as op:
+            items = op.run({source: [numpy.matrix([[1, 2], [3, 4]])] for source in op.local_sources})
+            return [[type(item.value), *item.value[1].tolist()] for item in items.get(0, ())]
+
+    assert everywhere(main, 2) == [[[numpy.ndarray, 3, 4]] * 2, []]
+
+
 @pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
 @pytest.mark.parametrize("transport", ["loopback", "tcp", "shm"])
 @pytest.mark.parametrize("rows", [3, 30_000])

@@ -57,6 +57,26 @@ def test_map_batches_refuses_what_is_no_batch(run_workers, result):
         run_workers(1, lambda env: TSetContext(env).parallelize([1]).map_batches(lambda batch: result).count())
 
 
+MASKED = np.ma.array([1, 2, 3], mask=[False, True, False])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda sets: sets.parallelize(MASKED, 2),
+        lambda sets: sets.parallelize([1], 1).map_batches(lambda batch: MASKED),
+        lambda sets: sets.parallelize([1], 1).map_batches(lambda batch: MASKED).map(lambda record: record),
+    ],
+    ids=["source", "last", "between"],
+)
+def test_what_a_mask_hides_does_not_count_in_silence(run_workers, given):
+    for last in ("collect", "count"):
+        with pytest.raises(OperatorError, match="a batch is a masked array") as caught:
+            run_workers(2, lambda env, last=last: getattr(given(TSetContext(env)), last)())
+        assert "compressed" in caught.value.remedy
+        assert "test_sets.py" in caught.value.where
+
+
 def test_source_functions_are_called_once_per_partition_where_it_lies(run_workers):
     def job(env):
         made = []

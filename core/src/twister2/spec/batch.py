@@ -122,14 +122,37 @@ def text_block(batch: Batch) -> str | None:
 def own(batch: Batch) -> Batch:
     """Make a batch belong to the system: its memory can no longer be changed through names its maker has.
 
-    An array becomes read-only in place; a writable view of another array is copied, because its base could still be
-    written through. Other forms are returned as they are.
+    :raises OperatorError: a masked array.
     """
-    if not is_array(batch) or not batch.flags.writeable:
-        return batch
-    if batch.base is not None:
-        batch = batch.copy()
-    return freeze(batch)
+    if is_array(batch) and type(batch) is not _arrays:
+        batch = _plain(batch)
+    return frozen(batch)
+
+
+def frozen(value: Any) -> Any:
+    """An array whose memory cannot be changed: it becomes read-only in place; a writable view of another array is
+    copied, because its base could still be written through. Other values are returned as they are.
+    """
+    if not is_array(value) or not value.flags.writeable:
+        return value
+    if value.base is not None:
+        value = value.copy()
+    return freeze(value)
+
+
+def _plain(batch: Any) -> Any:
+    """An array of a subclass, whose rows are the records: those of a ``numpy.matrix`` are matrices themselves."""
+    import numpy
+
+    if isinstance(batch, numpy.ma.MaskedArray):
+        from twister2.spec.errors import OperatorError
+
+        raise OperatorError(
+            "a batch is a masked array",
+            why="batches are moved, cut and joined as memory: the mask would be lost, and what it hides would count",
+            remedy="give array.compressed(), which leaves out what is masked, or array.filled(value)",
+        )
+    return numpy.asarray(batch) if isinstance(batch, numpy.matrix) else batch
 
 
 def freeze(batch: Batch) -> Batch:

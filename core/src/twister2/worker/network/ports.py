@@ -14,7 +14,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.batch import n_bytes, own
+from twister2.spec.batch import frozen, n_bytes
 from twister2.spec.channel import HeaderKind
 from twister2.spec.errors import NetworkError
 from twister2.spec.network import Delivery, EdgeCounters, Port
@@ -173,7 +173,7 @@ class ChannelPort(Port):
             if out.refused_at:
                 self.counters.blocked_s += time.perf_counter() - out.refused_at
                 out.refused_at = 0.0
-            value = own(value)
+            value = frozen(value)
         count = _count(value) if data else 0
         peer = self.targets[target]
         if peer == network.worker_id:

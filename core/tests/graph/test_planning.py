@@ -8,6 +8,7 @@ import subprocess
 import sys
 import types
 
+import numpy
 import pytest
 
 from twister2.graph import Catalog, Graph
@@ -380,16 +381,34 @@ def test_fingerprints_differ_when_the_shape_does(change):
     assert graph.fingerprint() != before
 
 
-def test_fingerprints_see_operators_options_and_functions_but_no_data():
-    def shape(operator="world.keyed", factory=Silent, **options):
-        graph = Graph()
-        graph.add_source("source", no_source, 2)
-        graph.add_sink("sink", factory)
-        graph.connect("source", "sink", operator, **options)
-        return graph.fingerprint()
+def connected(operator="world.keyed", factory=Silent, **options):
+    graph = Graph()
+    graph.add_source("source", no_source, 2)
+    graph.add_sink("sink", factory)
+    graph.connect("source", "sink", operator, **options)
+    return graph.fingerprint()
 
-    assert shape() != shape("world.direct")
-    assert shape() != shape(factory=Times)
-    assert shape(key=len) != shape(key=max)
-    assert shape(op="sum") != shape(op="min")
-    assert shape(start=[1, 2]) == shape(start=[3])
+
+def test_fingerprints_see_operators_options_and_functions_but_no_data():
+    assert connected() != connected("world.direct")
+    assert connected() != connected(factory=Times)
+    assert connected(key=len) != connected(key=max)
+    assert connected(op="sum") != connected(op="min")
+    assert len({connected(op=op) for op in (numpy.add, numpy.multiply, numpy.maximum)}) == 3
+    assert connected(start=[1, 2]) == connected(start=[3])
+
+
+def test_fingerprints_see_which_op_of_mpi4py_is_an_option(monkeypatch):
+    """They have neither a name nor a hash, and all of them one type."""
+
+    class Op:
+        __hash__ = None
+
+        def __call__(self, left, right):
+            return left
+
+    names = ("SUM", "PROD", "MIN", "MAX", "LAND", "LOR", "LXOR", "BAND", "BOR", "BXOR")
+    module = types.SimpleNamespace(Op=Op, **{name: Op() for name in names})
+    monkeypatch.setitem(sys.modules, "mpi4py.MPI", module)
+    assert len({connected(reducer=getattr(module, name)) for name in names}) == len(names)
+    assert connected(reducer=module.PROD) == connected(reducer="prod")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from twister2.config.job import NetworkConfig
 from twister2.spec.collectives import OPERATIONS, OPS, Call
 from twister2.spec.errors import DeadlineError, OperatorError, StepAbortedError, StepMismatchError, UserCodeError
+from twister2.worker.network.collectives.checking import make_plan
 from twister2.worker.network.collectives.choice import ALGORITHMS, EQUAL_ONLY
 from twister2_testkit.array_cases import COUNTED, REDUCTIONS, Case
 from twister2_testkit.fakes import LocalCluster
@@ -280,6 +281,29 @@ def test_members_in_different_calls_are_told_both_lines(name, transport):
     assert str(error).count("test_collectives.py:") >= 2, error
     if name == "op":
         assert {"reducer=sum", "reducer=max"} <= {*str(error).split()}, "as the option is called"
+
+
+def test_members_with_different_counts_are_shown_them():
+    def main(env):
+        counts = (3, 5 - env.worker_id)
+        call = Call("allgather", receive_counts=counts)
+        env.network.collectives().run(call, np.ones(counts[env.worker_id]), np.empty(sum(counts)))
+
+    error = outcomes(main)[1]
+    assert isinstance(error, StepMismatchError)
+    assert "counts=[3,5]" in str(error)
+    assert "counts=[3,4]" in str(error)
+
+
+def test_of_many_counts_the_first_are_shown_and_all_are_compared():
+    def shape(last):
+        counts = np.array([3, *[1000] * 40, last])
+        plan = make_plan(Call("reduce_scatter", receive_counts=counts), np.empty(counts.sum()), np.empty(3), 0, 42)
+        return plan.shape
+
+    assert "counts=[3,1000,1000," in shape(1)
+    assert len(shape(1)) < 100, "what a board of steps has room for"
+    assert shape(1) == shape(1) != shape(2)
 
 
 @pytest.mark.parametrize("transport", ["loopback", NativeLoopback])

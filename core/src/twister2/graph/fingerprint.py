@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from twister2.graph.returned import backend_name
+from twister2.spec.reducers import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -58,7 +59,10 @@ def describe(value: Any) -> str:
     if isinstance(value, functools.partial):
         return f"partial({describe(value.func)})"
     if callable(value):
-        name = getattr(value, "__qualname__", None) or type(value).__qualname__
+        name = getattr(value, "__qualname__", "") or getattr(value, "__name__", "")  # ufuncs may have the latter only
+        if not name:
+            known = name_of(value)  # of mpi4py's ops
+            name = repr(known) if known else type(value).__qualname__
         code = getattr(value, "__code__", None)
         return f"{name}:{code.co_firstlineno}" if code is not None else str(name)
     return type(value).__qualname__

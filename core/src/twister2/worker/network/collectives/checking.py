@@ -32,6 +32,8 @@ NONE = -1
 NATIVE, HOSTS, MESSAGES = "native", "hosts", ""
 _OWN_COUNTS = "counts=own"
 """Each member has its own, which need only fit together."""
+_SHOWN_COUNTS = 40
+"""Characters of counts that errors show."""
 _IN_PLACE_ONLY = (
     "give the array to send; IN_PLACE (None) stands for it in allreduce, scan and exscan, and at the root of a reduce"
 )
@@ -315,7 +317,7 @@ def _sizes_of_gather(call: Call, n: int, m: int, rank: int, size: int, at_root: 
         _counts(call, "receive_counts", counts, size, m, "receive")
         if counts[rank] != n:
             _sizes(call, f"send has {n} elements, receive_counts says {counts[rank]}", "equal numbers there")
-    return f"counts={_digest(counts)}" if everybody else _OWN_COUNTS
+    return _equal_counts(counts) if everybody else _OWN_COUNTS
 
 
 def _sizes_of_scatter(call: Call, n: int, m: int, rank: int, size: int, at_root: bool) -> str:
@@ -340,7 +342,7 @@ def _sizes_of_reduce_scatter(call: Call, n: int, m: int, rank: int, size: int, a
     _counts(call, "receive_counts", counts, size, n, "send")
     if counts[rank] != m:
         _sizes(call, f"receive has {m} elements, receive_counts says {counts[rank]}", "equal numbers there")
-    return f"counts={_digest(counts)}"
+    return _equal_counts(counts)
 
 
 _SIZES = {
@@ -399,6 +401,15 @@ def _counts(call: Call, name: str, counts: Sequence[Any], size: int, n: int, arr
             f"{name} sums to {sum(counts)}, {array} has {n} elements",
             f"counts that add up to the elements of {array}",
         )
+
+
+def _equal_counts(counts: Sequence[Any]) -> str:
+    """Counts that are the same on all members; where there are many the first ones, and a digest of all."""
+    numbers = tuple(map(int, counts))
+    shown = ",".join(map(str, numbers))
+    if len(shown) > _SHOWN_COUNTS:
+        shown = f"{shown[:_SHOWN_COUNTS]}...{_digest(numbers)}"
+    return f"counts=[{shown}]"
 
 
 def _sizes(call: Call, found: str, wanted: str) -> NoReturn:

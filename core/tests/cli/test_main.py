@@ -12,6 +12,7 @@ import textwrap
 import pytest
 
 from twister2.cli import main as cli
+from twister2.host import PluginHost
 from twister2.spec import errors
 
 FORBIDDEN = (
@@ -101,6 +102,15 @@ def test_a_misspelt_command_names_the_nearest(capsys):
     text = capsys.readouterr().err
     assert "there is no command 'sumbit'" in text
     assert "try:     twister2 submit" in text
+
+
+def test_a_command_whose_plugin_is_not_installed_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr(PluginHost, "discover", lambda self, kind: [])
+    assert cli.main(["bench", "comm"]) == cli.EXIT_USAGE
+    text = capsys.readouterr().err
+    assert "there is no command 'bench'" in text
+    assert "is not installed" in text
+    assert f"try:     {sys.executable} -m pip install twister2-bench\n" in text
 
 
 def test_every_error_class_has_its_exit_code():

@@ -139,6 +139,8 @@ def test_arrays_that_do_not_fit_are_skipped(jobs: Jobs) -> None:
         (("--transport", "pigeon"), "pigeon"),
         (("nowhere",), "nowhere"),
         (("--output", "/dev/null/x"), "cannot be written"),
+        (("nowhere", "--csv", "/dev/null/x"), "cannot be written"),  # before anything else is looked at
+        (("nowhere", "--csv", "no_such_folder/x"), "in a folder that exists"),
     ],
 )
 def test_what_is_wrong_is_said(jobs: Jobs, words: tuple[str, ...], text: str) -> None:
@@ -146,6 +148,14 @@ def test_what_is_wrong_is_said(jobs: Jobs, words: tuple[str, ...], text: str) ->
     assert done.code in (1, 2), done
     assert text in done.err, done
     assert "Traceback" not in done.err
+
+
+def test_an_output_folder_with_a_file_that_cannot_be_written(jobs: Jobs, tmp_path: Path) -> None:
+    (tmp_path / "measured" / "comm.png").mkdir(parents=True)
+    done = bench(jobs, "nowhere", "--output", str(tmp_path / "measured"))
+    assert done.code == 1, done
+    assert "comm.png cannot be written" in done.err, done
+    assert [path.name for path in (tmp_path / "measured").iterdir()] == ["comm.png"], "nothing is left of the look"
 
 
 def test_help_names_the_operations(jobs: Jobs) -> None:

@@ -251,14 +251,15 @@ def _find_plugin(name: str) -> tuple[Subcommand, str, str]:
     host = PluginHost()
     installed = [record.name for record in host.discover("command")]
     if name not in installed:
+        from twister2.host.published import install_published
         from twister2.spec.names import nearest
 
         known = [*COMMANDS, *installed]
-        near = nearest(name, known)
+        near, install = nearest(name, known), install_published("command", name)
         raise UsageError(
             f"there is no command {name!r}" if not name.startswith("-") else f"{name!r} is not an option of twister2",
-            why=f"commands are {', '.join(known)}",
-            remedy=f"twister2 {near}" if near else "twister2 --help",
+            why="the plugin that brings it is not installed" if install else f"commands are {', '.join(known)}",
+            remedy=install or (f"twister2 {near}" if near else "twister2 --help"),
         )
     from twister2.config.resolve import resolve_plugin
 

@@ -28,6 +28,8 @@ SECONDS = 20.0
 GROWTH = 8
 """Ratio of neighbouring sizes."""
 PLOT_LIBRARY = "matplotlib"
+FILES = ("comm.csv", "comm.json", "comm.png")
+"""In the folder of ``--output``."""
 
 
 class BenchCommand(Command):
@@ -64,6 +66,8 @@ class BenchCommand(Command):
         order = order_of(arguments)
         job: dict[str, Any] = {"job": {"comm": arguments.transport.split(",")}} if arguments.transport else {}
         output = _folder(arguments.output) if arguments.output else None
+        if arguments.csv:
+            _check_writable(pathlib.Path(arguments.csv))
         returned = twister2.run(
             pathlib.Path(__file__).with_name("program.py"),
             args=[json.dumps(order)],
@@ -151,41 +155,59 @@ def write_csv(results: Results, path: pathlib.Path) -> None:
 
 
 def _write_all(results: Results, folder: pathlib.Path) -> None:
-    write_csv(results, folder / "comm.csv")
-    files = ["comm.csv", "comm.json"]
+    table, data, picture = (folder / name for name in FILES)
+    write_csv(results, table)
+    files = [table.name, data.name]
     try:
-        (folder / "comm.json").write_text(json.dumps(results.to_dict(), indent=2, sort_keys=True), encoding="utf-8")
+        data.write_text(json.dumps(results.to_dict(), indent=2, sort_keys=True), encoding="utf-8")
     except OSError as error:
-        raise _unwritable(folder / "comm.json", error) from error
+        raise _unwritable(data, error) from error
     if importlib.util.find_spec(PLOT_LIBRARY) is None:
         _say(f"no plot, because {PLOT_LIBRARY} is not installed; pip install 'twister2-bench[plot]'")
     else:
         from twister2_bench.plot import plot
 
         try:
-            plot(results, folder / "comm.png")
+            plot(results, picture)
         except OSError as error:
-            raise _unwritable(folder / "comm.png", error) from error
-        files.append("comm.png")
+            raise _unwritable(picture, error) from error
+        files.append(picture.name)
     _say(f"wrote {_listed(files)} in {folder}")
 
 
 def _folder(name: str) -> pathlib.Path:
     """The output folder, made before anything is measured.
 
-    :raises DataAccessError: it cannot be made.
+    :raises DataAccessError: it cannot be made, or its files cannot be written.
     """
     folder = pathlib.Path(name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(folder, error) from error
+    for file in FILES:
+        _check_writable(folder / file)
     return folder
+
+
+def _check_writable(path: pathlib.Path) -> None:
+    """
+    :raises DataAccessError: the file cannot be written: better said before anything is measured than behind it.
+    """
+    try:
+        new = not path.exists()
+        path.open("a", encoding="utf-8").close()
+        if new:
+            path.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def _unwritable(path: pathlib.Path, error: OSError) -> DataAccessError:
     return DataAccessError(
-        f"{path} cannot be written", why=error.strerror or str(error), remedy="name another file or folder"
+        f"{path} cannot be written",
+        why=error.strerror or str(error),
+        remedy="name a file or folder that can be, in a folder that exists",
     )
 
 

@@ -51,12 +51,16 @@ def plot(results: Results, path: pathlib.Path) -> None:
     _panel(panels["bandwidth"], "bandwidth, windows of messages", lambda rate: f"{rate / 1e6:,.6g} MB/s")
     _lines(panels["bandwidth"], rates, "bytes_per_s")
     collectives = _by(results.collectives, lambda row: row["size"] > 0 and "skipped" not in row, "operation")
+    barriers = [row["median_s"] for row in results.collectives if row["operation"] == "barrier"]
     _panel(panels["collectives"], "collectives, median time until the slowest worker has its part", _time)
-    _lines(panels["collectives"], collectives, "median_s", beside=True)
-    for row in results.collectives:
-        if row["operation"] == "barrier":
-            panels["collectives"].axhline(row["median_s"], color=INK, linestyle=":", linewidth=1.2, label="barrier")
-            _legend(panels["collectives"], beside=True)
+    if collectives or not barriers:
+        _lines(panels["collectives"], collectives, "median_s", beside=True)
+    else:
+        panels["collectives"].set(xticks=[], xlabel="", ylim=(min(barriers) / 10, max(barriers) * 10))
+        _ticks(panels["collectives"])
+    for seconds in barriers:
+        panels["collectives"].axhline(seconds, color=INK, linestyle=":", linewidth=1.2, label="barrier")
+        _legend(panels["collectives"], beside=True)
     figure.savefig(path, dpi=120)
 
 
@@ -106,8 +110,7 @@ def _lines(axes: Axes, rows: dict[str, list[Row]], field: str, *, band: bool = F
     sizes = sorted({row["size"] for of in rows.values() for row in of})
     if not sizes:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color="#888888")
-        axes.set_xticks([])
-        axes.set_yticks([])
+        axes.set_axis_off()
         return
     axes.set_xticks(_apart(sizes), minor=False)
     axes.set_xticks([], minor=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from twister2.spec.errors import NetworkError
 
 from .wire import READY
-from .world import MPI
+from .world import MPI, drop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,8 +50,12 @@ class Meetings:
             data = _WORD.pack(word)
             sending = self._comm.Isend([data, MPI.BYTE], group[(me + distance) % size], READY)
             expected = (group[(me - distance) % size], word)
-            self.wait(lambda expected=expected: self._has_come(expected), group, until)  # type: ignore[misc]
-            self.wait(sending.Test, group, until)
+            try:
+                self.wait(lambda expected=expected: self._has_come(expected), group, until)  # type: ignore[misc]
+                self.wait(sending.Test, group, until)
+            except BaseException:  # an abort
+                drop(sending, data)
+                raise
             distance *= 2
 
     def wait(self, ready: Callable[[], bool], members: Sequence[int], until: float | None = None) -> None:

@@ -22,7 +22,10 @@ FACTS = TransportFacts(
     segments=("mpich_*", "ucx_shm_posix_*", "vader_segment.*", "sm_segment.*", "psm2_shm.*", "efa_shm_*"),
 )
 
-REMEDY = 'pip install "twister2-comm-mpi[mpich]", or load the module of your system\'s MPI'
+REMEDY = (
+    'pip install "twister2-comm-mpi[mpich]", which brings MPICH; or install your system\'s MPI (package mpich, or '
+    "openmpi-bin or openmpi), or load its module"
+)
 PROBE_TIMEOUT_S = 10
 _ASK = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.Get_library_version())"
 

@@ -77,3 +77,10 @@ def test_nothing_is_overwritten_and_names_are_checked(tmp_path):
     for kind, name, clue in (("rm", "foo", "exists"), ("rm", "Foo-bar", "name of a plugin"), ("xx", "foo", "kind")):
         with pytest.raises(UsageError, match=clue):
             write_plugin(kind, name, str(tmp_path))
+
+
+def test_the_folder_is_made_or_it_is_said_why_not(tmp_path):
+    assert write_plugin("rm", "foo", str(tmp_path / "my" / "plugins")).parent == tmp_path / "my" / "plugins"
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot be made"):
+        write_plugin("rm", "foo", str(tmp_path / "file"))

@@ -34,7 +34,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     new = commands.add_parser("new", help="write the folder of a new plugin, with its tests (needs twister2-testkit)")
     new.add_argument("--kind", required=True, choices=list(KINDS), help="kind of the plugin")
     new.add_argument("--name", required=True, help="its name, lower-case letters, digits and _")
-    new.add_argument("folder", metavar="DIR", help="folder in which the plugin's folder is made")
+    new.add_argument(
+        "folder", metavar="DIR", help="folder in which the plugin's folder is made; made itself if need be"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

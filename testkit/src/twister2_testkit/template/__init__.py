@@ -32,9 +32,9 @@ _FILES = {
 
 
 def write_plugin(kind: str, name: str, folder: str) -> Path:
-    """Write the folder of a new plugin below ``folder`` and return it.
+    """Write the folder of a new plugin below ``folder``, which is made if need be, and return it.
 
-    :raises UsageError: no such kind, not a name, or the folder exists.
+    :raises UsageError: no such kind, not a name, the folder exists, or cannot be made.
     """
     if kind not in KINDS:
         raise UsageError(
@@ -50,6 +50,12 @@ def write_plugin(kind: str, name: str, folder: str) -> Path:
     root = Path(folder) / distribution.removeprefix("twister2-").replace("-", "_")
     if root.exists():
         raise UsageError(f"{root} exists", why="nothing is overwritten", remedy="choose another name or folder")
+    try:
+        root.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(
+            f"{root} cannot be made", why=error.strerror or str(error), remedy="choose a folder that can be written"
+        ) from error
     values = _values(kind, name, distribution)
     for target, source in _FILES.items():
         if source == "backend.py" and not Contract.of(kind).has_backend:

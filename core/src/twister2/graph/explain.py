@@ -144,7 +144,8 @@ def _edges(
     for edge in edges:
         info = catalog.info(edge.operator) if catalog is not None else None
         combines = " (combines first)" if info is not None and info.combines else ""
-        options = ", ".join(f"{key}={_value(value)}" for key, value in edge.options.items())
+        told = info.schema_options if info is not None else ()  # which columns there are, by sources
+        options = ", ".join(f"{key}={_value(value)}" for key, value in edge.options.items() if key not in told)
         plain = (edge.target, *inside.get(edge.target, ()), f"{'+'.join(edge.sources)}->{edge.target}")
         name = "" if edge.name in plain else edge.name
         sources = ", ".join(shown.get(source, source) for source in edge.sources)

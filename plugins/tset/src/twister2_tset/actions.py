@@ -202,9 +202,19 @@ class Actions(BaseSet[T]):
         """Whether there are no records, as :meth:`take`."""
         return not self._take("is_empty", 1)
 
-    def explain(self) -> str:
-        """The plan of this set as text: vertices, operators, rules applied, placement. Runs nothing."""
-        return self.context.explain(self._node, ANY_ACTION)
+    def explain(self, action: str | None = None, *arguments: Any, **options: Any) -> str:
+        """The plan of this set as text: vertices, operators, rules applied, placement. Runs nothing.
+
+        :param action: the name of an action, with the arguments that it would be called with: its plan, whole, as
+            ``explain("sum", "price")``, ``explain("cache")``, ``explain("write_csv", "out")``. None: what is the same
+            for most; what an action adds, and what rules do for it alone, is not there.
+        :raises UsageError: it is no action.
+        """
+        if action is None:
+            return self.context.explain(Leaf(self._node, "result", ANY_ACTION))
+        from twister2_tset.planning import plan_of
+
+        return plan_of(self._new(self._node), action, arguments, options)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

@@ -14,13 +14,13 @@ from twister2_tset.ends import LazyEnd
 from twister2_tset.evaluation import Evaluation
 from twister2_tset.figures import over_workers
 from twister2_tset.memo import Memo
-from twister2_tset.nodes import End, Leaf, Node, SourceNode, StoredNode, compile_action, in_order
+from twister2_tset.nodes import Leaf, Node, SourceNode, StoredNode, compile_action, in_order
 from twister2_tset.problems import check_count, check_function, kind_of, short
 from twister2_tset.reading import Readers
 from twister2_tset.report import ReadReport
 from twister2_tset.sets import TSet
 from twister2_tset.sources import FunctionSource, Parts, of_frame
-from twister2_tset.stored_sets import StoredSet, check_kept, fill
+from twister2_tset.stored_sets import StoredSet, check_all_kept, check_kept, keeping
 from twister2_tset.where import caller_line
 
 if TYPE_CHECKING:
@@ -260,13 +260,10 @@ class TSetContext(Readers):
         graph, sinks = self._memo.get(node, form, lambda: self._compile([leaf()]))
         return list(self.env.run(graph)[sinks[0]])
 
-    def explain(self, node: Node, end: End) -> str:
-        """The plan of a set, with what fills the stored sets that are not filled yet."""
-        for step in in_order(node, through=True):
-            for stored in (step, *step.given.values()):
-                if isinstance(stored, StoredNode):
-                    check_kept(stored)
-        graph, _ = self._compile([Leaf(node, "result", end)], through=True)
+    def explain(self, leaf: Leaf) -> str:
+        """The plan of an end, with what fills the stored sets that are not filled yet."""
+        check_all_kept(leaf.node)
+        graph, _ = self._compile([leaf], through=True)
         return graph.explain(self.env)
 
     def unique(self, what: str) -> str:
@@ -300,7 +297,12 @@ class TSetContext(Readers):
                 if isinstance(stored, StoredNode) and not stored.stored.filled:
                     check_kept(stored)
                     self.fill_all(stored.of)
-                    fill(self, stored)
+                    self.fill(stored)
+
+    def fill(self, node: StoredNode) -> None:
+        """Run what fills a stored set."""
+        check_kept(node)
+        self.env.run(keeping(self, node.of, node.stored))
 
     def _close(self) -> None:
         self._open = False

@@ -130,12 +130,12 @@ class Endings(BaseSet[T]):
         self.context.run_once(self._end(step, end))
 
     def _kept(self, step: str, level: Level, *, lazy: bool) -> StoredSet[T]:
-        from twister2_tset.stored_sets import StoredSet, fill
+        from twister2_tset.stored_sets import StoredSet
 
         context, title = self.context, self._title(step)
         node = StoredNode("cached", caller_line(), self._node.title, Stored(title, level), self._node)
         if not lazy:
             context.check_open(title)
             context.fill_all(self._node)
-            fill(context, node)
+            context.fill(node)
         return StoredSet(context, node)

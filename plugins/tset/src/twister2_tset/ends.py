@@ -24,6 +24,10 @@ class LazyEnd:
     def __repr__(self) -> str:
         return f"<LazyEnd {self.leaf.title}>"
 
+    def explain(self) -> str:
+        """The plan of what it would run, as that of a set."""
+        return self.context.explain(self.leaf)
+
     def run(self) -> list[Any]:
         """Run it. Collective.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from twister2.graph import Graph, Stored
 from twister2.spec.errors import UsageError
-from twister2_tset.nodes import Node, StoredNode, add_steps
+from twister2_tset.nodes import Node, StoredNode, add_steps, in_order
 from twister2_tset.sets import TSet
 from twister2_tset.where import caller_line
 
@@ -65,15 +65,16 @@ def check_kept(node: StoredNode) -> None:
         )
 
 
-def fill(context: TSetContext, node: StoredNode) -> None:
-    """Run what fills a stored set."""
-    check_kept(node)
-    graph = keeping(context, node.of, node.stored)
-    context.env.run(graph)
+def check_all_kept(node: Node) -> None:
+    """See that no stored set that a node is made of was dropped, as :func:`check_kept`."""
+    for step in in_order(node, through=True):
+        for stored in (step, *step.given.values()):
+            if isinstance(stored, StoredNode):
+                check_kept(stored)
 
 
-def keeping(context: TSetContext, node: Node, stored: Stored) -> Graph:
-    """The graph that makes a node's records and keeps them in ``stored``."""
+def keeping(context: TSetContext, node: Node, stored: Stored, *, through: bool = False) -> Graph:
+    """The graph that makes a node's records and keeps them in ``stored``. ``through`` as in :func:`add_steps`."""
     graph: Any = Graph(context.name, without_rules=context.without_rules, scheduler=context.scheduler)
-    graph.keep(add_steps(graph, node, context.env.n_workers), into=stored)
+    graph.keep(add_steps(graph, node, context.env.n_workers, through=through), into=stored)
     return graph  # type: ignore[no-any-return]

@@ -71,13 +71,6 @@ def test_a_manager_that_stays_away_has_a_deadline(monkeypatch: pytest.MonkeyPatc
     assert 17 < manager.now - manager.begun <= 20
 
 
-def test_a_refusal_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    manager = Manager(lambda at: REFUSED)
-    with pytest.raises(SubmissionRefusedError):
-        manager.start(monkeypatch)
-    assert (manager.now, manager.heard) == (manager.begun, [])
-
-
 def test_a_refusal_of_a_manager_that_answers_nothing_else_either_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may have no leader for a while."""
     manager = Manager(lambda at: REFUSED if at < 10 else None)
@@ -91,12 +84,14 @@ def test_a_refusal_of_a_manager_that_answers_nothing_else_either_is_none(monkeyp
     assert 10 <= manager.started[0] < 13
 
 
-def test_a_manager_that_is_there_and_does_it_not_is_asked_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    manager = Manager(lambda at: ODD)
-    with pytest.raises(ResourceError, match="the allocation has ended"):
+@pytest.mark.parametrize("error", [REFUSED, ODD])
+def test_a_manager_that_is_there_is_asked_three_times(monkeypatch: pytest.MonkeyPatch, error: ResourceError) -> None:
+    manager = Manager(lambda at: error)
+    with pytest.raises(ResourceError) as caught:
         manager.start(monkeypatch)
+    assert caught.value is error
     assert len(manager.heard) == again.TRIES - 1
-    manager = Manager(lambda at: ODD if at < 3 else None)
+    manager = Manager(lambda at: error if at < 3 else None)
     manager.start(monkeypatch)
     assert len(manager.started) == 1
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -110,3 +111,29 @@ def test_a_job_goes_on_without_the_server_and_after_the_death_of_a_host(own, tmp
         until(lambda: list(reports.glob("[2-9]-0")) or job.poll() is not None, 90)
         assert job.poll() is None, job.communicate()
         until(lambda: len(list(reports.glob("[2-9]-*"))) >= 2, 90)
+
+
+def end_copy(where):
+    """Kill every process of the copy that has this folder, as an operator on its node might."""
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"NOMAD_ALLOC_DIR={where}".encode() in path.read_bytes().split(b"\0"):
+                os.kill(int(path.parent.name), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("master", ["client", "allocation"])
+def test_a_worker_that_dies_while_the_server_is_away_is_started_when_it_is_back(own, tmp_path, master):
+    run, environment = own
+    with submitted(environment, tmp_path, "-o", f"job.master={master}") as (job, reports):
+        run("kill-server")
+        end_copy((reports / "1-1").read_text())
+
+        def tried():
+            events = [path.read_text() for path in (tmp_path / "state").glob("jobs/*/events.jsonl")]
+            return any("it is tried again" in text for text in events)
+
+        until(lambda: tried() or job.poll() is not None, 90)
+        assert job.poll() is None, job.communicate()
+        run("start-server")
+        until(lambda: len(list(reports.glob("2-*"))) == 2 or job.poll() is not None, 110)
+        assert job.poll() is None, job.communicate()

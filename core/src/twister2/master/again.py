@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from twister2.spec.errors import (
-    JobNotFoundError,
-    MissingToolError,
-    ResourceError,
-    ResourcesExceededError,
-    SubmissionRefusedError,
-)
+from twister2.spec.errors import ResourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,9 +13,8 @@ if TYPE_CHECKING:
 AGAIN_S = 2.0
 """Time between two tries."""
 TRIES = 3
-"""So many of them are made with a manager that is there: what it does then may hold a little later."""
+"""So many of them are made with a manager that is there: one that has just come back may refuse what it does later."""
 LOOK_S = 0.1
-REFUSALS = (SubmissionRefusedError, ResourcesExceededError, MissingToolError, JobNotFoundError)
 
 
 def try_again(
@@ -32,7 +24,7 @@ def try_again(
     failed: Callable[[ResourceError], None],
     deadline_s: float,
 ) -> None:
-    """Make a call until it succeeds, is refused, or is wanted no more.
+    """Make a call until it succeeds, is wanted no more, or a manager that is there has refused it several times.
 
     :param answers: asks the manager for something; raises ResourceError while it is away.
     :param failed: hears of every failure that is followed by another try.
@@ -47,7 +39,7 @@ def try_again(
             if not wanted():
                 raise
             until = until or time.monotonic() + deadline_s
-            tries = _tries(error, tries, answers)
+            tries = tries + 1 if _is_there(answers) else 0
             if tries >= TRIES or time.monotonic() + AGAIN_S > until:
                 raise
             failed(error)
@@ -58,9 +50,9 @@ def try_again(
                     raise
 
 
-def _tries(error: ResourceError, before: int, answers: Callable[[], object]) -> int:
-    """How many tries a manager has failed, this one included, that was there all the time; a refusal is the last."""
-    with contextlib.suppress(ResourceError):
+def _is_there(answers: Callable[[], object]) -> bool:
+    try:
         answers()
-        return TRIES if isinstance(error, REFUSALS) else before + 1
-    return 0
+    except ResourceError:
+        return False
+    return True

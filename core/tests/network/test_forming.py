@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 
@@ -41,11 +42,15 @@ def form(n, session, first, second=None, deadline=5.0):
 
     def worker(rank):
         context = transport_context(n, rank, session, "", board.link(rank))
-        transports = [("fast", Partial(context, first))]
+
+        def make(context, pairs):
+            made.append(Partial(context, pairs))
+            return made[-1]
+
+        transports = [("fast", partial(make, context, first))]
         if second is not None:
             other = transport_context(n, rank, session + "second", "", board.link(rank))
-            transports.append(("slow", Partial(other, second)))
-        made.extend(transport for _, transport in transports)
+            transports.append(("slow", partial(make, other, second)))
         try:
             config = NetworkConfig(form_deadline_s=deadline)
             results[rank] = form_network(board.link(rank), transports, n, config, hosts={0: "alpha"})
@@ -91,6 +96,6 @@ def test_a_worker_that_does_not_come_is_waited_for_in_vain():
     context = transport_context(2, 0, "alone", "", board.link(0))
     transport = Partial(context, set())
     with pytest.raises(DeadlineError, match="1"):
-        form_network(board.link(0), [("fast", transport)], 2, NetworkConfig(form_deadline_s=0.2))
+        form_network(board.link(0), [("fast", lambda: transport)], 2, NetworkConfig(form_deadline_s=0.2))
     assert transport.closings == 1
     board.close()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 from twister2.config.job import NetworkConfig
-from twister2.spec.comm import Address
 from twister2.worker.network import WorkerNetwork, form_network
 from twister2_testkit.board import Board
 from twister2_testkit.fakes import transport_context
@@ -20,13 +20,9 @@ class Asked(LoopbackTransport):
     def __init__(self, context: Any, pairs: Collection[tuple[int, int]]) -> None:
         super().__init__(context)
         self._me, self._pairs = context.rank, pairs
-        self.opened = self.closed = 0
+        self.closed = 0
         self.told: list[list[int]] = []
         self.asked: set[int] = set()
-
-    def open(self) -> Address:
-        self.opened += 1
-        return super().open()
 
     def connect(self, peers: Any) -> None:
         self.told.append(list(peers))
@@ -53,11 +49,12 @@ def formed(n: int, session: str, *reached: Collection[tuple[int, int]]) -> tuple
 
     def worker(rank: int) -> None:
         link = board.link(rank)
-        made[rank] = [
-            Asked(transport_context(n, rank, f"{session}{number}", "", link), pairs)
-            for number, pairs in enumerate(reached)
-        ]
-        transports = [(f"t{number}", transport) for number, transport in enumerate(made[rank])]
+
+        def make(number: int) -> Asked:
+            made[rank].append(Asked(transport_context(n, rank, f"{session}{number}", "", link), reached[number]))
+            return made[rank][-1]
+
+        transports = [(f"t{number}", partial(make, number)) for number in range(len(reached))]
         try:
             networks[rank] = form_network(link, transports, n, NetworkConfig(form_deadline_s=10.0))
         except Exception as error:
@@ -73,12 +70,11 @@ def formed(n: int, session: str, *reached: Collection[tuple[int, int]]) -> tuple
     return networks, made
 
 
-def test_those_behind_one_that_reaches_all_are_not_opened() -> None:
+def test_those_behind_one_that_reaches_all_are_not_made() -> None:
     networks, made = formed(3, "enough", all_pairs(3), all_pairs(3))
-    for rank, (first, second) in enumerate(made):
+    for rank, (first,) in enumerate(made):
         assert first.told == [[0, 1, 2]]
         assert first.asked == {0, 1, 2} - {rank}
-        assert (second.opened, second.told, second.asked) == (0, [], set())
         assert networks[rank].transports == (first,)
         assert {networks[rank].transport_name(peer) for peer in first.asked} == {"t0"}
         networks[rank].close()
@@ -89,21 +85,20 @@ def test_the_next_one_is_asked_for_pairs_that_are_left() -> None:
     """Workers 0, 1 and 2 on one host, 3 elsewhere; 0 and 1 are heard in one direction only."""
     near = {(0, 1), (0, 2), (2, 0), (1, 2), (2, 1)}
     networks, made = formed(4, "left", near, all_pairs(4), all_pairs(4))
-    assert [second.asked for _, second, _ in made] == [{1, 3}, {0, 3}, {3}, {0, 1, 2}]
-    assert [second.told for _, second, _ in made] == [[[0, 1, 3]], [[0, 1, 3]], [[2, 3]], [[0, 1, 2, 3]]]
-    assert not any(third.opened for _, _, third in made)
+    assert [second.asked for _, second in made] == [{1, 3}, {0, 3}, {3}, {0, 1, 2}]
+    assert [second.told for _, second in made] == [[[0, 1, 3]], [[0, 1, 3]], [[2, 3]], [[0, 1, 2, 3]]]
     names = [[network.transport_name(peer) for peer in range(4)] for network in networks]
     assert names == [["", "t1", "t0", "t1"], ["t1", "", "t0", "t1"], ["t0", "t0", "", "t1"], ["t1", "t1", "t1", ""]]
     assert [
         network.common_route(members)
         for network, members in zip(networks, ([0, 2], [1, 3], [0, 1, 2], [3]), strict=True)
     ] == [0, 1, None, None]
-    assert [first.closed for first, _, _ in made] == [0, 0, 0, 1], "one that no pair of a worker uses is closed"
+    assert [first.closed for first, _ in made] == [0, 0, 0, 1], "one that no pair of a worker uses is closed"
     for network in networks:
         network.close()
 
 
-def test_a_worker_alone_opens_none() -> None:
-    (network,), ((transport,),) = formed(1, "alone", ())
-    assert (transport.opened, network.transports) == (0, ())
+def test_a_worker_alone_makes_none() -> None:
+    (network,), (made,) = formed(1, "alone", ())
+    assert (made, network.transports) == ([], ())
     network.close()

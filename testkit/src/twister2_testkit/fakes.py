@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import logging
 import os
@@ -191,7 +192,7 @@ class LocalCluster:
             memory = Memory(self.memory_bytes, spill=spill)
             context = transport_context(self.n, rank, session, folder, link)
             makes = enumerate(self._makes) if self.n > 1 else ()
-            transports = [(f"test{number}", make(context)) for number, make in makes]
+            transports = [(f"test{number}", functools.partial(make, context)) for number, make in makes]
             network = form_network(link, transports, self.n, self.config, memory=memory, hosts=self.hosts)
             env = LocalEnv(
                 rank, self.n, 1, "test", "test", network, memory, link, logging.getLogger(f"twister2.worker{rank}")

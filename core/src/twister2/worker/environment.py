@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import logging
 import math
 import operator
@@ -93,7 +94,7 @@ class Environment(WorkerEnvironment):
         self._network: WorkerNetwork | None = None
         self._memory: MemoryService | None = None
         self._runner: GraphRunner | None = None
-        self._transports: list[tuple[str, Transport]] = []
+        self._transports: dict[str, Transport] = {}
         self._on_close: list[Callable[[], None]] = []
         self._last_progress, self._told_complete = 0.0, False
         self._controller = Controller(link, start.workers, self.config["job"]["barrier_deadline_s"] or None)
@@ -170,10 +171,9 @@ class Environment(WorkerEnvironment):
             world, number = Group(0, tuple(range(self.n_workers))), self._link.next_step(0)
             self._link.enter_step(world, number, Fingerprint("network", "first use", caller_line()))
             self._link.exchange("network", f"first use#{number}", None, None)
-            self._transports = [(name, self._transport(name)) for name in self.resolved.job.comm]
             self._network = form_network(
                 self._link,
-                self._transports,
+                [(name, functools.partial(self._transport, name)) for name in self.resolved.job.comm],
                 self.n_workers,
                 self.resolved.job.network,
                 memory=self.memory,
@@ -184,6 +184,9 @@ class Environment(WorkerEnvironment):
         return self._network
 
     def _transport(self, name: str) -> Transport:
+        """Made when it is first asked for."""
+        if name in self._transports:
+            return self._transports[name]
         from twister2.spec.comm import TransportContext
 
         start = self._start
@@ -200,12 +203,15 @@ class Environment(WorkerEnvironment):
             peer_keys=start.keys,
             aborted=lambda: self._link.aborted,
         )
-        return cast("Transport", self.host.create("comm", name, self.resolved.plugin("comm", name), context=context))
+        made = self.host.create("comm", name, self.resolved.plugin("comm", name), context=context)
+        self._transports[name] = cast("Transport", made)
+        return self._transports[name]
 
     @property
     def mpi(self) -> Any:
         network = self.network
-        for _, transport in self._transports:
+        for name in self.resolved.job.comm:
+            transport = self._transport(name)
             communicator = transport.mpi_communicator()
             if communicator is None and self.n_workers == 1 and transport.facts.worlds:
                 transport.open()  # which the network has not: a worker alone has nobody to reach
@@ -352,9 +358,9 @@ class Environment(WorkerEnvironment):
         self._backends.clear()
         if self._network is not None:
             self._network.close(aborted=aborted)
-        for _, transport in self._transports:
+        for transport in self._transports.values():
             transport.close(aborted=aborted)
-        self._transports = []
+        self._transports.clear()
 
 
 def _amount(name: str, value: Any) -> float:

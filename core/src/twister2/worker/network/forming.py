@@ -23,7 +23,7 @@ _NONE = 255
 
 def form_network(
     link: Link,
-    transports: Sequence[tuple[str, Transport]],
+    transports: Sequence[tuple[str, Callable[[], Transport]]],
     size: int,
     config: NetworkConfig,
     *,
@@ -34,9 +34,9 @@ def form_network(
     """Form the network; called by all workers of the attempt.
 
     A pair of workers uses the first transport that works between them in both directions. Those after it are not asked
-    for that pair, and not opened at all when no pair is left: connections are descriptors, and take time.
+    for that pair, and not even made when no pair is left: plugins take time to load, connections are descriptors.
 
-    :param transports: names and backends in the job's order of preference; not opened yet. Closed again on failure.
+    :param transports: names and what makes the backends, in the job's order of preference. Closed again on failure.
     :param size: number of workers.
     :param memory: where received bytes are counted.
     :param hosts: host by worker id: for error texts and sub-groups by host.
@@ -47,18 +47,18 @@ def form_network(
     deadline = time.monotonic() + config.form_deadline_s
     me = link.worker_id
     pairs = Pairs(size, [name for name, _ in transports])
-    opened: list[Transport] = []
+    opened: dict[int, Transport] = {}
 
     def progress() -> None:
         # others may still be probing: what they hear of this worker is for its transports to say
-        for transport in opened:
+        for transport in opened.values():
             transport.progress()
 
     try:
-        for number, (name, transport) in enumerate(transports):
+        for number, (name, make) in enumerate(transports):
             if not pairs.missing:
                 break
-            opened.append(transport)
+            transport = opened[number] = make()
             if memory is not None:
                 _limit(name, transport, memory)
             address = dict(transport.open())
@@ -69,13 +69,13 @@ def form_network(
             pairs.settle(number, link.exchange("network", f"reached#{name}", reached, _left(deadline), progress))
         if pairs.missing:
             raise _unreachable(pairs, hosts or {})
-        routes = {peer: transports[pairs.route(me, peer)][1] for peer in range(size) if peer != me}
+        routes = {peer: opened[pairs.route(me, peer)] for peer in range(size) if peer != me}
     except BaseException:
-        _close_all(opened)
+        _close_all(opened.values())
         raise
     used = {id(transport) for transport in routes.values()}
-    _close_all(transport for transport in opened if id(transport) not in used)
-    kept = [transport for transport in opened if id(transport) in used]
+    _close_all(transport for transport in opened.values() if id(transport) not in used)
+    kept = [transport for transport in opened.values() if id(transport) in used]
     return WorkerNetwork(link, size, routes, kept, config, memory, hosts, pairs, heartbeat_s)
 
 

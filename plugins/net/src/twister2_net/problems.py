@@ -9,7 +9,7 @@ from twister2.spec.tracebacks import short, user_line
 from twister2.spec.user_code import function_raised
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 def user_error(error: Exception, role: str, label: str, task: int, record: Any) -> Twister2Error:
@@ -85,6 +85,17 @@ def mixed_forms(label: str, task: int, given: str, held: str) -> OperatorError:
         '.map(lambda row: (row["key"], row["value"])) of pairs',
         where=f"{label}, task {task}",
         details={"operator": label, "partition": task},
+    )
+
+
+def different_columns(label: str, forms: Iterable[str]) -> OperatorError:
+    """Batches that cannot become one. :param forms: their columns."""
+    return OperatorError(
+        f"{label} was given batches of different columns",
+        why=" and ".join(sorted(set(forms))),
+        remedy="send batches of one dtype, or of one schema, from all sources; of sets that meet, select(...) the same "
+        "columns of each, or give each with_schema(...), before this step",
+        where=label,
     )
 
 

@@ -16,6 +16,7 @@ import attrs
 
 from twister2.spec.errors import OperatorError
 from twister2_net.operators.aggregating_dense import Asked, grouped
+from twister2_net.problems import different_columns
 from twister2_net.spilling.sorted_columns import codes, flat
 
 if TYPE_CHECKING:
@@ -204,11 +205,8 @@ class ColumnPlan:
         try:
             return pyarrow.concat_tables(tables, promote_options="permissive")
         except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
-            raise OperatorError(
-                f"{self.label} was given batches of different columns",
-                why=" and ".join(sorted({", ".join(map(str, table.schema.types)) for table in tables})),
-                remedy="send batches of one schema from all sources",
-                where=self.label,
+            raise different_columns(
+                self.label, (", ".join(map(str, table.schema.types)) for table in tables)
             ) from error
 
     def _grouped(self, table: Any, asked: list[Any]) -> Any:

@@ -25,10 +25,11 @@ class KeyedGather(HoldingOperator):
     def prepare(self) -> None:
         super().prepare()
         self.grouped = self.delivers_groups = bool(self.options["grouped"])
+        self.keeps_arrays = not self.grouped
 
     def make(self, target: int, batch: Batch) -> Held:
         order = self.options["order"]
-        if is_arrow(batch) or (is_array(batch) and not self.grouped):
+        if is_arrow(batch) or (is_array(batch) and self.keeps_arrays):
             if callable(order):
                 raise wrong_option(
                     self.label,

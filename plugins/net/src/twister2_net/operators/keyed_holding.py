@@ -49,7 +49,7 @@ class Held(ABC):
     """What one target of a keyed operator holds, of one form. Made with the first batch."""
 
     form = ""
-    """Of the batches, as :func:`form_name` calls it."""
+    """Of the batches, as :func:`form_name` calls it; arrays that do not stay such are pairs."""
 
     @abstractmethod
     def add(self, side: int, batch: Batch) -> None:
@@ -111,7 +111,9 @@ class HoldingOperator(KeyedPartition, AggregatingOperator):
     delivers_groups = False
     """Whether its records are pairs of a key and many values."""
     keeps_columns = True
-    """Whether Arrow batches stay columns."""
+    """Whether Arrow batches stay columns,"""
+    keeps_arrays = False
+    """and arrays; else their rows are pairs, as those of lists."""
     selecting = ("bounds",)
 
     def prepare(self) -> None:
@@ -195,7 +197,7 @@ class HoldingOperator(KeyedPartition, AggregatingOperator):
 
     def _hold(self, lane: int, source: int, value: Any) -> None:
         held = self._held.get(lane)
-        form = form_name(value)
+        form = "pairs" if is_array(value) and not self.keeps_arrays else form_name(value)
         if held is None:
             held = self._held[lane] = self.make(lane, value)
             held.form = form

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from twister2.spec.batch import n_bytes, n_records
 from twister2.spec.errors import MemoryBudgetError, OperatorError
-from twister2_net.problems import no_column
+from twister2_net.problems import different_columns, no_column
 from twister2_net.spilling.runs import Form, Runs
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class ArrayForm(ColumnForm):
         import numpy
 
         if len({(part.dtype, part.shape[1:]) for part in parts}) > 1:
-            raise _other_form(self._label, [f"{part.dtype} {part.shape[1:]}" for part in parts])
+            raise different_columns(self._label, [f"{part.dtype} {part.shape[1:]}" for part in parts])
         whole = parts[0] if len(parts) == 1 else numpy.concatenate(parts)
         return whole[numpy.argsort(self.keys(whole), kind="stable")]
 
@@ -117,7 +117,7 @@ class ArrowForm(ColumnForm):
         try:
             return pyarrow.concat_tables(tables, promote_options="permissive" if fits else "none")
         except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
-            raise _other_form(self._label, [", ".join(map(str, table.schema)) for table in tables]) from error
+            raise different_columns(self._label, map(shown_columns, tables)) from error
 
     def sorted(self, parts: Sequence[Any]) -> Any:
         whole = self.joined(parts)
@@ -150,7 +150,9 @@ def spans(count: int, n_bytes: int, block_bytes: int) -> Iterator[tuple[int, int
 
 
 def fit(schema: Any, other: Any) -> bool:
-    """Whether batches of two schemas can become one: numbers of other types, only nulls on one side, lists of such."""
+    """Whether batches of two schemas can become one: numbers of other types, text and bytes of short and of large
+    columns, only nulls on one side, lists of such.
+    """
     if schema.equals(other):
         return True
     return bool(schema.names == other.names) and all(map(_fit, schema.types, other.types))
@@ -162,18 +164,12 @@ def _fit(one: Any, other: Any) -> bool:
     kinds = (one, other)
     if one == other or any(map(types.is_null, kinds)) or all(map(types.is_decimal, kinds)):
         return True
+    for is_short, is_large in ((types.is_string, types.is_large_string), (types.is_binary, types.is_large_binary)):
+        if all(is_short(kind) or is_large(kind) for kind in kinds):
+            return True
     if all(map(types.is_list, kinds)):
         return _fit(one.value_type, other.value_type)
     return all(types.is_integer(kind) or types.is_floating(kind) for kind in kinds)
-
-
-def _other_form(label: str, forms: Sequence[str]) -> OperatorError:
-    return OperatorError(
-        f"{label} was given batches of different columns",
-        why=" and ".join(sorted(set(forms))),
-        remedy="send batches of one dtype, or of one schema, from all sources",
-        where=label,
-    )
 
 
 def in_one_piece(tables: list[Any]) -> Any:
@@ -192,6 +188,11 @@ def in_one_piece(tables: list[Any]) -> Any:
         # as a table: text of more bytes than one array holds stays in several
         whole.append(pyarrow.table({"column": columns.pop()}).combine_chunks().column(0))
     return pyarrow.Table.from_arrays(whole, schema=schema)
+
+
+def shown_columns(table: Any) -> str:
+    """All columns with their types, for messages."""
+    return ", ".join(f"{field.name}: {field.type}" for field in table.schema)
 
 
 def described(table: Any, names: Sequence[str]) -> str:

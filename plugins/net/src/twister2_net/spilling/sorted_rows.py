@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes, n_records
-from twister2.spec.errors import OperatorError
-from twister2_net.spilling.sorted_columns import ColumnForm, fit, in_one_piece, spans
+from twister2_net.problems import different_columns
+from twister2_net.spilling.sorted_columns import ColumnForm, fit, in_one_piece, shown_columns, spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -150,13 +150,13 @@ def joined(parts: Sequence[Batch], label: str) -> Any:
         try:
             return pyarrow.concat_tables(tables, promote_options="permissive" if fits else "none")
         except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
-            raise _differ(label, {", ".join(map(str, table.schema)) for table in tables}) from error
+            raise different_columns(label, map(shown_columns, tables)) from error
     if is_array(first):
         import numpy
 
         forms = {(part.dtype, part.shape[1:]) for part in parts}
         if len(forms) > 1:
-            raise _differ(label, {f"{dtype} {shape}" for dtype, shape in forms})
+            raise different_columns(label, {f"{dtype} {shape}" for dtype, shape in forms})
         if len(parts) == 1:
             return first
         if first.dtype.names and not first.dtype.hasobject:  # at once, not field by field
@@ -166,12 +166,3 @@ def joined(parts: Sequence[Batch], label: str) -> Any:
     for part in parts:
         whole += part
     return whole
-
-
-def _differ(label: str, forms: set[str]) -> OperatorError:
-    return OperatorError(
-        f"{label} was given batches of different columns",
-        why=" and ".join(sorted(forms)),
-        remedy="send batches of one dtype, or of one schema, from all sources",
-        where=label,
-    )

@@ -6,6 +6,7 @@ import functools
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import attrs
@@ -177,7 +178,7 @@ def sign(comparator: Comparator, one: Any, other: Any) -> int:
     :raises OperatorError: it says something else.
     """
     found: Any = comparator(one, other)
-    if isinstance(found, bool) or not isinstance(found, (int, float)) or found != found:
+    if isinstance(found, bool) or not issubclass(type(found), Real) or found != found:
         raise OperatorError(
             f"the comparator returned {short(found)} for {short(one)} and {short(other)}",
             why="a comparator returns a negative number, 0, or a positive number",

@@ -6,6 +6,7 @@ import importlib.util
 import operator
 from pathlib import Path
 
+import numpy
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -19,9 +20,19 @@ oracle = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(oracle)
 PlainSet = oracle.PlainSet
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 LARGEST = 120
 """Records up to which a program may multiply them."""
+
+
+def numbers_in_arrays(s):
+    return s if isinstance(s, PlainSet) else s.map_batches(lambda batch: numpy.array(batch, int), form="list")
+
+
+def pairs_in_arrays(s):
+    if isinstance(s, PlainSet):
+        return s
+    return s.map_batches(lambda batch: numpy.array(batch, int).reshape(-1, 2), form="list")
 
 
 # By what they take: name -> (step, what it gives, what becomes of the order, whether it may make many records).
@@ -42,6 +53,8 @@ NUMBERS = {
     "partition": (lambda s: s.partition(partitions=3), "numbers", "loses", False),
     "robin": (lambda s: s.partition("round_robin"), "numbers", "loses", False),
     "union": (lambda s: s.union(s.map(abs)), "numbers", "loses", True),
+    "mixed": (lambda s: s.union(numbers_in_arrays(s)), "numbers", "loses", True),
+    "mixed and sorted": (lambda s: s.union(numbers_in_arrays(s)).sort(), "numbers", "makes", True),
     "pair": (lambda s: s.map_to_tuple(lambda x: (x % 3, x)), "pairs", "keeps", False),
     "key_by": (lambda s: s.key_by(abs), "pairs", "keeps", False),
     "count_by_value": (lambda s: s.count_by_value(), "pairs", "loses", False),
@@ -78,6 +91,8 @@ PAIRS = {
         "loses",
         False,
     ),
+    "mixed": (lambda s: s.union(pairs_in_arrays(s)).keyed_gather().map_values(sum), "pairs", "loses", False),
+    "mixed join": (lambda s: s.join(pairs_in_arrays(s)).map_values(sum), "pairs", "loses", True),
     "distinct": (lambda s: s.distinct(), "pairs", "loses", False),
     "keys": (lambda s: s.keys(), "numbers", "keeps", False),
     "values": (lambda s: s.values(), "numbers", "keeps", False),

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from twister2.spec.errors import UsageError
+from twister2_tset.alike import alike
 from twister2_tset.keys import shown
 from twister2_tset.narrow import PassOn
 from twister2_tset.nodes import ExchangeNode, MeetingNode, Node, StepNode
@@ -65,12 +66,13 @@ class BaseSet(Generic[T]):
         for other in others:
             self._check_other(other, step)
             other._check_once(step)
-        nodes = (self._node, *(other._node for other in others))
+        line = caller_line()
+        nodes = alike((self._node, *(other._node for other in others)), operator, options, line)
         narrow = bool(getattr(make, "narrow", False))
         return self._new(
             ExchangeNode(
                 step,
-                caller_line(),
+                line,
                 f"{step}: {shows}",
                 nodes,
                 operator,

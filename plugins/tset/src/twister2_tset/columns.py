@@ -10,6 +10,7 @@ from twister2.spec.batch import Batch, is_array, is_arrow, records
 from twister2.spec.errors import OperatorError, UsageError
 from twister2.spec.relations import RELATIONS, satisfying
 from twister2.spec.tasks import Compute, Emit, TaskContext
+from twister2_tset.forms import SAME, SELECTED, TABLE
 from twister2_tset.keys import Column
 from twister2_tset.problems import kind_of, short
 
@@ -21,6 +22,7 @@ class Select(Compute):
     """Only some columns, in the order given."""
 
     narrow: ClassVar[bool] = True
+    gives: ClassVar[str] = SELECTED
 
     def __init__(self, columns: tuple[str, ...]) -> None:
         self._columns = columns
@@ -46,6 +48,7 @@ class Where(Compute):
     """The records whose value in a column stands in a relation to another."""
 
     narrow: ClassVar[bool] = True
+    gives: ClassVar[str] = SAME
 
     def __init__(self, column: str, relation: str, value: Any) -> None:
         self._column = column
@@ -58,7 +61,8 @@ class Where(Compute):
             check_columns([self._column], batch.schema.names, "where")
             emit(batch.filter(self._mask(batch.column(self._column))))
             return
-        if is_array(batch) and batch.dtype.names and self._relation != "in":
+        named = is_array(batch) and batch.dtype.names
+        if named and self._relation != "in":
             check_columns([self._column], batch.dtype.names, "where")
             chosen = _chosen(batch[self._column], self._relation, self._value)
             if chosen is not None:
@@ -66,7 +70,10 @@ class Where(Compute):
                 return
         of, test, value = Column(self._column), RELATIONS[self._relation], self._value
         with walking(batch) as walk:
-            found = [record for record in walk if (here := of(record)) is not None and test(here, value)]
+            if named:  # the form of a set's batches must not depend on what it is compared with
+                found = batch[[n for n, row in enumerate(walk) if (here := of(row)) is not None and test(here, value)]]
+            else:
+                found = [record for record in walk if (here := of(record)) is not None and test(here, value)]
         emit(found)
 
     def _mask(self, column: Any) -> Any:
@@ -164,6 +171,7 @@ class WithSchema(Compute):
     """Records as Arrow batches of exactly the columns of a schema."""
 
     narrow: ClassVar[bool] = True
+    gives: ClassVar[str] = TABLE
 
     def __init__(self, schema: Any) -> None:
         self._schema = schema

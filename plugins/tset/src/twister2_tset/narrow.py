@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from operator import length_hint
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from twister2.graph import walking
 from twister2.spec.batch import Batch, is_array, is_arrow, records, text_block
@@ -16,14 +16,17 @@ from twister2.spec.declarations import Declarations
 from twister2.spec.errors import OperatorError, UserCodeError
 from twister2.spec.tasks import Compute, Emit, TaskContext
 from twister2_tset.columns import same
+from twister2_tset.forms import ARRAY, SAME, TABLE, UNKNOWN, WHATEVER
 from twister2_tset.functions import bound
 from twister2_tset.problems import kind_of, short
 from twister2_tset.where import line_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 BatchForm = Literal["any", "list", "numpy", "arrow"]
+
+_GIVEN: Final[Mapping[BatchForm, str]] = {"any": WHATEVER, "list": UNKNOWN, "numpy": ARRAY, "arrow": TABLE}
 
 
 class RecordStep(Compute):
@@ -156,6 +159,11 @@ class MapBatches(Compute):
         self.form = form
         self.releases_gil = releases_gil
 
+    @property
+    def gives(self) -> str:
+        """Batches such as it takes, as far as anybody knows."""
+        return _GIVEN[self.form]
+
     def open(self, context: TaskContext) -> None:
         """Give the function its context, when it asks for it."""
         self.function = bound(self.function, context)
@@ -240,6 +248,7 @@ class PassOn(Compute):
     """The target of an exchange: hands on what the operator delivered."""
 
     narrow: ClassVar[bool] = True
+    gives: ClassVar[str] = SAME
     declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True, passes_on=True, schema=same)
 
     def process(self, batch: Batch, emit: Emit, edge: str) -> None:

@@ -10,6 +10,7 @@ from twister2.spec.declarations import Declarations
 from twister2.spec.errors import OperatorError
 from twister2.spec.tasks import Compute, Emit, TaskContext
 from twister2_tset.columns import same
+from twister2_tset.forms import SAME
 from twister2_tset.narrow import RecordStep, no_iterable
 from twister2_tset.problems import short
 
@@ -126,6 +127,7 @@ class Sample(Compute):
     """Each record with a probability. The same records for the same seed and partition, however they are batched."""
 
     narrow: ClassVar[bool] = True
+    gives: ClassVar[str] = SAME
     declares: ClassVar[Declarations] = Declarations(
         never_more=True, keeps_keys=True, indifferent=False, schema=same, looks_at=()
     )

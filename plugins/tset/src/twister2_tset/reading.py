@@ -15,6 +15,7 @@ from twister2.spec.declarations import Declarations
 from twister2.spec.errors import UsageError
 from twister2.spec.uris import without_secrets
 from twister2_tset.formats import format_of
+from twister2_tset.forms import ARRAY, RECORDS, TABLE
 from twister2_tset.problems import short
 from twister2_tset.report import ReadReport
 from twister2_tset.sources import FileSource, PlannedRead
@@ -64,6 +65,14 @@ class FileParts:
         return FileSource(
             self.plugin, self.request, planned.splits[index], lambda read: note(read + ReadReport(0, 0, skipped))
         )
+
+    @property
+    def gives(self) -> str:
+        """The form of what the format's reader gives."""
+        form = self.request.format
+        if form in COLUMN_FORMATS and self.request.options.get("form") != "objects":
+            return TABLE
+        return ARRAY if form == "binary" else RECORDS
 
     @property
     def declares(self) -> Declarations:

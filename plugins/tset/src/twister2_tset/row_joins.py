@@ -10,6 +10,7 @@ from twister2.spec.declarations import Declarations
 from twister2.spec.errors import OperatorError, UsageError
 from twister2.spec.tasks import Compute, Emit
 from twister2_tset.columns import check_columns, same
+from twister2_tset.forms import TABLE
 from twister2_tset.problems import check_names, short
 
 On = str | Sequence[str] | Mapping[str, str]
@@ -44,6 +45,7 @@ class AsColumns(Compute):
     """
 
     narrow: ClassVar[bool] = True
+    gives: ClassVar[str] = TABLE
 
     def __init__(self, keys: tuple[str, ...]) -> None:
         self.declares = Declarations(never_more=True, keeps_keys=True, schema=same, looks_at=keys)

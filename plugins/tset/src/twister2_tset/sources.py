@@ -14,6 +14,7 @@ from twister2.spec.declarations import Declarations
 from twister2.spec.errors import UsageError
 from twister2.spec.tasks import END, EndOfData, Source, TaskContext
 from twister2.spec.values import Value
+from twister2_tset.forms import form_of
 from twister2_tset.problems import kind_of
 from twister2_tset.report import ReadReport
 
@@ -85,6 +86,11 @@ class Parts(Value):
     data: Any = attrs.field(repr=False)
     partitions: int
     narrow: ClassVar[bool] = True
+
+    @property
+    def gives(self) -> str:
+        """The form of what is in memory."""
+        return form_of(self.data)
 
     @property
     def declares(self) -> Declarations:

@@ -42,6 +42,7 @@ def test_pieces_have_the_same_lines(text, size):
     pieces = list(TextLines(text, 0).pieces(size))
     assert [line for piece in pieces for line in piece] == text.split("\n")
     assert all(len(piece.text_block) >= size for piece in pieces[:-1])
+    assert [n_bytes(piece) for piece in pieces] == [len("\n".join(piece).encode()) for piece in pieces]
     assert all(piece.text_block.find("\n", size) < 0 for piece in pieces), "a line too much"
 
 

@@ -10,7 +10,8 @@ import pytest
 from twister2.graph.fused_ends import PIECE, FusedSource
 from twister2.spec.batch import text_block
 from twister2.spec.errors import UserCodeError
-from twister2_testkit.graphs import run_workers
+from twister2_data_file.lines import TextLines
+from twister2_testkit.graphs import EXECUTORS, run_workers
 from twister2_tset import TSetContext
 
 N = 20_000
@@ -63,6 +64,19 @@ def test_what_is_combined_at_once_runs_in_pieces(lines, runs, how):
         assert max(runs) < PIECE + 20
     else:
         assert len(runs) == 1
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_batch_that_cannot_be_cut_is_told_with_its_source(lines, executor, monkeypatch):
+    def torn(self, size):
+        yield self
+        raise ValueError("torn")
+
+    monkeypatch.setattr(TextLines, "pieces", torn)
+    with pytest.raises(UserCodeError) as caught:
+        run_workers(1, lambda env: CUT["keyed_reduce"](TSetContext(env).read_text(lines)).count(), executor=executor)
+    assert caught.value.what.startswith("'read_text (test_in_pieces.py:"), caught.value.what
+    assert "ValueError: torn" in caught.value.what
 
 
 def test_an_error_counts_records_over_all_pieces(lines):

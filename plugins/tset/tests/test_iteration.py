@@ -215,6 +215,7 @@ def test_wrong_uses_are_named(run_workers):
         for wrong, said in [
             (lambda: context.eval(plain), "eval: .* is not kept"),
             (lambda: context.eval_and_update(plain, plain), "is not kept"),
+            (lambda: context.eval(plain.lazy_for_each(str)), r"eval: .* is not kept\n.*\n.*run\(\)"),
             (lambda: context.eval_and_update(plain, whole), "cannot update"),
             (lambda: plain.map(str).add_input("x", plain), "add_input: .* is not kept"),
             (lambda: plain.add_input("x", kept), "can have no input 'x'"),

@@ -186,11 +186,17 @@ TYPED = """
         assert_type(sizes.count(), TSet[tuple[int, int]])
         assert_type(words.group_by(len).gather(), TSet[tuple[int, Sequence[str]]])
         assert_type(words.group_by(len).map_groups(lambda size, some: (some[0], size)), TSet[tuple[str, int]])
+
+        def first_of(size: int, some: Sequence[str], context: SetContext) -> str:
+            return some[0]
+
+        assert_type(words.group_by(len).map_groups(first_of), TSet[str])
         other = words.key_by(str.lower)
         assert_type(pairs.join(other), TSet[tuple[str, tuple[int, str]]])
         assert_type(pairs.join(other, "left"), TSet[tuple[str, tuple[int, str | None]]])
         assert_type(pairs.join(other, "right"), TSet[tuple[str, tuple[int | None, str]]])
         assert_type(pairs.join(other, "full"), TSet[tuple[str, tuple[int | None, str | None]]])
+        assert_type(pairs.join(other, "anti"), TSet[tuple[str, int]])
         assert_type(words.zip(pairs), TSet[tuple[str, tuple[str, int]]])
         assert_type(words.cross(pairs.values()), TSet[tuple[str, int]])
         assert_type(words.zip_with_index(), TSet[tuple[str, int]])

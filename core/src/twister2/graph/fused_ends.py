@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from time import time_ns
 from typing import Any
 
@@ -108,11 +108,18 @@ class FusedSource(Source):
             self._given += n_records(batch)
         return batch
 
-    def pieces(self, batch: Batch | EndOfData | None) -> Iterable[Batch | EndOfData | None]:
+    def pieces(self, batch: Batch | EndOfData | None) -> Iterator[Batch | EndOfData | None]:
         """What :meth:`read` gave as :meth:`run` is to get it, one call after the other."""
         lazy = self._in_pieces and hasattr(type(batch), "__t2_records__")
         cut = getattr(batch, "pieces", None) if lazy else None
-        return (batch,) if cut is None else cut(PIECE)
+        if cut is None:
+            yield batch
+            return
+        try:
+            yield from cut(PIECE)
+        except (Exception, SystemExit) as error:
+            note_vertex(error, self._name, self._given, "pieces")
+            raise
 
     def run(self, batch: Batch | EndOfData | None) -> Batch | EndOfData | None:
         """The second half: what comes out of the computes. It may be called by another thread than the first."""

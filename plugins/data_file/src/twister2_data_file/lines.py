@@ -36,9 +36,9 @@ class TextLines(Sequence[str]):
         """The same lines in several batches: whole lines of at least ``size`` characters, what is left in the last."""
         text, begin = self.text_block, 0
         while (end := text.find("\n", begin + size)) >= 0:
-            yield TextLines(text[begin:end], end - begin)
+            yield _piece(text[begin:end])
             begin = end + 1
-        yield TextLines(text[begin:], len(text) - begin)
+        yield _piece(text[begin:])
 
     def __len__(self) -> int:
         if self._count < 0:
@@ -67,3 +67,7 @@ class TextLines(Sequence[str]):
 
     def __repr__(self) -> str:
         return f"<TextLines of {len(self)} lines, {self.nbytes} bytes>"
+
+
+def _piece(text: str) -> TextLines:
+    return TextLines(text, len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")))

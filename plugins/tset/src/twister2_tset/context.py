@@ -189,10 +189,13 @@ class TSetContext(Readers):
     def _stored(given: TSet[T], step: str) -> StoredSet[T]:
         if isinstance(given, StoredSet):
             return given
+        ends = isinstance(given, LazyEnd)
         raise UsageError(
             f"{step}: {given!r} is not kept",
-            why="its records would have nowhere to stay",
-            remedy="use cache(), lazy_cache(), persist() or lazy_persist() on it",
+            why="an end makes no set" if ends else "its records would have nowhere to stay",
+            remedy="call its run(), or run(...) of the context for several"
+            if ends
+            else "use cache(), lazy_cache(), persist() or lazy_persist() on it",
         )
 
     # -- what was read and done ----------------------------------------------------------------------------------------

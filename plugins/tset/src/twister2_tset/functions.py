@@ -18,6 +18,7 @@ from twister2.spec.values import Value
 if TYPE_CHECKING:
     from twister2.spec.tasks import TaskContext
 
+K_contra = TypeVar("K_contra", contravariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
 R_co = TypeVar("R_co", covariant=True)
 
@@ -72,6 +73,12 @@ class CollectsWithContext(Protocol[T_contra, R_co]):
     """A function of a partition and a collector that asks for its surroundings."""
 
     def __call__(self, records: T_contra, collect: Callable[[R_co], None], /, *, context: SetContext) -> object: ...
+
+
+class OfGroupWithContext(Protocol[K_contra, T_contra, R_co]):
+    """A function of a key and its records that asks for its surroundings."""
+
+    def __call__(self, key: K_contra, records: T_contra, /, *, context: SetContext) -> R_co: ...
 
 
 def wants_context(function: Callable[..., Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from twister2.spec.errors import UsageError
 from twister2_tset.keys import Key, joint_key, key_function, shown
@@ -14,6 +14,7 @@ from twister2_tset.whole import EachGroup
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from twister2_tset.functions import OfGroupWithContext
     from twister2_tset.sets import TSet
 
 K = TypeVar("K")
@@ -116,7 +117,11 @@ class Grouped(Generic[K, V]):
         """All records of each group; ``ordered``: in the order of the set."""
         return self._pairs().keyed_gather(ordered=ordered, partitions=self._partitions)
 
-    def map_groups(self, function: Callable[[K, Sequence[V]], R]) -> TSet[R]:
+    @overload
+    def map_groups(self, function: Callable[[K, Sequence[V]], R]) -> TSet[R]: ...
+    @overload
+    def map_groups(self, function: OfGroupWithContext[K, Sequence[V], R]) -> TSet[R]: ...
+    def map_groups(self, function: Callable[..., Any]) -> TSet[Any]:
         """``function(key, records)`` of each group: one record per key, which need not be a pair."""
         check_function(function, "map_groups")
         groups = self._pairs().keyed_gather(partitions=self._partitions)

@@ -87,7 +87,8 @@ class NarrowSteps(BaseSet[T]):
     def sample(self, fraction: float, seed: int = 0) -> TSet[T]:
         """Each record with the probability ``fraction``: the same ones every time, for the same partitions and seed.
 
-        :raises UsageError: ``fraction`` is no number from 0 to 1, or ``seed`` no whole number.
+        :raises UsageError: ``fraction`` is no number from 0 to 1, or ``seed`` no whole number; or this set is whole on
+            every worker: each copy would give others.
         """
         check_fraction(fraction)
         if isinstance(seed, bool) or not isinstance(seed, int):
@@ -97,6 +98,7 @@ class NarrowSteps(BaseSet[T]):
                 remedy="give a whole number",
                 where="sample",
             )
+        self._check_once("sample")
         return self._step("sample", f"{fraction:g} of the records, seed {seed}", lambda: Sample(fraction, seed))
 
     # -- columns -------------------------------------------------------------------------------------------------------

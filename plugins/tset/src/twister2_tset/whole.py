@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from twister2.graph import walking
 from twister2.spec.errors import UserCodeError
 from twister2_tset.functions import bound
 from twister2_tset.meeting import OUT_RECORDS, Holding, in_batches
@@ -88,7 +89,9 @@ class EachGroup(Holding):
 
     def process(self, batch: Batch, emit: Emit, edge: str) -> None:
         """Call it for the groups of a batch."""
-        emit([self._function(key, values) for key, values in batch])
+        with walking(batch) as walk:
+            found = [self._function(key, values) for key, values in walk]
+        emit(found)
 
     def results(self) -> Iterator[Any]:
         """Nothing is held."""

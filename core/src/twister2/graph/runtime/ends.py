@@ -9,6 +9,8 @@ from twister2.graph.fused_ends import Batches
 from twister2.graph.runtime.consumers import ComputeRunner, SinkRunner
 from twister2.graph.runtime.sources import SourceRunner
 
+_NONE_LEFT = object()
+
 if TYPE_CHECKING:
     from twister2.graph.fused_ends import FusedSink, FusedSource
 
@@ -34,9 +36,11 @@ class FusedSourceRunner(SourceRunner):
         if self.pool is not None:
             self._invoke(self._polled, "process", self.task.run, batch)
             return True
-        for number, piece in enumerate(self.task.pieces(batch)):
+        pieces, number = self.task.pieces(batch), 0
+        while (piece := self.guarded("pieces", next, pieces, _NONE_LEFT)) is not _NONE_LEFT:
             if number:
                 self._flush()  # what is not taken waits, as that of a whole batch would
+            number += 1
             self._invoke(self._polled, "process", self.task.run, piece)
         return not self.quiet
 

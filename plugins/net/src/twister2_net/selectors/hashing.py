@@ -191,5 +191,10 @@ class Hash(Selector):
             except KeyHashError as raised:
                 return raised
             except Exception as raised:
-                return no_hash(self.label, self.task, key, raised)
+                error = no_hash(self.label, self.task, key, raised)
+                if self.key is None:
+                    error.remedy = (
+                        "give key=..., a column or a function; or the partitioner 'round_robin', without keys"
+                    )
+                return error
         return user_error(error, "key", self.label, self.task, batch)

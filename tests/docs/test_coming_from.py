@@ -36,6 +36,7 @@ PARAMETERS = {
     "form": twister2_tset.TSet.collect,
     "grouped": twister2_tset.TSet.keyed_gather,
     "largest": twister2_tset.TSet.top,
+    "ddof": twister2_tset.TSet.std,
     "cpus": Graph.add_compute,
     "memory_mb": Graph.add_compute,
     "gpus": Graph.add_compute,
@@ -88,9 +89,9 @@ def test_a_name_exists(name: str) -> None:
     assert exists(name)
 
 
-def test_there_are_tables_for_four_systems() -> None:
+def test_there_are_tables_for_five_systems() -> None:
     titles = re.findall(r"^## (.*)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert titles == ["Spark", "Dask", "MPI (mpi4py)", "Twister2 (Java)"]
+    assert titles == ["Spark", "pandas", "Dask", "MPI (mpi4py)", "Twister2 (Java)"]
     assert len(right_columns()) > 60
     assert len(names()) > 100
 

@@ -94,8 +94,8 @@ class Actions(BaseSet[T]):
     def reduce(self, reducer: Callable[[T, T], T] | str, *, initial: T = NOTHING) -> T:
         """All records combined to one value.
 
-        :param reducer: an associative and commutative function of two records, or ``sum``, ``prod``, ``min``, ``max``,
-            ``and``, ``or``. :param initial: combined in once; the value of an empty set.
+        :param reducer: an associative and commutative function of two records, which it leaves as they are; or ``sum``,
+            ``prod``, ``min``, ``max``, ``and``, ``or``. :param initial: combined in once; the value of an empty set.
         :raises GraphError: the set is empty and there is no ``initial``.
         """
         self._check_once("reduce")

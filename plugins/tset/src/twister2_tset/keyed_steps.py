@@ -96,8 +96,8 @@ class KeyedSteps(BaseSet[T]):
     ) -> TSet[tuple[K, V]]:
         """One pair per key: its values combined.
 
-        :param reducer: an associative and commutative function of two values, or ``sum``, ``prod``, ``min``, ``max``,
-            ``and``, ``or``. :param partitions: of the result; as many as now when None.
+        :param reducer: an associative and commutative function of two values, which it leaves as they are; or ``sum``,
+            ``prod``, ``min``, ``max``, ``and``, ``or``. :param partitions: of the result; as many as now when None.
         """
         return self._keyed_reduce("keyed_reduce", reducer, partitions)
 

@@ -44,7 +44,7 @@ class NarrowSteps(BaseSet[T]):
     @overload
     def map(self, function: WithContext[T, R]) -> TSet[R]: ...
     def map(self, function: Callable[..., Any]) -> TSet[Any]:
-        """``function(record)`` for every record."""
+        """``function(record)`` for every record: a new one, which leaves the given one as it is."""
         check_function(function, "map")
         return self._step("map", shown(function), lambda: Map(function))
 

@@ -24,6 +24,9 @@ class TSet(NarrowSteps[T], KeyedSteps[T], SetSteps[T], Actions[T], Endings[T]):
     Made by a :class:`~twister2_tset.TSetContext` and by steps of other sets. Nothing runs before an action. Actions
     are collective: every worker calls them in the same order and gets the same value (``count``, ``reduce``, ``top``,
     ``collect``, ``gather``) or nothing (``for_each``, ``write_*``); ``cache`` gives a set.
+
+    Records are shared, not copied, between steps, actions and kept sets: functions and reducers give new ones, and
+    leave those that they are given as they are.
     """
 
     def __init__(self, context: TSetContext, node: Node) -> None:

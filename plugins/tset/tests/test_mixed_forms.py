@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from twister2.spec.errors import OperatorError
-from twister2_testkit.graphs import run_workers
+from twister2_testkit import graphs
 from twister2_tset import TSetContext
 
 _spec = importlib.util.spec_from_file_location("tset_oracle", Path(__file__).with_name("oracle.py"))
@@ -22,6 +22,10 @@ _spec.loader.exec_module(oracle)
 PlainSet = oracle.PlainSet
 
 pytestmark = pytest.mark.timeout(300)
+
+
+def run_workers(n, job, **options):
+    return graphs.run_workers(n, job, deadline_s=240.0, **options)
 
 
 def plain(record):
@@ -414,3 +418,32 @@ def test_other_columns():
         run_workers(1, lambda env: both(env).group_by("k").sum("v").collect())
     found = run_workers(2, lambda env: both(env).select("k").distinct("k").collect())
     assert found == [[{"k": 1}]] * 2
+
+
+def test_an_updated_set():
+    def job(env):
+        context = TSetContext(env)
+        kept = context.parallelize(numpy.arange(6)).cache()
+        more = context.parallelize(numpy.arange(3))
+        before = kept.union(more).sort().collect()
+        context.run_and_update(kept.map(lambda number: number + 1), into=kept)
+        return before, kept.union(more).sort().collect()
+
+    assert run_workers(2, job) == [([0, 0, 1, 1, 2, 2, 3, 4, 5], [0, 1, 1, 2, 2, 3, 4, 5, 6])] * 2
+
+
+def test_mixed_rows_that_do_not_fit_into_memory():
+    rows = [{"k": number % 1500, "text": f"{number:04} " * 80} for number in range(6000)]
+    table = pa.Table.from_pylist(rows)
+
+    def job(env):
+        context = TSetContext(env)
+        both = context.parallelize(table).union(context.parallelize(rows))
+        first = [row["text"][:4] for row in both.sort("text").take(3)]
+        groups = both.group_by("k").count().filter(lambda pair: pair[1] != 8).count()
+        found = both.distinct().count(), first, groups
+        return found, env.memory.use().spilled > 0
+
+    for found, spilled in run_workers(2, job, memory_bytes=3 << 20):
+        assert found == (6000, ["0000", "0000", "0001"], 0)
+        assert spilled

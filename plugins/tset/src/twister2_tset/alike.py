@@ -112,6 +112,11 @@ def forms_of(node: Node) -> Forms:
     return _known[node]
 
 
+def note_update(stored: StoredNode, source: Node) -> None:
+    """A stored set may have the records of another node from now on."""
+    _known[stored] = forms_of(stored) | forms_of(source)
+
+
 def _given(node: Node) -> str:
     """The form of what a node gives, or that it is the same as of what comes."""
     if isinstance(node, StoredNode):

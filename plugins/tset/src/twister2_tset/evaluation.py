@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import UsageError
+from twister2_tset.alike import note_update
 from twister2_tset.stored_sets import StoredSet, check_kept, keeping
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Evaluation:
             )
         check_kept(into.node)
         context.fill_all(made)
+        note_update(into.node, made)
         self._source, self._into = source, into
         self._prepared: Prepared = context.env.prepare(keeping(context, made, into.node.stored))
 

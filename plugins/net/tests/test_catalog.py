@@ -6,12 +6,14 @@ import inspect
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 import twister2_net as net
 from twister2_net import catalog
 from twister2_net.exchange.lanes import LaneOperator
+from twister2_testkit.fakes import LocalCluster
 
 NAMED = sorted(
     {
@@ -104,6 +106,26 @@ def test_a_call_has_the_options_of_its_operator(name: str) -> None:
     options, named = catalog._INFOS[name].options.keys(), options_of_call(name)
     assert options - named - GIVEN <= NOT_OF_CALLS.keys()
     assert named <= options
+
+
+@pytest.mark.parametrize("name", [name for name, info in catalog._INFOS.items() if info.combines])
+def test_what_combines_does_not_look_at_batches(name: str) -> None:
+    """Rules rely on it: they cut batches, and spread records anew, in front of such an operator."""
+    info = catalog._INFOS[name]
+    options = {"aggregates": "sum"} if name == "aggregate" else {"reducer": "sum"} if "reducer" in info.options else {}
+    records: list[Any] = [("a", 1), ("b", 2), ("a", 3), ("b", 5)] if info.keyed else [1, 2, 3, 5]
+    targets = [0] if info.shape == "many_to_one" else [0, 1]
+
+    def main(env: Any) -> list[list[Any]]:
+        found = []
+        for batches in ([records], [records[:1], records[1:]], [[record] for record in records]):
+            with net.operator(env, name, sources=[0, 1], targets=targets, **options) as op:
+                items = op.run(dict.fromkeys(op.local_sources, batches))
+            found.append(sorted(record for came in items.values() for item in came for record in item.value))
+        return found
+
+    for whole, cut, single in LocalCluster(2, "loopback").run(main):
+        assert whole == cut == single
 
 
 def test_operators_are_imported_when_they_are_used() -> None:

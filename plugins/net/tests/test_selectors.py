@@ -281,6 +281,25 @@ def test_an_option_that_nobody_reads_is_refused(call, text):
     assert re.search(text, " ".join(str(caught.value).split())), caught.value
 
 
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda env: net.partition(env, [1], "range", bounds=[5, 1]), "option 'bounds' .* 1 is less than the bound"),
+        (lambda env: net.keyed_gather(env, PAIRS, partitioner="range", bounds=["b", "a"]), "option 'bounds' .* 'a' is"),
+        (lambda env: net.partition(env, [1], "range", bounds=[1, "a"]), "two records cannot be compared"),
+        (
+            lambda env: net.partition(env, [1], "range", bounds=[1, 5], descending="no"),
+            "option 'descending' .* 'no' is",
+        ),
+        (lambda env: net.keyed_gather(env, PAIRS, grouped="no"), "option 'grouped' .* 'no' is text .* True or False"),
+    ],
+)
+def test_a_wrong_option_is_refused(call, text):
+    with pytest.raises(OperatorError) as caught:
+        LocalCluster(3, "loopback").run(call)
+    assert re.search(text, " ".join(str(caught.value).split())), caught.value
+
+
 def test_records_have_the_key_that_a_keyed_partition_is_given_whatever_the_partitioner():
     def call(env):
         return sorted(net.keyed_partition(env, [-2, 3], lambda record, n: record % n, key=abs))

@@ -10,9 +10,11 @@ import attrs
 
 from twister2.spec.errors import OperatorError
 from twister2.spec.ops import Operator, OperatorContext, OperatorInfo, Operators, OptionInfo
+from twister2.spec.tracebacks import short
 from twister2_net.combining.columns_read import READS
 from twister2_net.combining.reducers import NAMES
 from twister2_net.exchange.algorithms import chosen
+from twister2_net.problems import wrong_option
 from twister2_net.schemas import SCHEMAS
 
 if TYPE_CHECKING:
@@ -347,7 +349,6 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
             "combine batches of one record per target record by record; result i at target i",
             "many_to_many",
             _BOTH,
-            combines=True,
             keeps_order=False,
             holds_records=True,
             delivers="value",
@@ -444,8 +445,8 @@ def _loaded(where: str) -> type[LaneOperator]:
 def check_options(info: OperatorInfo, context: OperatorContext) -> None:
     """Compare what an operator was given with what it declares.
 
-    :raises OperatorError: unknown or missing options, a mode it does not do, no tasks, several targets
-        where there can be one.
+    :raises OperatorError: unknown or missing options, text for True or False, a mode it does not do, no tasks, several
+        targets where there can be one.
     """
     label = f"{info.name} '{context.label}'" if context.label else info.name
     unknown = [name for name in context.options if name not in info.options]
@@ -460,8 +461,11 @@ def check_options(info: OperatorInfo, context: OperatorContext) -> None:
         raise OperatorError(
             f"{label} needs the option {', '.join(map(repr, missing))}",
             why="; ".join(f"{name}: {info.options[name].help}" for name in missing),
-            remedy="give it when the edge is connected",
+            remedy="give it with the operator, or where the edge is connected",
         )
+    for name, option in info.options.items():
+        if isinstance(option.default, bool) and isinstance(context.options.get(name), str):
+            raise wrong_option(label, name, f"{short(context.options[name])} is text", "give True or False")
     if context.mode not in info.modes:
         raise OperatorError(
             f"{label} does not run in {context.mode} mode",

@@ -193,7 +193,7 @@ def _selecting(
     if bounds is not None:
         options["bounds"] = list(bounds)
     if descending:
-        options["descending"] = True
+        options["descending"] = descending
     return options
 
 

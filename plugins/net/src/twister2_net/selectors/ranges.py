@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.batch import Batch, is_array, records
-from twister2_net.problems import no_order, not_compared, user_error
+from twister2.spec.tracebacks import short
+from twister2_net.problems import no_order, not_compared, user_error, wrong_option
 from twister2_net.selectors.base import Key, Selector
 from twister2_net.selectors.key_columns import array_column, arrow_column, arrow_keys, by_columns
 
@@ -35,6 +37,14 @@ class Range(Selector):
         self.columns = columns
         self.descending = descending
         self.bounds = bounds
+        try:
+            falls = next((after for before, after in pairwise(bounds) if after < before), None)
+        except Exception as error:
+            raise not_compared(error, label) from error
+        if falls is not None:
+            raise wrong_option(
+                label, "bounds", f"{short(falls)} is less than the bound before it", "give them in ascending order"
+            )
 
     def assign(self, batch: Batch) -> Sequence[int]:
         bounds, key, last = self.bounds, self.key, self.n - 1

@@ -108,3 +108,39 @@ def test_where_it_cannot_be_said_that_is_written_down(lives: Any) -> None:
     life = lives(Manager(down=True))
     assert life.events == ["rm_error"]
     assert life.turns
+
+
+@pytest.mark.parametrize(
+    ("detached", "in_client", "returns", "noted", "removed"),
+    [
+        (True, False, True, True, True),
+        (True, False, False, False, True),  # nobody starts it again
+        (True, False, True, False, False),  # it is started again, and needs them
+        (True, True, False, False, False),  # it has removed all there was
+        (False, False, True, True, False),  # its client does that
+    ],
+)
+def test_the_tickets_of_a_job_that_nobody_may_ask_for(
+    lives: Any, detached: bool, in_client: bool, returns: bool, noted: bool, removed: bool
+) -> None:
+    manager = Manager()
+    life = lives(manager)
+    asked: list[str] = []
+    manager.remove_secrets = asked.append  # type: ignore[attr-defined]
+    life._ticket = SimpleNamespace(detached=detached, in_client=in_client)
+    life._returns, life._noted = returns, noted
+    life._remove_secrets()
+    assert asked == ["handle"] * removed
+    assert life.events == []
+
+
+def test_tickets_that_cannot_be_removed_keep_nobody(lives: Any) -> None:
+    def refuses(handle: str) -> None:
+        raise ResourceError("it is not allowed", why="a test", remedy="none")
+
+    manager = Manager()
+    life = lives(manager)
+    manager.remove_secrets = refuses  # type: ignore[attr-defined]
+    life._ticket, life._noted = SimpleNamespace(detached=True, in_client=False), True
+    life._remove_secrets()
+    assert life.events == ["rm_error"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from twister2.control.looking import LONGEST_PAUSE_S
-from twister2.master.polling import STATE_EVERY_S, state_every_s
+from twister2.master.polling import STATE_EVERY_S, Polling, state_every_s
 from twister2.spec.rm import JobState
 
 
@@ -40,3 +40,21 @@ def test_a_job_that_has_waited_for_room_for_long_asks_less_often(state: JobState
     assert every_s(state, queued_s=75.0) == 1.5
     assert every_s(state, queued_s=86_400.0) == LONGEST_PAUSE_S
     assert every_s(state, queued_s=86_400.0, same_host=True) == STATE_EVERY_S
+
+
+def test_a_look_begins_when_the_one_before_is_over() -> None:
+    config: Any = SimpleNamespace(heartbeat_s=1.0, manager_poll_s=15.0)
+    job: Any = SimpleNamespace(state=JobState.RUNNING, slots=[], scaling=SimpleNamespace(pending={}))
+    polling = Polling(config, same_host=False)
+    assert polling.due(job, 100.0) == 100.0
+    assert not polling.due(job, 200.0), "two looks wait for one answer"
+    polling.answered()
+    assert polling.due(job, 200.0) == 200.0
+    polling.soon()
+    assert not polling.due(job, 201.0)
+    polling.answered()
+    assert polling.due(job, 201.0) == 201.0
+    polling.answered()
+    assert not polling.due(job, 210.0)
+    polling.soon()
+    assert polling.due(job, 210.0) == 210.0

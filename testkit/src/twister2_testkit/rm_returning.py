@@ -64,6 +64,9 @@ class ReturningMasterCases(ResourceManagerHarness):
         self.until_state(rm, handle, JobState.RUNNING)
         assert self.make_backend(state_dir).remembered(handle) == note
         rm.remember(handle, b"three", JobState.FAILED)
+        rm.remove_secrets(handle)
+        rm.remove_secrets(handle)
+        assert rm.remembered(handle) == b"three"
         (reports / "over").touch()
         self.until_state(rm, handle, JobState.FAILED)
         time.sleep(1.0)  # a third life would be seen now

@@ -36,11 +36,11 @@ def try_again(
         try:
             return call()
         except ResourceError as error:
-            if not wanted():
-                raise
             until = until or time.monotonic() + deadline_s
+            if not wanted() or time.monotonic() + AGAIN_S > until:
+                raise
             tries = tries + 1 if _is_there(answers) else 0
-            if tries >= TRIES or time.monotonic() + AGAIN_S > until:
+            if tries >= TRIES:
                 raise
             failed(error)
             again = time.monotonic() + AGAIN_S

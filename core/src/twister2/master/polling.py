@@ -14,6 +14,30 @@ if TYPE_CHECKING:
 STATE_EVERY_S = 1.0
 
 
+class Polling:
+    """When to ask; one look at a time: with a manager that takes long they would hold up all other calls."""
+
+    def __init__(self, config: JobConfig, *, same_host: bool) -> None:
+        self._config, self._same_host = config, same_host
+        self._asked, self._waits = 0.0, False
+
+    def soon(self) -> None:
+        """Something has happened of which the manager may know more."""
+        self._asked = 0.0
+
+    def due(self, job: Job, now: float) -> float:
+        """The time of a look that begins now; 0: it is not time yet."""
+        every_s = state_every_s(job, self._config, now, same_host=self._same_host)
+        if self._waits or now - self._asked < every_s:
+            return 0.0
+        self._asked, self._waits = now, True
+        return now
+
+    def answered(self) -> None:
+        """The latest look is over, whatever came of it."""
+        self._waits = False
+
+
 def state_every_s(job: Job, config: JobConfig, now: float, *, same_host: bool) -> float:
     """Seconds between two looks: each may be a call to a busy server. A job that waits for room waits with many, and of
     workers that run their beats say enough.

@@ -26,7 +26,7 @@ from twister2.master.facts import JobFacts
 from twister2.master.job import Job
 from twister2.master.journal import Journal
 from twister2.master.observing import MasterObservers
-from twister2.master.polling import state_every_s
+from twister2.master.polling import Polling
 from twister2.master.returning import Note
 from twister2.master.store import JobStore
 from twister2.master.walltime import Walltime
@@ -67,6 +67,8 @@ CACHE_S = 1.0
 class MasterProcess:
     """Runs one job's master until the job is over."""
 
+    job: Job
+
     def __init__(self, ticket: MasterTicket, package: bytes, lifeline: int | None) -> None:
         """
         :param lifeline: a descriptor whose end of file says that the client has gone; None for a detached master.
@@ -101,8 +103,8 @@ class MasterProcess:
             returns=self._returns,
             elsewhere=not backend.offers.same_host,
         )
-        mirror = None if self._private is None else self._tell_event
-        self._journal = Journal(self._folder, mirror, limit_mb=resolved.job.log_limit_mb)
+        mirror = lambda event: self.job.clients.tell("event", event)  # noqa: E731 - who does not see these files
+        self._journal = Journal(self._folder, mirror if self._private else None, limit_mb=resolved.job.log_limit_mb)
         new = self._folder / "addresses.new"
         new.write_text(" ".join(self._listener.addresses))
         new.rename(self._folder / "addresses")  # as a whole: the client looks for it meanwhile
@@ -113,12 +115,11 @@ class MasterProcess:
         MasterObservers(host, resolved, self.job, self._journal, ticket.program)
         self.job.addresses = self._listener.addresses
         self._walltime = Walltime(self.job, self._renew if self._returns and backend.offers.renews else None)
-        self._asked_state = self._slots_from = 0.0
-        self._asking = False
+        self._slots_from = 0.0
+        self._polling = Polling(self._config, same_host=backend.offers.same_host)
         self._turned = time.monotonic()
         self._segments = Segments(ticket.segments)
-        self._restarting = False
-        self._signalled = False
+        self._restarting = self._signalled = False
         self._lives = not self._returns
         """Whether it is known how an earlier life of this master has left the job: until then nobody is heard."""
         self._noted = False
@@ -135,7 +136,7 @@ class MasterProcess:
             if self._remember(rm, handle, note):
                 rm.publish(handle, ticket.encode())
 
-        self._call("publish the ticket", publish)
+        self._insist("publish the ticket", publish)
 
     def _note(self) -> Note | None:
         """What a later life of this master is to know; None where there is none."""
@@ -171,14 +172,14 @@ class MasterProcess:
             rm.start_attempt(handle, attempt, missing)
 
         self._restarting = True
-        self._call("start workers", start, self._restarted)
+        self._insist("start workers", start, self._restarted)
 
     def _restarted(self) -> None:
         self._restarting = False
         self._slots_from = time.monotonic() + CACHE_S
 
     def look(self) -> None:
-        self._asked_state = 0.0
+        self._polling.soon()
 
     def restarts(self, slots: Sequence[int]) -> bool:
         return self._handle is not None and (not slots or self._backend.offers.restarts_slots)
@@ -186,7 +187,7 @@ class MasterProcess:
     def start_more(self, attempt: int, slots: Sequence[int], refused: Refused) -> None:
         self._restarting = True
         start = lambda rm, handle: rm.start_attempt(handle, attempt, slots)  # noqa: E731 - one line of a call
-        self._call("start more workers", start, self._restarted, refused)
+        self._call("start more workers", start, refused, self._restarted)
 
     def resize(self, n_slots: int, group: ResourceGroup | None, refused: Refused) -> None:
         self._restarting = True
@@ -196,7 +197,7 @@ class MasterProcess:
             if self._remember(rm, handle, note):
                 rm.resize(handle, n_slots, group)
 
-        self._call(f"resize the allocation to {n_slots} slots", resize, self._restarted, refused)
+        self._call(f"resize the allocation to {n_slots} slots", resize, refused, self._restarted)
 
     def resizes(self) -> str:
         offers = self._backend.offers
@@ -207,49 +208,55 @@ class MasterProcess:
     def stop(self, slots: Sequence[int]) -> None:
         grace_s = self._config.kill_grace_s
         noted = lambda error: None  # noqa: E731 - it is in the event log, and copies without a slot end by themselves
-        self._call("stop workers", lambda rm, handle: rm.stop_attempt(handle, slots, grace_s), failed=noted)
+        self._call("stop workers", lambda rm, handle: rm.stop_attempt(handle, slots, grace_s), noted)
 
     def _renew(self) -> None:
-        self._call("begin the job anew", lambda rm, handle: rm.renew(handle), failed=self._walltime.not_renewed)
+        self._call("begin the job anew", lambda rm, handle: rm.renew(handle), self._walltime.not_renewed)
 
-    def _call(
-        self, what: str, function: Any, then: Callable[[], None] = lambda: None, failed: Refused | None = None
-    ) -> None:
-        """
-        :param failed: hears of an error; without it the call is tried again while the manager is away, and an error is
-            the end of the job.
-        """
+    def _call(self, what: str, function: Any, failed: Refused, then: Callable[[], None] = lambda: None) -> None:
+        """A call of which ``failed`` hears the error."""
+        handle, backend = self._handle, self._backend
+
+        def done(_: Any, error: Twister2Error | None) -> None:
+            if error is not None:
+                self._rm_error(what, error)
+                failed(error)
+            then()
+
+        if handle is not None:
+            self._calls.call(lambda: None if self._leaves else function(backend, handle), done)
+
+    def _insist(self, what: str, function: Any, then: Callable[[], None] = lambda: None) -> None:
+        """A call that is made again while the manager is away; an error is the end of the job."""
         handle, backend, attempt = self._handle, self._backend, self.job.attempt
         if handle is None:
             return
+        deadline_s = 0.0 if backend.offers.same_host else self._config.start_deadline_s  # on this host none is away
 
         def wanted() -> bool:
             return not (self._leaves or self._signalled or self.job.state.final or self.job.attempt != attempt)
 
         def troubled(error: Twister2Error) -> None:
-            self._journal.event("rm_error", what=what, error=error.to_dict())
+            self._rm_error(what, error)
             self.job.rm_troubled(f"{what}: {error.what} ({error.why}); it is tried again")
 
+        def call() -> None:
+            once = lambda: None if self._leaves else function(backend, handle)  # noqa: E731 - one line of a call
+            tell = lambda error: self._calls.tell(lambda: troubled(error))  # noqa: E731 - likewise
+            try_again(once, lambda: backend.state(handle), wanted, tell, deadline_s)
+
         def done(_: Any, error: Twister2Error | None) -> None:
-            if error is not None:
-                self._journal.event("rm_error", what=what, error=error.to_dict())
-                if failed is not None:
-                    failed(error)
-                elif wanted():
-                    self.job.fail(error)
-            if error is None or failed is not None:
+            if error is None:
                 then()
+                return
+            self._rm_error(what, error)
+            if wanted():
+                self.job.fail(error)
 
-        def once() -> None:
-            if not self._leaves:
-                function(backend, handle)
+        self._calls.call(call, done)
 
-        def until_it_is_done() -> None:
-            tell = lambda error: self._calls.tell(lambda: troubled(error))  # noqa: E731 - one line of a call
-            try_again(once, lambda: backend.state(handle), wanted, tell, self._config.start_deadline_s)
-
-        # a manager on this host is never away
-        self._calls.call(once if failed is not None or backend.offers.same_host else until_it_is_done, done)
+    def _rm_error(self, what: str, error: Twister2Error) -> None:
+        self._journal.event("rm_error", what=what, error=error.to_dict())
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -261,7 +268,8 @@ class MasterProcess:
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self._know_handle(self._ticket.handle)
+        if self._ticket.handle:
+            self._know(JobHandle(**self._ticket.handle))
         linger_s = HAND_OVER_S
         try:
             with self._watch:
@@ -277,6 +285,7 @@ class MasterProcess:
             if self._private is None:  # else what it has written down is removed, and a client or the manager keeps it
                 self._journal.amend(tidied=tidied)
             self._wait_until_heard()
+            self._remove_secrets()
         finally:
             self._listener.close(linger_s=linger_s)
             self._journal.close()
@@ -305,7 +314,7 @@ class MasterProcess:
             error = self._calls.finish(lambda: self._remember(backend, handle, note), TOLD_S)
             self._noted = error is None
             if error is not None:
-                self._journal.event("rm_error", what="note the end of the job", error=error.to_dict())
+                self._rm_error("note the end of the job", error)
         if not self._leaves:
             self.job.dismiss()
         return not self._leaves
@@ -357,16 +366,12 @@ class MasterProcess:
             taken += 1
         return taken < 1000
 
-    def _know_handle(self, data: dict[str, Any] | None) -> None:
-        if data and self._handle is None:
-            self._know(JobHandle(**data))
-
     def _found(self, handle: JobHandle | None, error: Twister2Error | None) -> None:
-        self._asking = False
+        self._polling.answered()
         if handle is not None and self._handle is None:
             self._know(handle)
         elif error is not None:
-            self._journal.event("rm_error", what="find the allocation", error=error.to_dict())
+            self._rm_error("find the allocation", error)
 
     def _know(self, handle: JobHandle) -> None:
         self._handle, backend = handle, self._backend
@@ -378,7 +383,7 @@ class MasterProcess:
     def _remembered(self, note: bytes | None, error: Twister2Error | None) -> None:
         """What an earlier life of this master has left, if there was one."""
         if error is not None:
-            self._journal.event("rm_error", what="ask for the notes of this master", error=error.to_dict())
+            self._rm_error("ask for the notes of this master", error)
             self._handle = None  # it is looked for again, and asked again
             return
         self._lives = True
@@ -409,19 +414,15 @@ class MasterProcess:
                 self.job.kill(TOLD_TO_END)
 
     def _ask_state(self) -> None:
-        now = time.monotonic()
         handle, backend = self._handle, self._backend
-        every_s = state_every_s(self.job, self._config, now, same_host=backend.offers.same_host)
-        if self._asking or now - self._asked_state < every_s:
-            return  # one look at a time: with a manager that takes long they would hold up all other calls
-        self._asked_state = asked = now
-        self._asking = True
+        if not (asked := self._polling.due(self.job, time.monotonic())):
+            return
         if handle is None:
             self._calls.call(lambda: backend.find(self._ticket.job_id), self._found)
             return
 
         def done(status: JobStatus | None, error: Twister2Error | None) -> None:
-            self._asking = False
+            self._polling.answered()
             if error is not None:
                 self.job.rm_troubled(f"the resource manager cannot be asked: {error.what} ({error.why})")
             if status is not None and self._lives:
@@ -489,6 +490,11 @@ class MasterProcess:
                 self._private.parent.rmdir()
         return not left
 
-    def _tell_event(self, event: dict[str, Any]) -> None:
-        """A client that does not see this master's files keeps the event log."""
-        self.job.clients.tell("event", event)
+    def _remove_secrets(self) -> None:
+        """Nobody may ever ask for a detached job. Last of all: another life of this master would need its ticket."""
+        handle, backend = self._handle, self._backend
+        if handle is None or self._ticket.in_client or not self._ticket.detached or (self._returns and not self._noted):
+            return
+        error = self._calls.finish(lambda: backend.remove_secrets(handle), TOLD_S)
+        if error is not None:
+            self._rm_error("remove the tickets", error)

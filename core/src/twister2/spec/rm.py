@@ -2,9 +2,9 @@
 
 Who calls what. The **client** calls ``render``, ``submit``, ``open_channel`` and, from any shell and long after the
 submitting process has gone, ``find``, ``state``, ``logs``, ``kill`` and ``clean``. The **job master** makes its own
-backend and calls ``publish``, ``remember``, ``start_attempt``, ``stop_attempt``, ``resize``, ``state``, ``kill`` and
-``clean``. One thread at a time calls a backend; no call blocks longer than ``RmContext.call_timeout_s`` but ``logs``
-with ``follow``.
+backend and calls ``publish``, ``remember``, ``start_attempt``, ``stop_attempt``, ``resize``, ``state``,
+``remove_secrets``, ``kill`` and ``clean``. One thread at a time calls a backend; no call blocks longer than
+``RmContext.call_timeout_s`` but ``logs`` with ``follow``.
 
 What it starts are N copies of *one* command (``twister2.worker``, a supervisor): arguments, environment and secrets are
 the same for all copies, as Kubernetes, Nomad and Slurm want it. A copy learns its slot from what the manager gives it
@@ -376,6 +376,14 @@ class ResourceManager(ABC):
         an unknown or finished job is no error. Works from any shell of the user.
 
         :raises ResourceError: not allowed, or the manager cannot be reached.
+        """
+
+    def remove_secrets(self, handle: JobHandle) -> None:
+        """Remove tickets and tokens, which no process of the job needs any more: nobody may ever ask for it again.
+        What ``state``, ``logs``, ``remembered`` and ``clean`` need stays. Idempotent.
+
+        Called by a master in the allocation as the last thing that it does, when the job was detached. Nothing by
+        default: for a manager that keeps secrets where nobody but the user can read them, in the user's own files.
         """
 
     @abstractmethod

@@ -362,14 +362,16 @@ class NomadManager(ResourceManager):
             time.sleep(self._config.poll_s)  # what was submitted a moment ago may be placed all the same
         self._end(handle, running, grace_s, tell=False)
 
+    def remove_secrets(self, handle: JobHandle) -> None:
+        self._api.at(handle.facts)
+        for group in (jobspec.MASTER, ""):
+            with suppress(NotFoundError):
+                self._api.send("DELETE", f"/var/{jobspec.variable(handle.job_id, group)}")
+
     def clean(self, handle: JobHandle) -> list[str]:
         if os.environ.get("NOMAD_JOB_ID") == handle.native_id:
             return []  # the job master inside: the job ends with it
-        self._api.at(handle.facts)
-        with suppress(NotFoundError):
-            self._api.send("DELETE", f"/var/{jobspec.variable(handle.job_id)}")
-        with suppress(NotFoundError):
-            self._api.send("DELETE", f"/var/{jobspec.variable(handle.job_id, jobspec.MASTER)}")
+        self.remove_secrets(handle)
         with suppress(NotFoundError):
             self._api.send("DELETE", f"/var/{jobspec.notes(handle.job_id)}")
         if self._job(handle.native_id) is None:

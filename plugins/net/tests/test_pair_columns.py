@@ -61,3 +61,21 @@ def test_through_the_operators():
     counts = {key: len(range(key, 300, 7)) for key in range(7)}
     assert whole[0] == whole[1] == {key: float(count) for key, count in counts.items()}
     assert whole[2] == {f"w{key}": 2 * count for key, count in counts.items()} | {None: 2}
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_arrays_and_lists_of_pairs_together(n):
+    pairs = [(number % 4, number) for number in range(12)]
+
+    def job(env):
+        mine = pairs[env.worker_id :: n]
+        fields = numpy.array(mine, [("key", int), ("value", int)])
+        left = [mine, fields, numpy.array(mine)][env.worker_id % 3]
+        right = fields if env.worker_id % 2 == 0 else mine
+        groups = [(key, sorted(values)) for key, values in net.keyed_gather(env, left)]
+        return groups, net.join(env, left, right)
+
+    found = LocalCluster(n).run(job)
+    assert sorted(group for groups, _ in found for group in groups) == [(k, list(range(k, 12, 4))) for k in range(4)]
+    joined = [(k, (one, other)) for k, one in pairs for j, other in pairs if k == j]
+    assert sorted(pair for _, some in found for pair in some) == sorted(joined)

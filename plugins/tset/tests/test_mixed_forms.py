@@ -228,6 +228,17 @@ def test_pairs(step):
     compare(PAIR_FORMS, PAIRS, PAIR_STEPS[step])
 
 
+@pytest.mark.parametrize("how", ["inner", "left", "right", "full"])
+def test_columns_joined_with_nothing(how):
+    def job(env):
+        context = TSetContext(env)
+        nothing = context.parallelize([])
+        return [shown(form(context, PAIRS).join(nothing, how).collect()) for form in PAIR_FORMS.values()]
+
+    expected = shown(PlainSet(PAIRS).join(PlainSet([]), how).collect())
+    assert run_workers(2, job) == [[expected] * len(PAIR_FORMS)] * 2
+
+
 def not_both_tables(forms):
     """Tables that are joined with each other give rows."""
     return {name: form for name, form in forms.items() if name != "table"}
@@ -394,6 +405,9 @@ def test_only_what_differs_becomes_records():
     for alike in (("dicts", "filtered"), ("table", "table"), ("array", "chosen"), ("batches", "batches")):
         assert "as records" not in of(*alike), alike
     assert "as records" not in plan(lambda context: ROW_FORMS["batches"](context, ROWS).sort("v"))
+    assert "as records" not in plan(
+        lambda context: context.parallelize([]).union(ROW_FORMS["table"](context, ROWS)).sort("v")
+    )
 
 
 def test_a_function_that_gives_now_one_form_and_now_another():

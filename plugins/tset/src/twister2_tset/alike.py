@@ -15,7 +15,7 @@ from twister2.spec.batch import Batch, is_array, is_arrow, python_values
 from twister2.spec.declarations import Declarations
 from twister2.spec.tasks import Compute, Emit
 from twister2_tset.columns import same
-from twister2_tset.forms import ARRAY, RECORDS, SAME, SELECTED, TUPLES, UNKNOWN, WHATEVER, fit, kind_of_form
+from twister2_tset.forms import ARRAY, EMPTY, RECORDS, SAME, SELECTED, TUPLES, UNKNOWN, WHATEVER, fit, kind_of_form
 from twister2_tset.nodes import ExchangeNode, MeetingNode, Node, SourceNode, StepNode, StoredNode, schema_behind
 from twister2_tset.pair_steps import AsPairs
 
@@ -71,7 +71,7 @@ def alike(nodes: tuple[Node, ...], operator: str, options: Mapping[str, Any], li
     # tuples have an order, dicts have names
     named = options.get("key") is not None or (operator == "net.distinct" and TUPLES not in forms)
     return tuple(
-        node if own <= {RECORDS, TUPLES} else _as_records(node, line, named=named, pairs=pairs)
+        node if set(map(kind_of_form, own)) == {RECORDS} else _as_records(node, line, named=named, pairs=pairs)
         for node, own in zip(nodes, each, strict=True)
     )
 
@@ -104,6 +104,7 @@ def forms_of(node: Node) -> Forms:
             waiting += missing
             continue
         forms = frozenset[str]().union(*(_known[one] for one in before))
+        forms = forms - {EMPTY} or forms
         if isinstance(at, ExchangeNode):
             forms = _delivered(at, forms)
         if gives != SAME:

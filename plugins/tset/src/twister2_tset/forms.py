@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 RECORDS: Final = "records"
 """Lists, and sequences such as the lines of a text."""
 TUPLES: Final = "records, tuples"
+EMPTY: Final = "records, none"
+"""A list of nothing, to which sets are added."""
 TABLE: Final = "table"
 """Arrow batches."""
 ARRAY: Final = "array"
@@ -35,7 +37,9 @@ def form_of(data: Any) -> str:
         return TABLE
     if is_array(data):
         return f"{ARRAY}, {data.dtype} {data.shape[1:]}"
-    return TUPLES if len(data) and isinstance(data[0], tuple) else RECORDS
+    if not len(data):
+        return EMPTY
+    return TUPLES if isinstance(data[0], tuple) else RECORDS
 
 
 def kind_of_form(form: str) -> str:

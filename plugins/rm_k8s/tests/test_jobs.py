@@ -254,6 +254,16 @@ def test_a_detached_job_ends_and_says_so_later(twister2, kubernetes):
     assert nothing_left(kubernetes, job_id), kubernetes.left()
 
 
+def test_an_ended_job_that_nobody_asks_for_goes_when_it_is_told_to(twister2, kubernetes):
+    job_id = detached(twister2, "-o", "rm.k8s.keep_s=2", "program.py")
+    assert of_job(kubernetes, job_id, "configmaps")
+    kubernetes.until(lambda: nothing_left(kubernetes, job_id), 180)
+    code, out, err = finish(twister2("status", job_id))
+    assert code == 0, err
+    assert "failed" in out.lower(), out
+    assert "the cluster has nothing of it" in " ".join(out.split()), out
+
+
 def kill_master(job_id):
     """kill -9 of the job master's process, in its container; False when none runs."""
     killed = False

@@ -9,18 +9,19 @@ from twister2_rm_k8s.config import KubernetesConfig
 from twister2_rm_k8s.manifests import Manifests
 
 
-def pods(**options):
-    """The pods of a job of one worker with a GPU: by role, of the objects that its options make."""
+def jobs(**options):
+    """The Jobs of a job of one worker with a GPU: by role, of the objects that its options make."""
     allocation = Allocation(
         "job-1", "job", (ResourceGroup("worker", 1, gpus=2),), ("worker",), ("master",), {}, b"t", b"m", "/nowhere",
         master=ResourceGroup("master", 1),
     )  # fmt: skip
     made = Manifests(allocation, KubernetesConfig(image="i", **options), "team").all()
-    return {
-        body["spec"]["template"]["spec"]["containers"][0]["name"]: body["spec"]["template"]["spec"]
-        for body in made
-        if body["kind"] == "Job"
-    }
+    found = [body for body in made if body["kind"] == "Job"]
+    return {body["spec"]["template"]["spec"]["containers"][0]["name"]: body["spec"] for body in found}
+
+
+def pods(**options):
+    return {role: spec["template"]["spec"] for role, spec in jobs(**options).items()}
 
 
 def test_the_masters_pod_has_its_own_size_and_account():
@@ -37,3 +38,9 @@ def test_what_a_gpu_is_called(name):
     (worker,) = (pod for role, pod in found.items() if role != "master")
     assert worker["containers"][0]["resources"]["limits"][name] == "2"
     assert name not in str(found["master"])
+
+
+def test_kubernetes_deletes_an_ended_job_when_it_is_told_after_what_time():
+    assert all("ttlSecondsAfterFinished" not in spec for spec in jobs().values())
+    kept = {role: spec.get("ttlSecondsAfterFinished") for role, spec in jobs(keep_s=1.5).items()}
+    assert kept == {"master": 2, "worker": None}

@@ -28,6 +28,13 @@ class KubernetesConfig:
         unit="1",
         validator=ge(0),
     )
+    keep_s: float = option(
+        0.0,
+        "How long Kubernetes keeps what an ended job with its master there has left, logs too, while no command looks "
+        "at it; 0: until one does.",
+        unit="s",
+        validator=ge(0),
+    )
     cpu_limits: bool = option(False, "Whether pods are throttled to the CPUs they ask for.")
     gpu_resource: str = option("nvidia.com/gpu", "Name of the resource that job.gpus asks for.")
     scratch_mb: int = option(

@@ -47,8 +47,8 @@ SECRET_LIMIT = 1_000_000
 """Kubernetes takes 1 MiB in a Secret."""
 LEFT_OUT = f"""\
 # Not shown: the tickets in the Secrets, and the Jobs in the ConfigMap, which are those below. Added when it is
-# submitted: the owner of all other objects, which is the ConfigMap (ownerReferences), and an annotation that tells
-# which call made an object ({names.SUBMISSION}).
+# submitted: the owner of all other objects, which is the ConfigMap (ownerReferences; where rm.k8s.keep_s is set its own
+# is the job master's Job), and an annotation that tells which call made an object ({names.SUBMISSION}).
 """
 TELL_AGAIN_S = (0.7, 3.0)
 """When pods are told of a new ticket once more: a kubelet may hear of that before it hears of the secret itself."""
@@ -109,8 +109,7 @@ class KubernetesManager(ResourceManager):
                 remedy="choose another transport: job.comm=tcp",
             )
         api, namespace = self._cluster.api, self._cluster.namespace
-        made = Manifests(allocation, self._config, namespace)
-        root, *rest = made.all()
+        root, *rest = Manifests(allocation, self._config, namespace).all()
         mark = uuid.uuid4().hex
         jobs = [body for body in rest if body["kind"] == "Job"]
         quota.check(api, namespace, jobs)
@@ -121,7 +120,10 @@ class KubernetesManager(ResourceManager):
                 rbac.check_accounts(api, namespace, jobs)  # now that the namespace is known to be there
                 for body in rest:
                     kind = f"{body['kind'].lower()}s"
-                    self._cluster.create(path(namespace, kind), manifests.owned(body, root), mark)
+                    made = self._cluster.create(path(namespace, kind), manifests.owned(body, root), mark)
+                    if "ttlSecondsAfterFinished" in body.get("spec", {}):  # the root, and with it all, goes with it
+                        where = path(namespace, "configmaps", root["metadata"]["name"])
+                        api.patch(where, {"metadata": manifests.by("batch/v1", "Job", made)})
         except BaseException:
             # The root may be there although no answer came (a timeout, Ctrl-C), or be that of another submission.
             with suppress(ResourceError, RefusedError):

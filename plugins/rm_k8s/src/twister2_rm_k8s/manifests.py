@@ -142,6 +142,8 @@ class Manifests:
             del spec["completionMode"], spec["backoffLimitPerIndex"]
             spec["backoffLimit"] = self.config.master_restarts + 1  # the job fails when there are so many restarts
             spec["template"]["spec"]["restartPolicy"] = "OnFailure"
+        if self.config.keep_s:
+            spec["ttlSecondsAfterFinished"] = math.ceil(self.config.keep_s)
         return job
 
     def all(self, *, hide: bool = False) -> list[Object]:
@@ -299,13 +301,13 @@ def resources(config: KubernetesConfig, role: str, group: ResourceGroup) -> Obje
 
 def owned(body: Object, root: Object) -> Object:
     """The object as one that goes with the root."""
-    reference = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "name": root["metadata"]["name"],
-        "uid": root["metadata"]["uid"],
-    }
-    return {**body, "metadata": {**body["metadata"], "ownerReferences": [{**reference, "blockOwnerDeletion": True}]}}
+    return {**body, "metadata": {**body["metadata"], **by("v1", "ConfigMap", root)}}
+
+
+def by(api: str, kind: str, owner: Object) -> Object:
+    """What the metadata of an object say that goes with another."""
+    own = {"name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"]}
+    return {"ownerReferences": [{"apiVersion": api, "kind": kind, **own}]}
 
 
 def again(job: Object, name: str, start: int, slots: list[int]) -> Object:

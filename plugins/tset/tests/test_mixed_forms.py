@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from twister2.graph.rewrite import RULES
 from twister2.spec.errors import OperatorError
 from twister2_testkit import graphs
 from twister2_tset import TSetContext
@@ -408,6 +410,37 @@ def test_only_what_differs_becomes_records():
     assert "as records" not in plan(
         lambda context: context.parallelize([]).union(ROW_FORMS["table"](context, ROWS)).sort("v")
     )
+
+
+@pytest.mark.parametrize("without", [(), *[(rule,) for rule in RULES], tuple(RULES)], ids="+".join)
+def test_answers_are_the_same_without_rules(tmp_path, without):
+    """Columns of a file that is read twice, left out where nobody looks at them; pairs that lie by key already."""
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "rows.parquet")
+
+    def job(env):
+        context = TSetContext(env, without_rules=without)
+        file, lists = context.read_parquet(tmp_path / "rows.parquet"), context.parallelize(ROWS, 2)
+        some = file.where("n", ">", 2).union(file.filter(lambda row: row["n"] < 2), lists.where("n", "==", 2))
+        pairs = PAIR_FORMS["table"](context, PAIRS).union(context.parallelize(PAIRS[:5])).keyed_partition(partitions=2)
+        found = [
+            some.group_by("k").sum("n"),
+            some.distinct("n").select("n"),
+            some.join(lists.distinct("k").select("k"), on="k").group_by("k").count(),
+            pairs.keyed_gather(),
+            pairs.join(context.parallelize(PAIRS[:3]), partitions=2),
+        ]
+        return [shown(one.collect()) for one in found]
+
+    sums = PlainSet(ROWS).group_by("k")
+    pairs = PlainSet([*PAIRS, *PAIRS[:5]])
+    expected = [
+        sums.sum("n"),
+        PlainSet({"n": n} for n in range(5)),
+        sums.count(),
+        pairs.keyed_gather(),
+        pairs.join(PlainSet(PAIRS[:3])),
+    ]
+    assert run_workers(2, job) == [[shown(one.collect()) for one in expected]] * 2
 
 
 def test_a_function_that_gives_now_one_form_and_now_another():

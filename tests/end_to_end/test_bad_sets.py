@@ -94,6 +94,21 @@ def test_an_error_of_one_worker_in_a_loop_of_a_job(jobs: Jobs, executor: str) ->
     assert "map (prog.py:12)" in done.err, done
 
 
+def test_an_executor_that_raises_is_not_taken_for_the_program(jobs: Jobs) -> None:
+    program = jobs.program(
+        """
+        from twister2_tset import TSetContext
+
+        def main(env):
+            env.backend("exec").prepare = lambda plan: 1 // 0
+            TSetContext(env).parallelize([1], 1).count()
+        """
+    )
+    done = jobs.submit(program, "-q", workers=1)
+    assert done.code not in (0, None, -9), done
+    assert re.search(r"the exec plugin's backend .* raised ZeroDivisionError in prepare\(\)", done.err), done
+
+
 GRAPH = """
     from twister2.graph import Graph
     from twister2.spec.tasks import END, Compute, Sink, Source

@@ -18,7 +18,7 @@ from twister2.graph.catalog import Catalog
 from twister2.graph.compile import Compiled, compile_graph, rule_options
 from twister2.graph.explain import explain_plan
 from twister2.graph.planners import ask_planners
-from twister2.graph.returned import returned
+from twister2.graph.returned import asked
 from twister2.graph.rules.ways import HASH
 from twister2.spec.errors import Twister2Error, UsageError, from_dict
 from twister2.spec.executor import Execution
@@ -238,7 +238,7 @@ class GraphRunner:
             **rule_options(self._env.config),
         )
         executor = self._env.backend("exec")
-        execution = returned(executor, "exec", "prepare", Execution, executor.prepare(compiled.plan))
+        execution = asked(executor, "exec", "prepare", Execution, lambda: executor.prepare(compiled.plan))
         plan = self._plans[key] = _Plan(
             weakref.ref(graph, self._note_death), graph.version, compiled, execution, pins, figures=figures
         )

@@ -467,6 +467,18 @@ def test_other_columns():
     assert found == [[{"k": 1}]] * 2
 
 
+@pytest.mark.parametrize("result", [("v", "count_distinct"), ("v", "list"), (lambda row: row["v"], "sum"), "list"])
+def test_results_that_hold_records_come_as_records(result):
+    table = pa.table({"k": [1, 2, 1, 3], "v": [1, 1, 5, 6]})
+
+    def job(env):
+        rows = TSetContext(env).parallelize(table, 2)
+        found = rows.group_by("k").agg(r=result)
+        return found.union(rows.select("k")).distinct("k").count(), found.join(rows, "semi", on="k").sort("k").count()
+
+    assert run_workers(2, job) == [(3, 3)] * 2
+
+
 def test_an_updated_set():
     def job(env):
         context = TSetContext(env)

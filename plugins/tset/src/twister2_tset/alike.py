@@ -8,7 +8,7 @@ what an operator delivers does not depend on how records lie.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from twister2.spec.batch import Batch, is_array, is_arrow, python_values
@@ -27,6 +27,8 @@ _BY_COLUMNS = ("net.sort", "net.distinct", "net.aggregate")
 """Operators that keep columns where their keys are columns, or the records themselves,"""
 _BY_PAIRS = ("net.keyed_gather", "net.join")
 """and those that take a table of two columns for pairs."""
+_OF_RECORDS = ("count_distinct", "list")
+"""Results of groups that hold records' values: no columns come out beside them."""
 
 _known: weakref.WeakKeyDictionary[Node, Forms] = weakref.WeakKeyDictionary()
 
@@ -153,5 +155,11 @@ def _keeps_columns(operator: str, options: Mapping[str, Any]) -> bool:
         return options.get("comparator") is None
     named = [*key] if isinstance(key, (list, tuple)) else [key]
     results = options.get("aggregates") or {}
-    named += [what[0] for what in results.values() if what != "count"] if isinstance(results, Mapping) else [None]
+    named += [_column(what) for what in results.values() if what != "count"] if isinstance(results, Mapping) else [None]
     return options.get("comparator") is None and all(isinstance(one, str) for one in named)
+
+
+def _column(what: Any) -> Any:
+    """The column that a result of groups is made of; None where it is made of records."""
+    pair = isinstance(what, Sequence) and len(what) == 2 and not isinstance(what, str)
+    return what[0] if pair and what[1] not in _OF_RECORDS else None

@@ -248,6 +248,8 @@ def test_killed_from_another_shell_when_the_client_is_gone(twister2, kubernetes)
 
 def test_a_detached_job_ends_and_says_so_later(twister2, kubernetes):
     job_id = detached(twister2, "program.py:sleeps", "1")
+    kubernetes.until(lambda: not of_job(kubernetes, job_id, "secrets"))
+    assert of_job(kubernetes, job_id, "configmaps")
     code, out, err = finish(twister2("wait", job_id))
     assert code == 0, (out, err)
     assert finish(twister2("logs", job_id))[1].count("asleep") == 2

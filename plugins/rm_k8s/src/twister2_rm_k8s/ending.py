@@ -108,22 +108,25 @@ class Ending:
 
     def clean(self, handle: JobHandle) -> list[str]:
         """Delete all objects; what could not be, in words."""
-        namespace = self._cluster.namespace_of(handle)
         own = any(_own_job(job) for job in self._cluster.all("jobs", handle, fresh=True))
         end = time.monotonic() + min(CLEAN_S, self._timeout_s)
         while True:
             left = []
             for kind in KINDS:
                 with refusals(f"the {kind} of job {handle.job_id} cannot be deleted"):
-                    left += self._delete(handle, namespace, kind)
+                    left += self.delete(handle, kind)
             self._cluster.forget()
             if not left or own or time.monotonic() > end:
                 return [] if own else left
             time.sleep(PAUSE_S)
 
-    def _delete(self, handle: JobHandle, namespace: str, kind: str) -> list[str]:
-        """Delete what there is of a kind, and say what there was."""
-        api, found = self._cluster.api, self._cluster.all(kind, handle, fresh=True)
+    def delete(self, handle: JobHandle, kind: str) -> list[str]:
+        """Delete what there is of a kind, and say what there was.
+
+        :raises RefusedError: it may not be deleted.
+        """
+        api, namespace = self._cluster.api, self._cluster.namespace_of(handle)
+        found = self._cluster.all(kind, handle, fresh=True)
         # The node takes a second or two to say that a pod may go, also of one in which nothing runs any more.
         at_once = kind == "pods" and all(map(over, found))
         grace_s = 0 if at_once else None

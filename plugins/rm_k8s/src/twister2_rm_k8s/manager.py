@@ -304,6 +304,11 @@ class KubernetesManager(ResourceManager):
         ended = self._looker.state(handle, fresh=True).state
         self._ending.kill(handle, grace_s, mark=not ended.final)
 
+    def remove_secrets(self, handle: JobHandle) -> None:
+        self._stop_telling()
+        with refusals(f"the tickets of job {handle.job_id} cannot be removed"):
+            self._ending.delete(handle, "secrets")
+
     def clean(self, handle: JobHandle) -> list[str]:
         self._stop_telling()
         return self._ending.clean(handle)

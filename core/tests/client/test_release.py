@@ -21,7 +21,7 @@ from twister2.control.releasing import release
 from twister2.control.ticket import curve_pair
 from twister2.master.journal import Journal
 from twister2.spec.errors import ResourceError
-from twister2.spec.rm import JobHandle, JobState
+from twister2.spec.rm import JobHandle, JobState, JobStatus
 
 HANDLE = JobHandle("fake", "job-1", "1")
 
@@ -219,3 +219,33 @@ def test_a_wait_outlasts_the_master_that_tells_the_end(
         monkeypatch.setattr(jobs, "LEAVES_S", 0.0)
     assert jobs.wait_for(job, 0.0 if leaves else None) == {"state": "completed"}
     assert len(asked) == (3 if leaves else 2)
+
+
+@pytest.mark.parametrize(
+    ("said", "same_host", "state", "asked"),
+    [
+        ((JobState.UNKNOWN, JobState.RUNNING), False, "running", ["close"]),
+        ((JobState.UNKNOWN, JobState.UNKNOWN), False, "failed", ["kill", "clean", "close"]),
+        ((JobState.UNKNOWN,), True, "failed", ["kill", "clean", "close"]),
+    ],
+)
+def test_a_manager_that_knows_nothing_of_a_job_is_asked_twice(
+    monkeypatch: pytest.MonkeyPatch,
+    job: JobSummary,
+    said: tuple[JobState, ...],
+    same_host: bool,
+    state: str,
+    asked: list[str],
+) -> None:
+    """Its server may have been started again a moment ago: a job that runs would be ended for that."""
+    backend: Any = Backend()
+    answers, pauses = [JobStatus(each) for each in said], list[float]()
+    backend.offers = SimpleNamespace(same_host=same_host, shared_files={"state"}, restarts_master=False)
+    backend.state = lambda handle: answers.pop(0)
+    monkeypatch.setattr(jobs, "backend_of", lambda job: backend)
+    resolved = SimpleNamespace(job=SimpleNamespace(log_limit_mb=1))
+    monkeypatch.setattr(jobs, "_as_submitted", lambda job: (None, resolved))
+    monkeypatch.setattr(jobs, "remove_rest", lambda *_: None)
+    monkeypatch.setattr(jobs, "time", SimpleNamespace(sleep=pauses.append))
+    assert jobs.status_of(job)["state"] == state
+    assert (backend.asked, answers, len(pauses)) == (asked, [], len(said) - 1)

@@ -16,6 +16,7 @@ from twister2.client.silent import ended_silently, ending, last_words
 from twister2.config import Resolved
 from twister2.control.channel import Dialer
 from twister2.control.folders import runtime_path
+from twister2.control.looking import GONE_S
 from twister2.control.releasing import release
 from twister2.host import Pins, PluginHost
 from twister2.master.journal import EVENTS, KILLING, Journal, end_of
@@ -150,7 +151,7 @@ def _tidy(job: JobSummary) -> None:
 
 def _status_without_master(job: JobSummary, backend: ResourceManager, facts: dict[str, Any]) -> dict[str, Any]:
     try:
-        status = backend.state(job.record.job_handle)
+        status = _state_of(job, backend)
     except ResourceError as error:
         return {**facts, "reason": f"neither the job master nor the resource manager answers ({error.what})"}
     again = read_state(job.folder)
@@ -173,6 +174,15 @@ def _status_without_master(job: JobSummary, backend: ResourceManager, facts: dic
         _, resolved = _as_submitted(job)
         reason = f"{master_gone(job)}; its workers end within {resolved.job.master_lost_s:g} s, submit the job again"
     return {**facts, "state": status.state.value, "reason": reason, "slots": dict(status.slots)}
+
+
+def _state_of(job: JobSummary, backend: ResourceManager) -> JobStatus:
+    """What the manager says: one that has just been started again may know nothing of its jobs for a moment."""
+    status = backend.state(job.record.job_handle)
+    if status.state is JobState.UNKNOWN and not backend.offers.same_host:
+        time.sleep(GONE_S)
+        status = backend.state(job.record.job_handle)
+    return status
 
 
 def master_gone(job: JobSummary) -> str:

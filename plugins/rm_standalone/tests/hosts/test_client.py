@@ -197,3 +197,15 @@ def test_folders_of_connections_whose_processes_were_killed_are_tidied_away(monk
         assert f"ControlPath={ssh.folder}/" in " ".join(ssh.command("h1", "true"))
         left = {path.name.removeprefix(f"{mine}-") for path in Path(base).iterdir()}
         assert left == {"used", "fresh", "t2ssh-other", Path(ssh.folder).name.removeprefix(f"{mine}-")}
+
+
+def test_a_job_whose_hosts_cannot_be_asked_is_not_gone(tmp_path, monkeypatch):
+    fleet = Fleet()
+    away = {"h1": ResourceError("h1 does not answer", why="", remedy="")}
+    answers = [({"h2": {"known": False, "attempts": {}}}, away), ({"h2": {"known": False, "attempts": {}}}, {})]
+    monkeypatch.setattr(fleet, "ask", lambda *_, **__: answers.pop(0))
+    rm = manager(tmp_path, monkeypatch, fleet)
+    handle = JobHandle("standalone", "job-1", "h1,h2", {"hosts": ["h1", "h2"], "n_workers": 1})
+    with pytest.raises(ResourceError, match="h1 does not answer"):
+        rm.state(handle)
+    assert rm.state(handle).state is JobState.UNKNOWN

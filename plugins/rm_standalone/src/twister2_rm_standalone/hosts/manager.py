@@ -213,8 +213,8 @@ class HostsManager(ResourceManager):
     def state(self, handle: JobHandle) -> JobStatus:
         hosts = self._hosts(handle)
         replies, errors = self._fleet(handle.job_id).ask(_all(hosts, {"do": "state"}), ANSWER_S, patient=False)
-        if errors and not replies:
-            raise _worst(errors)
+        if errors and not any(reply["known"] for reply in replies.values()):
+            raise _worst(errors)  # who has it cannot be asked; it is not gone
         return merged(handle, replies, errors)
 
     def logs(self, handle: JobHandle, *, slot: int | None = None, follow: bool = False) -> Iterator[LogChunk]:

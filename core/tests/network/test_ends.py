@@ -8,7 +8,8 @@ import pytest
 
 from twister2.config.job import NetworkConfig
 from twister2.spec.channel import HeaderKind
-from twister2.spec.errors import NetworkError, OperatorError
+from twister2.spec.collectives import Call
+from twister2.spec.errors import NetworkError, OperatorError, StepMismatchError
 from twister2_testkit.fakes import LocalCluster
 from twister2_testkit.loopback import LoopbackTransport
 
@@ -98,6 +99,51 @@ def test_a_receiver_that_has_gone_too_early_is_missed():
         network.end_step(step)
 
     cluster().run(main)
+
+
+class Telling(Leaving):
+    """Says that a worker has left, not why."""
+
+    def isend(self, peer, frames):
+        try:
+            return super().isend(peer, frames)
+        except NetworkError as error:
+            error.details["left"] = peer
+            raise
+
+
+@pytest.mark.parametrize("returns", [True, False], ids=["has returned", "is there"])
+def test_who_cannot_reach_a_worker_is_told_whether_it_has_returned(returns):
+    seen = []
+
+    def main(env):
+        network = env.network
+        network._heartbeat_s = 30.0 if returns else 0.1  # it waits for two
+        network.collectives().run(Call("barrier"))
+        if env.worker_id == 0:
+            network.transports[0].left.set()
+            if not returns:
+                while not env.link.aborted:
+                    env.link.poll(0.02)
+            return
+        network.transports[0]._peers[0].left.wait(10)
+        try:
+            network.collectives().run_objects(Call("allgather"), 1)
+        except (NetworkError, StepMismatchError) as error:
+            seen.append(error)
+            raise
+
+    with pytest.raises((NetworkError, StepMismatchError)):
+        cluster(2, Telling).run(main)
+    (error,) = seen
+    if returns:
+        assert isinstance(error, StepMismatchError)
+        assert "worker 0 returned" in str(error)
+        assert "allgather" in str(error)
+        assert "test_ends.py" in str(error)
+    else:
+        assert isinstance(error, NetworkError)
+        assert "it has closed its transport" in str(error)
 
 
 def test_a_step_that_is_left_open_is_an_error():

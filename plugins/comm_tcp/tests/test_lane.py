@@ -204,8 +204,9 @@ def test_a_peer_that_was_killed_is_an_error_of_who_sends_to_it(tmp_path):
         assert one.isend(1, [b"hello"]) is not None
         os.write(asked[1], b"x")
         os.waitpid(child, 0)
-        with pytest.raises(NetworkError, match="worker 1 cannot be reached"):
+        with pytest.raises(NetworkError, match="worker 1 cannot be reached") as caught:
             one.isend(1, [b"anybody"])
+        assert caught.value.details == {"left": 1}
     finally:
         one.close(aborted=True)
         for end in (*asked, *told):
@@ -228,8 +229,9 @@ def test_that_a_peer_has_closed_is_no_error_of_what_waits_to_leave_with_more(pai
         while not held.done:
             assert time.monotonic() < deadline
             one.progress()
-        with pytest.raises(NetworkError, match="worker 1 cannot be reached"):
+        with pytest.raises(NetworkError, match="worker 1 cannot be reached") as caught:
             one.isend(1, [b"anybody"])
+        assert caught.value.details == {"left": 1}
 
 
 def test_who_dials_where_no_descriptor_is_left_does_not_wait_for_ever(pair):

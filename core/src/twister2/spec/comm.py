@@ -159,7 +159,8 @@ class Transport(ABC):
         :returns: None when it was refused because too much is under way to that peer: nothing was taken; progress and
             try again. The frames must stay unchanged until the result is ``done``.
         :raises NetworkError: the peer cannot be reached any more (also when it was a message before this one that could
-            not be delivered), or the transport is closed; names the worker.
+            not be delivered), or the transport is closed; names the worker. With ``details["left"]``, its id, when it
+            is known to have left: the job master is then asked why before the error is raised.
         """
 
     @abstractmethod

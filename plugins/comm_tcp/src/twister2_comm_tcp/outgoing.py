@@ -328,4 +328,5 @@ class Outgoing:
             f"worker {self._peer} cannot be reached any more",
             why=why,
             remedy="see why that worker ended (twister2 logs), and whether a firewall is between the hosts",
+            details={"left": self._peer} if self.ended else {},
         )

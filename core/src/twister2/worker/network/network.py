@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -223,10 +224,11 @@ class WorkerNetwork(Waiting):
         if queue is None:
             try:
                 send = self._route(peer).isend(peer, frames)
-            except NetworkError:
+            except NetworkError as error:
                 self.check()  # peers that heard of an abort have gone: the abort is the cause
                 if not needed:
                     return  # the sender is through: its END is here, or on its way
+                self.await_cause_of(error)
                 raise
             if send is not None:
                 if needed and not send.done:
@@ -311,6 +313,7 @@ class WorkerNetwork(Waiting):
         except Twister2Error as error:
             if not isinstance(error, OF_THIS_WORKER):
                 self.check()  # the abort is the cause
+            self.await_cause_of(error)
             if type(error) is StepMismatchError and "lines" not in error.details:
                 # a transport saw it while it went on with a native call, or after one of its own has returned
                 told = self.explained(error, next(reversed(self._open.values()), None))
@@ -371,12 +374,30 @@ class WorkerNetwork(Waiting):
         else:
             port.accept(message)
 
+    def await_cause(self) -> None:
+        """Wait for what the master says of something that it knows more of: it aborts within a beat or two.
+
+        :raises Twister2Error: the cause of the abort.
+        """
+        until = time.monotonic() + 2 * self._heartbeat_s + 0.5
+        while time.monotonic() < until and not self.link.aborted:
+            self.link.poll(0.02)
+        self.check()
+
+    def await_cause_of(self, error: Twister2Error) -> None:
+        """Where a transport says that a worker has left: the master knows whether it has returned, raised or died.
+
+        :raises Twister2Error: that, if the master says it.
+        """
+        if isinstance(error, NetworkError) and error.details.pop("left", None) is not None:
+            self.await_cause()
+
     def explained(self, error: StepMismatchError, step: NumberedStep | None) -> StepMismatchError:
         """A transport found that another member is in another call: the same with both lines.
 
         :param step: None: this worker's calls have returned.
         """
-        return explained(self, error, step, 2 * self._heartbeat_s + 0.5)
+        return explained(self, error, step)
 
     def ways(self, step: Step | None) -> str:
         group = self.world if step is None else step.group

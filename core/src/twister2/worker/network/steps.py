@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -163,9 +162,7 @@ def other_attempt(message: Message, mine: int) -> NetworkError:
     )
 
 
-def explained(
-    network: WorkerNetwork, error: StepMismatchError, step: NumberedStep | None, deadline_s: float
-) -> StepMismatchError:
+def explained(network: WorkerNetwork, error: StepMismatchError, step: NumberedStep | None) -> StepMismatchError:
     """A transport found that another member is in another call. The master knows the lines of both within a beat or
     two, and aborts; if it does not, the error names this worker's line at least.
     """
@@ -176,11 +173,8 @@ def explained(
         error.where = step.fingerprint.line
         error.details["lines"] = {str(network.worker_id): error.where}
         return error
-    until = time.monotonic() + deadline_s
-    while time.monotonic() < until and not network.link.aborted:
-        network.link.poll(0.02)
     try:
-        network.check()
+        network.await_cause()
     except StepMismatchError as known:
         return known
     if step is None:

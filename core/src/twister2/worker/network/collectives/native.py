@@ -7,7 +7,7 @@ import select
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from twister2.spec.errors import StepMismatchError
+from twister2.spec.errors import NetworkError, StepMismatchError
 from twister2.worker.board import OTHERS
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ class NativeRoad:
             with network.opened(group, number, known) as step:
                 if isinstance(error, StepMismatchError):
                     raise network.explained(error, step) from error
+                if isinstance(error, NetworkError):
+                    network.await_cause_of(error)
                 raise
         with network.opened(group, number, known) as step:
             polls = not self.wakes
@@ -158,6 +160,9 @@ class NativeRoad:
             return self.checked(self._native.start(plan.call, send, receive, step.number, step.digest).test, step)
         except StepMismatchError as error:
             raise self._network.explained(error, step) from error
+        except NetworkError as error:
+            self._network.await_cause_of(error)
+            raise
 
     def checked(self, test: Callable[[], bool], step: NumberedStep) -> Callable[[], bool]:
         """``test``, with both lines in the error of a mismatch."""
@@ -167,6 +172,9 @@ class NativeRoad:
                 return test()
             except StepMismatchError as error:
                 raise self._network.explained(error, step) from error
+            except NetworkError as error:
+                self._network.await_cause_of(error)
+                raise
 
         return tested
 

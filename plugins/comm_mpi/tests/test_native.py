@@ -151,6 +151,53 @@ def test_every_operation_moves_what_it_should(size, n, shared):
     world(size).run(body)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_a_large_scatter_is_sent_by_its_root(size, shared):
+    """So many bytes of each dtype; the calls are under way together, and the next ones come right behind them."""
+
+    def body(rank):
+        native = Native(rank, shared=shared)
+        me, nbytes, under_way = native.me, 6_000_000, []
+        for dtype in ["f8", "S3", ">i4", "M8[s]"]:
+            n = nbytes // size // np.dtype(dtype).itemsize
+            for root in range(size):
+                bytes_ = (np.arange(n * size * np.dtype(dtype).itemsize) % 251 + root).astype("u1")
+                grid = bytes_.view(dtype).reshape(size, -1, 2)
+                into = np.zeros(grid.shape[1:], dtype)
+                request = native.start(Call("scatter", root=root), grid.copy() if me == root else None, into)
+                assert size == 1 or request.by_library
+                small = native.start(Call("allreduce"), np.ones(1), np.empty(1))
+                under_way.append((request, small, into, grid[me]))
+        for request, small, into, wanted in reversed(under_way):
+            native.finish(small)
+            native.finish(request)
+            assert into.tobytes() == wanted.tobytes()
+        native.run(Call("barrier"))
+
+    world(size).run(body)
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+def test_large_scatters_that_do_not_fit_together_are_found(odd):
+    """One member's parts are half as long."""
+
+    def body(rank):
+        native, is_odd = Native(rank), rank.id == odd
+        n = 600_000 // (2 if is_odd else 1)
+        send, into = np.ones(2 * n) if rank.id == 0 else None, np.zeros(n)
+
+        def until_it_is_found():
+            native.run(Call("scatter"), send, into, fingerprint=n)
+            assert rank.id == 0  # who gives learns of it in its next call
+            native.run(Call("barrier"))
+
+        with pytest.raises(StepMismatchError):
+            until_it_is_found()
+
+    world(2, close=False).run(body)
+
+
 def test_parts_of_different_sizes():
     size = 3
 
@@ -453,7 +500,7 @@ def test_what_is_complete_is_right_also_when_a_member_is_killed_meanwhile(size, 
         native, number, chosen = Native(rank, shared=shared), 0, random.Random(seed)
         part, killed, after = 200_000 // (1 + size), chosen.randrange(size), chosen.uniform(0.0, 0.4)
         counts = tuple(part + member for member in range(size))  # with counts: by the library
-        edges = np.cumsum((0, *counts))
+        edges, scattered = np.cumsum((0, *counts)), 600_000 // size  # so large a scatter, too
         rank.sync("up")
         if rank.id == killed:
             threading.Timer(after, os.kill, (os.getpid(), signal.SIGKILL)).start()
@@ -465,10 +512,15 @@ def test_what_is_complete_is_right_also_when_a_member_is_killed_meanwhile(size, 
             for call, into, wanted in (
                 (Call("allgather", receive_counts=counts), np.empty(edges[-1]), None),
                 (Call("reduce_scatter", receive_counts=counts), np.empty(counts[native.me]), total),
+                (Call("scatter", root=number % size), np.empty(scattered), None),
             ):
                 mine = slice(edges[native.me], edges[native.me + 1])
                 send = given[native.me] if wanted is not None else given[native.me][mine].copy()
-                if wanted is None:
+                if call.operation == "scatter":
+                    whole = np.arange(size * scattered) % 97.0 + number
+                    send = whole if native.me == call.root else None
+                    wanted = np.split(whole, size)[native.me]
+                elif wanted is None:
                     wanted = np.concatenate(
                         [given[member][edges[member] : edges[member + 1]] for member in range(size)]
                     )

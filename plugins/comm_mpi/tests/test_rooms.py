@@ -85,9 +85,11 @@ def test_calls_under_way_together_that_are_asked_after_in_any_order(size, shared
     world(size).run(body)
 
 
-@pytest.mark.parametrize(("size", "n"), [(2, 30_000), (4, 30_000), (2, 600_000)])
+@pytest.mark.parametrize(("size", "n"), [(2, 60_000), (4, 60_000), (2, 600_000), (2, 1_100_000)])
 def test_pieces_of_what_members_give_each_other(size, n):
-    """So many elements of them; what goes between all members goes by the library where it is more than 4 MiB."""
+    """So many elements of them. By the library goes what is only moved, where it is more than 4 MiB, and more than
+    16 MiB in a broadcast and a gather.
+    """
 
     def body(rank):
         native = Native(rank)
@@ -116,11 +118,11 @@ def test_pieces_of_what_members_give_each_other(size, n):
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_parts_up_to_and_above_what_travels_with_the_fingerprints_and_what_has_room_in_memory(size):
-    """Eight float64 still travel; nine do not. What a member gives has room up to 32,768; more goes in pieces."""
+    """Eight float64 still travel; nine do not. What a member gives has room up to 65,536; more goes in pieces."""
 
     def main(rank):
         native = Native(rank)
-        room = (1 << 15, (1 << 15) + 1, (1 << 15) // (size - 1), (1 << 15) // (size - 1) + 1)
+        room = (1 << 16, (1 << 16) + 1, (1 << 16) // (size - 1), (1 << 16) // (size - 1) + 1)
         for n in (0, 1, 8, 9, *room):
             parts = [np.arange(1.0, n + 1) * (each + 1) for each in range(size)]
             mine, root = parts[native.me], size - 1

@@ -14,6 +14,18 @@ if TYPE_CHECKING:
 
     from .checks import Counts
 
+MOVED = 4 << 20
+"""Bytes that a member gives up to which a call that only moves them is carried in pieces (:mod:`carried`): the library
+copies more of them once, from the one's array to the other's. Where it reduces it is slower at any size.
+"""
+
+_FEW = 4
+"""Members to which the root of a large scatter sends their parts itself, while it copies its own: the library's call
+does one after the other.
+"""
+_TAG = 4
+"""Of its messages."""
+
 _VARIES = 0x5DEECE66D
 _MASK = (1 << 64) - 1
 
@@ -54,6 +66,22 @@ def counts(call: Call, rank: int, size: int, send: Any, receive: Any) -> Counts 
 
 def _of_alltoall(call: Call, size: int, send: Any, receive: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return call.send_counts or (send.size // size,) * size, call.receive_counts or (receive.size // size,) * size
+
+
+class Several:
+    """Requests of the library that are one call; asked as one of them is."""
+
+    __slots__ = ("_requests",)
+
+    def __init__(self, requests: list[MPI.Request]) -> None:
+        self._requests = requests
+
+    def Test(self) -> bool:
+        """Whether all are complete.
+
+        :raises MPI.Exception: one of them failed.
+        """
+        return MPI.Request.Testall(self._requests)
 
 
 def _broadcast(comm: MPI.Intracomm, call: Call, send: Any, receive: Any) -> MPI.Request:
@@ -99,10 +127,23 @@ def _gather(comm: MPI.Intracomm, call: Call, send: Any, receive: Any) -> MPI.Req
     return comm.Igatherv(part(send), None if receive is None else _parts(receive, call.receive_counts), call.root)
 
 
-def _scatter(comm: MPI.Intracomm, call: Call, send: Any, receive: Any) -> MPI.Request:
+def _scatter(comm: MPI.Intracomm, call: Call, send: Any, receive: Any) -> MPI.Request | Several:
     if call.send_counts is None:
+        if comm.size <= _FEW and receive.nbytes * comm.size > MOVED:
+            return _sent(comm, call, send, receive)
         return comm.Iscatter(None if send is None else part(send, receive.size), part(receive), call.root)
     return comm.Iscatterv(None if send is None else _parts(send, call.send_counts), part(receive), call.root)
+
+
+def _sent(comm: MPI.Intracomm, call: Call, send: Any, receive: Any) -> MPI.Request | Several:
+    """A scatter as messages."""
+    if comm.rank != call.root:
+        return comm.Irecv(part(receive), call.root, _TAG)
+    parts = send.reshape(comm.size, -1)
+    others = [rank for rank in range(comm.size) if rank != call.root]
+    under_way = Several([comm.Isend(part(parts[rank]), rank, _TAG) for rank in others])
+    receive.reshape(-1)[...] = parts[call.root]
+    return under_way
 
 
 def _allgather(comm: MPI.Intracomm, call: Call, send: Any, receive: Any) -> MPI.Request:
@@ -124,7 +165,7 @@ def _parts(array: Any, sizes: tuple[int, ...]) -> Any:
     return buffer, sizes, None, datatype
 
 
-STARTERS: dict[str, Callable[[MPI.Intracomm, Call, Any, Any], MPI.Request]] = {
+STARTERS: dict[str, Callable[[MPI.Intracomm, Call, Any, Any], MPI.Request | Several]] = {
     "broadcast": _broadcast,
     "reduce": _reduce,
     "allreduce": _allreduce,
@@ -140,4 +181,3 @@ WITH_COUNTS = frozenset({"allgather", "alltoall", "gather", "reduce_scatter", "s
 REDUCTIONS = frozenset({"reduce", "allreduce", "scan", "exscan", "reduce_scatter"})
 FROM_ROOT = frozenset({"broadcast", "scatter"})
 TO_ROOT = frozenset({"reduce", "gather"})
-ROOTED = frozenset({"broadcast", "scatter", "gather"})

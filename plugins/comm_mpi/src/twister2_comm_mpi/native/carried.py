@@ -13,7 +13,7 @@ import numpy as np
 
 from twister2.spec.reducers import UFUNCS
 
-from .calls import REDUCTIONS, ROOTED
+from .calls import MOVED, REDUCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 ROOM = 64
 """Bytes of one member's part up to which it travels in the messages."""
 
-MOVED = 4 << 20
-"""Bytes that a member gives up to which a call that only moves them is carried in pieces: the library copies more of
-them once, from the one's array to the other's. Where it reduces it is slower at any size; and where one member gives or
-gets all, too, if each has a core to itself: else members wait for each other at each piece.
+_MOVED_AT_ONCE = 16 << 20
+"""The same as :data:`MOVED` of a broadcast or a gather in which each member has a core to itself: one copies a piece in
+while another copies the one before out, until arrays drive the pieces out of the cache. With fewer cores they wait for
+each other at each piece.
 """
 
 Take: TypeAlias = "Callable[[Any, int, Any, list[Any], Any], None]"
@@ -92,15 +92,15 @@ class Pieces:
         return own[cut], take, how, into, parts, gives, dealt
 
 
-def in_pieces(call: Call, send: Any, receive: Any, rank: int, size: int, room: int, *, rooted: bool) -> Pieces | None:
+def in_pieces(call: Call, send: Any, receive: Any, rank: int, size: int, room: int, *, at_once: bool) -> Pieces | None:
     """How a call that :func:`carried` has no room for is carried in pieces; None when it is not.
 
-    :param rooted: whether calls that only move what one member gives or gets are carried at any size.
+    :param at_once: whether all members can copy at the same time.
     """
     operation = call.operation
-    if operation not in REDUCTIONS and not (rooted and operation in ROOTED):
+    if operation not in REDUCTIONS:
         given = receive.nbytes * (size if operation == "scatter" else 1) if send is None else send.nbytes
-        if given > MOVED:
+        if given > (_MOVED_AT_ONCE if at_once and operation in ("broadcast", "gather") else MOVED):
             return None
     whole = carried(call, send, receive, rank, size, sys.maxsize)
     return None if whole is None or whole[0].itemsize * size > room else Pieces(whole, size, room)

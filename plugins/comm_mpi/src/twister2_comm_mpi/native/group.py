@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from twister2.spec.collectives import Call
 
+    from .calls import Several
     from .carried import Carried, Pieces
     from .checks import Checks, Exchange, Odd
     from .reduced import Beside
@@ -71,7 +72,7 @@ class MpiRequest(NativeRequest):
     def __init__(
         self,
         group: MpiCollectives,
-        request: MPI.Request | None,
+        request: MPI.Request | Several | None,
         arrays: tuple[Any, Any],
         exchange: Exchange,
         step: int,
@@ -172,12 +173,12 @@ class MpiCollectives(NativeCollectives):
             size = len(self._members)
             along = carried(call, send, receive, self._rank, size, room)
             if along is None and self._in_pieces:
-                along = in_pieces(call, send, receive, self._rank, size, room, rooted=self._alone)
+                along = in_pieces(call, send, receive, self._rank, size, room, at_once=self._alone)
         if along is None and operation in WITH_COUNTS:
             value ^= variant(call)
             parts = counts(call, self._rank, len(self._members), send, receive)
         self._started = number = self._started + 1
-        library = None
+        library: MPI.Request | Several | None = None
         try:
             if along is None and operation != "barrier":  # first, so that data moves while the fingerprints are told
                 library = STARTERS[operation](self._comm, call, send, receive)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from ..world import Wait
     from .words import Word
 
-ROOM = 1 << 18
-"""Bytes that a member can give the others in one call."""
+ROOM = 1 << 19
+"""Bytes that a member can give the others in one call. Two of them have to stay in a processor's second-level cache."""
 
 MOST = 64
 """Groups of a process that have such memory at one time: each has a descriptor open."""

@@ -164,7 +164,6 @@ LESS = {
     "partition": (lambda left, right: left.partition("hash", key="v").sum("n"), ["v", "n"], None),
     "spread": (lambda left, right: left.partition("round_robin").sum("n"), ["n"], None),
     "schema": (lambda left, right: left.with_schema({"n": "int32"}).collect(), ["n"], None),
-    "union": (lambda left, right: left.union(right).group_by("k").agg(n="count").collect(), ["k"], ["k"]),
     "join": (
         lambda left, right: left.join(right, on="k").group_by("v").agg(n=("n", "sum")).collect(),
         ["k", "v", "n"],
@@ -198,3 +197,20 @@ def test_less_is_read(files, case):
     wanted = sum(nbytes(table, names) for table, names in zip((LEFT, RIGHT), columns, strict=True) if names)
     assert less < 1.2 * wanted
     assert less < all_of_it
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_meets_keeps_the_same_columns(workers):
+    """A source leaves out nothing that is united with what cannot."""
+
+    def job(env):
+        context = TSetContext(env)
+        table = context.parallelize(LEFT)
+        both = table.union(context.parallelize(LEFT).lazy_cache())
+        return [
+            sorted(row["k"] for row in step(both).select("k").collect())
+            for step in (lambda rows: rows.sort("k"), lambda rows: rows.distinct("k"), lambda rows: rows)
+        ]
+
+    keys = sorted(LEFT.column("k").to_pylist())
+    assert run_workers(workers, job) == [[sorted(keys * 2), sorted(set(keys)), sorted(keys * 2)]] * workers

@@ -58,13 +58,6 @@ def unseen(options: Mapping[str, Any], wanted: Columns, schemas: Sequence[Any]) 
     return [wanted] * len(schemas)
 
 
-def of_union(options: Mapping[str, Any], wanted: Columns, schemas: Sequence[Any]) -> list[Columns]:
-    """The same; one who misses a column says so, where an input has rows."""
-    return [
-        wanted if wanted is None or schema is None or set(wanted) <= set(schema.names) else None for schema in schemas
-    ]
-
-
 def of_join(options: Mapping[str, Any], wanted: Columns, schemas: Sequence[Any]) -> list[Columns]:
     """The keys of each side, and its columns that are wanted under their own name or with suffixes behind it: so none
     is left out that gives another its suffix. All of a side whose columns are not known; of kinds that give rows of the
@@ -91,7 +84,8 @@ READS: Mapping[str, Callable[[Mapping[str, Any], Columns, Sequence[Any]], Sequen
     **dict.fromkeys(("partition", "keyed_partition"), of_partition),
     **dict.fromkeys(("gather", "allgather", "broadcast"), unseen),
     "aggregate": of_aggregate,
-    "union": of_union,
     "join": of_join,
 }
-"""By name of the operator, of those that declare it."""
+"""By name of the operator, of those that declare it. Not union: what meets has to keep the same columns, and not every
+source can leave some out.
+"""

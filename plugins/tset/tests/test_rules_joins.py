@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import math
 from collections import Counter
 
@@ -302,3 +304,58 @@ def test_loops_on_kept_sets_that_lie_by_key():
         for found, text in run_workers(2, lambda env, without=without: main(env, without)):
             assert found == sorted(ranks.items())
             assert ("colocate: join" in text) == (not without)
+
+
+@pytest.mark.parametrize(
+    ("build", "lies"),
+    [
+        (lambda s: s.group_by("k").agg(n="count").join(s, on="k"), ["join"]),
+        (lambda s: s.join(s, on="k").group_by("k").agg(n="count"), ["agg"]),
+        (lambda s: s.join(s, on="k").where("v", ">", 0).group_by("k").sum("v"), ["sum"]),
+        (lambda s: s.partition("hash", key="k").group_by("k").agg(n="count").join(s, on={"k": "v"}), ["agg", "join"]),
+        (lambda s: s.partition("range", key="k").group_by("k").agg(n="count"), []),
+        (lambda s: s.partition("hash", key="v").group_by("k").agg(n="count"), []),
+        (lambda s: s.group_by("k").agg(v=("v", "sum")).join(s, on="v"), []),
+        (lambda s: s.group_by("k").agg(n="count").select("k").join(s, on="k"), []),
+        (lambda s: s.group_by("k", partitions=3).agg(n="count").join(s, on="k", partitions=2), []),
+        (lambda s: s.group_by("k", "v").agg(n="count").join(s, on=["k", "v"]), []),
+    ],
+)
+def test_rows_behind_groups_and_partitions_by_a_column(build, lies):
+    text = plan(lambda context: build(context.source(lambda index: [{"k": index, "v": 1}])))
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("  colocate:")] == lies
+
+
+KEYS = {
+    "int": [0, 1, -5, 1 << 40, None],
+    "float": [0.0, -0.0, 1.5, math.nan, None],
+    "text": ["a", "b", "", "long " * 20, None],
+    "bool": [True, False, None],
+    "date": [datetime.date(2020, 1, day) for day in range(1, 6)],
+    "time": [datetime.datetime(2020, 1, day, 5) for day in range(1, 6)],
+    "decimal": [decimal.Decimal(n) / 4 for n in range(5)],
+}
+
+
+@pytest.mark.parametrize("form", ["dicts", "table", "dictionary"])
+@pytest.mark.parametrize("kind", KEYS)
+def test_rows_that_lie_by_a_column_find_each_other(kind, form):
+    keys = KEYS[kind]
+    rows = [{"k": keys[n % len(keys)], "v": n} for n in range(20)]
+    data = rows if form == "dicts" else pa.Table.from_pylist(rows)
+    if form == "dictionary":
+        data = data.set_column(0, "k", data["k"].combine_chunks().dictionary_encode())
+
+    def main(env, without, partitions):
+        context = TSetContext(env, partitions=partitions, without_rules=without)
+        some, other = context.parallelize(data), context.parallelize(data)
+        groups = some.group_by("k").agg(n="count")
+        joined = some.partition("hash", key="k").join(groups, "full", on="k", broadcast="no")
+        both = joined.join(other, "full", on="k", broadcast="no").group_by("k").agg(m="count")
+        return sorted(repr(sorted((name, normal(value)) for name, value in row.items())) for row in both.collect())
+
+    for n_workers, partitions in ((3, None), (2, 5)):
+        plain, found = (
+            run_workers(n_workers, lambda env, w=w, p=partitions: main(env, w, p))[0] for w in (("colocate",), ())
+        )
+        assert found == plain

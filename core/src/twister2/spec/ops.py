@@ -59,6 +59,9 @@ class OperatorInfo(Value):
         one's own): ``"hash"``: those of a key at the target :func:`~twister2.spec.hashing.task_of_key`; where there is
         an option ``pairs``, only when it is True. One that says so and has an option ``in_place`` (numbers of inputs)
         sends what task ``i`` of these gives to target ``i``: it lies so already.
+    :ivar rows_by: ``rows_by(options)`` gives the column by whose hash the rows lie that an operator of one input
+        delivers when it has these options, under the name that it has in the input; None: by no such. Where there is an
+        option ``in_place``, rows of the input that lie so already stay as pairs do. None: it delivers no such rows.
     :ivar broadcasts: of an operator of two inputs that has an option ``broadcast``: the inputs (``"left"``,
         ``"right"``) that may go to all targets while the other stays where it is, and all targets together deliver
         the same records; by the value of its option ``how``.
@@ -85,6 +88,7 @@ class OperatorInfo(Value):
     options: Mapping[str, OptionInfo] = attrs.field(factory=dict)
     folded: str = ""
     partitions: str = ""
+    rows_by: Callable[[Mapping[str, Any]], str | None] | None = None
     broadcasts: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     reads: (
         Callable[[Mapping[str, Any], tuple[str, ...] | None, Sequence[Any]], Sequence[tuple[str, ...] | None]] | None

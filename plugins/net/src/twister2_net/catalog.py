@@ -10,7 +10,7 @@ import attrs
 
 from twister2.spec.errors import OperatorError
 from twister2.spec.ops import Operator, OperatorContext, OperatorInfo, Operators, OptionInfo
-from twister2_net.combining.columns_read import READS
+from twister2_net.combining.columns_read import READS, ROWS_BY
 from twister2_net.combining.reducers import NAMES
 from twister2_net.exchange.algorithms import chosen
 from twister2_net.options import check_options, near
@@ -400,7 +400,10 @@ _ENTRIES: tuple[tuple[OperatorInfo, Classes], ...] = (
 )
 _RING_CLASSES = {"allreduce": "ringing.RingAllreduce", "reduce_scatter": "ringing.RingReduceScatter"}
 _INFOS = {
-    info.name: attrs.evolve(info, schema=SCHEMAS.get(info.name), reads=READS.get(info.name)) for info, _ in _ENTRIES
+    info.name: attrs.evolve(
+        info, schema=SCHEMAS.get(info.name), reads=READS.get(info.name), rows_by=ROWS_BY.get(info.name)
+    )
+    for info, _ in _ENTRIES
 }
 _CLASSES = {info.name: classes for info, classes in _ENTRIES}
 

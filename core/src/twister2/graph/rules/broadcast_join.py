@@ -76,7 +76,7 @@ class BroadcastJoin(Rule):
                 known.get(small, plan.broadcast_bytes + 1) <= plan.broadcast_bytes
                 and (large not in known or known[small] * target.parallelism < known[small] + known[large])
                 and tasks >= target.parallelism  # else some targets would have nothing to do
-                and not lies_for(plan, edge, number, lying)  # it stays anyway: rule colocate
+                and not lies_for(plan, edge, number, lying, catalog)  # it stays anyway: rule colocate
             ):
                 found.append((known[small], side))
         return min(found)[1] if found else None

@@ -29,7 +29,9 @@ class Colocate(Rule):
         lines = []
         for edge in plan.edges:
             info, tasks = catalog.info(edge.operator), plan.vertex(edge.target).parallelism
-            inputs = tuple(number for number in range(len(edge.sources)) if lies_for(plan, edge, number, lying))
+            inputs = tuple(
+                number for number in range(len(edge.sources)) if lies_for(plan, edge, number, lying, catalog)
+            )
             if (
                 not inputs
                 or info is None

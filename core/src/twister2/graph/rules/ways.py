@@ -41,7 +41,7 @@ def hands_on(edge: LogicalEdge, catalog: Catalog) -> bool:
 def goes_by_hash(edge: LogicalEdge, catalog: Catalog) -> bool:
     """Whether what an edge delivers lies by the hash of keys."""
     info = catalog.info(edge.operator)
-    return (
+    return _row_column(edge, catalog) is not None or (
         info is not None
         and info.partitions == HASH
         and set(edge.options) <= _HARMLESS
@@ -51,14 +51,23 @@ def goes_by_hash(edge: LogicalEdge, catalog: Catalog) -> bool:
     )
 
 
-def key_columns(edge: LogicalEdge, number: int) -> tuple[str, ...] | None:
-    """The columns that have the keys of an input of a keyed edge; no columns for pairs, None where a function tells the
-    key. What a join delivers has the keys of its left under the same names.
+def key_columns(edge: LogicalEdge, number: int, catalog: Catalog) -> tuple[str, ...] | None:
+    """The columns that have the keys of an input of an edge that goes by hash; no columns for pairs, None where a
+    function tells the key. What a join delivers has the keys of its left under the same names.
     """
+    column = _row_column(edge, catalog)
+    if column is not None:
+        return (column,)
     named = edge.options.get(_SIDE_KEYS[number]) if number < len(_SIDE_KEYS) else None
     if callable(named):
         return None
     return (named,) if isinstance(named, str) else tuple(named or ())
+
+
+def _row_column(edge: LogicalEdge, catalog: Catalog) -> str | None:
+    """The column by whose hash lie the rows that an edge delivers; None where they do not lie by one."""
+    info = catalog.info(edge.operator)
+    return None if info is None or info.rows_by is None else info.rows_by(edge.options)
 
 
 def by_hash(plan: LogicalPlan, catalog: Catalog) -> Mapping[str, tuple[str, ...]]:
@@ -84,16 +93,18 @@ def by_hash(plan: LogicalPlan, catalog: Catalog) -> Mapping[str, tuple[str, ...]
 def _delivered(edge: LogicalEdge, catalog: Catalog, found: Mapping[str, tuple[str, ...]]) -> tuple[str, ...] | None:
     """The key columns by whose hash lies what an edge delivers; None when it does not."""
     if goes_by_hash(edge, catalog):
-        return key_columns(edge, 0)
+        return key_columns(edge, 0, catalog)
     return found.get(edge.sources[0]) if hands_on(edge, catalog) else None
 
 
-def lies_for(plan: LogicalPlan, edge: LogicalEdge, number: int, lying: Mapping[str, tuple[str, ...]]) -> bool:
+def lies_for(
+    plan: LogicalPlan, edge: LogicalEdge, number: int, lying: Mapping[str, tuple[str, ...]], catalog: Catalog
+) -> bool:
     """Whether an input of a keyed edge has task by task what the edge would bring there."""
     source = edge.sources[number]
     return (
         source in lying
-        and lying[source] == key_columns(edge, number)
+        and lying[source] == key_columns(edge, number, catalog)
         and plan.vertex(source).parallelism == plan.vertex(edge.target).parallelism
     )
 

@@ -1,5 +1,5 @@
-"""Which columns of their inputs operators, and those behind them, look at: rules ask the catalogue, before there is an
-operator.
+"""Which columns of their inputs operators, and those behind them, look at, and by which the rows lie that they deliver:
+rules ask the catalogue, before there is an operator.
 """
 
 from __future__ import annotations
@@ -89,3 +89,25 @@ READS: Mapping[str, Callable[[Mapping[str, Any], Columns, Sequence[Any]], Sequen
 """By name of the operator, of those that declare it. Not union: what meets has to keep the same columns, and not every
 source can leave some out.
 """
+
+
+def _of_one(options: Mapping[str, Any]) -> str | None:
+    columns = named(options.get("key"))
+    return columns[0] if columns is not None and len(columns) == 1 else None
+
+
+def rows_of_groups(options: Mapping[str, Any]) -> str | None:
+    """The column by whose hash rows of results lie. Those of several key columns lie by a hash of their own."""
+    return None if options.get("pairs") or not isinstance(options.get("aggregates"), Mapping) else _of_one(options)
+
+
+def rows_in_parts(options: Mapping[str, Any]) -> str | None:
+    """The column by whose hash rows are partitioned."""
+    return _of_one(options) if options.get("partitioner", "hash") == "hash" else None
+
+
+ROWS_BY: Mapping[str, Callable[[Mapping[str, Any]], str | None]] = {
+    "aggregate": rows_of_groups,
+    "partition": rows_in_parts,
+}
+"""By name of the operator, of those that deliver rows by the hash of a column."""

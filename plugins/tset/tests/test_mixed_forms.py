@@ -56,7 +56,7 @@ def shown(found, *, ordered=False):
 
 def compare(forms, data, step, *, ordered=False, both=False):
     """A step of forms of some data that are neighbours, on one to three workers, against the same of plain lists; with
-    more examples of every two forms on each number of workers.
+    more examples of every two different forms on each number of workers.
 
     :param both: the step takes two sets; else it is given their union.
     """
@@ -70,7 +70,7 @@ def compare(forms, data, step, *, ordered=False, both=False):
     pairs = list(zip(forms, [*list(forms)[1:], *forms], strict=False))
     each = {n: pairs[n - 1 :: 3] for n in (1, 2, 3)}
     if oracle.EXAMPLES > 8:
-        each = {n: list(itertools.product(forms, repeat=2)) for n in each}
+        each = {n: list(itertools.permutations(forms, 2)) for n in each}
 
     def job(env):
         context = TSetContext(env)

@@ -116,6 +116,26 @@ def test_pieces_of_what_members_give_each_other(size, n):
     world(size).run(body)
 
 
+def test_members_that_are_bound_to_different_cores_go_the_same_way():
+    """Who has a core for each of them must not take pieces for what another one gives to the library."""
+    n = 1_000_000
+
+    def body(rank):
+        if rank.id == 1:
+            os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+        native = Native(rank)
+        assert has_rooms(native)
+        for root in (0, 1):
+            given = [np.arange(float(n)) + 1e7 * (root + member) for member in range(2)]
+            mine = given[native.me]
+            assert (native.run(Call("broadcast", root=root), None, mine.copy()) == given[root]).all()
+            at_root = np.empty(2 * n) if native.me == root else None
+            native.run(Call("gather", root=root), mine, at_root)
+            assert at_root is None or (at_root == np.concatenate(given)).all()
+
+    world(2).run(body)
+
+
 @pytest.mark.parametrize("size", [2, 3])
 def test_parts_up_to_and_above_what_travels_with_the_fingerprints_and_what_has_room_in_memory(size):
     """Eight float64 still travel; nine do not. What a member gives has room up to 65,536; more goes in pieces."""

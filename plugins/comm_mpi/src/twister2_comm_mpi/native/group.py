@@ -141,10 +141,11 @@ class MpiCollectives(NativeCollectives):
         self._rank = comm.rank
         self._checks = _checks(comm, beside, rooms)
         self._in_pieces = rooms is not None and len(members) <= _FEW
+        self._at_once = rooms is not None and rooms.at_once
         self._open: collections.deque[MpiRequest] = collections.deque()
         self._moving: collections.deque[MpiRequest] = collections.deque()
         self._alone = len(members) <= len(os.sched_getaffinity(0))
-        """Whether each member can have a core, if they are all here."""
+        """Whether each member can have a core, if they are all here and bound as this one."""
         self._polls = _SPIN if self._alone else 1
         self._in_vain = 0
         self._moved = False
@@ -173,7 +174,7 @@ class MpiCollectives(NativeCollectives):
             size = len(self._members)
             along = carried(call, send, receive, self._rank, size, room)
             if along is None and self._in_pieces:
-                along = in_pieces(call, send, receive, self._rank, size, room, at_once=self._alone)
+                along = in_pieces(call, send, receive, self._rank, size, room, at_once=self._at_once)
         if along is None and operation in WITH_COUNTS:
             value ^= variant(call)
             parts = counts(call, self._rank, len(self._members), send, receive)

@@ -66,11 +66,12 @@ class Rooms:
     """Exchanges that go this way are counted alike by all members.
 
     :ivar words: the memory before the parts. :ivar theirs: for each slot, where the words of the others begin.
-    :ivar taken_at: where this member counts what it has taken.
+    :ivar taken_at: where this member counts what it has taken. :ivar at_once: whether all can have a core at one time;
+    the same on all members.
     """
 
-    def __init__(self, rank: int, size: int, memory: mmap.mmap) -> None:
-        self.rank, self._size, self._memory = rank, size, memory
+    def __init__(self, rank: int, size: int, memory: mmap.mmap, *, at_once: bool) -> None:
+        self.rank, self._size, self._memory, self.at_once = rank, size, memory, at_once
         self._parts_at = _head(size)
         self.words = memoryview(memory)[: self._parts_at].cast("Q")
         self._others = [other for other in range(size) if other != rank]
@@ -180,13 +181,16 @@ def rooms(comm: MPI.Intracomm, kernel: str, wait: Wait) -> Rooms | None:
         if comm.rank and told[0] == here and kernel:
             with contextlib.suppress(OSError):
                 memory = _attach(size, *told[1:])
-        mine = array("B", [memory is not None and len(_living) < MOST])
-        least = array("B", [0])
-        finish(wait, comm.Iallreduce((mine, 1, MPI.UINT8_T), (least, 1, MPI.UINT8_T), MPI.MIN), mine, least)
+        # members may be bound to different numbers of cores
+        mine = array("B", [memory is not None and len(_living) < MOST, comm.size <= len(os.sched_getaffinity(0))])
+        least = array("B", [0, 0])
+        finish(wait, comm.Iallreduce((mine, 2, MPI.UINT8_T), (least, 2, MPI.UINT8_T), MPI.MIN), mine, least)
     finally:
         if descriptor >= 0:
             os.close(descriptor)
-    return Rooms(comm.rank, comm.size, memory) if memory is not None and least[0] else None
+    if memory is None or not least[0]:
+        return None
+    return Rooms(comm.rank, comm.size, memory, at_once=bool(least[1]))
 
 
 def _attach(size: int, process: int, descriptor: int, device: int, inode: int, nonce: int) -> mmap.mmap | None:

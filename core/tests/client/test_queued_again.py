@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from twister2.client import masters
+from twister2.spec.errors import ResourceError
 from twister2.spec.rm import JobHandle, JobState, JobStatus
 
 
@@ -47,6 +48,21 @@ def test_a_master_that_does_not_come_once_the_job_runs_is_lost(master: Any) -> N
     assert look_at(master, runs, 1300, 1400) == [None] * 2
     (error,) = look_at(master, runs, 1260 + 151)
     assert "the job master was lost" in error.what
+
+
+def test_a_manager_that_knows_nothing_of_the_job_before_and_after_it_was_away(master: Any) -> None:
+    def away(handle: JobHandle) -> JobStatus:
+        raise ResourceError("Nomad does not answer", why="a test", remedy="none")
+
+    gone, backend = JobStatus(JobState.UNKNOWN, "Nomad knows no such job (any more)"), master._prepared.backend
+    there = backend.state
+    assert look_at(master, gone, 1010) == [None]
+    backend.state = away
+    assert look_at(master, gone, 1020) == [None]
+    backend.state, backend.logs = there, lambda handle: []
+    assert look_at(master, gone, 1030, 1032) == [None] * 2
+    (error,) = look_at(master, gone, 1034)
+    assert "knows no such job" in str(error)
 
 
 def test_without_a_queue_a_silent_master_is_lost(master: Any) -> None:

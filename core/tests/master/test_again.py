@@ -150,7 +150,7 @@ class Backend:
     def stop_attempt(self, handle: str, slots: list[int], grace_s: float) -> None:
         self.stopped.append(slots)
 
-    def start_attempt(self, handle: str, attempt: int, slots: list[int]) -> None:
+    def start_attempt(self, handle: str, attempt: int, slots: list[int], world: str | None = None) -> None:
         self.asked.append(slots)
         if len(self.asked) <= self.away:
             self.between()
@@ -195,6 +195,46 @@ def test_a_worker_that_a_failed_call_has_started_is_left_alone(masters: Any) -> 
     assert len(backend.asked) == 2
 
 
+def test_a_world_that_a_failed_call_has_started_is_left_alone(masters: Any) -> None:
+    backend = Backend(1)
+    master = masters(backend)
+    master._ticket.world = "pmi"
+    backend.between = lambda: [setattr(slot, "phase", "joined") for slot in master.job.slots]
+    master.start_attempt(2, [0, 1, 2])
+    master.finish()
+    assert backend.asked == backend.stopped == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize("what", ["publish", "start_attempt"])
+def test_a_job_that_runs_has_all_workers_and_needs_no_call(masters: Any, what: str) -> None:
+    """The server is away for longer than a start may take."""
+    backend = Backend(1_000_000)
+    master = masters(backend)
+    master._config.start_deadline_s = 0.1
+    master.job.state = JobState.RUNNING
+    backend.publish = lambda handle, ticket: backend.start_attempt(handle, 2, [])
+    master._returns = False
+    arguments: tuple[Any, ...] = (2, [0]) if what == "start_attempt" else (SimpleNamespace(encode=lambda: b""),)
+    getattr(master, what)(*arguments)
+    master.finish()
+    assert (master.failed, master._restarting) == ([], False)
+    assert master.events[-1] == "rm_error"
+    master.job.state = JobState.RESTARTING
+    getattr(master, what)(*arguments)
+    master.finish()
+    assert master.failed == [AWAY.what]
+
+
+def test_workers_of_an_attempt_that_is_over_are_not_started(masters: Any) -> None:
+    backend = Backend(0)
+    master = masters(backend)
+    for attempt, state in ((1, JobState.RESTARTING), (2, JobState.KILLED)):
+        master.job.state = state
+        master.start_attempt(attempt, [0])
+        master.finish()
+        assert (backend.asked, backend.stopped, master._restarting) == ([], [], False)
+
+
 @pytest.mark.parametrize("how", ["killed", "next attempt", "told to end"])
 def test_the_end_of_an_attempt_ends_its_tries(masters: Any, how: str) -> None:
     backend = Backend(1_000_000)
@@ -207,7 +247,7 @@ def test_the_end_of_an_attempt_ends_its_tries(masters: Any, how: str) -> None:
     backend.between = lambda: len(backend.asked) == 2 and ends[how]()
     master.start_attempt(2, [0])
     master.finish()
-    assert (len(backend.asked), master.failed) == (2, [])
+    assert (len(backend.asked), master.failed, master._restarting) == (2, [], False)
 
 
 def test_on_this_host_no_manager_is_away(masters: Any) -> None:

@@ -134,6 +134,21 @@ def test_the_tickets_of_a_job_that_nobody_may_ask_for(
     assert life.events == []
 
 
+@pytest.mark.parametrize(
+    ("phase", "was_over", "removed"), [("lost", False, 1), ("absent", False, 0), ("absent", True, 1)]
+)
+def test_the_ticket_of_a_copy_that_is_still_to_come_stays(lives: Any, phase: str, was_over: bool, removed: int) -> None:
+    """A life that only says the end knows of no copies."""
+    manager = Manager()
+    life = lives(manager, was_over=was_over)
+    asked: list[str] = []
+    manager.remove_secrets = asked.append  # type: ignore[attr-defined]
+    life._ticket, life._noted = SimpleNamespace(detached=True, in_client=False), True
+    life.job.slots = [SimpleNamespace(phase="ended"), SimpleNamespace(phase=phase)]
+    life._remove_secrets()
+    assert asked == ["handle"] * removed
+
+
 def test_tickets_that_cannot_be_removed_keep_nobody(lives: Any) -> None:
     def refuses(handle: str) -> None:
         raise ResourceError("it is not allowed", why="a test", remedy="none")

@@ -185,6 +185,14 @@ def test_one_that_is_not_known_for_a_moment_has_not(world: Any, clock: Clock) ->
     assert (world.job.state, world.job.error) == (JobState.QUEUED, None)
 
 
+def test_nor_one_that_is_not_known_before_and_after_its_manager_was_away(world: Any, clock: Clock) -> None:
+    later(world, clock, 1, GONE)
+    world.job.rm_troubled(AWAY)
+    later(world, clock, 60, GONE)
+    later(world, clock, 2, QUEUED)
+    assert (world.job.state, world.job.error) == (JobState.QUEUED, None)
+
+
 def test_a_next_attempt_of_a_job_that_was_unknown_before_it_ran(world: Any, clock: Clock) -> None:
     later(world, clock, 1, GONE)
     world.join_all()

@@ -256,12 +256,13 @@ class AllocationMaster(Master):
         if now - self._asked < 2.0 or self._handle is None:
             return None
         self._asked = now
+        gone, self._gone = self._gone, 0.0
         with contextlib.suppress(ResourceError):
             status = backend.state(self._handle)
             if status.state is JobState.QUEUED:
                 self._queued = now
                 self._tell(status.state, status.reason)
-            self._gone = (self._gone or now) if status.state is JobState.UNKNOWN else 0.0
+            self._gone = (gone or now) if status.state is JobState.UNKNOWN else 0.0
             if status.state.final or (self._gone and now - self._gone > GONE_S):
                 return ended_silently(status, last_words(backend, self._handle))
         limit_s = self._prepared.job.start_deadline_s + self._prepared.job.master_return_s

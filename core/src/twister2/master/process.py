@@ -157,13 +157,13 @@ class MasterProcess:
         world, grace_s = self._ticket.world, self._config.kill_grace_s
 
         def start(rm: ResourceManager, handle: JobHandle) -> None:
+            absent = {slot.place for slot in self.job.slots if slot.phase == "absent"}
+            missing = [place for place in slots if place in absent]  # a try that failed may have started others
+            if not missing or self.job.attempt != attempt or self.job.state.final:
+                return
             if world is not None:  # supervisors that live are members of the old world
                 rm.stop_attempt(handle, slots, grace_s)
                 rm.start_attempt(handle, attempt, slots, world)
-                return
-            absent = {slot.place for slot in self.job.slots if slot.phase == "absent"}
-            missing = [place for place in slots if place in absent]  # a try that failed may have started others
-            if not missing:
                 return
             # A lost copy may be stopped or cut off, not ended, and holds its slot. Where it cannot be reached it
             # is refused, should it ever come back.
@@ -246,12 +246,11 @@ class MasterProcess:
             try_again(once, lambda: backend.state(handle), wanted, tell, deadline_s)
 
         def done(_: Any, error: Twister2Error | None) -> None:
-            if error is None:
-                then()
-                return
-            self._rm_error(what, error)
-            if wanted():
-                self.job.fail(error)
+            if error is not None:
+                self._rm_error(what, error)
+                if wanted() and self.job.state is not JobState.RUNNING:  # else all have come without it
+                    self.job.fail(error)
+            then()
 
         self._calls.call(call, done)
 
@@ -495,6 +494,7 @@ class MasterProcess:
         handle, backend = self._handle, self._backend
         if handle is None or self._ticket.in_client or not self._ticket.detached or (self._returns and not self._noted):
             return
-        error = self._calls.finish(lambda: backend.remove_secrets(handle), TOLD_S)
-        if error is not None:
+        if not self.job.returning.was_over and any(slot.phase == "absent" for slot in self.job.slots):
+            return  # without its ticket a copy that is still to come would not even start, and so never end
+        if (error := self._calls.finish(lambda: backend.remove_secrets(handle), TOLD_S)) is not None:
             self._rm_error("remove the tickets", error)

@@ -71,7 +71,7 @@ class Waiting:
         """The manager cannot be asked, or could not do what it was asked for; that holds until it is heard again.
         Returns the reason.
         """
-        self._trouble = text
+        self._trouble, self._unknown = text, 0.0
         return self._reason()
 
     def heard(self, status: JobStatus, slots: Sequence[Slot]) -> str:

@@ -96,16 +96,17 @@ class Peer:
 
         :raises NetworkError: it was never reached, has closed, or died a while ago.
         """
-        why = self.unreachable
-        if self.closed:
+        why, left = self.unreachable, self.closed
+        if left:
             why = "it has closed its transport"
         elif self._died and time.monotonic() - self._died > GRACE_S:
-            why = "its process has died"
+            why, left = "its process has died", True
         if why:
             raise NetworkError(
                 f"worker {self.rank} cannot be reached any more",
                 why=why,
                 remedy="see why that worker ended (twister2 logs)",
+                details={"left": self.rank} if left else {},
             )
 
     def meets(self, back: socket.socket, note: Note, attempt: int) -> bool:

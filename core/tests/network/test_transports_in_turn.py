@@ -5,9 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from twister2.config.job import NetworkConfig
+from twister2.spec.errors import NetworkError
+from twister2.worker.environment import Environment
 from twister2.worker.network import WorkerNetwork, form_network
 from twister2_testkit.board import Board
 from twister2_testkit.fakes import transport_context
@@ -102,3 +107,47 @@ def test_a_worker_alone_makes_none() -> None:
     (network,), (made,) = formed(1, "alone", ())
     assert (made, network.transports) == ([], ())
     network.close()
+
+
+class Half(Environment):
+    """As much of a worker's environment as makes transports."""
+
+    node: Any = None
+
+    def __init__(self, made: list[str]) -> None:
+        def does(*_: Any) -> int:
+            return 0
+
+        def create(kind: str, name: str, *_: Any, **__: Any) -> object:
+            made.append(name)
+            return object()
+
+        self.worker_id, self.attempt, self.n_workers, self.job_id = 0, 1, 2, "job-1"
+        job = SimpleNamespace(comm=("t0",), network=None, heartbeat_s=1.0)
+        self._resolved: Any = SimpleNamespace(job=job, plugin=does)
+        self._host: Any = SimpleNamespace(create=create)
+        self._start: Any = SimpleNamespace(workers=(), runtime_dir="", session="", curve=("", ""), keys=())
+        self._link: Any = SimpleNamespace(
+            raise_if_aborted=does, next_step=does, enter_step=does, exchange=does, leave_step=does, aborted=False
+        )
+        self._memory: Any = object()
+        self._network, self._transports = None, {}
+
+
+def test_a_network_that_could_not_be_formed_is_tried_with_other_transports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has closed its own."""
+    made: list[str] = []
+    env: Any = Half(made)
+
+    def form(link: Any, transports: Any, *_: Any, **__: Any) -> Any:
+        before = transports[0][1]()
+        assert transports[0][1]() is before
+        if len(made) == 1:
+            raise NetworkError("they do not reach each other", why="a test", remedy="none")
+        return "network"
+
+    monkeypatch.setattr("twister2.worker.network.form_network", form)
+    with pytest.raises(NetworkError):
+        _ = env.network
+    assert env.network == "network"
+    assert made == ["t0", "t0"]

@@ -171,6 +171,7 @@ class Environment(WorkerEnvironment):
             world, number = Group(0, tuple(range(self.n_workers))), self._link.next_step(0)
             self._link.enter_step(world, number, Fingerprint("network", "first use", caller_line()))
             self._link.exchange("network", f"first use#{number}", None, None)
+            self._transports.clear()  # one that could not be formed has closed its own
             self._network = form_network(
                 self._link,
                 [(name, functools.partial(self._transport, name)) for name in self.resolved.job.comm],

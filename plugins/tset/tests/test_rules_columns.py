@@ -199,6 +199,25 @@ def test_less_is_read(files, case):
     assert less < all_of_it
 
 
+@pytest.mark.parametrize("without", [(), ("columns",)])
+def test_columns_keep_their_order(without):
+    """By which a join gives names: of the right, x is called x_right before its own x_right is looked at."""
+
+    def job(env):
+        context = TSetContext(env, without_rules=without)
+        right = context.parallelize(pa.table({"k": [1], "x": ["x"], "x_right": ["own"], "rest": [0]}))
+        joined = context.parallelize(pa.table({"k": [1], "x": ["left"]})).join(right, on="k", broadcast="no")
+        found = []
+        ends = (
+            right.select("x_right", "k").lazy_for_each(lambda row: found.append(row["x_right"])),
+            joined.select("x_right").lazy_for_each(lambda row: found.append(row["x_right"])),
+        )
+        context.run(*ends)
+        return sorted(found)
+
+    assert run_workers(1, job) == [["own", "x"]]
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_meets_keeps_the_same_columns(workers):
     """A source leaves out nothing that is united with what cannot."""

@@ -89,12 +89,15 @@ def _all_of(several: Sequence[Wanted]) -> Wanted:
 
 
 def _fewer(wanted: Wanted, schema: Any) -> Wanted:
-    """The columns to read; None where all are wanted. To count rows takes a column, too: one that is quickly read."""
-    if wanted is None or (schema is not None and set(schema.names) <= set(wanted)):
+    """The columns to read, in the order that they have: in a join the first of two may take the other's name. None
+    where all are wanted. To count rows takes a column, too: one that is quickly read.
+    """
+    if wanted is None or schema is None:
+        return wanted or None
+    if set(schema.names) <= set(wanted):
         return None
-    if wanted:
-        return wanted
-    return None if schema is None else (min(schema, key=_width).name,)
+    known = [name for name in schema.names if name in wanted]
+    return tuple(dict.fromkeys([*known, *wanted])) or (min(schema, key=_width).name,)
 
 
 def _width(field: Any) -> float:

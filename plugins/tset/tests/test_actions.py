@@ -45,6 +45,19 @@ def test_collect_gives_one_table(everywhere):
     assert nothing.num_rows == 0
 
 
+def test_rows_that_lack_columns_become_columns_with_all_of_them(everywhere):
+    rows = [{"a": 1}, {"b": "x", "a": 2}, {"c": 0.5}]
+
+    def job(context):
+        records = context.parallelize(rows, 1)
+        return records.collect(form="arrow").to_pylist(), records.map_batches(
+            lambda batch: batch, form="arrow"
+        ).collect()
+
+    full = [{name: row.get(name) for name in "abc"} for row in rows]
+    assert everywhere(2, job) == (full, full)
+
+
 def test_the_table_of_no_records_has_the_columns_that_are_known(everywhere, tmp_path):
     import pyarrow
     import pyarrow.parquet
@@ -94,6 +107,27 @@ def test_sums_of_columns_are_exact(everywhere):
         return large.sum(), column.sum("n"), column.mean("n"), column.count(), large.variance()
 
     assert everywhere(2, job) == (5 * 2**62, 3 * 2**62, 2.0**62, 4, 0.0)
+
+
+def test_sums_of_small_floats_are_made_in_large_ones(everywhere):
+    import numpy
+    import pyarrow
+
+    single = numpy.array([1e7, 1e7 + 1, 1e7 + 2, 1e7 + 3] * 1000, "float32")
+    half = numpy.array([60_000, 60_000, 3], "float16")
+
+    def job(context):
+        columns = [context.parallelize(pyarrow.table({"v": array}), 2) for array in (single, half)]
+        arrays = [context.parallelize(array, 2) for array in (single, half)]
+        of_columns = [(one.sum("v"), one.mean("v"), one.variance("v")) for one in columns]
+        return of_columns, [(one.sum(), one.mean(), one.variance()) for one in arrays]
+
+    of_columns, of_arrays = everywhere(2, job)
+    plain = [
+        (math.fsum(array), numpy.mean(array, dtype=float), numpy.var(array, dtype=float)) for array in (single, half)
+    ]
+    for found in (of_columns, of_arrays):
+        assert [pytest.approx(each, rel=1e-9) for each in plain] == found
 
 
 def test_take_reads_no_further_than_it_must(everywhere):

@@ -139,7 +139,8 @@ def exact_sum(values: Any) -> Any:
     if values.dtype.kind in "iub" and values.ndim == 1:
         largest = max(abs(int(values.min())), abs(int(values.max()))) if len(values) else 0
         return int(values.sum()) if largest * len(values) <= _LARGEST else sum(values.tolist())
-    total = values.sum(axis=0)
+    narrow = values.ndim == 1 and values.dtype.kind == "f" and values.dtype.itemsize < 8
+    total = values.sum(axis=0, dtype=float if narrow else None)  # those of 16 bits end at 65,504
     return total.item() if total.ndim == 0 and total.dtype.kind in "fc" else total
 
 

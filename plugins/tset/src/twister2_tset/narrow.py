@@ -238,7 +238,8 @@ def _as_arrow(batch: Batch) -> Any:
         return pyarrow.RecordBatch.from_pydict({f"c{i}": pyarrow.array(column) for i, column in enumerate(columns)})
     rows = list(batch)
     if rows and isinstance(rows[0], dict):
-        return pyarrow.RecordBatch.from_pylist(rows)
+        names = dict.fromkeys(name for row in rows for name in row)  # not only those of the first
+        return pyarrow.RecordBatch.from_pydict({name: [row.get(name) for row in rows] for name in names})
     if rows and isinstance(rows[0], tuple):
         return pyarrow.RecordBatch.from_pydict({f"c{i}": list(c) for i, c in enumerate(zip(*rows, strict=True))})
     return pyarrow.RecordBatch.from_pydict({"c0": rows})

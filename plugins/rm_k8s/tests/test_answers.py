@@ -10,7 +10,7 @@ import pytest
 
 from twister2.spec.errors import ResourceError, SubmissionRefusedError
 from twister2.spec.rm import Allocation, JobHandle, LogChunk, ResourceGroup, RmContext
-from twister2_rm_k8s import cluster, logs, names
+from twister2_rm_k8s import cluster, logs, names, rbac
 from twister2_rm_k8s.api import Api, RefusedError
 from twister2_rm_k8s.config import KubernetesConfig
 from twister2_rm_k8s.ending import Ending
@@ -364,3 +364,11 @@ def test_a_look_asks_for_the_events_of_an_object_once(monkeypatch):
     looked_at.forget()
     looked_at.events(HANDLE, "Job", "t2-x-0")
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"HTTP/1.1 403 Forbidden\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n<html>log in</html>  "],
+)
+def test_rights_that_a_proxy_lets_nobody_ask_for_are_not_known(answering, data):
+    assert rbac.lacking(answering(data), "demo", "twister2", rbac.BEGINS_WITH) is None

@@ -12,7 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from twister2.spec.errors import SubmissionRefusedError
+from twister2.spec.errors import ResourceError, SubmissionRefusedError
 from twister2_rm_k8s import names
 from twister2_rm_k8s.api import RefusedError
 from twister2_rm_k8s.names import path
@@ -117,11 +117,13 @@ def missing(api: Api, namespace: str, rights: Iterable[Right] = NEEDED) -> list[
 
 
 def lacking(api: Api, namespace: str, account: str, rights: Iterable[Right]) -> list[Right] | None:
-    """Which of these rights a service account has not; None where the caller may not ask for it."""
+    """Which of these rights a service account has not; None where the caller may not ask for it, or a proxy on the way
+    takes no such question.
+    """
     other = api.another(f"system:serviceaccount:{namespace}:{account}")
     try:
         return missing(other, namespace, rights)
-    except RefusedError:
+    except (RefusedError, ResourceError):
         return None
     finally:
         other.close()

@@ -119,6 +119,34 @@ def test_batches_of_which_a_filter_leaves_nothing():
             assert nothing == []
 
 
+@pytest.mark.parametrize("algorithm", ["hash", "sort"])
+def test_a_side_of_which_nothing_is_known_has_its_keys(algorithm):
+    rows = [{"id": number * 7 % 5, "n": number} for number in range(5)]
+
+    def main(env):
+        context = TSetContext(env)
+        some, none = context.parallelize(rows, 2), context.parallelize([])
+        found = {
+            how: none.join(some, how, on={"who": "id"}, algorithm=algorithm, broadcast="no", partitions=1).collect()
+            for how in HOWS
+        }
+        turned = {
+            how: some.join(none, how, on={"id": "who"}, algorithm=algorithm, broadcast="no", partitions=1).collect()
+            for how in HOWS
+        }
+        return found, turned
+
+    whole = [{"who": row["id"], "n": row["n"]} for row in rows]
+    for n in (1, 2):
+        for found, turned in run_workers(n, main):
+            for how, joined in found.items():
+                assert bag(joined) == bag(whole if how in ("right", "full") else []), how
+            for how, joined in turned.items():
+                assert bag(joined) == bag(rows if how in ("left", "full", "anti") else []), how
+            if algorithm == "sort":
+                assert [row["who"] for row in found["full"]] == [row["id"] for row in turned["anti"]] == [0, 1, 2, 3, 4]
+
+
 NO_ROWS = {
     "table": lambda context: context.parallelize(pa.table({"id": pa.array([], "int64"), "name": pa.array([], "str")})),
     "where": lambda context: context.parallelize(pa.table({"id": [1], "name": ["x"]})).where("id", ">", 9),

@@ -43,11 +43,9 @@ def joined(
     import numpy
     import pyarrow
 
-    left, right = tables
-    if left is None or right is None:
-        if (left is not None and how in ("left", "full", "anti")) or (right is not None and how in ("right", "full")):
-            yield left if right is None else right
+    if all(table is None for table in tables):
         return
+    left, right = (_keys_alone(forms, tables, side) if table is None else table for side, table in enumerate(tables))
     if in_order:
         left, right = forms[0].sorted([left]), forms[1].sorted([right])
     else:
@@ -83,6 +81,16 @@ def joined(
     for start in range(0, len(alone), rows):
         some = alone[start : start + rows]
         yield _rows(left, right, numpy.full(len(some), -1), some, forms, label)
+
+
+def _keys_alone(forms: Sequence[ArrowForm], tables: Sequence[Any], side: int) -> Any:
+    """No rows of a side of which nothing is known but what its keys are called."""
+    import pyarrow
+
+    other = tables[1 - side]
+    keys = forms[1 - side].columns(other)
+    names = zip(forms[side].named or keys, keys, strict=False)
+    return pyarrow.schema([other.schema.field(key).with_name(name) for name, key in names]).empty_table()
 
 
 def _plain_keys(left: Any, right: Any, forms: Sequence[ArrowForm], label: str) -> tuple[list[Any], list[Any]]:

@@ -82,10 +82,13 @@ class ArrayForm(ColumnForm):
 
 
 class ArrowForm(ColumnForm):
-    """Arrow tables by some of their columns, the first one when none are named."""
+    """Arrow tables by some of their columns, the first one when none are named.
+
+    :ivar named: those columns, where they are named.
+    """
 
     def __init__(self, columns: Sequence[str], label: str) -> None:
-        self._columns = tuple(columns)
+        self.named = tuple(columns)
         self._label = label
 
     def columns(self, block: Any) -> tuple[str, ...]:
@@ -93,7 +96,7 @@ class ArrowForm(ColumnForm):
 
         :raises OperatorError: the batch has no such column.
         """
-        names = self._columns or (block.schema.names[0],)
+        names = self.named or (block.schema.names[0],)
         unknown = [name for name in names if name not in block.schema.names]
         if unknown:
             raise no_column(self._label, unknown, block.schema.names)

@@ -130,6 +130,20 @@ def test_sums_of_small_floats_are_made_in_large_ones(everywhere):
         assert [pytest.approx(each, rel=1e-9) for each in plain] == found
 
 
+def test_truth_values_of_groups_have_a_variance_in_columns_too(everywhere):
+    import pyarrow
+
+    rows = [{"k": number % 2, "v": number % 3 == 0} for number in range(9)] + [{"k": 0, "v": None}]
+
+    def job(context):
+        sets = context.parallelize(rows, 2), context.parallelize(pyarrow.Table.from_pylist(rows), 2)
+        return [dict(one.group_by("k").variance("v").collect()) for one in sets]
+
+    of_rows, of_columns = everywhere(2, job)
+    assert of_rows == pytest.approx({0: 0.24, 1: 0.1875})
+    assert of_columns == pytest.approx(of_rows)
+
+
 def test_take_reads_no_further_than_it_must(everywhere):
     def job(context):
         numbers = context.source(lambda partition: itertools.count(partition), 3).filter(lambda x: x % 2)

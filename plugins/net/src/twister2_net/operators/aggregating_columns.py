@@ -327,7 +327,8 @@ def _value(column: Any, function: str) -> Any:
     if types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if function in _SPREAD and not types.is_floating(column.type):
-        return column.cast(pyarrow.float64(), safe=False) if types.is_integer(column.type) else column
+        whole = types.is_integer(column.type) or types.is_boolean(column.type)
+        return column.cast(pyarrow.float64(), safe=False) if whole else column
     if function in ("min", "max") and types.is_floating(column.type):
         nan = compute.is_nan(column)
         if compute.any(nan).as_py():

@@ -359,3 +359,18 @@ def test_rows_that_lie_by_a_column_find_each_other(kind, form):
             run_workers(n_workers, lambda env, w=w, p=partitions: main(env, w, p))[0] for w in (("colocate",), ())
         )
         assert found == plain
+
+
+@pytest.mark.parametrize("kind", ["datetime64[ns]", "timedelta64[ns]", "datetime64[us]"])
+def test_rows_of_arrays_lie_by_times_as_those_of_tables(kind):
+    array = numpy.array([(n * 1_000_000_000, n) for n in range(40)], [("k", kind), ("v", int)])
+    array["k"][7] = "NaT"
+    table = pa.table({name: array[name] for name in ("k", "v")})
+
+    def main(env):
+        context = TSetContext(env)
+        lying = context.parallelize(array, 3).partition("hash", key="k", partitions=3)
+        joined = lying.join(context.parallelize(table, 2), on="k", broadcast="no", partitions=3)
+        return "colocate: join" in joined.explain(), joined.count()
+
+    assert run_workers(3, main) == [(True, 40)] * 3

@@ -29,6 +29,9 @@ _SMALL = 256
 _FEW = 8
 """Longest tuple that is remembered."""
 
+_FINE = ("ns", "ps", "fs", "as")
+"""Units of times that Python has no objects for."""
+
 _NUMBERS = (int, float)
 _TEXTS = (str, bytes)
 _WORTH = 64
@@ -127,7 +130,7 @@ class Hash(Selector):
         if is_array(batch):
             column = array_column(batch, self.key, self.columns, self.label)
             if column is not None:
-                return self._of_keys(batch, column, None)
+                return self._of_keys(batch, self._as_arrow_has_them(batch, column), None)
         keys: Iterable[Any] = records(batch) if self.key is None else map(self.key, records(batch))
         if is_array(batch) and self.key is None and batch.ndim == 1:
             keys = batch.tolist()
@@ -141,6 +144,20 @@ class Hash(Selector):
         if len(found) != n_records(batch):
             # map() took a StopIteration of the key function for the end of the records
             raise self._found(batch, StopIteration())
+        return found
+
+    def _as_arrow_has_them(self, batch: Any, keys: Any) -> Any:
+        """The keys of an array; times in a named column that numpy gives as numbers are hashed as those of Arrow, to
+        microseconds: rows that lie by a column do so whatever they become next.
+        """
+        kind = batch.dtype[self.columns[0]] if batch.dtype.names and len(self.columns) == 1 else batch.dtype
+        if not self.columns or kind.kind not in "mM":
+            return keys
+        import numpy
+
+        if numpy.datetime_data(kind)[0] not in _FINE:
+            return keys
+        found: list[Any] = batch[self.columns[0]].astype(f"{kind.kind}8[us]").tolist()
         return found
 
     def _whole(self, keys: list[Any]) -> Any:

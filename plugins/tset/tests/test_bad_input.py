@@ -207,6 +207,27 @@ def test_a_data_frame_is_a_table(run_workers):
     assert run_workers(2, job) == [({"a": 1, "b": "x"}, [("x", 4), ("y", 2)])] * 2
 
 
+class RangeIndex:
+    """As that of pandas, which such a frame keeps to itself."""
+
+    def __init__(self, name):
+        self.name = name
+
+
+class Counted(Frame):
+    """A frame whose index is a range with a name."""
+
+    index = RangeIndex("n")
+
+    def reset_index(self):
+        return Frame({"n": [5, 6, 7], **self.columns})
+
+
+def test_an_index_that_has_a_name_is_a_column(run_workers):
+    records = run_workers(1, lambda env: TSetContext(env).parallelize(Counted({"a": [1, 2, 3]})).collect())
+    assert records == [[{"n": 5, "a": 1}, {"n": 6, "a": 2}, {"n": 7, "a": 3}]]
+
+
 @pytest.mark.parametrize("columns", [False, True])
 def test_lists_of_names_stand_for_their_names(run_workers, columns):
     table = pyarrow.table({"a": [2, 1, 2, 1], "b": ["y", "x", "x", "x"], "n": [1, 2, 3, 4]})

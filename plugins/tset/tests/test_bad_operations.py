@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
 
 import pytest
 
@@ -11,6 +13,9 @@ from twister2_testkit.graphs import EXECUTORS
 from twister2_tset import TSetContext
 
 pytestmark = pytest.mark.timeout(120)
+
+NOON = datetime(2020, 1, 1, 12)
+ZONED = NOON.replace(tzinfo=timezone(timedelta(hours=5)))
 
 
 @pytest.fixture(params=EXECUTORS)
@@ -88,6 +93,19 @@ def executor(request):
         (lambda s: s.map(lambda x: (x, x)).with_schema({"n": int}).count(), OperatorError, "has not 1 columns"),
         (lambda s: s.map(lambda x: {"n": 300}).with_schema({"n": "int8"}).count(), OperatorError, "does not fit"),
         (lambda s: s.map(lambda x: {"m": 1}).with_schema({"n": int}).count(), OperatorError, "no column 'n'"),
+        (
+            lambda s: s.map(lambda x: {"n": x / 2}).with_schema({"n": int}).collect(),
+            OperatorError,
+            r"\.5 would become",
+        ),
+        (
+            lambda s: s.map(lambda x: (Decimal("2.5"),)).with_schema({"n": int}).collect(),
+            OperatorError,
+            "would become 2",
+        ),
+        (lambda s: s.map(lambda x: {"t": NOON}).with_schema({"t": date}).collect(), OperatorError, "would become"),
+        (lambda s: s.map(lambda x: {"t": ZONED}).with_schema({"t": datetime}).collect(), OperatorError, "would become"),
+        (lambda s: s.collect(form="pandas"), UsageError, r"to_pandas\(\)"),
     ],
 )
 def test_wrong_records_and_functions_are_named(run_workers, executor, job, error, text):

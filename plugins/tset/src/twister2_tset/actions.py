@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from twister2.spec.declarations import Declarations
-from twister2.spec.errors import ResultError
+from twister2.spec.errors import ResultError, UsageError
 from twister2_tset.base import NOTHING, BaseSet, reducer_options
 from twister2_tset.folding import Fold, Moments, Totals, Zero, merge_moments, merge_totals
 from twister2_tset.keys import Key, key_function, shown
@@ -15,7 +15,7 @@ from twister2_tset.memo import Identity
 from twister2_tset.nodes import End, Leaf, StepNode, schema_behind
 from twister2_tset.pair_steps import Head
 from twister2_tset.partials import Best, CountRecords, Number, TopRecords
-from twister2_tset.problems import check_count, check_function, empty_set, nothing_to_reduce
+from twister2_tset.problems import check_count, check_function, empty_set, nothing_to_reduce, short
 from twister2_tset.reducing import checked
 from twister2_tset.sinks import Discard, Guard, KeepNumbered, KeepValue, Value, flattened
 from twister2_tset.taking import Stops, stoppable
@@ -163,9 +163,17 @@ class Actions(BaseSet[T]):
             records has the columns that are known without them: of a table, of ``with_schema(...)``, of columns that
             were kept by ``cache()``; else none.
         :raises ResultError: there are more than ``limit``, or they take more than ``limit_mb`` MiB.
+        :raises UsageError: there is no such form.
         """
         if form == "arrow":
             return self._table(limit, limit_mb)
+        if form != "list":
+            raise UsageError(
+                f"collect: form is {short(form)}",
+                why='it is "list" or "arrow"',
+                remedy='of a pandas frame: collect(form="arrow").to_pandas()',
+                where=self._here("collect"),
+            )
         return flattened(self._numbered("collect", limit, limit_mb))
 
     def gather(self, *, limit: int = COLLECT_LIMIT, limit_mb: int = COLLECT_LIMIT_MB) -> list[list[T]]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from twister2.graph import walking
 from twister2.spec.batch import Batch, is_array, is_arrow, records
@@ -16,6 +20,9 @@ from twister2_tset.problems import kind_of, short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_CUT = (float, np.floating, Decimal, datetime, time, timedelta)
+"""Values of which a type of whole numbers, dates or times may hold a part only."""
 
 
 class Select(Compute):
@@ -210,7 +217,7 @@ class WithSchema(Compute):
             columns = [pyarrow.array(batch)]
         else:
             return pyarrow.RecordBatch.from_arrays(
-                [pyarrow.array(values, field.type) for values, field in zip(self._values(batch), schema, strict=True)],
+                [exactly(values, field.type) for values, field in zip(self._values(batch), schema, strict=True)],
                 schema=schema,
             )
         cast = [column.cast(field.type) for column, field in zip(columns, schema, strict=True)]
@@ -239,14 +246,33 @@ class WithSchema(Compute):
         yield from (list(column) for column in zip(*wide, strict=True))
 
 
+def exactly(values: list[Any], kind: Any) -> Any:
+    """An Arrow array of Python values. pyarrow alone cuts fractions, times of days and zones to what a type holds.
+
+    :raises ValueError: the type does not hold one of them.
+    """
+    import pyarrow
+
+    made = pyarrow.array(values, kind)
+    if not (pyarrow.types.is_integer(kind) or pyarrow.types.is_temporal(kind)):
+        return made
+    at = [place for place, value in enumerate(values) if isinstance(value, _CUT)]
+    for place, held in zip(at, made.take(pyarrow.array(at, pyarrow.int64())).to_pylist(), strict=True):
+        given = values[place]
+        if isinstance(given, datetime) and type(held) is date:
+            held = datetime.combine(held, time.min)
+        elif isinstance(given, datetime) and given.tzinfo is None and held.tzinfo is not None:
+            held = held.astimezone(UTC).replace(tzinfo=None)  # what has no zone is taken for UTC
+        if held != given:
+            raise ValueError(f"{short(given)} would become {short(held)}")
+    return made
+
+
 def schema_of(given: Any) -> Any:
     """A pyarrow schema, from one or from names with types: Python's (``int``), Arrow's, or their names (``"int32"``).
 
     :raises UsageError: it is neither.
     """
-    import datetime
-    import decimal
-
     import pyarrow
 
     if isinstance(given, pyarrow.Schema):
@@ -257,9 +283,9 @@ def schema_of(given: Any) -> Any:
         str: pyarrow.string(),
         bytes: pyarrow.binary(),
         bool: pyarrow.bool_(),
-        datetime.date: pyarrow.date32(),
-        datetime.datetime: pyarrow.timestamp("us"),
-        decimal.Decimal: pyarrow.decimal128(38, 9),
+        date: pyarrow.date32(),
+        datetime: pyarrow.timestamp("us"),
+        Decimal: pyarrow.decimal128(38, 9),
     }
     if isinstance(given, Mapping) and given and all(isinstance(name, str) for name in given):
         fields = []

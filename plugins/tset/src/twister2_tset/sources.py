@@ -39,6 +39,9 @@ def of_frame(data: Any) -> Any:
     if arrow:
         import pyarrow
 
+        index = getattr(data, "index", None)
+        if type(index).__name__ == "RangeIndex" and getattr(index, "name", None) is not None:
+            data = data.reset_index()  # pandas hands over each other index that has a name
         try:
             table = data.to_arrow() if hasattr(data, "to_arrow") else data  # of polars: text as it can be computed on
             return pyarrow.table(table).replace_schema_metadata()

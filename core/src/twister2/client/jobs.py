@@ -29,7 +29,7 @@ from twister2.spec.errors import (
     Twister2Error,
     UsageError,
 )
-from twister2.spec.rm import JobState, JobStatus, ResourceManager, RmContext
+from twister2.spec.rm import JobHandle, JobState, JobStatus, ResourceManager, RmContext
 from twister2.worker.processes import end_process, start_ticks
 
 if TYPE_CHECKING:
@@ -312,7 +312,8 @@ def kill(job: JobSummary, reason: str = "twister2 kill") -> bool:
         _end_master(job)  # first: it might start lost workers again
         left = release(backend, handle, 1.0)
         if left:
-            raise _something_left(job, left, "call it again later, or remove it by hand")
+            runs = "" if _is_over(backend, handle) else "could not be ended: it may still run"
+            raise _something_left(job, left, "call it again later, or remove it by hand", runs)
     except BaseException:
         if not had_ended:
             _say_killing(job, None)
@@ -338,9 +339,17 @@ def _say_killing(job: JobSummary, error: Twister2Error | None) -> None:
     journal.close()
 
 
-def _something_left(job: JobSummary, left: Sequence[str], remedy: str) -> ResourceError:
-    what = f"job {job.record.job_id} was ended, but something of it is left"
-    return ResourceError(what, why="; ".join(left), remedy=remedy)
+def _is_over(backend: ResourceManager, handle: JobHandle) -> bool:
+    """Whether the manager says that a job has ended, or knows of none."""
+    with contextlib.suppress(Twister2Error):
+        state = backend.state(handle).state
+        return state.final or state is JobState.UNKNOWN
+    return False
+
+
+def _something_left(job: JobSummary, left: Sequence[str], remedy: str, how: str = "") -> ResourceError:
+    what = f"job {job.record.job_id} {how or 'was ended, but something of it is left'}"
+    return ResourceError(what, why="; ".join(dict.fromkeys(left)), remedy=remedy)
 
 
 def _end_master(job: JobSummary) -> None:

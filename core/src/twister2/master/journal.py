@@ -112,6 +112,8 @@ class Journal:
             if not self.over:
                 self._state.update(facts)
                 self._ended = _is_end(self._state)
+                if self._ended:
+                    self._state.setdefault("ended", time.time())
                 self._state.pop(KILLING, None)
                 if KILLING in written and not self._ended:
                     self._state[KILLING] = written[KILLING]
@@ -128,7 +130,7 @@ class Journal:
             state, error = JobState.KILLED, from_dict(killing)
         if not self._ended:
             told = error.to_dict() if error else None
-            self.state(state=state.value, reason=error.what if error else "", ended=time.time(), error=told)
+            self.state(state=state.value, reason=error.what if error else "", error=told)
             if not self.over:
                 return state, error
         return end_of(self._written()) or (state, error)

@@ -105,6 +105,11 @@ def executor(request):
         ),
         (lambda s: s.map(lambda x: {"t": NOON}).with_schema({"t": date}).collect(), OperatorError, "would become"),
         (lambda s: s.map(lambda x: {"t": ZONED}).with_schema({"t": datetime}).collect(), OperatorError, "would become"),
+        (
+            lambda s: s.map(lambda x: {"n": x}).where("n", ">", "3").count(),
+            OperatorError,
+            "'n' cannot be compared with '3'",
+        ),
         (lambda s: s.collect(form="pandas"), UsageError, r"to_pandas\(\)"),
     ],
 )

@@ -242,7 +242,7 @@ def test_comparisons_behind_a_selection_are_done_by_the_reader_too(files):
         wanted = [{"text": f"row {k}", "v": 2} for k in range(40, 100) if k % 5 == 2]
         assert sorted(found, key=wanted.index) == wanted
         assert "gives only rows with k >= 40 and v == 2" in text
-        assert "reads text, v only" in text
+        assert "reads v, text only" in text
         assert "predicates:" not in missing, "that there is no such column, the step says"
 
 

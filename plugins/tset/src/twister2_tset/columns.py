@@ -76,22 +76,29 @@ class Where(Compute):
                 emit(batch[chosen])
                 return
         of, test, value = Column(self._column), RELATIONS[self._relation], self._value
-        with walking(batch) as walk:
-            if named:  # the form of a set's batches must not depend on what it is compared with
-                found = batch[[n for n, row in enumerate(walk) if (here := of(row)) is not None and test(here, value)]]
-            else:
-                found = [record for record in walk if (here := of(record)) is not None and test(here, value)]
+        try:
+            with walking(batch) as walk:
+                if named:  # the form of a set's batches must not depend on what it is compared with
+                    places = [n for n, row in enumerate(walk) if (here := of(row)) is not None and test(here, value)]
+                    found = batch[places]
+                else:
+                    found = [record for record in walk if (here := of(record)) is not None and test(here, value)]
+        except TypeError as error:
+            raise self._not_comparable("", error) from error
         emit(found)
 
     def _mask(self, column: Any) -> Any:
         try:
             return satisfying(column, self._relation, self._value)
         except TypeError as error:
-            raise OperatorError(
-                f"where: column {self._column!r} of type {column.type} cannot be compared with {short(self._value)}",
-                why=str(error),
-                remedy="compare it with a value of its type",
-            ) from error
+            raise self._not_comparable(f" of type {column.type}", error) from error
+
+    def _not_comparable(self, kind: str, error: TypeError) -> OperatorError:
+        return OperatorError(
+            f"where: column {self._column!r}{kind} cannot be compared with {short(self._value)}",
+            why=str(error),
+            remedy="compare it with a value of its type",
+        )
 
 
 def _chosen(column: Any, relation: str, value: Any) -> Any:

@@ -243,7 +243,8 @@ def _values(path: str, offset: int, data: bytes) -> Iterator[tuple[int, Any]]:
             except (ValueError, RecursionError) as error:
                 why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
                 shown = line[:80].decode("utf-8", "replace")
-                raise _bad_line(path, at, f"is not JSON: {shown!r}", why, "correct the line; each line holds one value") from error
+                remedy = "correct the line; each line holds one value"
+                raise _bad_line(path, at, f"is not JSON: {shown!r}", why, remedy) from error
             yield at, value
         at += len(line) + 1
 

@@ -20,7 +20,7 @@ from twister2.control.channel import Listener
 from twister2.control.releasing import release
 from twister2.control.ticket import curve_pair
 from twister2.master.journal import Journal
-from twister2.spec.errors import ResourceError
+from twister2.spec.errors import ResourceError, UsageError
 from twister2.spec.rm import JobHandle, JobState, JobStatus
 
 HANDLE = JobHandle("fake", "job-1", "1")
@@ -112,6 +112,14 @@ def test_clean_keeps_the_record_of_a_job_of_which_something_is_left(
     use(monkeypatch, Backend(), job)
     jobs.clean(job)
     assert not job.folder.exists()
+
+
+def test_clean_of_a_job_that_runs_says_so(monkeypatch: pytest.MonkeyPatch, job: JobSummary) -> None:
+    """Its record may know less than its master."""
+    use(monkeypatch, Backend(), job)
+    monkeypatch.setattr(jobs, "status_of", lambda _: {"state": "running"})
+    with pytest.raises(UsageError, match="because: it is running"):
+        jobs.clean(job)
 
 
 def test_clean_of_what_its_master_has_tidied_needs_nobody(monkeypatch: pytest.MonkeyPatch, job: JobSummary) -> None:

@@ -379,10 +379,11 @@ def clean(job: JobSummary) -> None:
     :raises UsageError: it has not ended.
     :raises Twister2Error: something of it is left, or nobody can be asked: the record stays, to find it by.
     """
-    if not JobState(status_of(job).get("state", "queued")).final:
+    state = JobState(status_of(job).get("state", "queued"))
+    if not state.final:
         raise UsageError(
             f"job {job.record.job_id} has not ended",
-            why=f"it is {job.state.value}",
+            why=f"it is {state.value}",
             remedy=f"end it first: twister2 kill {job.record.job_id}",
         )
     # what its master has tidied needs neither the plugin nor the host that it ran on

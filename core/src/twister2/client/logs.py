@@ -105,7 +105,7 @@ def _kept_lines(job: JobSummary, workers: Sequence[int] | None, follow: bool) ->
 
 def manager_lines(job: JobSummary, workers: Sequence[int] | None, follow: bool) -> Iterator[tuple[str, bytes]]:
     """What the copies wrote outside the control channel, through the resource manager, and the master's own log as far
-    as it goes now, unless only some workers' are asked for.
+    as it goes now, unless only some workers' are asked for; by slot, or ``job`` for what belongs to none.
     """
     master = job.folder / "master.log"
     if master.is_file() and workers is None:
@@ -114,6 +114,7 @@ def manager_lines(job: JobSummary, workers: Sequence[int] | None, follow: bool) 
     try:
         for chunk in backend.logs(job.record.job_handle, follow=follow):
             if workers is None or chunk.slot in workers:
-                yield from ((f"slot-{chunk.slot}", line.encode()) for line in chunk.text.splitlines())
+                name = f"slot-{chunk.slot}" if chunk.slot >= 0 else "job"
+                yield from ((name, line.encode()) for line in chunk.text.splitlines())
     finally:
         backend.close()

@@ -269,7 +269,8 @@ class SlurmManager(ResourceManager):
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ResourceError(
                 f"the job master of job {handle.job_id} cannot be reached yet",
-                why=f"it has not written down its address: {error}",
+                why="it has not written down its address"
+                + ("" if isinstance(error, FileNotFoundError) else f": {error}"),
                 remedy="wait until the job has started; 'twister2 status' shows what it waits for",
                 where=f"Slurm job {handle.native_id}",
             ) from error

@@ -77,6 +77,25 @@ def test_nothing_runs_and_one_worker_alone_may_ask(tmp_path):
     assert all("parallelize (test_plans.py:" in text for text in texts)
 
 
+def test_rules_do_not_look_through_a_set_that_is_kept_later(tmp_path):
+    """To fill it and to read it are two runs: it has all columns of all rows."""
+    path = tmp_path / "a.parquet"
+    pa.parquet.write_table(pa.table({"n": [1, 2, 3, 4], "v": [5, 6, 7, 8]}), path)
+
+    def main(env):
+        kept = TSetContext(env).read_parquet(str(path)).lazy_cache()
+        chosen = kept.where("n", "<", 3)
+        texts = [chosen.explain(), chosen.explain("sum", "v")]
+        return texts, chosen.sum("v"), kept.count()
+
+    for texts, total, count in run_workers(2, main):
+        assert (total, count) == (11, 4)
+        for text in texts:
+            assert "kept when it is first needed" in text
+            assert "predicates:" not in text
+            assert "columns:" not in text
+
+
 def test_the_plan_is_the_one_that_runs():
     def main(env):
         context = TSetContext(env)

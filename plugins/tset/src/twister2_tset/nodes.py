@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard
 
 import attrs
 
 from twister2.graph import Graph, Stored
 from twister2.spec.declarations import NOTHING, Declarations
-from twister2.spec.tasks import Compute, Sink, Source
+from twister2.spec.tasks import Compute, Emit, Sink, Source
 from twister2.spec.values import Value
 from twister2_tset.functions import wants_context
 
 if TYPE_CHECKING:
+    from twister2.spec.batch import Batch
     from twister2.spec.sched import TaskScheduler
 
 
@@ -96,6 +97,16 @@ class StoredNode(Node):
     def add_to(self, graph: Graph, name: str, before: Sequence[str], n_workers: int) -> None:
         """See :meth:`Node.add_to`."""
         graph.add_stored(self.stored, name)
+
+
+class Kept(Compute):
+    """Stands for a stored set that is not filled yet: rules do not look through it, as two graphs will run there."""
+
+    declares: ClassVar[Declarations] = Declarations(never_more=True)
+
+    def process(self, batch: Batch, emit: Emit, edge: str) -> None:
+        """Hand on what comes."""
+        emit(batch)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -340,10 +351,11 @@ def add_steps(
     for step in in_order(node, through=through):
         if id(step) in names:
             continue
-        if through and is_unfilled(step):
-            names[id(step)] = names[id(step.of)]
-            continue
         name = names[id(step)] = free_name(graph, step.title)
+        if through and is_unfilled(step):
+            graph.add_compute(name, _PerTask(Kept), shows="kept when it is first needed", declares=Kept.declares)
+            graph.connect(names[id(step.of)], name, name=name)
+            continue
         step.add_to(graph, name, [names[id(parent)] for parent in step.inputs], n_workers)
         for label, given in step.given.items():
             if not (through and is_unfilled(given)):

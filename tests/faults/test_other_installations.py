@@ -56,11 +56,15 @@ MISSING = (
 )
 
 
+USED = ("-o", "job.comm=tcp")
+"""What no pair of workers needs is not loaded."""
+
+
 def test_another_version_of_a_plugin(jobs: Jobs) -> None:
     metadata = jobs.folder / "other" / "twister2_comm_tcp-9.9.9.dist-info" / "METADATA"
     metadata.parent.mkdir(parents=True)
     metadata.write_text("Metadata-Version: 2.1\nName: twister2-comm-tcp\nVersion: 9.9.9\n")
-    done = submit_with(jobs, f"import sys; sys.path.insert(0, {str(jobs.folder / 'other')!r})")
+    done = submit_with(jobs, f"import sys; sys.path.insert(0, {str(jobs.folder / 'other')!r})", *USED)
     assert done.code == 2, done
     assert "[T2-P107]" in done.err
     assert "twister2-comm-tcp" in done.err
@@ -70,7 +74,7 @@ def test_another_version_of_a_plugin(jobs: Jobs) -> None:
 
 
 def test_a_plugin_that_is_missing_on_the_workers(jobs: Jobs) -> None:
-    done = submit_with(jobs, MISSING)
+    done = submit_with(jobs, MISSING, *USED)
     assert done.code == 2, done
     assert "twister2-comm-tcp" in done.err or "twister2_comm_tcp" in done.err
     assert done.err.count("[T2-") == 1

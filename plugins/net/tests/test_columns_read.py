@@ -56,7 +56,6 @@ SCHEMAS = [pa.schema([(name, pa.int64()) for name in names]) for names in (["k",
         ("partition", {"partitioner": lambda row, n: 0}, ("a",), None),
         ("keyed_partition", {"key": "k", "partitioner": "range"}, ("a",), ("k", "a")),
         ("broadcast", {}, ("a",), ("a",)),
-        ("union", {}, ("a",), ("a",)),
         ("aggregate", {"key": "k", "aggregates": {"n": "count"}}, None, ("k",)),
     ],
 )
@@ -67,9 +66,6 @@ def test_what_an_operator_of_one_input_looks_at(operator, options, wanted, colum
 @pytest.mark.parametrize(
     ("operator", "options", "wanted", "columns"),
     [
-        ("union", {}, ("a",), [("a",), ("a",)]),
-        ("union", {}, ("k",), [("k",), None]),
-        ("union", {}, None, [None, None]),
         ("join", {}, ("a",), [None, None]),
         ("join", {"left_key": "k", "right_key": len}, ("a",), [None, None]),
         ("join", {"left_key": "k", "right_key": "j"}, None, [None, None]),

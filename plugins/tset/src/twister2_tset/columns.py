@@ -7,8 +7,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from twister2.graph import walking
 from twister2.spec.batch import Batch, is_array, is_arrow, records
 from twister2.spec.errors import OperatorError, UsageError
@@ -21,8 +19,8 @@ from twister2_tset.problems import kind_of, short
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_CUT = (float, np.floating, Decimal, datetime, time, timedelta)
-"""Values of which a type of whole numbers, dates or times may hold a part only."""
+_CUT = (float, Decimal, datetime, time, timedelta)
+"""Values of which a type of whole numbers, dates or times may hold a part only; so do numpy's floats."""
 
 
 class Select(Compute):
@@ -258,12 +256,13 @@ def exactly(values: list[Any], kind: Any) -> Any:
 
     :raises ValueError: the type does not hold one of them.
     """
+    import numpy
     import pyarrow
 
     made = pyarrow.array(values, kind)
     if not (pyarrow.types.is_integer(kind) or pyarrow.types.is_temporal(kind)):
         return made
-    at = [place for place, value in enumerate(values) if isinstance(value, _CUT)]
+    at = [place for place, value in enumerate(values) if isinstance(value, (*_CUT, numpy.floating))]
     for place, held in zip(at, made.take(pyarrow.array(at, pyarrow.int64())).to_pylist(), strict=True):
         given = values[place]
         if isinstance(given, datetime) and type(held) is date:

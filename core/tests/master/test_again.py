@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from twister2.master import again
-from twister2.master.calls import CallThread
-from twister2.master.process import MasterProcess
+from twister2.master.managing import ManagerCalls
 from twister2.spec.errors import ResourceError, SubmissionRefusedError
-from twister2.spec.rm import JobState
+from twister2.spec.rm import JobHandle, JobState
 
 AWAY = ResourceError("Nomad does not answer", why="refused", remedy="none")
 REFUSED = SubmissionRefusedError("Nomad refused", why="quota", remedy="none")
@@ -110,19 +109,18 @@ def test_what_nobody_wants_any_more_is_not_tried_again(monkeypatch: pytest.Monke
     assert manager.now == manager.begun
 
 
-class Asking(MasterProcess):
-    """As much of a master as starts workers."""
+class Asking(ManagerCalls):
+    """The calls of a master that starts workers."""
 
     def __init__(self, backend: Any) -> None:
         self.events: list[str] = []
         self.failed: list[str] = []
         self.told: list[str] = []
-        self._backend, self._handle = backend, "handle"  # type: ignore[assignment]
-        self._calls: Any = CallThread("the test")
-        self._config: Any = SimpleNamespace(kill_grace_s=0.0, start_deadline_s=120.0)
-        self._journal: Any = SimpleNamespace(event=lambda kind, **_: self.events.append(kind))
-        self._ticket: Any = SimpleNamespace(world=None)
-        self._leaves = self._signalled = self._restarting = False
+        self.settings: Any = SimpleNamespace(kill_grace_s=0.0, start_deadline_s=120.0)
+        self.ticket: Any = SimpleNamespace(world=None, in_client=True)
+        journal: Any = SimpleNamespace(event=lambda kind, **_: self.events.append(kind))
+        super().__init__(backend, self.ticket, self.settings, journal)
+        self.handle = JobHandle("rm", "job-1", "1")
         self.job: Any = SimpleNamespace(
             attempt=2,
             state=JobState.RESTARTING,
@@ -140,7 +138,7 @@ class Backend:
     """A manager that is away at the first calls; of what is asked for then one copy comes all the same."""
 
     def __init__(self, away: int, *, same_host: bool = False) -> None:
-        self.offers = SimpleNamespace(same_host=same_host)
+        self.offers = SimpleNamespace(same_host=same_host, restarts_master=True)
         self.away, self.asked, self.stopped = away, list[list[int]](), list[list[int]]()
         self.between: Callable[[], None] = lambda: None
 
@@ -169,7 +167,7 @@ def masters(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Backend], Ask
 
     yield master
     for each in made:
-        each._calls.close()
+        each.close()
 
 
 def test_workers_are_started_when_the_server_is_back(masters: Any) -> None:
@@ -198,7 +196,7 @@ def test_a_worker_that_a_failed_call_has_started_is_left_alone(masters: Any) -> 
 def test_a_world_that_a_failed_call_has_started_is_left_alone(masters: Any) -> None:
     backend = Backend(1)
     master = masters(backend)
-    master._ticket.world = "pmi"
+    master.ticket.world = "pmi"
     backend.between = lambda: [setattr(slot, "phase", "joined") for slot in master.job.slots]
     master.start_attempt(2, [0, 1, 2])
     master.finish()
@@ -210,10 +208,9 @@ def test_a_job_that_runs_has_all_workers_and_needs_no_call(masters: Any, what: s
     """The server is away for longer than a start may take."""
     backend = Backend(1_000_000)
     master = masters(backend)
-    master._config.start_deadline_s = 0.1
+    master.settings.start_deadline_s = 0.1
     master.job.state = JobState.RUNNING
     backend.publish = lambda handle, ticket: backend.start_attempt(handle, 2, [])
-    master._returns = False
     arguments: tuple[Any, ...] = (2, [0]) if what == "start_attempt" else (SimpleNamespace(encode=lambda: b""),)
     getattr(master, what)(*arguments)
     master.finish()
@@ -242,7 +239,7 @@ def test_the_end_of_an_attempt_ends_its_tries(masters: Any, how: str) -> None:
     ends = {
         "killed": lambda: setattr(master.job, "state", JobState.KILLED),
         "next attempt": lambda: setattr(master.job, "attempt", 3),
-        "told to end": lambda: setattr(master, "_signalled", True),
+        "told to end": lambda: setattr(master, "told_to_end", True),
     }
     backend.between = lambda: len(backend.asked) == 2 and ends[how]()
     master.start_attempt(2, [0])

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from twister2.master.calls import CallThread
 from twister2.master.journal import Journal
+from twister2.master.managing import ManagerCalls
 from twister2.master.process import MasterProcess
 from twister2.spec.errors import ResourceError, Twister2Error
 from twister2.spec.rm import JobHandle, JobState, JobStatus
@@ -45,50 +45,57 @@ def test_what_is_no_end_of_another(tmp_path: Path, state: JobState | None) -> No
     assert woken(tmp_path, JobState.RUNNING, state, None) == (False, [])
 
 
+class Calls(ManagerCalls):
+    """Of a master that asks for nothing else."""
+
+    def ask_state(self) -> None:
+        pass
+
+
 class Told(MasterProcess):
     """As much of a master as hears a signal."""
 
-    def __init__(self, returns: bool | None, state: JobState) -> None:
+    def __init__(self, returns: bool | None, status: JobStatus) -> None:
         """
-        :param returns: whether its manager starts it again, None when it never does. :param state: by its manager.
+        :param returns: whether its manager starts it again, None when it never does. :param status: by its manager.
         """
         self.said: list[str] = []
         self.job: Any = SimpleNamespace(
-            kill=lambda why: self.said.append(f"killed: {why.partition(':')[0]}"),
+            kill=lambda why: self.said.append(f"killed: {why.partition(': a ')[0]}"),
             fail=lambda error: self.said.append(f"failed: {error.why}"),
             tick=lambda: None,
         )
-        self._backend: Any = SimpleNamespace(
-            master_returns=lambda handle: returns, state=lambda handle: JobStatus(state, "no more restarts")
+        offers = SimpleNamespace(restarts_master=returns is not None, same_host=False)
+        backend: Any = SimpleNamespace(
+            offers=offers, master_returns=lambda handle: returns, state=lambda handle: status
         )
-        self._calls: Any = CallThread("the test")
-        self._returns, self._handle = returns is not None, JobHandle("rm", "job-1", "1")
-        self._signalled, self._lives, self._leaves, self._turned = True, True, False, time.monotonic()
+        ticket: Any = SimpleNamespace(in_client=False)
+        self._manager = Calls(backend, ticket, self.job, self.job)
+        self._manager.handle, self._manager.lives = JobHandle("rm", "job-1", "1"), True
+        self._manager.told_to_end, self._turned = True, time.monotonic()
         self._state_calls = self._walltime = SimpleNamespace(deliver=lambda: None, look=lambda: None)  # type: ignore[assignment]
 
     def _drain(self) -> bool:
         self.said.append("workers")
         return False
 
-    def _ask_state(self) -> None:
-        pass
 
-
-KILLED, GIVEN_UP = "killed: the job master was told to end (SIGTERM)", "failed: no more restarts"
+KILLED = "killed: the job master was told to end (SIGTERM)"
 
 
 @pytest.mark.parametrize(
-    ("returns", "state", "said"),
+    ("returns", "state", "why", "said"),
     [
-        (None, JobState.FAILED, [KILLED, "workers"]),
-        (False, JobState.RUNNING, [KILLED, "workers"]),
-        (False, JobState.FAILED, [GIVEN_UP, "workers"]),
-        (True, JobState.FAILED, []),
+        (None, JobState.FAILED, "no more restarts", [KILLED, "workers"]),
+        (False, JobState.RUNNING, "", [KILLED, "workers"]),
+        (False, JobState.RUNNING, "was cancelled", ["killed: the resource manager says: was cancelled", "workers"]),
+        (False, JobState.FAILED, "no more restarts", ["failed: no more restarts", "workers"]),
+        (True, JobState.FAILED, "no more restarts", []),
     ],
 )
-def test_a_master_that_is_told_to_end(returns: bool | None, state: JobState, said: list[str]) -> None:
+def test_a_master_that_is_told_to_end(returns: bool | None, state: JobState, why: str, said: list[str]) -> None:
     """It hears that before what its workers say, who were told together with it, and asks its manager why."""
-    master = Told(returns, state)
+    master = Told(returns, JobStatus(state, why))
     master._turn()
-    master._calls.close()
-    assert (master.said, master._leaves) == (said, returns is True)
+    master._manager.close()
+    assert (master.said, master._manager.leaves) == (said, returns is True)

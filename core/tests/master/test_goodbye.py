@@ -11,11 +11,12 @@ import pytest
 
 from twister2.control.ticket import Ticket
 from twister2.master import process
-from twister2.master.calls import CallThread
+from twister2.master.managing import ManagerCalls
 from twister2.master.process import MasterProcess
 from twister2.spec.errors import ResourceError
-from twister2.spec.rm import JobState
+from twister2.spec.rm import JobHandle, JobState
 
+HANDLE = JobHandle("rm", "job-1", "1")
 TICKET = Ticket("job-1", 3, ("tcp://127.0.0.1:2",), "public", "key", 3)
 
 
@@ -24,15 +25,15 @@ class Manager:
 
     def __init__(self, *, down: bool = False) -> None:
         self.ticket, self.down = b"before", down
-        self.offers = SimpleNamespace(same_host=False)
+        self.offers = SimpleNamespace(same_host=False, restarts_master=True)
 
-    def remembered(self, handle: str) -> None:
+    def remembered(self, handle: JobHandle) -> None:
         """No life that is later than this one has left a note."""
 
-    def remember(self, handle: str, note: bytes, ended: object) -> None:
+    def remember(self, handle: JobHandle, note: bytes, ended: object) -> None:
         """Nobody looks at it."""
 
-    def publish(self, handle: str, ticket: bytes) -> None:
+    def publish(self, handle: JobHandle, ticket: bytes) -> None:
         if self.down:
             raise ResourceError("nobody answers", why="a test", remedy="none")
         self.ticket = ticket
@@ -43,19 +44,18 @@ class Life(MasterProcess):
 
     def __init__(self, manager: Manager, *, was_over: bool) -> None:
         self.events: list[str] = []
-        self._backend: Any = manager
-        self._handle: Any = "handle"
-        self._calls: Any = CallThread("the test")
         return_s = 0.2 if manager.down else 50.0
         self._config: Any = SimpleNamespace(kill_grace_s=0.0, master_return_s=return_s, start_deadline_s=120.0)
-        self._journal: Any = SimpleNamespace(event=lambda kind, **_: self.events.append(kind))
+        journal: Any = SimpleNamespace(event=lambda kind, **_: self.events.append(kind))
         self._ticket: Any = SimpleNamespace(detached=False, in_client=False)
-        self._leaves, self._returns, self._lives, self._signalled = False, True, True, False
+        self._rm: Any = manager
+        self._manager = ManagerCalls(self._rm, self._ticket, self._config, journal)
+        self._manager.handle, self._manager.lives = HANDLE, True
         self._nothing = os.pipe()
         self._listener: Any = SimpleNamespace(fileno=lambda: self._nothing[0])
         self.turns = 0
         clients = SimpleNamespace(ever_came=False)
-        self.job: Any = SimpleNamespace(
+        self.job = self._manager.job = SimpleNamespace(  # type: ignore[assignment]
             returning=SimpleNamespace(was_over=was_over, note=lambda: None),
             ticket=lambda: TICKET,
             slots=[],
@@ -68,11 +68,11 @@ class Life(MasterProcess):
 
     def _drain(self) -> bool:
         self.turns += 1
-        self.job.clients.ever_came = self._backend.ticket == TICKET.encode()
+        self.job.clients.ever_came = self._rm.ticket == TICKET.encode()
         return True
 
     def close(self) -> None:
-        self._calls.close()
+        self._manager.close()
         for descriptor in self._nothing:
             os.close(descriptor)
 
@@ -125,12 +125,12 @@ def test_the_tickets_of_a_job_that_nobody_may_ask_for(
 ) -> None:
     manager = Manager()
     life = lives(manager)
-    asked: list[str] = []
+    asked: list[JobHandle] = []
     manager.remove_secrets = asked.append  # type: ignore[attr-defined]
     life._ticket = SimpleNamespace(detached=detached, in_client=in_client)
-    life._returns, life._noted = returns, noted
+    life._manager.returns, life._manager.noted = returns, noted
     life._remove_secrets()
-    assert asked == ["handle"] * removed
+    assert asked == [HANDLE] * removed
     assert life.events == []
 
 
@@ -141,21 +141,21 @@ def test_the_ticket_of_a_copy_that_is_still_to_come_stays(lives: Any, phase: str
     """A life that only says the end knows of no copies."""
     manager = Manager()
     life = lives(manager, was_over=was_over)
-    asked: list[str] = []
+    asked: list[JobHandle] = []
     manager.remove_secrets = asked.append  # type: ignore[attr-defined]
-    life._ticket, life._noted = SimpleNamespace(detached=True, in_client=False), True
+    life._ticket, life._manager.noted = SimpleNamespace(detached=True, in_client=False), True
     life.job.slots = [SimpleNamespace(phase="ended"), SimpleNamespace(phase=phase)]
     life._remove_secrets()
-    assert asked == ["handle"] * removed
+    assert asked == [HANDLE] * removed
 
 
 def test_tickets_that_cannot_be_removed_keep_nobody(lives: Any) -> None:
-    def refuses(handle: str) -> None:
+    def refuses(handle: JobHandle) -> None:
         raise ResourceError("it is not allowed", why="a test", remedy="none")
 
     manager = Manager()
     life = lives(manager)
     manager.remove_secrets = refuses  # type: ignore[attr-defined]
-    life._ticket, life._noted = SimpleNamespace(detached=True, in_client=False), True
+    life._ticket, life._manager.noted = SimpleNamespace(detached=True, in_client=False), True
     life._remove_secrets()
     assert life.events == ["rm_error"]

@@ -118,7 +118,7 @@ def renewed(job: Any) -> list[float]:
     """When the job was begun anew."""
     job.state = JobState.RUNNING
     job.renewed = []
-    job.renew = lambda: job.renewed.append(job.now)
+    job.renew = lambda refused: job.renewed.append(job.now)
     found: list[float] = job.renewed
     return found
 
@@ -149,16 +149,33 @@ def test_a_job_that_commits_nothing_does_not_begin_anew_for_ever(job: Any, renew
     assert "has committed nothing" in why
 
 
+REFUSED = ResourceError("it could not be put back", why="not allowed", remedy="submit it again")
+
+
 def test_a_job_that_is_not_begun_anew_ends_with_its_time(job: Any, renewed: list[float]) -> None:
+    """It is tried again until half of what is spared for its end in order is over."""
+    watch = walltime.Walltime(job, job.renew)
+    look_at(job, watch, 1000, 1006)
+    job.checkpoints.latest = 1
+    for now in range(1007, 1030):
+        look_at(job, watch, now)
+        if watch._renewing:
+            watch.not_renewed(REFUSED)
+    assert renewed == [1007, 1009, 1011, 1013]
+    (why,) = job.killed
+    assert "not allowed" in why
+    assert job.now > 1015
+    assert len([text for text in job.said if "not allowed" in text]) == 1
+
+
+def test_a_manager_that_was_away_begins_the_job_anew_when_it_is_back(job: Any, renewed: list[float]) -> None:
     watch = walltime.Walltime(job, job.renew)
     look_at(job, watch, 1000, 1006)
     job.checkpoints.latest = 1
     look_at(job, watch, 1007)
-    watch.not_renewed(ResourceError("it could not be put back", why="not allowed", remedy="submit it again"))
-    assert "not allowed" in job.said[-1]
-    assert look_at(job, watch, 1008) == []
-    assert len(look_at(job, watch, 1010.1)) == 1
-    assert renewed == [1007]
+    watch.not_renewed(REFUSED)
+    assert look_at(job, watch, 1008, 1009, 1012, 1020) == []
+    assert renewed == [1007, 1009]
 
 
 @pytest.mark.parametrize(("restarts", "kills"), [("", 1), ("0", 1), ("2", 0)])

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twister2.master.job import Job
+    from twister2.master.manager import Refused
     from twister2.spec.errors import Twister2Error
 
 
@@ -22,6 +23,10 @@ RESTARTS = "TWISTER2_RESTARTS"
 """Variable by which it tells how often it has begun the whole job anew, each time with all its time."""
 SPARE_S = 10.0
 """How long before that the job is ended in order, beside the grace of its programs."""
+AGAIN_S = 2.0
+"""Time between two tries to have it begun anew, where the manager has refused that or is away;"""
+LAST_TRY_S = SPARE_S / 2
+"""the last one is this long after the job should have ended in order: what is left then is its programs' grace."""
 MANAGERS = (
     f"it reaches the time limit of the resource manager, {SPARE_S:g} s and its grace from now; "
     "ask for more with job.walltime_s if it needs longer"
@@ -38,9 +43,9 @@ class Walltime:
     first commit after the warning, or when the time is over, if there is a commit that the job had not when it began.
     """
 
-    def __init__(self, job: Job, renew: Callable[[], None] | None = None) -> None:
+    def __init__(self, job: Job, renew: Callable[[Refused], None] | None = None) -> None:
         """
-        :param renew: begins the job anew; None where the manager does not.
+        :param renew: begins the job anew, or tells why that cannot be; None where the manager does not.
         """
         self._job, self._limit_s, self._renew = job, job.facts.config.walltime_s, renew
         self._begun = 0.0
@@ -51,6 +56,10 @@ class Walltime:
         self._warned: int | None = None
         """and when it was warned."""
         self._renewing = False
+        self._refused = ""
+        """Why the manager has not begun the job anew,"""
+        self._again = 0.0
+        """and when it is asked again."""
 
     def began(self, begun: float) -> None:
         """An earlier life of this master has begun to count.
@@ -68,9 +77,12 @@ class Walltime:
         self._ends_at = end or self._ends_at
 
     def not_renewed(self, error: Twister2Error) -> None:
-        """The manager does not begin the job anew."""
-        self._renew, self._renewing = None, False
-        self._job.relay.warn(f"warning: {error.what}: {error.why}; the job ends with its time\n")
+        """The manager does not begin the job anew, or not yet: it may be away."""
+        if not self._refused:
+            text = f"warning: {error.what}: {error.why}; it is tried again until the time is over\n"
+            self._job.relay.warn(text)
+        self._refused, self._renewing = f"{error.what} ({error.why})", False
+        self._again = time.monotonic() + AGAIN_S
 
     def look(self) -> None:
         """To be called now and then."""
@@ -84,15 +96,26 @@ class Walltime:
             return
         if self._warned is None and job.state is JobState.RUNNING:
             self._warn(left)
-        if self._renew is not None and self._warned is not None and job.checkpoints.latest > self._good_commit(left):
-            self._renewing = True
-            job.journal.event("renewing", checkpoint=job.checkpoints.latest)
+        committed = self._warned is not None and job.checkpoints.latest > self._good_commit(left)
+        if self._renew is not None and committed and (not self._refused or left > -LAST_TRY_S):
+            if time.monotonic() >= self._again:
+                self._begin_anew(self._renew)
+        elif left <= 0:
+            job.kill(why + self._why_not_anew())
+
+    def _begin_anew(self, renew: Callable[[Refused], None]) -> None:
+        job, self._renewing = self._job, True
+        job.journal.event("renewing", checkpoint=job.checkpoints.latest)
+        if not self._refused:
             job.relay.warn(
                 f"its time is nearly over: it begins anew, and goes on from commit {job.checkpoints.latest}\n"
             )
-            self._renew()
-        elif left <= 0:
-            job.kill(why + (NO_COMMIT if self._renew is not None else ""))
+        renew(self.not_renewed)
+
+    def _why_not_anew(self) -> str:
+        if self._renew is None:
+            return ""
+        return f"; it could not be begun anew: {self._refused}" if self._refused else NO_COMMIT
 
     def _good_commit(self, left: float) -> int:
         """A job is begun anew with a later commit than this one: else it would do the same again, and for ever."""

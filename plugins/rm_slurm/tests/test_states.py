@@ -49,7 +49,10 @@ def test_whether_the_node_of_the_script_has_gone(state, host, nodes, headless):
     assert row.headless is headless
 
 
-@given(st.sampled_from(sorted(states.STATES)), st.sampled_from([*sorted(states.REASONS), "None", "Weird", "QOSMaxCpu"]))
+@given(
+    st.sampled_from(sorted(states.STATES.keys() - {"CANCELLED"})),
+    st.sampled_from([*sorted(states.REASONS), "None", "Weird", "QOSMaxCpu"]),
+)
 def test_each_state_is_told_in_words_with_slurms_own_in_parentheses(state, reason):
     row = Row("1", state, reason)
     text = states.describe(row)
@@ -79,7 +82,9 @@ def test_each_state_is_told_in_words_with_slurms_own_in_parentheses(state, reaso
         ),
         (Row("1", "TIMEOUT", "TimeLimit"), JobState.KILLED, "time limit"),
         (Row("1", "NODE_FAIL", "None"), JobState.FAILED, "a node failed (NODE_FAIL)"),
-        (Row("1", "CANCELLED by 1000", ""), JobState.KILLED, "was cancelled (CANCELLED)"),
+        (Row("1", "CANCELLED by 4294967290", ""), JobState.KILLED, "was cancelled by user 4294967290"),
+        (Row("1", "CANCELLED by 0", "Resources"), JobState.KILLED, "was cancelled by root"),
+        (Row("1", "CANCELLED", "DependencyNeverSatisfied"), JobState.KILLED, "(DependencyNeverSatisfied)"),
         (Row("1", "REQUEUED", ""), JobState.RESTARTING, "put back into the queue"),
         (Row("1", "BRAND_NEW", ""), JobState.UNKNOWN, "Slurm calls its state BRAND_NEW"),
     ],
@@ -87,6 +92,27 @@ def test_each_state_is_told_in_words_with_slurms_own_in_parentheses(state, reaso
 def test_states_and_reasons(row, state, words):
     assert states.job_state(row.state) is state
     assert words in states.describe(row)
+
+
+@pytest.mark.parametrize("waited_for", ["Resources", "Priority", "BeginTime", "JobHeldUser", "None"])
+def test_what_a_cancelled_job_waited_for_is_not_why_it_ended(waited_for):
+    assert states.describe(Row("1", "CANCELLED", waited_for)) == "was cancelled"
+
+
+CANCELLED_AT = "slurmstepd-n1: error: *** JOB 4 ON n1 CANCELLED AT 2026-11-23T05:48:56"
+
+
+@pytest.mark.parametrize(
+    ("log", "why"),
+    [
+        (f"module loaded\n{CANCELLED_AT} ***\nTerminated\n", "was cancelled"),
+        (f"{CANCELLED_AT} ***\n{CANCELLED_AT} DUE TO TIME LIMIT ***\n", "was cancelled due to time limit"),
+        (f"it said: {CANCELLED_AT} ***\n", ""),
+        ("slurmstepd: error: *** STEP 4.0 ON n1 CANCELLED AT 2026-11-23T05:48:57 ***\n", ""),
+    ],
+)
+def test_why_a_job_is_ended_as_its_log_says(log, why):
+    assert states.why_ended(log) == why
 
 
 def test_scontrol():

@@ -51,9 +51,7 @@ def ending(status: JobStatus, said: str = "") -> tuple[str, str]:
 def ended_silently(status: JobStatus, said: str = "") -> Twister2Error:
     """The error of a client that waits for the master. Who asks the manager to end a job kills it."""
     what, why = ending(status, said)
-    kind = JobKilledError if status.state is JobState.KILLED else JobFailedError
-    return kind(
-        what,
-        why=why,
-        remedy="mend that where it can be; 'twister2 logs JOB --manager' shows what was written at the start",
-    )
+    shown = "'twister2 logs JOB --manager' shows what was written at the start"
+    if status.state is JobState.KILLED:
+        return JobKilledError(what, why=why, remedy=f"submit it again when it is wanted; {shown}")
+    return JobFailedError(what, why=why, remedy=f"mend that where it can be; {shown}")

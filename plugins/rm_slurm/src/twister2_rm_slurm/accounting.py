@@ -40,6 +40,17 @@ def ask(run: Run, native_ids: Sequence[str]) -> dict[str, Row]:
     return found
 
 
+def cancelled(run: Run, native_id: str) -> str:
+    """The state of a cancelled job, with the number of the user who did it; empty where there is no accounting, or it
+    does not have the end of the job yet.
+    """
+    with suppress(ResourceError):
+        answer = run("sacct", "-X", "-n", "-P", "-j", native_id, "-o", "State")
+        lines = answer.out.split("\n")
+        return lines[0].strip() if answer.code == 0 and lines[0].startswith("CANCELLED by ") else ""
+    return ""
+
+
 def parse_json(text: str) -> list[Row] | None:
     """The jobs of ``sacct --json``; None when it is no such text.
 

@@ -75,6 +75,8 @@ class Queue:
         if known is not None and time.monotonic() - known[0] <= FRESH_S:
             return known[1]
         detailed = self._shown(native_id, row) if row is not None else self._forgotten(native_id)
+        if detailed is not None and detailed.state == "CANCELLED":
+            detailed = attrs.evolve(detailed, state=accounting.cancelled(self._run, native_id) or detailed.state)
         if detailed is not None and not detailed.alive:
             self._ended[native_id] = detailed
         self._gone[native_id] = (time.monotonic(), detailed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 import re
 import signal
 import time
@@ -80,6 +81,8 @@ REASONS: Mapping[str, str] = {
     "RaisedSignal": "its script was ended by a signal",
     "SystemFailure": "Slurm itself failed",
 }
+NEVER_RAN = "DependencyNeverSatisfied"
+"""The one reason for which Slurm itself cancels a job. Any other that a cancelled job has is what it waited for."""
 LIMITS = re.compile(r"^(Assoc|QOS|Max|Grp)\w*$")
 GOING_BACK = ("REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "PENDING", "CONFIGURING")
 """States of a job that was running a moment ago and runs again later."""
@@ -223,6 +226,8 @@ def describe(row: Row) -> str:
     state, text = STATES.get(word, (JobState.UNKNOWN, f"Slurm calls its state {row.state}"))
     reason = "" if row.reason in NO_REASON else row.reason
     key = re.split(r"[,:( ]", reason, maxsplit=1)[0]
+    if word == "CANCELLED" and key != NEVER_RAN:
+        return text + _canceller(row.state)
     if key in REASONS and state in (JobState.QUEUED, JobState.FAILED):
         text = REASONS[key]
     elif LIMITS.match(key) and state is JobState.QUEUED:
@@ -234,6 +239,25 @@ def describe(row: Row) -> str:
         return ""
     own = reason or (word if state.final or state is JobState.UNKNOWN else "")
     return f"{text} ({own})" if own else text
+
+
+def _canceller(state: str) -> str:
+    """``"CANCELLED by 1000"`` as ``" by ada"``; accounting alone says it."""
+    number = state.partition(" by ")[2]
+    with suppress(ValueError, KeyError, OverflowError):
+        return f" by {pwd.getpwuid(int(number)).pw_name}"
+    return f" by user {number}" if number else ""
+
+
+ENDED_BY_SLURM = re.compile(
+    r"^slurmstepd\S*: error: \*\*\* JOB \d+ ON \S+ CANCELLED AT \S+(?: (DUE TO .+))? \*\*\*$", re.M
+)
+
+
+def why_ended(log: str) -> str:
+    """Why Slurm has begun to end a job, as its daemon writes into the job's log; empty: it has not."""
+    found = ENDED_BY_SLURM.findall(log)
+    return f"{STATES['CANCELLED'][1]} {found[-1].lower()}".rstrip() if found else ""
 
 
 def _exit(exit_code: tuple[int, int], text: str) -> str:

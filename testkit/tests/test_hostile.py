@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 
 import attrs
 import pytest
@@ -61,6 +62,15 @@ class TestHostility(ResourceManagerSuite):
         handle = self.submit(rm, jobs, state_dir, ("true",))
         self.until_state(rm, handle, JobState.COMPLETED)
         assert rm.state(handle).slots == dict.fromkeys(range(self.n_workers), "exited 0")
+
+    def test_no_secret_is_left_when_it_was_removed_and_pods_go_on(self, rm, jobs, state_dir, reports):
+        handle = self.submit(rm, jobs, state_dir, self.program(STAND, reports))
+        self.environments(reports, self.n_workers + 2)
+        rm.remove_secrets(handle)
+        rm.remove_secrets(handle)
+        assert not {"ticket", "master"} & {path.name for path in rm._objects(handle.job_id).path.iterdir()}
+        time.sleep(0.5)  # a node that missed them would end, and its pods with it
+        assert rm.state(handle).state is JobState.RUNNING
 
     def test_the_master_is_reached_through_a_forwarder_only(self, rm, jobs, state_dir, reports):
         master = (

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twister2.spec.errors import SubmissionRefusedError
-from twister2.spec.rm import Allocation, ResourceGroup
+from twister2.spec.rm import Allocation, ResourceGroup, RmContext
 from twister2_rm_slurm import plan as plans
 from twister2_rm_slurm import steps
 from twister2_rm_slurm.config import SlurmConfig
 from twister2_rm_slurm.plan import Plan
+from twister2_rm_slurm.plugin import SlurmPlugin
 from twister2_rm_slurm.script import TIME_LEFT, batch_script, directives
 
 text = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=30)
@@ -242,3 +243,17 @@ def test_sweep_ends_marked_processes_and_no_others(tmp_path):
         for process in processes:
             process.kill()
             process.wait()
+
+
+def test_a_dry_run_says_first_what_is_submitted_how_and_with_what(tmp_path):
+    """In remarks, which sbatch passes over; what follows is the script as it is."""
+    backend = SlurmPlugin().rm_create(SlurmConfig(bin="/opt/slurm/bin"), RmContext(str(tmp_path)))
+    wanted = allocation(name="two\nlines", oversubscribe=True)
+    first, *head = backend.render(wanted).splitlines()[:5]
+    assert first == "#!/bin/bash"
+    assert head[0] == "# job word-count-1 (two lines): 3 x workers (1 CPU); job master in the allocation"
+    assert head[1].endswith("by: /opt/slurm/bin/sbatch --parsable /shared/jobs/1/slurm/job.sh")
+    assert "plan.json, ticket, master-ticket" in head[2]
+    assert "--overcommit" in head[3]
+    script = batch_script(Plan.of(wanted, SlurmConfig(bin="/opt/slurm/bin")), SlurmConfig(bin="/opt/slurm/bin"))
+    assert backend.render(wanted).splitlines()[5:] == script.splitlines()[1:]

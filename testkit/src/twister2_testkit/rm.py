@@ -38,7 +38,9 @@ class ResourceManagerSuite(ReturningMasterCases):
     # -- before anything starts ----------------------------------------------------------------------------------------
 
     def test_render_tells_the_command_and_no_secret(self, rm: ResourceManager, state_dir: Path) -> None:
-        text = rm.render(self.allocation(state_dir, "sleep", "4242", master_ticket=b"master-secret-0815"))
+        wanted = self.allocation(state_dir, "sleep", "4242", master_ticket=b"master-secret-0815")
+        text = rm.render(wanted)
+        assert wanted.summary in text
         assert "sleep" in text
         assert "4242" in text
         assert SECRET.decode() not in text

@@ -100,6 +100,16 @@ class SlotSource(Value):
     base: int = 0
 
 
+def _share(group: ResourceGroup) -> str:
+    amounts = {"MiB": group.memory_mb, "MiB of disk": group.disk_mb, "GPUs": group.gpus}
+    return ", ".join(
+        [
+            f"{group.cpus:g} CPU{'s' * (group.cpus != 1)}",
+            *(f"{amount} {unit}" for unit, amount in amounts.items() if amount),
+        ]
+    )
+
+
 @attrs.frozen(eq=False, repr=False)
 class Allocation(Value):
     """What the client asks for: everything a job needs to run, at once.
@@ -140,6 +150,14 @@ class Allocation(Value):
     @property
     def n_workers(self) -> int:
         return sum(group.count for group in self.groups)
+
+    @property
+    def summary(self) -> str:
+        """What is asked for, in one line: the head of what ``render`` returns."""
+        workers = ", ".join(f"{group.count} x {group.name} ({_share(group)})" for group in self.groups)
+        master = "in the allocation" if self.master else "in the client"
+        name = " ".join("".join(char if char.isprintable() else " " for char in self.name).split())
+        return f"job {self.job_id} ({name}): {workers}; job master {master}"
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -254,7 +272,8 @@ class ResourceManager(ABC):
     @abstractmethod
     def render(self, allocation: Allocation) -> str:
         """The exact script, manifest or commands that ``submit`` would use, secrets left out: the text of
-        ``--dry-run``.
+        ``--dry-run``. Remarks, as the format has them, tell first what is asked for (``allocation.summary``), and by
+        which command or call, where, and with which files it is submitted.
         """
 
     @abstractmethod

@@ -94,7 +94,13 @@ class KubernetesManager(ResourceManager):
         objects = made.all(hide=True)
         objects[0]["data"] = {"plan.json": "(the Jobs below, for later attempts)"}
         text: str = yaml.safe_dump_all(objects, sort_keys=False, allow_unicode=True, width=120)
-        return LEFT_OUT + text
+        return f"# {allocation.summary}\n# {self._call_to_show()}\n{LEFT_OUT}{text}"
+
+    def _call_to_show(self) -> str:
+        with suppress(ResourceError):
+            access = self._cluster.api.access
+            return f"made one by one by POST to {access.server}, with the credentials of {access.source}"
+        return "made one by one by POST; no cluster is known here (KUBECONFIG, rm.k8s.kubeconfig)"
 
     def _namespace_to_show(self) -> str:
         with suppress(ResourceError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -68,7 +69,14 @@ class MesosManager(ResourceManager):
 
     def render(self, allocation: Allocation) -> str:
         plan = tasks.Plan.of(allocation, self._config)
-        return json.dumps(tasks.rendered(plan, self._config), indent=2, ensure_ascii=False) + "\n"
+        folder = Folder.of(self._context.state_dir, allocation.job_id)
+        head = (
+            allocation.summary,
+            f"submitted by a scheduler, process of this user on {os.uname().nodename}: POST of SUBSCRIBE, and ACCEPT of"
+            " offers that suit, to /api/v1/scheduler of the master that leads",
+            f"its files: {folder.root} (0700); copies fetch the ticket from it",
+        )
+        return json.dumps(tasks.rendered(plan, self._config, head), indent=2, ensure_ascii=False) + "\n"
 
     def submit(self, allocation: Allocation) -> JobHandle:
         if allocation.world:

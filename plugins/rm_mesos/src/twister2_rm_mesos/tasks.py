@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -141,8 +141,8 @@ def task(
     return info
 
 
-def rendered(plan: Plan, config: MesosConfig) -> dict[str, Any]:
-    """What ``submit`` would say to Mesos, with words in place of what is known only then."""
+def rendered(plan: Plan, config: MesosConfig, head: Sequence[str]) -> dict[str, Any]:
+    """What ``submit`` would say to Mesos, with words in place of what is known only then, after a remark."""
     desk = {DESK: "(address of this host)", DESK_KEY: "(public key)", TASK: "(its id)", CLAIM: "(good once)"}
     tasks = []
     for slot, amounts in enumerate(plan.slots):
@@ -150,6 +150,7 @@ def rendered(plan: Plan, config: MesosConfig) -> dict[str, Any]:
         place = {"agent_id": {"value": "(an agent's that offers this)"}, "resources": resources}
         tasks.append(task(plan, config, slot, f"{plan.job_id}.{slot}.1", desk, place))
     return {
+        "//": [*head],
         "masters": list(config.masters),
         "SUBSCRIBE": {"framework_info": framework(plan, config)},
         "constraints": list(config.constraints),

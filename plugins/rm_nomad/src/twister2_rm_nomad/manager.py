@@ -73,7 +73,19 @@ class NomadManager(ResourceManager):
     def render(self, allocation: Allocation) -> str:
         mhz_given = self._config.cpu_mhz or self._config.cores
         spec = self._spec(allocation, None if mhz_given else self._nodes())
-        return json.dumps({"Job": spec}, indent=2, ensure_ascii=False) + "\n"
+        return json.dumps({"//": self._head(allocation), "Job": spec}, indent=2, ensure_ascii=False) + "\n"
+
+    def _head(self, allocation: Allocation) -> list[str]:
+        """A remark, which Nomad does not read."""
+        access, path = self._api.access, jobspec.variable(allocation.job_id)
+        region = f", region {access.region}" if access.region else ""
+        token = "with the token that is set" if access.token else "without a token"
+        made = [f"{path} (ticket)", *([f"{path}/master (ticket, token)"] if allocation.master else [])]
+        return [
+            allocation.summary,
+            f"submitted by PUT {access.address}/v1/jobs, namespace {access.namespace}{region}, {token}",
+            f"variables made before that: {', '.join(made)}",
+        ]
 
     def submit(self, allocation: Allocation) -> JobHandle:
         if allocation.world:

@@ -68,7 +68,8 @@ class AnywhereManager(SlurmManager):
             return super().render(allocation)
         plan = Plan.of(allocation, self._config, batch=False)
         step = self._step(plan)
-        lines = [f"# in allocation {self._allocation} of Slurm", *self._config.prologue, *steps.exports(plan)]
+        where = f"# a step of Slurm job {self._allocation}, by this srun; the ticket: {plan.files.ticket} (0600)"
+        lines = [f"# {allocation.summary}", where, *self._config.prologue, *steps.exports(plan)]
         return "\n".join([*lines, shlex.join(step)]) + "\n"
 
     def _step(self, plan: Plan) -> list[str]:

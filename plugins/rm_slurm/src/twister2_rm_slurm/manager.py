@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import re
+import shlex
 import subprocess
 import tempfile
 import time
@@ -34,7 +35,7 @@ from twister2_rm_slurm.logs import LogReader
 from twister2_rm_slurm.more import More
 from twister2_rm_slurm.plan import Plan, Shape
 from twister2_rm_slurm.queue import Queue
-from twister2_rm_slurm.script import batch_script
+from twister2_rm_slurm.script import batch_script, head
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -97,7 +98,12 @@ class SlurmManager(ResourceManager):
     # -- submit --------------------------------------------------------------------------------------------------------
 
     def render(self, allocation: Allocation) -> str:
-        return batch_script(Plan.of(allocation, self._config), self._config)
+        plan = Plan.of(allocation, self._config)
+        sbatch = f"{self._config.bin}/sbatch" if self._config.bin else "sbatch"
+        first, rest = batch_script(plan, self._config).split("\n", 1)
+        return "\n".join(
+            [first, *head(allocation, plan, shlex.join([sbatch, "--parsable", str(plan.files.script)])), rest]
+        )
 
     def submit(self, allocation: Allocation) -> JobHandle:
         plan = Plan.of(allocation, self._config)
@@ -195,6 +201,10 @@ class SlurmManager(ResourceManager):
             with suppress(ResourceError):
                 if Plan.load(folder_of(handle)).master_command:
                     return self._lives.without_first_node(handle, status)
+        if row.state == "COMPLETING":  # of a job that it has cancelled Slurm says no more as long as processes are left
+            with suppress(OSError):
+                ended = states.why_ended(files_of(handle).log.read_text(encoding="utf-8", errors="replace"))
+                status = attrs.evolve(status, reason=ended or status.reason)
         if status.state is JobState.RUNNING:
             reason = self._refused(handle)
             refused = attrs.evolve(status, state=JobState.FAILED, reason=reason)

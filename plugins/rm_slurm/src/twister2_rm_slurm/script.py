@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from twister2_rm_slurm.steps import JOB, NAME, Part, exports, logged, parts_of, 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from twister2.spec.rm import Allocation
     from twister2_rm_slurm.config import SlurmConfig
 
 CALLERS_OWN = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TMPDIR")
@@ -51,6 +53,26 @@ def batch_script(plan: Plan, config: SlurmConfig) -> str:
     lines.append(_workers(plan, config))
     lines += _with_master(plan, config) if plan.master_command else _without_master(config, plan)
     return "\n".join(lines) + "\n"
+
+
+def head(allocation: Allocation, plan: Plan, command: str) -> list[str]:
+    """What a dry run says before the options: what is asked for, how, with which files.
+
+    :param command: that submits it.
+    """
+    files = plan.files
+    beside = [files.plan, files.ticket, *([files.master_ticket] if plan.master_command else [])]
+    lines = [
+        f"# {allocation.summary}",
+        f"# submitted as this user on {os.uname().nodename} by: {command}",
+        f"# beside that file, which is what follows: {', '.join(path.name for path in beside)} (0600)",
+    ]
+    if plan.overcommit:
+        lines.append(
+            "# job.oversubscribe is --overcommit: on each node Slurm sets aside what one worker asks for, CPUs and"
+            " memory, for all that run there"
+        )
+    return lines
 
 
 def more_script(plan: Plan, config: SlurmConfig, shape: Shape, slots: Sequence[int], number: int, end: float) -> str:

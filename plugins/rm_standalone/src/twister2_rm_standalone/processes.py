@@ -87,10 +87,10 @@ class ProcessManager(ResourceManager):
     # -- submit --------------------------------------------------------------------------------------------------------
 
     def render(self, allocation: Allocation) -> str:
-        groups = ", ".join(f"{group.count} x {group.name} ({group.cpus:g} CPUs)" for group in allocation.groups)
         lines = [
-            f"# job {allocation.job_id} ({allocation.name}): {groups}",
-            f"# {allocation.n_workers} copies, TWISTER2_SLOT=0..{allocation.n_workers - 1}, on {os.uname().nodename}",
+            f"# {allocation.summary}",
+            f"# a launcher, process of this user on {os.uname().nodename}, starts {allocation.n_workers} copies, "
+            f"TWISTER2_SLOT=0..{allocation.n_workers - 1}; the ticket is a file (0600)",
             *(f"export {key}={shlex.quote(value)}" for key, value in sorted(self._variables(allocation).items())),
             shlex.join(allocation.worker_command),
         ]

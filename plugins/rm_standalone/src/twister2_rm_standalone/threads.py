@@ -100,7 +100,7 @@ class ThreadManager(ResourceManager):
 
     def render(self, allocation: Allocation) -> str:
         return (
-            f"# job {allocation.job_id} ({allocation.name})\n"
+            f"# {allocation.summary}\n"
             f"# {allocation.n_workers} threads slot-0..slot-{allocation.n_workers - 1} of the submitting process\n"
         )
 

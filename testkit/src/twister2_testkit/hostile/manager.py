@@ -81,7 +81,7 @@ class HostileManager(ResourceManager):
         variables = "".join(f"  {key}={value}\n" for key, value in sorted(self._environment(allocation).items()))
         master = f"master: {shlex.join(allocation.master_command)}\n" if allocation.master else ""
         workers = f"{allocation.n_workers} pods: {shlex.join(allocation.worker_command)}\n"
-        return f"job {allocation.job_id} ({allocation.name})\n{master}{workers}{variables}"
+        return f"{allocation.summary}\n{master}{workers}{variables}"
 
     def submit(self, allocation: Allocation) -> JobHandle:
         if allocation.world is not None:
@@ -282,6 +282,10 @@ class HostileManager(ResourceManager):
         status = objects.read("status.json") if objects.exists else None
         again = bool(status and status.get("restarts") and not status.get("killed"))
         return again and self._node_runs(objects)
+
+    def remove_secrets(self, handle: JobHandle) -> None:
+        for name in ("ticket", "master"):
+            (self._objects(handle.job_id).path / name).unlink(missing_ok=True)
 
     # -- end -----------------------------------------------------------------------------------------------------------
 

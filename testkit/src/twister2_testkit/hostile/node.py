@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -214,14 +215,14 @@ class Node:
         """A secret is not everywhere at once, and never half."""
         if pod.slot == MASTER:
             return
-        if not pod.secret_due:
+        with contextlib.suppress(FileNotFoundError):  # it was removed at the end of the job: pods keep what they have
             current = (self.objects.path / "ticket").read_bytes()
-            if current != pod.secret:
-                pod.secret_due = now + self.random.uniform(0.0, self.spec["secret_late_s"])
-        elif now >= pod.secret_due:
-            pod.secret_due = 0.0
-            pod.secret = (self.objects.path / "ticket").read_bytes()
-            write_whole(self.objects.pods / str(pod.number) / "ticket", pod.secret)
+            if not pod.secret_due:
+                if current != pod.secret:
+                    pod.secret_due = now + self.random.uniform(0.0, self.spec["secret_late_s"])
+            elif now >= pod.secret_due:
+                pod.secret_due, pod.secret = 0.0, current
+                write_whole(self.objects.pods / str(pod.number) / "ticket", pod.secret)
 
     def reap(self) -> None:
         while True:

@@ -89,17 +89,19 @@ class HostsManager(ResourceManager):
         python = self._config.python or sys.executable
         words = [python if word == sys.executable else word for word in allocation.worker_command]
         lines = [
-            f"# job {allocation.job_id} ({allocation.name}): {allocation.n_workers} workers on {len(shares)} hosts"
+            f"# {allocation.summary}",
+            "# submitted by one ssh for each host, whose standard input brings an agent",
         ]
         ssh = Ssh(self._config, allocation.job_id)
         for host, slots in shares.items():
             lines += [f"# {host}: slots {slots[0]} to {slots[-1]}", shlex.join(ssh.command(host, ssh.python()))]
         ssh.hang_up([])
         lines += [
-            "# what then comes by standard input, the ticket too, starts every worker there as",
+            f"# The agent writes below {self._config.host_folder or 'the state folder of the user there'}, the ticket"
+            " to a file (0600), and starts a launcher, which starts every worker as",
             *(f"export {key}={shlex.quote(value)}" for key, value in sorted(allocation.environment.items())),
             f"export TWISTER2_JOB={allocation.job_id}",
-            "# and TWISTER2_SLOT, and TWISTER2_TICKET, which names a file (0600)",
+            "# with TWISTER2_SLOT, and TWISTER2_TICKET, which names that file",
             shlex.join(words),
         ]
         return "\n".join(lines) + "\n"

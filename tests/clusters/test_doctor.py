@@ -105,6 +105,13 @@ def test_what_is_wrong_is_said_with_what_to_do(doctor, manager, option, check, f
     assert check == "job of one worker" or found["job of one worker"]["result"] == "skipped"
 
 
+@pytest.mark.needs_k8s
+def test_nothing_is_said_of_what_would_be_in_a_namespace_that_is_not_there(doctor):
+    _, found = doctor("k8s", "rm.k8s.namespace=nosuch")
+    assert "kubectl create namespace nosuch" in found["namespace"]["remedy"]
+    assert {found[name]["result"] for name in ("rights", "service account", "quota")} == {"skipped"}
+
+
 @pytest.mark.needs_nomad
 def test_a_token_that_nobody_knows(doctor, tmp_path):
     token = tmp_path / "token"

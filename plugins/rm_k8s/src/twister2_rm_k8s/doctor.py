@@ -37,6 +37,9 @@ def checks(config: KubernetesConfig, timeout_s: float) -> list[Check]:
     for name, look in LOOKS:
         if found[-1].result == "failed" and found[-1].name == "API server":
             break
+        if name in WITHIN and any(each.result == "failed" and each.name == "namespace" for each in found):
+            found.append(Check(name, "skipped", "there is no namespace to look at"))  # rights in it would be granted
+            continue
         try:
             found.append(look(api, config))
         except ResourceError as error:
@@ -75,7 +78,11 @@ def _how_bad(lack: list[Right]) -> Literal["warning", "failed"]:
 def _namespace(api: Api, _: KubernetesConfig) -> Check:
     name = api.access.namespace
     if api.get(f"/api/v1/namespaces/{name}") is None:
-        return Check("namespace", "failed", f"there is no namespace '{name}'", "set rm.k8s.namespace, or have it made")
+        remedy = (
+            f"set rm.k8s.namespace to one that is there, or have it made: kubectl create namespace {name}, then "
+            f"python -m twister2_rm_k8s.rbac {name} --apply"
+        )
+        return Check("namespace", "failed", f"there is no namespace '{name}'", remedy)
     return Check("namespace", "ok", f"'{name}' is there")
 
 
@@ -141,6 +148,9 @@ LOOKS: tuple[tuple[str, Callable[[Api, KubernetesConfig], Check]], ...] = (
     ("nodes", _nodes),
     ("image", _image),
 )
+
+WITHIN = ("rights", "service account", "quota")
+"""What is looked at in the namespace of jobs."""
 
 
 def _line(text: str) -> str:

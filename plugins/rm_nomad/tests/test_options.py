@@ -7,8 +7,9 @@ import json
 import attrs
 import pytest
 
-from twister2.spec.errors import ResourceError
+from twister2.spec.errors import ResourceError, SubmissionRefusedError
 from twister2.spec.rm import Allocation, ResourceGroup, RmContext
+from twister2_rm_nomad.api import Access, refusal
 from twister2_rm_nomad.config import NomadConfig
 from twister2_rm_nomad.jobspec import SECOND, job_spec
 from twister2_rm_nomad.plugin import NomadPlugin
@@ -71,3 +72,19 @@ def test_the_job_master_asks_for_little():
     made = job_spec(allocation, NomadConfig(master_cpus=0.5, master_memory_mb=400), mhz=2000.0)
     wants = {group["Name"]: resources({"TaskGroups": [group]}) for group in made["TaskGroups"]}
     assert wants == {"worker": {"CPU": 3000, "MemoryMB": 300}, "master": {"CPU": 1000, "MemoryMB": 400}}
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "refused"),
+    [
+        (500, "No cluster leader", False),
+        (500, "rpc error: leadership lost while committing log", False),
+        (500, 'nonexistent namespace "x"', True),
+        (403, "Permission denied", True),
+    ],
+)
+def test_servers_without_a_leader_are_away_for_a_moment_and_refuse_nothing(status, words, refused):
+    error = refusal(Access("http://127.0.0.1:4646", "token", "default", ""), status, words)
+    assert isinstance(error, SubmissionRefusedError) is refused
+    assert ("try again" in error.remedy) is not refused
+    assert words in error.why

@@ -251,8 +251,9 @@ REMEDIES = {
     "no path to region": "choose a region that exists ('nomad server members'): rm.nomad.region",
     "node pool": "choose a pool of nodes that exists ('nomad node pool list'): rm.nomad.node_pool",
     "quota": "ask for less, or have the namespace's quota raised ('nomad quota status')",
-    "no cluster leader": "wait until the servers have elected a leader: 'nomad server members'",
 }
+
+NO_LEADER = ("no cluster leader", "leadership lost")
 
 
 def refusal(access: Access, status: int, text: str) -> ResourceError:
@@ -275,6 +276,13 @@ def refusal(access: Access, status: int, text: str) -> ResourceError:
             where=access.address,
         )
     lower = text.lower()
+    if any(phrase in lower for phrase in NO_LEADER):  # as good as away: it may take the same a moment later
+        return ResourceError(
+            "Nomad cannot answer now: its servers have no leader",
+            why=f"{text} (HTTP {status})",
+            remedy="try again; 'nomad server members' shows whether they have elected one. Running jobs go on",
+            where=access.address,
+        )
     remedy = next((words for phrase, words in REMEDIES.items() if phrase in lower), "")
     return SubmissionRefusedError(
         "Nomad refused",

@@ -8,11 +8,12 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
 from twister2.control.package import Manifest
 from twister2.spec.errors import UserCodeError
-from twister2.worker.program import MAIN, load, unload
+from twister2.worker.program import MAIN, load, unload, user_error
 
 
 @pytest.fixture(autouse=True)
@@ -105,3 +106,15 @@ def test_a_module_of_this_project_that_is_not_installed_comes_with_the_command(
     with pytest.raises(UserCodeError) as caught:
         load(manifest, folder, in_process=True)
     assert said in caught.value.remedy
+
+
+def test_tracebacks_have_the_lines_of_a_program_that_only_the_client_has_at_that_path(tmp_path: Path) -> None:
+    made = program(tmp_path / "package", 1, "def other(env):\n    return 1 / 0  # a line to be shown\n")
+    spec = {**made.program, "original": str(tmp_path / "of_the_client" / "prog.py"), "function": "other"}
+    function = load(attrs.evolve(made, program=spec), tmp_path / "package", in_process=True)
+    with pytest.raises(ZeroDivisionError) as caught:
+        function(None)
+    error = user_error(caught.value, "running")
+    assert error.where == f"{spec['original']}:7 in other"
+    assert "return 1 / 0  # a line to be shown" in str(error)
+    unload(tmp_path / "package")

@@ -10,6 +10,7 @@ import os
 import pickle
 import sys
 import types
+from importlib.machinery import SourceFileLoader
 from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import (
@@ -113,9 +114,11 @@ def _places(module: object) -> list[str]:
 
 
 def _import_file(folder: pathlib.Path, name: str, original: str) -> types.ModuleType:
-    """Import a program file as :data:`MAIN`; tracebacks show where the user keeps it."""
+    """Import a program file as :data:`MAIN`; tracebacks show where the user keeps it, and its lines on hosts that have
+    no such file: the loader has them.
+    """
     module = types.ModuleType(MAIN)
-    module.__file__ = original
+    module.__file__, module.__loader__ = original, SourceFileLoader(MAIN, str(folder / name))
     module.__dict__.update({FOLDER: str(folder), REPLACED: sys.modules.get(MAIN)})
     sys.modules[MAIN] = module
     code = compile((folder / name).read_bytes(), original, "exec", dont_inherit=True)

@@ -554,7 +554,7 @@ class TestColocate:
 
         def build():
             graph = Graph("declared")
-            graph.add_source("pairs", lambda index: Parts(parts[index]), 3, declares=Declarations(partitioned="hash"))
+            graph.add_source("pairs", lambda index: Parts(parts[index]), 3, declares=Declarations(partitioned=()))
             graph.add_sink("kept", Kept)
             graph.connect("pairs", "kept", "net.keyed_gather")
             return graph

@@ -35,7 +35,8 @@ class Compiled(Value):
     """A plan and how it came about.
 
     :ivar applied: what rewriting rules changed. :ivar scheduler: why the tasks lie where they do.
-    :ivar request: what the scheduler was asked. :ivar by_hash: sinks that get pairs by the hash of their keys.
+    :ivar request: what the scheduler was asked. :ivar by_hash: sinks that keep what they get, where that
+        lies by the hash of keys, with the columns of these, as ``Declarations.partitioned``.
     :ivar schemas: pyarrow schemas of what sinks get that keep it, where known.
     """
 
@@ -43,7 +44,7 @@ class Compiled(Value):
     applied: tuple[Applied, ...]
     scheduler: str
     request: ScheduleRequest
-    by_hash: frozenset[str] = frozenset()
+    by_hash: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     schemas: Mapping[str, Any] = attrs.field(factory=dict)
 
 
@@ -106,7 +107,7 @@ def compile_graph(
     _check_placement(scheduler, placement, logical, len(workers))
     fingerprint = plan_fingerprint(graph, vertices, edges, placement)
     plan = Plan(graph.name, graph.mode, vertices, edges, placement, tuple(workers), fingerprint)
-    kept = frozenset(name for name, columns in by_hash(logical, catalog).items() if name in graph.kept and not columns)
+    kept = {name: columns for name, columns in by_hash(logical, catalog).items() if name in graph.kept}
     columns_kept = {name: known[name] for name in graph.kept if name in known}
     told = asked(scheduler, "sched", "explain", str, lambda: scheduler.explain(request), of_program=own)
     return Compiled(plan, tuple(applied), told, request, kept, columns_kept)

@@ -131,8 +131,8 @@ class Stored:
         self.level: Level = level
         self.layout = 0
         """Grows when its records lie otherwise than before: plans that read it are made anew."""
-        self.partitioned = ""
-        """How its pairs lie, as :attr:`~twister2.spec.declarations.Declarations.partitioned`."""
+        self.partitioned: tuple[str, ...] | None = None
+        """How its records lie, as :attr:`~twister2.spec.declarations.Declarations.partitioned`."""
         self.n_bytes: int | None = None
         """Of all partitions on all workers; None as long as no run has asked for it."""
         self.schema: Any = None
@@ -240,7 +240,7 @@ class Stored:
         self,
         workers: tuple[int, ...],
         local: Mapping[int, StoredPartition],
-        partitioned: str = "",
+        partitioned: tuple[str, ...] | None = None,
         schema: Any = None,
     ) -> None:
         """Take in what a run has kept, in place of what was there."""

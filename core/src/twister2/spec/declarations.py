@@ -44,8 +44,9 @@ class Declarations:
     :ivar schema: of a source: the pyarrow schema of all batches; of a compute: ``schema(before)`` gives that of what
         it gives from that of what comes, both None where they are not known. None: not known.
     :ivar never_more: of a compute: it gives at most one record for each that it gets, of about its size.
-    :ivar partitioned: of a source of pairs: ``"hash"``: task ``i`` gives those of keys for which
-        :func:`~twister2.spec.hashing.task_of_key` is ``i``. Empty: not known.
+    :ivar partitioned: of a source: task ``i`` gives the records of keys for which
+        :func:`~twister2.spec.hashing.task_of_key` is ``i``: ``()`` of pairs, or the columns that have the keys of rows.
+        None: not known.
     :ivar keeps_keys: of a compute that gets pairs: it gives pairs, each task only such whose keys it got; of one that
         gets rows: it gives rows of those it got, with their key columns as they were.
     :ivar passes_on: of a compute: it hands on what comes, as it is, and does nothing else; it neither blocks nor calls
@@ -66,7 +67,7 @@ class Declarations:
     n_bytes: int | None = None
     schema: Any = None
     never_more: bool = False
-    partitioned: str = ""
+    partitioned: tuple[str, ...] | None = None
     keeps_keys: bool = False
     passes_on: bool = False
     indifferent: bool | None = None

@@ -19,7 +19,6 @@ from twister2.graph.compile import Compiled, compile_graph, rule_options
 from twister2.graph.explain import explain_plan
 from twister2.graph.planners import ask_planners
 from twister2.graph.returned import asked
-from twister2.graph.rules.ways import HASH
 from twister2.spec.errors import Twister2Error, UsageError, from_dict
 from twister2.spec.executor import Execution
 from twister2.spec.running import Prepared, Running
@@ -186,8 +185,7 @@ class GraphRunner:
                 me = self._env.worker_id
                 mine = plan.mine[sink] = [index for index, worker in enumerate(workers) if worker == me]
             partitions = dict(zip(mine, outputs.pop(sink), strict=True))
-            by_hash = HASH if sink in plan.compiled.by_hash else ""
-            stored.fill(workers, partitions, by_hash, plan.compiled.schemas.get(sink))
+            stored.fill(workers, partitions, plan.compiled.by_hash.get(sink), plan.compiled.schemas.get(sink))
             self._stored.add(stored)
         return outputs
 

@@ -102,7 +102,7 @@ class StoredNode(Node):
 class Kept(Compute):
     """Stands for a stored set that is not filled yet: rules do not look through it, as two graphs will run there."""
 
-    declares: ClassVar[Declarations] = Declarations(never_more=True)
+    declares: ClassVar[Declarations] = Declarations(never_more=True, keeps_keys=True)
 
     def process(self, batch: Batch, emit: Emit, edge: str) -> None:
         """Hand on what comes."""

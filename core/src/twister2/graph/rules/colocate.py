@@ -43,5 +43,6 @@ class Colocate(Rule):
                 continue
             edges.append(attrs.evolve(edge, options={**edge.options, "in_place": inputs}))
             names = " and ".join(dict.fromkeys(edge.sources[number] for number in inputs))
-            lines.append(f"{edge.target} takes {names} in place: by key in {tasks} partitions already")
+            keys = " and ".join(dict.fromkeys(", ".join(lying[edge.sources[number]]) or "key" for number in inputs))
+            lines.append(f"{edge.target} takes {names} in place: by {keys} in {tasks} partitions already")
         return (attrs.evolve(plan, edges=tuple(edges)), lines) if lines else (plan, [])

@@ -163,9 +163,9 @@ def _vertex(plan: LogicalPlan, chain: list[LogicalEdge], catalog: Catalog) -> tu
 
 
 def _declared(members: list[LogicalVertex]) -> Declarations:
-    """What is still asked when a graph is planned: how the pairs lie that stored sets keep."""
+    """What is still asked when a graph is planned: how the records lie that stored sets keep."""
     keeps = all(member.declares.keeps_keys for member in members if member.kind == "compute")
-    return Declarations(keeps_keys=keeps, partitioned=members[0].declares.partitioned if keeps else "")
+    return Declarations(keeps_keys=keeps, partitioned=members[0].declares.partitioned if keeps else None)
 
 
 def _is_combined(plan: LogicalPlan, last: LogicalVertex, catalog: Catalog) -> bool:

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from twister2.graph.catalog import Catalog
     from twister2.graph.logical import LogicalEdge, LogicalPlan
 
-HASH = "hash"
+_HASH = "hash"
 
-_ELSEWHERE = {"partitioner": HASH, "bounds": None, "broadcast": None}
+_ELSEWHERE = {"partitioner": _HASH, "bounds": None, "broadcast": None}
 """Options of keyed operators that may change where pairs go, and the values that do not."""
 _SIDE_KEYS = ("left_key", "right_key")
 _HARMLESS = {
@@ -43,7 +43,7 @@ def goes_by_hash(edge: LogicalEdge, catalog: Catalog) -> bool:
     info = catalog.info(edge.operator)
     return _row_column(edge, catalog) is not None or (
         info is not None
-        and info.partitions == HASH
+        and info.partitions == _HASH
         and set(edge.options) <= _HARMLESS
         and not any(callable(edge.options.get(name)) for name in _SIDE_KEYS)
         and ("pairs" not in info.options or edge.options.get("pairs") is True)
@@ -77,8 +77,8 @@ def by_hash(plan: LogicalPlan, catalog: Catalog) -> Mapping[str, tuple[str, ...]
     found: dict[str, tuple[str, ...]] = {}
     for vertex in plan.vertices:
         if vertex.kind == "source":
-            if vertex.declares.partitioned == HASH:
-                found[vertex.name] = ()
+            if vertex.declares.partitioned is not None:
+                found[vertex.name] = vertex.declares.partitioned
             continue
         # A sink with computes before it in one task (rule fuse) declares what they do.
         alone = vertex.kind == "sink" and len(vertex.parts) == 1
@@ -131,7 +131,7 @@ def _never_more(edge: LogicalEdge, catalog: Catalog) -> bool:
     return info is not None and (
         hands_on(edge, catalog)
         or (info.delivers == "batches" and info.combines)
-        or (info.partitions == HASH and info.inputs == 1)
+        or (info.partitions == _HASH and info.inputs == 1)
     )
 
 

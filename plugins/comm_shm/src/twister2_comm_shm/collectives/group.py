@@ -36,8 +36,6 @@ _STEP: Final = 0x9E3779B97F4A7C15
 _FORMS: Final = 512
 _MEET_S: Final = 60.0
 """A member may be stopped for a while; that one has failed is seen by the abort."""
-_FETCHED: Final = 4 << 20
-"""Bytes of another member's array that are copied at a time."""
 _READ: Final = _MASK
 """Says instead of a segment's number that an array lies in the member's own memory, at an address."""
 _ALL_PARTS: Final = frozenset({"alltoall", "scatter", "reduce_scatter"})
@@ -265,12 +263,12 @@ class ShmCollectives(NativeCollectives):
         segment, start = place
         mapped = None if segment == _READ else self.mapped(member, place, target.dtype, target.size)
         offer, failed = self.area.offer(self._number & 1, member), 0.0
-        for first in range(0, target.size, _FETCHED):
+        for first in range(0, target.size, staged.COPIED):
             if first:
                 yield
-            piece = target[first : first + _FETCHED]
+            piece = target[first : first + staged.COPIED]
             if mapped is not None:
-                piece[...] = mapped[first : first + _FETCHED]
+                piece[...] = mapped[first : first + staged.COPIED]
                 continue
             # an offer that was withdrawn meanwhile may have been changed before it was read
             while True:

@@ -9,6 +9,7 @@ Where all givers' arrays can be read where they lie nothing is given, and arrays
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -19,7 +20,7 @@ from twister2.spec.reducers import UFUNCS
 from .flat import BYTES, fold
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from twister2.spec.collectives import Call
 
@@ -41,7 +42,7 @@ _ROUND_BITS: Final = 28
 _SMALLEST: Final = 64 << 10
 _LOOKS: Final = 32
 """Looks in vain at a post, some 20 µs, before the processor is offered to others at each further one."""
-_COPIED: Final = 512 << 10
+COPIED: Final = 512 << 10
 """Bytes that are copied at once, at most: where the C library moves less than the second-level cache by one
 instruction, which does not read what it overwrites (a MiB takes 18 µs so and 21 in one; out of the cache 44 and 53)."""
 _PIECES: Final = 4
@@ -363,8 +364,16 @@ def _mapped(group: ShmCollectives, places: Places, own: Any) -> list[Any]:
 
 def _copying(target: Any, source: Any) -> Iterator[None]:
     """Copy piece by piece."""
-    for first in range(0, source.size, _COPIED):
-        target[first : first + _COPIED] = source[first : first + _COPIED]
+    for first in range(0, source.size, COPIED):
+        target[first : first + COPIED] = source[first : first + COPIED]
+        yield
+
+
+def _in_step(parts: Iterable[Iterator[None]]) -> Iterator[None]:
+    """Copy a piece of each part, then the next of each: what several members read at the same time comes from memory
+    once, and is in the cache for the others.
+    """
+    for _ in itertools.zip_longest(*parts):
         yield
 
 
@@ -379,10 +388,11 @@ def _gather(group: ShmCollectives, call: Call, send: Any, receive: Any) -> Steps
     all_get = call.operation == "allgather"
     gets, gives = all_get or rank == call.root, all_get or rank != call.root
     stages, total = _stages(group, BYTES), send.nbytes
-    cut = _Cut(group, total, 1, pieces=1 if all_get else _PIECES, most=_COPIED)
+    cut = _Cut(group, total, 1, pieces=1 if all_get else _PIECES, most=COPIED)
 
     def start(number: int, send: Any, receive: Any) -> Iterator[None]:
         source, target = _bytes(send), _bytes(receive) if gets else None
+        own = None if target is None else _copying(target[rank * total : (rank + 1) * total], source)
 
         def take(piece: int) -> None:
             first, at, extent = cut.at(piece)
@@ -392,12 +402,15 @@ def _gather(group: ShmCollectives, call: Call, send: Any, receive: Any) -> Steps
                     target[there : there + extent] = stages[member][at : at + extent]
 
         def fetch(places: Places) -> Iterator[None]:
-            for member, place in places.items():
-                if member != rank and target is not None:
-                    yield from group.fetch(member, place, target[member * total : (member + 1) * total])
+            if target is None:
+                return iter(())
+            parts = target.reshape(group.size, total)
+            return _in_step(
+                own if own is not None and member == rank else group.fetch(member, place, parts[member])
+                for member, place in places.items()
+            )
 
         group.offer(number, source, readable=not all_get or total >= _READ_FROM)
-        own = None if target is None else _copying(target[rank * total : (rank + 1) * total], source)
         phases = (_giver(stages[rank], source, cut) if gives else None, None, take if gets else None)
         takers = everybody if all_get else (call.root,)
         return pipeline(group, number, cut.rounds, phases, everybody, takers, own, fetch)
@@ -407,7 +420,7 @@ def _gather(group: ShmCollectives, call: Call, send: Any, receive: Any) -> Steps
 
 def _broadcast(group: ShmCollectives, call: Call, send: Any, receive: Any) -> Steps:
     rank, root = group.rank, call.root
-    stage, cut = _stages(group, BYTES)[root], _Cut(group, receive.nbytes, 1, most=_COPIED)
+    stage, cut = _stages(group, BYTES)[root], _Cut(group, receive.nbytes, 1, most=COPIED)
 
     def start(number: int, _: Any, receive: Any) -> Iterator[None]:
         whole = _bytes(receive)
@@ -436,10 +449,14 @@ def _alltoall(group: ShmCollectives, call: Call, send: Any, receive: Any) -> Ste
     givers: Sequence[int] = (call.root,) if scatters else range(size)
     total = receive.nbytes if scatters else receive.nbytes // size
     stages = _stages(group, BYTES)
-    cut = _Cut(group, total, 1, size - 1, _PIECES if scatters else 1, _COPIED)
+    cut = _Cut(group, total, 1, size - 1, _PIECES if scatters else 1, COPIED)
 
     def start(number: int, send: Any, receive: Any) -> Iterator[None]:
         source, target = _bytes(send) if gives else None, _bytes(receive)
+        own = None
+        if source is not None:
+            low = rank * total
+            own = _copying(target if scatters else target[low : low + total], source[low : low + total])
 
         def take(piece: int) -> None:
             first, place, extent = cut.at(piece)
@@ -450,18 +467,15 @@ def _alltoall(group: ShmCollectives, call: Call, send: Any, receive: Any) -> Ste
                     target[there : there + extent] = stages[member][at : at + extent]
 
         def fetch(places: Places) -> Iterator[None]:
-            for member, (segment, start) in places.items():
-                if member != rank:
-                    first = 0 if scatters else member * total
-                    place = segment, start + rank * total
-                    yield from group.fetch(member, place, target[first : first + total])
+            parts = target.reshape(-1, total)
+            return _in_step(
+                own
+                if own is not None and member == rank
+                else group.fetch(member, (segment, start + rank * total), part)
+                for (member, (segment, start)), part in zip(places.items(), parts, strict=True)
+            )
 
         group.offer(number, source, readable=scatters or target.size >= _READ_FROM)
-        own = None
-        if source is not None:
-            low = rank * total
-            own = _copying(target if scatters else target[low : low + total], source[low : low + total])
-
         give = _parts_giver(group, stages[rank], source, total, cut) if gives else None
         phases = (give, None, take)
         return pipeline(group, number, cut.rounds, phases, givers, range(size), own, fetch)

@@ -261,6 +261,15 @@ def test_who_has_not_joined_is_not_heard(world: World) -> None:
     assert world.job.state is JobState.KILLED
 
 
+def test_who_has_the_ticket_of_an_attempt_joins_in_a_slot_that_nobody_holds(world: World) -> None:
+    """Whatever machine that is, as the guide says: it is a bearer's. One of an attempt before is refused (below)."""
+    world.hello("w0", 0)
+    assert world.hello("a bearer", 1)[0][0] == "welcome"
+    assert world.hello("w1", 1)[0] == ("refused", {"text": "slot 1 is already filled", "wait": False})
+    assert world.hello("w0 again", 0)[0][0] == "refused"
+    assert world.job.state is JobState.RUNNING
+
+
 def test_a_lost_worker_is_a_new_attempt_and_the_lost_copy_is_refused_when_it_wakes(world: World) -> None:
     world.join_all()
     world.job.slots[1].heard = time.monotonic() - 100

@@ -20,6 +20,7 @@ from twister2.control.channel import Listener
 from twister2.control.releasing import release
 from twister2.control.ticket import curve_pair
 from twister2.master.journal import Journal
+from twister2.master.returning import Note
 from twister2.spec.errors import ResourceError, UsageError
 from twister2.spec.rm import JobHandle, JobState, JobStatus
 
@@ -260,3 +261,80 @@ def test_a_manager_that_knows_nothing_of_a_job_is_asked_twice(
     monkeypatch.setattr(jobs, "time", SimpleNamespace(sleep=pauses.append))
     assert jobs.status_of(job)["state"] == state
     assert (backend.asked, answers, len(pauses)) == (asked, [], len(said) - 1)
+
+
+def detached(monkeypatch: pytest.MonkeyPatch, backend: Any, note: Note, state: JobState) -> None:
+    """A manager that keeps the notes of a master which cannot be reached from here."""
+    backend.offers = SimpleNamespace(same_host=False, shared_files=set(), restarts_master=True)
+    backend.remembered = lambda handle: note.encode()
+    backend.logs = lambda handle, follow=False: []
+    backend.state = lambda handle: JobStatus(state)
+    monkeypatch.setattr(jobs, "backend_of", lambda job: backend)
+    resolved = SimpleNamespace(job=SimpleNamespace(log_limit_mb=1))
+    monkeypatch.setattr(jobs, "_as_submitted", lambda job: (None, resolved))
+    monkeypatch.setattr(jobs, "_end_master", lambda _: None)
+    monkeypatch.setattr(jobs, "remove_rest", lambda *_: None)
+
+
+FAILED = {"state": "failed", "error": ResourceError("bad luck", why="long ago", remedy="none").to_dict()}
+
+
+@pytest.fixture
+def far(job: JobSummary) -> JobSummary:
+    """A job whose master cannot be reached from here."""
+    return attrs.evolve(job, state=JobState.QUEUED, record=attrs.evolve(job.record, master_in_client=False))
+
+
+def test_an_end_that_the_master_has_noted_is_known_while_its_process_is_still_there(
+    monkeypatch: pytest.MonkeyPatch, far: JobSummary
+) -> None:
+    """It was stopped, say, or what had started it was: nothing is ended or removed for a question."""
+    backend = Backend()
+    detached(monkeypatch, backend, Note(1, 2, 1, 0.0, 0, [(0, 1, "w")], 1, FAILED), JobState.RUNNING)
+    facts = jobs.status_of(far)
+    assert (facts["state"], facts["error"]["what"], "ended" in facts) == ("failed", "bad luck", True)
+    assert backend.asked == ["close"]
+
+
+def test_what_a_master_does_that_cannot_be_reached_is_what_it_has_noted(
+    monkeypatch: pytest.MonkeyPatch, far: JobSummary
+) -> None:
+    note = Note(1, 2, 1, 0.0, 0, [(0, 3, "w")], 3, None, "restarting", "worker 1 was lost", 1000.0)
+    detached(monkeypatch, Backend(), note, JobState.RUNNING)
+    facts = jobs.status_of(far)
+    assert (facts["state"], facts["reason"], facts["noted"]) == ("restarting", "worker 1 was lost", 1000.0)
+    assert (facts["attempt"], facts["n_workers"]) == (2, 3)
+    detached(monkeypatch, Backend(), note, JobState.QUEUED)  # it waits to be begun anew
+    assert jobs.status_of(far)["state"] == "queued"
+
+
+@pytest.mark.parametrize(("ended", "state"), [(FAILED, JobState.RUNNING), (None, JobState.COMPLETED)])
+def test_a_kill_of_a_job_that_had_ended_unnoticed_says_so(
+    monkeypatch: pytest.MonkeyPatch, far: JobSummary, ended: dict[str, Any] | None, state: JobState
+) -> None:
+    """By its master's note, or by what its manager says."""
+    detached(monkeypatch, Backend(), Note(1, 1, 1, 0.0, 0, [(0, 1, "w")], 1, ended), state)
+    assert not jobs.kill(far)
+    written = json.loads((far.folder / "state.json").read_text())
+    assert (written["state"], "killing" in written) == ("failed" if ended else "completed", False)
+
+
+def test_a_kill_of_a_job_that_runs_is_one(monkeypatch: pytest.MonkeyPatch, far: JobSummary) -> None:
+    detached(monkeypatch, Backend(), Note(1, 1, 1, 0.0, 0, [(0, 1, "w")], 1), JobState.RUNNING)
+    assert jobs.kill(far)
+    assert json.loads((far.folder / "state.json").read_text())["state"] == "killed"
+
+
+def test_of_many_jobs_those_are_waited_for_together_that_take_long(
+    monkeypatch: pytest.MonkeyPatch, job: JobSummary
+) -> None:
+    together = threading.Barrier(5, timeout=60)
+
+    def status_of(job: JobSummary) -> dict[str, Any]:
+        together.wait()
+        return {"job": job.record.job_id}
+
+    monkeypatch.setattr(jobs, "status_of", status_of)
+    many = [attrs.evolve(job, record=attrs.evolve(job.record, job_id=f"job-{number}")) for number in range(5)]
+    assert jobs.statuses_of(many) == [{"job": f"job-{number}"} for number in range(5)]
+    assert jobs.statuses_of([]) == []

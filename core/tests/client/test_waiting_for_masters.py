@@ -13,7 +13,7 @@ import pytest
 
 from twister2.client import masters
 from twister2.spec.errors import DeadlineError, JobFailedError, JobKilledError, ResourceError
-from twister2.spec.rm import JobHandle, JobState, JobStatus
+from twister2.spec.rm import JobHandle, JobState, JobStatus, LogChunk
 
 WAITS = JobStatus(JobState.QUEUED, "waits for free nodes (Resources)")
 RUNS = JobStatus(JobState.RUNNING)
@@ -26,7 +26,7 @@ class Cluster:
     def __init__(self, folder: Path, says: Callable[[float], JobStatus], there_at: float = float("inf")) -> None:
         self.now, self.looks, self.told = 0.0, list[float](), list[str]()
         self._says, self._there_at = says, there_at
-        self.backend = SimpleNamespace(offers=SimpleNamespace(), state=self.state, logs=lambda handle: [])
+        self.backend: Any = SimpleNamespace(offers=SimpleNamespace(), state=self.state, logs=lambda handle: [])
         self.folder = folder
         self.reached = object()
 
@@ -67,20 +67,25 @@ def dial(monkeypatch: pytest.MonkeyPatch) -> Dial:
 def test_the_start_deadline_begins_where_the_queue_ends(dial: Dial, tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, lambda now: WAITS if now < 9000 else RUNS, there_at=9100)
     assert dial(cluster) is cluster.reached
-    assert cluster.told == ["queued waits for free nodes (Resources)", "running "]
+    # its workers are still to come, and "running" would go back to "starting" when the master says so
+    assert cluster.told == ["queued waits for free nodes (Resources)", "starting "]
 
 
 def test_a_master_that_does_not_come_is_given_up(dial: Dial, tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, lambda now: WAITS if now < 9000 else RUNS)
-    with pytest.raises(DeadlineError, match="within 120 s"):
+    cluster.backend.logs = lambda handle: [LogChunk(-1, "stderr", "it may not read its note\n")]
+    with pytest.raises(DeadlineError, match="within 120 s") as caught:
         dial(cluster)
+    assert "it may not read its note" in caught.value.why
     assert 9120 <= cluster.now < 9140
 
 
 def test_a_job_that_is_put_back_into_the_queue_waits_there_anew(dial: Dial, tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, lambda now: RUNS if 50 <= now < 100 else WAITS)
-    with pytest.raises(DeadlineError, match="within 200 s"):
+    with pytest.raises(DeadlineError, match="in the queue for longer than 200 s") as caught:
         dial(cluster, queue_deadline_s=200.0)
+    assert "free nodes (Resources)" in caught.value.why
+    assert "job.queue_deadline_s" in caught.value.remedy
     assert 300 <= cluster.now < 320
 
 
@@ -93,7 +98,7 @@ def test_a_manager_that_is_away_for_a_while_has_not_ended_the_job(dial: Dial, tm
 
     cluster = Cluster(tmp_path, says, there_at=100)
     assert dial(cluster) is cluster.reached
-    known = f"{state.state.value} "
+    known = "starting " if state is RUNS else "queued "
     assert cluster.told == [
         known + state.reason,
         known + "the resource manager cannot be asked: Slurm's controller does not answer (socket timed out)",

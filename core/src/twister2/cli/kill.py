@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twister2.cli.jobs import add_state_argument, find_each, raise_all
-from twister2.cli.output import add_json_argument, print_json
+from twister2.cli.output import add_json_argument, one_line, print_json
 
 if TYPE_CHECKING:
     import argparse
@@ -23,6 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     or cannot be ended, does not stop the others.
     """
     from twister2.client.jobs import kill
+    from twister2.client.records import read_state
     from twister2.spec.errors import Twister2Error
 
     errors: list[Twister2Error] = []
@@ -33,9 +34,12 @@ def run(arguments: argparse.Namespace) -> int:
         except Twister2Error as error:
             errors.append(error)
             continue
-        ended.append({"job": job.record.job_id, "killed": killed, "state": "killed" if killed else job.state.value})
+        facts = read_state(job.folder)
+        state = "killed" if killed else facts.get("state", job.state.value)
+        ended.append({"job": job.record.job_id, "killed": killed, "state": state})
         if not arguments.json:
-            print(f"{job.record.job_id}  {'killed' if killed else f'had ended already ({job.state.value})'}")
+            how = f"{state}: {one_line(facts['reason'])}" if facts.get("reason") else state
+            print(f"{job.record.job_id}  {'killed' if killed else f'had ended already ({how})'}")
     if arguments.json:
         print_json(ended)
     raise_all(errors)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twister2.cli.jobs import add_state_argument, ago, everything, folders
 from twister2.cli.output import add_json_argument, cut, one_line, print_json, print_table
 
 if TYPE_CHECKING:
     import argparse
+
+
+def said(row: dict[str, Any]) -> str:
+    """Why a job is in its state; how old that is where its master cannot be asked."""
+    old = f"noted {ago(row['noted'])}" if "noted" in row else ""
+    return "; ".join(filter(None, (str(row["reason"]), old)))
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,12 +27,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """List jobs, oldest first. Asks the master or the manager about those that have not ended."""
-    from twister2.client.jobs import status_of
+    from twister2.client.jobs import statuses_of
     from twister2.client.records import broken_off
 
     rows = []
-    for job in everything(arguments):
-        facts = status_of(job)
+    for facts in statuses_of(everything(arguments)):
         ended = "ended" in facts
         if not (arguments.active and ended):
             rows.append({**facts, "state": facts.get("state", "queued"), "reason": facts.get("reason", "")})
@@ -45,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
                 row["n_workers"],
                 row["profile"],
                 ago(row["started"]),
-                cut(one_line(str(row["reason"])), 60),
+                cut(one_line(said(row)), 60),
             )
             for row in rows
         ],

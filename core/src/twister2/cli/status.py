@@ -30,6 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"  program   {facts['program']}")
     print(f"  profile   {facts['profile']}, {_workers(facts['n_workers'])}, attempt {facts.get('attempt', 1)}")
     print(f"  started   {ago(facts['started'])}")
+    if "noted" in facts:
+        print(f"  noted     {ago(facts['noted'])}, by its job master, which cannot be asked from here")
     if facts.get("error"):
         from twister2.spec.errors import from_dict
 

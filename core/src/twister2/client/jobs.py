@@ -7,9 +7,10 @@ import os
 import shutil
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from twister2.client.kept import fetch, noted_end
+from twister2.client.kept import fetch, noted
 from twister2.client.leftovers import remove_rest
 from twister2.client.records import JobSummary, read_state
 from twister2.client.silent import ended_silently, ending, last_words
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 ADDRESSES = "addresses"
 """Where a master in the client says in its job's folder how it is reached."""
 ANSWER_S = 3.0
+ASKED_AT_ONCE = 16
+"""Of so many jobs it is asked at a time how they are: each may take as long as a manager, or a master that is gone."""
 KILL_S = 15.0
 """How long a master that answers may take to end its job."""
 MASTER_ENDS_S = 3.0
@@ -128,6 +131,12 @@ def status_of(job: JobSummary) -> dict[str, Any]:
         backend.close()
 
 
+def statuses_of(jobs: Sequence[JobSummary]) -> list[dict[str, Any]]:
+    """:func:`status_of` many jobs: who has to be waited for is waited for together."""
+    with ThreadPoolExecutor(min(ASKED_AT_ONCE, max(1, len(jobs)))) as pool:
+        return list(pool.map(status_of, jobs))
+
+
 def _tidy(job: JobSummary) -> None:
     """Remove what the master of an ended job left here, killed after it wrote how the job ended and before the rest."""
     if job.record.master_process is None:
@@ -154,7 +163,7 @@ def _status_without_master(job: JobSummary, backend: ResourceManager, facts: dic
         status = _state_of(job, backend)
     except ResourceError as error:
         return {**facts, "reason": f"neither the job master nor the resource manager answers ({error.what})"}
-    again = read_state(job.folder)
+    note, again = noted(backend, job.record.job_handle), read_state(job.folder)
     if JobState(again.get("state", "queued")).final:
         if not again.pop("tidied", False):
             _tidy(job)
@@ -165,11 +174,15 @@ def _status_without_master(job: JobSummary, backend: ResourceManager, facts: dic
         reason = f"its job master (process {pid}) lives, but does not answer: it was stopped, or hangs; end it with"
         return {**facts, "reason": f"{reason} 'twister2 kill {job.record.job_id}'", "slots": dict(status.slots)}
     if ended:
-        end = _fetched(job, backend) or end_of(noted_end(backend, job.record.job_handle))
+        end = _fetched(job, backend) or end_of((note and note.ended) or {})
         said = "" if end or job.record.master_in_client else last_words(backend, job.record.job_handle)
         end = end or _without_a_word(job, status, said)
         return {**facts, **_record_end(job, *end, lambda: release(backend, job.record.job_handle, 0.0))}
+    if note is not None and end_of(note.ended or {}):  # its processes are stopped, say, or leave only now
+        return {**facts, "reason": "", "ended": note.noted, **(note.ended or {})}
     reason = status.reason
+    if note is not None and status.state is JobState.RUNNING:
+        return {**facts, **note.now, "slots": dict(status.slots)}
     if master_gone(job):
         _, resolved = _as_submitted(job)
         reason = f"{master_gone(job)}; its workers end within {resolved.job.master_lost_s:g} s, submit the job again"
@@ -295,11 +308,11 @@ def wait_for(job: JobSummary, deadline_s: float | None) -> dict[str, Any]:
 
 
 def kill(job: JobSummary, reason: str = "twister2 kill") -> bool:
-    """End a job for good; False when it had ended already.
+    """End a job for good; False when it had ended already, which its state file then says.
 
     Through its master when that answers, and always through the resource manager: nothing of it is left afterwards.
     """
-    had_ended = job.state.final
+    had_ended, answered = job.state.final, False
     error = JobKilledError("the job was killed", why=reason, remedy="submit it again when it is wanted")
     backend = backend_of(job)
     handle = job.record.job_handle
@@ -308,7 +321,10 @@ def kill(job: JobSummary, reason: str = "twister2 kill") -> bool:
             _say_killing(job, error)
             with contextlib.suppress(MasterLostError, ResourceError, NetworkError), master_of(job, backend) as dialer:
                 dialer.request("kill", {"reason": reason}, ("ended",), KILL_S)
+                answered = True
         end = None if had_ended else _fetched(job, backend)
+        if not (had_ended or answered or end):
+            end = _ended_unnoticed(job, backend)
         _end_master(job)  # first: it might start lost workers again
         left = release(backend, handle, 1.0)
         if left:
@@ -326,7 +342,22 @@ def kill(job: JobSummary, reason: str = "twister2 kill") -> bool:
         if end is not None:  # it had ended by itself, and nobody here knew
             _say_killing(job, None)
         _record_end(job, *(end or (JobState.KILLED, error)), lambda: [])
-    return not had_ended
+    return not had_ended and read_state(job.folder).get("state") == JobState.KILLED.value
+
+
+def _ended_unnoticed(job: JobSummary, backend: ResourceManager) -> tuple[JobState, Twister2Error | None] | None:
+    """How a job ended whose master does not answer, and of which this shell has not heard; None: it has not."""
+    if job.record.master_in_client:
+        return None
+    handle = job.record.job_handle
+    note = noted(backend, handle)
+    if note is not None and (end := end_of(note.ended or {})):
+        return end
+    with contextlib.suppress(ResourceError):
+        status = backend.state(handle)
+        if status.state.final:
+            return _without_a_word(job, status, last_words(backend, handle))
+    return None
 
 
 def _say_killing(job: JobSummary, error: Twister2Error | None) -> None:

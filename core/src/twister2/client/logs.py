@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from twister2.client.jobs import backend_of
-from twister2.client.kept import kept_output
+from twister2.client.kept import chunks, kept_output
 from twister2.client.records import JobSummary, summary
 from twister2.control.limitedlog import Part, parts
 from twister2.master.journal import EVENTS
@@ -112,7 +112,7 @@ def manager_lines(job: JobSummary, workers: Sequence[int] | None, follow: bool) 
         yield from (("master", line) for line in master.read_bytes().splitlines())
     backend = backend_of(job)
     try:
-        for chunk in backend.logs(job.record.job_handle, follow=follow):
+        for chunk in chunks(backend, job.record.job_handle, follow=follow):
             if workers is None or chunk.slot in workers:
                 name = f"slot-{chunk.slot}" if chunk.slot >= 0 else "job"
                 yield from ((name, line.encode()) for line in chunk.text.splitlines())

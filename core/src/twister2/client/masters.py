@@ -219,15 +219,30 @@ class AllocationMaster(Master):
                 begun = now
             limit = job.queue_deadline_s if waits else job.start_deadline_s
             if limit and now - begun > limit:
-                raise DeadlineError(
-                    f"the job master could not be reached within {limit:g} s",
-                    why=f"the job is {status.state.value}{': ' + status.reason if status.reason else ''}",
-                    remedy="raise job.queue_deadline_s or job.start_deadline_s for a busy cluster",
-                )
+                raise self._not_reached(status, limit, now - begun, waits=waits)
             if f"{status.state.value} {status.reason}" != shown:
                 shown = f"{status.state.value} {status.reason}"
-                queued(status.state, status.reason)
+                # what runs as far as its manager knows has only begun: it is the master that says when all do
+                begins = status.state is JobState.RUNNING
+                queued(JobState.STARTING if begins else status.state, status.reason)
             time.sleep(pause_s(0.0 if gone else now - begun, SHORTEST_PAUSE_S))
+
+    def _not_reached(self, status: JobStatus, limit_s: float, waited_s: float, *, waits: bool) -> DeadlineError:
+        """The error for a master that has not come in time."""
+        assert self._handle is not None
+        if waits:
+            from twister2.master.causes import queued_too_long
+
+            return queued_too_long(
+                limit_s, waited_s, f"the resource manager says: {status.reason}" if status.reason else ""
+            )
+        said = last_words(self._prepared.backend, self._handle)
+        return DeadlineError(
+            f"the job master could not be reached within {limit_s:g} s",
+            why=f"the job is {status.state.value}{': ' + status.reason if status.reason else ''}"
+            + (f"; the last that was written there:\n{said}" if said else ""),
+            remedy="see 'twister2 logs JOB --manager'; raise job.start_deadline_s for a busy cluster",
+        )
 
     def _look(self, known: JobStatus) -> JobStatus:
         """What the manager says now. One that does not answer for a while has not ended the job."""

@@ -55,7 +55,8 @@ CTRL_C = "Ctrl-C in the submitting client"
 class Outcome(Value):
     """How a job ended.
 
-    :ivar seconds: wall-clock time. :ivar attempts: how often it was started.
+    :ivar seconds: wall-clock time since its first worker joined: what it waited in a queue does not count.
+    :ivar attempts: how often it was started.
     :ivar results: pickled results by worker id; only those that returned. :ivar incomplete: what of the logs could
         not be written, and why.
     """

@@ -10,6 +10,7 @@ import pytest
 
 from twister2.master import again
 from twister2.master.managing import ManagerCalls
+from twister2.master.returning import Note
 from twister2.spec.errors import ResourceError, SubmissionRefusedError
 from twister2.spec.rm import JobHandle, JobState
 
@@ -119,7 +120,7 @@ class Asking(ManagerCalls):
         self.settings: Any = SimpleNamespace(kill_grace_s=0.0, start_deadline_s=120.0)
         self.ticket: Any = SimpleNamespace(world=None, in_client=True)
         journal: Any = SimpleNamespace(event=lambda kind, **_: self.events.append(kind))
-        super().__init__(backend, self.ticket, self.settings, journal)
+        super().__init__(lambda: backend, self.ticket, self.settings, journal)
         self.handle = JobHandle("rm", "job-1", "1")
         self.job: Any = SimpleNamespace(
             attempt=2,
@@ -141,6 +142,9 @@ class Backend:
         self.offers = SimpleNamespace(same_host=same_host, restarts_master=True)
         self.away, self.asked, self.stopped = away, list[list[int]](), list[list[int]]()
         self.between: Callable[[], None] = lambda: None
+        self.publish: Any = None
+        self.remembered: Any = None
+        self.remember: Any = None
 
     def state(self, handle: str) -> None:
         raise AWAY
@@ -253,3 +257,22 @@ def test_on_this_host_no_manager_is_away(masters: Any) -> None:
     master.start_attempt(2, [0])
     master.finish()
     assert (len(backend.asked), master.failed) == (1, [AWAY.what])
+
+
+def test_each_state_is_noted_once_where_nobody_else_can_see_it(masters: Any) -> None:
+    backend, notes = Backend(0), list[str]()
+    backend.remembered = lambda handle: None
+    backend.remember = lambda handle, note, ended: notes.append(Note.decode(note).state)
+    master = masters(backend)
+    note = lambda: Note(1, 2, 1, 0.0, 0, [(0, 3, "w")], 3, None, master.job.state.value)  # noqa: E731
+    master.job.returning = SimpleNamespace(note=note)
+    master.ticket.shares_state, master.lives, master.returns = False, True, True
+    for state in (JobState.QUEUED, JobState.STARTING, JobState.RUNNING, JobState.RUNNING, JobState.RESTARTING):
+        master.job.state = state
+        master.note_state()
+        master.finish()
+    assert notes == ["starting", "running", "restarting"]
+    master.ticket.shares_state, master.job.state = True, JobState.RUNNING
+    master.note_state()
+    master.finish()
+    assert len(notes) == 3

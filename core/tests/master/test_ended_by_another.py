@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from twister2.master import managing
 from twister2.master.journal import Journal
 from twister2.master.managing import ManagerCalls
 from twister2.master.process import MasterProcess
-from twister2.spec.errors import ResourceError, Twister2Error
+from twister2.spec.errors import ResourceError, SubmissionRefusedError, Twister2Error
 from twister2.spec.rm import JobHandle, JobState, JobStatus
 
 WHY = ResourceError("the job has no master", why="it was gone", remedy="submit it again")
@@ -51,6 +53,9 @@ class Calls(ManagerCalls):
     def ask_state(self) -> None:
         pass
 
+    def note_state(self) -> None:
+        pass
+
 
 class Told(MasterProcess):
     """As much of a master as hears a signal."""
@@ -67,10 +72,13 @@ class Told(MasterProcess):
         )
         offers = SimpleNamespace(restarts_master=returns is not None, same_host=False)
         backend: Any = SimpleNamespace(
-            offers=offers, master_returns=lambda handle: returns, state=lambda handle: status
+            offers=offers,
+            master_returns=lambda handle: returns,
+            state=lambda handle: status,
+            close=lambda: None,
         )
         ticket: Any = SimpleNamespace(in_client=False)
-        self._manager = Calls(backend, ticket, self.job, self.job)
+        self._manager = Calls(lambda: backend, ticket, self.job, self.job)
         self._manager.handle, self._manager.lives = JobHandle("rm", "job-1", "1"), True
         self._manager.told_to_end, self._turned = True, time.monotonic()
         self._state_calls = self._walltime = SimpleNamespace(deliver=lambda: None, look=lambda: None)  # type: ignore[assignment]
@@ -99,3 +107,54 @@ def test_a_master_that_is_told_to_end(returns: bool | None, state: JobState, why
     master._turn()
     master._manager.close()
     assert (master.said, master._manager.leaves) == (said, returns is True)
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+def test_a_job_goes_on_whose_manager_does_not_say_why_its_master_is_to_end(
+    monkeypatch: pytest.MonkeyPatch, hangs: bool
+) -> None:
+    """Another call may hang meanwhile, and the question itself."""
+    monkeypatch.setattr(managing, "TOLD_S", 0.1 if hangs else 60.0)
+    monkeypatch.setattr(managing, "CLOSE_S", 0.1)
+    answered = threading.Event()
+    master = Told(True, JobStatus(JobState.RUNNING))
+    calls = master._manager
+    calls._calls.call(answered.wait, lambda *_: None)
+    if hangs:
+        calls._make().master_returns = lambda handle: answered.wait()  # type: ignore[method-assign]
+    try:
+        master._turn()
+        assert (master.said, calls.leaves) == ([], True)
+    finally:
+        answered.set()
+        calls.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "ends"),
+    [(SubmissionRefusedError("the token may not", why="no role", remedy="none"), True), (WHY, False)],
+)
+def test_a_master_that_may_not_read_its_notes_ends_with_that(error: ResourceError, ends: bool) -> None:
+    """One whose manager is away asks again."""
+
+    def refuses(handle: JobHandle) -> None:
+        raise error
+
+    master = Told(True, JobStatus(JobState.RUNNING))
+    calls = master._manager
+    master.job.event = lambda kind, **_: master.said.append(kind)
+    calls._make().remembered = refuses  # type: ignore[assignment, method-assign]
+    calls.told_to_end = False
+    for _ in range(managing.REFUSALS):
+        assert calls.refused is None
+        calls.know(JobHandle("rm", "job-1", "1"))
+        assert calls._calls.finish(lambda: None, 60.0) is None
+    try:
+        if ends:
+            with pytest.raises(SubmissionRefusedError, match="the token may not"):
+                master._turn()
+        else:
+            master._turn()
+    finally:
+        calls.close()
+    assert master.said == [*["rm_error"] * managing.REFUSALS, "workers"]

@@ -49,7 +49,7 @@ class Life(MasterProcess):
         journal: Any = SimpleNamespace(event=lambda kind, **_: self.events.append(kind))
         self._ticket: Any = SimpleNamespace(detached=False, in_client=False)
         self._rm: Any = manager
-        self._manager = ManagerCalls(self._rm, self._ticket, self._config, journal)
+        self._manager = ManagerCalls(lambda: self._rm, self._ticket, self._config, journal)
         self._manager.handle, self._manager.lives = HANDLE, True
         self._nothing = os.pipe()
         self._listener: Any = SimpleNamespace(fileno=lambda: self._nothing[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,16 @@ def test_the_first_worker_of_a_job_that_was_queued_for_long_begins_its_start(wor
     assert "missing are: 1" in world.job.error.why
 
 
+def test_the_time_of_a_job_begins_where_the_queue_ends(world: Any) -> None:
+    for begun in (world.job, world.job.returning):
+        begun.begun -= DAY_S
+    world.join_all()
+    for worker in ("w0", "w1"):
+        world.ended(worker)
+    assert world.events("job_ended")[0]["seconds"] < DAY_S / 2
+    assert world.job.returning.begun > time.time() - DAY_S / 2
+
+
 def test_a_master_that_has_a_place_waits_for_its_workers_in_the_queue(world: Any, clock: Clock) -> None:
     later(world, clock, 1, NO_ROOM)
     for _ in range(3):
@@ -128,7 +139,8 @@ def test_the_queue_has_a_deadline_of_its_own(tmp_path: Path, clock: Clock, joine
     assert world.job.error is None
     later(world, clock, 20)
     assert world.job.error is not None
-    assert "within 1000 s" in world.job.error.what
+    assert "in the queue for longer than 1000 s" in world.job.error.what
+    assert "job.queue_deadline_s is 1000" in world.job.error.why
     assert f"the resource manager says: {ONE_WAITS}" in world.job.error.why
     world.calls.close()
     world.journal.close()

@@ -166,6 +166,19 @@ def given_up(why: str) -> JobFailedError:
     )
 
 
+def queued_too_long(limit_s: float, waited_s: float, reason: str) -> DeadlineError:
+    """The error for a job, or a part of its workers, that has not left its manager's queue in time.
+
+    :param reason: what is known of that, if anything.
+    """
+    return DeadlineError(
+        f"the job has waited in the queue for longer than {limit_s:g} s",
+        why=f"it has waited for {waited_s:.0f} s, and job.queue_deadline_s is {limit_s:g}"
+        + (f"; {reason}" if reason else ""),
+        remedy="raise job.queue_deadline_s (0: it waits as long as it takes), or ask for what is free sooner",
+    )
+
+
 def not_joined(slots: Sequence[Slot], limit_s: float, reason: str) -> DeadlineError:
     """The error for workers that did not join in time.
 
@@ -176,6 +189,5 @@ def not_joined(slots: Sequence[Slot], limit_s: float, reason: str) -> DeadlineEr
         f"not all workers joined within {limit_s:g} s",
         why=f"missing are: {', '.join(missing[:20])}{'...' if len(missing) > 20 else ''}"
         + (f"; {reason}" if reason else ""),
-        remedy="see 'twister2 logs JOB --manager'; "
-        "raise job.start_deadline_s or job.queue_deadline_s for a slow cluster",
+        remedy="see 'twister2 logs JOB --manager'; raise job.start_deadline_s for a slow cluster",
     )

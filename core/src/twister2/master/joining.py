@@ -50,7 +50,8 @@ def hello(job: Job, peer: bytes, message: Message) -> None:
         job.scaling.stands_by(slot)
         return
     job.journal.event("worker_joined", worker=slot.number, attempt=job.attempt, host=body["node"]["host"])
-    if job.state is JobState.QUEUED:
+    if job.state is JobState.QUEUED:  # the time of a job is that since it has left the queue, on every manager
+        job.begun, job.returning.begun = time.monotonic(), time.time()
         job.set_state(JobState.STARTING, job.waiting.joining())
     job.tell_of(slot, "joined")
     welcome(job, slot, "welcome")

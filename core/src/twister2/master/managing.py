@@ -15,7 +15,7 @@ from twister2.master.again import try_again
 from twister2.master.calls import CallThread
 from twister2.master.polling import Polling
 from twister2.master.returning import Note
-from twister2.spec.errors import Twister2Error
+from twister2.spec.errors import SubmissionRefusedError, Twister2Error
 from twister2.spec.rm import JobHandle, JobState, JobStatus, ResourceManager
 
 if TYPE_CHECKING:
@@ -34,8 +34,14 @@ CLEAN_S = 30.0
 """How long the manager may take to end or to remove what is left."""
 TOLD_S = 10.0
 """How long it may take to hear of the end of the job, or to say whether this process is started again."""
+CLOSE_S = 1.0
+"""How long a call of which nobody wants to hear any more may take to end before it is left alone."""
 CACHE_S = 1.0
 """How old its answer may be."""
+REFUSALS = 10
+"""So many times in a row it refuses to say how an earlier life of this master has left the job, about one a second,
+until that is for good: a server that has just come back may not know yet who may do what.
+"""
 
 
 class ManagerCalls:
@@ -47,6 +53,7 @@ class ManagerCalls:
     :ivar leaves: whether this life ends here, and the manager begins the next one.
     :ivar told_to_end: whether the master was told to end: what failed is not tried again.
     :ivar noted: whether the manager knows how the job ended, so that this process is not to be started again.
+    :ivar refused: why this master can never begin, once that is sure.
     """
 
     job: Job
@@ -54,22 +61,28 @@ class ManagerCalls:
 
     def __init__(
         self,
-        backend: ResourceManager,
+        make: Callable[[], ResourceManager],
         ticket: MasterTicket,
         config: JobConfig,
         journal: Journal,
         waits: Callable[[], None] = lambda: None,
     ) -> None:
         """
-        :param waits: called now and then while the master waits for an answer: it does not hang.
+        :param make: makes the backend. :param waits: called now and then while the master waits for an answer: it
+            does not hang.
         """
-        self._backend, self._ticket, self._config, self._journal = backend, ticket, config, journal
+        self._make, self._waits, self._backend = make, waits, make()
+        self._ticket, self._config, self._journal = ticket, config, journal
         self.handle: JobHandle | None = None
-        self.returns = backend.offers.restarts_master and not ticket.in_client
+        self.offers = self._backend.offers
+        self.returns = self.offers.restarts_master and not ticket.in_client
         self.lives = not self.returns
         self.leaves = self.told_to_end = self.noted = False
+        self.refused: Twister2Error | None = None
+        self._refusals = 0
+        self._noted_state = JobState.QUEUED
         self._calls = CallThread("the resource manager plugin", waits)
-        self._polling = Polling(config, same_host=backend.offers.same_host)
+        self._polling = Polling(config, same_host=self.offers.same_host)
         self._restarting, self._slots_from = False, 0.0
 
     # -- what the state machine asks for -------------------------------------------------------------------------------
@@ -112,7 +125,7 @@ class ManagerCalls:
         self._polling.soon()
 
     def restarts(self, slots: Sequence[int]) -> bool:
-        return self.handle is not None and (not slots or self._backend.offers.restarts_slots)
+        return self.handle is not None and (not slots or self.offers.restarts_slots)
 
     def start_more(self, attempt: int, slots: Sequence[int], refused: Refused) -> None:
         self._restarting = True
@@ -130,10 +143,9 @@ class ManagerCalls:
         self._call(f"resize the allocation to {n_slots} slots", resize, refused, self._restarted)
 
     def resizes(self) -> str:
-        offers = self._backend.offers
         if self.handle is None:
             return "its allocation is not known yet"
-        return "" if offers.resizes else offers.why.get("resizes", "the resource manager does not offer it")
+        return "" if self.offers.resizes else self.offers.why.get("resizes", "the resource manager does not offer it")
 
     def stop(self, slots: Sequence[int]) -> None:
         grace_s = self._config.kill_grace_s
@@ -143,7 +155,7 @@ class ManagerCalls:
     @property
     def renews(self) -> bool:
         """Whether the manager begins the whole job anew (:meth:`renew`)."""
-        return self.returns and self._backend.offers.renews
+        return self.returns and self.offers.renews
 
     def renew(self, refused: Refused) -> None:
         """Begin the whole job anew; ``refused`` hears why that cannot be."""
@@ -162,7 +174,7 @@ class ManagerCalls:
     def _remembered(self, note: bytes | None, error: Twister2Error | None) -> None:
         """What an earlier life of this master has left, if there was one."""
         if error is not None:
-            self._failed("ask for the notes of this master", error)
+            self._does_not_say("ask for the notes of this master", error)
             self.handle = None  # it is looked for again, and asked again
             return
         self.lives = True
@@ -200,25 +212,48 @@ class ManagerCalls:
 
         self._calls.call(lambda: backend.state(handle), done)
 
+    def note_state(self) -> None:
+        """Shells that cannot reach this master, nor see its files, find what the job does: one note at each change."""
+        state = self.job.state
+        if self._ticket.shares_state or self.handle is None or state is self._noted_state or state.final:
+            return  # the end is noted before anybody hears of it
+        if (note := self._note()) is not None:
+            unheard = lambda error: None  # noqa: E731 - it is in the event log, and the next change is noted again
+            self._call("note the state", lambda rm, handle: self._remember(rm, handle, note), unheard)
+
     def _found(self, handle: JobHandle | None, error: Twister2Error | None) -> None:
         self._polling.answered()
         if handle is not None and self.handle is None:
             self.know(handle)
         elif error is not None:
-            self._failed("find the allocation", error)
+            self._does_not_say("find the allocation", error)
+
+    def _does_not_say(self, what: str, error: Twister2Error) -> None:
+        """Without an answer this master cannot begin: it asks again, unless the manager does not let it."""
+        self._failed(what, error)
+        self._refusals = self._refusals + 1 if isinstance(error, SubmissionRefusedError) else 0
+        if self._refusals >= REFUSALS:
+            self.refused = error
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
     def why_ended(self) -> list[bool | JobStatus]:
-        """Ask why this process is told to end: whether it is started again, and if not, how the job is; what was
-        answered in time.
+        """Ask why this process is told to end: whether it is started again, and if not, how the job is; nothing where
+        it never is. Asked beside all other calls, of which one may hang.
+
+        No answer counts as yes: should nobody start it again, then the workers end by themselves, and a job that could
+        go on is not ended because a server is away.
         """
-        handle, backend, answers = self.handle, self._backend, list[bool | JobStatus]()
-        if self.returns and handle is not None:
-            self._calls.finish(lambda: answers.append(backend.master_returns(handle)), TOLD_S)
-            if answers == [False]:
-                self._calls.finish(lambda: answers.append(backend.state(handle)), TOLD_S)
-        return answers
+        handle, answers = self.handle, list[bool | JobStatus]()
+        if not self.returns or handle is None:
+            return []
+        backend, calls = self._make(), CallThread("the resource manager plugin", self._waits)
+        calls.finish(lambda: answers.append(backend.master_returns(handle)), TOLD_S)
+        if answers == [False]:
+            calls.finish(lambda: answers.append(backend.state(handle)), TOLD_S)
+        if calls.close(CLOSE_S):
+            backend.close()
+        return answers or [True]
 
     def note_end(self) -> None:
         """Tell the manager that the job has ended, so that it is not begun again should this process die now."""
@@ -266,7 +301,10 @@ class ManagerCalls:
 
     def _note(self) -> Note | None:
         """What a later life of this master is to know; None where there is none."""
-        return self.job.returning.note() if self.returns and self.lives else None
+        if not (self.returns and self.lives):
+            return None
+        self._noted_state = self.job.state
+        return self.job.returning.note()
 
     def _remember(self, rm: ResourceManager, handle: JobHandle, note: Note | None) -> bool:
         """Leave a note for a later life; False when there is one already: this one was taken to be dead, and leaves."""
@@ -297,7 +335,7 @@ class ManagerCalls:
         handle, backend, attempt = self.handle, self._backend, self.job.attempt
         if handle is None:
             return
-        deadline_s = 0.0 if backend.offers.same_host else self._config.start_deadline_s  # on this host none is away
+        deadline_s = 0.0 if self.offers.same_host else self._config.start_deadline_s  # on this host none is away
 
         def wanted() -> bool:
             return not (self.leaves or self.told_to_end or self.job.state.final or self.job.attempt != attempt)

@@ -30,6 +30,8 @@ from twister2.spec.rm import JobHandle, JobState, JobStatus, ResourceManager, Rm
 from twister2.worker.segments import Segments
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twister2.control.master_ticket import MasterTicket
 
 POLL_S = 0.1
@@ -51,6 +53,7 @@ class MasterProcess:
     """Runs one job's master until the job is over."""
 
     job: Job
+    _watch: Watch
 
     def __init__(self, ticket: MasterTicket, package: bytes, lifeline: int | None) -> None:
         """
@@ -67,25 +70,23 @@ class MasterProcess:
         state_root = str(self._folder.parent.parent)
         self._listener = Listener(ticket.listen, ticket.master_public, ticket.master_secret)
         rm_name = resolved.job.rm
-        backend: ResourceManager = host.create(
-            "rm", rm_name, resolved.plugin("rm", rm_name), context=RmContext(state_dir=state_root)
-        )
-        self._same_host = backend.offers.same_host
+        rm_config, context = resolved.plugin("rm", rm_name), RmContext(state_dir=state_root)
+        make: Callable[[], ResourceManager] = lambda: host.create("rm", rm_name, rm_config, context=context)  # noqa: E731
         mirror = lambda event: self.job.clients.tell("event", event)  # noqa: E731 - who does not see these files
         self._journal = Journal(self._folder, mirror if self._private else None, limit_mb=resolved.job.log_limit_mb)
         beat = lambda: self._watch.beat()  # noqa: E731 - who waits for the manager does not hang
-        self._manager = manager = ManagerCalls(backend, ticket, self._config, self._journal, beat)
+        self._manager = manager = ManagerCalls(make, ticket, self._config, self._journal, beat)
         self._watch = Watch(self._silent_s)
         self._state_calls = CallThread("the state plugin")
         self._store = JobStore(host, resolved, state_root)
-        shared = "state" in backend.offers.shared_files
+        shared = "state" in manager.offers.shared_files
         facts = JobFacts.of(
             ticket,
             resolved.job,
             state_root,
             state_shared=shared,
             returns=manager.returns,
-            elsewhere=not self._same_host,
+            elsewhere=not manager.offers.same_host,
         )
         new = self._folder / "addresses.new"
         new.write_text(" ".join(self._listener.addresses))
@@ -108,6 +109,7 @@ class MasterProcess:
         """Serve until the job is over and everything it created is gone.
 
         :return: the exit code: 0 when it completed, or has ended and the manager knows how; :data:`LEFT`.
+        :raises SubmissionRefusedError: the manager does not let it see how an earlier life of it has left the job.
         """
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
@@ -176,10 +178,13 @@ class MasterProcess:
         if self._turned - before > STOPPED_S and self._ended_by_another():
             return
         self._manager.deliver()
+        if self._manager.refused is not None:
+            raise self._manager.refused
         self._state_calls.deliver()
         self.job.tick()
         self._walltime.look()
         self._manager.ask_state()
+        self._manager.note_state()
 
     def _ended_by_another(self) -> bool:
         """Whether another shell has found the job without a master meanwhile, and written down its end: the job then
@@ -256,7 +261,7 @@ class MasterProcess:
         """
         grace_s = 0.2 if self.job.all_gone else self._config.kill_grace_s
         left = self._manager.release(grace_s) if self._ticket.in_client else []
-        if self._same_host:
+        if self._manager.offers.same_host:
             self._segments.sweep()  # supervisors that were killed could not
         with contextlib.suppress(OSError):
             shutil.rmtree(self._private or self._ticket.runtime_dir)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 LONGEST_ERROR = 16 << 10
 """Bytes of an error that are kept; of a longer one only its sentences."""
+LONGEST_REASON = 1000
+"""Characters of a state's reason that are kept."""
 GIVE_S = 10.0
 """How long one worker may take to hand over the package."""
 
@@ -38,6 +40,7 @@ class Note:
         count as ``job.attempts``. :ivar begun: seconds since 1970. :ivar checkpoint: the latest commit that it knew of.
     :ivar slots: in the order of worker ids: first place, number of places that follow each other, name of the group.
     :ivar places: slots that the allocation was asked to have. :ivar ended: how the job ended, ``state`` and ``error``.
+    :ivar state: what the job did, :ivar reason: and why, :ivar noted: at that time: for shells that cannot ask.
     """
 
     master: int
@@ -48,6 +51,21 @@ class Note:
     slots: list[tuple[int, int, str]]
     places: int
     ended: dict[str, Any] | None = None
+    state: str = JobState.QUEUED.value
+    reason: str = ""
+    noted: float = attrs.field(factory=time.time)
+
+    @property
+    def now(self) -> dict[str, Any]:
+        """What the job does, as the state file has it; ``noted``: when that was."""
+        n_workers = sum(count for _, count, _ in self.slots)
+        return {
+            "state": self.state,
+            "reason": self.reason,
+            "attempt": self.attempt,
+            "n_workers": n_workers,
+            "noted": self.noted,
+        }
 
     def encode(self) -> bytes:
         return json.dumps(attrs.asdict(self)).encode()
@@ -111,6 +129,8 @@ class Returning:
             _runs(job.slots),
             job.scaling.places,
             ended,
+            job.state.value,
+            job.reason[:LONGEST_REASON],
         )
 
     # -- a new life ----------------------------------------------------------------------------------------------------

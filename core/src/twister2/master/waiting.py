@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from twister2.control.looking import GONE_S
-from twister2.master.causes import not_joined
+from twister2.master.causes import not_joined, queued_too_long
 from twister2.spec.rm import JobState
 
 if TYPE_CHECKING:
@@ -95,5 +95,6 @@ class Waiting:
         limit = self._config.queue_deadline_s if waits else self._config.start_deadline_s
         if limit and now - self._since > limit:
             said = self._room or self._said
-            return not_joined(slots, limit, self._trouble or (f"the resource manager says: {said}" if said else ""))
+            reason = self._trouble or (f"the resource manager says: {said}" if said else "")
+            return queued_too_long(limit, now - self._since, reason) if waits else not_joined(slots, limit, reason)
         return None

@@ -203,7 +203,9 @@ class MissingToolError(ResourceError):
 
 
 class SubmissionRefusedError(ResourceError):
-    """The resource manager did not accept the job: quota, permission, unknown partition, too many resources..."""
+    """The resource manager did not accept the job, or a later call for it: quota, permission, unknown partition, too
+    many resources... One that is away, or only for the moment cannot, has not refused.
+    """
 
     code = "T2-R302"
 

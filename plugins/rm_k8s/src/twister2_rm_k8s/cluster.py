@@ -128,7 +128,8 @@ class Cluster:
 def refusals(what: str, *, submission: bool = False) -> Iterator[None]:
     """Turn the server's no into an error with a remedy.
 
-    :raises SubmissionRefusedError: of a submission. :raises ResourcesExceededError: it is a quota's no.
+    :raises SubmissionRefusedError: of a submission, or for want of rights. :raises ResourcesExceededError: it is a
+        quota's no.
     :raises ResourceError: of anything else.
     """
     try:
@@ -139,7 +140,8 @@ def refusals(what: str, *, submission: bool = False) -> Iterator[None]:
 
 def error_of(what: str, error: RefusedError, *, submission: bool) -> ResourceError:
     """What a refusal means for users."""
-    cls: type[ResourceError] = SubmissionRefusedError if submission else ResourceError
+    refused = submission or error.status in (401, 403)
+    cls: type[ResourceError] = SubmissionRefusedError if refused else ResourceError
     if error.status == 401:
         return cls(
             "Kubernetes does not accept the credentials",

@@ -339,7 +339,8 @@ class ResourceManager(ABC):
         """Keep a note of the job master's, in place of the one before: as a whole, and out of reach of whatever happens
         to the master and its host. At most 32 KiB, nothing secret in it; ``clean`` removes it.
 
-        Called by the master where ``restarts_master`` is open: before every ``publish``, and when the job has ended.
+        Called by the master where ``restarts_master`` is open: before every ``publish``, when the job has ended, and at
+        each change of its state where shells may see no files of the master's.
 
         :param ended: how the job ended, a final state. ``state`` says so as soon as the master has ended, too.
         :raises CapabilityError: ``restarts_master`` is closed.

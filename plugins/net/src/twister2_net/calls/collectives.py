@@ -211,7 +211,7 @@ def _reduction(members: Collectives, operation: str, value: Any, reducer: Reduce
     import numpy
 
     call = _make(operation, name_on_arrays(reducer) or reducer, root, algorithm)
-    send = numpy.ascontiguousarray(value)
+    send = _aligned(numpy.ascontiguousarray(value))
     receive = numpy.empty(send.shape, send.dtype) if operation != "reduce" or members.rank == root else None
     members.run(call, send, receive)
     return receive
@@ -248,10 +248,15 @@ def is_masked(array: Any) -> bool:
 
 
 def _native(array: Any) -> Any:
-    """The array in one piece and in this machine's byte order."""
+    """The array in one piece, aligned, and in this machine's byte order."""
     import numpy
 
-    return numpy.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    return _aligned(numpy.ascontiguousarray(array, array.dtype.newbyteorder("=")))
+
+
+def _aligned(array: Any) -> Any:
+    """The array, copied where it begins at no multiple of the size of its items."""
+    return array if array.flags.aligned else array.copy()
 
 
 def _part(members: Collectives, kind: str, array: Any) -> Sequence[int]:

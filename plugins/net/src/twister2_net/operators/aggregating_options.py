@@ -80,6 +80,12 @@ class Wanted:
         )
 
     def _by_functions(self, given: list[str]) -> Fold:
+        if not given:
+            raise wrong_option(
+                self.label, "aggregates", "neither it nor zero, add and merge say what to make of the records",
+                'give a name, such as "sum", or a dict such as {"total": ("price", "sum"), "rows": "count"}; or '
+                "functions: zero, add and merge",
+            )  # fmt: skip
         missing = [name for name in ("zero", "add", "merge") if name not in given]
         if missing:
             raise wrong_option(

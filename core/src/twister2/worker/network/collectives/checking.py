@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -32,8 +33,10 @@ NONE = -1
 NATIVE, HOSTS, MESSAGES = "native", "hosts", ""
 _OWN_COUNTS = "counts=own"
 """Each member has its own, which need only fit together."""
-_SHOWN_COUNTS = 40
-"""Characters of counts that errors show."""
+_SHOWN = 40
+"""Characters of counts, and of the fields of a dtype, that errors show."""
+_NO_WORD = re.compile(r"[\s~]")
+"""What names of fields may have, and the words of a shape may not."""
 _IN_PLACE_ONLY = (
     "give the array to send; IN_PLACE (None) stands for it in allreduce, scan and exscan, and at the root of a reduce"
 )
@@ -100,7 +103,7 @@ class Plan:
             if send is None:
                 if self.n_send != NONE:
                     return False
-            elif send.size != self.n_send or send.dtype is not self.dtype or not send.flags.c_contiguous:
+            elif send.size != self.n_send or send.dtype is not self.dtype or not _lies_well(send.flags):
                 return False
             if self.dims is not None and (receive if send is None else send).shape != self.dims:
                 return False
@@ -263,6 +266,11 @@ def _check_array(call: Call, name: str, array: Any, *, writable: bool) -> None:
                "copy it")  # fmt: skip
 
 
+def _lies_well(flags: Any) -> bool:
+    """Whether an array is one piece of memory at a place that its dtype may have."""
+    return flags.c_contiguous and flags.aligned  # type: ignore[no-any-return]
+
+
 def _check_sizes(plan: Plan, rank: int, size: int, at_root: bool) -> None:
     """Compare numbers of elements with the call, and find what must be equal on all members."""
     call, operation, n, m = plan.call, plan.call.operation, plan.n_send, plan.n_receive
@@ -370,7 +378,7 @@ def _shape(plan: Plan, agreed: str) -> str:
         # a function goes another road than the op of its name
         op = call.op if isinstance(call.op, str) else f"{text_of(call.op)}()"
     if dtype is not None:
-        form = dtype.name if dtype.names is None else dtype.str + _digest(_layout(dtype))
+        form = dtype.name if dtype.names is None else f"{_cut(_fields(dtype))}#{_digest(_layout(dtype))}"
     root = call.root if call.operation in _ROOTED else None
     return f"{words(reducer=op, root=root, dtype=form)} {agreed} {words(algorithm=call.algorithm)}".strip()
 
@@ -384,6 +392,21 @@ def _layout(dtype: Any) -> object:
         return dtype.str
     fields = dtype.fields
     return dtype.itemsize, [(name, _layout(fields[name][0]), fields[name][1]) for name in dtype.names]
+
+
+def _fields(dtype: Any) -> str:
+    """The fields of a dtype, for people, as one word."""
+    if dtype.subdtype is not None:
+        inner, shape = dtype.subdtype
+        return f"{_fields(inner)}[{'x'.join(map(str, shape))}]"
+    if dtype.names is None:
+        return str(dtype.str)
+    fields = [f"{_NO_WORD.sub('_', name)}:{_fields(dtype.fields[name][0])}" for name in dtype.names]
+    return f"{{{','.join(fields)}}}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _digest(value: object) -> str:
@@ -406,10 +429,9 @@ def _counts(call: Call, name: str, counts: Sequence[Any], size: int, n: int, arr
 def _equal_counts(counts: Sequence[Any]) -> str:
     """Counts that are the same on all members; where there are many the first ones, and a digest of all."""
     numbers = tuple(map(int, counts))
-    shown = ",".join(map(str, numbers))
-    if len(shown) > _SHOWN_COUNTS:
-        shown = f"{shown[:_SHOWN_COUNTS]}...{_digest(numbers)}"
-    return f"counts=[{shown}]"
+    text = ",".join(map(str, numbers))
+    shown = _cut(text)
+    return f"counts=[{shown}]" if shown == text else f"counts=[{shown}{_digest(numbers)}]"
 
 
 def _sizes(call: Call, found: str, wanted: str) -> NoReturn:

@@ -72,9 +72,9 @@ class NativeRoad:
         link = network.link
         try:
             test = self._start(plan.call, send, receive, number, known[1]).test
-            if (
+            if (  # nothing is polled for beside other calls under way: these go on in wait_until only
                 test()
-                or (self.spins and self._spin(test, max(plan.nbytes, 0)))
+                or (self.spins and not network.open_calls and self._spin(test, max(plan.nbytes, 0)))
                 or (self.wakes and self._doze(test))
                 or (self._wait_fd() is None and self._nap(test))
             ):

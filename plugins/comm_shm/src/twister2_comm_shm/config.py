@@ -34,7 +34,8 @@ class ShmConfig:
     )
     stage_bytes: int = option(
         4 << 20,
-        "Memory of one member of a group through which its collective operations pass.",
+        "Memory of one member of a group through which its large collective operations pass; beside it half as much, at"
+        " most 2 MiB, for those of middling size.",
         unit="bytes",
         validator=attrs.validators.ge(512 << 10),
     )

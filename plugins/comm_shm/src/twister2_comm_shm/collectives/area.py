@@ -8,6 +8,7 @@ offers             2 x 2 words              segment (0: none) and place of the a
 posts              a cache line             how far the member has come within a large call
 windows            a cache line             process, place of its nonce, whether the member can read all others' memory
 slots              2 x SLOT bytes           what the member gives in a small call, by parity
+rooms              2 x room_bytes           what the member gives in a call of middling size, by parity
 stage              stage_bytes              what the member gives in a large call, piece by piece
 ================== ======================== ===========================================================================
 
@@ -28,6 +29,8 @@ from ..segment import out_of_memory
 
 SLOT: Final = 64 << 10
 """Bytes that a member gives in a small call, at most."""
+_ROOM: Final = 1 << 20
+"""Bytes that a member gives in a call of middling size, at most."""
 _LINE: Final = 64
 
 
@@ -43,15 +46,21 @@ class Layout:
         self.slots = -(-(self.windows + _LINE * size) // mmap.PAGESIZE) * mmap.PAGESIZE
         self.stage_bytes = -(-stage_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         self.stages = self.slots + 2 * SLOT * size
-        self.n_bytes = self.stages + self.stage_bytes * size
+        self.room_bytes = min(_ROOM, self.stage_bytes // (4 * mmap.PAGESIZE) * mmap.PAGESIZE)
+        self.large_bytes = 2 * self.room_bytes + self.stage_bytes
+        self.n_bytes = self.stages + self.large_bytes * size
 
-    def slot(self, parity: int, member: int) -> int:
-        """Place of a slot."""
-        return self.slots + (parity * self.size + member) * SLOT
+    def places(self, n_bytes: int) -> tuple[tuple[int, int], int]:
+        """Where all members give so much in one round: the first one's place in even and in odd calls, and how far the
+        next one's is.
+        """
+        if n_bytes <= SLOT:
+            return (self.slots, self.slots + self.size * SLOT), SLOT
+        return (self.stages, self.stages + self.room_bytes), self.large_bytes
 
     def stage(self, member: int) -> int:
-        """Place of a stage."""
-        return self.stages + member * self.stage_bytes
+        """Place of a stage; the member's rooms lie before it."""
+        return self.stages + member * self.large_bytes + 2 * self.room_bytes
 
 
 class Area:
@@ -75,7 +84,7 @@ class Area:
             raise
         self.words = memoryview(self.map).cast("Q")
         self._post = (layout.posts >> 3) + rank * 8
-        self._staged = False
+        self._backed = False
 
     def entry(self, parity: int, member: int) -> int:
         """Word in which a member's fingerprint stands; the number of the call is in the next one."""
@@ -98,18 +107,18 @@ class Area:
         """How far a member has come."""
         return self.words[(self.layout.posts >> 3) + member * 8]
 
-    def back_stage(self) -> None:
-        """Get the memory of this member's stage, once.
+    def back(self) -> None:
+        """Get the memory of this member's rooms and stage, once.
 
         :raises NetworkError: too little memory.
         """
-        if not self._staged:
+        if not self._backed:
             layout = self.layout
             try:
-                os.posix_fallocate(self._fd, layout.stage(self.rank), layout.stage_bytes)
+                os.posix_fallocate(self._fd, layout.stages + self.rank * layout.large_bytes, layout.large_bytes)
             except OSError as error:
-                raise out_of_memory(layout.stage_bytes, error, self._folder) from error
-            self._staged = True
+                raise out_of_memory(layout.large_bytes, error, self._folder) from error
+            self._backed = True
 
     def close(self) -> None:
         """Unmap it, as far as no array lies in it any more. Idempotent."""

@@ -36,6 +36,8 @@ _STEP: Final = 0x9E3779B97F4A7C15
 _FORMS: Final = 512
 _MEET_S: Final = 60.0
 """A member may be stopped for a while; that one has failed is seen by the abort."""
+_AT_ONCE: Final = 2 << 20
+"""Bytes that all others of a member give in a call of one round, at most: about what the second-level cache holds."""
 _READ: Final = _MASK
 """Says instead of a segment's number that an array lies in the member's own memory, at an address."""
 _ALL_PARTS: Final = frozenset({"alltoall", "scatter", "reduce_scatter"})
@@ -142,8 +144,11 @@ class ShmCollectives(NativeCollectives):
         nbytes = 0 if given is None else given.nbytes
         if call.operation in _ALL_PARTS:
             nbytes = max(nbytes, 0 if receive is None or call.operation == "alltoall" else receive.nbytes * self.size)
+        if nbytes > SLOT:
+            self.area.back()
         form: tuple[Any, Any, Any]
-        if nbytes <= SLOT:
+        # below that the rounds of pieces, Python's part of them, cost more than they gain
+        if nbytes <= SLOT or (nbytes <= self.area.layout.room_bytes and nbytes * (self.size - 1) <= _AT_ONCE):
             form = (call, *flat.make_form(self.area, call, send, receive))
         else:
             form = (call, None, staged.make_steps(self, call, send, receive))
@@ -263,12 +268,12 @@ class ShmCollectives(NativeCollectives):
         segment, start = place
         mapped = None if segment == _READ else self.mapped(member, place, target.dtype, target.size)
         offer, failed = self.area.offer(self._number & 1, member), 0.0
-        for first in range(0, target.size, staged.COPIED):
+        for first in range(0, target.size, flat.COPIED):
             if first:
                 yield
-            piece = target[first : first + staged.COPIED]
+            piece = target[first : first + flat.COPIED]
             if mapped is not None:
-                piece[...] = mapped[first : first + staged.COPIED]
+                piece[...] = mapped[first : first + flat.COPIED]
                 continue
             # an offer that was withdrawn meanwhile may have been changed before it was read
             while True:

@@ -17,7 +17,7 @@ import numpy as np
 
 from twister2.spec.reducers import UFUNCS
 
-from .flat import BYTES, fold
+from .flat import BYTES, COPIED, fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,9 +42,6 @@ _ROUND_BITS: Final = 28
 _SMALLEST: Final = 64 << 10
 _LOOKS: Final = 32
 """Looks in vain at a post, some 20 µs, before the processor is offered to others at each further one."""
-COPIED: Final = 512 << 10
-"""Bytes that are copied at once, at most: where the C library moves less than the second-level cache by one
-instruction, which does not read what it overwrites (a MiB takes 18 µs so and 21 in one; out of the cache 44 and 53)."""
 _PIECES: Final = 4
 """Pieces that an array is cut into at least, if they do not become too small: one member gives while another takes.
 Where all give first and then take, fewer pieces cost fewer rounds."""
@@ -55,11 +52,7 @@ large that they drive the stages out of the cache, and that many pieces, for whi
 
 
 def make_steps(group: ShmCollectives, call: Call, send: Any, receive: Any) -> Steps:
-    """How this member does a call on large arrays of this form.
-
-    :raises NetworkError: too little memory for its stage.
-    """
-    group.area.back_stage()
+    """How this member does a call on large arrays of this form."""
     steps: Steps = _MAKERS[call.operation](group, call, send, receive)
     return steps
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twister2.spec.errors import OperatorError
 from twister2_testkit.graphs import run_workers
 from twister2_tset import TSetContext
 
@@ -126,6 +127,8 @@ ENDS = {
     "count": lambda chain: chain.set.count(),
     "sum": lambda chain: chain.set.sum("k"),
     "count by": lambda chain: chain.set.group_by("k").count().collect(),
+    "sum of selected": lambda chain: chain.set.select(*chain.names[::-1]).sum("k"),
+    "count of selected": lambda chain: chain.set.select(*chain.names[1:], "k").count(),
     "one column": lambda chain: chain.set.select(chain.names[-1]).collect(),
     "least": lambda chain: chain.set.group_by("k").agg(least=(chain.names[-1], "min")).collect(),
 }
@@ -158,6 +161,18 @@ def test_answers_are_the_same_without_the_rule(files, steps, how, end, n_workers
 LESS = {
     "count": (lambda left, right: left.count(), ["k"], None),
     "sum": (lambda left, right: left.where("v", ">", 1).sum("n"), ["n", "v"], None),
+    "select": (lambda left, right: left.select("n", "text", "w").sum("n"), ["n"], None),
+    "selects": (
+        lambda left, right: left.select("n", "v", "text", "w").where("v", ">", 1).select("text", "n").mean("n"),
+        ["v", "n"],
+        None,
+    ),
+    "select and count": (lambda left, right: left.select("text", "k").count(), ["k"], None),
+    "select and join": (
+        lambda left, right: left.select("k", "n", "text").join(right.select("w", "k"), on="k").sum("w"),
+        ["k"],
+        ["k", "w"],
+    ),
     "mean": (lambda left, right: left.sample(0.5).mean("n"), ["n"], None),
     "sort": (lambda left, right: left.sort("k").select("n").collect(), ["k", "n"], None),
     "distinct": (lambda left, right: left.distinct("k").count(), ["k"], None),
@@ -233,3 +248,20 @@ def test_what_meets_keeps_the_same_columns(workers):
 
     keys = sorted(LEFT.column("k").to_pylist())
     assert run_workers(workers, job) == [[sorted(keys * 2), sorted(set(keys)), sorted(keys * 2)]] * workers
+
+
+@pytest.mark.parametrize("without", [(), ("columns",)])
+def test_what_a_select_leaves_out_is_missing_behind_it(files, without):
+    def job(env):
+        left = TSetContext(env, without_rules=without).read_parquet(str(files / "left.parquet"))
+        left.select("k", "v").map(dict).sum("n")
+
+    with pytest.raises(OperatorError, match="no column 'n'"):
+        run_workers(1, job)
+
+    def asks(env):
+        table = TSetContext(env, without_rules=without).parallelize(LEFT)
+        table.select("k", "v").map_batches(lambda batch: batch, form="arrow").select("n").collect()
+
+    with pytest.raises(OperatorError, match="no column 'n'"):
+        run_workers(1, asks)

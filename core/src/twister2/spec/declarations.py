@@ -24,7 +24,8 @@ class Declarations:
     :ivar identity: of a source: sources of equal identity (and of as many tasks, with equal plans) give the same
         records, task by task, so that one is enough (rule ``share``). The same on every worker. None: not known.
     :ivar with_columns: of a source of columns: ``with_columns(names)`` gives a ``make`` in place of the vertex's, of
-        tasks that read these columns only (rule ``columns``); None where it cannot be done.
+        tasks that read these columns only (rule ``columns``); None where it cannot be done. Of a compute that
+        ``selects``: of tasks that hand on these, which are some of its own; always.
     :ivar reads: of a compute: the columns of what comes that it looks at. Nothing else of it reaches anybody behind.
         None: it may look at all.
     :ivar selects: of a compute that declares ``reads``: it hands on these columns of every row, as they are, and does

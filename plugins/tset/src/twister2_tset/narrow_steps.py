@@ -137,7 +137,11 @@ class NarrowSteps(BaseSet[T]):
         check_names(columns, "select")
         columns = tuple(columns)
         declares = Declarations(
-            reads=columns, selects=True, never_more=True, schema=functools.partial(selected, columns=columns)
+            reads=columns,
+            selects=True,
+            with_columns=lambda some: lambda index: Select(some),
+            never_more=True,
+            schema=functools.partial(selected, columns=columns),
         )
         shows = f"select: {', '.join(columns)}"
         return self._new(

@@ -27,14 +27,14 @@ class Columns(Rule):
     explanation: ClassVar[str] = "a source reads no columns that nobody behind it looks at"
 
     def apply(self, plan: LogicalPlan, catalog: Catalog) -> tuple[LogicalPlan, list[str]]:
-        """Ask every source that can for fewer columns."""
-        if all(vertex.declares.with_columns is None for vertex in plan.vertices):
+        """Ask every source that can for fewer columns, and the steps that select some."""
+        if all(vertex.declares.with_columns is None for vertex in plan.vertices if vertex.kind == "source"):
             return plan, []
         known = schemas(plan, catalog)
         wanted = _wanted(plan, catalog, known)
         vertices, lines = [], []
         for vertex in plan.vertices:
-            columns = _fewer(wanted[vertex.name], known.get(vertex.name))
+            columns = _given_by(vertex, wanted[vertex.name], known.get(vertex.name))
             make = None
             if columns is not None and vertex.declares.with_columns is not None:
                 make = vertex.declares.with_columns(columns)
@@ -43,7 +43,7 @@ class Columns(Rule):
                 continue
             listed = ", ".join(columns)
             vertices.append(attrs.evolve(vertex.made_by(make), shows=f"{vertex.shows}, columns {listed}"))
-            lines.append(f"{vertex.name} reads {listed} only")
+            lines.append(f"{vertex.name} {'reads' if vertex.kind == 'source' else 'selects'} {listed} only")
         return (attrs.evolve(plan, vertices=tuple(vertices)), lines) if lines else (plan, [])
 
 
@@ -54,17 +54,30 @@ def _wanted(plan: LogicalPlan, catalog: Catalog, known: Mapping[str, Any]) -> Ma
     for vertex in reversed(plan.vertices):
         wanted = found[vertex.name] = _all_of(asked.get(vertex.name, [None])[::-1])
         for edge in plan.inputs(vertex.name):
-            needed = _read_by(edge, catalog, _looked_at(vertex, wanted), [known.get(one) for one in edge.sources])
+            looked_at = _looked_at(vertex, wanted, known.get(vertex.name))
+            needed = _read_by(edge, catalog, looked_at, [known.get(one) for one in edge.sources])
             for source, columns in zip(edge.sources, needed, strict=True):
                 asked.setdefault(source, []).append(columns)
     return found
 
 
-def _looked_at(vertex: LogicalVertex, wanted: Wanted) -> Wanted:
-    """The columns of what comes to a vertex that it, or who follows, looks at; ``wanted``: those of what it gives."""
+def _given_by(vertex: LogicalVertex, wanted: Wanted, schema: Any) -> Wanted:
+    """The columns that a vertex is to give; None for all that it has. What selects some tells who asks for others that
+    they are missing, so that it has to be known that they are not.
+    """
+    if vertex.declares.selects and (schema is None or wanted is None or not set(wanted) <= set(schema.names)):
+        return None
+    return _fewer(wanted, schema)
+
+
+def _looked_at(vertex: LogicalVertex, wanted: Wanted, schema: Any) -> Wanted:
+    """The columns of what comes to a vertex that it, or who follows, looks at; ``wanted``, ``schema``: of what it
+    gives.
+    """
     said = vertex.declares
     if said.reads is not None:
-        return said.reads
+        fewer = _given_by(vertex, wanted, schema) if said.selects and said.with_columns is not None else None
+        return said.reads if fewer is None else fewer
     own = said.looks_at
     if said.passes_on or said.predicate:
         own = tuple(column for column, _, _ in said.predicate)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twister2.spec.relations import RELATIONS, satisfying
+from twister2.spec.relations import OF_MISSING, RELATIONS, holds, satisfying
 
 pa = pytest.importorskip("pyarrow")
 
@@ -63,6 +63,7 @@ NUMBERS = [
 NUMBERS += [2.0**53, 2.0**63, 1e300, math.nan, math.inf, Decimal("0.1"), Decimal(1), Decimal("0.105"), Decimal("1e30")]
 OTHERS = [DAY, MIDNIGHT, NOON, NOON.replace(microsecond=5), NOON.replace(tzinfo=UTC), "a", "1", b"a"]
 OTHERS += [datetime.time(1), datetime.timedelta(1)]
+LISTS = ("in", "not in")
 IS_NUMBER = ("int", "uint", "float", "half", "double", "bool", "decimal")
 
 
@@ -85,7 +86,7 @@ def check(kind, relation, value, numbers):
 
 
 @pytest.mark.parametrize("kind", COLUMNS, ids=str)
-@pytest.mark.parametrize("relation", sorted(set(RELATIONS) - {"in"}))
+@pytest.mark.parametrize("relation", sorted(set(RELATIONS) - set(LISTS)))
 def test_comparisons(kind, relation):
     for value in [*NUMBERS, *OTHERS]:
         check(kind, relation, value, value in NUMBERS)
@@ -94,19 +95,32 @@ def test_comparisons(kind, relation):
 @pytest.mark.parametrize("kind", COLUMNS, ids=str)
 def test_single_values_are_looked_for(kind):
     for value in [*NUMBERS, *OTHERS, None]:
-        check(kind, "in", [value], value in NUMBERS)
+        for relation in LISTS:
+            check(kind, relation, [value], value in NUMBERS)
 
 
 @settings(max_examples=300, deadline=None, database=None)
 @given(kind=st.sampled_from(list(COLUMNS)), values=st.lists(st.sampled_from([*NUMBERS, None]), max_size=5))
 def test_several_numbers_are_looked_for(kind, values):
-    check(kind, "in", values, True)
+    for relation in LISTS:
+        check(kind, relation, values, True)
 
 
 @settings(max_examples=300, deadline=None, database=None)
 @given(kind=st.sampled_from(list(COLUMNS)), values=st.lists(st.sampled_from([*OTHERS, None]), max_size=3))
 def test_several_others_are_looked_for(kind, values):
-    check(kind, "in", values, False)
+    for relation in LISTS:
+        check(kind, relation, values, False)
+
+
+@pytest.mark.parametrize("kind", COLUMNS, ids=str)
+def test_missing_values_are_told_from_others(kind):
+    column = pa.array(COLUMNS[kind], kind)
+    for relation in OF_MISSING:
+        test = holds(relation, None)
+        assert satisfying(column, relation, None).to_pylist() == [test(here) for here in column.to_pylist()]
+    assert [holds("is null", None)(here) for here in (None, 0, math.nan)] == [True, False, False]
+    assert [holds("not in", [1])(here) for here in (None, 0, 1, math.nan)] == [False, True, False, True]
 
 
 def test_columns_in_chunks():
@@ -121,7 +135,7 @@ def test_columns_in_chunks():
 @pytest.mark.parametrize(("kind", "value"), [("int64", "five"), ("string", 5), ("date32", 2**70)])
 def test_other_families_are_refused(kind, relation, value):
     with pytest.raises(TypeError):
-        satisfying(pa.array(COLUMNS[kind], kind), relation, [value] if relation == "in" else value)
+        satisfying(pa.array(COLUMNS[kind], kind), relation, [value] if relation in LISTS else value)
 
 
 @pytest.mark.parametrize(

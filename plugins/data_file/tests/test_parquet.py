@@ -155,6 +155,9 @@ def test_only_rows_for_which_the_predicate_holds_are_read(files, tmp_path):
     assert rows(("a", "in", [3, 5]), columns=("b",)) == [{"b": "3"}, {"b": "5"}]
     assert [row["a"] for row in rows(("a", ">=", 2), ("b", "<", "4"))] == [2, 3]
     assert [row["a"] for row in rows(("a", "!=", 3))] == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    assert rows(("a", "not in", [3, 4, None]), columns=("b",)) == [{"b": one} for one in "01256789"]
+    assert rows(("a", "is null", None)) == [{"a": None, "b": "None"}]
+    assert len(rows(("a", "is not null", None))) == 10
     assert rows(("a", "==", None)) == rows(("a", "in", [None])) == []
     with pytest.raises(DataFormatError, match="compared"):
         rows(("a", "==", "x"))

@@ -65,14 +65,19 @@ class PlainSet:
     def select(self, *names):
         return PlainSet({name: x[name] for name in names} for x in self.records)
 
-    def where(self, name, relation, value):
+    def where(self, name, relation, value=None):
+        if relation.endswith("null"):
+            return PlainSet(x for x in self.records if (x[name] is None) == (relation == "is null"))
         tests = {"==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt}
-        tests |= {">=": operator.ge, "in": lambda a, b: a in b}
+        tests |= {">=": operator.ge, "in": lambda a, b: a in b, "not in": lambda a, b: a not in b}
         return PlainSet(x for x in self.records if x[name] is not None and tests[relation](x[name], value))
 
     def sample(self, fraction, seed=0):
         assert fraction in (0, 1)
         return PlainSet(self.records * fraction)
+
+    def limit(self, n):
+        return PlainSet(self.records[:n])
 
     # steps between partitions
 
@@ -106,9 +111,9 @@ class PlainSet:
     def count_by_value(self, **_):
         return self.map(lambda x: (x, 1)).keyed_reduce("sum")
 
-    def distinct(self, key=None, **_):
+    def distinct(self, *keys, **_):
         found = {}
-        functions = [column(one) for one in (key if isinstance(key, list) else [] if key is None else [key])]
+        functions = [column(one) for key in keys for one in (key if isinstance(key, list) else [key])]
         for x in self.records:
             whole = tuple(sorted(x.items())) if isinstance(x, dict) else x
             found.setdefault(tuple(function(x) for function in functions) or whole, x)
@@ -227,6 +232,9 @@ class PlainGroups:
 
     def mean(self, value=None):
         return self._each(statistics.fmean, value)
+
+    def median(self, value=None):
+        return self._each(lambda vs: statistics.median(vs) if vs else None, value)
 
     def variance(self, value=None, ddof=0):
         return self._each(lambda vs: PlainSet(vs).variance(ddof=ddof) if len(vs) > ddof else None, value)

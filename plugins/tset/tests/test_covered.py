@@ -16,6 +16,7 @@ ELSEWHERE = {
     "for_each": "test_sets.py",
     "lazy_for_each": "test_actions.py",
     "save": "test_files.py",
+    "show": "test_what_is_meant.py",
     "sink": "test_actions.py",
 }
 """Methods whose tests have data of their own: what most of them do is outside of a set."""

@@ -319,7 +319,7 @@ def test_what_is_behind_a_join_sees_columns():
         (lambda a, b: a.map(str).join(b, on="id"), OperatorError, ["has no columns", "key_by(function)"]),
         (lambda a, b: a.join(b, on={"id": "r"}), OperatorError, ["cannot compare the keys id and r", "int64"]),
         (lambda a, b: a.join(b, on="id", partitioner=max), UsageError, ["on and partitioner"]),
-        (lambda a, b: a.join(b, "outer", on="id"), OperatorError, ["'outer'", "inner, left, right, full"]),
+        (lambda a, b: a.join(b, "outer", on="id"), UsageError, ["'outer'", "inner, left, right, full"]),
         (
             lambda a, b: a.map(lambda row: {**row, "odd": object()}).join(b, on="id"),
             OperatorError,

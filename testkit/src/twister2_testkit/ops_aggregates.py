@@ -165,7 +165,7 @@ class AggregateChecks(AlikeChecks):
         with pytest.raises(KeyHashError):
             self.once("aggregate", (0,), (0,), [[[([], 2)]]], aggregates="sum", pairs=True)
         wrong: list[dict[str, Any]] = [
-            {}, {"zero": 0}, {"aggregates": "median"}, {"aggregates": {}}, {"aggregates": "sum", "zero": 1},
+            {}, {"zero": 0}, {"aggregates": "mode"}, {"aggregates": {}}, {"aggregates": "sum", "zero": 1},
         ]  # fmt: skip
         for options in wrong:
             with pytest.raises(OperatorError):

@@ -49,7 +49,11 @@ def explain(graph: Graph, env: WorkerEnvironment | None = None) -> str:
         )
     asked = [name for name in (*asked, *graph.stored) if name not in known]
     if asked and any(info is not None and info.broadcasts for info in (catalog.info(e.operator) for e in graph.edges)):
-        text += f"\nnote: how much there is of {', '.join(asked)} is not known here; see env.prepare(graph).explain()"
+        text += (
+            f"\nnote: how much there is of {', '.join(asked)} is not known here before a run has asked all workers, so"
+            " a small side of a join may not be seen; a prepared plan shows it: env.prepare(graph).explain(), of sets"
+            " evaluating(...).explain()"
+        )
     return text
 
 

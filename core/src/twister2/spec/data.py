@@ -36,8 +36,8 @@ class ReadRequest(Value):
     :ivar uris: paths, globs or URIs, as given. :ivar format: ``"text"``, ``"csv"``, ``"parquet"``..., of the backend's
         formats.
     :ivar columns: wanted columns, None for all. :ivar predicate: ``[(column, "==", value), ...]`` (all must hold; a
-        null satisfies none): readers give exactly the rows that satisfy it, and planning may leave out whole splits by
-        it. A backend that cannot filter a format raises UsageError in ``plan`` when there is one.
+        null satisfies none but ``is null``): readers give exactly the rows that satisfy it, and planning may leave out
+        whole splits by it. A backend that cannot filter a format raises UsageError in ``plan`` when there is one.
     :ivar options: of the format, checked by the backend.
     :ivar attempt: the job's attempt, for sources that let only the newest of several consumers read; 0: in no job.
     """

@@ -19,21 +19,42 @@ RELATIONS: Mapping[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     ">=": operator.ge,
     "in": lambda value, wanted: value == value and value in wanted,
+    "not in": lambda value, wanted: value != value or value not in wanted,
 }
 """From the sign of a relation to its test of two values, of which none is missing. NaN is in no list."""
+
+OF_MISSING: Mapping[str, bool] = {"is null": True, "is not null": False}
+"""Relations to nothing: whether a value is missing, or is not."""
+
+
+def holds(relation: str, value: Any) -> Callable[[Any], Any]:
+    """The test of a single value, which may be missing."""
+    if relation in OF_MISSING:
+        missing = OF_MISSING[relation]
+        return lambda here: (here is None) is missing
+    test = RELATIONS[relation]
+    return lambda here: here is not None and test(here, value)
+
+
+def said(column: str, relation: str, value: Any) -> str:
+    """A comparison in words, for plans; ``value`` as it is to be shown."""
+    return f"{column} {relation}" if relation in OF_MISSING else f"{column} {relation} {value}"
+
 
 _KERNELS = {"==": "equal", "!=": "not_equal", "<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal"}
 
 
 def satisfying(column: Any, relation: str, value: Any) -> Any:
     """The mask of the values of an Arrow column that stand in a relation to ``value``: those for which it holds in
-    Python. Nothing satisfies it where the column is null.
+    Python. Where the column is null, nothing but ``is null`` is satisfied.
 
-    :param value: of ``in``: a collection.
+    :param value: of ``in`` and ``not in``: a collection; of ``is null`` and ``is not null``: None.
     :raises TypeError: the values of the column cannot be compared with it.
     """
     import pyarrow
 
+    if relation in OF_MISSING:
+        return column.is_null() if OF_MISSING[relation] else column.is_valid()
     if pyarrow.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     elif pyarrow.types.is_float16(column.type):
@@ -53,6 +74,8 @@ def _mask(column: Any, relation: str, value: Any) -> Any:
         return pyarrow.array([False] * len(column), "bool")
     if relation == "in":
         return compute.is_in(column, value_set=_held(value, kind))
+    if relation == "not in":
+        return compute.and_(compute.invert(_mask(column, "in", value)), column.is_valid())
     if _is_told_apart(kind, value):
         return _in_python(column, relation, value)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from twister2.spec.batch import Batch, records, text_block
+from twister2.spec.errors import DataFormatError
 from twister2_data_file.arrow_types import schema_text
 from twister2_data_file.compression import Packer
 from twister2_data_file.table_encoder import TableEncoder
@@ -75,6 +76,7 @@ class CsvEncoder(Encoder):
         self._options = options
         self._maker = TableMaker(options.column_names, options.column_types, where)
         self._begun = False
+        self._where = where
 
     def write(self, batch: Batch) -> None:
         """Append rows."""
@@ -93,8 +95,16 @@ class CsvEncoder(Encoder):
         """Nothing is held."""
 
     def _append(self, table: Any) -> None:
-        from pyarrow import BufferOutputStream, csv
+        from pyarrow import BufferOutputStream, csv, types
 
+        for field in table.schema:
+            if types.is_nested(field.type):
+                raise DataFormatError(
+                    f"column {field.name!r} cannot be written as CSV: its type is {field.type}",
+                    why="a field of CSV is a single text or number, not a list or a row",
+                    remedy="make a text of it first (str, json.dumps), or write JSON lines or Parquet",
+                    where=self._where,
+                )
         options = csv.WriteOptions(
             include_header=self._options.header and not self._begun, delimiter=self._options.delimiter
         )

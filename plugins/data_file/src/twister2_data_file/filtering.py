@@ -20,6 +20,9 @@ _MAY_HOLD: Mapping[str, Callable[[Any, Any, Any], bool]] = {
     ">": lambda _, high, value: operator.gt(high, value),
     ">=": lambda _, high, value: operator.ge(high, value),
     "in": lambda low, high, values: any(low <= value <= high for value in values),
+    "not in": lambda _low, _high, _values: True,
+    "is null": lambda _low, _high, _none: True,
+    "is not null": lambda _low, _high, _none: True,
 }
 """Whether rows with values in ``[low, high]`` may hold one for which the comparison is true."""
 
@@ -43,11 +46,11 @@ def check_predicate(predicate: Sequence[Any]) -> None:
                 why=f"those that can be used are {', '.join(_MAY_HOLD)}",
                 remedy="use one of them, or filter the records",
             )
-        if comparison == "in" and (isinstance(value, (str, bytes)) or not hasattr(value, "__iter__")):
+        if comparison in ("in", "not in") and (isinstance(value, (str, bytes)) or not hasattr(value, "__iter__")):
             raise UsageError(
-                f"predicate: {column!r} in {value!r}",
-                why="in compares with a list of values",
-                remedy=f'write [("{column}", "in", [...])]',
+                f"predicate: {column!r} {comparison} {value!r}",
+                why=f"{comparison} compares with a list of values",
+                remedy=f'write [("{column}", "{comparison}", [...])]',
             )
 
 
@@ -62,7 +65,7 @@ def may_hold(comparison: str, low: Any, high: Any, value: Any) -> bool:
 def matching(batch: Any, predicate: Sequence[tuple[str, str, Any]], columns: Sequence[str] | None, path: str) -> Any:
     """The rows of an Arrow record batch for which all comparisons hold, with these columns (None: all).
 
-    As in SQL a null satisfies no comparison, not even ``!=``.
+    As in SQL a null satisfies no comparison but ``is null``, not even ``!=``.
 
     :raises DataFormatError: a column is not there, or cannot be compared with the value given.
     """

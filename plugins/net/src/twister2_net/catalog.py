@@ -119,8 +119,8 @@ _CO_GROUPING = {
 }
 _AGGREGATING = {
     "aggregates": OptionInfo(
-        "a name (sum, min, max, count, mean, variance, std, count_distinct, list), or a dict of results: {name: "
-        '(column or function, name), name: "count"}'
+        "a name (sum, min, max, count, mean, variance, std, count_distinct, list, median), or a dict of results: {"
+        'name: (column or function, name), name: "count"}'
     ),
     "key": OptionInfo("as that of sort; without it there is one result of all records, at every target"),
     "pairs": OptionInfo("records are pairs (key, value): one result of the values of each key", default=False),

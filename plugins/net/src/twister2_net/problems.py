@@ -63,10 +63,13 @@ def no_order(label: str, error: Exception) -> OperatorError:
 
 def no_pair(label: str, task: int, record: Any) -> OperatorError:
     """A keyed operator was given something that is no pair."""
+    remedy = "map the records to tuples (key, value) first"
+    if label.partition(" ")[0] == "join":
+        remedy += '; rows are joined by the names of columns: on="name" of sets, left_key and right_key of the operator'
     return OperatorError(
         f"{label} takes (key, value) pairs, and was given {short(record)}",
         why=f"a record of type {type(record).__name__} is no pair",
-        remedy="map the records to tuples (key, value) first",
+        remedy=remedy,
         where=f"{label}, task {task}",
         details={"operator": label, "partition": task, "record": short(record)},
     )

@@ -15,8 +15,9 @@ from twister2_tset.memo import Identity
 from twister2_tset.nodes import End, Leaf, StepNode, schema_behind
 from twister2_tset.pair_steps import Head
 from twister2_tset.partials import Best, CountRecords, Number, TopRecords
-from twister2_tset.problems import check_count, check_function, empty_set, nothing_to_reduce, short
+from twister2_tset.problems import ADDING, TWO, check_count, check_function, empty_set, nothing_to_reduce, short
 from twister2_tset.reducing import checked
+from twister2_tset.showing import table_of
 from twister2_tset.sinks import Discard, Guard, KeepNumbered, KeepValue, Value, flattened
 from twister2_tset.taking import Stops, stoppable
 from twister2_tset.where import caller_line
@@ -115,9 +116,9 @@ class Actions(BaseSet[T]):
         :param merge: associative and commutative; ``add`` when None.
         """
         self._check_once("aggregate")
-        check_function(add, "aggregate", "add")
+        check_function(add, "aggregate", "add", ADDING)
         combine: Any = add if merge is None else merge
-        check_function(combine, "aggregate", "merge")
+        check_function(combine, "aggregate", "merge", TWO)
         begin = Zero(zero)
         options = {"reducer": checked(combine, "aggregate")}
         partial = (f"{shown(add)} in partitions", lambda: Fold(begin, add, "aggregate"))
@@ -147,14 +148,16 @@ class Actions(BaseSet[T]):
     # -- records -------------------------------------------------------------------------------------------------------
 
     @overload
-    def collect(self, *, limit: int = ..., limit_mb: int = ..., form: Literal["list"] = "list") -> list[T]: ...
+    def collect(
+        self, *, limit: int | None = ..., limit_mb: int | None = ..., form: Literal["list"] = "list"
+    ) -> list[T]: ...
     @overload
-    def collect(self, *, limit: int = ..., limit_mb: int = ..., form: Literal["arrow"]) -> Any: ...
+    def collect(self, *, limit: int | None = ..., limit_mb: int | None = ..., form: Literal["arrow"]) -> Any: ...
     def collect(
         self,
         *,
-        limit: int = COLLECT_LIMIT,
-        limit_mb: int = COLLECT_LIMIT_MB,
+        limit: int | None = COLLECT_LIMIT,
+        limit_mb: int | None = COLLECT_LIMIT_MB,
         form: Literal["list", "arrow"] = "list",
     ) -> Any:
         """All records in order of partitions, on every worker.
@@ -162,7 +165,7 @@ class Actions(BaseSet[T]):
         :param form: a list, or ``"arrow"``: one ``pyarrow.Table``, without going through Python objects. That of no
             records has the columns that are known without them: of a table, of ``with_schema(...)``, of columns that
             were kept by ``cache()``; else none.
-        :raises ResultError: there are more than ``limit``, or they take more than ``limit_mb`` MiB.
+        :raises ResultError: there are more than ``limit``, or they take more than ``limit_mb`` MiB; None: never.
         :raises UsageError: there is no such form.
         """
         if form == "arrow":
@@ -176,7 +179,7 @@ class Actions(BaseSet[T]):
             )
         return flattened(self._numbered("collect", limit, limit_mb))
 
-    def gather(self, *, limit: int = COLLECT_LIMIT, limit_mb: int = COLLECT_LIMIT_MB) -> list[list[T]]:
+    def gather(self, *, limit: int | None = COLLECT_LIMIT, limit_mb: int | None = COLLECT_LIMIT_MB) -> list[list[T]]:
         """The records of each partition that has any, in order of partitions, on every worker.
 
         :raises ResultError: as :meth:`collect`.
@@ -205,6 +208,13 @@ class Actions(BaseSet[T]):
         if default is NOTHING:
             raise empty_set("first", self._here("first"))
         return default
+
+    def show(self, n: int = 20) -> None:
+        """Print the first ``n`` records on worker 0, as a table: rows by their columns. Collective, as :meth:`take`."""
+        check_count(n, "show", "n")
+        found = self._take("show", n + 1)
+        if not self.context.env.worker_id:
+            print(table_of(found[:n], more=len(found) > n), flush=True)
 
     def is_empty(self) -> bool:
         """Whether there are no records, as :meth:`take`."""
@@ -254,6 +264,7 @@ class Actions(BaseSet[T]):
 
     def _moments(self, step: str, value: Any, *, squares: bool) -> Moments:
         of = None if value is None else key_function(value, step, "value")
+        self._check_columns(step, [value])
         options = {"reducer": merge_moments if squares else merge_totals}
         shows = f"{shown(of) if of else 'records'} of each partition"
         moments: Moments = self._value(
@@ -269,6 +280,7 @@ class Actions(BaseSet[T]):
 
     def _top(self, step: str, n: int, key: Any, *, largest: bool) -> list[T]:
         function = None if key is None else key_function(key, step)
+        self._check_columns(step, [key])
         best = Best(n, largest, step)
         what = f"the {n} {'largest' if largest else 'smallest'} of each partition"
         partial = (what, lambda: TopRecords(best, function))
@@ -281,7 +293,10 @@ class Actions(BaseSet[T]):
             raise empty_set(step, self._here(step))
         return found[0]
 
-    def _numbered(self, step: str, limit: int, limit_mb: int, form: BatchForm = "list") -> list[tuple[int, int, Any]]:
+    def _numbered(
+        self, step: str, limit: int | None, limit_mb: int | None, form: BatchForm = "list"
+    ) -> list[tuple[int, int, Any]]:
+        limit, limit_mb = (sys.maxsize if most is None else most for most in (limit, limit_mb))
         check_count(limit, step, "limit", 0)
         check_count(limit_mb, step, "limit_mb", 0)
         node, title, line = self._node, self._title(step), caller_line()
@@ -304,7 +319,7 @@ class Actions(BaseSet[T]):
         parts: list[tuple[int, int, Any]] = self.context.run_leaf(node, (title, limit, limit_mb, form), leaf)[0]
         return parts
 
-    def _table(self, limit: int, limit_mb: int) -> Any:
+    def _table(self, limit: int | None, limit_mb: int | None) -> Any:
         import pyarrow
 
         tables = [

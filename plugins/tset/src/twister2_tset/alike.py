@@ -27,7 +27,7 @@ _BY_COLUMNS = ("net.sort", "net.distinct", "net.aggregate")
 """Operators that keep columns where their keys are columns, or the records themselves,"""
 _BY_PAIRS = ("net.keyed_gather", "net.join")
 """and those that take a table of two columns for pairs."""
-_OF_RECORDS = ("count_distinct", "list")
+_OF_RECORDS = ("count_distinct", "list", "median")
 """Results of groups that hold records' values: no columns come out beside them."""
 
 _known: weakref.WeakKeyDictionary[Node, Forms] = weakref.WeakKeyDictionary()

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from twister2.spec.errors import UsageError
 from twister2_tset.alike import alike
+from twister2_tset.columns import check_columns
 from twister2_tset.keys import shown
 from twister2_tset.narrow import PassOn
-from twister2_tset.nodes import ExchangeNode, MeetingNode, Node, StepNode
-from twister2_tset.problems import check_count, check_function, short
+from twister2_tset.nodes import ExchangeNode, MeetingNode, Node, StepNode, schema_behind
+from twister2_tset.problems import TWO, check_count, check_function, short
 from twister2_tset.reducing import checked
 from twister2_tset.where import caller_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from twister2.spec.tasks import Compute
     from twister2_tset.context import TSetContext
@@ -87,6 +88,15 @@ class BaseSet(Generic[T]):
     def _meeting(self, step: str, shows: str, ways: Sequence[Way], make: Callable[[], Meeting]) -> TSet[Any]:
         return self._new(MeetingNode(step, caller_line(), f"{step}: {shows}", tuple(ways), make))
 
+    def _check_columns(self, step: str, keys: Iterable[Any]) -> None:
+        """See that the columns among some keys are there, where it is known before anything runs which there are.
+
+        :raises UsageError: one is not.
+        """
+        schema = schema_behind(self._node, kept=False)
+        if schema is not None:
+            check_columns([key for key in keys if isinstance(key, str)], schema.names, step, self._title(step))
+
     def _check_other(self, other: Any, step: str) -> None:
         if not isinstance(other, BaseSet):
             raise UsageError(
@@ -124,7 +134,7 @@ class BaseSet(Generic[T]):
 def reducer_options(step: str, reducer: Any, initial: Any = NOTHING) -> tuple[str, dict[str, Any]]:
     """What a reduction shows, and the options of its operator."""
     if not isinstance(reducer, str):
-        check_function(reducer, step, "reducer")
+        check_function(reducer, step, "reducer", TWO)
     options: dict[str, Any] = {"reducer": checked(reducer, step)}
     if initial is not NOTHING:
         options["initial"] = initial

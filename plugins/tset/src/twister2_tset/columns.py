@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from twister2.graph import walking
 from twister2.spec.batch import Batch, is_array, is_arrow, records
 from twister2.spec.errors import OperatorError, UsageError
-from twister2.spec.relations import RELATIONS, satisfying
+from twister2.spec.names import did_you_mean
+from twister2.spec.relations import OF_MISSING, RELATIONS, holds, satisfying
 from twister2.spec.tasks import Compute, Emit, TaskContext
 from twister2_tset.forms import SAME, SELECTED, TABLE
 from twister2_tset.keys import Column
@@ -19,6 +20,8 @@ from twister2_tset.problems import kind_of, short
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_ORDERING = ("==", "!=", "<", "<=", ">", ">=")
+"""Relations that arrays know."""
 _CUT = (float, Decimal, datetime, time, timedelta)
 """Values of which a type of whole numbers, dates or times may hold a part only; so do numpy's floats."""
 
@@ -67,20 +70,19 @@ class Where(Compute):
             emit(batch.filter(self._mask(batch.column(self._column))))
             return
         named = is_array(batch) and batch.dtype.names
-        if named and self._relation != "in":
+        if named and self._relation in _ORDERING:
             check_columns([self._column], batch.dtype.names, "where")
             chosen = _chosen(batch[self._column], self._relation, self._value)
             if chosen is not None:
                 emit(batch[chosen])
                 return
-        of, test, value = Column(self._column), RELATIONS[self._relation], self._value
+        of, test = Column(self._column), holds(self._relation, self._value)
         try:
             with walking(batch) as walk:
                 if named:  # the form of a set's batches must not depend on what it is compared with
-                    places = [n for n, row in enumerate(walk) if (here := of(row)) is not None and test(here, value)]
-                    found = batch[places]
+                    found = batch[[n for n, row in enumerate(walk) if test(of(row))]]
                 else:
-                    found = [record for record in walk if (here := of(record)) is not None and test(here, value)]
+                    found = [record for record in walk if test(of(record))]
         except TypeError as error:
             raise self._not_comparable("", error) from error
         emit(found)
@@ -128,17 +130,20 @@ def check_where(relation: Any, value: Any) -> None:
 
     :raises UsageError: it is not.
     """
+    if relation in OF_MISSING and value is None:
+        return
     if relation not in RELATIONS:
+        none = relation in OF_MISSING
         raise UsageError(
-            f"where: there is no relation {short(relation)}",
-            why=f"the relations are: {', '.join(RELATIONS)}",
-            remedy="use one of these, or filter(function)",
+            f"where: {relation!r} takes no value" if none else f"where: there is no relation {short(relation)}",
+            why=f"the relations are: {', '.join([*RELATIONS, *OF_MISSING])}",
+            remedy=f'write where(column, "{relation}")' if none else "use one of these, or filter(function)",
             where="where",
         )
-    if relation == "in" and (isinstance(value, (str, bytes)) or not hasattr(type(value), "__contains__")):
+    if relation in ("in", "not in") and (isinstance(value, (str, bytes)) or not hasattr(type(value), "__contains__")):
         raise UsageError(
             f"where: {short(value)} is no collection",
-            why="'in' looks for the value of the column in a list or a set",
+            why=f"{relation!r} looks for the value of the column in a list or a set",
             remedy="give a list",
             where="where",
         )
@@ -146,22 +151,25 @@ def check_where(relation: Any, value: Any) -> None:
         raise UsageError(
             "where: the value is None",
             why="nothing satisfies a comparison with a missing value",
-            remedy="use filter(lambda row: row[column] is None)",
+            remedy='use where(column, "is null") or where(column, "is not null")',
             where="where",
         )
 
 
-def check_columns(wanted: list[str], names: Any, step: str) -> None:
+def check_columns(wanted: list[str], names: Any, step: str, where: str = "") -> None:
     """See that columns are there.
 
-    :raises OperatorError: one is missing.
+    :param where: of a step that is being made, the user's line.
+    :raises OperatorError: one is missing; UsageError where the step is being made.
     """
     missing = [name for name in wanted if name not in names]
     if missing:
-        raise OperatorError(
-            f"{step}: there is no column {missing[0]!r}",
+        near = did_you_mean(missing[0], [name for name in names if isinstance(name, str)])
+        raise (UsageError if where else OperatorError)(
+            f"{step}: there is no column {missing[0]!r}{near}",
             why=f"the columns are: {', '.join(map(str, names))}",
             remedy="name one of them",
+            where=where,
         )
 
 

@@ -130,7 +130,7 @@ class TSetContext(Readers):
 
         It is called once per partition and action, on the worker that has the partition.
         """
-        check_function(function, "source")
+        check_function(function, "source", given=("partition",))
         number = self._partitions(partitions, "source")
         shows = f"records of {getattr(function, '__qualname__', 'a function')}()"
         return self._source("source", shows, lambda index: FunctionSource(function, index), number)

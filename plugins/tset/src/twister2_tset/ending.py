@@ -53,7 +53,7 @@ class Endings(BaseSet[T]):
 
         :param two_phase: whether the run ends with prepare and commit; None: when the class has them.
         """
-        check_function(make, "sink", "make")
+        check_function(make, "sink", "make", ("partition",))
         end = End(make, f"sink {shown(make)}", two_phase=two_phase, indexed=True)
         return LazyEnd(self.context, self._end("sink", end))
 
@@ -118,7 +118,7 @@ class Endings(BaseSet[T]):
         return Leaf(self._node, self._title(step), end)
 
     def _for_each(self, step: str, function: Callable[..., object]) -> Leaf:
-        check_function(function, step)
+        check_function(function, step, context=True)
         declares = Declarations(indifferent=not wants_context(function))
         return self._end(step, End(lambda: ForEach(function), f"calls {shown(function)}", declares=declares))
 

@@ -15,7 +15,7 @@ from twister2.spec.errors import OperatorError
 from twister2.spec.tasks import Compute, Emit, TaskContext
 from twister2.spec.values import Value
 from twister2_tset.columns import check_columns
-from twister2_tset.keys import Column
+from twister2_tset.keys import Column, shown
 from twister2_tset.problems import kind_of, short
 from twister2_tset.where import line_of
 
@@ -223,17 +223,26 @@ def _is_number(kind: Any) -> bool:
 
 def no_number(step: str, batch: Batch, value: Any, error: TypeError, where: str) -> OperatorError:
     """The error for values that cannot be added."""
-    wrong: Any = next(iter(records(batch)), None)
+    record: Any = None
+    wrong: Any = None
     for record in records(batch):
         try:
-            0 + (record if value is None else value(record))
+            wrong = record if value is None else value(record)
+            if wrong is not None or not isinstance(value, Column):
+                0 + wrong
         except Exception:
-            wrong = record
             break
+    if value is None:
+        of, remedy = "", f"say which number of a record is meant: {step}(lambda record: ...) or {step}('column')"
+    else:
+        of, remedy = (
+            f", {shown(value)} of {short(record)},",
+            "name another column, or give a function that makes numbers",
+        )
     return OperatorError(
-        f"{step}: {short(wrong)} is no number: {error}",
-        why=f"{step} adds numbers, and this record is {kind_of(wrong)}",
-        remedy=f"say which number of a record is meant: {step}(lambda record: ...) or {step}('column')",
+        f"{step}: {short(wrong)}{of} is no number: {error}",
+        why=f"{step} adds numbers, and this is {kind_of(wrong)}",
+        remedy=remedy,
         where=where,
-        details={"record": short(wrong)},
+        details={"record": short(record)},
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from twister2.spec.errors import UsageError
 from twister2_tset.keys import Key, joint_key, key_function, shown
 from twister2_tset.pair_steps import AsPairs, KeyBy, MapValues, RowsToPairs
-from twister2_tset.problems import check_count, check_function, check_names, short
+from twister2_tset.problems import check_choice, check_count, check_function, check_names, short
 from twister2_tset.whole import EachGroup
 
 if TYPE_CHECKING:
@@ -21,6 +21,20 @@ K = TypeVar("K")
 V = TypeVar("V")
 R = TypeVar("R")
 A = TypeVar("A")
+
+RESULTS = ("sum", "min", "max", "count", "mean", "variance", "std", "count_distinct", "list", "median")
+"""What can become of the values of a group, by name."""
+_CALLED = {
+    **dict.fromkeys(("avg", "average"), "mean"),
+    **dict.fromkeys(("var", "varpop"), "variance"),
+    **dict.fromkeys(("stddev", "stddevpop"), "std"),
+    **dict.fromkeys(("nunique", "countdistinct", "approxcountdistinct"), "count_distinct"),
+    **dict.fromkeys(("collectlist", "implode", "tolist"), "list"),
+    **dict.fromkeys(("size", "len"), "count"),
+    "first": "the first row of each key is given by distinct(key)",
+    "last": "the first row of each key is given by sort(..., descending=True).distinct(key)",
+}
+"""What other systems call them."""
 
 
 class Grouped(Generic[K, V]):
@@ -79,6 +93,12 @@ class Grouped(Generic[K, V]):
         check_count(ddof, "std", "ddof", 0)
         return self._aggregated("std", value, ddof=ddof)
 
+    def median(self, value: Key | None = None) -> TSet[tuple[K, Any]]:
+        """The value in the middle of each group, of an even number the mean of the two in the middle; None of no
+        values, NaN where one is. All values of a group are sent to one worker, and held there.
+        """
+        return self._aggregated("median", value)
+
     def agg(self, *columns: Mapping[str, str], **results: str | tuple[Key, str]) -> TSet[Any]:
         """Several results at once: ``agg(total=("price", "sum"), rows="count")``.
 
@@ -86,8 +106,8 @@ class Grouped(Generic[K, V]):
 
         :param columns: results that are called as their columns: ``{"price": "sum"}``.
         :param results: a column or a function of a record, and what becomes of it: ``sum``, ``min``, ``max``,
-            ``count``, ``mean``, ``variance``, ``std`` (of all values: ``ddof`` is 0), ``count_distinct``, ``list`` (the
-            values, in no order); or ``"count"`` alone, of records.
+            ``count``, ``mean``, ``variance``, ``std`` (of all values: ``ddof`` is 0), ``count_distinct``, ``median``,
+            ``list`` (the values, in no order); or ``"count"`` alone, of records.
         :raises UsageError: none is named, or one has no name.
         """
         for given in columns:
@@ -100,6 +120,14 @@ class Grouped(Generic[K, V]):
                 )
             results = {**{name: (name, function) for name, function in given.items()}, **results}
         check_names(results, "agg")
+        for name, what in results.items():
+            pair = isinstance(what, (tuple, list)) and len(what) == 2
+            check_choice(
+                what[1] if pair else what, RESULTS, "agg", name, _CALLED, "" if pair else 'or ("column", "sum")'
+            )
+            if pair:
+                key_function(what[0], "agg", name)
+        self._records._check_columns("agg", [what[0] for what in results.values() if not isinstance(what, str)])
         shows = ", ".join(f"{name}={_made_of(what)}" for name, what in results.items())
         return self._records._exchange("agg", shows, "net.aggregate", self._options(dict(results)), self._partitions)
 
@@ -123,7 +151,7 @@ class Grouped(Generic[K, V]):
     def map_groups(self, function: OfGroupWithContext[K, Sequence[V], R]) -> TSet[R]: ...
     def map_groups(self, function: Callable[..., Any]) -> TSet[Any]:
         """``function(key, records)`` of each group: one record per key, which need not be a pair."""
-        check_function(function, "map_groups")
+        check_function(function, "map_groups", given=("key", "records"), context=True)
         groups = self._pairs().keyed_gather(partitions=self._partitions)
         return groups._step("map_groups", shown(function), lambda: EachGroup(function))
 
@@ -143,6 +171,7 @@ class Grouped(Generic[K, V]):
     def _aggregated(self, step: str, value: Key | None, **more: Any) -> TSet[Any]:
         records, partitions = self._records, self._partitions
         of = None if value is None else key_function(value, step, "value")
+        records._check_columns(step, [value])
         shows = f"{shown(value)} of each key" if value is not None else "of each key"
         names = [key for key in self._keys if isinstance(key, str)]
         if names and len(names) == len(self._keys) and (isinstance(value, str) or step == "count"):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
 
 from twister2.spec.errors import UsageError
 from twister2_tset.base import BaseSet, reducer_options
 from twister2_tset.grouping import Grouped
 from twister2_tset.keys import Comparator, Comparing, shown
 from twister2_tset.pair_steps import AsPairs, FlatMapValues, MapValues, Side
-from twister2_tset.problems import check_function, exclusive, short
+from twister2_tset.problems import ADDING, PLACING, TWO, check_choice, check_function, exclusive, short
 from twister2_tset.reducing import checked
 from twister2_tset.row_joins import AsColumns, On, sides_of
 
@@ -28,6 +28,16 @@ A = TypeVar("A")
 JoinKind = Literal["inner", "left", "right", "full", "semi", "anti"]
 Algorithm = Literal["hash", "sort"]
 Broadcast = Literal["auto", "left", "right", "no"]
+_CALLED = {
+    "outer": "full",
+    "fullouter": "full",
+    "leftouter": "left",
+    "rightouter": "right",
+    "leftsemi": "semi",
+    "leftanti": "anti",
+    "cross": "all pairs are made by cross(other)",
+}
+"""What other systems call kinds of joins."""
 KeyedPartitioner = Callable[[tuple[K, V], int], int] | str
 JoinPartitioner = Callable[[tuple[K, Any], int], int] | Literal["hash"]
 
@@ -43,7 +53,7 @@ class KeyedSteps(BaseSet[T]):
     def map_values(self: KeyedSteps[tuple[K, V]], function: WithContext[V, R]) -> TSet[tuple[K, R]]: ...
     def map_values(self, function: Callable[..., Any]) -> TSet[Any]:
         """Pairs ``(key, function(value))``."""
-        check_function(function, "map_values")
+        check_function(function, "map_values", given=("value",), context=True)
         return self._step("map_values", shown(function), lambda: MapValues(function))
 
     @overload
@@ -52,7 +62,7 @@ class KeyedSteps(BaseSet[T]):
     def flat_map_values(self: KeyedSteps[tuple[K, V]], function: WithContext[V, Iterable[R]]) -> TSet[tuple[K, R]]: ...
     def flat_map_values(self, function: Callable[..., Any]) -> TSet[Any]:
         """A pair ``(key, item)`` for each item of ``function(value)``."""
-        check_function(function, "flat_map_values")
+        check_function(function, "flat_map_values", given=("value",), context=True)
         return self._step("flat_map_values", shown(function), lambda: FlatMapValues(function))
 
     def keys(self: KeyedSteps[tuple[K, V]]) -> TSet[K]:
@@ -87,7 +97,7 @@ class KeyedSteps(BaseSet[T]):
             returns the number of the partition.
         """
         if not isinstance(partitioner, str):
-            check_function(partitioner, "keyed_partition", "partitioner")
+            check_function(partitioner, "keyed_partition", "partitioner", PLACING)
         options = {"partitioner": partitioner}
         return self._exchange("keyed_partition", f"by {shown(partitioner)}", "net.keyed_partition", options, partitions)
 
@@ -159,9 +169,9 @@ class KeyedSteps(BaseSet[T]):
         """
         exclusive("keyed_gather", order=order, comparator=comparator)
         if not isinstance(partitioner, str):
-            check_function(partitioner, "keyed_gather", "partitioner")
+            check_function(partitioner, "keyed_gather", "partitioner", PLACING)
         if comparator is not None:
-            check_function(comparator, "keyed_gather", "comparator")
+            check_function(comparator, "keyed_gather", "comparator", TWO)
             order = Comparing(comparator, self.context.unique("comparator"))
         options = {"grouped": grouped, "order": order, "partitioner": partitioner, "ordered": ordered}
         by = f", by {shown(order)}" if callable(order) else ", in order" if order else ""
@@ -287,15 +297,19 @@ class KeyedSteps(BaseSet[T]):
         :param comparator: with ``sort``, of pairs: the order of the keys within a partition, as :meth:`keyed_gather`
             takes it. :param partitions: of the result; as many as the larger set when None.
         """
+        columns = f"columns are named by on={short(how)}" if on is None else ""
+        check_choice(how, get_args(JoinKind), "join", "how", _CALLED, columns)
+        check_choice(algorithm, get_args(Algorithm), "join", "algorithm")
+        check_choice(broadcast, get_args(Broadcast), "join", "broadcast")
         options: dict[str, Any] = {"how": how, "algorithm": algorithm}
         if partitioner != "hash":
-            check_function(partitioner, "join", "partitioner")
+            check_function(partitioner, "join", "partitioner", PLACING)
             options["partitioner"] = partitioner
         if broadcast != "auto":
             options["broadcast"] = None if broadcast == "no" else broadcast
         exclusive("join", on=on, comparator=comparator)
         if comparator is not None:
-            check_function(comparator, "join", "comparator")
+            check_function(comparator, "join", "comparator", TWO)
             if algorithm != "sort":
                 raise UsageError(
                     f"join: a comparator, and the algorithm is {short(algorithm)}",
@@ -303,11 +317,16 @@ class KeyedSteps(BaseSet[T]):
                     remedy='give algorithm="sort", or no comparator',
                 )
             options["order"] = Comparing(comparator, self.context.unique("comparator"))
+        self._check_other(other, "join")
+        sent = {"left": self, "right": other}.get(broadcast)
+        to_all = "" if sent is None else f", {sent._node.title} to all partitions"
         if on is None:
-            return self._exchange("join", f"{how}, by {algorithm}", "net.join", options, partitions, others=[other])
+            shows = f"{how}, by {algorithm}{to_all}"
+            return self._exchange("join", shows, "net.join", options, partitions, others=[other])
         exclusive("join", on=on, partitioner=None if partitioner == "hash" else partitioner)
         left, right = options["left_key"], options["right_key"] = sides_of(on)
-        self._check_other(other, "join")
+        self._check_columns("join", left)
+        other._check_columns("join", right)
         sides = [
             one._step("join", f"rows as columns, by {', '.join(names)}", functools.partial(AsColumns, names))
             for one, names in ((self, left), (other, right))
@@ -315,6 +334,7 @@ class KeyedSteps(BaseSet[T]):
         shows = f"{how}, by {algorithm}, on {', '.join(left)}"
         if left != right:
             shows += f" = {', '.join(right)}"
+        shows += to_all
         return sides[0]._exchange("join", shows, "net.join", options, partitions, others=[sides[1]])
 
     def co_group(
@@ -331,8 +351,8 @@ class KeyedSteps(BaseSet[T]):
         return self._exchange(step, f"values of equal keys by {by}", "net.keyed_reduce", options, partitions)
 
     def _keyed_aggregate(self, step: str, zero: Any, add: Any, merge: Any, partitions: int | None) -> TSet[Any]:
-        check_function(add, step, "add")
-        check_function(merge, step, "merge")
+        check_function(add, step, "add", ADDING)
+        check_function(merge, step, "merge", TWO)
         options = {"pairs": True, "zero": zero, "add": add, "merge": checked(merge, step)}
         shows = f"values of equal keys by {shown(add)} and {shown(merge)}"
         return self._exchange(step, shows, "net.aggregate", options, partitions)

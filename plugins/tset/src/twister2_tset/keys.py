@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from twister2.spec.errors import OperatorError, UsageError
+from twister2.spec.names import did_you_mean
 from twister2.spec.values import Value
 from twister2_tset.problems import check_function, check_names, short
 
@@ -52,7 +53,9 @@ class Column(Value):
     def _missing(self, record: Any, names: Sequence[str]) -> OperatorError:
         return OperatorError(
             f"a record has no column {self.name!r}: {short(record)}",
-            why=f"its columns are: {', '.join(names)}" if names else f"a {type(record).__name__} has no columns",
+            why=f"its columns are: {', '.join(names)}{did_you_mean(self.name, names)}"
+            if names
+            else f"a {type(record).__name__} has no columns",
             remedy="name one of them, or give a function of the record",
             details={"record": short(record)},
         )

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
 
 import attrs
 
 from twister2.spec.declarations import Declarations
 from twister2.spec.errors import UsageError
+from twister2.spec.relations import said
 from twister2_tset.base import BaseSet
 from twister2_tset.columns import Select, Where, WithSchema, check_where, same, schema_of, selected
 from twister2_tset.keys import Keys, joint_key, names_or_keys, shown
 from twister2_tset.narrow import Apart, BatchForm, Filter, FlatMap, Map, MapBatches, MapToTuple
 from twister2_tset.nodes import StepNode, schema_behind
 from twister2_tset.pair_steps import KeyBy, Sample
-from twister2_tset.problems import check_fraction, check_function, check_names, short
+from twister2_tset.problems import check_choice, check_fraction, check_function, check_names, short
 from twister2_tset.where import caller_line
 from twister2_tset.whole import WholePartition
 
@@ -31,8 +32,6 @@ R = TypeVar("R")
 K = TypeVar("K")
 V = TypeVar("V")
 
-_FORMS = ("any", "list", "numpy", "arrow")
-
 
 class NarrowSteps(BaseSet[T]):
     """See :class:`~twister2_tset.TSet`."""
@@ -45,7 +44,7 @@ class NarrowSteps(BaseSet[T]):
     def map(self, function: WithContext[T, R]) -> TSet[R]: ...
     def map(self, function: Callable[..., Any]) -> TSet[Any]:
         """``function(record)`` for every record: a new one, which leaves the given one as it is."""
-        check_function(function, "map")
+        check_function(function, "map", context=True)
         return self._step("map", shown(function), lambda: Map(function))
 
     @overload
@@ -54,7 +53,7 @@ class NarrowSteps(BaseSet[T]):
     def flat_map(self, function: WithContext[T, Iterable[R]]) -> TSet[R]: ...
     def flat_map(self, function: Callable[..., Any]) -> TSet[Any]:
         """All items of ``function(record)``. ``flat_map(str.split)`` on text is done a block at a time."""
-        check_function(function, "flat_map")
+        check_function(function, "flat_map", context=True)
         return self._step("flat_map", shown(function), lambda: FlatMap(function))
 
     @overload
@@ -63,7 +62,7 @@ class NarrowSteps(BaseSet[T]):
     def filter(self, predicate: WithContext[T, object]) -> TSet[T]: ...
     def filter(self, predicate: Callable[..., Any]) -> TSet[T]:
         """The records for which ``predicate(record)`` is true."""
-        check_function(predicate, "filter", "predicate")
+        check_function(predicate, "filter", "predicate", context=True)
         return self._step("filter", shown(predicate), lambda: Filter(predicate))
 
     @overload
@@ -72,7 +71,7 @@ class NarrowSteps(BaseSet[T]):
     def map_to_tuple(self, function: WithContext[T, tuple[K, V]]) -> TSet[tuple[K, V]]: ...
     def map_to_tuple(self, function: Callable[..., Any]) -> TSet[Any]:
         """Pairs for keyed operations: ``function(record)`` returns ``(key, value)``."""
-        check_function(function, "map_to_tuple")
+        check_function(function, "map_to_tuple", context=True)
         return self._step("map_to_tuple", shown(function), lambda: MapToTuple(function))
 
     @overload
@@ -81,7 +80,9 @@ class NarrowSteps(BaseSet[T]):
     def key_by(self, key: Callable[[T], K]) -> TSet[tuple[K, T]]: ...
     def key_by(self, key: Keys) -> TSet[tuple[Any, T]]:
         """Pairs ``(key(record), record)``; ``key`` may be the name of a column, or a list of names."""
-        function = joint_key(names_or_keys([key], "key_by"), "key_by")
+        keys = names_or_keys([key], "key_by")
+        self._check_columns("key_by", keys)
+        function = joint_key(keys, "key_by")
         return self._step("key_by", shown(key), lambda: KeyBy(function))
 
     def sample(self, fraction: float, seed: int = 0) -> TSet[T]:
@@ -116,13 +117,8 @@ class NarrowSteps(BaseSet[T]):
             records of an array that it returns are numpy scalars (or rows); return ``array.tolist()`` for Python's own.
         :param releases_gil: the function works outside the GIL, so that ``exec_threads`` may run it in its pool.
         """
-        check_function(function, "map_batches")
-        if form not in _FORMS:
-            raise UsageError(
-                f"map_batches: form is {short(form)}",
-                why=f"the forms of batches are: {', '.join(_FORMS)}",
-                remedy="give one of them",
-            )
+        check_function(function, "map_batches", given=("batch",), context=True)
+        check_choice(form, get_args(BatchForm), "map_batches", "form")
         return self._step(
             "map_batches", f"{shown(function)} on {form} batches", lambda: MapBatches(function, form, releases_gil)
         )
@@ -136,6 +132,7 @@ class NarrowSteps(BaseSet[T]):
         columns: Any = names[0] if len(names) == 1 and isinstance(names[0], (list, tuple)) else names
         check_names(columns, "select")
         columns = tuple(columns)
+        self._check_columns("select", columns)
         declares = Declarations(
             reads=columns,
             selects=True,
@@ -156,15 +153,23 @@ class NarrowSteps(BaseSet[T]):
             )
         )
 
-    def where(self, column: str, relation: Literal["==", "!=", "<", "<=", ">", ">=", "in"], value: Any) -> TSet[T]:
-        """The records whose value in a column stands in ``relation`` to ``value``; a missing one stands in none.
+    @overload
+    def where(
+        self, column: str, relation: Literal["==", "!=", "<", "<=", ">", ">=", "in", "not in"], value: Any
+    ) -> TSet[T]: ...
+    @overload
+    def where(self, column: str, relation: Literal["is null", "is not null"]) -> TSet[T]: ...
+    def where(self, column: str, relation: str, value: Any = None) -> TSet[T]:
+        """The records whose value in a column stands in ``relation`` to ``value``; a missing one (None) in ``is null``
+        only.
 
-        :raises UsageError: there is no such relation, or ``value`` is None.
+        :raises UsageError: there is no such relation, or ``value`` is None where one is compared with.
         """
         check_names([column], "where")
         check_where(relation, value)
+        self._check_columns("where", [column])
         declares = Declarations(predicate=((column, relation, value),), never_more=True, keeps_keys=True, schema=same)
-        shows = f"where: {column} {relation} {short(value)}"
+        shows = f"where: {said(column, relation, short(value))}"
         return self._new(
             StepNode(
                 "where", caller_line(), shows, self._node, lambda: Where(column, relation, value), declares=declares
@@ -212,7 +217,7 @@ class NarrowSteps(BaseSet[T]):
         :param collector: call ``function(records, collect)``: what it gives to ``collect(record)``, any number of
             times, are the records.
         """
-        check_function(function, "compute")
+        check_function(function, "compute", given=("records", "collect") if collector else ("records",), context=True)
         shows = f"{shown(function)} of whole partitions"
         gives: Literal["collector", "value"] = "collector" if collector else "value"
         return self._step("compute", shows, lambda: WholePartition(function, gives, "compute"), narrow=False)
@@ -226,7 +231,7 @@ class NarrowSteps(BaseSet[T]):
 
         A generator is asked for more only when what it gave before has been taken.
         """
-        check_function(function, "map_partitions")
+        check_function(function, "map_partitions", given=("records",), context=True)
         shows = f"{shown(function)} of whole partitions"
         return self._step(
             "map_partitions", shows, lambda: WholePartition(function, "records", "map_partitions"), narrow=False

@@ -403,14 +403,32 @@ def free_name(graph: Graph, title: str) -> str:
     return f"{title} #{number}"
 
 
-_SAME_COLUMNS = {"filter", "where", "sample", "direct", "pipe", "partition", "cached", "union", "sort", "distinct"}
+_SAME_COLUMNS = {
+    "filter",
+    "where",
+    "sample",
+    "direct",
+    "pipe",
+    "partition",
+    "cached",
+    "union",
+    "sort",
+    "distinct",
+    "limit",
+}
 
 
-def schema_behind(node: Node) -> Any:
-    """The schema that records of a node have although there are none; None when it is not known."""
+def schema_behind(node: Node, *, kept: bool = True) -> Any:
+    """The schema that records of a node have although there are none; None when it is not known.
+
+    :param kept: look at stored sets, too, which may have others later.
+    """
     while getattr(node, "schema", None) is None:
-        if isinstance(node, StoredNode) and node.stored.schema is not None:
-            return node.stored.schema
+        if isinstance(node, StoredNode):
+            if not kept:
+                return None
+            if node.stored.schema is not None:
+                return node.stored.schema
         before = (node.of,) if isinstance(node, StoredNode) else node.inputs
         if node.step not in _SAME_COLUMNS or not before:
             return None

@@ -193,7 +193,13 @@ class Head(Compute):
     :param enough: called when there are as many; the source of the partition may stop then.
     """
 
-    def __init__(self, n: int, enough: Callable[[int], None]) -> None:
+    narrow: ClassVar[bool] = False
+    gives: ClassVar[str] = SAME
+    declares: ClassVar[Declarations] = Declarations(
+        never_more=True, keeps_keys=True, indifferent=False, schema=same, looks_at=()
+    )
+
+    def __init__(self, n: int, enough: Callable[[int], object] = bool) -> None:
         self._left = n
         self._enough = enough
         self._index = 0

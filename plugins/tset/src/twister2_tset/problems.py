@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
 
 from twister2.spec.errors import GraphError, UsageError
+from twister2.spec.names import nearest
+from twister2_tset.functions import wants_context
+from twister2_tset.where import caller_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+TWO = ("one", "other")
+"""What reducers and comparators are called with,"""
+ADDING = ("total", "record")
+"""functions that fold,"""
+PLACING = ("record", "n_partitions")
+"""and partitioners."""
 
 
 def short(value: Any, limit: int = 80) -> str:
@@ -22,18 +37,85 @@ def kind_of(value: Any) -> str:
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
-def check_function(function: Any, step: str, parameter: str = "function") -> None:
-    """See that what a step was given can be called.
+def check_function(
+    function: Any,
+    step: str,
+    parameter: str = "function",
+    given: tuple[str, ...] = ("record",),
+    *,
+    context: bool = False,
+) -> None:
+    """See that what a step was given can be called as the step calls it.
 
+    :param given: what it is called with. :param context: it gets the context, too, when it asks for it.
     :raises UsageError: it cannot.
     """
+    call = f"({', '.join(given)})"
     if not callable(function):
         raise UsageError(
             f"{step}: {parameter} is {short(function)}, {kind_of(function)}",
-            why="it is called for every record or batch",
+            why=f"it is called {parameter}{call}",
             remedy="give a function",
-            where=step,
+            where=f"{step} ({caller_line()})",
         )
+    wrong = _refused(function, len(given), context=context)
+    if wrong:
+        name = getattr(function, "__qualname__", type(function).__qualname__).replace(".<locals>", "")
+        takes = " ".join(str(inspect.signature(function, follow_wrapped=False)).split())
+        several = "; a pair is one record: pair[0], pair[1]" if given == ("record",) and "missing" in wrong else ""
+        raise UsageError(
+            f"{step}: {name}{takes if len(takes) <= 80 else '(...)'} cannot be called with {call}",
+            why=f"{parameter} is given {len(given)} argument{'s' if len(given) > 1 else ''} at each call: {wrong}",
+            remedy=f"give a function that takes {call}{several}",
+            where=f"{step} ({caller_line()})",
+        )
+
+
+def _refused(function: Any, n: int, *, context: bool) -> str:
+    """Why a function cannot be called with ``n`` values; empty where it can, or nobody knows."""
+    if type(function) is FunctionType:  # asked for each step: inspect takes 50 us
+        code = function.__code__
+        most = code.co_argcount
+        plain = not code.co_kwonlyargcount and not (context and "context" in code.co_varnames[:most])
+        if plain and most - len(function.__defaults__ or ()) <= n <= most:
+            return ""
+    try:
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return ""  # what is written in C may not tell
+    try:
+        signature.bind(*[None] * n, **({"context": None} if context and wants_context(function) else {}))
+    except TypeError as error:
+        return str(error)
+    return ""
+
+
+def check_choice(
+    value: Any,
+    choices: Sequence[str],
+    step: str,
+    parameter: str,
+    called: Mapping[str, str] | None = None,
+    more: str = "",
+) -> None:
+    """See that a word is one of those that are known.
+
+    :param called: what other systems call some of them (without ``_``), with the word for it here or what to do.
+    :param more: what else may have been meant.
+    :raises UsageError: it is not.
+    """
+    if isinstance(value, str) and value in choices:
+        return
+    plain = value.replace("_", "").replace(" ", "").lower() if isinstance(value, str) else ""
+    known = (called or {}).get(plain)
+    meant = known or nearest(plain, choices)
+    remedy = f"give {meant!r}" if meant in choices else meant or "give one of them"
+    raise UsageError(
+        f"{step}: {parameter} is {short(value)}",
+        why=f"it is one of {', '.join(choices)}",
+        remedy=remedy if known or not more else f"{remedy}; {more}",
+        where=f"{step} ({caller_line()})",
+    )
 
 
 def check_count(value: Any, step: str, parameter: str, least: int = 1) -> None:

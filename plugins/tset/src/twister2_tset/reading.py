@@ -13,6 +13,7 @@ import attrs
 from twister2.spec.data import ReadRequest, assign_splits
 from twister2.spec.declarations import Declarations
 from twister2.spec.errors import UsageError
+from twister2.spec.relations import OF_MISSING
 from twister2.spec.uris import without_secrets
 from twister2_tset.formats import format_of
 from twister2_tset.forms import ARRAY, RECORDS, TABLE
@@ -107,7 +108,9 @@ def _is_plain(relation: str, value: Any) -> bool:
     """Whether readers compare a value as the step behind them does: also with the bounds of values in pieces of files,
     where whole numbers and floats are compared exactly, while columns are brought to one type first.
     """
-    if relation == "in":
+    if relation in OF_MISSING:
+        return True
+    if relation in ("in", "not in"):
         return isinstance(value, (list, tuple, set, frozenset)) and all(
             one is None or _is_plain("==", one) for one in value
         )

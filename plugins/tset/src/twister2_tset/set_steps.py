@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from twister2.spec.errors import OperatorError, UsageError
 from twister2_tset.base import NOTHING, BaseSet, reducer_options
 from twister2_tset.grouping import Grouped
-from twister2_tset.keys import Keys, check_directions, key_option, names_or_keys, shown, sign
+from twister2_tset.keys import Keys, check_directions, joint_key, key_option, names_or_keys, shown, sign
 from twister2_tset.meeting import CountPlaced, Gathered, Routing, Zipping
 from twister2_tset.nodes import Way
-from twister2_tset.pair_steps import Swap
+from twister2_tset.pair_steps import Head, Swap
 from twister2_tset.partials import Number
-from twister2_tset.problems import check_function
+from twister2_tset.problems import PLACING, TWO, check_count, check_function
+from twister2_tset.taking import Stops, stoppable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,7 +48,7 @@ class SetSteps(BaseSet[T]):
         :raises UsageError: a key beside a partitioner that looks at none.
         """
         if not isinstance(partitioner, str):
-            check_function(partitioner, "partition", "partitioner")
+            check_function(partitioner, "partition", "partitioner", PLACING)
         options: dict[str, Any] = {"partitioner": partitioner}
         if key is not None and (partitioner == "round_robin" or not isinstance(partitioner, str)):
             raise UsageError(
@@ -58,6 +59,7 @@ class SetSteps(BaseSet[T]):
             )
         if key is not None:
             options["key"] = key_option(key, "partition")
+            self._check_columns("partition", names_or_keys([key], "partition"))
         return self._exchange("partition", f"by {shown(partitioner)}", "net.partition", options, partitions)
 
     def replicate(self) -> TSet[T]:
@@ -84,6 +86,24 @@ class SetSteps(BaseSet[T]):
             "all_gather", "all records to every worker", "net.broadcast", {}, make=Gathered, everywhere=True
         )
 
+    def limit(self, n: int) -> TSet[T]:
+        """The first ``n`` records in order of partitions, as :meth:`take`, but a step: a set of one partition; fewer
+        when there are no more.
+
+        Sources are read only as far as needed when nothing but steps within partitions is between.
+        """
+        check_count(n, "limit", "n", 0)
+        self._check_once("limit")
+        stops = Stops()
+        shows = f"the first {n:,} of each partition"
+        heads = self._new(stoppable(self._node, stops))._step(
+            "limit", shows, lambda: Head(n, stops.indices.add), narrow=False
+        )
+        options = {"partitioner": "round_robin", "ordered": True}
+        return heads._exchange(
+            "limit", f"the first {n:,} of all", "net.partition", options, 1, make=functools.partial(Head, n)
+        )
+
     # -- order ---------------------------------------------------------------------------------------------------------
 
     def sort(
@@ -108,12 +128,13 @@ class SetSteps(BaseSet[T]):
             negative, 0 or positive, as ``functools.cmp_to_key`` takes it.
         """
         given = names_or_keys([one for one in (*keys, key) if one is not None], "sort")
+        self._check_columns("sort", given)
         down = check_directions(descending, max(1, len(given)), "sort")
         options: dict[str, Any] = {"descending": list(down) if given else down[0]}
         if given:
             options["key"] = given
         if comparator is not None:
-            check_function(comparator, "sort", "comparator")
+            check_function(comparator, "sort", "comparator", TWO)
             options["comparator"] = functools.partial(sign, comparator)
         said = given or ([] if comparator is None else [comparator])
         by = ", ".join(f"{shown(one)}{' descending' if back else ''}" for one, back in zip(said, down, strict=False))
@@ -134,16 +155,27 @@ class SetSteps(BaseSet[T]):
         """Pairs ``(record, how often it is there)``; records must be hashable."""
         return self._exchange("count_by_value", "how often each record is there", "net.count_by_value", {}, partitions)
 
-    def distinct(self, key: Keys | Callable[[T], Any] | None = None, *, partitions: int | None = None) -> TSet[T]:
-        """Each record once, or one record for each ``key``: the first in the order of this set.
+    def distinct(
+        self,
+        *keys: Keys | Callable[[T], Any] | None,
+        key: Keys | Callable[[T], Any] | None = None,
+        partitions: int | None = None,
+    ) -> TSet[T]:
+        """Each record once, or one record for each key: the first in the order of this set.
 
         Records (or keys) must be hashable; rows (dicts) are compared by what is in them. None and NaN are equal to
         themselves.
 
-        :param key: a function of a record, the name of a column, or a list of names.
+        :param keys: functions of a record, names of columns, or lists of names: what they all give is the key.
+            ``key=...`` says one of them by name.
         """
-        options = {} if key is None else {"key": key_option(key, "distinct")}
-        shows = "of equal records the first" if key is None else f"the first of each {shown(key)}"
+        said = [one for one in (*keys, key) if one is not None]
+        given = names_or_keys(said, "distinct")
+        self._check_columns("distinct", given)
+        named = all(isinstance(one, str) for one in given)
+        options = {"key": given if named else joint_key(given, "distinct")} if said else {}
+        by = ", ".join(map(shown, given))
+        shows = f"the first of each {by}" if given else "of equal records the first"
         return self._exchange("distinct", shows, "net.distinct", options, partitions)
 
     @overload
@@ -163,7 +195,9 @@ class SetSteps(BaseSet[T]):
                 remedy="name one; for pairs use group_by_key(), for equal records count_by_value()",
                 where="group_by",
             )
-        return Grouped(self._new(self._node), names_or_keys(keys, "group_by"), partitions)
+        found = names_or_keys(keys, "group_by")
+        self._check_columns("group_by", found)
+        return Grouped(self._new(self._node), found, partitions)
 
     # -- several sets --------------------------------------------------------------------------------------------------
 

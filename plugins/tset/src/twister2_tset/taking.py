@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,12 @@ import attrs
 
 from twister2.spec.tasks import END, EndOfData, Source, TaskContext
 from twister2.spec.values import Value
+from twister2_tset.forms import RECORDS
 from twister2_tset.nodes import Node, SourceNode, StepNode
 
 if TYPE_CHECKING:
     from twister2.spec.batch import Batch
+    from twister2.spec.declarations import Declarations
 
 
 class Stops:
@@ -56,6 +59,29 @@ class StoppableSource(Source):
 class _Stoppable(Value):
     make: Callable[..., Source]
     stops: Stops = attrs.field(repr=False)
+
+    @property
+    def gives(self) -> str:
+        """The form of its batches."""
+        form: str = getattr(self.make, "gives", RECORDS)
+        return form
+
+    @property
+    def declares(self) -> Declarations | None:
+        """What the source does. It gives fewer records than another that reads the same; what reads less stops, too."""
+        said: Declarations | None = getattr(self.make, "declares", None)
+        if said is None:
+            return None
+        less: dict[str, Any] = {
+            name: functools.partial(self._less, way)
+            for name in ("with_columns", "with_predicate")
+            if (way := getattr(said, name)) is not None
+        }
+        return attrs.evolve(said, identity=None, **less)
+
+    def _less(self, way: Callable[[Any], Any], wanted: Any) -> _Stoppable | None:
+        made = way(wanted)
+        return None if made is None else _Stoppable(made, self.stops)
 
     def __call__(self, index: int, *planned: Any) -> Source:
         return StoppableSource(self.make(index, *planned), index, self.stops)

@@ -10,6 +10,7 @@ from twister2.graph.records import shorten
 from twister2.graph.rules.rule import Rule
 from twister2.graph.rules.ways import hands_on
 from twister2.graph.vertices import declared
+from twister2.spec.relations import said
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +69,7 @@ def _predicate(steps: list[LogicalVertex]) -> tuple[tuple[str, str, Any], ...]:
 
 
 def _shown(predicate: tuple[tuple[str, str, Any], ...]) -> str:
-    return " and ".join(f"{column} {relation} {shorten(value, 40)}" for column, relation, value in predicate)
+    return " and ".join(said(column, relation, shorten(value, 40)) for column, relation, value in predicate)
 
 
 def _without(

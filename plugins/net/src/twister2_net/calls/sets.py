@@ -140,8 +140,8 @@ def aggregate(
     that its hash chooses.
 
     :param aggregates: a name (``sum``, ``min``, ``max``, ``count``, ``mean``, ``variance``, ``std``,
-        ``count_distinct``, ``list``), or a dict of results with what they are made of: ``{"total": ("price", "sum"),
-        "rows": "count"}``.
+        ``count_distinct``, ``list``, ``median``), or a dict of results with what they are made of:
+        ``{"total": ("price", "sum"), "rows": "count"}``.
     :param key: as that of :func:`sort`. :param pairs: records are pairs ``(key, value)``, values are aggregated.
     :param functions: instead of names: ``zero`` (a value, or a function that makes it), ``add(state, record)``,
         ``merge(state, other)``, and if need be ``result(state)``; ``ddof`` (0 or 1) of variances.

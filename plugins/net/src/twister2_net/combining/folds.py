@@ -58,7 +58,7 @@ class Count(Fold):
 
 
 class Sum(Fold):
-    """0 of no values."""
+    """0 of no values. Text, which Python would add in the order in which it comes, is none."""
 
     def zero(self) -> Any:
         return None
@@ -66,7 +66,10 @@ class Sum(Fold):
     def add(self, state: Any, value: Any) -> Any:
         if value is None:
             return state
-        return value if state is None else state + value
+        if state is None:
+            _check_number(value)
+            return value
+        return state + value
 
     def merge(self, left: Any, right: Any) -> Any:
         return self.add(left, right)
@@ -104,7 +107,10 @@ class Mean(Fold):
     def add(self, state: Any, value: Any) -> Any:
         if value is None:
             return state
-        return (value, 1) if state is None else (state[0] + value, state[1] + 1)
+        if state is None:
+            _check_number(value)
+            return value, 1
+        return state[0] + value, state[1] + 1
 
     def merge(self, left: Any, right: Any) -> Any:
         if left is None or right is None:
@@ -191,6 +197,22 @@ class Listed(Fold):
         return left
 
 
+class Median(Listed):
+    """The value in the middle, of an even number the mean of the two in the middle; None of no values, NaN of NaN."""
+
+    def add(self, state: Any, value: Any) -> Any:
+        if not state:
+            _check_number(value)
+        return super().add(state, value)
+
+    def result(self, state: Any) -> Any:
+        from statistics import median
+
+        if any(map(_is_nan, state)):
+            return math.nan
+        return median(state) if state else None
+
+
 class ByFunctions(Fold):
     """Functions of the user's.
 
@@ -265,6 +287,11 @@ class Several(Fold):
         return {name: fold.result(one) for name, one, (_, fold) in zip(self._names, state, self._folds, strict=True)}
 
 
+def _check_number(value: Any) -> None:
+    if isinstance(value, (str, bytes)):
+        raise TypeError(f"a {type(value).__name__} is no number")
+
+
 def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and value != value
 
@@ -274,9 +301,20 @@ def plain(value: Any) -> Any:
     return value.item() if hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0 else value
 
 
-NAMES: Final[Sequence[str]] = ("sum", "min", "max", "count", "mean", "variance", "std", "count_distinct", "list")
+NAMES: Final[Sequence[str]] = (
+    "sum",
+    "min",
+    "max",
+    "count",
+    "mean",
+    "variance",
+    "std",
+    "count_distinct",
+    "list",
+    "median",
+)
 """Folds by name."""
-OF_RECORDS: Final[Sequence[str]] = ("count_distinct", "list")
+OF_RECORDS: Final[Sequence[str]] = ("count_distinct", "list", "median")
 """Those whose states hold values, which are Python's also where columns are folded."""
 
 
@@ -295,5 +333,6 @@ def fold_of(name: str, ddof: int = 0, *, all_records: bool = False) -> Fold:
         "std": lambda: Variance(ddof, root=True),
         "count_distinct": CountDistinct,
         "list": Listed,
+        "median": Median,
     }
     return made[name]()

@@ -161,7 +161,8 @@ class Aggregate(KeyedCombine):
             raised = OperatorError(
                 f"{self.label} cannot combine {short(record)}: {error}",
                 why="its values are of types that cannot be added or compared",
-                remedy="map the records to numbers first, or leave out those that are none",
+                remedy='name a column of numbers: ("column", "sum"); or map the records to numbers first, and leave out'
+                " those that are none",
                 where=f"{self.label}, task {task}",
                 details={"record": short(record)},
             )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from twister2.spec.errors import OperatorError
+from twister2.spec.names import did_you_mean
 from twister2_net.operators.aggregating_dense import Asked, grouped
 from twister2_net.problems import different_columns
 from twister2_net.spilling.sorted_columns import codes, flat
@@ -80,15 +81,31 @@ class ColumnPlan:
         if unknown:
             raise OperatorError(
                 f"{self.label} has no column {', '.join(map(repr, unknown))}",
-                why=f"the batch has the columns {', '.join(batch.schema.names)}",
+                why=f"the batch has the columns {', '.join(batch.schema.names)}"
+                f"{did_you_mean(unknown[0], batch.schema.names)}",
                 remedy="name columns that all batches have",
                 where=self.label,
             )
         columns = {f"k{number}": _key(batch.column(name)) for number, name in enumerate(self.keys)}
         for number, out in enumerate(self.outs):
             if out.column is not None:
-                columns[f"v{number}"] = _value(batch.column(out.column), out.function)
+                columns[f"v{number}"] = self._value(batch.column(out.column), out)
         return pyarrow.table(columns)
+
+    def _value(self, column: Any, out: Out) -> Any:
+        from pyarrow import types
+
+        found = _value(column, out.function)
+        kind = found.type
+        text = types.is_string(kind) or types.is_large_string(kind) or types.is_binary(kind)
+        if text and out.function not in ("count", "min", "max"):
+            raise OperatorError(
+                f"{self.label} cannot make the {out.function} of the column {out.column!r}",
+                why=f"its type is {kind}, and {out.function} is of numbers",
+                remedy="name a column of numbers, or make numbers of it first",
+                where=self.label,
+            )
+        return found
 
     def partial(self, tables: Sequence[Any]) -> Any:
         """Projected tables, combined by key."""

@@ -14,6 +14,7 @@ import attrs
 
 from twister2.spec.batch import Batch, records
 from twister2.spec.errors import OperatorError
+from twister2.spec.names import did_you_mean
 from twister2.spec.tracebacks import short
 from twister2_net.problems import not_compared, user_error, wrong_option
 
@@ -39,7 +40,8 @@ def row_key(name: str, label: str = "") -> Callable[[Any], Any]:
         except (KeyError, ValueError, AttributeError) as error:
             raise OperatorError(
                 f"{label or 'a key'} needs '{name}', and {short(record)} has none",
-                why="a key given as text is a column, a field, an item of a dict or an attribute",
+                why="a key given as text is a column, a field, an item of a dict or an attribute"
+                + (did_you_mean(name, map(str, record)) if isinstance(record, Mapping) else ""),
                 remedy="name what all records have, or give a function of a record",
                 where=label,
                 details={"record": short(record)},

@@ -102,12 +102,14 @@ class NativeRoad:
         until = clock() + network.spin_s + nbytes * POLL_S_PER_BYTE * self._size
         yields, link = self._yields, network.link
         while clock() < until:
-            if test() or test() or test() or test():
+            if yields:  # before each look: those who have no core meanwhile are waited for
+                os.sched_yield()
+                if test():
+                    return True
+            elif test() or test() or test() or test():
                 return True
             if link.aborted:
                 network.check()
-            if yields:
-                os.sched_yield()
         return False
 
     def _doze(self, test: Callable[[], bool]) -> bool:

@@ -70,7 +70,7 @@ def test_mistakes_are_told():
         lambda env: net.zip(env, [1] * env.worker_id, [2]),
         lambda env: net.sort(env, [1, "a"]),
         lambda env: net.sort(env, [{"a": 1}], "b"),
-        lambda env: net.aggregate(env, [1], "median"),
+        lambda env: net.aggregate(env, [1], "middle"),
         lambda env: net.aggregate(env, [1]),
         lambda env: net.number(env, [1], start=1.5),
         lambda env: net.cross(env, [1], [2], broadcast="no"),

@@ -24,7 +24,8 @@ REMEDIES: Final[Mapping[str, str]] = {
     "n": "give equally many elements on all members; where parts differ in size, give [array, counts] on all",
     "algorithm": "name the same algorithm on all members, or on none",
     "order": "give the same order, a list of all ranks, on all members",
-    "graph": "build the same graph on all workers: names, tasks, edges and functions must not depend on the worker",
+    "graph": "build the same graph on all workers: names, tasks, edges, functions and the number of records that a "
+    "source is given must not depend on the worker",
     "name": "give the same name on all workers",
     "options": "give the same options on all workers",
 }

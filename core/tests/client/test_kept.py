@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from twister2.client import kept
-from twister2.spec.errors import ResourceError, SubmissionRefusedError
+from twister2.spec.errors import MissingToolError, ResourceError, SubmissionRefusedError
 from twister2.spec.rm import JobHandle, LogChunk
 
 HANDLE = JobHandle("rm", "job-1", "1")
 AWAY = ResourceError("Nomad does not answer", why="refused", remedy="none")
 REFUSED = SubmissionRefusedError("the token may not read logs", why="policy", remedy="none")
+MISSING = MissingToolError("there is no squeue", why="it is not on PATH", remedy="none")
 
 
 def manager(*tries: list[LogChunk | ResourceError]) -> Any:
@@ -48,7 +49,7 @@ def test_who_follows_logs_goes_on_when_the_manager_is_back(
     assert said == ["waiting for the resource manager: Nomad does not answer (refused)"] * 2
 
 
-@pytest.mark.parametrize(("error", "follow"), [(AWAY, False), (REFUSED, True)])
+@pytest.mark.parametrize(("error", "follow"), [(AWAY, False), (REFUSED, True), (MISSING, True)])
 def test_what_waiting_does_not_mend_is_an_error(error: ResourceError, follow: bool) -> None:
     with pytest.raises(ResourceError) as caught:
         list(kept.chunks(manager([a("one"), error]), HANDLE, follow=follow))

@@ -293,6 +293,7 @@ def test_an_end_that_the_master_has_noted_is_known_while_its_process_is_still_th
     detached(monkeypatch, backend, Note(1, 2, 1, 0.0, 0, [(0, 1, "w")], 1, FAILED), JobState.RUNNING)
     facts = jobs.status_of(far)
     assert (facts["state"], facts["error"]["what"], "ended" in facts) == ("failed", "bad luck", True)
+    assert facts["reason"] == "bad luck"
     assert backend.asked == ["close"]
 
 
@@ -306,17 +307,50 @@ def test_what_a_master_does_that_cannot_be_reached_is_what_it_has_noted(
     assert (facts["attempt"], facts["n_workers"]) == (2, 3)
     detached(monkeypatch, Backend(), note, JobState.QUEUED)  # it waits to be begun anew
     assert jobs.status_of(far)["state"] == "queued"
+    backend: Any = Backend()
+    detached(monkeypatch, backend, note, JobState.RUNNING)
+    backend.state = lambda handle: JobStatus(JobState.RUNNING, "the job master waits for a node")
+    assert jobs.status_of(far)["reason"] == "worker 1 was lost; the job master waits for a node"
 
 
-@pytest.mark.parametrize(("ended", "state"), [(FAILED, JobState.RUNNING), (None, JobState.COMPLETED)])
-def test_a_kill_of_a_job_that_had_ended_unnoticed_says_so(
-    monkeypatch: pytest.MonkeyPatch, far: JobSummary, ended: dict[str, Any] | None, state: JobState
+def test_a_master_whose_files_are_seen_here_notes_its_start_only(
+    monkeypatch: pytest.MonkeyPatch, far: JobSummary
 ) -> None:
-    """By its master's note, or by what its manager says."""
+    """What it noted then says nothing of what the job does now."""
+    backend: Any = Backend()
+    detached(monkeypatch, backend, Note(1, 1, 1, 0.0, 0, [(0, 1, "w")], 1), JobState.RUNNING)
+    backend.offers.shared_files = {"state"}
+    facts = jobs.status_of(far)
+    assert (facts["state"], "noted" in facts) == ("running", False)
+
+
+CANCELLED = {"state": "killed", "error": ResourceError("cancelled", why="by root", remedy="none").to_dict()}
+
+
+@pytest.mark.parametrize(
+    ("ended", "state", "how"),
+    [
+        (FAILED, JobState.RUNNING, "failed"),
+        (CANCELLED, JobState.RUNNING, "killed"),
+        (None, JobState.COMPLETED, "completed"),
+        (None, JobState.KILLED, "killed"),
+    ],
+)
+def test_a_kill_of_a_job_that_had_ended_unnoticed_says_so(
+    monkeypatch: pytest.MonkeyPatch, far: JobSummary, ended: dict[str, Any] | None, state: JobState, how: str
+) -> None:
+    """By its master's note, or by what its manager says; somebody else may have killed it."""
     detached(monkeypatch, Backend(), Note(1, 1, 1, 0.0, 0, [(0, 1, "w")], 1, ended), state)
     assert not jobs.kill(far)
     written = json.loads((far.folder / "state.json").read_text())
-    assert (written["state"], "killing" in written) == ("failed" if ended else "completed", False)
+    assert (written["state"], "killing" in written) == (how, False)
+
+
+def test_a_kill_whose_answer_was_lost_is_one(monkeypatch: pytest.MonkeyPatch, far: JobSummary) -> None:
+    """Its master takes long to leave, and has noted the end that it was asked for."""
+    asked = {"state": "killed", "error": ResourceError("killed", why="twister2 kill", remedy="none").to_dict()}
+    detached(monkeypatch, Backend(), Note(1, 1, 1, 0.0, 0, [(0, 1, "w")], 1, asked), JobState.RUNNING)
+    assert jobs.kill(far)
 
 
 def test_a_kill_of_a_job_that_runs_is_one(monkeypatch: pytest.MonkeyPatch, far: JobSummary) -> None:

@@ -178,11 +178,13 @@ def _status_without_master(job: JobSummary, backend: ResourceManager, facts: dic
         said = "" if end or job.record.master_in_client else last_words(backend, job.record.job_handle)
         end = end or _without_a_word(job, status, said)
         return {**facts, **_record_end(job, *end, lambda: release(backend, job.record.job_handle, 0.0))}
-    if note is not None and end_of(note.ended or {}):  # its processes are stopped, say, or leave only now
-        return {**facts, "reason": "", "ended": note.noted, **(note.ended or {})}
+    if note is not None and (end := end_of(note.ended or {})):  # its processes are stopped, say, or leave only now
+        reason = end[1].what if end[1] else ""
+        return {**facts, "reason": reason, "ended": note.noted, **(note.ended or {})}
     reason = status.reason
-    if note is not None and status.state is JobState.RUNNING:
-        return {**facts, **note.now, "slots": dict(status.slots)}
+    if note is not None and status.state is JobState.RUNNING and "state" not in backend.offers.shared_files:
+        why = dict.fromkeys(filter(None, (note.reason, reason)))  # its master's place may be waited for, say
+        return {**facts, **note.now, "reason": "; ".join(why), "slots": dict(status.slots)}
     if master_gone(job):
         _, resolved = _as_submitted(job)
         reason = f"{master_gone(job)}; its workers end within {resolved.job.master_lost_s:g} s, submit the job again"
@@ -342,7 +344,8 @@ def kill(job: JobSummary, reason: str = "twister2 kill") -> bool:
         if end is not None:  # it had ended by itself, and nobody here knew
             _say_killing(job, None)
         _record_end(job, *(end or (JobState.KILLED, error)), lambda: [])
-    return not had_ended and read_state(job.folder).get("state") == JobState.KILLED.value
+    ours = answered or end is None or (end[1] is not None and end[1].why == reason)  # its answer may have been lost
+    return not had_ended and ours and read_state(job.folder).get("state") == JobState.KILLED.value
 
 
 def _ended_unnoticed(job: JobSummary, backend: ResourceManager) -> tuple[JobState, Twister2Error | None] | None:

@@ -12,7 +12,7 @@ import attrs
 
 from twister2.control.echo import EVENT, JOB, WORKER, parse
 from twister2.master.returning import Note
-from twister2.spec.errors import ResourceError, SubmissionRefusedError, Twister2Error
+from twister2.spec.errors import MissingToolError, ResourceError, SubmissionRefusedError, Twister2Error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ def chunks(backend: ResourceManager, handle: JobHandle, *, follow: bool) -> Iter
     """What the manager has of a job's logs. Who follows them is told on stderr when it is away, and goes on when it is
     back: it begins at the beginning then, and what has been read is left out.
 
-    :raises ResourceError: it cannot be reached, and nothing is followed; or it refuses.
+    :raises ResourceError: it cannot be reached, and nothing is followed; or it refuses, or a program is not here.
     """
     read: dict[tuple[int, str], int] = {}
     told = False
@@ -46,7 +46,7 @@ def chunks(backend: ResourceManager, handle: JobHandle, *, follow: bool) -> Iter
                     yield attrs.evolve(chunk, text=text)
             return
         except ResourceError as error:
-            if not follow or isinstance(error, SubmissionRefusedError):
+            if not follow or isinstance(error, (SubmissionRefusedError, MissingToolError)):
                 raise
             if not told:
                 told = True

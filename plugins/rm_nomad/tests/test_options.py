@@ -79,11 +79,14 @@ def test_the_job_master_asks_for_little():
     [
         (500, "No cluster leader", False),
         (500, "rpc error: leadership lost while committing log", False),
+        (500, "rpc error: failed to get conn: dial tcp 127.0.0.1:4647: connect: connection refused", False),
+        (500, "no servers", False),
+        (500, "rpc error: EOF", False),
         (500, 'nonexistent namespace "x"', True),
         (403, "Permission denied", True),
     ],
 )
-def test_servers_without_a_leader_are_away_for_a_moment_and_refuse_nothing(status, words, refused):
+def test_servers_that_are_away_or_have_no_leader_refuse_nothing(status, words, refused):
     error = refusal(Access("http://127.0.0.1:4646", "token", "default", ""), status, words)
     assert isinstance(error, SubmissionRefusedError) is refused
     assert ("try again" in error.remedy) is not refused

@@ -253,7 +253,8 @@ REMEDIES = {
     "quota": "ask for less, or have the namespace's quota raised ('nomad quota status')",
 }
 
-NO_LEADER = ("no cluster leader", "leadership lost")
+AWAY = ("no cluster leader", "leadership lost", "no servers", "failed to get conn", "rpc error: eof")
+"""Words of an agent that does not reach a server, or of servers that have no leader."""
 
 
 def refusal(access: Access, status: int, text: str) -> ResourceError:
@@ -276,11 +277,11 @@ def refusal(access: Access, status: int, text: str) -> ResourceError:
             where=access.address,
         )
     lower = text.lower()
-    if any(phrase in lower for phrase in NO_LEADER):  # as good as away: it may take the same a moment later
+    if any(phrase in lower for phrase in AWAY):  # it may take the same a moment later
         return ResourceError(
-            "Nomad cannot answer now: its servers have no leader",
+            "Nomad cannot answer now: its servers are away, or have no leader",
             why=f"{text} (HTTP {status})",
-            remedy="try again; 'nomad server members' shows whether they have elected one. Running jobs go on",
+            remedy="try again; 'nomad server members' shows whether there is one. Running jobs go on",
             where=access.address,
         )
     remedy = next((words for phrase, words in REMEDIES.items() if phrase in lower), "")

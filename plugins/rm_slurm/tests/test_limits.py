@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import pwd
 import shutil
@@ -101,7 +100,7 @@ def test_how_jobs_ended_that_the_controller_has_forgotten(jobs):
     for handle, state, reason in (
         (failed, JobState.FAILED, "its script ended with exit code 3 (FAILED)"),
         (done, JobState.COMPLETED, ""),
-        (cancelled, JobState.KILLED, f"was cancelled by {getpass.getuser()}"),
+        (cancelled, JobState.KILLED, f"was cancelled by {pwd.getpwuid(os.getuid()).pw_name}"),
     ):
         status = jobs.ended(later, handle)  # slurmdbd may be behind
         assert (status.state, status.reason) == (state, reason)

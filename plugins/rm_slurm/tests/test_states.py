@@ -108,6 +108,8 @@ CANCELLED_AT = "slurmstepd-n1: error: *** JOB 4 ON n1 CANCELLED AT 2026-11-23T05
         (f"module loaded\n{CANCELLED_AT} ***\nTerminated\n", "was cancelled"),
         (f"{CANCELLED_AT} ***\n{CANCELLED_AT} DUE TO TIME LIMIT ***\n", "was cancelled due to time limit"),
         (f"it said: {CANCELLED_AT} ***\n", ""),
+        (f"{CANCELLED_AT} DUE TO JOB REQUEUE ***\nrun 2 {states.AGAIN}\n", ""),
+        (f"{CANCELLED_AT} DUE TO JOB REQUEUE ***\nrun 2 {states.AGAIN}\n{CANCELLED_AT} ***\n", "was cancelled"),
         ("slurmstepd: error: *** STEP 4.0 ON n1 CANCELLED AT 2026-11-23T05:48:57 ***\n", ""),
     ],
 )

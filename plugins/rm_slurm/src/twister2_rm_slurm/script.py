@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from twister2_rm_slurm.lives import RESTARTS
 from twister2_rm_slurm.plan import Plan, Shape, time_limit
-from twister2_rm_slurm.states import comment, compress, more_comment
+from twister2_rm_slurm.states import AGAIN, comment, compress, more_comment
 from twister2_rm_slurm.steps import JOB, NAME, Part, exports, logged, parts_of, read_clock, worker_step
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def _run_again(plan: Plan) -> str:
     root = _q(plan.files.root)
     gone = " ".join(f"{root}/{name}" for name in ("step-*.log", "more-*.json", "size", "ticket", "released*", "ended"))
     return f"""if [ "$TWISTER2_RESTARTS" -gt 0 ]; then
-  echo "run $((TWISTER2_RESTARTS + 1)) of the job; what the steps of those before said:"
+  echo "run $((TWISTER2_RESTARTS + 1)) {AGAIN}"
   cat {root}/step-*.log 2>/dev/null
   [ -z "$(more)" ] || scancel $(more) 2>/dev/null
   rm -f {gone}

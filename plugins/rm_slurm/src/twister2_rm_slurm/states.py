@@ -253,10 +253,13 @@ ENDED_BY_SLURM = re.compile(
     r"^slurmstepd\S*: error: \*\*\* JOB \d+ ON \S+ CANCELLED AT \S+(?: (DUE TO .+))? \*\*\*$", re.M
 )
 
+AGAIN = "of the job; what the steps of those before said:"
+"""What a run that is not the first writes there when it begins."""
+
 
 def why_ended(log: str) -> str:
-    """Why Slurm has begun to end a job, as its daemon writes into the job's log; empty: it has not."""
-    found = ENDED_BY_SLURM.findall(log)
+    """Why Slurm has begun to end a job, as its daemon writes into the job's log; empty: it has not, this time."""
+    found = ENDED_BY_SLURM.findall(log.rpartition(AGAIN)[2])
     return f"{STATES['CANCELLED'][1]} {found[-1].lower()}".rstrip() if found else ""
 
 

@@ -74,7 +74,7 @@ CASES = {
     ),
     "comparator": (lambda env: net.sort(env, [1, 2], comparator=raising), UserCodeError, "sort", "two keys"),
     "mode": (lambda env: driven(env, list, "number", mode="stream"), OperatorError, "'edge'", "mode='batch'"),
-    "mean": (lambda env: net.aggregate(env, ["ab"], "mean"), UserCodeError, "aggregate", "'ab"),
+    "mean": (lambda env: net.aggregate(env, ["ab"], "mean"), OperatorError, "aggregate", "'ab"),
     "no aggregates": (lambda env: net.aggregate(env, [1]), OperatorError, "option 'aggregates'", 'such as "sum"'),
     "add": (
         lambda env: net.aggregate(env, ["ab"], zero=0, add=raising, merge=raising),

@@ -45,9 +45,10 @@ def test_fields_may_lie_in_any_order(layout):
     assert f"dtype={{{layout.names[0]}2:" in shown
 
 
-def test_fields_are_shown_as_one_short_word():
+@pytest.mark.parametrize("separator", [" ", "\0", "\x1f", "\ud800"], ids=ascii)
+def test_fields_are_shown_as_one_short_word(separator):
     def shape(last):
-        names = [f"a long{chr(9)}name~{number}" for number in range(20)]
+        names = [f"a{separator}long{chr(9)}name~{number}" for number in range(20)]
         dtype = np.dtype([*((name, "i4", (2, 3)) for name in names), (last, "i8")])
         return make_plan(Call("broadcast"), None, np.zeros(2, dtype), 0, 2).shape
 

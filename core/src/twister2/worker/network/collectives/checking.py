@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -35,8 +34,6 @@ _OWN_COUNTS = "counts=own"
 """Each member has its own, which need only fit together."""
 _SHOWN = 40
 """Characters of counts, and of the fields of a dtype, that errors show."""
-_NO_WORD = re.compile(r"[\s~]")
-"""What names of fields may have, and the words of a shape may not."""
 _IN_PLACE_ONLY = (
     "give the array to send; IN_PLACE (None) stands for it in allreduce, scan and exscan, and at the root of a reduce"
 )
@@ -401,8 +398,13 @@ def _fields(dtype: Any) -> str:
         return f"{_fields(inner)}[{'x'.join(map(str, shape))}]"
     if dtype.names is None:
         return str(dtype.str)
-    fields = [f"{_NO_WORD.sub('_', name)}:{_fields(dtype.fields[name][0])}" for name in dtype.names]
+    fields = [f"{_word(name)}:{_fields(dtype.fields[name][0])}" for name in dtype.names]
     return f"{{{','.join(fields)}}}"
+
+
+def _word(name: str) -> str:
+    """A name of a field without what the words of a shape may not have."""
+    return "".join(char if char.isprintable() and char not in " ~" else "_" for char in name)
 
 
 def _cut(text: str) -> str:

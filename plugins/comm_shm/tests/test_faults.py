@@ -81,6 +81,10 @@ PHASES = {
     "sending large ones": (_send_large, lambda rank: _read(rank, 5)),
     "holding leases": (_hold_leases, lambda rank: [rank.send(1, [bytes(1 << 20)]) for _ in range(5)]),
     "a small collective": (lambda rank: _in_a_collective(rank, 10), lambda rank: _in_a_collective(rank, 10)),
+    "a collective of middling size": (
+        lambda rank: _in_a_collective(rank, 100_000),
+        lambda rank: _in_a_collective(rank, 100_000),
+    ),
     "a large collective": (lambda rank: _in_a_collective(rank, 1 << 20), lambda rank: _in_a_collective(rank, 1 << 20)),
     "forming a group": (_forming_a_group, _forming_a_group),
 }

@@ -86,7 +86,7 @@ def test_large_arrays_are_read_where_they_lie(make_world, made, size):
 @pytest.mark.parametrize("operation", ["allgather", "alltoall", "broadcast"])
 def test_arrays_of_middling_size_go_through_the_stages_where_all_copy_at_once(make_world, made, operation):
     """To look up their pages would take the system longer than both copies."""
-    size, n = 3, 90_000
+    size, n = 3, 150_000
 
     def body(rank):
         natives = made(rank)

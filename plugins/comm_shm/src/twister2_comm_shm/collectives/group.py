@@ -305,6 +305,7 @@ class ShmCollectives(NativeCollectives):
         return np.ndarray((count,), dtype, memory, place[1])
 
     def _mismatch(self, parity: int, wanted: int) -> None:
+        fence.publish()  # what was seen may be older than the number beside it
         for member in self._others:
             at = self.area.entry(parity, member)
             if self._words[at + 1] == self._number and self._words[at] != wanted:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
+from twister2.spec.fence import publish
 from twister2.spec.reducers import UFUNCS
 
 from .flat import BYTES, COPIED, fold
@@ -128,6 +129,7 @@ def _until(words: memoryview, posts: Sequence[int], value: int, idle: Iterator[N
             if looks > _LOOKS:
                 os.sched_yield()
             yield
+    publish()
 
 
 def pipeline(
@@ -177,6 +179,7 @@ def pipeline(
             there = base + 4 * (turn - 1) + _GIVEN
             while any(words[source] < there for source in sources):
                 yield
+            publish()
             combine(turn - 1)
             group.post(base + 4 * turn + _COMBINED)
         piece = turn - lag

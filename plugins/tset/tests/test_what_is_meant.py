@@ -212,6 +212,17 @@ def test_what_is_kept_may_get_other_columns(everywhere):
     assert everywhere(2, job) == [{"b": 2}]
 
 
+def test_what_meets_may_have_other_columns(everywhere):
+    def job(context):
+        empty, one, other = (
+            context.parallelize(pyarrow.table(columns))
+            for columns in ({}, {"kind": ["x"], "a": [1]}, {"kind": ["y"], "b": [2]})
+        )
+        return one.union(other).filter(lambda row: "b" in row).select("b").collect(), empty.union(other).sum("b")
+
+    assert everywhere(2, job) == ([{"b": 2}], 2)
+
+
 @pytest.mark.parametrize("form", ["list", "arrow"])
 @pytest.mark.parametrize(
     ("step", "text"),

@@ -93,7 +93,7 @@ class BaseSet(Generic[T]):
 
         :raises UsageError: one is not.
         """
-        schema = schema_behind(self._node, kept=False)
+        schema = schema_behind(self._node, sure=True)
         if schema is not None:
             check_columns([key for key in keys if isinstance(key, str)], schema.names, step, self._title(step))
 

@@ -418,19 +418,20 @@ _SAME_COLUMNS = {
 }
 
 
-def schema_behind(node: Node, *, kept: bool = True) -> Any:
+def schema_behind(node: Node, *, sure: bool = False) -> Any:
     """The schema that records of a node have although there are none; None when it is not known.
 
-    :param kept: look at stored sets, too, which may have others later.
+    :param sure: only one that all records have at any time: not that of a stored set, which may have others later, nor
+        of the first of several inputs.
     """
     while getattr(node, "schema", None) is None:
         if isinstance(node, StoredNode):
-            if not kept:
+            if sure:
                 return None
             if node.stored.schema is not None:
                 return node.stored.schema
         before = (node.of,) if isinstance(node, StoredNode) else node.inputs
-        if node.step not in _SAME_COLUMNS or not before:
+        if node.step not in _SAME_COLUMNS or not before or (sure and len(before) > 1):
             return None
         node = before[0]
     return node.schema  # type: ignore[attr-defined]

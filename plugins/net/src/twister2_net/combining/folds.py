@@ -208,9 +208,10 @@ class Median(Listed):
     def result(self, state: Any) -> Any:
         from statistics import median
 
-        if any(map(_is_nan, state)):
+        values = [plain(value) if _is_numpys(value) else value for value in state]
+        if any(map(_is_nan, values)):
             return math.nan
-        return median(state) if state else None
+        return median(values) if values else None
 
 
 class ByFunctions(Fold):
@@ -294,6 +295,11 @@ def _check_number(value: Any) -> None:
 
 def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and value != value
+
+
+def _is_numpys(value: Any) -> bool:
+    """Whether it is a number of numpy's; times of theirs are not, Python has no type for all of these."""
+    return getattr(getattr(value, "dtype", None), "kind", "m") not in "mM"
 
 
 def plain(value: Any) -> Any:

@@ -123,6 +123,13 @@ def test_missing_values_are_told_from_others(kind):
     assert [holds("not in", [1])(here) for here in (None, 0, 1, math.nan)] == [False, True, False, True]
 
 
+def test_missing_values_among_those_of_a_dictionary():
+    column = pa.DictionaryArray.from_arrays(pa.array([0, 1, None, 1]), pa.array(["a", None]))
+    assert satisfying(column, "is null", None).to_pylist() == [False, True, True, True]
+    assert satisfying(column, "is not null", None).to_pylist() == [True, False, False, False]
+    assert satisfying(column, "not in", ["b"]).to_pylist() == [True, False, False, False]
+
+
 def test_columns_in_chunks():
     column = pa.chunked_array([pa.array(["a"]).dictionary_encode(), pa.array(["b", "a"]).dictionary_encode()])
     assert satisfying(column, "==", "a").to_pylist() == [True, False, True]

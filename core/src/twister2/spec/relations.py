@@ -53,11 +53,11 @@ def satisfying(column: Any, relation: str, value: Any) -> Any:
     """
     import pyarrow
 
+    if pyarrow.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)  # a null may be among its values
     if relation in OF_MISSING:
         return column.is_null() if OF_MISSING[relation] else column.is_valid()
-    if pyarrow.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    elif pyarrow.types.is_float16(column.type):
+    if pyarrow.types.is_float16(column.type):
         column = column.cast("float")  # Arrow looks for none in a list
     try:
         return _mask(column, relation, value)

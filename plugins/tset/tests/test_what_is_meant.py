@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections import namedtuple
 
+import numpy
 import pyarrow
 import pytest
 
@@ -323,3 +324,21 @@ def test_the_first_records_are_shown_as_a_table(run_workers, capsys):
         "(and more)",
         "(no records)",
     ]
+
+
+def test_whole_numbers_of_numpy_do_not_overflow(everywhere):
+    """What functions take out of small arrays is of their type, which holds no sum of many."""
+    small = [numpy.int8(100)] * 3
+
+    def job(context):
+        numbers, pairs = context.parallelize(small, 2), context.parallelize([("k", n) for n in small], 2)
+        return (
+            numbers.sum(),
+            numbers.mean(),
+            numbers.map(lambda n: (n, 1)).sum(lambda pair: pair[0]),
+            pairs.group_by_key().sum().collect(),
+            pairs.group_by_key().mean().collect(),
+            numbers.group_by(lambda n: 0).sum().collect(),
+        )
+
+    assert everywhere(2, job) == (300, 100, 300, [("k", 300)], [("k", 100)], [(0, 300)])

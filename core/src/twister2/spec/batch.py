@@ -45,6 +45,11 @@ def is_array(batch: Batch) -> bool:
     return isinstance(batch, _arrays)
 
 
+def is_scalar(value: Any) -> bool:
+    """Whether a record is one value of numpy's, no array."""
+    return hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0
+
+
 def n_records(batch: Batch) -> int:
     """Number of records in a batch: list length, first axis, or rows."""
     if type(batch) is list:
@@ -59,6 +64,17 @@ def n_records(batch: Batch) -> int:
 def records(batch: Batch) -> Iterable[Any]:
     """The records of a batch as Python objects: rows of an array, ``dict`` rows of an Arrow batch, items of a list."""
     return python_values(batch) if is_arrow(batch) else batch
+
+
+def python_value(value: Any) -> Any:
+    """A number of numpy's as Python's, whose integers do not overflow; any other value as it is.
+
+    Times of numpy's become Python's where there is a type for these: not in nanoseconds.
+    """
+    if not is_scalar(value):
+        return value
+    item = value.item()
+    return value if value.dtype.kind in "mM" and isinstance(item, int) else item
 
 
 def python_values(columns: Any) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from twister2.graph import walking
-from twister2.spec.batch import Batch, is_array, is_arrow, records
+from twister2.spec.batch import Batch, is_array, is_arrow, python_value, records
 from twister2.spec.declarations import Declarations
 from twister2.spec.errors import OperatorError
 from twister2.spec.tasks import Compute, Emit, TaskContext
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _UNCHANGING = (int, float, complex, bool, str, bytes, type(None), frozenset)
 _LARGEST = 2**63 - 1
+_ADDED = frozenset({int, float})
+"""Types of numbers that are added as they are, without a further look; those of numpy's overflow."""
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -135,7 +137,7 @@ def moments_of(values: Sequence[Any], *, squares: bool) -> Moments:
 def exact_sum(values: Any) -> Any:
     """The sum: whole numbers never overflow."""
     if not is_array(values):
-        return sum(values)
+        return sum(values if _ADDED.issuperset(map(type, values)) else map(python_value, values))
     if values.dtype.kind in "iub" and values.ndim == 1:
         largest = max(abs(int(values.min())), abs(int(values.max()))) if len(values) else 0
         return int(values.sum()) if largest * len(values) <= _LARGEST else sum(values.tolist())

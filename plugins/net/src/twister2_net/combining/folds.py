@@ -12,6 +12,7 @@ from copy import deepcopy
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from twister2.spec.batch import is_scalar, python_value
 from twister2.spec.errors import OperatorError
 from twister2.spec.tracebacks import short
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _ATOMS: Final = (int, float, complex, str, bytes, bool, frozenset, type(None))
+_PYTHONS: Final = frozenset({int, float, complex, bool})
+"""Types of numbers that are taken as they are, without a further look."""
 
 
 class Fold(ABC):
@@ -68,8 +71,8 @@ class Sum(Fold):
             return state
         if state is None:
             _check_number(value)
-            return value
-        return state + value
+            return python_value(value)
+        return state + (value if type(value) in _PYTHONS else python_value(value))
 
     def merge(self, left: Any, right: Any) -> Any:
         return self.add(left, right)
@@ -109,8 +112,8 @@ class Mean(Fold):
             return state
         if state is None:
             _check_number(value)
-            return value, 1
-        return state[0] + value, state[1] + 1
+            return python_value(value), 1
+        return state[0] + (value if type(value) in _PYTHONS else python_value(value)), state[1] + 1
 
     def merge(self, left: Any, right: Any) -> Any:
         if left is None or right is None:
@@ -140,8 +143,8 @@ class Variance(Fold):
         if value is None:
             return state
         count, mean, squares = state
-        if isinstance(value, Decimal):
-            value = float(value)
+        if type(value) not in _PYTHONS:
+            value = float(value) if isinstance(value, Decimal) else python_value(value)
         count += 1
         away = value - mean
         mean += away / count
@@ -208,7 +211,7 @@ class Median(Listed):
     def result(self, state: Any) -> Any:
         from statistics import median
 
-        values = [plain(value) if _is_numpys(value) else value for value in state]
+        values = list(map(python_value, state))
         if any(map(_is_nan, values)):
             return math.nan
         return median(values) if values else None
@@ -277,7 +280,7 @@ class Several(Fold):
 
     def add(self, state: Any, value: Any) -> Any:
         return tuple(
-            [fold.add(one, value if get is None else plain(get(value)))
+            [fold.add(one, value if get is None else python_value(get(value)))
              for one, (get, fold) in zip(state, self._folds, strict=True)]
         )  # fmt: skip
 
@@ -294,17 +297,10 @@ def _check_number(value: Any) -> None:
 
 
 def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and value != value
-
-
-def _is_numpys(value: Any) -> bool:
-    """Whether it is a number of numpy's; times of theirs are not, Python has no type for all of these."""
-    return getattr(getattr(value, "dtype", None), "kind", "m") not in "mM"
-
-
-def plain(value: Any) -> Any:
-    """A number of numpy's as Python's, whose integers do not overflow; any other value as it is."""
-    return value.item() if hasattr(value, "dtype") and getattr(value, "ndim", 1) == 0 else value
+    if isinstance(value, float):
+        return value != value
+    # floats of other sizes, and times that are none
+    return type(value) not in _PYTHONS and is_scalar(value) and bool(value != value)
 
 
 NAMES: Final[Sequence[str]] = (

@@ -10,10 +10,9 @@ from copy import deepcopy
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes, n_records, records
+from twister2.spec.batch import Batch, is_array, is_arrow, n_bytes, n_records, python_value, records
 from twister2.spec.errors import MemoryBudgetError, OperatorError, Twister2Error
 from twister2.spec.tracebacks import short
-from twister2_net.combining.folds import plain
 from twister2_net.combining.pairs import KeyValues, Table, is_pair, records_of
 from twister2_net.exchange.lanes import DATA
 from twister2_net.exchange.parts import split
@@ -123,7 +122,7 @@ class Aggregate(KeyedCombine):
         table[me] = self._added(state, self._values(batch), source)
 
     def _values(self, batch: Batch) -> Iterable[Any]:
-        return map(plain, batch) if is_array(batch) and batch.ndim == 1 else records(batch)
+        return map(python_value, batch) if is_array(batch) and batch.ndim == 1 else records(batch)
 
     def _added(self, state: Any, values: Iterable[Any], source: int) -> Any:
         add = self.fold.add

@@ -107,6 +107,23 @@ def test_logs_that_may_not_be_read_say_so():
     assert chunk == LogChunk(0, "manager", "the log of pod secret cannot be read: pods is forbidden (Forbidden)\n")
 
 
+@pytest.mark.timeout(30)
+def test_a_log_that_breaks_off_is_read_on():
+    """The API server is away for a moment between two looks."""
+    lines = [f"line {n}\n" for n in range(6)]
+    breaks = [2, 0, 4]
+
+    class Breaking(Streams):
+        def stream(self, path, query, *, timeout_s=None):
+            text, at = "".join(lines).encode(), breaks.pop(0) if breaks else len(lines)
+            for start in range(0, at * 7, 5):  # in other pieces than lines
+                yield text[start : min(start + 5, at * 7)]
+            if at < len(lines):
+                raise ResourceError("the API server does not answer", why="gone", remedy="wait")
+
+    assert "".join(chunk.text for chunk in followed(Breaking(), "pod")) == "".join(lines)
+
+
 def manager(api):
     made = KubernetesManager(KubernetesConfig(image="x", namespace="demo"), RmContext("/nonexistent", 5.0))
     api.access = Access(Server(url="http://127.0.0.1:1", namespace="demo"), {})

@@ -8,6 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import attrs
+
 from twister2.spec.errors import ResourceError
 from twister2.spec.rm import LogChunk
 from twister2_rm_k8s.api import RefusedError
@@ -72,6 +74,8 @@ class Follower:
         self._heard: queue.SimpleQueue[LogChunk] = queue.SimpleQueue()
         self._threads: dict[Source, threading.Thread] = {}
         self._read: set[Source] = set()
+        self._given: dict[Source, int] = {}
+        """Characters of each that were given on."""
 
     def follow(self, pods: Callable[[], tuple[list[tuple[Source, int]], bool]]) -> Iterator[LogChunk]:
         """
@@ -90,7 +94,8 @@ class Follower:
             for source, thread in [*self._threads.items()]:
                 if not thread.is_alive():
                     del self._threads[source]
-            if over and (not self._threads or time.monotonic() - heard > LAST_S):
+            all_read = not self._threads and all(source in self._read for source, _ in started)
+            if over and (all_read or time.monotonic() - heard > LAST_S):
                 while not self._heard.empty():
                     yield self._heard.get()
                 return
@@ -103,17 +108,19 @@ class Follower:
                 continue
 
     def _listen(self, source: Source, slot: int) -> None:
-        api, written = self._api.another(), 0
+        """A stream that breaks is read again from its beginning; what has been given of it is left out."""
+        api, left = self._api.another(), self._given.get(source, 0)
         try:
             for chunk in _chunks(api, self._namespace, source.pod, slot, {"follow": "true"}):
-                written += 1
-                self._heard.put(chunk)
+                known = min(left, len(chunk.text))
+                left -= known
+                if text := chunk.text[known:]:
+                    self._given[source] = self._given.get(source, 0) + len(text)
+                    self._heard.put(attrs.evolve(chunk, text=text))
             self._read.add(source)
         except (ResourceError, RefusedError) as error:
-            forbidden = isinstance(error, RefusedError) and error.status in (401, 403)
-            if forbidden:
+            if isinstance(error, RefusedError) and error.status in (401, 403):
                 self._heard.put(unread(source.pod, slot, error))
-            if written or forbidden:  # from the beginning again would say everything twice
                 self._read.add(source)
 
 

@@ -142,6 +142,8 @@ def _moving(area: Area, call: Call, send: Any, receive: Any) -> tuple[Put, Take]
         return (put_receive, nothing) if rank == root else (nothing, take_root)
     if operation in ("gather", "allgather"):
         slots = Slots(area, send.dtype, send.shape)
+        if send.nbytes > SLOT:
+            return _gathering(slots, rank, send.size, gets=operation == "allgather" or rank == root)
         mine, every = slots.mine, slots.all
         shape = every[0].shape
 
@@ -151,8 +153,6 @@ def _moving(area: Area, call: Call, send: Any, receive: Any) -> tuple[Put, Take]
         def take_all(parity: int, _: Any, receive: Any) -> None:
             receive.reshape(shape)[...] = every[parity]
 
-        if send.nbytes > SLOT:
-            return _gathering(slots, rank, send.size, gets=operation == "allgather" or rank == root)
         return put, take_all if operation == "allgather" or rank == root else nothing
     # scatter and alltoall: slots hold one part for each member
     given = receive if send is None else send
@@ -166,7 +166,7 @@ def _moving(area: Area, call: Call, send: Any, receive: Any) -> tuple[Put, Take]
             receive.reshape(-1)[...] = shares[parity][root]
 
         return _put_flat(slots) if rank == root else nothing, take_part
-    if given.nbytes > SLOT and send is not None:
+    if given.nbytes > SLOT:
         return _dealing(slots, shares, rank, size, part)
 
     def take_parts(parity: int, _: Any, receive: Any) -> None:

@@ -30,7 +30,7 @@ def test_workers_know_their_group_and_share(jobs: Jobs) -> None:
     assert done.code == 0, done
     assert sorted(done.out.splitlines()) == ["0 3 big 300 0 2", "1 3 small 100 1 1", "2 3 small 100 1 1"]
     listed = jobs.cli("submit", "standalone", "--dry-run", program)
-    assert "1 x big (2 CPUs), 2 x small (1 CPUs)" in listed.out, listed
+    assert "1 x big (2 CPUs, 300 MiB), 2 x small (1 CPU, 100 MiB, 1 GPUs)" in listed.out, listed
 
 
 def test_tasks_go_where_what_they_ask_for_is(jobs: Jobs) -> None:
